@@ -1,0 +1,3 @@
+"""Surestep: how far each step of a model's reasoning can be trusted."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,107 @@
+"""Every field of the configuration as a command-line flag, by its own name and by its dotted path.
+
+`--learning_rate`, `--learning-rate` and `--training.learning_rate` are one flag. Values are read as JSON
+where they parse (`[512, 128]`, `null`, `1e-4`) and as text otherwise, and are checked by the configuration.
+A flag overrides the file (`--config`), the file overrides the preset. Knows nothing of what a field means.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from surestep.config import Config, get_default_config, get_lora_config
+from surestep.config.io import merge, read_config_file
+from surestep.errors import ConfigError
+
+ALIASES = {"training.per_device_train_batch_size": ["batch_size"]}
+"""Shorter names that a field answers to as well."""
+
+PRESETS = {"full": get_default_config, "lora": get_lora_config}
+
+_DEST_PREFIX = "config:"
+
+
+def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted path and description of each field, depth first."""
+    for name, info in section.model_fields.items():
+        path = f"{prefix}{name}"
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from fields(info.annotation, f"{path}.")
+        else:
+            yield path, info
+
+
+def add_config_flags(
+    parser: argparse.ArgumentParser, *, preset: str = "full", exclude: frozenset[str] = frozenset()
+) -> None:
+    """Add `--config`, `--preset` and a flag for each field but those in `exclude` (dotted paths)."""
+    source = parser.add_argument_group("configuration")
+    source.add_argument("--config", metavar="FILE", help="JSON or YAML file; flags override it")
+    source.add_argument("--preset", choices=sorted(PRESETS), default=preset, help=f"where the file and the flags start from (default: {preset})")
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for path, info in fields():
+        if path in exclude:
+            continue
+        section, _, name = path.rpartition(".")
+        group = groups.setdefault(section, parser.add_argument_group(section or "run"))
+        names = [name, *ALIASES.get(path, [])]
+        flags = [f"--{name}" for name in names] + [f"--{name.replace('_', '-')}" for name in names]
+        flags += [f"--{path}", f"--{path.replace('_', '-')}"]
+        help_text = (info.description or "").replace("%", "%%")
+        is_switch = info.annotation is bool
+        group.add_argument(
+            *dict.fromkeys(flags),
+            dest=_DEST_PREFIX + path,
+            default=argparse.SUPPRESS,
+            metavar="true|false" if is_switch else name.upper(),
+            help=help_text,
+            **({"nargs": "?", "const": "true"} if is_switch else {}),
+        )
+
+
+def config_from_args(args: argparse.Namespace) -> Config:
+    """The configuration that preset, file and flags give together.
+
+    Raises:
+        ConfigError: every unknown field and every bad value, all at once.
+    """
+    preset = PRESETS[args.preset]()
+    values = preset.to_dict()
+    if args.config:
+        values = merge(values, read_config_file(args.config))
+    for path, value in flag_values(args).items():
+        *sections, name = path.split(".")
+        target = values
+        for section in sections:
+            target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"{args.config}: {section} is {target!r}; allowed: an object of fields")
+        target[name] = value
+    return Config.from_dict(values)
+
+
+def flag_values(args: argparse.Namespace) -> dict[str, Any]:
+    """Dotted path to value of the flags that were given."""
+    return {
+        name.removeprefix(_DEST_PREFIX): _parse(value)
+        for name, value in vars(args).items()
+        if name.startswith(_DEST_PREFIX)
+    }
+
+
+def _parse(text: str) -> Any:
+    lowered = text.strip().lower()
+    if lowered in {"none", "null"}:
+        return None
+    if lowered in {"true", "false"}:
+        return lowered == "true"
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,78 @@
+"""The `surestep` command: picks a subcommand, imports only that one, turns our errors into one line.
+
+Exit codes: 0 done, 1 a check failed, 2 the user's mistake (one line on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from surestep import __version__
+from surestep.errors import ConfigError, StorageError, SurestepError
+
+COMMANDS = {
+    "train": "train a step-confidence model (full or LoRA)",
+    "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
+    "demo": "train and evaluate the embedded default on this machine, in about three minutes",
+    "data": "list, fetch and inspect the data",
+    "export": "write a checkpoint as one merged backbone with its head",
+}
+"""Subcommand to help line; the module of the same name in this package runs it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="surestep",
+        description="How far can each step of a model's reasoning be trusted? Train, measure, serve.",
+        epilog="`surestep COMMAND --help` explains a command. Start with `surestep demo`.",
+    )
+    parser.add_argument("--version", action="version", version=f"surestep {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, help_line in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=help_line, description=help_line[0].upper() + help_line[1:] + ".")
+        if name == chosen:
+            module = importlib.import_module(f"surestep.cli.{name}")
+            module.configure(subparser)
+            subparser.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    return run_command(args)
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Call the chosen command and translate what it raises."""
+    try:
+        return int(args.run(args))
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"surestep: {_one_line(problem)}", file=sys.stderr)
+        return 2
+    except SurestepError as error:
+        print(f"surestep: {_one_line(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno is None or error.filename is None and error.errno != 28:
+            raise
+        mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder")
+        print(f"surestep: {mended}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("surestep: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What every section of the configuration shares: checked assignment and errors in plain words.
+
+Knows pydantic; knows no file, no flag and no field.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from surestep.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A part of the configuration; every assignment is validated at the line that makes it.
+
+    Raises:
+        ConfigError: an unknown name (with the nearest known one) or a value outside what is allowed.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in type(self).model_fields:
+            raise ConfigError(f"{type(self).__name__} has no field '{name}'{_nearest(name, type(self).model_fields)}")
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            raise ConfigError(describe(error, type(self), prefix=name)) from None
+
+
+def describe(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> list[str]:
+    """One sentence for each value that `error` found wrong: field, value, what is allowed."""
+    sentences: list[str] = []
+    allowed: dict[str, tuple[object, list[str]]] = {}  # a union reports each branch it tried; join them
+    for detail in error.errors():
+        location = [str(part) for part in detail["loc"] if not _is_union_branch(str(part))]
+        path = ".".join(location) or prefix
+        if detail["type"] == "extra_forbidden":
+            owner = _owner(section, location[:-1])
+            sentences.append(f"{path}: no such field{_nearest(location[-1], owner.model_fields)}")
+            continue
+        message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        allowed.setdefault(path, (detail["input"], []))[1].append(message)
+    sentences += [f"{path} is {value!r}; allowed: {', or '.join(ways)}" for path, (value, ways) in allowed.items()]
+    return sentences
+
+
+def _owner(section: type[BaseModel], parents: list[str]) -> type[BaseModel]:
+    for parent in parents:
+        annotation = section.model_fields[parent].annotation if parent in section.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            section = annotation
+    return section
+
+
+def _is_union_branch(part: str) -> bool:
+    """pydantic names the branch of a union it tried ('int', 'literal[...]'); a user need not see it."""
+    return part in {"int", "float", "str", "bool"} or part.startswith(("literal[", "list[", "constrained-"))
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; fields: {', '.join(names)}"

@@ -1,0 +1,52 @@
+"""Which backbone is read, through which head, and how LoRA adapts it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from surestep.config.base import Section
+
+DEFAULT_BACKBONE = "Qwen/Qwen3-4B-Instruct-2507"
+TINY_BACKBONE = "builtin:tiny"
+
+Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class ModelConfig(Section):
+    """The backbone and the head that reads its `<CONFIDENCE>` tokens."""
+
+    backbone: str = Field(
+        DEFAULT_BACKBONE,
+        min_length=1,
+        description="A Hugging Face id, a local folder, or `builtin:tiny` (embedded, needs no network).",
+    )
+    revision: str | None = Field(None, description="Branch, tag or commit of a Hugging Face backbone.")
+    mlp_hidden_dims: list[PositiveInt] = Field(
+        [1024, 256], description="Widths of the head's hidden layers; an empty list is a linear head."
+    )
+    mlp_dropout: Dropout = Field(0.1, description="Dropout after each hidden layer of the head.")
+    attention: Literal["auto", "dense", "varlen", "flex", "paths"] = Field(
+        "auto",
+        description=(
+            "How the tree mask is executed. `dense`: anywhere. `varlen` (chains only) and `flex`: CUDA. "
+            "`paths`: one path per row, for backbones that cannot run packed trees. `auto` picks and says why."
+        ),
+    )
+
+
+class LoraConfig(Section):
+    """Low-rank adaptation of the backbone (Hu et al., 2021)."""
+
+    use_lora: bool = Field(False, description="Train low-rank adapters instead of every weight.")
+    lora_r: PositiveInt = Field(16, description="Rank of the adapters.")
+    lora_alpha: PositiveInt = Field(32, description="Scale of the adapters: alpha / r multiplies their output.")
+    lora_dropout: Dropout = Field(0.1, description="Dropout on the adapters' input.")
+    lora_target_modules: list[str] | Literal["auto", "all-linear"] = Field(
+        "auto",
+        description=(
+            "Names of the layers to adapt. `auto`: `q_proj, k_proj, v_proj, o_proj`, or every linear layer "
+            "where the backbone has none of these."
+        ),
+    )

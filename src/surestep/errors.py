@@ -1,0 +1,65 @@
+"""Every error that Surestep raises on purpose.
+
+    SurestepError                 the user can mend it; one line, exit code 2
+    ├── ConfigError               a setting is unknown, out of range or contradicts another
+    ├── DataError                 a data file is missing, cut, malformed or out of range
+    ├── DownloadError             a download failed or its checksum differs
+    ├── BackboneError             a backbone or tokenizer cannot be loaded or used
+    ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
+    ├── DeviceError               the hardware asked for is not there
+    └── StorageError              the disk is full or a folder cannot be written
+
+Anything else that escapes is a bug of Surestep and keeps its traceback. A message says what was
+wrong, where, what is allowed and which flag or field mends it, in one line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SurestepError(Exception):
+    """Base of all errors whose cause is the input, the settings or the machine."""
+
+
+class ConfigError(SurestepError, ValueError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+    def __init__(self, problems: str | list[str]) -> None:
+        self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class DataError(SurestepError):
+    """A data file is missing, cut, malformed, or holds a value outside its range.
+
+    `path` and `line` (1-based), where known, are put in front of the message.
+    """
+
+    def __init__(
+        self, message: str, *, path: Path | str | None = None, line: int | None = None
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        self.line = line
+        where = "" if path is None else f"{path}{'' if line is None else f', line {line}'}: "
+        super().__init__(where + message)
+
+
+class DownloadError(SurestepError):
+    """A download failed, or what came differs from the expected checksum."""
+
+
+class BackboneError(SurestepError):
+    """A backbone or tokenizer cannot be loaded, or cannot score steps."""
+
+
+class CheckpointError(SurestepError):
+    """A checkpoint is missing, incomplete, changed, or written by another format."""
+
+
+class DeviceError(SurestepError):
+    """The hardware that a setting asks for is not there."""
+
+
+class StorageError(SurestepError):
+    """The disk is full, or a folder cannot be written."""
