@@ -1,0 +1,106 @@
+"""Opening data files: plain or gzipped text, line by line, with every way it can be broken named.
+
+Knows bytes, compression and encoding; knows no record format. A file is never held whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from surestep.errors import DataError
+
+MAX_LINE_BYTES = 64 * 2**20
+"""Longest line that is read (64 MiB, uncompressed); PRM800K's longest is below 100 KiB."""
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_LFS_POINTER = b"version https://git-lfs"
+
+
+def read_lines(path: Path, *, fetch: str | None = None) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 text file with their 1-based numbers, line ends kept.
+
+    Gzip is recognised by its content, whatever the name says; a byte-order mark is dropped.
+
+    Args:
+        path: the file.
+        fetch: the name that `surestep data fetch` knows the file's dataset by, for error messages.
+
+    Raises:
+        DataError: the file is missing, a folder, unreadable, empty, a Git LFS pointer, a web page, a cut
+            or damaged gzip, not UTF-8, or has a line above `MAX_LINE_BYTES`.
+    """
+    try:
+        with path.open("rb") as raw:
+            head = raw.read(256)
+            _check_head(head, path, fetch)
+            raw.seek(0)
+            if head.startswith(_GZIP_MAGIC):
+                with gzip.GzipFile(fileobj=raw) as unpacked:
+                    yield from _decode(cast(BinaryIO, unpacked), path, fetch)
+            else:
+                yield from _decode(raw, path, fetch)
+    except FileNotFoundError:
+        raise missing_file([path], fetch=fetch) from None
+    except IsADirectoryError:
+        raise DataError("is a folder, not a file; name the data file inside it", path=path) from None
+    except PermissionError:
+        raise DataError("may not be read by this user; change its permissions", path=path) from None
+
+
+def missing_file(looked: list[Path], *, fetch: str | None = None) -> DataError:
+    """The error for a file that is not there: where it was looked for and how to get it."""
+    places = " or ".join(str(path) for path in looked)
+    return DataError(f"no such file: {places}; {_again(fetch, 'check the path')}")
+
+
+def _decode(stream: BinaryIO, path: Path, fetch: str | None) -> Iterator[tuple[int, str]]:
+    number = 0
+    try:
+        while line := stream.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                limit = MAX_LINE_BYTES // 2**20
+                raise DataError(
+                    f"the line is longer than {limit} MiB; write one record a line", path=path, line=number
+                )
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); "
+                    "save the file as UTF-8",
+                    path=path,
+                    line=number,
+                ) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        what = (
+            "the gzip file is cut" if isinstance(error, EOFError) else f"the gzip file is damaged ({error})"
+        )
+        raise DataError(
+            f"{what}; {_again(fetch, 'copy or download it again')}", path=path, line=number + 1
+        ) from None
+    if number == 0:
+        raise DataError(f"the file is empty; {_again(fetch, 'check where it came from')}", path=path)
+
+
+def _check_head(head: bytes, path: Path, fetch: str | None) -> None:
+    if head.startswith(_LFS_POINTER):
+        raise DataError(
+            "is a Git LFS pointer, not the data itself; run `git lfs pull` in the repository it came from"
+            + (f", or `surestep data fetch {fetch}`" if fetch else ""),
+            path=path,
+        )
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise DataError(
+            f"is a web page, not the data (a download that asked for confirmation?); "
+            f"{_again(fetch, 'download the file itself')}",
+            path=path,
+        )
+
+
+def _again(fetch: str | None, otherwise: str) -> str:
+    return f"get it with `surestep data fetch {fetch}`" if fetch else otherwise

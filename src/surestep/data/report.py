@@ -1,0 +1,137 @@
+"""What happened while data was read: every row dropped, merged or left unlabelled, with its reason.
+
+Knows the reasons and how to say them; knows no file format. Readers count here instead of dropping
+anything in silence, so a reason that is not in `REASONS` is a bug and raises KeyError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+REASONS: dict[str, str] = {
+    # what was read
+    "records": "records read",
+    "trees": "trees made",
+    "steps": "steps in them",
+    "labels": "steps with a label",
+    # merged
+    "rated_again": "steps rated more than once (same problem, same steps before it): the mean is used",
+    "rating_conflict": "of those, steps whose ratings differ",
+    "duplicate_steps": "unlabelled repeats of a step merged into one",
+    "evidence_rows_merged": "further evidence rows of a step joined with it",
+    "evidence_conflict": "steps whose evidence rows carry different attribution labels",
+    "gold_added": "gold fact pairs added as valid chains",
+    "gold_present": "gold fact pairs already among the chains",
+    # left out
+    "quality_control": "quality-control records left out (keep_quality_control keeps them)",
+    "screening": "labeller-screening records left out (keep_screening keeps them)",
+    "empty_step": "empty steps dropped, with whatever followed them",
+    "after_empty_step": "records cut short because the step that continues is empty",
+    "no_steps": "records without any step",
+    "unchosen_end": "records with steps after one where nobody chose a continuation; those steps are dropped",
+    "bad_choice": "records cut short because the chosen completion does not exist",
+    "chosen_and_human": "steps with both a chosen and a human completion; the chosen one continues",
+    "unlabelled_tail": "steps without a label that lead to no labelled step, dropped",
+    "tree_without_labels": "trees dropped because no step of theirs carries a label",
+    "no_chains": "answer choices without chains, left out",
+    "label_past_end": "records whose error index lies outside their steps, dropped",
+    "incomplete_row": "rows without a question, an answer id or a step index, dropped",
+    "not_final_evidence": "rows whose evidence was not the one finally rated, used only where no other is",
+    # missing labels
+    "missing_rating": "completions that the labeller did not rate",
+    "neutral_missing": "neutral ratings left unlabelled (prm800k_neutral is 'missing')",
+    "human_step": "human-written steps: context without a label",
+    "missing_verdict": "chains that the crowd did not judge",
+    "missing_score": "facts without a retrieval score",
+    "unlisted_verdict": "chains with a verdict word outside the documented ones, counted as not valid",
+    "missing_label": "steps without a label",
+    "after_error": "steps after the first error: unlabelled, because nobody judged them",
+    # splits and overlaps
+    "held_out": "trees of the training file that belong to the other split (held out by problem)",
+    "overlap_removed": "training trees removed because their problem occurs in an evaluated split",
+}
+"""Reason -> what it means, as the words that follow a count."""
+
+NUM_PLACES = 3
+"""How many places (file, line) are remembered for each reason."""
+
+
+@dataclass(slots=True)
+class ReadReport:
+    """Counts by reason, the first places where each occurred, and notes for people.
+
+    >>> report = ReadReport()
+    >>> report.count("empty_step", where="a.jsonl, line 3")
+    >>> report.lines()
+    ['1 empty steps dropped, with whatever followed them (a.jsonl, line 3)']
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, reason: str, number: int = 1, *, where: str | None = None) -> None:
+        """Adds `number` to a reason of `REASONS`; `where` is kept for the first few."""
+        if reason not in REASONS:
+            raise KeyError(reason)
+        if number == 0:
+            return
+        self.counts[reason] = self.counts.get(reason, 0) + number
+        if where is not None:
+            places = self.places.setdefault(reason, [])
+            if len(places) < NUM_PLACES:
+                places.append(where)
+
+    def note(self, sentence: str) -> None:
+        """Keeps a sentence that people must see (terms of use, which label was used), once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def __getitem__(self, reason: str) -> int:
+        """How often `reason` occurred; 0 where it did not."""
+        if reason not in REASONS:
+            raise KeyError(reason)
+        return self.counts.get(reason, 0)
+
+    def merge(self, other: ReadReport) -> None:
+        """Adds all that `other` saw to this report."""
+        for reason, number in other.counts.items():
+            self.count(reason, number)
+        for reason, places in other.places.items():
+            mine = self.places.setdefault(reason, [])
+            mine.extend(places[: max(0, NUM_PLACES - len(mine))])
+        for sentence in other.notes:
+            self.note(sentence)
+
+    def lines(self) -> list[str]:
+        """One sentence a reason, in the order of `REASONS`, then the notes."""
+        said = []
+        for reason, meaning in REASONS.items():
+            if number := self.counts.get(reason, 0):
+                where = f" ({'; '.join(self.places[reason])})" if self.places.get(reason) else ""
+                said.append(f"{number:,} {meaning}{where}")
+        return said + self.notes
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for a JSON file; `from_json` reads them back."""
+        return {
+            "counts": {name: self.counts[name] for name in REASONS if name in self.counts},
+            "meanings": {name: REASONS[name] for name in REASONS if name in self.counts},
+            "places": dict(self.places),
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object]) -> ReadReport:
+        """The report that `to_json` wrote; reasons unknown to this version raise KeyError."""
+        report = cls()
+        counts, places, notes = values.get("counts"), values.get("places"), values.get("notes")
+        assert isinstance(counts, dict)
+        assert isinstance(places, dict)
+        assert isinstance(notes, list)
+        for reason, number in counts.items():
+            report.count(reason, number)
+        report.places = {reason: list(where) for reason, where in places.items()}
+        report.notes = list(notes)
+        return report
