@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from surestep.data.build import TreeBuilder, finish
+from surestep.data.build import TreeBuilder
 from surestep.data.jsonl import PathOrPaths, Record, as_paths, read_records
+from surestep.data.problems import Problems
 from surestep.data.report import ReadReport
 from surestep.types import ROOT, ReasoningTree
 
@@ -42,7 +43,7 @@ def read_prm800k(
         DataError: naming file and line, where a file is broken or a rating is not -1, 0, 1 or null.
     """
     confidences = {1: 1.0, 0: neutral, -1: 0.0, None: None}
-    builders: dict[str, TreeBuilder] = {}
+    problems = Problems()
     for path in as_paths(paths):
         for record in read_records(path, fetch="prm800k"):
             report.count("records")
@@ -53,17 +54,8 @@ def read_prm800k(
                 report.count("screening")
                 continue
             problem = record.inner(record.values.get("question"), "'question'").text("problem")
-            if not problem.strip():
-                raise record.error("'problem' is empty; allowed: text")
-            builder = builders.get(problem)
-            if builder is None:
-                builder = builders[problem] = TreeBuilder(problem, id=f"{path.stem}:{record.line}")
-            _add_record(builder, record, confidences, report)
-    while builders:
-        # Removed as they are yielded, so that a reader that keeps the trees does not hold both.
-        builder = builders.pop(next(iter(builders)))
-        if tree := finish(builder, report, drop_unlabelled_tails=True):
-            yield tree
+            _add_record(problems.builder(record, problem), record, confidences, report)
+    yield from problems.trees(report, drop_unlabelled_tails=True)
 
 
 def _add_record(

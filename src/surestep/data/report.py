@@ -37,7 +37,8 @@ REASONS: dict[str, str] = {
     "no_chains": "answer choices without chains, left out",
     "label_past_end": "records whose error index lies outside their steps, dropped",
     "incomplete_row": "rows without a question, an answer id or a step index, dropped",
-    "not_final_evidence": "rows whose evidence was not the one finally rated, used only where no other is",
+    "step_text_differs": "rows whose step text differs from the same step's first row, dropped",
+    "fields_not_read": "records with fields that this layout does not know; those fields are ignored",
     # missing labels
     "missing_rating": "completions that the labeller did not rate",
     "neutral_missing": "neutral ratings left unlabelled (prm800k_neutral is 'missing')",
@@ -45,10 +46,10 @@ REASONS: dict[str, str] = {
     "missing_verdict": "chains that the crowd did not judge",
     "missing_score": "facts without a retrieval score",
     "unlisted_verdict": "chains with a verdict word outside the documented ones, counted as not valid",
-    "missing_label": "steps without a label",
+    "missing_label": "steps whose label is missing",
     "after_error": "steps after the first error: unlabelled, because nobody judged them",
     # splits and overlaps
-    "held_out": "trees of the training file that belong to the other split (held out by problem)",
+    "other_split": "trees of the same file that belong to another split (divided by problem)",
     "overlap_removed": "training trees removed because their problem occurs in an evaluated split",
 }
 """Reason -> what it means, as the words that follow a count."""
