@@ -1,0 +1,87 @@
+"""The list of figures that every report gives, computed by name.
+
+Each is a function (confidence, label, weights) -> float, so that an interval is the same function under
+other weights. Knows the names that `eval_metrics.json` uses; knows no dataset and no layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy.typing as npt
+
+from surestep.metrics import calibration_error, pointwise, ranking
+from surestep.metrics.columns import UndefinedFigureError
+
+
+class Figure(Protocol):
+    """A metric over N steps; raises `UndefinedFigureError` where it has no value."""
+
+    def __call__(
+        self, confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None, /
+    ) -> float: ...
+
+
+FIGURES: Mapping[str, Figure] = {
+    "mse": pointwise.mse,
+    "mae": pointwise.mae,
+    "r2": pointwise.r2,
+    "ece": calibration_error.ece,
+    "ece_equal_mass": calibration_error.ece_equal_mass,
+    "nll": pointwise.nll,
+    "brier": pointwise.brier,
+    "auroc": ranking.auroc,
+    "auroc_without_half": ranking.auroc_without_half,
+    "average_precision": ranking.average_precision,
+    "average_precision_without_half": ranking.average_precision_without_half,
+    "average_precision_error": ranking.average_precision_error,
+    "average_precision_error_without_half": ranking.average_precision_error_without_half,
+    "accuracy": pointwise.accuracy,
+}
+"""Every figure of a report, in the order in which it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureSet:
+    """Figures by name; None where undefined, and then `undefined` says why under the same name."""
+
+    values: dict[str, float | None] = field(default_factory=dict)
+    undefined: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, object]:
+        """The figures and, under "undefined", the reasons for those that are null."""
+        return {**self.values, "undefined": dict(self.undefined)}
+
+
+def compute_figures(
+    confidence: npt.ArrayLike,
+    label: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    *,
+    names: Iterable[str] = tuple(FIGURES),
+) -> FigureSet:
+    """The named figures of these steps.
+
+    Args:
+        confidence: shape (N,), in [0, 1].
+        label: shape (N,), in [0, 1].
+        weights: shape (N,), how often each step counts; once where left out.
+        names: keys of `FIGURES`.
+
+    Raises:
+        DataError: a confidence or label is outside [0, 1] or NaN.
+
+    >>> compute_figures([0.5, 1.0], [1.0, 1.0], names=["mse", "auroc"])  # doctest: +NORMALIZE_WHITESPACE
+    FigureSet(values={'mse': 0.125, 'auroc': None},
+              undefined={'auroc': 'only one class: all 2 steps count as right (label >= 0.5)'})
+    """
+    result = FigureSet()
+    for name in names:
+        try:
+            result.values[name] = FIGURES[name](confidence, label, weights)
+        except UndefinedFigureError as error:
+            result.values[name] = None
+            result.undefined[name] = error.reason
+    return result
