@@ -75,7 +75,8 @@ class Predictions:
         check_unit_interval("confidence", self.confidence, "a logit needs a sigmoid first")
         check_unit_interval("label", self.label, "leave unlabelled steps out")
         # NaN means unknown in this column only.
-        check_unit_interval("true_confidence", np.nan_to_num(self.true_confidence, nan=0.0))
+        known = np.where(np.isnan(self.true_confidence), 0.0, self.true_confidence)
+        check_unit_interval("true_confidence", known)
         repeated = [n for n in self.dataset_names if self.dataset_names.count(n) > 1]
         if repeated:
             raise DataError(f"dataset_names holds {repeated[0]!r} more than once; allowed: each name once")
