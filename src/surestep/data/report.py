@@ -114,8 +114,8 @@ class ReadReport:
                 said.append(f"{number:,} {meaning}{where}")
         return said + self.notes
 
-    def to_json(self) -> dict[str, object]:
-        """Plain values for a JSON file; `from_json` reads them back."""
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for a JSON file; `from_dict` reads them back."""
         return {
             "counts": {name: self.counts[name] for name in REASONS if name in self.counts},
             "meanings": {name: REASONS[name] for name in REASONS if name in self.counts},
@@ -124,8 +124,8 @@ class ReadReport:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, object]) -> ReadReport:
-        """The report that `to_json` wrote; reasons unknown to this version raise KeyError."""
+    def from_dict(cls, values: Mapping[str, object]) -> ReadReport:
+        """The report that `to_dict` wrote; reasons unknown to this version raise KeyError."""
         report = cls()
         counts, places, notes = values.get("counts"), values.get("places"), values.get("notes")
         assert isinstance(counts, dict)

@@ -1,0 +1,142 @@
+"""One split of one dataset: its files, reader and options, its trees, and a fingerprint of both.
+
+Knows readers and divisions by problem; knows no configuration, tokenizer or training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from surestep.data.readers import READERS, reader_version
+from surestep.data.report import ReadReport
+from surestep.data.splits import held_out
+from surestep.errors import DataError
+from surestep.types import ReasoningTree
+
+Split = Literal["train", "validation", "test"]
+Side = Literal["held_out", "rest"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """One side of a file that is divided by problem.
+
+    Attributes:
+        fraction: share of the problems that is held out.
+        seed: which ones.
+        keep: whether this side is the problems held out or the rest.
+    """
+
+    fraction: float
+    seed: int
+    keep: Side
+
+    def apply(self, trees: list[ReasoningTree]) -> list[ReasoningTree]:
+        """The trees on this side, in order."""
+        out = held_out((tree.problem_key for tree in trees), fraction=self.fraction, seed=self.seed)
+        return [tree for tree in trees if (tree.problem_key in out) == (self.keep == "held_out")]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Everything that decides which trees a split of a dataset holds.
+
+    Attributes:
+        key: the dataset's name in the configuration (`use_<key>`, `<key>_weight`).
+        name: the name shown in reports and given to the trees; differs from `key` for own data only.
+        split: train, validation or test.
+        reader: name of the reader in `READERS`.
+        files: what it reads; none where it generates.
+        options: its keyword options.
+        divisions: applied one after the other, each to what the one before left.
+    """
+
+    key: str
+    name: str
+    split: Split
+    reader: str
+    files: tuple[Path, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    divisions: tuple[Division, ...] = ()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the files' bytes, the reader and its version, the options and the division.
+
+        Equal fingerprints mean equal trees; where the files lie and what they are called does not matter,
+        except for trees named after their file.
+        """
+        what = {
+            "name": self.name,
+            "split": self.split,
+            "reader": self.reader,
+            "version": reader_version(self.reader),
+            "options": dict(sorted(self.options.items())),
+            "divisions": [[part.fraction, part.seed, part.keep] for part in self.divisions],
+            "files": [[path.name, file_sha256(path)] for path in self.files],
+        }
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    def read(self, report: ReadReport) -> Iterator[ReasoningTree]:
+        """The trees, each with `dataset` set to `name`.
+
+        Where the file is divided, all its trees are held until they are yielded.
+
+        Raises:
+            DataError: a file is broken, or holds nothing for this split.
+        """
+        is_empty = True
+        for tree in self._trees(report):
+            is_empty = False
+            yield ReasoningTree(tree.problem, tree.nodes, id=tree.id, group=tree.group, dataset=self.name)
+        if is_empty:
+            files = ", ".join(map(str, self.files)) or self.reader
+            raise DataError(f"{self.name}: no labelled problem for {self.split} in {files}; {_why(report)}")
+
+    def _trees(self, report: ReadReport) -> Iterator[ReasoningTree]:
+        reader = READERS[self.reader]
+        if not self.divisions:
+            yield from reader(list(self.files), report=report, **self.options)
+            return
+        whole = ReadReport()
+        trees = list(reader(list(self.files), report=whole, **self.options))
+        num_read = len(trees)
+        for division in self.divisions:
+            trees = division.apply(trees)
+        # The readers counted the whole file; what this split holds is less.
+        for reason, number in (
+            ("trees", len(trees)),
+            ("steps", sum(len(tree.nodes) for tree in trees)),
+            ("labels", sum(tree.num_labels for tree in trees)),
+        ):
+            whole.counts.pop(reason, None)
+            whole.count(reason, number)
+        whole.count("other_split", num_read - len(trees))
+        report.merge(whole)
+        remaining = deque(trees)
+        del trees
+        while remaining:
+            yield remaining.popleft()
+
+
+def _why(report: ReadReport) -> str:
+    return "; ".join(report.lines()) or "it holds no record"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, remembered for as long as its size and time stay the same."""
+    status = path.stat()
+    return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
