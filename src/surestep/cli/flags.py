@@ -43,7 +43,12 @@ def add_config_flags(
     """Add `--config`, `--preset` and a flag for each field but those in `exclude` (dotted paths)."""
     source = parser.add_argument_group("configuration")
     source.add_argument("--config", metavar="FILE", help="JSON or YAML file; flags override it")
-    source.add_argument("--preset", choices=sorted(PRESETS), default=preset, help=f"where the file and the flags start from (default: {preset})")
+    source.add_argument(
+        "--preset",
+        choices=sorted(PRESETS),
+        default=preset,
+        help=f"where the file and the flags start from (default: {preset})",
+    )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for path, info in fields():
         if path in exclude:

@@ -127,9 +127,13 @@ class Config(Section):
         if self.data.use_own and self.data.own_train is None and self.data.own_test is None:
             found.append("data.use_own is set, but neither data.own_train nor data.own_test names a file")
         if self.training.device == "cpu" and self.training.mixed_precision == "fp16":
-            found.append("training.mixed_precision is fp16, which needs a GPU: use 'auto', 'no' or 'bf16' on the CPU")
+            found.append(
+                "training.mixed_precision is fp16, which needs a GPU: use 'auto', 'no' or 'bf16' on the CPU"
+            )
         if self.training.device == "cpu" and self.model.attention in {"varlen", "flex"}:
-            found.append(f"model.attention is {self.model.attention}, which needs a GPU: use 'auto' or 'dense'")
+            found.append(
+                f"model.attention is {self.model.attention}, which needs a GPU: use 'auto' or 'dense'"
+            )
         return found
 
     def check(self) -> None:

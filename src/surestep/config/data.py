@@ -28,7 +28,8 @@ class DataConfig(Section):
 
     use_prm800k: bool = Field(True, description="PRM800K: mathematics, judged step by step (MIT).")
     use_reveal: bool = Field(
-        False, description="REVEAL: open-domain answers (CC BY-ND 4.0, its card says for testing, not for training)."
+        False,
+        description="REVEAL: open-domain answers (CC BY-ND 4.0, its card says for testing, not for training).",
     )
     use_eqasc: bool = Field(True, description="eQASC: two-fact science explanations (CC BY 4.0).")
     use_arithmetic: bool = Field(False, description="Built-in arithmetic whose true confidence is known.")
@@ -44,7 +45,9 @@ class DataConfig(Section):
     reveal_dir: Path | None = Field(None, description="REVEAL's folder; unset: found in `data_dir`.")
     eqasc_dir: Path | None = Field(None, description="eQASC's folder; unset: found in `data_dir`.")
 
-    prm800k_phase: Literal[1, 2] = Field(2, description="Phase of PRM800K: 1 is small and easier, 2 is large.")
+    prm800k_phase: Literal[1, 2] = Field(
+        2, description="Phase of PRM800K: 1 is small and easier, 2 is large."
+    )
     prm800k_neutral: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["missing"] = Field(
         0.5, description="Confidence of a neutral (0) rating, or `missing` to leave it unlabelled."
     )
@@ -73,7 +76,8 @@ class DataConfig(Section):
         2048, description="Longest path in tokens, in training; a step beyond it is dropped with its subtree."
     )
     max_steps_per_example: PositiveInt | None = Field(
-        10, description="Deepest labelled step on a path, in training; later steps are dropped. Unset: no cap."
+        10,
+        description="Deepest labelled step on a path, in training; later steps are dropped. Unset: no cap.",
     )
     validation_fraction: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.05, description="Share of the training problems held out where a dataset has no validation file."

@@ -1,0 +1,1 @@
+"""The command line: argv, printing and exit codes. Wires the rest; knows no maths."""

@@ -1,0 +1,129 @@
+"""Trees to packs: many trees in one row of tokens, isolated by two numbers per token.
+
+Every token has a `position` (its depth in tokens along its path) and a `subtree_end` (the index just past the
+last token of its node's subtree). Then
+
+    query q may see key k   iff   k <= q  and  q < subtree_end[k]
+
+is exactly "k is q, or an ancestor position of q in the same tree":
+
+    tree        problem ── a ── b          tokens      P P a a b c c
+                       └── c               position    0 1 2 3 4 2 3
+                                           subtree_end 7 7 5 5 5 7 7
+
+Shapes: `P` tokens of the pack, `S` labelled steps in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surestep.encoding.tree import EncodedTree, FloatArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One forward pass worth of trees.
+
+    Attributes:
+        tokens_P, positions_P, subtree_end_P: as above; `subtree_end` counts from the start of the pack.
+        tree_starts: where each tree begins, and the end of the last one.
+        label_index_S: where the `<CONFIDENCE>` token of each wanted step stands.
+        labels_S: confidence in [0, 1], NaN where a step is scored without a label.
+        tree_S: which tree of the pack, in order, a step belongs to.
+        source_S: index of the step in its `ReasoningTree`.
+    """
+
+    tokens_P: IntArray
+    positions_P: IntArray
+    subtree_end_P: IntArray
+    tree_starts: IntArray
+    label_index_S: IntArray
+    labels_S: FloatArray
+    tree_S: IntArray
+    source_S: IntArray
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that go through the backbone."""
+        return len(self.tokens_P)
+
+
+def subtree_ends(parent: NDArray[np.integer], offsets: NDArray[np.integer]) -> NDArray[np.int64]:
+    """int64 [N]: the token index just past each node's subtree, for nodes in preorder.
+
+    >>> subtree_ends(np.array([-1, 0, 1, 0]), np.array([0, 2, 4, 5, 7])).tolist()
+    [7, 5, 5, 7]
+    """
+    last = offsets[1:].astype(np.int64).copy()
+    for node in range(len(parent) - 1, 0, -1):
+        last[parent[node]] = max(last[parent[node]], last[node])
+    return last
+
+
+def pack_trees(trees: Sequence[EncodedTree], *, every_step: bool = False) -> Pack:
+    """Lay trees one after another; `every_step` asks for unlabelled steps as well."""
+    tokens: list[Any] = []
+    positions: list[Any] = []
+    ends: list[Any] = []
+    index: list[Any] = []
+    labels: list[Any] = []
+    tree_of: list[Any] = []
+    source: list[Any] = []
+    starts = [0]
+    for number, tree in enumerate(trees):
+        start = starts[-1]
+        lengths = np.diff(tree.offsets)
+        node_start = tree.path_ends() - lengths
+        within = np.arange(tree.num_tokens) - np.repeat(tree.offsets[:-1], lengths)
+        tokens.append(tree.tokens_T)
+        positions.append(np.repeat(node_start, lengths) + within)
+        ends.append(np.repeat(subtree_ends(tree.parent_N, tree.offsets), lengths) + start)
+        wanted = tree.source_N >= 0 if every_step else ~np.isnan(tree.label_N)
+        index.append(tree.offsets[1:][wanted] - 1 + start)
+        labels.append(tree.label_N[wanted])
+        tree_of.append(np.full(int(wanted.sum()), number))
+        source.append(tree.source_N[wanted])
+        starts.append(start + tree.num_tokens)
+
+    return Pack(
+        tokens_P=_join(tokens, np.int32),
+        positions_P=_join(positions, np.int32),
+        subtree_end_P=_join(ends, np.int32),
+        tree_starts=np.array(starts, np.int32),
+        label_index_S=_join(index, np.int32),
+        labels_S=_join(labels, np.float32),
+        tree_S=_join(tree_of, np.int32),
+        source_S=_join(source, np.int32),
+    )
+
+
+def _join(parts: list[Any], dtype: Any) -> Any:
+    return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
+
+
+def plan_packs(sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """Group items into packs of at most `budget` tokens by first-fit decreasing (Johnson, 1973).
+
+    Every index appears once; an item larger than `budget` gets a pack of its own. Ties keep their order, so
+    the plan depends on nothing but the sizes.
+
+    >>> plan_packs([3, 7, 5, 4], budget=10)
+    [[1, 0], [2, 3]]
+    """
+    packs: list[list[int]] = []
+    room: list[int] = []
+    for item in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        place = next((i for i, free in enumerate(room) if free >= sizes[item]), None)
+        if place is None:
+            packs.append([item])
+            room.append(budget - sizes[item])
+        else:
+            packs[place].append(item)
+            room[place] -= sizes[item]
+    return packs

@@ -1,0 +1,180 @@
+"""Tokenised trees on disk: written once, memory-mapped ever after.
+
+A store is a folder named by the hash of all that decides its content (files, reader options, formatter,
+tokenizer). It is written beside its final place and renamed, so a killed run leaves a whole store or none.
+Reading one keeps memory at the size of the trees in use, whatever the dataset's size. Knows no dataset.
+
+    meta.json      counts, the reader's report, and for every tree its id
+    tokens.bin     int32, all trees' tokens        node_length.bin  int32, tokens of each node
+    tree_node.bin  int64, first node of each tree  tree_token.bin   int64, first token of each tree
+    parent.bin     int32   source.bin  int32       label.bin        float32, NaN where missing
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.tokenizer import StepTokenizer
+from surestep.encoding.tree import EncodedTree, encode_trees
+from surestep.errors import StorageError
+from surestep.types import ReasoningTree
+
+STORE_VERSION = 2
+_DTYPES: dict[str, type] = {
+    "tokens": np.int32,
+    "node_length": np.int32,
+    "parent": np.int32,
+    "source": np.int32,
+    "label": np.float32,
+    "tree_node": np.int64,
+    "tree_token": np.int64,
+}
+_CHUNK_TREES = 256
+
+
+class TreeStore(Sequence[EncodedTree]):
+    """Trees of one split, in the order they were read.
+
+    Attributes:
+        ids: the id of each tree in its dataset.
+        problem_keys: a short hash of each tree's `problem_key`; equal for trees of one problem.
+        notes: what was stored with them (`write_store(notes=...)`).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.folder = folder
+        self.ids: list[str] = meta["ids"]
+        self.problem_keys: list[str] = meta["problem_keys"]
+        self.notes: dict[str, Any] = meta["notes"]
+        self._arrays = {
+            name: np.memmap(folder / f"{name}.bin", dtype, "r")
+            if (folder / f"{name}.bin").stat().st_size
+            else np.zeros(0, dtype)
+            for name, dtype in _DTYPES.items()
+        }
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> EncodedTree:  # type: ignore[override]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        arrays = self._arrays
+        first, last = arrays["tree_node"][index], arrays["tree_node"][index + 1]
+        start, end = arrays["tree_token"][index], arrays["tree_token"][index + 1]
+        return EncodedTree(
+            tokens_T=np.asarray(arrays["tokens"][start:end]),
+            offsets=np.concatenate([[0], np.cumsum(arrays["node_length"][first:last], dtype=np.int64)]),
+            parent_N=np.asarray(arrays["parent"][first:last]),
+            label_N=np.asarray(arrays["label"][first:last]),
+            source_N=np.asarray(arrays["source"][first:last]),
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all trees, shared prefixes counted once."""
+        return len(self._arrays["tokens"])
+
+    @property
+    def num_labels(self) -> int:
+        """Labelled steps of all trees."""
+        return int(np.count_nonzero(~np.isnan(self._arrays["label"])))
+
+    def label_mean(self) -> float | None:
+        """Mean confidence of the labelled steps; None where there are none."""
+        labels = self._arrays["label"]
+        return None if self.num_labels == 0 else float(np.nanmean(labels, dtype=np.float64))
+
+
+def key_hash(problem_key: str) -> str:
+    """The short hash by which stores compare problems."""
+    return hashlib.sha256(problem_key.encode()).hexdigest()[:16]
+
+
+def store_key(*parts: str) -> str:
+    """The folder name of a store that `parts` decide."""
+    return hashlib.sha256("\0".join((str(STORE_VERSION), *parts)).encode()).hexdigest()[:24]
+
+
+def write_store(
+    folder: Path,
+    trees: Iterable[ReasoningTree],
+    tokenizer: StepTokenizer,
+    formatter: Formatter,
+    *,
+    notes: dict[str, Any],
+) -> TreeStore:
+    """Tokenise `trees` as they come and store them in `folder`; `notes` is written last, so it may fill up.
+
+    Raises:
+        StorageError: the folder cannot be written (a full disk among the reasons); nothing is left behind.
+    """
+    beside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    try:
+        beside.mkdir(parents=True)
+        ids, keys = _write_arrays(beside, trees, tokenizer, formatter)
+        meta = {"version": STORE_VERSION, "ids": ids, "problem_keys": keys, "notes": notes}
+        (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        if folder.exists():  # another run finished the same work first
+            shutil.rmtree(beside)
+        else:
+            beside.rename(folder)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: the tokenised data cannot be written ({error.strerror}); "
+            "free space or set --cache_dir to another folder"
+        ) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return TreeStore(folder)
+
+
+def _write_arrays(
+    folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
+) -> tuple[list[str], list[str]]:
+    ids: list[str] = []
+    keys: list[str] = []
+    files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in _DTYPES}
+    num_nodes = num_tokens = 0
+    try:
+        for chunk in _chunks(trees):
+            for tree, encoded in zip(chunk, encode_trees(chunk, tokenizer, formatter), strict=True):
+                arrays = {
+                    "tokens": encoded.tokens_T,
+                    "node_length": np.diff(encoded.offsets),
+                    "parent": encoded.parent_N,
+                    "source": encoded.source_N,
+                    "label": encoded.label_N,
+                    "tree_node": [num_nodes],
+                    "tree_token": [num_tokens],
+                }
+                for name, values in arrays.items():
+                    files[name].write(np.asarray(values, _DTYPES[name]).tobytes())
+                num_nodes += encoded.num_nodes
+                num_tokens += encoded.num_tokens
+                ids.append(tree.id)
+                keys.append(key_hash(tree.problem_key))
+        files["tree_node"].write(np.int64(num_nodes).tobytes())
+        files["tree_token"].write(np.int64(num_tokens).tobytes())
+    finally:
+        for file in files.values():
+            file.close()
+    return ids, keys
+
+
+def _chunks(trees: Iterable[ReasoningTree]) -> Iterator[list[ReasoningTree]]:
+    iterator = iter(trees)
+    while chunk := list(islice(iterator, _CHUNK_TREES)):
+        yield chunk

@@ -1,0 +1,119 @@
+"""Text to token ids, such that no added token can arise from a user's text.
+
+A step that contains `<CONFIDENCE>`, `<|im_end|>` or `<think>` is read as those characters, never as those
+tokens: special tokens are split by the tokenizer, the others by cutting the text inside them, and the result
+is checked. Knows Hugging Face tokenizers; knows no tree and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from surestep.encoding.formatter import CONFIDENCE_TOKEN
+from surestep.errors import BackboneError
+
+_BATCH = 2048
+_CACHE_OF_PAIRS = 256
+
+
+class StepTokenizer:
+    """A Hugging Face tokenizer with a `<CONFIDENCE>` token that only `confidence_id` can produce.
+
+    Args:
+        tokenizer: any `PreTrainedTokenizerBase`; the token is added where it is missing.
+
+    Raises:
+        BackboneError: the tokenizer cannot keep its added tokens out of plain text.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        from tokenizers import AddedToken
+
+        if CONFIDENCE_TOKEN not in tokenizer.get_added_vocab():
+            token = AddedToken(CONFIDENCE_TOKEN, special=True, normalized=False, lstrip=False, rstrip=False)
+            tokenizer.add_tokens([token], special_tokens=True)
+        self.tokenizer = tokenizer
+        self.confidence_id: int = tokenizer.convert_tokens_to_ids(CONFIDENCE_TOKEN)
+        unknown = tokenizer.unk_token_id
+        # The unknown token may arise from text by right: it says that a character has no other token.
+        self._forbidden = {
+            index: token for token, index in tokenizer.get_added_vocab().items() if index != unknown
+        }
+        added = sorted((t for t in tokenizer.get_added_vocab() if len(t) > 1), key=len, reverse=True)
+        self._added_pattern = re.compile("|".join(re.escape(token) for token in added))
+        self._check_plain_text()
+
+    @property
+    def prefix_ids(self) -> list[int]:
+        """What opens every sequence of this tokenizer: its beginning-of-sequence token, or nothing."""
+        bos = self.tokenizer.bos_token_id
+        opens = self.tokenizer("a")["input_ids"][:1] == [bos] if bos is not None else False
+        return [bos] if opens else []
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, none of them an added token.
+
+        Raises:
+            BackboneError: a text still parses to an added token (never seen; the last line of defence).
+        """
+        encoded: list[list[int]] = []
+        for start in range(0, len(texts), _BATCH):
+            batch = list(texts[start : start + _BATCH])
+            plain = [text for text in batch if not self._added_pattern.search(text)]
+            ids = iter(self._encode_plain(plain))
+            encoded += [
+                self._encode_broken(text) if self._added_pattern.search(text) else next(ids) for text in batch
+            ]
+        for text, ids_of_text in zip(texts, encoded, strict=True):
+            for index in ids_of_text:
+                if index in self._forbidden:
+                    raise BackboneError(
+                        f"the tokenizer turns {text[:60]!r} into its added token {self._forbidden[index]!r}; "
+                        "use a backbone whose tokenizer keeps added tokens apart from text"
+                    )
+        return encoded
+
+    def _encode_plain(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_attention_mask=False,
+            verbose=False,
+        )["input_ids"]
+        return ids
+
+    def _encode_broken(self, text: str) -> list[int]:
+        """Cut inside every added token's text, so that no piece holds a whole one."""
+        pieces: list[str] = []
+        start = 0
+        while match := self._added_pattern.search(text, start):
+            # Go on right behind the cut: the rest may hold another token that overlaps this one.
+            pieces.append(text[start : match.start() + 1])
+            start = match.start() + 1
+        pieces.append(text[start:])
+        return [index for ids in self._encode_plain(pieces) for index in ids]
+
+    def _check_plain_text(self) -> None:
+        tokens = sorted(self._forbidden.values())
+        self.encode(tokens + [f"a{token}b" for token in tokens[:_CACHE_OF_PAIRS]])
+
+    def hash(self) -> str:
+        """Changes with anything that changes the ids of some text."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            description = backend.to_str()
+        else:
+            description = json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        return hashlib.sha256(description.encode()).hexdigest()[:16]
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer, its added token included, as Hugging Face files."""
+        self.tokenizer.save_pretrained(folder)

@@ -1,0 +1,137 @@
+"""A tree as arrays: tokens in depth-first preorder, each node's tokens contiguous.
+
+Shapes: `T` tokens of the tree, `N` nodes, the problem being node 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.tokenizer import StepTokenizer
+from surestep.types import ROOT, ReasoningTree
+
+IntArray = NDArray[np.int32]
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTree:
+    """One problem's tree, or a piece of it.
+
+    Attributes:
+        tokens_T: token ids; the last token of every node but the problem is `<CONFIDENCE>`.
+        offsets: int64 [N + 1]; node `n` holds tokens `offsets[n]` to `offsets[n + 1]`.
+        parent_N: index of each node's parent, -1 for the problem; smaller than the node's own index.
+        label_N: confidence in [0, 1], NaN where missing.
+        source_N: index of the node in its `ReasoningTree`; -1 for the problem, and for a step that stands
+            here only as the prefix of others (`cut_tree`) and is scored elsewhere.
+    """
+
+    tokens_T: IntArray
+    offsets: NDArray[np.int64]
+    parent_N: IntArray
+    label_N: FloatArray
+    source_N: IntArray
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in the tree, every shared prefix counted once."""
+        return len(self.tokens_T)
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes, the problem included."""
+        return len(self.parent_N)
+
+    @property
+    def num_labels(self) -> int:
+        """Nodes that carry a confidence."""
+        return int(np.count_nonzero(~np.isnan(self.label_N)))
+
+    def path_ends(self) -> NDArray[np.int64]:
+        """int64 [N]: tokens on the path from the start of the problem to the end of each node."""
+        lengths = np.diff(self.offsets)
+        ends = lengths.copy()
+        for node in range(1, self.num_nodes):
+            ends[node] += ends[self.parent_N[node]]
+        return ends
+
+    def depths(self) -> IntArray:
+        """[N]: how many steps lead to each node, itself included; 0 for the problem."""
+        depth = np.zeros(self.num_nodes, np.int32)
+        for node in range(1, self.num_nodes):
+            depth[node] = depth[self.parent_N[node]] + 1
+        return depth
+
+    def select(self, keep: NDArray[np.bool_], *, prefix: NDArray[np.bool_] | None = None) -> EncodedTree:
+        """The tree of the nodes where `keep` [N] is true; `prefix` [N] marks those that are scored elsewhere.
+
+        `keep` must hold every kept node's parent, and the problem.
+        """
+        kept = np.flatnonzero(keep)
+        new_index = np.full(self.num_nodes + 1, -1, np.int32)  # the last entry answers parent -1
+        new_index[kept] = np.arange(len(kept), dtype=np.int32)
+        lengths = np.diff(self.offsets)
+        label, source = self.label_N, self.source_N
+        if prefix is not None:
+            label, source = (
+                np.where(prefix, np.float32(np.nan), label),
+                np.where(prefix, np.int32(-1), source),
+            )
+        return EncodedTree(
+            tokens_T=self.tokens_T[np.repeat(keep, lengths)],
+            offsets=np.concatenate([[0], np.cumsum(lengths[kept])]).astype(np.int64),
+            parent_N=new_index[self.parent_N[kept]],
+            label_N=label[kept].astype(np.float32),
+            source_N=source[kept],
+        )
+
+
+def preorder(tree: ReasoningTree) -> list[int]:
+    """Indices of the tree's nodes in depth-first preorder, siblings in the order they were written."""
+    children: dict[int, list[int]] = {}
+    for index, node in enumerate(tree.nodes):
+        children.setdefault(node.parent, []).append(index)
+    order: list[int] = []
+    stack = children.get(ROOT, [])[::-1]
+    while stack:
+        index = stack.pop()
+        order.append(index)
+        stack += children.get(index, [])[::-1]
+    return order
+
+
+def encode_trees(
+    trees: Sequence[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
+) -> list[EncodedTree]:
+    """Tokenise every problem and step on its own and join them by ids.
+
+    Joining as text instead would let the tokenizer merge the end of a step with what follows it.
+    """
+    orders = [preorder(tree) for tree in trees]
+    texts: list[str] = []
+    for tree, order in zip(trees, orders, strict=True):
+        texts.append(formatter.format_problem(tree.problem))
+        texts += [formatter.format_step(tree.nodes[i].text, tree.nodes[i].context) for i in order]
+    ids = iter(tokenizer.encode(texts))
+    prefix = tokenizer.prefix_ids
+    encoded = []
+    for tree, order in zip(trees, orders, strict=True):
+        segments = [prefix + next(ids)] + [[*next(ids), tokenizer.confidence_id] for _ in order]
+        place = {ROOT: 0} | {index: rank for rank, index in enumerate(order, start=1)}
+        labels = [tree.nodes[i].confidence for i in order]
+        encoded.append(
+            EncodedTree(
+                tokens_T=np.fromiter((t for s in segments for t in s), np.int32),
+                offsets=np.cumsum([0] + [len(s) for s in segments], dtype=np.int64),
+                parent_N=np.array([-1] + [place[tree.nodes[i].parent] for i in order], np.int32),
+                label_N=np.array([np.nan] + [np.nan if v is None else v for v in labels], np.float32),
+                source_N=np.array([-1, *order], np.int32),
+            )
+        )
+    return encoded

@@ -1,0 +1,258 @@
+"""One mask, three executions: a query `q` sees a key `k` iff `k <= q < subtree_end[k]`.
+
+    dense    anywhere: scaled dot-product attention with the dense mask, tree by tree (the reference)
+    varlen   CUDA, chains only: the built-in flash attention over sequences of different lengths
+    flex     CUDA: FlexAttention with a block mask computed from `subtree_end`
+
+They plug into transformers through its attention interface under the name `surestep_tree`; the plan of a pack
+travels to every layer as the keyword argument `surestep_plan`. No model file is forked.
+
+Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `E` head dimension, `Q` blocks of 128 tokens.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from surestep.model.batch import TreeBatch
+
+TREE_ATTENTION = "surestep_tree"
+FLEX_BLOCK = 128
+Execution = Literal["dense", "varlen", "flex"]
+
+
+@dataclass
+class AttentionPlan:
+    """How the mask of one pack is executed, computed once and used by all layers.
+
+    Attributes:
+        execution: which of the three.
+        batch: the pack; `positions_P` is needed where a layer looks through a sliding window.
+        max_position: the largest position in the pack; a window wider than this changes nothing.
+        chain_B: for each tree, whether it is a plain chain.
+    """
+
+    execution: Execution
+    batch: TreeBatch
+    max_position: int
+    chain_B: list[bool]
+    cu_seqlens: Tensor | None = None
+    max_seqlen: int = 0
+    block_mask: Any = None
+    _dense_masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
+
+    def dense_mask(self, start: int, end: int, window: int | None) -> Tensor:
+        """bool [n, n] mask of the tree between `start` and `end`."""
+        key = (start, end, window)
+        if key not in self._dense_masks:
+            self._dense_masks[key] = dense_mask(
+                self.batch.subtree_end_P[start:end] - start, self.batch.positions_P[start:end], window
+            )
+        return self._dense_masks[key]
+
+
+def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None) -> Tensor:
+    """bool [P, P]: whether row (query) sees column (key).
+
+    >>> dense_mask(torch.tensor([3, 2, 3]), torch.tensor([0, 1, 1])).int().tolist()
+    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    """
+    index = torch.arange(len(subtree_end), device=subtree_end.device)
+    query, key = index[:, None], index[None, :]
+    seen = (key <= query) & (query < subtree_end[None, :])
+    if window is not None:
+        # A sliding window looks back along the path, not along the pack.
+        seen &= positions[:, None] - positions[None, :] < window
+    return seen
+
+
+def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
+    """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree."""
+    # One transfer for all trees; a check per tree would wait for the device once for each.
+    ends = batch.subtree_end_P.cpu()
+    chains = [bool((ends[start:end] == end).all()) for start, end in batch.spans]
+    max_position = int(batch.positions_P.max()) if len(ends) else 0
+    if execution == "varlen" and not all(chains):
+        execution = "flex"
+    plan = AttentionPlan(execution, batch, max_position, chains)
+    if execution == "varlen":
+        starts = torch.tensor(batch.tree_starts, dtype=torch.int32)
+        plan.max_seqlen = int(starts.diff().max())
+        plan.cu_seqlens = starts.to(batch.tokens_P.device)
+    elif execution == "flex":
+        plan.block_mask = tree_block_mask(ends, batch.tokens_P.device)
+    return plan
+
+
+def tree_block_mask(subtree_end_P: Tensor, device: torch.device) -> Any:
+    """FlexAttention's block mask, from the largest and smallest `subtree_end` of each block of keys.
+
+    A block of keys is seen by a later block of queries iff some key's subtree reaches into it, and in full iff
+    every key's subtree spans it; on the diagonal the causal edge runs through. Costs (P / 128)² comparisons.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    num_tokens = len(subtree_end_P)
+    num_blocks = -(-num_tokens // FLEX_BLOCK)
+    padding = num_blocks * FLEX_BLOCK - num_tokens
+    last = F.pad(subtree_end_P, (0, padding), value=0).view(num_blocks, FLEX_BLOCK)
+    shortest = F.pad(subtree_end_P, (0, padding), value=0).view(num_blocks, FLEX_BLOCK).amin(1)
+    block = torch.arange(num_blocks)
+    query, key = block[:, None], block[None, :]
+    reaches = (key < query) & (last.amax(1)[None, :] > query * FLEX_BLOCK)
+    spans = (key < query) & (shortest[None, :] >= ((query + 1) * FLEX_BLOCK).clamp(max=num_tokens))
+    partial = (reaches & ~spans) | (key == query)
+    end = subtree_end_P.to(device)
+
+    def sees(_batch: Tensor, _head: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
+        return (kv_idx <= q_idx) & (q_idx < end[kv_idx])
+
+    counts_and_indices = [part.to(device) for mask in (partial, spans & reaches) for part in _ordered(mask)]
+    return BlockMask.from_kv_blocks(
+        *counts_and_indices, BLOCK_SIZE=FLEX_BLOCK, mask_mod=sees, seq_lengths=(num_tokens, num_tokens)
+    )
+
+
+def _ordered(mask_QQ: Tensor) -> tuple[Tensor, Tensor]:
+    """Number of marked key blocks of each query block, and their indices in front, as FlexAttention wants."""
+    counts = mask_QQ.sum(1, dtype=torch.int32)
+    indices = mask_QQ.int().argsort(dim=1, descending=True, stable=True).to(torch.int32)
+    return counts[None, None], indices[None, None].contiguous()
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    surestep_plan: AttentionPlan,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of a pack, as transformers' attention interface calls it.
+
+    `query` is [1, H, P, E], `key` and `value` [1, K, P, E]; returns [1, P, H, E]. `attention_mask` is ignored: the
+    plan is the mask.
+    """
+    plan = surestep_plan
+    window = sliding_window if sliding_window is not None and sliding_window <= plan.max_position else None
+    execution = plan.execution if window is None and dropout == 0.0 else "dense"
+    if execution == "varlen":
+        output = _varlen(plan, query, key, value, scaling)
+    elif execution == "flex":
+        output = _compiled_flex()(
+            query,
+            key,
+            value,
+            block_mask=plan.block_mask,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+    else:
+        output = _dense(plan, query, key, value, scaling, dropout, window)
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _dense(
+    plan: AttentionPlan,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float | None,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    outputs = []
+    for (start, end), is_chain in zip(plan.batch.spans, plan.chain_B, strict=True):
+        causal = is_chain and window is None
+        mask = None if causal else plan.dense_mask(start, end, window)
+        outputs.append(
+            F.scaled_dot_product_attention(
+                query[:, :, start:end],
+                key[:, :, start:end],
+                value[:, :, start:end],
+                attn_mask=mask,
+                is_causal=causal,
+                dropout_p=dropout,
+                scale=scale,
+            )
+        )
+    return torch.cat(outputs, dim=2)
+
+
+def _varlen(plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    heads, key_heads = query.shape[1], key.shape[1]
+    accepted = _varlen_arguments()
+    extra: dict[str, Any] = {}
+    # torch 2.11 has neither grouped heads nor a scale of its own; 2.13 has both.
+    if heads != key_heads:
+        if "enable_gqa" in accepted:
+            extra["enable_gqa"] = True
+        else:
+            groups = heads // key_heads
+            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    default = query.shape[-1] ** -0.5
+    if scale is not None and abs(scale - default) > 1e-9:
+        if "scale" in accepted:
+            extra["scale"] = scale
+        else:
+            query = query * (scale / default)
+    if "is_causal" in accepted:
+        extra["is_causal"] = True
+    else:
+        extra["window_size"] = (-1, 0)
+    output = varlen_attn(
+        query[0].transpose(0, 1).contiguous(),
+        key[0].transpose(0, 1).contiguous(),
+        value[0].transpose(0, 1).contiguous(),
+        plan.cu_seqlens,
+        plan.cu_seqlens,
+        plan.max_seqlen,
+        plan.max_seqlen,
+        **extra,
+    )
+    return output.transpose(0, 1)[None]  # type: ignore[no-any-return, union-attr]
+
+
+@cache
+def _varlen_arguments() -> frozenset[str]:
+    from torch.nn.attention.varlen import varlen_attn
+
+    return frozenset(inspect.signature(varlen_attn).parameters)
+
+
+@cache
+def _compiled_flex() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # Packs differ in length; one kernel for all of them beats a compilation for each.
+    return torch.compile(flex_attention, dynamic=True)
+
+
+def register_tree_attention() -> None:
+    """Make `surestep_tree` known to transformers; calling it again changes nothing."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register(TREE_ATTENTION, tree_attention)
+    AttentionMaskInterface.register(TREE_ATTENTION, _no_mask)
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """transformers builds no mask of its own: the plan is the mask."""

@@ -1,0 +1,45 @@
+"""What a forward pass takes: the tokens of a pack and the two numbers that shape its mask.
+
+Shapes: `P` tokens of the pack, `S` wanted steps, `B` trees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TreeBatch:
+    """Trees laid one after another; a query `q` sees a key `k` iff `k <= q < subtree_end[k]`.
+
+    Attributes:
+        tokens_P: int64 token ids.
+        positions_P: int64 depth of each token along its path.
+        subtree_end_P: int64 index just past the last token of the token's subtree.
+        tree_starts: where each tree begins in the pack, and the end of the last; `B + 1` integers.
+        label_index_S: int64 index of the `<CONFIDENCE>` token of each wanted step.
+    """
+
+    tokens_P: Tensor
+    positions_P: Tensor
+    subtree_end_P: Tensor
+    tree_starts: tuple[int, ...]
+    label_index_S: Tensor
+
+    def to(self, device: torch.device) -> TreeBatch:
+        """The same batch on `device`; from pinned memory the copy does not wait."""
+        return replace(
+            self,
+            tokens_P=self.tokens_P.to(device, non_blocking=True),
+            positions_P=self.positions_P.to(device, non_blocking=True),
+            subtree_end_P=self.subtree_end_P.to(device, non_blocking=True),
+            label_index_S=self.label_index_S.to(device, non_blocking=True),
+        )
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Start and end of each tree."""
+        return list(zip(self.tree_starts[:-1], self.tree_starts[1:], strict=True))

@@ -1,0 +1,107 @@
+"""Backbone, `<CONFIDENCE>` row and head as one module: a pack of trees in, a logit per step out.
+
+The token's embedding is a parameter of its own, laid over the backbone's embedding where its id stands. So it is
+trained and saved alike under LoRA and in full, the embedding matrix is neither resized nor copied, and no id can
+be out of range. Knows no text.
+
+Shapes: `P` tokens of the pack, `S` wanted steps, `D` hidden size, `R` rows of the path execution, `L` their length.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from surestep.model.attention import TREE_ATTENTION, Execution, plan_attention
+from surestep.model.batch import TreeBatch
+from surestep.model.head import ConfidenceHead
+from surestep.model.paths import path_rows
+
+Route = Execution | Literal["paths"]
+
+
+class ConfidenceModel(nn.Module):
+    """Scores every wanted step of a pack in one forward pass.
+
+    Args:
+        backbone: a transformer without language-model head, or a PEFT model around one.
+        head: reads the hidden states at the `<CONFIDENCE>` tokens.
+        confidence_id: id of that token; need not have a row in the backbone's embedding.
+        route: how the tree mask is executed; see `surestep.model.attention`. `paths` runs every path as a row
+            of its own, with the backbone's own attention.
+        own_attention: name of the backbone's own attention implementation.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        head: ConfidenceHead,
+        *,
+        confidence_id: int,
+        route: Route = "dense",
+        own_attention: str = "sdpa",
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.confidence_id = confidence_id
+        self.own_attention = own_attention
+        embedding: Tensor = self.embedding.weight
+        mean = embedding.detach().float().mean(0)
+        # float32 whatever the backbone's dtype: an update of 1e-4 would vanish in bf16.
+        self.confidence_row = nn.Parameter(mean.clone())
+        self.route: Route = route
+        self.set_route(route)
+
+    @property
+    def embedding(self) -> Any:
+        """The backbone's input embedding."""
+        return self.backbone.get_input_embeddings()
+
+    @property
+    def transformer(self) -> Any:
+        """The backbone without PEFT's wrapper, adapters in place."""
+        return self.backbone.get_base_model() if hasattr(self.backbone, "get_base_model") else self.backbone
+
+    def set_route(self, route: Route) -> None:
+        """Choose the execution; the backbone's attention follows."""
+        self.route = route
+        implementation = self.own_attention if route == "paths" else TREE_ATTENTION
+        self.transformer.set_attn_implementation(implementation)
+
+    def forward(self, batch: TreeBatch) -> Tensor:
+        """[S] logits of the wanted steps, float32."""
+        hidden_SD = self._paths(batch) if self.route == "paths" else self._packed(batch, self.route)
+        logits: Tensor = self.head(hidden_SD)
+        return logits
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids of any shape to embeddings, the `<CONFIDENCE>` row laid over its places."""
+        is_confidence = tokens == self.confidence_id
+        embedded: Tensor = self.embedding(tokens.masked_fill(is_confidence, 0))
+        return torch.where(is_confidence[..., None], self.confidence_row.to(embedded.dtype), embedded)
+
+    def _packed(self, batch: TreeBatch, execution: Execution) -> Tensor:
+        output = self.transformer(
+            inputs_embeds=self.embed(batch.tokens_P)[None],
+            position_ids=batch.positions_P[None],
+            # A four-dimensional mask is passed on as it is; without one, transformers would search the
+            # positions for packed sequences and find wrong ones in a tree.
+            attention_mask=batch.tokens_P.new_ones((1, 1, 1, 1), dtype=torch.bool),
+            use_cache=False,
+            surestep_plan=plan_attention(batch, execution),
+        )
+        hidden: Tensor = output.last_hidden_state[0].index_select(0, batch.label_index_S)
+        return hidden
+
+    def _paths(self, batch: TreeBatch) -> Tensor:
+        rows = path_rows(batch)
+        output = self.transformer(
+            inputs_embeds=self.embed(rows.tokens_RL),
+            attention_mask=rows.mask_RL,
+            use_cache=False,
+        )
+        hidden: Tensor = output.last_hidden_state[rows.row_S, rows.column_S]
+        return hidden

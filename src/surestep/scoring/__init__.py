@@ -1,0 +1,1 @@
+"""Text meets tensors here and nowhere else: preparing data, building models, scoring, checkpoints."""

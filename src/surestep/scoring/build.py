@@ -1,0 +1,115 @@
+"""A configuration to a model: backbone, adapters, head, execution of the mask, and the probe that guards it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from surestep.config import Config
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.load import load_tokenizer
+from surestep.encoding.tokenizer import StepTokenizer
+from surestep.model.backbone import Backbone, load_backbone
+from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.head import ConfidenceHead
+from surestep.model.lora import add_adapters
+from surestep.model.probe import probe_parity
+from surestep.scoring.hardware import Hardware, choose_route, scoring_budget
+from surestep.scoring.scorer import StepScorer
+
+
+@dataclass
+class BuiltModel:
+    """A model on its device and all that scoring with it needs.
+
+    Attributes:
+        reasons: one line for each choice that the program made.
+    """
+
+    model: ConfidenceModel
+    tokenizer: StepTokenizer
+    formatter: Formatter
+    backbone: Backbone
+    hardware: Hardware
+    reasons: list[str]
+
+    def scorer(self, config: Config) -> StepScorer:
+        """Ready to score with this model's current weights."""
+        return StepScorer(
+            model=self.model,
+            tokenizer=self.tokenizer,
+            formatter=self.formatter,
+            hardware=self.hardware,
+            max_positions=self.backbone.max_positions,
+            token_budget=scoring_budget(config, self.hardware),
+        )
+
+
+def base_dtype(config: Config, hardware: Hardware) -> torch.dtype:
+    """The dtype in which backbone weights are held.
+
+    Frozen weights lose nothing in half precision; weights that are trained stay in float32, where an update of
+    one part in ten thousand is not rounded away.
+    """
+    return hardware.compute_dtype if config.lora.use_lora else torch.float32
+
+
+def build_model(config: Config, hardware: Hardware, *, initial_confidence: float = 0.5) -> BuiltModel:
+    """A new model: pretrained backbone, untrained head that predicts `initial_confidence` on average.
+
+    Raises:
+        BackboneError: the backbone cannot be loaded or cannot score steps.
+    """
+    tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision)
+    backbone = load_backbone(
+        config.model.backbone,
+        revision=config.model.revision,
+        dtype=base_dtype(config, hardware),
+        seed=config.training.seed,
+    )
+    return assemble(config, hardware, tokenizer, backbone, initial_confidence=initial_confidence)
+
+
+def assemble(
+    config: Config,
+    hardware: Hardware,
+    tokenizer: StepTokenizer,
+    backbone: Backbone,
+    *,
+    initial_confidence: float = 0.5,
+) -> BuiltModel:
+    """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device."""
+    torch.manual_seed(config.training.seed)
+    route, reason = choose_route(config, hardware)
+    module = add_adapters(backbone.module, config.lora) if config.lora.use_lora else backbone.module
+    model = ConfidenceModel(
+        module,
+        ConfidenceHead(
+            backbone.hidden_size,
+            config.model.mlp_hidden_dims,
+            dropout=config.model.mlp_dropout,
+            initial_confidence=initial_confidence,
+        ),
+        confidence_id=tokenizer.confidence_id,
+        route=route,
+        own_attention=backbone.attention_implementation,
+    ).to(hardware.device)
+    reasons = [*hardware.reasons, reason]
+    _probe(model, backbone, hardware, reasons)
+    if config.training.gradient_checkpointing:
+        model.transformer.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
+    return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
+
+
+def _probe(model: ConfidenceModel, backbone: Backbone, hardware: Hardware, reasons: list[str]) -> None:
+    text_config = backbone.module.config.get_text_config()
+    # A probe is too short to see chunks of thousands of tokens, so this one is known by name.
+    chunked = bool(getattr(text_config, "attention_chunk_size", None))
+    result = probe_parity(model, dtype=hardware.compute_dtype)
+    if model.route != "paths" and (chunked or not result.agrees):
+        cause = "it attends in chunks" if chunked else f"packed and alone differ by {result.error:.1%}"
+        model.set_route("paths")
+        reasons.append(f"this backbone cannot run packed trees ({cause}): one path per row, which is slower")

@@ -1,0 +1,116 @@
+"""What this machine offers, and what a run makes of it: device, arithmetic, execution, token budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+import torch
+
+from surestep.config import Config
+from surestep.errors import DeviceError
+from surestep.model.confidence_model import Route
+
+Precision = Literal["no", "bf16", "fp16"]
+
+_DTYPES: dict[Precision, torch.dtype] = {
+    "no": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+_SCORING_PACK_CPU = 4096
+_SCORING_PACK_CUDA = 32768
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and in which arithmetic to compute.
+
+    Attributes:
+        device: a torch device.
+        precision: autocast dtype by Accelerate's name; "no" is float32.
+        reasons: one line for each choice that the program made.
+    """
+
+    device: torch.device
+    precision: Precision
+    reasons: tuple[str, ...]
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The dtype of matrix products."""
+        return _DTYPES[self.precision]
+
+
+def choose_hardware(device: str, precision: str) -> Hardware:
+    """Resolve `auto`, and refuse what is not there.
+
+    Raises:
+        DeviceError: a GPU, or bf16 on it, was asked for and is missing.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise DeviceError(
+            "training.device is cuda, but this machine shows no CUDA GPU; use --device cpu or auto, or install a "
+            "CUDA build of torch"
+        )
+    reasons = []
+    kind = device if device != "auto" else ("cuda" if has_cuda else "cpu")
+    if device == "auto":
+        reasons.append(f"device: {_device_name(kind)} (found)" if has_cuda else "device: CPU (no GPU found)")
+    if precision == "auto":
+        resolved: Precision = "no"
+        if kind == "cuda":
+            resolved = "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        reasons.append(f"mixed precision: {resolved} (what a {kind.upper()} does best)")
+    else:
+        resolved = precision  # type: ignore[assignment]
+        if resolved == "fp16" and kind == "cpu":
+            raise DeviceError(
+                "training.mixed_precision is fp16, which needs a GPU; use --mixed_precision no or bf16"
+            )
+        if resolved == "bf16" and kind == "cuda" and not torch.cuda.is_bf16_supported():
+            raise DeviceError("training.mixed_precision is bf16, which this GPU lacks; use fp16 or no")
+    return Hardware(torch.device(kind), resolved, tuple(reasons))
+
+
+def _device_name(kind: str) -> str:
+    return torch.cuda.get_device_name() if kind == "cuda" else "CPU"
+
+
+def choose_route(config: Config, hardware: Hardware) -> tuple[Route, str]:
+    """The execution of the tree mask, and the reason in a line.
+
+    Raises:
+        DeviceError: an execution was asked for that this device cannot run.
+    """
+    asked = config.model.attention
+    on_gpu, half = hardware.device.type == "cuda", hardware.precision != "no"
+    if asked in {"varlen", "flex"} and not on_gpu:
+        raise DeviceError(
+            f"model.attention is {asked}, which needs a CUDA GPU; use --attention auto or dense"
+        )
+    if asked == "varlen" and not half:
+        raise DeviceError("model.attention is varlen, which needs half precision; set --mixed_precision bf16")
+    if asked != "auto":
+        return asked, f"attention: {asked} (as set)"
+    if not on_gpu:
+        return "dense", "attention: dense, tree by tree (a CPU has no block-sparse kernel)"
+    if not half:
+        return "flex", "attention: flex (float32 rules out the varlen kernel)"
+    return "varlen", "attention: varlen for packs of chains, flex for packs with branches"
+
+
+def scoring_budget(config: Config, hardware: Hardware) -> int:
+    """Tokens in one scoring pass."""
+    if config.eval.eval_token_budget is not None:
+        return config.eval.eval_token_budget
+    return _SCORING_PACK_CUDA if hardware.device.type == "cuda" else _SCORING_PACK_CPU
+
+
+def memory_used_gb(device: torch.device) -> float:
+    """Peak memory of the GPU, or the process's resident memory, in GB (1e9 bytes)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return float(psutil.Process().memory_info().rss) / 1e9

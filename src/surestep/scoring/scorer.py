@@ -1,0 +1,151 @@
+"""Confidences for trees: packs them, runs the model, and hands every step its own number.
+
+The same code scores validation, test sets, benchmarks and a user's request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.limits import LimitLoss, cut_tree, limit_tree
+from surestep.encoding.packing import Pack, pack_trees, plan_packs
+from surestep.encoding.tokenizer import StepTokenizer
+from surestep.encoding.tree import EncodedTree, encode_trees
+from surestep.model.batch import TreeBatch
+from surestep.model.confidence_model import ConfidenceModel
+from surestep.scoring.hardware import Hardware
+from surestep.types import ReasoningTree
+
+_WINDOW = 512
+"""Trees that are packed together: enough to fill packs well, few enough to stay in memory."""
+
+
+def to_batch(pack: Pack, *, pin: bool = False) -> TreeBatch:
+    """A pack's arrays as tensors on the CPU; pinned where they go to a GPU."""
+
+    def tensor(array: NDArray[np.int32]) -> torch.Tensor:
+        values = torch.from_numpy(array).long()
+        return values.pin_memory() if pin else values
+
+    return TreeBatch(
+        tokens_P=tensor(pack.tokens_P),
+        positions_P=tensor(pack.positions_P),
+        subtree_end_P=tensor(pack.subtree_end_P),
+        tree_starts=tuple(pack.tree_starts.tolist()),
+        label_index_S=tensor(pack.label_index_S),
+    )
+
+
+@dataclass(frozen=True)
+class TreeScores:
+    """The scored steps of one tree, in preorder.
+
+    Attributes:
+        source_S: index of each step in its `ReasoningTree`.
+        depth_S: how many steps lead to it, itself included (its position, from 1).
+        confidence_S: in [0, 1].
+        label_S: as the tree holds it, NaN where missing.
+        loss: steps that the backbone's position limit left unscored.
+    """
+
+    source_S: NDArray[np.int32]
+    depth_S: NDArray[np.int32]
+    confidence_S: NDArray[np.float64]
+    label_S: NDArray[np.float32]
+    loss: LimitLoss
+
+
+@dataclass
+class StepScorer:
+    """A model with its tokenizer and formatter, ready to score.
+
+    Attributes:
+        max_positions: longest path the backbone takes; longer steps are left unscored and counted.
+        token_budget: tokens in one forward pass.
+    """
+
+    model: ConfidenceModel
+    tokenizer: StepTokenizer
+    formatter: Formatter
+    hardware: Hardware
+    max_positions: int | None
+    token_budget: int
+
+    def score(self, trees: Sequence[ReasoningTree]) -> list[list[float | None]]:
+        """A confidence for every node of every tree, in the tree's own order; None beyond the limit."""
+        encoded = encode_trees(trees, self.tokenizer, self.formatter)
+        results: list[list[float | None]] = []
+        for tree, scores in zip(trees, self.score_encoded(encoded), strict=True):
+            values: list[float | None] = [None] * len(tree.nodes)
+            for index, confidence in zip(scores.source_S.tolist(), scores.confidence_S.tolist(), strict=True):
+                values[index] = confidence
+            results.append(values)
+        return results
+
+    def score_encoded(
+        self,
+        trees: Sequence[EncodedTree],
+        *,
+        every_step: bool = True,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[TreeScores]:
+        """Scores of each tree, in order; without `every_step` only of labelled steps.
+
+        `progress` is told how many more trees are done.
+        """
+        for start in range(0, len(trees), _WINDOW):
+            window = [trees[i] for i in range(start, min(start + _WINDOW, len(trees)))]
+            yield from self._score_window(window, every_step)
+            if progress is not None:
+                progress(len(window))
+
+    def _score_window(self, trees: list[EncodedTree], every_step: bool) -> list[TreeScores]:
+        kept: list[EncodedTree] = []
+        losses: list[LimitLoss] = []
+        pieces: list[tuple[int, EncodedTree]] = []
+        for number, tree in enumerate(trees):
+            limited, loss = limit_tree(tree, max_length=self.max_positions)
+            kept.append(limited)
+            losses.append(loss)
+            pieces += [(number, piece) for piece in cut_tree(limited, self.token_budget)]
+        found: list[dict[int, float]] = [{} for _ in trees]
+        for group in plan_packs([piece.num_tokens for _, piece in pieces], self.token_budget):
+            pack = pack_trees([pieces[i][1] for i in group], every_step=every_step)
+            if len(pack.label_index_S) == 0:
+                continue
+            confidences = self._confidences(pack)
+            for place, source, value in zip(
+                pack.tree_S.tolist(), pack.source_S.tolist(), confidences.tolist(), strict=True
+            ):
+                found[pieces[group[place]][0]][source] = value
+        return [_collect(tree, values, loss) for tree, values, loss in zip(kept, found, losses, strict=True)]
+
+    @torch.inference_mode()
+    def _confidences(self, pack: Pack) -> NDArray[np.float64]:
+        device, dtype = self.hardware.device, self.hardware.compute_dtype
+        was_training = self.model.training
+        self.model.eval()
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            logits_S = self.model(to_batch(pack, pin=device.type == "cuda").to(device))
+        self.model.train(was_training)
+        # float64, so that a confidence near 1 does not round to 1.
+        confidences: NDArray[np.float64] = logits_S.double().sigmoid().cpu().numpy()
+        return confidences
+
+
+def _collect(tree: EncodedTree, values: dict[int, float], loss: LimitLoss) -> TreeScores:
+    nodes = [node for node in range(tree.num_nodes) if int(tree.source_N[node]) in values and node > 0]
+    source = tree.source_N[nodes]
+    return TreeScores(
+        source_S=source,
+        depth_S=tree.depths()[nodes],
+        confidence_S=np.array([values[int(index)] for index in source], np.float64),
+        label_S=tree.label_N[nodes],
+        loss=loss,
+    )
