@@ -68,6 +68,7 @@ def test_a_value_outside_the_unit_interval_is_refused_with_the_first_row(column:
         ({"position": np.array([1, 0, 1, 1])}, "row 1 .*position 0; allowed: at least 1"),
         ({"position": np.array([1.5, 1, 1, 1])}, "position is of type float64; allowed: whole numbers"),
         ({"problem": np.array([0, 0, 1, 0])}, "row 3 .*problem 0 in dataset 'b'"),
+        ({"problem": np.array([0, 1, 0, 2]), "dataset": np.array([1, 0, 0, 1])}, "row 2 .*dataset 'a'"),
         ({"dataset_names": ("a", "b", "a")}, "'a' more than once"),
     ],
 )

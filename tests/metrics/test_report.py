@@ -174,10 +174,8 @@ def test_no_predictions_at_all_still_give_a_report() -> None:
 
 def test_a_hundred_thousand_steps_take_under_a_second() -> None:
     predictions = mixture(100_000, known_truth=True)
-    best = min(_seconds(predictions) for _ in range(3))
-    assert (
-        best < 1.0
-    )  # measured 0.4 s; processor time and the best of three, as other work may share the machine
+    # Measured 0.4 s; processor time and the best of three, as other work may share the machine.
+    assert min(_seconds(predictions) for _ in range(3)) < 1.0
 
 
 def _seconds(predictions: Predictions) -> float:
