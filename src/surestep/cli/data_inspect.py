@@ -41,9 +41,7 @@ class _Look:
         return f"{self.source.name} {self.source.split}"
 
 
-def inspect(
-    data: DataConfig, console: Console, *, names: list[str], num_examples: int, as_json: bool
-) -> None:
+def inspect(data: DataConfig, console: Console, *, names: list[str], num_examples: int, as_json: bool) -> None:
     """Reads every split that is there and prints what it holds.
 
     Args:
@@ -108,7 +106,7 @@ def _look(source: Source, num_examples: int) -> _Look:
 
 
 def _overlaps(looks: list[_Look], benchmarks: dict[str, list[str]]) -> list[tuple[str, str, Overlap]]:
-    """Between every split and those evaluated after it, and between train and the benchmarks that are there."""
+    """Between every split and those evaluated after it, and with the benchmarks that are there."""
     order = {"train": 0, "validation": 1, "test": 2}
     pairs = []
     for first, second in itertools.permutations(looks, 2):
@@ -126,15 +124,11 @@ def _benchmarks(data: DataConfig) -> dict[str, list[str]]:
     for name in ("math500", "processbench"):
         for file in CATALOGUE[name].files:
             if path := Wanted(name, (file.name,), None, data.data_dir).find():
-                found[f"{name} {path.stem}"] = [
-                    record.text("problem") for record in read_records(path, fetch=name)
-                ]
+                found[f"{name} {path.stem}"] = [record.text("problem") for record in read_records(path, fetch=name)]
     return found
 
 
-def _to_dict(
-    looks: list[_Look], overlaps: list[tuple[str, str, Overlap]], missing: list[str]
-) -> dict[str, Any]:
+def _to_dict(looks: list[_Look], overlaps: list[tuple[str, str, Overlap]], missing: list[str]) -> dict[str, Any]:
     return {
         "splits": [
             {
@@ -149,9 +143,7 @@ def _to_dict(
             }
             for look in looks
         ],
-        "overlaps": [
-            {"first": first, "second": second, **overlap.to_dict()} for first, second, overlap in overlaps
-        ],
+        "overlaps": [{"first": first, "second": second, **overlap.to_dict()} for first, second, overlap in overlaps],
         "missing": missing,
     }
 
@@ -166,9 +158,7 @@ def _print(look: _Look, console: Console) -> None:
     )
     common = ", ".join(f"{value:g}: {count:,}" for value, count in values["common_labels"])
     lines.append(f"labels: {common}")
-    lines.append(
-        f"labels in {NUM_BINS} bins from 0 to 1: {' '.join(f'{count:,}' for count in values['label_bins'])}"
-    )
+    lines.append(f"labels in {NUM_BINS} bins from 0 to 1: {' '.join(f'{count:,}' for count in values['label_bins'])}")
     lines.append(f"steps on a path: {_spread(values['steps_per_path'])}")
     lines.append(f"depth of labelled steps: {_spread(values['labelled_depth'])}")
     beyond = _figure(values["share_labels_beyond_depth_10"])
