@@ -24,10 +24,7 @@ def test_equals_a_dictionary_from_prefix_to_ratings(paths: list[list[tuple[str, 
             expected.setdefault(prefix, []).extend([] if rating is None else [rating])
     report = ReadReport()
     tree = builder.build(report)
-    found = {
-        tuple(tree.nodes[step].text for step in tree.path(index)): node
-        for index, node in enumerate(tree.nodes)
-    }
+    found = {tuple(tree.nodes[step].text for step in tree.path(index)): node for index, node in enumerate(tree.nodes)}
     assert found.keys() == expected.keys()
     for prefix, ratings in expected.items():
         mean = sum(ratings) / len(ratings) if ratings else None

@@ -15,9 +15,7 @@ from surestep.errors import DataError
 from surestep.types import ReasoningTree
 
 
-def chain(
-    first: str, second: str, verdict: str | None, scores: tuple[Any, Any] = (88.0, 10.0)
-) -> list[dict[str, Any]]:
+def chain(first: str, second: str, verdict: str | None, scores: tuple[Any, Any] = (88.0, 10.0)) -> list[dict[str, Any]]:
     return [
         {"text": first, "score": scores[0]},
         {"text": second, "score": scores[1]},
@@ -57,9 +55,7 @@ def rows(tree: ReasoningTree) -> list[tuple[str, float | None, int]]:
 
 
 def test_validity_is_carried_by_the_last_fact_and_first_facts_are_shared(file: Path) -> None:
-    (tree,), report = read(
-        file, question(chain("a", "b", "yes"), chain("a", "c", "not-quite"), chain("d", "e", "?"))
-    )
+    (tree,), report = read(file, question(chain("a", "b", "yes"), chain("a", "c", "not-quite"), chain("d", "e", "?")))
     assert rows(tree) == [("a", None, -1), ("b", 1.0, 0), ("c", 0.0, 0), ("d", None, -1), ("e", 0.5, 3)]
     assert report["no_chains"] == 1
     assert any("crowd's verdict" in note for note in report.notes)

@@ -45,9 +45,7 @@ def put(tmp_path: Path, content: bytes | str, name: str = "data.jsonl") -> Path:
     ],
 )
 @pytest.mark.parametrize("compressed", [False, True])
-def test_each_layout_gives_the_same_records(
-    tmp_path: Path, name: str, content: str, compressed: bool
-) -> None:
+def test_each_layout_gives_the_same_records(tmp_path: Path, name: str, content: str, compressed: bool) -> None:
     data = content.encode()
     path = put(tmp_path, gzip.compress(data) if compressed else data, name + ".gz" * compressed)
     assert [record.values for record in read_records(path)] == ROWS
@@ -152,9 +150,7 @@ def test_a_record_that_is_no_object_is_refused(tmp_path: Path, line: str) -> Non
 
 
 def test_deep_nesting_and_huge_numbers_are_errors_not_crashes(tmp_path: Path) -> None:
-    assert "nested too deeply" in str(
-        failure(put(tmp_path, '{"a": ' + "[" * 200_000 + "]" * 200_000 + "}\n"))
-    )
+    assert "nested too deeply" in str(failure(put(tmp_path, '{"a": ' + "[" * 200_000 + "]" * 200_000 + "}\n")))
     assert "not valid JSON" in str(failure(put(tmp_path, '{"a": ' + "9" * 5000 + "}\n")))
 
 

@@ -91,9 +91,7 @@ def test_a_label_out_of_range_names_line_value_and_range(write_jsonl: Write, val
     good = {"problem": "p", "steps": [{"text": "a", "confidence": 1}]}
     bad = {"problem": "p", "steps": [{"text": "a", "confidence": value}]}
     message = failure("own", write_jsonl(good, bad))
-    assert (
-        f"data.jsonl, line 2: the confidence of step 1 is {value!r}; allowed: a number from 0 to 1" in message
-    )
+    assert f"data.jsonl, line 2: the confidence of step 1 is {value!r}; allowed: a number from 0 to 1" in message
     row = {"prompt": "p", "completions": ["a"], "labels": [value]}
     assert f"line 1: the label of step 1 is {value!r}" in failure("stepwise", write_jsonl(row))
 
@@ -135,9 +133,7 @@ def test_mistakes_in_own_records(write_jsonl: Write, record: dict[str, Any], mes
 
 
 def test_stepwise_labels_of_every_kind_are_kept_as_they_are(write_jsonl: Write) -> None:
-    path = write_jsonl(
-        {"prompt": "p", "completions": ["a", "b", "c", "d"], "labels": [True, 0.9, None, False]}
-    )
+    path = write_jsonl({"prompt": "p", "completions": ["a", "b", "c", "d"], "labels": [True, 0.9, None, False]})
     (tree,), report = read("stepwise", path)
     assert [node.confidence for node in tree.nodes] == [1.0, 0.9, None, 0.0]
     assert report["missing_label"] == 1

@@ -87,9 +87,7 @@ def test_records_of_one_problem_become_one_tree_wherever_they_stand(write_jsonl:
 
 
 @pytest.mark.parametrize(("neutral", "expected"), [(0.5, 0.5), (1.0, 1.0), (None, None)])
-def test_neutral_ratings_follow_the_option(
-    write_jsonl: Write, neutral: float | None, expected: float | None
-) -> None:
+def test_neutral_ratings_follow_the_option(write_jsonl: Write, neutral: float | None, expected: float | None) -> None:
     path = write_jsonl(record("p", step(completion("a", 0), chosen=0), step(completion("b", 1))))
     (tree,), report = read(path, neutral=neutral)
     assert tree.nodes[0].confidence == expected
@@ -123,9 +121,7 @@ def test_quality_control_and_screening_stay_out_unless_asked_for(write_jsonl: Wr
 
 
 def test_an_empty_step_is_dropped_with_what_follows_it(write_jsonl: Write) -> None:
-    path = write_jsonl(
-        record("p", step(completion("a", 1), completion(" \n", 1), chosen=1), step(completion("b", 1)))
-    )
+    path = write_jsonl(record("p", step(completion("a", 1), completion(" \n", 1), chosen=1), step(completion("b", 1))))
     (tree,), report = read(path)
     assert as_rows(tree) == [("a", 1.0, -1)]
     assert (report["empty_step"], report["after_empty_step"]) == (1, 1)
@@ -166,9 +162,7 @@ def test_a_rating_out_of_range_names_file_line_and_value(write_jsonl: Write, rat
         ({"label": {"steps": [{"completions": [{"text": None, "rating": 1}]}]}}, "'text' is missing"),
     ],
 )
-def test_a_record_of_another_shape_names_its_line(
-    write_jsonl: Write, change: dict[str, Any], message: str
-) -> None:
+def test_a_record_of_another_shape_names_its_line(write_jsonl: Write, change: dict[str, Any], message: str) -> None:
     path = write_jsonl(record("p", step(completion("a", 1))) | change)
     with pytest.raises(DataError, match=f"line 1: .*{message}"):
         read(path)

@@ -118,9 +118,7 @@ def test_missing_labels_stay_missing(tmp_path: Path, written: str) -> None:
 
 def test_an_unknown_label_names_line_value_and_what_is_allowed(tmp_path: Path) -> None:
     rows = [row("a", 0, "s", **attributed("Fully")), row("a", 1, "t", **attributed("Mostly"))]
-    with pytest.raises(
-        DataError, match=r"r\.csv, line 3: 'attribution_label' is 'Mostly'; allowed: fully, partially"
-    ):
+    with pytest.raises(DataError, match=r"r\.csv, line 3: 'attribution_label' is 'Mostly'; allowed: fully, partially"):
         read(put(tmp_path / "r.csv", rows))
 
 

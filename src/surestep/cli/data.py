@@ -42,13 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     look = actions.add_parser("inspect", help="counts, labels, lengths, overlaps and readable examples")
     fetch.add_argument("names", nargs="+", metavar="NAME", help=f"one of {', '.join(CATALOGUE)}")
     fetch.add_argument("--only", metavar="PATTERN", help="only files whose name matches, e.g. 'phase1*'")
-    fetch.add_argument(
-        "--from", dest="base", metavar="PLACE", help="a mirror's address, a folder, or the file itself"
-    )
+    fetch.add_argument("--from", dest="base", metavar="PLACE", help="a mirror's address, a folder, or the file itself")
     look.add_argument("names", nargs="*", metavar="NAME", help="datasets to look at (default: those enabled)")
-    look.add_argument(
-        "--examples", type=int, default=2, metavar="N", help="trees shown for each split (default: 2)"
-    )
+    look.add_argument("--examples", type=int, default=2, metavar="N", help="trees shown for each split (default: 2)")
     for action in (listing, look):
         action.add_argument("--json", action="store_true", help="print JSON for machines")
     other = frozenset(path for path, _ in fields() if not path.startswith("data."))
@@ -151,9 +147,7 @@ def _num_rows(path: Path) -> int | None:
         return sum(not line.isspace() for line in file)
 
 
-def _fetch(
-    data: DataConfig, console: Console, *, names: list[str], only: str | None, base: str | None
-) -> None:
+def _fetch(data: DataConfig, console: Console, *, names: list[str], only: str | None, base: str | None) -> None:
     unknown = [name for name in names if name not in CATALOGUE]
     if unknown:
         raise DownloadError(f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(CATALOGUE)}")
@@ -181,9 +175,7 @@ def _fetch(
                 size = path.stat().st_size
                 bars.update(bar, completed=size, total=size)
                 checked = (
-                    "sha256 matches"
-                    if file.sha256
-                    else "no official sha256 is known, so only its length was checked"
+                    "sha256 matches" if file.sha256 else "no official sha256 is known, so only its length was checked"
                 )
                 console.print(f"{path} ({size:,} bytes, {checked})", markup=False)
 

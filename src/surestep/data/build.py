@@ -48,9 +48,7 @@ class TreeBuilder:
         """Number of distinct steps so far."""
         return len(self._texts)
 
-    def add(
-        self, text: str, parent: int = ROOT, *, confidence: float | None = None, context: str | None = None
-    ) -> int:
+    def add(self, text: str, parent: int = ROOT, *, confidence: float | None = None, context: str | None = None) -> int:
         """Adds one step, or one more rating of it, and returns its index.
 
         Args:
@@ -140,9 +138,7 @@ class TreeBuilder:
         return keep
 
 
-def finish(
-    builder: TreeBuilder, report: ReadReport, *, drop_unlabelled_tails: bool = False
-) -> ReasoningTree | None:
+def finish(builder: TreeBuilder, report: ReadReport, *, drop_unlabelled_tails: bool = False) -> ReasoningTree | None:
     """Builds and counts a tree; None (counted) where none of its steps carries a label."""
     tree = builder.build(report, drop_unlabelled_tails=drop_unlabelled_tails)
     if tree.num_labels == 0:

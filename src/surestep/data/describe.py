@@ -73,9 +73,7 @@ class Description:
             "labelled_depth": _quantiles(self.label_depths),
             "share_labels_beyond_depth_10": self.share_beyond(10),
             "mean_problem_characters": self.problem_characters / self.num_trees if self.num_trees else None,
-            "step_characters_at_least": {
-                str(2**power): n for power, n in sorted(self.step_characters.items())
-            },
+            "step_characters_at_least": {str(2**power): n for power, n in sorted(self.step_characters.items())},
             "longest_step_characters": self.longest_step_characters,
         }
 

@@ -103,9 +103,7 @@ def _address(file: RemoteFile, base: str | None) -> str:
     path = Path(base).expanduser()
     path = path / file.name if path.is_dir() else path
     if not path.is_file():
-        raise DownloadError(
-            f"--from {base}: no file {path}; give an http(s) address, or a folder holding {file.name}"
-        )
+        raise DownloadError(f"--from {base}: no file {path}; give an http(s) address, or a folder holding {file.name}")
     return path.resolve().as_uri()
 
 
@@ -206,6 +204,4 @@ def _check_space(file: RemoteFile, folder: Path, part: Path) -> None:
 
 def _storage_error(error: OSError, folder: Path, file: RemoteFile) -> StorageError:
     what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
-    return StorageError(
-        f"{error.filename or folder}: {what} while fetching {file.name}; free space or set --data_dir"
-    )
+    return StorageError(f"{error.filename or folder}: {what} while fetching {file.name}; free space or set --data_dir")

@@ -72,11 +72,7 @@ def read_eqasc(
                     if not isinstance(chain, list):
                         raise record.error("a chain is not a list; allowed: [fact, fact, verdict]")
                     _add_chain(builder, record, chain, label, report)
-                if (
-                    add_gold
-                    and label == "validity"
-                    and choice.values.get("label") == record.values.get("answerKey")
-                ):
+                if add_gold and label == "validity" and choice.values.get("label") == record.values.get("answerKey"):
                     _add_gold(builder, record, report)
                 if len(builder) == 0:
                     report.count("no_chains")
@@ -86,9 +82,7 @@ def read_eqasc(
 
 def _identity(record: Record) -> str:
     value = record.values.get("id")
-    return (
-        str(value) if isinstance(value, str | int) and str(value) else f"{record.path.stem}:{record.number}"
-    )
+    return str(value) if isinstance(value, str | int) and str(value) else f"{record.path.stem}:{record.number}"
 
 
 def _problem(stem: str, choice: Record) -> str:
@@ -98,9 +92,7 @@ def _problem(stem: str, choice: Record) -> str:
     return "\n".join([*lines, f"Claim: {claim}"] if claim and claim.strip() else lines)
 
 
-def _add_chain(
-    builder: TreeBuilder, record: Record, chain: list[Any], label: Label, report: ReadReport
-) -> None:
+def _add_chain(builder: TreeBuilder, record: Record, chain: list[Any], label: Label, report: ReadReport) -> None:
     parts = [record.inner(part, "a part of a chain") for part in chain]
     facts = [part for part in parts if "text" in part.values]
     if not facts:
@@ -123,9 +115,7 @@ def _add_chain(
 
 
 def _verdict(others: list[Record], record: Record, report: ReadReport) -> float | None:
-    judged = next(
-        (part.values["turk_label"] for part in others if part.values.get("turk_label") is not None), None
-    )
+    judged = next((part.values["turk_label"] for part in others if part.values.get("turk_label") is not None), None)
     word = None if judged is None else record.inner(judged, "'turk_label'").optional_text("label")
     if word is None:
         report.count("missing_verdict")

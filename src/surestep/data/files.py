@@ -64,25 +64,18 @@ def _decode(stream: BinaryIO, path: Path, fetch: str | None) -> Iterator[tuple[i
             number += 1
             if len(line) > MAX_LINE_BYTES:
                 limit = MAX_LINE_BYTES // 2**20
-                raise DataError(
-                    f"the line is longer than {limit} MiB; write one record a line", path=path, line=number
-                )
+                raise DataError(f"the line is longer than {limit} MiB; write one record a line", path=path, line=number)
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise DataError(
-                    f"not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); "
-                    "save the file as UTF-8",
+                    f"not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); save the file as UTF-8",
                     path=path,
                     line=number,
                 ) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        what = (
-            "the gzip file is cut" if isinstance(error, EOFError) else f"the gzip file is damaged ({error})"
-        )
-        raise DataError(
-            f"{what}; {_again(fetch, 'copy or download it again')}", path=path, line=number + 1
-        ) from None
+        what = "the gzip file is cut" if isinstance(error, EOFError) else f"the gzip file is damaged ({error})"
+        raise DataError(f"{what}; {_again(fetch, 'copy or download it again')}", path=path, line=number + 1) from None
     if number == 0:
         raise DataError(f"the file is empty; {_again(fetch, 'check where it came from')}", path=path)
 

@@ -168,17 +168,13 @@ def _read_csv(lines: Iterator[tuple[int, str]], path: Path) -> Iterator[Record]:
         line = reader.line_num + 1
         for row in reader:
             if row and len(row) != len(header):
-                message = (
-                    f"the row has {len(row)} fields, the header {len(header)}; quote fields that hold commas"
-                )
+                message = f"the row has {len(row)} fields, the header {len(header)}; quote fields that hold commas"
                 raise DataError(message, path=path, line=line)
             if row:
                 yield Record(dict(zip(header, (cell or None for cell in row), strict=True)), path, line)
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(
-            f"not valid CSV ({error}); the file may be cut", path=path, line=reader.line_num
-        ) from None
+        raise DataError(f"not valid CSV ({error}); the file may be cut", path=path, line=reader.line_num) from None
 
 
 def _record(value: object, path: Path, line: int, number: int = 0) -> Record:
@@ -190,9 +186,7 @@ def _record(value: object, path: Path, line: int, number: int = 0) -> Record:
 def _refuse(error: Exception, path: Path, line: int, text: str) -> NoReturn:
     if isinstance(error, json.JSONDecodeError):
         # A string that never closes, or an error at the very end: the rest of the record is missing.
-        if not text.endswith("\n") and (
-            error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip())
-        ):
+        if not text.endswith("\n") and (error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip())):
             raise _cut(path, line) from None
         what = f"{error.msg}, column {error.colno}"
     else:

@@ -100,8 +100,6 @@ def _add_step(
     for number, alternative in enumerate(step.items("alternatives"), start=1):
         name = f"alternative {number} of {what}"
         if isinstance(alternative, dict) and "alternatives" in alternative:
-            raise step.error(
-                f"{name} has alternatives itself; write another record with the same problem and id"
-            )
+            raise step.error(f"{name} has alternatives itself; write another record with the same problem and id")
         _add_step(builder, record, alternative, name, parent, None, report)
     return index

@@ -34,9 +34,7 @@ def read_processbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Rea
             report.count("records")
             label, steps = record.values.get("label"), record.items("steps")
             if isinstance(label, bool) or not isinstance(label, int):
-                raise record.error(
-                    f"'label' is {label!r}; allowed: -1 (no error) or the index of the first wrong step"
-                )
+                raise record.error(f"'label' is {label!r}; allowed: -1 (no error) or the index of the first wrong step")
             if not -1 <= label < len(steps):
                 report.count("label_past_end", where=record.place)
                 continue

@@ -84,9 +84,7 @@ def read_reveal(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Reasoning
 def _add_row(questions: dict[str, _Question], record: Record, report: ReadReport) -> None:
     absent = [name for name in COLUMNS if name not in record.values]
     if absent:
-        raise record.error(
-            f"no column {', '.join(absent)}; allowed: reveal_eval.csv, or its rows as JSON objects"
-        )
+        raise record.error(f"no column {', '.join(absent)}; allowed: reveal_eval.csv, or its rows as JSON objects")
     question_id, answer_id = _word(record, "question_id"), _word(record, "answer_id")
     index, question = _index(record), record.optional_text("question")
     if question_id is None or answer_id is None or index is None or not question or not question.strip():
@@ -125,9 +123,7 @@ def _build(identity: str, question: _Question, report: ReadReport) -> TreeBuilde
             confidence = step_confidence(step.attribution, step.correctness)
             report.count("evidence_conflict", int(len(step.attribution) > 1 or len(step.correctness) > 1))
             report.count("missing_label", int(confidence is None))
-            parent = builder.add(
-                step.text, parent, confidence=confidence, context="\n\n".join(step.evidence) or None
-            )
+            parent = builder.add(step.text, parent, confidence=confidence, context="\n\n".join(step.evidence) or None)
     return builder
 
 

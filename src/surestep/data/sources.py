@@ -53,9 +53,7 @@ class _Plan:
         found, complaints = find_all([wanted])
         self.missing += complaints
         if found:
-            self.sources.append(
-                Source(dataset, dataset, self.split, dataset, tuple(found), options, tuple(divisions))
-            )
+            self.sources.append(Source(dataset, dataset, self.split, dataset, tuple(found), options, tuple(divisions)))
 
 
 def enabled_sources(data: DataConfig, split: Split, *, seed: int = 0) -> list[Source]:
@@ -79,9 +77,7 @@ def enabled_sources(data: DataConfig, split: Split, *, seed: int = 0) -> list[So
         raise DataError("; ".join(dict.fromkeys(plan.missing)))
     if not plan.sources:
         what = " and ".join(plan.unset) if plan.unset else "every dataset is off or has weight 0"
-        raise ConfigError(
-            f"no {split} data: {what}; turn on one of {', '.join(f'use_{n}' for n in DATASET_NAMES)}"
-        )
+        raise ConfigError(f"no {split} data: {what}; turn on one of {', '.join(f'use_{n}' for n in DATASET_NAMES)}")
     return plan.sources
 
 
@@ -130,9 +126,7 @@ def _own(plan: _Plan) -> None:
         plan.missing.append(f"own: no file {path} (own_{plan.split}); check the path")
     else:
         options = _reader_options(data.own_format, data)
-        plan.sources.append(
-            Source("own", data.own_name, plan.split, data.own_format, (path,), options, divisions)
-        )
+        plan.sources.append(Source("own", data.own_name, plan.split, data.own_format, (path,), options, divisions))
 
 
 def _reader_options(reader: str, data: DataConfig) -> dict[str, Any]:

@@ -36,9 +36,7 @@ def read_stepwise(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Reasoni
             if not steps:
                 raise record.error("'completions' is empty; allowed: at least one step")
             if len(labels) != len(steps):
-                raise record.error(
-                    f"{len(labels)} labels for {len(steps)} completions; give one each, null if unknown"
-                )
+                raise record.error(f"{len(labels)} labels for {len(steps)} completions; give one each, null if unknown")
             builder = problems.builder(record, record.text("prompt"))
             parent = ROOT
             for number, (step, value) in enumerate(zip(steps, labels, strict=True), start=1):
