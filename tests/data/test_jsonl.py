@@ -160,6 +160,10 @@ def test_half_a_surrogate_pair_is_refused_where_text_is_read() -> None:
         record.text("text")
 
 
+def test_a_huge_value_does_not_make_a_huge_message() -> None:
+    assert len(str(Record({}, Path("a.jsonl"), 4).error(f"'rating' is {'x' * 10**6!r}"))) < 500
+
+
 def write_csv(path: Path, rows: list[list[str]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)

@@ -107,10 +107,9 @@ def _add_chain(builder: TreeBuilder, record: Record, chain: list[Any], label: La
         if not text.strip():
             report.count("empty_step", where=record.place)
             return
+        confidence = verdict if number == len(facts) else None
         if label == "retrieval":
             confidence = _score(fact, report)
-        else:
-            confidence = verdict if number == len(facts) else None
         parent = builder.add(text, parent, confidence=confidence)
 
 

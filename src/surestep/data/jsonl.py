@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 from surestep.data.files import MAX_LINE_BYTES, read_lines
 from surestep.errors import DataError
 
+MAX_MESSAGE = 400
+"""Longest message of a record's error, in characters."""
+
 PathOrPaths = Path | str | Iterable[Path | str]
 
 
@@ -41,7 +44,8 @@ class Record:
         return f"{self.path.name}, " + (f"record {self.number}" if self.number else f"line {self.line}")
 
     def error(self, message: str) -> DataError:
-        """An error about this record."""
+        """An error about this record; the value it quotes may be a whole document, so it is cut."""
+        message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
         if self.number:
             message = f"record {self.number}: {message}"
         return DataError(message, path=self.path, line=self.line)

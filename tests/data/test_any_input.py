@@ -1,0 +1,122 @@
+"""Whatever a file holds, a reader gives valid trees or one line: never another exception."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from surestep.data.readers import READERS
+from surestep.data.report import ReadReport
+from surestep.errors import DataError
+
+FILE_READERS = sorted(set(READERS) - {"arithmetic"})
+VALID: dict[str, dict[str, Any]] = {
+    "prm800k": {
+        "is_quality_control_question": False,
+        "question": {"problem": "p"},
+        "label": {
+            "steps": [
+                {"completions": [{"text": "a", "rating": 1}], "chosen_completion": 0, "human_completion": None},
+                {"completions": None, "chosen_completion": None, "human_completion": {"text": "h"}},
+            ]
+        },
+    },
+    "eqasc": {
+        "id": "q",
+        "question": {
+            "stem": "s",
+            "choices": [
+                {
+                    "text": "c",
+                    "label": "A",
+                    "df": "d",
+                    "chains": [[{"text": "a", "score": 1.0}, {"turk_label": {"label": "yes"}}]],
+                }
+            ],
+        },
+        "answerKey": "A",
+    },
+    "reveal": {
+        "question_id": "q",
+        "question": "s",
+        "answer_id": "a",
+        "step_idx": 0,
+        "step": "t",
+        "evidence": "e",
+        "attribution_label": "Fully",
+        "correctness_label": None,
+    },
+    "processbench": {"id": "x", "problem": "p", "steps": ["a", "b"], "label": 1},
+    "stepwise": {"prompt": "p", "completions": ["a", "b"], "labels": [True, 0.5]},
+    "math_shepherd": {"input": "p Step 1: a ки", "label": "p Step 1: a +"},
+    "own": {"problem": "p", "steps": ["a", {"text": "b", "confidence": 1, "alternatives": ["c"]}]},
+}
+SCALARS = st.sampled_from(
+    [None, True, False, 0, 1, -1, 7, 0.5, 1e400, "", " ", "a", "\ud800", "1", [], {}, [None], 10**30]
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path to everything inside a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] * bool(path) + [place for key, item in inner for place in places(item, (*path, key))]
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """A copy of a JSON value with another one at `path`."""
+    copy = json.loads(json.dumps(value))
+    target = copy
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = new
+    return copy
+
+
+def read(kind: str, path: Path) -> None:
+    trees, refusal = [], path.name
+    try:
+        trees = list(READERS[kind](path, report=ReadReport()))
+    except DataError as error:
+        refusal = str(error)
+    assert path.name in refusal
+    assert "\n" not in refusal
+    for tree in trees:
+        tree.problem.encode()
+        assert all(node.text.encode() for node in tree.nodes)
+
+
+@pytest.mark.parametrize("kind", FILE_READERS)
+def test_the_valid_record_is_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(VALID[kind]), encoding="utf-8")
+    assert len(list(READERS[kind](path, report=ReadReport()))) == 1
+
+
+@pytest.mark.parametrize("kind", FILE_READERS)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_value_in_any_place_is_read_or_refused(kind: str, tmp_path: Path, data: st.DataObject) -> None:
+    record = VALID[kind]
+    for _ in range(data.draw(st.integers(1, 2))):
+        found = places(record)
+        if found:
+            record = replaced(record, data.draw(st.sampled_from(found)), data.draw(SCALARS))
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(VALID[kind]) + "\n" + json.dumps(record) + "\n", encoding="utf-8")
+    read(kind, path)
+
+
+@pytest.mark.parametrize("kind", FILE_READERS)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_any_damaged_byte_is_read_or_refused(kind: str, tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray((json.dumps(VALID[kind], ensure_ascii=False) + "\n").encode() * 2)
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(bytes(content[: data.draw(st.integers(1, len(content)))]))
+    read(kind, path)
