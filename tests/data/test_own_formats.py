@@ -182,6 +182,11 @@ def test_math_shepherd_steps_and_verdicts(write_jsonl: Write) -> None:
     assert rows(tree) == [("Step 1: 2+2 = 4", 1.0, -1), ("Step 2: So 5 - 0.", 0.0, 0)]
 
 
+def test_math_shepherd_problem_may_itself_speak_of_steps(write_jsonl: Write) -> None:
+    (tree,), _ = read("math_shepherd", write_jsonl(shepherd("Do Step 1: first. How long? Step 1: a ки", "+")))
+    assert (tree.problem, tree.nodes[0].text) == ("Do Step 1: first. How long?", "Step 1: a")
+
+
 def test_math_shepherd_text_after_the_last_tag_has_no_label(write_jsonl: Write) -> None:
     (tree,), report = read("math_shepherd", write_jsonl(shepherd("Q Step 1: a ки\nStep 2: b", "+")))
     assert rows(tree) == [("Step 1: a", 1.0, -1), ("Step 2: b", None, 0)]

@@ -66,6 +66,7 @@ ROWS = [
     row("a1", 0, "She ran.", "page one", **attributed("Partially")),
     row("a2", 0, "He ran.", "page two", **attributed("Contradictory")),
     row("a1", 0, "She ran.", "page three", **attributed("Fully")),
+    row("a1", 0, "She ran.", "page one", **attributed("Partially")),
     row("a3", 0, "Nobody knows."),
     row("b1", 0, "Yes.", question_id="q2", question="Is it?", **attributed("Unsupported")),
 ]
@@ -82,7 +83,7 @@ def test_answers_are_branches_of_their_question_in_every_layout(tmp_path: Path, 
         ("Nobody knows.", None, -1, None),
     ]
     assert [node.confidence for node in second.nodes] == [0.25]
-    assert (report["evidence_rows_merged"], report["evidence_conflict"], report["missing_label"]) == (1, 1, 1)
+    assert (report["evidence_rows_merged"], report["evidence_conflict"], report["missing_label"]) == (2, 1, 1)
     assert TERMS in report.notes
 
 
