@@ -16,8 +16,6 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from surestep.config import Config, get_default_config, get_lora_config
-from surestep.config.io import merge, read_config_file
-from surestep.errors import ConfigError
 
 ALIASES = {"training.per_device_train_batch_size": ["batch_size"]}
 """Shorter names that a field answers to as well."""
@@ -38,17 +36,25 @@ def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tupl
 
 
 def add_config_flags(
-    parser: argparse.ArgumentParser, *, preset: str = "full", exclude: frozenset[str] = frozenset()
+    parser: argparse.ArgumentParser,
+    *,
+    preset: str = "full",
+    exclude: frozenset[str] = frozenset(),
+    from_file: bool = True,
 ) -> None:
-    """Add `--config`, `--preset` and a flag for each field but those in `exclude` (dotted paths)."""
-    source = parser.add_argument_group("configuration")
-    source.add_argument("--config", metavar="FILE", help="JSON or YAML file; flags override it")
-    source.add_argument(
-        "--preset",
-        choices=sorted(PRESETS),
-        default=preset,
-        help=f"where the file and the flags start from (default: {preset})",
-    )
+    """Add a flag for each field but those in `exclude` (dotted paths), and `--config` and `--preset`.
+
+    Without `from_file` the latter two are left out: the flags then lie over a configuration found elsewhere.
+    """
+    if from_file:
+        source = parser.add_argument_group("configuration")
+        source.add_argument("--config", metavar="FILE", help="JSON or YAML file; flags override it")
+        source.add_argument(
+            "--preset",
+            choices=sorted(PRESETS),
+            default=preset,
+            help=f"where the file and the flags start from (default: {preset})",
+        )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for path, info in fields():
         if path in exclude:
@@ -66,7 +72,8 @@ def add_config_flags(
             default=argparse.SUPPRESS,
             metavar="true|false" if is_switch else name.upper(),
             help=help_text,
-            **({"nargs": "?", "const": "true"} if is_switch else {}),
+            nargs="?" if is_switch else None,
+            const="true" if is_switch else None,
         )
 
 
@@ -76,17 +83,22 @@ def config_from_args(args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: every unknown field and every bad value, all at once.
     """
-    preset = PRESETS[args.preset]()
-    values = preset.to_dict()
-    if args.config:
-        values = merge(values, read_config_file(args.config))
+    base = PRESETS[args.preset]()
+    return override(Config.from_file(args.config, base=base) if args.config else base, args)
+
+
+def override(config: Config, args: argparse.Namespace) -> Config:
+    """`config` with the flags that were given in place of its own values.
+
+    Raises:
+        ConfigError: every bad value, all at once.
+    """
+    values = config.to_dict()
     for path, value in flag_values(args).items():
         *sections, name = path.split(".")
         target = values
         for section in sections:
-            target = target.setdefault(section, {})
-            if not isinstance(target, dict):
-                raise ConfigError(f"{args.config}: {section} is {target!r}; allowed: an object of fields")
+            target = target[section]
         target[name] = value
     return Config.from_dict(values)
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a check failed, 2 the user's mistake (one line on stderr),
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -36,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, help_line in COMMANDS.items():
-        subparser = subparsers.add_parser(
-            name, help=help_line, description=help_line[0].upper() + help_line[1:] + "."
-        )
+        subparser = subparsers.add_parser(name, help=help_line, description=help_line[0].upper() + help_line[1:] + ".")
         if name == chosen:
             module = importlib.import_module(f"surestep.cli.{name}")
             module.configure(subparser)
@@ -59,11 +58,9 @@ def run_command(args: argparse.Namespace) -> int:
         print(f"surestep: {_one_line(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno is None or error.filename is None and error.errno != 28:
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        mended = StorageError(
-            f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder"
-        )
+        mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder")
         print(f"surestep: {mended}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

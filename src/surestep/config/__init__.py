@@ -14,10 +14,10 @@ import yaml
 from pydantic import Field, ValidationError
 
 from surestep.config.base import Section, describe
-from surestep.config.io import merge, read_config_file
 from surestep.config.data import DATASET_NAMES, DataConfig
+from surestep.config.io import merge, read_config_file
 from surestep.config.model import DEFAULT_BACKBONE, TINY_BACKBONE, LoraConfig, ModelConfig
-from surestep.config.training import FULL_LEARNING_RATE, LORA_LEARNING_RATE, EvalConfig, TrainingConfig
+from surestep.config.training import LORA_LEARNING_RATE, EvalConfig, TrainingConfig
 from surestep.errors import ConfigError, StorageError
 
 __all__ = [
@@ -127,13 +127,9 @@ class Config(Section):
         if self.data.use_own and self.data.own_train is None and self.data.own_test is None:
             found.append("data.use_own is set, but neither data.own_train nor data.own_test names a file")
         if self.training.device == "cpu" and self.training.mixed_precision == "fp16":
-            found.append(
-                "training.mixed_precision is fp16, which needs a GPU: use 'auto', 'no' or 'bf16' on the CPU"
-            )
+            found.append("training.mixed_precision is fp16, which needs a GPU: use 'auto', 'no' or 'bf16' on the CPU")
         if self.training.device == "cpu" and self.model.attention in {"varlen", "flex"}:
-            found.append(
-                f"model.attention is {self.model.attention}, which needs a GPU: use 'auto' or 'dense'"
-            )
+            found.append(f"model.attention is {self.model.attention}, which needs a GPU: use 'auto' or 'dense'")
         return found
 
     def check(self) -> None:

@@ -25,9 +25,7 @@ class Section(BaseModel):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in type(self).model_fields:
-            raise ConfigError(
-                f"{type(self).__name__} has no field '{name}'{_nearest(name, type(self).model_fields)}"
-            )
+            raise ConfigError(f"{type(self).__name__} has no field '{name}'{_nearest(name, type(self).model_fields)}")
         try:
             super().__setattr__(name, value)
         except ValidationError as error:
@@ -47,9 +45,7 @@ def describe(error: ValidationError, section: type[BaseModel], *, prefix: str = 
             continue
         message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         allowed.setdefault(path, (detail["input"], []))[1].append(message)
-    sentences += [
-        f"{path} is {value!r}; allowed: {', or '.join(ways)}" for path, (value, ways) in allowed.items()
-    ]
+    sentences += [f"{path} is {value!r}; allowed: {', or '.join(ways)}" for path, (value, ways) in allowed.items()]
     return sentences
 
 

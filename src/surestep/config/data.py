@@ -45,9 +45,7 @@ class DataConfig(Section):
     reveal_dir: Path | None = Field(None, description="REVEAL's folder; unset: found in `data_dir`.")
     eqasc_dir: Path | None = Field(None, description="eQASC's folder; unset: found in `data_dir`.")
 
-    prm800k_phase: Literal[1, 2] = Field(
-        2, description="Phase of PRM800K: 1 is small and easier, 2 is large."
-    )
+    prm800k_phase: Literal[1, 2] = Field(2, description="Phase of PRM800K: 1 is small and easier, 2 is large.")
     prm800k_neutral: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["missing"] = Field(
         0.5, description="Confidence of a neutral (0) rating, or `missing` to leave it unlabelled."
     )
@@ -92,9 +90,7 @@ class DataConfig(Section):
         Empty where nothing is enabled or all weights are 0.
         """
         weights = {
-            name: float(getattr(self, f"{name}_weight"))
-            for name in DATASET_NAMES
-            if getattr(self, f"use_{name}")
+            name: float(getattr(self, f"{name}_weight")) for name in DATASET_NAMES if getattr(self, f"use_{name}")
         }
         total = sum(weights.values())
         return {name: weight / total for name, weight in weights.items() if weight > 0} if total > 0 else {}

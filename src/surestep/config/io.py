@@ -32,9 +32,7 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
     if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path}: holds a {type(values).__name__}; a configuration is an object of sections"
-        )
+        raise ConfigError(f"{path}: holds a {type(values).__name__}; a configuration is an object of sections")
     return values
 
 

@@ -41,9 +41,7 @@ class LoraConfig(Section):
 
     use_lora: bool = Field(False, description="Train low-rank adapters instead of every weight.")
     lora_r: PositiveInt = Field(16, description="Rank of the adapters.")
-    lora_alpha: PositiveInt = Field(
-        32, description="Scale of the adapters: alpha / r multiplies their output."
-    )
+    lora_alpha: PositiveInt = Field(32, description="Scale of the adapters: alpha / r multiplies their output.")
     lora_dropout: Dropout = Field(0.1, description="Dropout on the adapters' input.")
     lora_target_modules: list[str] | Literal["auto", "all-linear"] = Field(
         "auto",

@@ -27,9 +27,7 @@ class TrainingConfig(Section):
         4,
         description="Examples (problems) a device takes in one accumulation step; `--batch_size` for short.",
     )
-    gradient_accumulation_steps: PositiveInt = Field(
-        4, description="Accumulation steps in one optimiser step."
-    )
+    gradient_accumulation_steps: PositiveInt = Field(4, description="Accumulation steps in one optimiser step.")
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="Shape of the learning rate after warmup; cosine and linear end at 0."
     )
@@ -41,9 +39,7 @@ class TrainingConfig(Section):
         0.01,
         description="AdamW's decoupled decay, on matrices only (not on biases, norms or the token's row).",
     )
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(
-        1.0, description="Gradients are clipped to this norm."
-    )
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="Gradients are clipped to this norm.")
     seed: NonNegativeInt = Field(42, description="Seeds initialisation, dropout, the mixture and the splits.")
 
     loss: Literal["bce", "mse"] = Field(
@@ -67,9 +63,7 @@ class TrainingConfig(Section):
     )
 
     eval_steps: PositiveInt = Field(100, description="Validate every this many steps.")
-    save_steps: PositiveInt = Field(
-        500, description="Save a checkpoint every this many steps, and at the end."
-    )
+    save_steps: PositiveInt = Field(500, description="Save a checkpoint every this many steps, and at the end.")
     logging_steps: PositiveInt = Field(10, description="Log every this many steps.")
     save_total_limit: PositiveInt | None = Field(
         None, description="Checkpoints kept besides the best one; unset: all of them."
@@ -103,7 +97,6 @@ class TrainingConfig(Section):
 class EvalConfig(Section):
     """How predictions are measured."""
 
-    num_bins: Annotated[int, Field(ge=2, le=1000)] = Field(10, description="Bins of the calibration error.")
     eval_token_budget: PositiveInt | None = Field(
         None, description="Tokens in one scoring pass; unset: what memory allows."
     )

@@ -25,9 +25,5 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> StepTokenizer:
         return StepTokenizer(AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False))
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        where = (
-            "the folder holds none"
-            if Path(name).is_dir()
-            else "no local folder, not in the cache, no network"
-        )
+        where = "the folder holds none" if Path(name).is_dir() else "no local folder, not in the cache, no network"
         raise BackboneError(f"{name}: the tokenizer cannot be loaded ({where}: {first_line[:120]})") from None

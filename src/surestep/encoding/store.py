@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -27,9 +27,9 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.encoding.tree import EncodedTree, encode_trees
 from surestep.errors import StorageError
-from surestep.types import ReasoningTree
+from surestep.types import ReasoningTree, normalize_text
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 _DTYPES: dict[str, type] = {
     "tokens": np.int32,
     "node_length": np.int32,
@@ -47,7 +47,7 @@ class TreeStore(Sequence[EncodedTree]):
 
     Attributes:
         ids: the id of each tree in its dataset.
-        problem_keys: a short hash of each tree's `problem_key`; equal for trees of one problem.
+        problem_hashes: a short hash of each tree's normalised problem text; equal for copies of a problem.
         notes: what was stored with them (`write_store(notes=...)`).
     """
 
@@ -55,7 +55,7 @@ class TreeStore(Sequence[EncodedTree]):
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.ids: list[str] = meta["ids"]
-        self.problem_keys: list[str] = meta["problem_keys"]
+        self.problem_hashes: list[str] = meta["problem_hashes"]
         self.notes: dict[str, Any] = meta["notes"]
         self._arrays = {
             name: np.memmap(folder / f"{name}.bin", dtype, "r")
@@ -98,9 +98,9 @@ class TreeStore(Sequence[EncodedTree]):
         return None if self.num_labels == 0 else float(np.nanmean(labels, dtype=np.float64))
 
 
-def key_hash(problem_key: str) -> str:
-    """The short hash by which stores compare problems."""
-    return hashlib.sha256(problem_key.encode()).hexdigest()[:16]
+def problem_hash(tree: ReasoningTree) -> str:
+    """The short hash by which sets are compared for common problems."""
+    return hashlib.sha256(normalize_text(tree.problem).encode()).hexdigest()[:16]
 
 
 def store_key(*parts: str) -> str:
@@ -121,16 +121,14 @@ def write_store(
     Raises:
         StorageError: the folder cannot be written (a full disk among the reasons); nothing is left behind.
     """
-    beside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    # Process ids come again in containers and on other machines that share the folder.
+    beside = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.part")
     try:
         beside.mkdir(parents=True)
-        ids, keys = _write_arrays(beside, trees, tokenizer, formatter)
-        meta = {"version": STORE_VERSION, "ids": ids, "problem_keys": keys, "notes": notes}
+        ids, hashes = _write_arrays(beside, trees, tokenizer, formatter)
+        meta = {"version": STORE_VERSION, "ids": ids, "problem_hashes": hashes, "notes": notes}
         (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        if folder.exists():  # another run finished the same work first
-            shutil.rmtree(beside)
-        else:
-            beside.rename(folder)
+        _rename_unless_there(beside, folder)
     except OSError as error:
         raise StorageError(
             f"{folder}: the tokenised data cannot be written ({error.strerror}); "
@@ -141,11 +139,20 @@ def write_store(
     return TreeStore(folder)
 
 
+def _rename_unless_there(beside: Path, folder: Path) -> None:
+    """Put a finished store in its place, unless another run finished the same work first."""
+    try:
+        beside.rename(folder)
+    except OSError:
+        if not (folder / "meta.json").is_file():
+            raise
+
+
 def _write_arrays(
     folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
 ) -> tuple[list[str], list[str]]:
     ids: list[str] = []
-    keys: list[str] = []
+    hashes: list[str] = []
     files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in _DTYPES}
     num_nodes = num_tokens = 0
     try:
@@ -165,13 +172,13 @@ def _write_arrays(
                 num_nodes += encoded.num_nodes
                 num_tokens += encoded.num_tokens
                 ids.append(tree.id)
-                keys.append(key_hash(tree.problem_key))
+                hashes.append(problem_hash(tree))
         files["tree_node"].write(np.int64(num_nodes).tobytes())
         files["tree_token"].write(np.int64(num_tokens).tobytes())
     finally:
         for file in files.values():
             file.close()
-    return ids, keys
+    return ids, hashes
 
 
 def _chunks(trees: Iterable[ReasoningTree]) -> Iterator[list[ReasoningTree]]:

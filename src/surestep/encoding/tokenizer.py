@@ -41,9 +41,8 @@ class StepTokenizer:
         self.confidence_id: int = tokenizer.convert_tokens_to_ids(CONFIDENCE_TOKEN)
         unknown = tokenizer.unk_token_id
         # The unknown token may arise from text by right: it says that a character has no other token.
-        self._forbidden = {
-            index: token for token, index in tokenizer.get_added_vocab().items() if index != unknown
-        }
+        self._forbidden = {index: token for token, index in tokenizer.get_added_vocab().items() if index != unknown}
+        self._added_ids = frozenset(tokenizer.get_added_vocab().values())
         added = sorted((t for t in tokenizer.get_added_vocab() if len(t) > 1), key=len, reverse=True)
         self._added_pattern = re.compile("|".join(re.escape(token) for token in added))
         self._check_plain_text()
@@ -64,10 +63,9 @@ class StepTokenizer:
         encoded: list[list[int]] = []
         for start in range(0, len(texts), _BATCH):
             batch = list(texts[start : start + _BATCH])
-            plain = [text for text in batch if not self._added_pattern.search(text)]
-            ids = iter(self._encode_plain(plain))
             encoded += [
-                self._encode_broken(text) if self._added_pattern.search(text) else next(ids) for text in batch
+                ids if self._added_ids.isdisjoint(ids) else self._encode_broken(text)
+                for text, ids in zip(batch, self._encode_plain(batch), strict=True)
             ]
         for text, ids_of_text in zip(texts, encoded, strict=True):
             for index in ids_of_text:
@@ -91,7 +89,10 @@ class StepTokenizer:
         return ids
 
     def _encode_broken(self, text: str) -> list[int]:
-        """Cut inside every added token's text, so that no piece holds a whole one."""
+        """Cut inside every added token's text, so that no piece holds a whole one.
+
+        Only where nothing gentler helps: a tokenizer that opens every text with a space puts one at each cut.
+        """
         pieces: list[str] = []
         start = 0
         while match := self._added_pattern.search(text, start):

@@ -106,9 +106,7 @@ def preorder(tree: ReasoningTree) -> list[int]:
     return order
 
 
-def encode_trees(
-    trees: Sequence[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
-) -> list[EncodedTree]:
+def encode_trees(trees: Sequence[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter) -> list[EncodedTree]:
     """Tokenise every problem and step on its own and join them by ids.
 
     Joining as text instead would let the tokenizer merge the end of a step with what follows it.

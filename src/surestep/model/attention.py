@@ -114,9 +114,17 @@ def tree_block_mask(subtree_end_P: Tensor, device: torch.device) -> Any:
     def sees(_batch: Tensor, _head: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
         return (kv_idx <= q_idx) & (q_idx < end[kv_idx])
 
-    counts_and_indices = [part.to(device) for mask in (partial, spans & reaches) for part in _ordered(mask)]
+    counts, indices, full_counts, full_indices = (
+        part.to(device) for mask in (partial, spans & reaches) for part in _ordered(mask)
+    )
     return BlockMask.from_kv_blocks(
-        *counts_and_indices, BLOCK_SIZE=FLEX_BLOCK, mask_mod=sees, seq_lengths=(num_tokens, num_tokens)
+        counts,
+        indices,
+        full_counts,
+        full_indices,
+        BLOCK_SIZE=FLEX_BLOCK,
+        mask_mod=sees,
+        seq_lengths=(num_tokens, num_tokens),
     )
 
 
@@ -217,7 +225,8 @@ def _varlen(plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scal
         extra["is_causal"] = True
     else:
         extra["window_size"] = (-1, 0)
-    output = varlen_attn(
+    assert plan.cu_seqlens is not None, "a varlen plan knows where sequences start"
+    output: Any = varlen_attn(
         query[0].transpose(0, 1).contiguous(),
         key[0].transpose(0, 1).contiguous(),
         value[0].transpose(0, 1).contiguous(),
@@ -227,7 +236,7 @@ def _varlen(plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scal
         plan.max_seqlen,
         **extra,
     )
-    return output.transpose(0, 1)[None]  # type: ignore[no-any-return, union-attr]
+    return output.transpose(0, 1)[None]  # type: ignore[no-any-return]
 
 
 @cache

@@ -62,6 +62,32 @@ def load_backbone(name: str, *, revision: str | None, dtype: torch.dtype, seed: 
     return load_pretrained(name, revision=revision, dtype=dtype)
 
 
+def read_max_positions(name: str, *, revision: str | None) -> int | None:
+    """The longest path that a backbone was built for, from its configuration alone.
+
+    Raises:
+        BackboneError: it cannot be found or read.
+    """
+    if name == TINY_BACKBONE:
+        from surestep.model.tiny import tiny_config
+
+        return _max_positions(tiny_config())
+    from transformers import AutoConfig
+
+    _check_local_folder(name)
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(_why_not_loaded(name, error)) from None
+    return _max_positions(config)
+
+
+def _max_positions(config: Any) -> int | None:
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
 def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype) -> Backbone:
     """Load a hub id or a local folder through transformers' `AutoModel`.
 
@@ -97,14 +123,12 @@ def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype) -> B
 
 
 def _describe(module: Any, name: str, revision: str | None, weights_sha256: str | None) -> Backbone:
-    config = module.config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None)
     return Backbone(
         module=module,
         name=name,
         revision=revision,
         weights_sha256=weights_sha256,
-        max_positions=int(limit) if limit else None,
+        max_positions=_max_positions(module.config),
         attention_implementation=module.config._attn_implementation or "eager",
     )
 
@@ -127,9 +151,7 @@ def _why_not_loaded(name: str, error: Exception) -> str:
             f"answer or does not know it; name a local folder with --backbone, connect to the network, or use "
             f"--backbone {TINY_BACKBONE}"
         )
-    return (
-        f"{name} cannot be loaded ({type(error).__name__}: {first_line}); name a causal model in safetensors"
-    )
+    return f"{name} cannot be loaded ({type(error).__name__}: {first_line}); name a causal model in safetensors"
 
 
 def _weights_folder(name: str, revision: str | None) -> Path:
@@ -137,9 +159,7 @@ def _weights_folder(name: str, revision: str | None) -> Path:
         return Path(name)
     from huggingface_hub import snapshot_download
 
-    return Path(
-        snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"], local_files_only=True)
-    )
+    return Path(snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"], local_files_only=True))
 
 
 def hash_weights(folder: Path) -> str:

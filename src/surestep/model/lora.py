@@ -8,6 +8,7 @@ from torch import nn
 
 from surestep.config import LoraConfig
 from surestep.errors import ConfigError
+from surestep.model.quiet import quiet_transformers
 
 ATTENTION_PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
@@ -18,9 +19,7 @@ def target_modules(backbone: nn.Module, setting: list[str] | str) -> list[str] |
     Raises:
         ConfigError: a name that no layer ends with.
     """
-    names = {
-        name.rpartition(".")[2] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)
-    }
+    names = {name.rpartition(".")[2] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
     if setting == "auto":
         present = [name for name in ATTENTION_PROJECTIONS if name in names]
         return present or "all-linear"
@@ -39,12 +38,11 @@ def add_adapters(backbone: Any, config: LoraConfig) -> Any:
     from peft import LoraConfig as PeftLoraConfig
     from peft import get_peft_model
 
-    return get_peft_model(
-        backbone,
-        PeftLoraConfig(
-            r=config.lora_r,
-            lora_alpha=config.lora_alpha,
-            lora_dropout=config.lora_dropout,
-            target_modules=target_modules(backbone, config.lora_target_modules),
-        ),
+    adapters = PeftLoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=target_modules(backbone, config.lora_target_modules),
     )
+    with quiet_transformers():
+        return get_peft_model(backbone, adapters)

@@ -95,9 +95,7 @@ def _refuse_bidirectional(model: ConfidenceModel, batch: TreeBatch, alone: Tenso
     """Change every path's last token: only the steps that end there may change."""
     changed = batch.tokens_P.clone()
     leaves = batch.label_index_S[batch.subtree_end_P[batch.label_index_S] == batch.label_index_S + 1]
-    changed[leaves - 1] = (changed[leaves - 1] + 1) % min(
-        model.confidence_id, model.embedding.weight.shape[0]
-    )
+    changed[leaves - 1] = (changed[leaves - 1] + 1) % min(model.confidence_id, model.embedding.weight.shape[0])
     other = TreeBatch(changed, batch.positions_P, batch.subtree_end_P, batch.tree_starts, batch.label_index_S)
     inner = ~torch.isin(batch.label_index_S, leaves)
     after = _hidden(model, other, "paths")

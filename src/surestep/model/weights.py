@@ -112,6 +112,4 @@ def check_keys(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> N
         if names
     ]
     if parts:
-        raise CheckpointError(
-            f"{path}: {'; '.join(parts)}; the configuration beside it does not fit these weights"
-        )
+        raise CheckpointError(f"{path}: {'; '.join(parts)}; the configuration beside it does not fit these weights")

@@ -98,9 +98,7 @@ def assemble(
     reasons = [*hardware.reasons, reason]
     _probe(model, backbone, hardware, reasons)
     if config.training.gradient_checkpointing:
-        model.transformer.gradient_checkpointing_enable(
-            gradient_checkpointing_kwargs={"use_reentrant": False}
-        )
+        model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
 
 

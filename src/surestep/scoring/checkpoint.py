@@ -67,6 +67,7 @@ def save_checkpoint(
     *,
     step: int,
     label_means: dict[str, float],
+    label_mean: float | None = None,
     write_state: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a checkpoint to `folder`; `write_state` fills its `training_state/`.
@@ -85,7 +86,7 @@ def save_checkpoint(
         if write_state is not None:
             (beside / "training_state").mkdir()
             write_state(beside / "training_state")
-        write_manifest(beside, _describe(built, step, label_means))
+        write_manifest(beside, _describe(built, step, label_means, label_mean))
         if folder.exists():  # the same step again, after a resume: the new one takes its place whole
             shutil.rmtree(folder)
         beside.rename(folder)
@@ -98,7 +99,7 @@ def save_checkpoint(
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _describe(built: BuiltModel, step: int, label_means: dict[str, float]) -> Manifest:
+def _describe(built: BuiltModel, step: int, label_means: dict[str, float], label_mean: float | None) -> Manifest:
     return Manifest(
         kind="lora" if is_adapted(built.model) else "full",
         step=step,
@@ -112,6 +113,7 @@ def _describe(built: BuiltModel, step: int, label_means: dict[str, float]) -> Ma
         formatter_hash=built.formatter.hash(),
         tokenizer_hash=built.tokenizer.hash(),
         label_means=label_means,
+        label_mean=label_mean,
     )
 
 
@@ -119,14 +121,16 @@ def load_checkpoint(
     folder: Path,
     *,
     hardware: Hardware | None = None,
-    backbone: str | None = None,
+    config: Config | None = None,
     with_state: bool = False,
 ) -> LoadedCheckpoint:
     """Load a checkpoint for scoring, or for training on from it.
 
     Args:
-        hardware: where to compute; unset: as the checkpoint's configuration says, on this machine.
-        backbone: where the backbone lies now, if it was moved; its weights must be the same.
+        folder: a `checkpoint_step_<N>`, or what `surestep export` wrote.
+        hardware: where to compute; unset: as the configuration says, on this machine.
+        config: unset: the checkpoint's own. Another may change dropout, data or training, and name the place
+            where the same backbone lies now; a head or adapter of another shape does not fit the weights.
         with_state: demand and verify `training_state/` too.
 
     Raises:
@@ -134,9 +138,12 @@ def load_checkpoint(
             tokenizer or the formatter is not the one it was trained with.
     """
     manifest = read_manifest(folder, with_state=with_state)
-    config = read_config(folder)
-    if backbone is not None:
-        config.model.backbone = backbone
+    config = config or read_config(folder)
+    if config.lora.use_lora != (manifest.kind == "lora"):
+        raise CheckpointError(
+            f"{folder} is a {manifest.kind} checkpoint, but lora.use_lora is {config.lora.use_lora}: use the other "
+            "preset, or merge it with `surestep export` and name the result's backbone folder with --backbone"
+        )
     _check_formatter(folder, manifest)
     chosen = hardware or choose_hardware(config.training.device, config.training.mixed_precision)
     tokenizer = load_tokenizer(str(folder / "tokenizer"))

@@ -67,9 +67,7 @@ def choose_hardware(device: str, precision: str) -> Hardware:
     else:
         resolved = precision  # type: ignore[assignment]
         if resolved == "fp16" and kind == "cpu":
-            raise DeviceError(
-                "training.mixed_precision is fp16, which needs a GPU; use --mixed_precision no or bf16"
-            )
+            raise DeviceError("training.mixed_precision is fp16, which needs a GPU; use --mixed_precision no or bf16")
         if resolved == "bf16" and kind == "cuda" and not torch.cuda.is_bf16_supported():
             raise DeviceError("training.mixed_precision is bf16, which this GPU lacks; use fp16 or no")
     return Hardware(torch.device(kind), resolved, tuple(reasons))
@@ -88,9 +86,7 @@ def choose_route(config: Config, hardware: Hardware) -> tuple[Route, str]:
     asked = config.model.attention
     on_gpu, half = hardware.device.type == "cuda", hardware.precision != "no"
     if asked in {"varlen", "flex"} and not on_gpu:
-        raise DeviceError(
-            f"model.attention is {asked}, which needs a CUDA GPU; use --attention auto or dense"
-        )
+        raise DeviceError(f"model.attention is {asked}, which needs a CUDA GPU; use --attention auto or dense")
     if asked == "varlen" and not half:
         raise DeviceError("model.attention is varlen, which needs half precision; set --mixed_precision bf16")
     if asked != "auto":

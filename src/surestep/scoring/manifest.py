@@ -32,7 +32,7 @@ class Manifest:
         confidence_id: id of the `<CONFIDENCE>` token.
         backbone: name, revision, weights_sha256 and max_positions of the backbone it was trained from.
         formatter_hash, tokenizer_hash: what turned text to tokens in training.
-        label_means: training mean of each dataset's labels: the constant baseline.
+        label_means: training mean of each dataset's labels: the constant baseline; `label_mean` is over all.
         files: size and sha256 of each file, by its path within the folder.
         state_files: the same for `training_state/`, which may be deleted to save space.
         versions, git_commit: where it was made.
@@ -45,6 +45,7 @@ class Manifest:
     formatter_hash: str
     tokenizer_hash: str
     label_means: dict[str, float]
+    label_mean: float | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     state_files: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
@@ -65,6 +66,7 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
     """Read the manifest and compare every file it lists, and that no other is there.
 
     Args:
+        folder: the checkpoint.
         with_state: check `training_state/` too, which resuming needs and scoring does not.
 
     Raises:
@@ -74,15 +76,13 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
         raise CheckpointError(f"{folder}: no such checkpoint{_nearby(folder)}")
     path = folder / MANIFEST
     if not path.is_file():
-        raise CheckpointError(
-            f"{folder} holds no {MANIFEST}: it is no complete checkpoint; name a checkpoint_step_<N>"
-        )
+        raise CheckpointError(f"{folder} holds no {MANIFEST}: it is no complete checkpoint; name a checkpoint_step_<N>")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = values.get("format_version")
         if found != FORMAT_VERSION:
             raise CheckpointError(
-                f"{path}: format version {found!r}; this Surestep reads {FORMAT_VERSION}: use the version that wrote it "
+                f"{path}: format version {found!r}; this Surestep reads {FORMAT_VERSION}: use the one that wrote it "
                 f"({values.get('versions', {}).get('surestep', 'unknown')})"
             )
         manifest = Manifest(**values)
@@ -116,13 +116,9 @@ def _compare(folder: Path, files: dict[str, dict[str, Any]]) -> None:
             raise CheckpointError(f"{path} is missing; restore the checkpoint from a backup")
         size = path.stat().st_size
         if size != expected["size"]:
-            raise CheckpointError(
-                f"{path} has {size} bytes instead of {expected['size']}; restore it from a backup"
-            )
+            raise CheckpointError(f"{path} has {size} bytes instead of {expected['size']}; restore it from a backup")
         if sha256_of(path) != expected["sha256"]:
-            raise CheckpointError(
-                f"{path} has changed since it was written (sha256 differs); restore it from a backup"
-            )
+            raise CheckpointError(f"{path} has changed since it was written (sha256 differs); restore it from a backup")
 
 
 def _nearby(folder: Path) -> str:

@@ -1,0 +1,8 @@
+"""Evaluation: the same as `surestep evaluate`."""
+
+import sys
+
+from surestep.cli.evaluate import script
+
+if __name__ == "__main__":
+    sys.exit(script())

@@ -1,0 +1,98 @@
+"""`surestep evaluate`: also behind `evaluate.py`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from surestep.cli.flags import add_config_flags, fields, override
+from surestep.cli.main import run_command
+from surestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from surestep.evaluation.evaluate import Evaluation
+
+_FLAGS_OF_TRAINING = {"training.device", "training.mixed_precision", "training.seed"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="report on this predictions.jsonl instead, whoever made it"
+    )
+    parser.add_argument(
+        "--output_dir",
+        "--output-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="where results go (default: outputs/eval_<experiment>/checkpoint_step_<N>)",
+    )
+    parser.add_argument("--split", choices=("test", "validation"), default="test", help="what to score (default: test)")
+    kept = {path for path, _ in fields() if path.startswith(("data.", "eval.", "model.backbone", "model.attention"))}
+    others = frozenset(path for path, _ in fields()) - kept - _FLAGS_OF_TRAINING
+    add_config_flags(parser, exclude=others, from_file=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; 0 when done."""
+    if (args.checkpoint is None) == (args.predictions is None):
+        raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
+
+    from surestep.cli.tables import metrics_table
+
+    console = Console(soft_wrap=True)
+    evaluation = _of_predictions(args) if args.checkpoint is None else _of_checkpoint(args, console)
+    console.print(metrics_table(evaluation.report, title=f"{evaluation.report['split']} split"))
+    for name, dataset in evaluation.report.get("datasets", {}).items():
+        if dataset["labels_beyond_position_limit"]:
+            console.print(
+                f"· {name}: {dataset['labels_beyond_position_limit']} labelled steps lie beyond the backbone's "
+                "position limit and were not scored",
+                markup=False,
+            )
+        for note in dataset["reading"]["notes"]:
+            console.print(f"· {name}: {note}", markup=False, highlight=False)
+    if evaluation.num_predictions is not None:
+        console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.parent / 'predictions.jsonl'}")
+    console.print(f"results: {evaluation.path}", markup=False, highlight=False)
+    return 0
+
+
+def _of_predictions(args: argparse.Namespace) -> Evaluation:
+    from surestep.evaluation.evaluate import evaluate_predictions
+
+    return evaluate_predictions(args.predictions, output_dir=args.output_dir or args.predictions.parent)
+
+
+def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
+    from surestep.cli.progress import counting
+    from surestep.evaluation.evaluate import default_output_dir, evaluate_checkpoint
+    from surestep.scoring.checkpoint import load_checkpoint, read_config
+    from surestep.scoring.manifest import read_manifest
+
+    read_manifest(args.checkpoint, with_state=False)
+    config = override(read_config(args.checkpoint), args)
+    loaded = load_checkpoint(args.checkpoint, config=config)
+    for reason in loaded.built.reasons:
+        console.print(f"· {reason}", markup=False, highlight=False)
+    with counting(console) as progress:
+        return evaluate_checkpoint(
+            loaded,
+            config,
+            split=args.split,
+            output_dir=args.output_dir or default_output_dir(config, args.checkpoint),
+            progress=progress,
+        )
+
+
+def script() -> int:
+    """What `evaluate.py` runs."""
+    parser = argparse.ArgumentParser(description="Score every step of the test splits and measure the scores.")
+    configure(parser)
+    parser.set_defaults(run=run)
+    return run_command(parser.parse_args(sys.argv[1:]))

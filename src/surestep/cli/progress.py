@@ -1,0 +1,109 @@
+"""What a person sees while something long runs: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from surestep.training.observer import StepRecord, ValidationRecord
+
+
+@contextmanager
+def counting(console: Console) -> Iterator[Callable[[str], Callable[[int], None]]]:
+    """A factory of counters: give a title, get a function that is told how many more are done."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,.0f} problems"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=not console.is_terminal,
+        disable=not console.is_terminal,
+    ) as progress:
+
+        def start(title: str) -> Callable[[int], None]:
+            if not console.is_terminal:
+                console.print(f"{title} ...")
+            task = progress.add_task(title, total=None)
+            return lambda count: progress.advance(task, count)
+
+        yield start
+
+
+class TrainingDisplay:
+    """A run's progress on the console.
+
+    On a terminal a bar with loss, learning rate, tokens/s, labelled steps/s, time left and memory stays at the
+    bottom; elsewhere each logging interval is a line.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("train", total=None, figures="", start=False)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        self.console.print(f"· {line}", markup=False, highlight=False)
+
+    def started(self, *, first_step: int, max_steps: int) -> None:
+        """Show the bar."""
+        self._progress.start_task(self._task)
+        self._progress.update(self._task, completed=first_step, total=max_steps)
+        self._max_steps = max_steps
+        self._progress.start()
+
+    def stepped(self, step: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=step)
+
+    def logged(self, record: StepRecord) -> None:
+        """Show the interval's figures."""
+        figures = (
+            f"loss {record.loss:.4f}  lr {record.learning_rate:.1e}  {record.tokens_per_s:,.0f} tokens/s  "
+            f"{record.labels_per_s:,.0f} labelled steps/s  {record.memory_gb:.1f} GB"
+        )
+        self._progress.update(self._task, figures=figures)
+        if not self.console.is_terminal:
+            self.console.print(f"step {record.step}/{self._max_steps}  {figures}", markup=False, highlight=False)
+
+    def validated(self, record: ValidationRecord) -> None:
+        """One line for a validation."""
+
+        def show(name: str) -> str:
+            value = record.mean[name]
+            return f"{name} {'–' if value is None else format(value, '.4f')}"
+
+        figures = "  ".join(show(name) for name in ("nll", "mse", "r2", "ece", "auroc"))
+        best = "  best so far" if record.is_best else ""
+        self.console.print(f"validation at step {record.step}: {figures}{best}", markup=False, highlight=False)
+
+    def saved(self, folder: Path) -> None:
+        """One line for a checkpoint."""
+        self.console.print(f"saved {folder}", markup=False, highlight=False)
+
+    def finished(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()

@@ -1,0 +1,1 @@
+"""Scoring every step of a split and measuring how far the scores can be trusted."""

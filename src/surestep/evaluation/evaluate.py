@@ -1,0 +1,177 @@
+"""A checkpoint on every step of a split: the numbers, and where asked every prediction.
+
+Nothing is sampled and nothing stops after some batches; what could not be scored is counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from surestep.config import Config
+from surestep.data.report import ReadReport
+from surestep.data.sources import Source, enabled_sources
+from surestep.encoding.tree import encode_trees
+from surestep.errors import StorageError
+from surestep.evaluation.predictions_file import (
+    PredictionsFile,
+    predictions_of_rows,
+    read_predictions,
+    write_rows,
+)
+from surestep.metrics.baselines import ConstantBaseline
+from surestep.metrics.report import build_report
+from surestep.scoring.checkpoint import LoadedCheckpoint
+from surestep.scoring.manifest import git_commit, library_versions
+from surestep.scoring.scorer import StepScorer
+from surestep.types import ReasoningTree
+
+METRICS_FILE = "eval_metrics.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+
+EvaluatedSplit = Literal["test", "validation"]
+Row = dict[str, Any]
+
+
+@dataclass
+class Evaluation:
+    """A finished evaluation: the content of `eval_metrics.json`, and where it lies."""
+
+    report: dict[str, Any]
+    path: Path
+    num_predictions: int | None = None
+
+
+@dataclass
+class _Counts:
+    """What each dataset's reading and scoring came to."""
+
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def default_output_dir(config: Config, checkpoint: Path) -> Path:
+    """`<output_dir>/eval_<experiment>/<checkpoint>`: one level below the validation result that training leaves."""
+    return config.validation_dir / checkpoint.resolve().name
+
+
+def evaluate_checkpoint(
+    loaded: LoadedCheckpoint,
+    config: Config,
+    *,
+    split: EvaluatedSplit,
+    output_dir: Path,
+    progress: Callable[[str], Callable[[int], None]],
+) -> Evaluation:
+    """Score every step of `split` of each enabled dataset and write `eval_metrics.json` into `output_dir`.
+
+    Raises:
+        DataError: a dataset's files are missing or malformed.
+        StorageError: the folder cannot be written.
+    """
+    sources = enabled_sources(config.data, split, seed=config.training.seed)
+    scorer = loaded.built.scorer(config)
+    counts = _Counts()
+    rows = [row for source in sources for row in _score_source(source, scorer, counts, progress)]
+    found = predictions_of_rows((row, None) for row in rows)
+    manifest = loaded.manifest
+    report = _report(
+        found,
+        ConstantBaseline(per_dataset=manifest.label_means, overall=manifest.label_mean),
+        {
+            "split": split,
+            "checkpoint": str(loaded.folder),
+            "step": manifest.step,
+            "backbone": manifest.backbone,
+            "attention": loaded.built.model.route,
+            "precision": loaded.built.hardware.precision,
+            "datasets": counts.datasets,
+            "settings": config.to_dict(),
+        },
+    )
+    return _write(output_dir, report, rows if config.eval.save_predictions else None)
+
+
+def evaluate_predictions(path: Path, *, output_dir: Path) -> Evaluation:
+    """Report on a file of predictions, whoever made them.
+
+    Raises:
+        DataError: the file is missing or a row is malformed.
+    """
+    found = read_predictions(path)
+    report = _report(found, None, {"split": "as given", "predictions": str(path)})
+    return _write(output_dir, report, None)
+
+
+def _score_source(
+    source: Source, scorer: StepScorer, counts: _Counts, progress: Callable[[str], Callable[[int], None]]
+) -> Iterator[Row]:
+    reading = ReadReport()
+    trees = list(source.read(reading))
+    encoded = encode_trees(trees, scorer.tokenizer, scorer.formatter)
+    advance = progress(f"scoring {source.name} {source.split}")
+    steps = unscored = labels_unscored = 0
+    for tree, scores in zip(trees, scorer.score_encoded(encoded), strict=True):
+        steps += len(scores.source_S)
+        unscored += scores.loss.steps_dropped
+        labels_unscored += scores.loss.labels_dropped
+        for index, depth, confidence in zip(
+            scores.source_S.tolist(), scores.depth_S.tolist(), scores.confidence_S.tolist(), strict=True
+        ):
+            yield _row(tree, source.name, index, depth, confidence)
+        advance(1)
+    counts.datasets[source.name] = {
+        "problems": len(trees),
+        "steps_scored": steps,
+        "steps_beyond_position_limit": unscored,
+        "labels_beyond_position_limit": labels_unscored,
+        "files": [str(path) for path in source.files],
+        "fingerprint": source.fingerprint(),
+        "reading": reading.to_dict(),
+    }
+
+
+def _row(tree: ReasoningTree, dataset: str, index: int, depth: int, confidence: float) -> Row:
+    node = tree.nodes[index]
+    row: Row = {
+        "dataset": dataset,
+        "problem_id": tree.id or tree.problem_key,
+        "step": index,
+        "parent": node.parent,
+        "position": depth,
+        "confidence": confidence,
+        "label": node.confidence,
+        "num_ratings": node.num_ratings,
+    }
+    if node.true_confidence is not None:
+        row["true_confidence"] = node.true_confidence
+    return row | {"problem": tree.problem, "text": node.text} | ({"context": node.context} if node.context else {})
+
+
+def _report(found: PredictionsFile, baseline: ConstantBaseline | None, about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **about,
+        **build_report(found.predictions, baseline=baseline),
+        "num_steps_without_label": found.num_unlabelled,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": library_versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def _write(folder: Path, report: dict[str, Any], rows: list[Row] | None) -> Evaluation:
+    path = folder / METRICS_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        count = None if rows is None else write_rows(folder / PREDICTIONS_FILE, rows)
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written ({error.strerror}); free space or choose another --output_dir"
+        ) from None
+    return Evaluation(report, path, count)

@@ -1,0 +1,1 @@
+"""Training on Accelerate: mixture, steps, validation, checkpoints and exact resume."""

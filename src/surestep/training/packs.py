@@ -1,0 +1,128 @@
+"""The examples of one optimiser step as packs: how many passes it takes is the engine's business.
+
+The step's loss is a sum over labels with fixed weights, so with dropout off any packing gives the same gradient.
+Shapes: `S` labelled steps of a pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surestep.encoding.limits import cut_tree
+from surestep.encoding.packing import pack_trees, plan_packs
+from surestep.encoding.tree import EncodedTree
+from surestep.model.batch import TreeBatch
+from surestep.scoring.scorer import to_batch
+from surestep.training.examples import TrainingSet
+from surestep.training.mixture import Draw, Mixture
+
+
+@dataclass(frozen=True)
+class TrainingPack:
+    """One forward and backward pass: the loss is `sum(weights * step loss)`."""
+
+    batch: TreeBatch
+    labels_S: Tensor
+    weights_S: Tensor
+
+    def to(self, device: torch.device) -> TrainingPack:
+        """The same on `device`."""
+        return TrainingPack(
+            self.batch.to(device),
+            self.labels_S.to(device, non_blocking=True),
+            self.weights_S.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class StepPacks:
+    """All passes of one optimiser step on this process.
+
+    Attributes:
+        draws: this process's examples, for packing them anew.
+        drawn: how many examples each dataset had given when the step was drawn, for resuming.
+        labels: labels of each dataset in the step.
+    """
+
+    step: int
+    draws: list[Draw]
+    packs: list[TrainingPack]
+    num_tokens: int
+    drawn: dict[str, int]
+    labels: dict[str, int]
+
+
+def build_step(
+    step: int,
+    draws: list[Draw],
+    datasets: Mapping[str, TrainingSet],
+    weights: Mapping[str, float],
+    *,
+    token_budget: int,
+    num_examples: int,
+    drawn: dict[str, int],
+    pin: bool = False,
+) -> StepPacks:
+    """Cut, pack and weight `draws`; `num_examples` is the effective batch over all processes."""
+    pieces: list[tuple[str, EncodedTree]] = []
+    for draw in draws:
+        tree = datasets[draw.dataset][draw.example]
+        pieces += [(draw.dataset, piece) for piece in cut_tree(tree, token_budget) if piece.num_labels]
+    packs, num_tokens, labels = [], 0, dict.fromkeys(datasets, 0)
+    for group in plan_packs([piece.num_tokens for _, piece in pieces], token_budget):
+        pack = pack_trees([pieces[i][1] for i in group])
+        weight_B = np.array([weights[pieces[i][0]] for i in group], np.float32) / num_examples
+        packs.append(
+            TrainingPack(
+                to_batch(pack, pin=pin),
+                torch.from_numpy(pack.labels_S),
+                torch.from_numpy(weight_B[pack.tree_S]),
+            )
+        )
+        num_tokens += pack.num_tokens
+        for i in group:
+            labels[pieces[i][0]] += pieces[i][1].num_labels
+    return StepPacks(step, draws, packs, num_tokens, drawn, labels)
+
+
+def prefetch_steps(
+    mixture: Mixture,
+    datasets: Mapping[str, TrainingSet],
+    weights: Mapping[str, float],
+    *,
+    first_step: int,
+    last_step: int,
+    num_examples: int,
+    token_budget: int,
+    rank: int = 0,
+    num_processes: int = 1,
+    pin: bool = False,
+) -> Generator[StepPacks, None, None]:
+    """The packs of each step in order, the next one built while the current one is computed."""
+
+    def build(step: int) -> StepPacks:
+        draws = mixture.draw(step, num_examples)
+        return build_step(
+            step,
+            draws[rank::num_processes],
+            datasets,
+            weights,
+            token_budget=token_budget,
+            num_examples=num_examples,
+            drawn=dict(mixture.drawn),
+            pin=pin,
+        )
+
+    with ThreadPoolExecutor(1, thread_name_prefix="packing") as pool:
+        waiting = pool.submit(build, first_step) if first_step < last_step else None
+        for step in range(first_step, last_step):
+            assert waiting is not None
+            ready = waiting.result()
+            waiting = pool.submit(build, step + 1) if step + 1 < last_step else None
+            yield ready

@@ -1,0 +1,161 @@
+"""A whole run: configuration to checkpoints and the validation report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surestep.config import Config
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.load import load_tokenizer
+from surestep.encoding.tokenizer import StepTokenizer
+from surestep.model.backbone import read_max_positions
+from surestep.scoring.build import BuiltModel, build_model
+from surestep.scoring.checkpoint import CONFIG_FILE, load_checkpoint, load_weights, read_config
+from surestep.scoring.hardware import Hardware, choose_hardware
+from surestep.scoring.manifest import read_manifest
+from surestep.scoring.memory import training_token_budget
+from surestep.scoring.prepare import ProgressFactory, silent
+from surestep.training.examples import RunData, load_run_data
+from surestep.training.folder import check_space, latest_with_state, refuse_existing, start_folder
+from surestep.training.logs import MetricsFile, TensorBoardLog
+from surestep.training.observer import Observers, TrainingObserver
+from surestep.training.trainer import RunResult, Trainer
+from surestep.training.validation import choose_subsets, write_validation_report
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished (or stopped) run and the best checkpoint's validation report."""
+
+    result: RunResult
+    validation: dict[str, Any]
+    report_path: Path
+
+
+def train(
+    config: Config,
+    observer: TrainingObserver,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: ProgressFactory = silent,
+) -> TrainedRun:
+    """Train as `config` says.
+
+    Everything that can be refused is refused before the first file is written.
+
+    Raises:
+        SurestepError: settings, data, backbone, checkpoint, device or disk do not allow it.
+    """
+    config.check()
+    resume_from = latest_with_state(config) if resume else None
+    if resume_from is None:
+        refuse_existing(config, overwrite=overwrite)
+    hardware = choose_hardware(config.training.device, config.training.mixed_precision)
+    start = resume_from or config.training.init_from
+    tokenizer, max_positions = _tokenizer(config, start)
+    data = load_run_data(config, tokenizer, Formatter(), max_positions=max_positions, progress=progress)
+    built = _model(config, hardware, start, resume_from is not None, data)
+    warning = check_space(config, built.model)
+    if resume_from is None:
+        start_folder(config, overwrite=overwrite)
+    resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
+    observers = _observers(config, observer, resumed_step)
+    lines = [*built.reasons, *data.lines, *([warning] if warning else [])]
+    if resume_from is not None:
+        lines.append(f"resuming from {resume_from} at step {resumed_step}")
+    config.save(config.experiment_dir / CONFIG_FILE)
+    _write_json(config.experiment_dir / "data_report.json", data.report)
+    budget, reason = _token_budget(config, built)
+    for line in [*lines, reason]:
+        observers.say(line)
+    trainer = Trainer(
+        config,
+        built,
+        data,
+        choose_subsets(data.validation, config, tokens_per_step=_tokens_per_step(config, data)),
+        observers,
+        token_budget=budget,
+        may_shrink=config.training.token_budget is None,
+        resume_from=resume_from,
+    )
+    result = trainer.run()
+    return _report(config, built, data, result)
+
+
+def _tokenizer(config: Config, start: Path | None) -> tuple[StepTokenizer, int | None]:
+    if start is not None:
+        manifest = read_manifest(start, with_state=False)
+        return load_tokenizer(str(start / "tokenizer")), manifest.backbone["max_positions"]
+    name, revision = config.model.backbone, config.model.revision
+    return load_tokenizer(name, revision=revision), read_max_positions(name, revision=revision)
+
+
+def _model(config: Config, hardware: Hardware, start: Path | None, is_resume: bool, data: RunData) -> BuiltModel:
+    if start is None:
+        return build_model(config, hardware, initial_confidence=data.initial_confidence)
+    return load_checkpoint(start, hardware=hardware, config=config, with_state=is_resume).built
+
+
+def _observers(config: Config, observer: TrainingObserver, resumed_step: int) -> Observers:
+    folder = config.experiment_dir
+    observers: list[TrainingObserver] = [observer, MetricsFile(folder, resumed_step=resumed_step)]
+    if config.training.tensorboard:
+        if TensorBoardLog.is_installed():
+            observers.append(TensorBoardLog(folder, resumed_step=resumed_step))
+        else:
+            observer.say("TensorBoard logs are off: install it with `pip install 'surestep[tensorboard]'`")
+    return Observers(*observers)
+
+
+def _token_budget(config: Config, built: BuiltModel) -> tuple[int, str]:
+    training = config.training
+    if training.token_budget is not None:
+        return training.token_budget, f"token budget: {training.token_budget} (as set)"
+    wanted = training.per_device_train_batch_size * config.data.max_length
+    budget = training_token_budget(
+        built.model, built.hardware, checkpointing=training.gradient_checkpointing, wanted=wanted
+    )
+    cause = "batch size x max_length" if budget == wanted else f"free memory; batch size x max_length is {wanted}"
+    return budget, f"token budget: {budget} in one pass ({cause}); --token_budget overrides"
+
+
+def _tokens_per_step(config: Config, data: RunData) -> float:
+    training = config.training
+    examples = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    return examples * sum(dataset.share * dataset.mean_tokens() for dataset in data.training.values())
+
+
+def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult) -> TrainedRun:
+    """The best checkpoint on the whole validation set, where the comparison of runs reads it."""
+    if result.best != result.last:
+        load_weights(built.model, result.best) if config.lora.use_lora else _reload_full(config, built, result.best)
+    validation = write_validation_report(
+        config.validation_dir,
+        built.scorer(config),
+        data.validation,
+        checkpoint=result.best,
+        label_means=data.label_means,
+    )
+    return TrainedRun(result, validation, config.validation_dir / "eval_metrics.json")
+
+
+def _reload_full(config: Config, built: BuiltModel, folder: Path) -> None:
+    loaded = load_checkpoint(folder, hardware=built.hardware, config=config)
+    built.model.load_state_dict(loaded.built.model.state_dict())
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def resumed_config(config: Config) -> Config:
+    """The configuration that a resumed run was started with.
+
+    Raises:
+        CheckpointError: there is nothing to resume from.
+    """
+    return read_config(latest_with_state(config))

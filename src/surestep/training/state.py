@@ -1,0 +1,102 @@
+"""What resuming needs beside the weights: optimiser moments and where the run stood.
+
+Randomness needs no state: every optimiser step seeds its own (`seed_step`), and the mixture follows from the seed
+and from how much was drawn. Tensors go to safetensors, the rest to JSON; nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from surestep.errors import CheckpointError
+from surestep.model.weights import check_keys, read_tensors
+
+OPTIMIZER_FILE = "optimizer.safetensors"
+STATE_FILE = "state.json"
+
+
+@dataclass
+class RunState:
+    """Where a run stands after `step` optimiser steps.
+
+    Attributes:
+        drawn: examples that each dataset has given.
+        best: the best validation among saved checkpoints: `step`, `metric`, `value`; empty before the first.
+        best_seen: the best value of any validation, for early stopping.
+        validations_without_better: validations since then.
+        tokens, labels, seconds: worked off so far, over all processes.
+        scaler: the loss scaler's state under fp16.
+    """
+
+    step: int = 0
+    drawn: dict[str, int] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+    best_seen: float | None = None
+    validations_without_better: int = 0
+    tokens: int = 0
+    labels: int = 0
+    seconds: float = 0.0
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seed every generator for one optimiser step of one process.
+
+    So a resumed step draws the dropout of an uninterrupted one, whatever ran between them.
+    """
+    mixed = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
+    torch.manual_seed(mixed)
+    random.seed(mixed)
+    np.random.seed(mixed % 2**32)
+
+
+def save_state(folder: Path, state: RunState, optimizer: torch.optim.Optimizer, names: dict[int, str]) -> None:
+    """Write optimiser and run state; `names` gives each parameter's name by its `id`."""
+    tensors: dict[str, torch.Tensor] = {}
+    for parameter, moments in optimizer.state.items():
+        for key, value in moments.items():
+            tensors[f"{names[id(parameter)]}/{key}"] = torch.as_tensor(value).contiguous().cpu()
+    save_file(tensors, folder / OPTIMIZER_FILE)
+    (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
+
+
+def load_state(folder: Path, optimizer: torch.optim.Optimizer, names: dict[int, str]) -> RunState:
+    """Fill the optimiser and return the run state.
+
+    Raises:
+        CheckpointError: a moment is missing, unexpected or of another shape.
+    """
+    path = folder / OPTIMIZER_FILE
+    tensors = read_tensors(path)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    expected: dict[str, torch.Tensor] = {}
+    for parameter in parameters:
+        name = names[id(parameter)]
+        if not any(key.startswith(f"{name}/") for key in tensors):
+            continue  # never stepped: a parameter without gradient has no moments
+        expected |= {f"{name}/exp_avg": parameter, f"{name}/exp_avg_sq": parameter}
+        expected[f"{name}/step"] = torch.zeros(())
+    check_keys(path, tensors, expected)
+    for parameter in parameters:
+        name = names[id(parameter)]
+        moments = {
+            key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in tensors
+        }
+        if moments:
+            on_device = optimizer.param_groups[0].get("fused", False)
+            optimizer.state[parameter] = {
+                key: value.to(parameter.device) if key != "step" or on_device else value
+                for key, value in moments.items()
+            }
+    try:
+        return RunState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / STATE_FILE} cannot be read ({error})") from None
