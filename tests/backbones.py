@@ -45,9 +45,7 @@ def _gemma3() -> Any:
 
     layers = ["sliding_attention", "full_attention"]
     return Gemma3TextModel(
-        Gemma3TextConfig(
-            **_GROUPED, head_dim=8, sliding_window=8, layer_types=layers, query_pre_attn_scalar=8
-        )
+        Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=8, layer_types=layers, query_pre_attn_scalar=8)
     )
 
 
@@ -55,9 +53,7 @@ def _gemma2() -> Any:
     from transformers import Gemma2Config, Gemma2Model
 
     return Gemma2Model(
-        Gemma2Config(
-            **_GROUPED, head_dim=8, sliding_window=8, query_pre_attn_scalar=8, attn_logit_softcapping=2.0
-        )
+        Gemma2Config(**_GROUPED, head_dim=8, sliding_window=8, query_pre_attn_scalar=8, attn_logit_softcapping=2.0)
     )
 
 

@@ -61,9 +61,7 @@ def encoded_trees(draw: st.DrawFn, *, max_nodes: int = 10, max_length: int = 6) 
     return encoded_tree(parents, lengths, labels, random.Random(draw(st.integers(0, 2**16))))
 
 
-def encoded_tree(
-    parents: list[int], lengths: list[int], labels: list[float | None], rng: random.Random
-) -> EncodedTree:
+def encoded_tree(parents: list[int], lengths: list[int], labels: list[float | None], rng: random.Random) -> EncodedTree:
     """Random tokens in the shape of `parents` (in preorder) and `lengths`; the problem's label is ignored."""
     tokens: list[int] = []
     for node, length in enumerate(lengths):

@@ -51,9 +51,7 @@ def test_exactly_the_steps_within_both_limits_remain(
 
 
 @given(encoded_trees(), limits, limits)
-def test_the_loss_counts_what_was_dropped(
-    tree: EncodedTree, max_length: int | None, max_steps: int | None
-) -> None:
+def test_the_loss_counts_what_was_dropped(tree: EncodedTree, max_length: int | None, max_steps: int | None) -> None:
     limited, loss = limit_tree(tree, max_length=max_length, max_steps=max_steps)
     assert loss.labels == tree.num_labels
     assert loss.labels_dropped == tree.num_labels - limited.num_labels

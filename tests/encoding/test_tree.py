@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,7 +30,7 @@ def test_preorder_visits_every_node_once_right_behind_its_subtree(tree: Reasonin
         if node.parent != -1:
             between = order[place[node.parent] : place[index]]
             assert all(node.parent in tree.path(other) for other in between), "subtrees are contiguous"
-    for first, second in zip(order, order[1:], strict=False):
+    for first, second in pairwise(order):
         if tree.nodes[first].parent == tree.nodes[second].parent:
             assert first < second, "siblings keep their order"
 

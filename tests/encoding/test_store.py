@@ -1,0 +1,212 @@
+"""A token store is written once and whole, read from disk, and the same however it was written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strategies import random_tree, trees
+from surestep.encoding import store as store_module
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.load import load_tokenizer
+from surestep.encoding.store import TreeStore, store_key, write_store
+from surestep.encoding.tokenizer import StepTokenizer
+from surestep.encoding.tree import EncodedTree, encode_trees
+from surestep.errors import DataError, StorageError
+from surestep.types import ReasoningTree
+
+TREES = [random_tree(seed, num_nodes=1 + seed % 7) for seed in range(9)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> StepTokenizer:
+    return load_tokenizer("builtin:tiny")
+
+
+def write(folder: Path, trees: Any, tokenizer: StepTokenizer, **notes: Any) -> TreeStore:
+    return write_store(folder, trees, tokenizer, Formatter(), notes=notes)
+
+
+def assert_same(found: EncodedTree, expected: EncodedTree) -> None:
+    for name in ("tokens_T", "offsets", "parent_N", "label_N", "source_N"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_is_stored_comes_back(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    stored = write(tmp_path / "s", TREES, tokenizer, report="all read")
+    encoded = encode_trees(TREES, tokenizer, Formatter())
+    assert len(stored) == len(TREES)
+    for found, expected in zip(TreeStore(tmp_path / "s"), encoded, strict=True):
+        assert_same(found, expected)
+    assert stored.ids == [tree.id for tree in TREES]
+    assert stored.notes == {"report": "all read"}
+    assert stored.num_tokens == sum(tree.num_tokens for tree in encoded)
+    assert stored.num_labels == sum(tree.num_labels for tree in TREES)
+    labels = [node.confidence for tree in TREES for node in tree.nodes if node.confidence is not None]
+    assert stored.label_mean() == pytest.approx(np.mean(labels), abs=1e-7)
+
+
+@given(st.lists(trees(min_nodes=0), max_size=6))
+def test_any_trees_come_back(tmp_path_factory: pytest.TempPathFactory, several: list[ReasoningTree]) -> None:
+    tokenizer = load_tokenizer("builtin:tiny")
+    stored = write(tmp_path_factory.mktemp("any") / "s", several, tokenizer)
+    for found, expected in zip(stored, encode_trees(several, tokenizer, Formatter()), strict=True):
+        assert_same(found, expected)
+
+
+def test_an_index_counts_from_either_end_and_beyond_is_an_error(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    stored = write(tmp_path / "s", TREES, tokenizer)
+    assert_same(stored[-1], stored[len(TREES) - 1])
+    with pytest.raises(IndexError):
+        stored[len(TREES)]
+
+
+def test_tokens_stay_on_disk(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    stored = write(tmp_path / "s", TREES, tokenizer)
+    base = stored[3].tokens_T
+    while not isinstance(base, np.memmap) and base.base is not None:
+        base = base.base
+    assert isinstance(base, np.memmap)
+    assert not stored[3].tokens_T.flags.writeable, "nobody may change the cache by accident"
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 1000])
+def test_the_content_does_not_depend_on_how_many_trees_are_tokenised_at_once(
+    tmp_path: Path, tokenizer: StepTokenizer, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    write(tmp_path / "as_usual", TREES, tokenizer)
+    monkeypatch.setattr(store_module, "_CHUNK_TREES", size)
+    write(tmp_path / "in_chunks", iter(TREES), tokenizer)
+    assert contents(tmp_path / "in_chunks") == contents(tmp_path / "as_usual")
+
+
+def test_trees_are_taken_as_they_come_not_all_at_once(
+    tmp_path: Path, tokenizer: StepTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_CHUNK_TREES", 2)
+    taken: list[int] = []
+    written_before: list[int] = []
+
+    def stream() -> Iterator[ReasoningTree]:
+        for number, tree in enumerate(TREES):
+            part = next(iter(tmp_path.glob("s.*")))
+            written_before.append((part / "meta.json").exists())
+            taken.append(number)
+            yield tree
+
+    seen: list[int] = []
+    original = store_module.encode_trees
+
+    def encode(chunk: Any, *rest: Any) -> Any:
+        seen.append(len(chunk))
+        assert len(taken) == sum(seen)
+        return original(chunk, *rest)
+
+    monkeypatch.setattr(store_module, "encode_trees", encode)
+    write(tmp_path / "s", stream(), tokenizer)
+    assert max(seen) == 2
+    assert not any(written_before)
+
+
+def test_a_run_that_dies_midway_leaves_no_store(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    def stream() -> Iterator[ReasoningTree]:
+        yield from TREES
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / "s", stream(), tokenizer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_does_not_stop_the_next(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    """A killed run cannot tidy up, and in a container the next run may well have its process id."""
+    left = tmp_path / f"s.{os.getpid()}.part"
+    left.mkdir()
+    (left / "tokens.bin").write_bytes(b"half a tok")
+    assert len(write(tmp_path / "s", TREES, tokenizer)) == len(TREES)
+
+
+def test_an_error_of_the_reader_passes_through_and_leaves_no_store(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    def stream() -> Iterator[ReasoningTree]:
+        yield TREES[0]
+        raise DataError("not JSON", path="x.jsonl", line=17)
+
+    with pytest.raises(DataError, match=r"x\.jsonl, line 17"):
+        write(tmp_path / "s", stream(), tokenizer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_store(
+    tmp_path: Path, tokenizer: StepTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store_module, "_write_arrays", full)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        write(tmp_path / "s", TREES, tokenizer)
+    assert "--cache_dir" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="Not a directory"):
+        write(tmp_path / "file" / "s", TREES, tokenizer)
+
+
+def test_two_runs_that_do_the_same_work_end_with_one_store(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    def stream() -> Iterator[ReasoningTree]:
+        yield from TREES
+        write(tmp_path / "s", TREES, tokenizer, by="the other run")
+
+    stored = write(tmp_path / "s", stream(), tokenizer, by="this run")
+    assert stored.notes == {"by": "the other run"}
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_run_beaten_at_the_last_moment_uses_the_others_store(
+    tmp_path: Path, tokenizer: StepTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.rename
+
+    def beaten(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", original)
+        write(tmp_path / "s", TREES, tokenizer, by="the other run")
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", beaten)
+    assert write(tmp_path / "s", TREES, tokenizer).notes == {"by": "the other run"}
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_notes_may_fill_up_while_trees_are_read(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    notes: dict[str, int] = {}
+
+    def stream() -> Iterator[ReasoningTree]:
+        yield from TREES
+        notes["dropped"] = 3
+
+    assert write_store(tmp_path / "s", stream(), tokenizer, Formatter(), notes=notes).notes == {"dropped": 3}
+
+
+def test_an_empty_split_is_an_empty_store(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    stored = write(tmp_path / "s", [], tokenizer)
+    assert (len(stored), stored.num_tokens, stored.num_labels, stored.label_mean()) == (0, 0, 0, None)
+
+
+def test_the_key_changes_with_every_part() -> None:
+    keys = {store_key("a", "b"), store_key("a", "c"), store_key("b", "a"), store_key("ab"), store_key("a", "b", "")}
+    assert len(keys) == 5
