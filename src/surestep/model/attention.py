@@ -1,6 +1,7 @@
 """One mask, three executions: a query `q` sees a key `k` iff `k <= q < subtree_end[k]`.
 
-    dense    anywhere: scaled dot-product attention with the dense mask, tree by tree (the reference)
+    dense    anywhere: scaled dot-product attention with the dense mask, tree by tree (the reference); in large
+             trees block by block of queries, over the keys that the block can see
     varlen   CUDA, chains only: the built-in flash attention over sequences of different lengths
     flex     CUDA: FlexAttention with a block mask computed from `subtree_end`
 
@@ -13,6 +14,7 @@ Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `E` head dimensi
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -25,6 +27,7 @@ from surestep.model.batch import TreeBatch
 
 TREE_ATTENTION = "surestep_tree"
 FLEX_BLOCK = 128
+DENSE_BLOCK = 192
 Execution = Literal["dense", "varlen", "flex"]
 
 
@@ -46,16 +49,51 @@ class AttentionPlan:
     cu_seqlens: Tensor | None = None
     max_seqlen: int = 0
     block_mask: Any = None
-    _dense_masks: dict[tuple[int, int, int | None], Tensor] = field(default_factory=dict)
+    _blocks: dict[int | None, list[DenseBlock]] = field(default_factory=dict)
 
-    def dense_mask(self, start: int, end: int, window: int | None) -> Tensor:
-        """bool [n, n] mask of the tree between `start` and `end`."""
-        key = (start, end, window)
-        if key not in self._dense_masks:
-            self._dense_masks[key] = dense_mask(
-                self.batch.subtree_end_P[start:end] - start, self.batch.positions_P[start:end], window
-            )
-        return self._dense_masks[key]
+    def dense_blocks(self, window: int | None) -> list[DenseBlock]:
+        """The pack as blocks of queries with the keys they see, in order."""
+        if window not in self._blocks:
+            self._blocks[window] = list(dense_blocks(self.batch, self.chain_B, window))
+        return self._blocks[window]
+
+
+@dataclass(frozen=True)
+class DenseBlock:
+    """Queries `start` to `end` of the pack and the keys that some of them see.
+
+    Attributes:
+        keys: a slice of the pack, or int64 indices into it.
+        mask: bool [queries, keys]; None where the block is a whole chain, which is plainly causal.
+    """
+
+    start: int
+    end: int
+    keys: slice | Tensor
+    mask: Tensor | None
+
+
+def dense_blocks(batch: TreeBatch, chain_B: list[bool], window: int | None) -> Iterator[DenseBlock]:
+    """Cut the pack into blocks of queries.
+
+    A whole tree is one block while it is small. In a large one, a block of queries sees its ancestors and itself,
+    a few hundred keys of thousands, so the cost grows with the paths and not with the square of the tree.
+    """
+    device = batch.subtree_end_P.device
+    for (start, end), is_chain in zip(batch.spans, chain_B, strict=True):
+        if is_chain and window is None:
+            yield DenseBlock(start, end, slice(start, end), None)
+            continue
+        size = DENSE_BLOCK if end - start > 2 * DENSE_BLOCK else end - start
+        for first in range(start, end, size):
+            last = min(first + size, end)
+            reaching = batch.subtree_end_P[start:last] > first
+            keys = start + torch.nonzero(reaching).squeeze(1)
+            queries = torch.arange(first, last, device=device)
+            seen = (keys[None, :] <= queries[:, None]) & (queries[:, None] < batch.subtree_end_P[keys][None, :])
+            if window is not None:
+                seen &= batch.positions_P[first:last, None] - batch.positions_P[keys][None, :] < window
+            yield DenseBlock(first, last, keys if len(keys) < last - start else slice(start, last), seen)
 
 
 def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None) -> Tensor:
@@ -146,6 +184,7 @@ def tree_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention of a pack, as transformers' attention interface calls it.
@@ -153,6 +192,9 @@ def tree_attention(
     `query` is [1, H, P, E], `key` and `value` [1, K, P, E]; returns [1, P, H, E]. `attention_mask` is ignored: the
     plan is the mask.
     """
+    if softcap is not None:
+        # Small scores are hardly capped, so a probe might not notice that the cap is missing.
+        raise NotImplementedError("attention scores with a soft cap cannot be packed")
     plan = surestep_plan
     window = sliding_window if sliding_window is not None and sliding_window <= plan.max_position else None
     execution = plan.execution if window is None and dropout == 0.0 else "dense"
@@ -184,21 +226,18 @@ def _dense(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    outputs = []
-    for (start, end), is_chain in zip(plan.batch.spans, plan.chain_B, strict=True):
-        causal = is_chain and window is None
-        mask = None if causal else plan.dense_mask(start, end, window)
-        outputs.append(
-            F.scaled_dot_product_attention(
-                query[:, :, start:end],
-                key[:, :, start:end],
-                value[:, :, start:end],
-                attn_mask=mask,
-                is_causal=causal,
-                dropout_p=dropout,
-                scale=scale,
-            )
+    outputs = [
+        F.scaled_dot_product_attention(
+            query[:, :, block.start : block.end],
+            key[:, :, block.keys],
+            value[:, :, block.keys],
+            attn_mask=block.mask,
+            is_causal=block.mask is None,
+            dropout_p=dropout,
+            scale=scale,
         )
+        for block in plan.dense_blocks(window)
+    ]
     return torch.cat(outputs, dim=2)
 
 

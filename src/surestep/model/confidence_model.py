@@ -18,6 +18,7 @@ from surestep.model.attention import TREE_ATTENTION, Execution, plan_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.head import ConfidenceHead
 from surestep.model.paths import path_rows
+from surestep.model.quiet import quiet_transformers
 
 Route = Execution | Literal["paths"]
 
@@ -69,7 +70,8 @@ class ConfidenceModel(nn.Module):
         """Choose the execution; the backbone's attention follows."""
         self.route = route
         implementation = self.own_attention if route == "paths" else TREE_ATTENTION
-        self.transformer.set_attn_implementation(implementation)
+        with quiet_transformers():  # a backbone that takes none but its own is what the probe is for
+            self.transformer.set_attn_implementation(implementation)
 
     def forward(self, batch: TreeBatch) -> Tensor:
         """[S] logits of the wanted steps, float32."""

@@ -19,7 +19,11 @@ def target_modules(backbone: nn.Module, setting: list[str] | str) -> list[str] |
     Raises:
         ConfigError: a name that no layer ends with.
     """
-    names = {name.rpartition(".")[2] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer by another name
+
+    names = {
+        name.rpartition(".")[2] for name, module in backbone.named_modules() if isinstance(module, nn.Linear | Conv1D)
+    }
     if setting == "auto":
         present = [name for name in ATTENTION_PROJECTIONS if name in names]
         return present or "all-linear"
