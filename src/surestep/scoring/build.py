@@ -103,11 +103,20 @@ def assemble(
 
 
 def _probe(model: ConfidenceModel, backbone: Backbone, hardware: Hardware, reasons: list[str]) -> None:
+    """Fall to the next slower execution until one scores packed trees as it scores their paths alone."""
     text_config = backbone.module.config.get_text_config()
     # A probe is too short to see chunks of thousands of tokens, so this one is known by name.
-    chunked = bool(getattr(text_config, "attention_chunk_size", None))
-    result = probe_parity(model, dtype=hardware.compute_dtype)
-    if model.route != "paths" and (chunked or not result.agrees):
-        cause = "it attends in chunks" if chunked else f"packed and alone differ by {result.error:.1%}"
+    if getattr(text_config, "attention_chunk_size", None) and model.route != "paths":
         model.set_route("paths")
-        reasons.append(f"this backbone cannot run packed trees ({cause}): one path per row, which is slower")
+        reasons.append(_slower("it attends in chunks"))
+    while not (result := probe_parity(model, dtype=hardware.compute_dtype)).agrees:
+        if model.route == "dense":
+            model.set_route("paths")
+            reasons.append(_slower(result.cause))
+        else:
+            reasons.append(f"attention: dense, for {model.route} does not work with this backbone ({result.cause})")
+            model.set_route("dense")
+
+
+def _slower(cause: str) -> str:
+    return f"this backbone cannot run packed trees ({cause}): one path per row, which is slower"

@@ -113,12 +113,15 @@ class StepScorer:
             limited, loss = limit_tree(tree, max_length=self.max_positions)
             kept.append(limited)
             losses.append(loss)
-            pieces += [(number, piece) for piece in cut_tree(limited, self.token_budget)]
+            # A piece without wanted steps (a problem beyond the limit, say) never goes through the backbone.
+            pieces += [
+                (number, piece)
+                for piece in cut_tree(limited, self.token_budget)
+                if (piece.source_N >= 0).any() and (every_step or piece.num_labels)
+            ]
         found: list[dict[int, float]] = [{} for _ in trees]
         for group in plan_packs([piece.num_tokens for _, piece in pieces], self.token_budget):
             pack = pack_trees([pieces[i][1] for i in group], every_step=every_step)
-            if len(pack.label_index_S) == 0:
-                continue
             confidences = self._confidences(pack)
             for place, source, value in zip(
                 pack.tree_S.tolist(), pack.source_S.tolist(), confidences.tolist(), strict=True
