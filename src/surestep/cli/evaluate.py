@@ -43,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
     if (args.checkpoint is None) == (args.predictions is None):
         raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
 
+    from surestep.cli.progress import make_console
     from surestep.cli.tables import metrics_table
 
-    console = Console(soft_wrap=True)
+    console = make_console()
     evaluation = _of_predictions(args) if args.checkpoint is None else _of_checkpoint(args, console)
     console.print(metrics_table(evaluation.report, title=f"{evaluation.report['split']} split"))
     for name, dataset in evaluation.report.get("datasets", {}).items():

@@ -20,6 +20,16 @@ from rich.progress import (
 from surestep.training.observer import StepRecord, ValidationRecord
 
 
+_WIDTH_ELSEWHERE = 140
+"""Columns where the output is a file or a pipe: tables stay whole."""
+
+
+def make_console() -> Console:
+    """A console as wide as the terminal, or wide enough for our tables where there is none."""
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(soft_wrap=True, width=_WIDTH_ELSEWHERE)
+
+
 @contextmanager
 def counting(console: Console) -> Iterator[Callable[[str], Callable[[int], None]]]:
     """A factory of counters: give a title, get a function that is told how many more are done."""

@@ -26,13 +26,11 @@ def run(args: argparse.Namespace) -> int:
     config = config_from_args(args)
     config.check()
 
-    from rich.console import Console
-
-    from surestep.cli.progress import TrainingDisplay, counting
+    from surestep.cli.progress import TrainingDisplay, counting, make_console
     from surestep.cli.tables import metrics_table
     from surestep.training.run import train
 
-    console = Console(soft_wrap=True)
+    console = make_console()
     if args.resume:
         config = _resumed(args, config)
     with counting(console) as progress:
