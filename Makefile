@@ -1,0 +1,44 @@
+# Everything runs in .venv, with the exact versions of constraints.txt. Only make and Python 3.11 to 3.13 are needed.
+
+PYTHONS := python3.13 python3.12 python3.11 python3 python
+USABLE := import sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in $(PYTHONS); do $$p -c '$(USABLE)' >/dev/null 2>&1 && echo $$p && break; done)
+BIN := .venv/bin
+STAMP := .venv/installed
+# One thread a test process, so that as many of them as there are cores do not fight over the cores.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs clean
+
+help:  ## list what make can do
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(STAMP)  ## train and evaluate the embedded default on this machine (about three minutes)
+	$(BIN)/surestep demo
+
+test: lint  ## lint, types, tests and doctests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+
+lint: $(STAMP)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## write docs/configuration.md anew from the configuration classes
+	$(BIN)/python -m surestep.config.reference docs/configuration.md
+
+clean:  ## remove the environment and all caches; runs under outputs/ stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
+
+# Repeated whenever what the environment should hold has changed; exact versions make that quick and safe.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.13 with venv found ($(PYTHONS)); install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev,tensorboard]'
+	@touch $@
