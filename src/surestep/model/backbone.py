@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from surestep.config import TINY_BACKBONE
 from surestep.errors import BackboneError
@@ -108,7 +109,7 @@ def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype) -> B
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise BackboneError(_why_not_loaded(name, error)) from None
     if module.config.is_encoder_decoder:
         raise BackboneError(f"{name} is an encoder-decoder; use a causal (decoder-only) backbone")

@@ -15,6 +15,7 @@ from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.model.probe import probe_parity
+from surestep.model.quiet import quiet_transformers
 from surestep.scoring.hardware import Hardware, choose_route, scoring_budget
 from surestep.scoring.scorer import StepScorer
 
@@ -98,7 +99,8 @@ def assemble(
     reasons = [*hardware.reasons, reason]
     _probe(model, backbone, hardware, reasons)
     if config.training.gradient_checkpointing:
-        model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        with quiet_transformers():  # the new name of this function is not in every version that we support
+            model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
 
 
