@@ -66,7 +66,7 @@ def _gpt2() -> Any:
             n_embd=32,
             n_layer=2,
             n_head=4,
-            n_positions=64,
+            n_positions=256,
             initializer_range=0.3,
             bos_token_id=None,
             eos_token_id=0,

@@ -186,7 +186,13 @@ def test_a_capped_attention_is_not_run_without_its_cap() -> None:
     states = torch.zeros(1, 1, 5, 4)
     with pytest.raises(NotImplementedError, match="cap"):
         tree_attention(
-            torch.nn.Identity(), states, states, states, None, surestep_plan=plan_attention(batch, "dense"), softcap=50.0
+            torch.nn.Identity(),
+            states,
+            states,
+            states,
+            None,
+            surestep_plan=plan_attention(batch, "dense"),
+            softcap=50.0,
         )
 
 
@@ -200,8 +206,7 @@ def test_cuda_executions_equal_the_dense_one(execution: str, chains: bool) -> No
     generator = torch.Generator(device).manual_seed(0)
     size = len(batch.tokens_P)
     states = [
-        torch.randn(1, heads, size, 64, generator=generator, device=device, dtype=torch.bfloat16)
-        for heads in (4, 2, 2)
+        torch.randn(1, heads, size, 64, generator=generator, device=device, dtype=torch.bfloat16) for heads in (4, 2, 2)
     ]
     outputs = [
         tree_attention(

@@ -1,0 +1,128 @@
+"""A backbone is loaded whole and pinned, or refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from surestep.errors import BackboneError
+from surestep.model.backbone import Backbone, hash_weights, load_backbone
+
+Find = Callable[[str], Path]
+
+
+def load(name: str | Path) -> Backbone:
+    return load_backbone(str(name), revision=None, dtype=torch.float32)
+
+
+@pytest.fixture
+def llama(backbone_folder: Find, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(backbone_folder("llama"), tmp_path / "llama"))
+
+
+def test_a_local_folder_is_loaded_and_pinned(llama: Path) -> None:
+    backbone = load(llama)
+    assert backbone.hidden_size == 32
+    assert backbone.max_positions == 512
+    assert backbone.weights_sha256 == hash_weights(llama)
+    saved = load_file(llama / "model.safetensors")
+    assert torch.equal(backbone.module.embed_tokens.weight, saved["embed_tokens.weight"])
+
+
+def test_learned_positions_limit_the_path_too(backbone_folder: Find) -> None:
+    assert load(backbone_folder("gpt2")).max_positions == 256
+
+
+def test_a_causal_model_with_its_language_head_is_read_without_it(stories260k: Path) -> None:
+    backbone = load(stories260k)
+    assert type(backbone.module).__name__ == "LlamaModel"
+    assert (backbone.hidden_size, backbone.max_positions) == (64, 512)
+
+
+def test_another_weight_gives_another_hash(llama: Path) -> None:
+    before = hash_weights(llama)
+    tensors = load_file(llama / "model.safetensors")
+    tensors["norm.weight"][0] += 1
+    save_file(tensors, llama / "model.safetensors", metadata={"format": "pt"})
+    assert hash_weights(llama) != before
+
+
+def refusal(name: str | Path) -> str:
+    with pytest.raises(BackboneError) as caught:
+        load(name)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(name) in message
+    return message
+
+
+def test_a_missing_weight_is_refused_and_named(llama: Path) -> None:
+    tensors = load_file(llama / "model.safetensors")
+    del tensors["layers.1.mlp.up_proj.weight"]
+    save_file(tensors, llama / "model.safetensors", metadata={"format": "pt"})
+    assert "layers.1.mlp.up_proj.weight" in refusal(llama)
+
+
+def test_a_weight_of_another_shape_is_refused(llama: Path) -> None:
+    tensors = load_file(llama / "model.safetensors")
+    tensors["norm.weight"] = torch.ones(7)
+    save_file(tensors, llama / "model.safetensors", metadata={"format": "pt"})
+    refusal(llama)
+
+
+def test_a_cut_weight_file_is_refused(llama: Path) -> None:
+    weights = llama / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    refusal(llama)
+
+
+def test_a_folder_without_weights_is_refused(llama: Path) -> None:
+    (llama / "model.safetensors").unlink()
+    refusal(llama)
+
+
+def test_a_folder_without_a_configuration_is_refused(llama: Path) -> None:
+    (llama / "config.json").unlink()
+    assert "config.json" in refusal(llama)
+
+
+def test_a_damaged_configuration_is_refused(llama: Path) -> None:
+    (llama / "config.json").write_text("{")
+    refusal(llama)
+
+
+def test_an_unknown_architecture_is_refused(llama: Path) -> None:
+    config = json.loads((llama / "config.json").read_text())
+    (llama / "config.json").write_text(json.dumps({**config, "model_type": "nonsuch"}))
+    refusal(llama)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "no such folder" in refusal(tmp_path / "nonsuch")
+
+
+def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    from transformers import T5Config, T5Model
+
+    T5Model(T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)).save_pretrained(tmp_path)
+    assert "encoder-decoder" in refusal(tmp_path)
+
+
+def test_a_hub_name_without_a_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    message = refusal("nobody/nonsuch-model-4B")
+    assert "builtin:tiny" in message
+
+
+def test_the_tiny_backbone_needs_no_file() -> None:
+    backbone = load("builtin:tiny")
+    assert backbone.hidden_size == 128

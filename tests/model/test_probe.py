@@ -1,0 +1,93 @@
+"""The probe lets through what scores packed trees right, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from backbones import FAMILIES, VOCABULARY
+from surestep.errors import BackboneError
+from surestep.model import attention
+from surestep.model.attention import register_tree_attention
+from surestep.model.confidence_model import ConfidenceModel, Route
+from surestep.model.head import ConfidenceHead
+from surestep.model.probe import probe_parity
+
+
+def model_of(family: str, route: Route = "dense", *, seed: int = 0) -> ConfidenceModel:
+    register_tree_attention()
+    torch.manual_seed(seed)
+    backbone = FAMILIES[family]()
+    head = ConfidenceHead(32, [], dropout=0.0)
+    own = backbone.config._attn_implementation or "eager"
+    return ConfidenceModel(backbone, head, confidence_id=VOCABULARY - 1, route=route, own_attention=own)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "mistral", "gemma3", "gpt2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_backbone_that_follows_the_mask_agrees(family: str, dtype: torch.dtype) -> None:
+    result = probe_parity(model_of(family), dtype=dtype)
+    assert result.agrees, result.cause
+    assert result.error < (1e-5 if dtype == torch.float32 else 0.06)
+
+
+@pytest.mark.parametrize("family", ["bloom", "mamba", "gemma2"])
+def test_a_backbone_that_cannot_run_packed_trees_says_why(family: str) -> None:
+    """Position biases, a state-space layer, capped attention scores."""
+    result = probe_parity(model_of(family), dtype=torch.float32)
+    assert not result.agrees
+    assert "fails on them" in result.cause
+    assert "\n" not in result.cause
+
+
+def test_a_backbone_that_ignores_the_mask_is_noticed() -> None:
+    model = model_of("llama")
+    # It goes on with its own attention, as a backbone without transformers' attention interface does.
+    model.transformer.set_attn_implementation("sdpa")
+    model.transformer.set_attn_implementation = lambda _name: None
+    result = probe_parity(model, dtype=torch.float32)
+    assert not result.agrees
+    assert "differ by" in result.cause
+
+
+@pytest.mark.parametrize("wrong", ["sibling", "window", "not_causal"])
+def test_a_mask_that_is_a_little_wrong_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = attention.dense_blocks
+
+    def blocks(batch: Any, chain_B: Any, window: Any) -> Any:
+        for block in right(batch, [False] * len(chain_B), window):
+            mask = block.mask.clone()
+            if wrong == "sibling":  # the token in front is always seen
+                index = torch.arange(len(mask) - 1)
+                mask[index + 1, index] = True
+            elif wrong == "window":
+                mask[:, 0] = False
+                mask[0, 0] = True
+            else:
+                mask[:-1, 1:] |= torch.eye(len(mask) - 1, dtype=torch.bool)
+            yield attention.DenseBlock(block.start, block.end, block.keys, mask)
+
+    monkeypatch.setattr(attention, "dense_blocks", blocks)
+    assert not probe_parity(model_of("llama"), dtype=torch.float32).agrees
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("route", ["dense", "paths"])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_encoder_that_reads_later_steps_is_refused(dtype: torch.dtype, route: Route, seed: int) -> None:
+    model = model_of("bert", route, seed=seed)
+    with pytest.raises(BackboneError, match="bidirectional"):
+        probe_parity(model, dtype=dtype)
+
+
+def test_probing_leaves_the_model_as_it_was() -> None:
+    model = model_of("llama").train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    probe_parity(model, dtype=torch.float32)
+    assert model.training
+    assert model.route == "dense"
+    assert model.transformer.config._attn_implementation == attention.TREE_ATTENTION
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
