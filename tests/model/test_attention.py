@@ -184,16 +184,9 @@ def test_varlen_is_for_chains_only() -> None:
 def test_a_capped_attention_is_not_run_without_its_cap() -> None:
     batch = batch_of([encoded_tree([-1, 0], [3, 2], [None, 1.0], random.Random(0))])
     states = torch.zeros(1, 1, 5, 4)
+    plan = plan_attention(batch, "dense")
     with pytest.raises(NotImplementedError, match="cap"):
-        tree_attention(
-            torch.nn.Identity(),
-            states,
-            states,
-            states,
-            None,
-            surestep_plan=plan_attention(batch, "dense"),
-            softcap=50.0,
-        )
+        tree_attention(torch.nn.Identity(), states, states, states, None, surestep_plan=plan, softcap=50.0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="varlen and flex kernels need a CUDA GPU")
