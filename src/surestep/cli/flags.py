@@ -16,9 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from surestep.config import Config, get_default_config, get_lora_config
-
-ALIASES = {"training.per_device_train_batch_size": ["batch_size"]}
-"""Shorter names that a field answers to as well."""
+from surestep.config.training import FLAG_ALIASES
 
 PRESETS = {"full": get_default_config, "lora": get_lora_config}
 
@@ -61,7 +59,7 @@ def add_config_flags(
             continue
         section, _, name = path.rpartition(".")
         group = groups.setdefault(section, parser.add_argument_group(section or "run"))
-        names = [name, *ALIASES.get(path, [])]
+        names = [name, *FLAG_ALIASES.get(path, [])]
         flags = [f"--{name}" for name in names] + [f"--{name.replace('_', '-')}" for name in names]
         flags += [f"--{path}", f"--{path.replace('_', '-')}"]
         help_text = (info.description or "").replace("%", "%%")

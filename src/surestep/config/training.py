@@ -12,6 +12,9 @@ from surestep.config.base import Section
 FULL_LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 1e-4
 
+FLAG_ALIASES = {"training.per_device_train_batch_size": ["batch_size"]}
+"""Dotted path of a field to the shorter flags that it answers to as well."""
+
 
 class TrainingConfig(Section):
     """Optimisation, batching, validation during training, checkpoints and logs."""
