@@ -30,7 +30,7 @@ class Backbone:
         module: the transformer without its language-model head.
         name: as the configuration names it.
         revision: commit of a hub repository, or None.
-        weights_sha256: over the weight files, in order of their names; None for random tiny weights.
+        weights_sha256: over the weight files, in order of their names; over the tensors of `builtin:tiny`.
         max_positions: the longest path it was built for, or None where it states no limit.
         attention_implementation: what it runs with when left alone.
     """
@@ -38,7 +38,7 @@ class Backbone:
     module: Any
     name: str
     revision: str | None
-    weights_sha256: str | None
+    weights_sha256: str
     max_positions: int | None
     attention_implementation: str
 
@@ -58,8 +58,9 @@ def load_backbone(name: str, *, revision: str | None, dtype: torch.dtype, seed: 
     if name == TINY_BACKBONE:
         from surestep.model.tiny import load_tiny_backbone
 
-        module = load_tiny_backbone(seed=seed).to(dtype)
-        return _describe(module, name, None, None)
+        module = load_tiny_backbone(seed=seed)
+        weights_sha256 = _hash_tensors(module)
+        return _describe(module.to(dtype), name, None, weights_sha256)
     return load_pretrained(name, revision=revision, dtype=dtype)
 
 
@@ -89,8 +90,14 @@ def _max_positions(config: Any) -> int | None:
     return int(limit) if limit else None
 
 
-def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype) -> Backbone:
+def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype, exact: bool = False) -> Backbone:
     """Load a hub id or a local folder through transformers' `AutoModel`.
+
+    Args:
+        name: the hub id or folder.
+        revision: of a hub repository.
+        dtype: of the weights in memory.
+        exact: refuse weights that the transformer has no place for, such as a language-model head.
 
     Raises:
         BackboneError: as `load_backbone`.
@@ -119,11 +126,14 @@ def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype) -> B
             f"{name}: {len(missing)} weights are missing from its files ({', '.join(missing[:3])}, ...); "
             "they would be random, so the backbone is refused"
         )
+    unexpected = sorted(report["unexpected_keys"])
+    if exact and unexpected:
+        raise BackboneError(f"{name} holds weights that have no place in it: {', '.join(unexpected[:3])}")
     commit = getattr(module.config, "_commit_hash", None)
     return _describe(module, name, commit, hash_weights(_weights_folder(name, commit or revision)))
 
 
-def _describe(module: Any, name: str, revision: str | None, weights_sha256: str | None) -> Backbone:
+def _describe(module: Any, name: str, revision: str | None, weights_sha256: str) -> Backbone:
     return Backbone(
         module=module,
         name=name,
@@ -170,4 +180,12 @@ def hash_weights(folder: Path) -> str:
         with path.open("rb") as file:
             while block := file.read(_HASH_BLOCK):
                 digest.update(block)
+    return digest.hexdigest()
+
+
+def _hash_tensors(module: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()

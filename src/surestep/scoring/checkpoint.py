@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from surestep.config import Config
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load import load_tokenizer
@@ -87,16 +89,25 @@ def save_checkpoint(
             (beside / "training_state").mkdir()
             write_state(beside / "training_state")
         write_manifest(beside, _describe(built, step, label_means, label_mean))
-        if folder.exists():  # the same step again, after a resume: the new one takes its place whole
-            shutil.rmtree(folder)
-        beside.rename(folder)
-    except OSError as error:
+        _put_in_place(beside, folder)
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own kind
+        reason = getattr(error, "strerror", None) or error
         raise StorageError(
-            f"{folder}: the checkpoint cannot be written ({error.strerror or error}); free space or name another "
+            f"{folder}: the checkpoint cannot be written ({reason}); free space or name another "
             "--output_dir, then go on with --resume"
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _put_in_place(beside: Path, folder: Path) -> None:
+    """Rename; where the same step was saved before (after a resume), the new checkpoint replaces it whole."""
+    replaced = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        folder.rename(replaced)
+    beside.rename(folder)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _describe(built: BuiltModel, step: int, label_means: dict[str, float], label_mean: float | None) -> Manifest:
@@ -181,7 +192,10 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
     dtype = base_dtype(config, hardware)
     origin = manifest.backbone
     if manifest.kind == "full":
-        found = load_pretrained(str(folder / BACKBONE_FOLDER), revision=None, dtype=dtype)
+        try:
+            found = load_pretrained(str(folder / BACKBONE_FOLDER), revision=None, dtype=dtype, exact=True)
+        except BackboneError as error:
+            raise CheckpointError(str(error)) from None
         # What it was trained from stays on record; the weights are the checkpoint's own.
         return Backbone(
             module=found.module,
@@ -196,7 +210,7 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
             config.model.backbone,
             revision=origin["revision"] or config.model.revision,
             dtype=dtype,
-            seed=config.training.seed,
+            seed=read_config(folder).training.seed,  # a backbone of random weights is known by its seed
         )
     except BackboneError as error:
         raise CheckpointError(f"{folder} adapts a backbone that is not here: {error}") from None

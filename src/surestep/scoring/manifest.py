@@ -18,6 +18,7 @@ from surestep.errors import CheckpointError
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_OWN_HASH = "manifest_sha256"
 _PACKAGES = ("surestep", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy")
 _BLOCK = 16 * 1024 * 1024
 
@@ -54,12 +55,21 @@ class Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """List every file of `folder` with size and sha256, and write the manifest last."""
+    """List every file of `folder` with size and sha256, and write the manifest last, with a sha256 of itself."""
+    manifest.files, manifest.state_files = {}, {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
+        if name == MANIFEST:
+            continue
         target = manifest.state_files if name.startswith("training_state/") else manifest.files
         target[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
-    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
+    values = asdict(manifest)
+    values[_OWN_HASH] = _hash_of(values)
+    (folder / MANIFEST).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _hash_of(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
@@ -85,6 +95,8 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
                 f"{path}: format version {found!r}; this Surestep reads {FORMAT_VERSION}: use the one that wrote it "
                 f"({values.get('versions', {}).get('surestep', 'unknown')})"
             )
+        if values.pop(_OWN_HASH, None) != _hash_of(values):
+            raise ValueError("it has changed since it was written")
         manifest = Manifest(**values)
     except (ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); restore it from a backup") from None

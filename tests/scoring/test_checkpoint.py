@@ -1,0 +1,414 @@
+"""A checkpoint is whole or not there, comes back to the bit, and fails loudly where it is not what it was."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from backbones import save_backbone
+from strategies import random_tree
+from surestep.config import Config, get_lora_config
+from surestep.encoding.formatter import Formatter
+from surestep.errors import CheckpointError, StorageError
+from surestep.model.weights import HEAD_FILE
+from surestep.scoring import checkpoint as checkpoint_module
+from surestep.scoring.build import BuiltModel, build_model
+from surestep.scoring.checkpoint import (
+    LoadedCheckpoint,
+    checkpoint_path,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from surestep.scoring.hardware import choose_hardware
+from surestep.scoring.manifest import MANIFEST, read_manifest, write_manifest
+
+Build = Callable[..., BuiltModel]
+TREES = [random_tree(seed, num_nodes=8) for seed in range(3)]
+CPU = choose_hardware("cpu", "no")
+
+
+def write_state(folder: Path) -> None:
+    (folder / "state.json").write_text('{"step": 5}')
+    save_file({"moment": torch.arange(50_000.0)}, folder / "optimizer.safetensors")
+
+
+@pytest.fixture(scope="module")
+def saved(
+    build_small: Build, small_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[bool], tuple[Path, Config, BuiltModel]]:
+    """A checkpoint of a model that differs from its beginning everywhere; tests copy what they damage."""
+    made: dict[bool, tuple[Path, Config, BuiltModel]] = {}
+
+    def make(lora: bool) -> tuple[Path, Config, BuiltModel]:
+        if lora not in made:
+            config = small_config("llama", lora=lora)
+            built = build_small(config=config)
+            torch.manual_seed(3)
+            with torch.no_grad():
+                for parameter in built.model.parameters():
+                    if parameter.requires_grad:
+                        parameter.add_(torch.randn_like(parameter) * 0.1)
+            folder = tmp_path_factory.mktemp("lora" if lora else "full") / "checkpoint_step_5"
+            save_checkpoint(folder, built, config, step=5, label_means={"own": 0.7}, write_state=write_state)
+            made[lora] = (folder, config, built)
+        return made[lora]
+
+    return make
+
+
+@pytest.fixture
+def lora_copy(saved: Any, tmp_path: Path) -> Path:
+    """A LoRA checkpoint that a test may damage."""
+    return Path(shutil.copytree(saved(True)[0], tmp_path / "checkpoint_step_5"))
+
+
+@pytest.fixture
+def full_copy(saved: Any, tmp_path: Path) -> Path:
+    """A full checkpoint that a test may damage."""
+    return Path(shutil.copytree(saved(False)[0], tmp_path / "checkpoint_step_5"))
+
+
+def refusal(folder: Path, **options: Any) -> str:
+    """The one line with which loading fails."""
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(folder, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(folder) in message
+    return message
+
+
+def scores(loaded: LoadedCheckpoint) -> list[list[float | None]]:
+    return loaded.built.scorer(loaded.config).score(TREES)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_save_load_score_is_equal_to_the_bit(lora: bool, saved: Any) -> None:
+    folder, config, built = saved(lora)
+    loaded = load_checkpoint(folder)
+    assert scores(loaded) == built.scorer(config).score(TREES)
+    assert loaded.config == config
+    assert (loaded.manifest.step, loaded.manifest.label_means) == (5, {"own": 0.7})
+    for (name, a), (_, b) in zip(built.model.named_parameters(), loaded.built.model.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_saving_what_was_loaded_writes_the_same_weights(lora: bool, saved: Any, tmp_path: Path) -> None:
+    folder, config, _ = saved(lora)
+    again = tmp_path / "checkpoint_step_6"
+    save_checkpoint(again, load_checkpoint(folder).built, config, step=6, label_means={})
+    files = read_manifest(folder, with_state=False).files
+    for name, entry in read_manifest(again, with_state=False).files.items():
+        if name.endswith(".safetensors"):
+            assert entry == files[name], name
+
+
+def test_a_full_checkpoint_needs_nothing_beside_itself(full_copy: Path, saved: Any, backbone_folder: Any) -> None:
+    _, config, built = saved(False)
+    moved = config.model_copy(deep=True)
+    moved.model.backbone = "/nonsuch/backbone"
+    found = scores(load_checkpoint(full_copy, config=moved))
+    assert found == built.scorer(config).score(TREES)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_a_checkpoint_holds_only_json_and_safetensors(lora: bool, saved: Any) -> None:
+    folder, _, _ = saved(lora)
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert {Path(name).suffix for name in names} <= {".json", ".safetensors", ".jinja"}
+    expected = {"config.json", "head.safetensors", "manifest.json", "tokenizer/tokenizer.json"}
+    expected.add("adapter/adapter_model.safetensors" if lora else "backbone/model.safetensors")
+    assert expected <= set(names)
+
+
+def every_file(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_one_changed_byte_in_any_file_is_noticed(lora: bool, saved: Any, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved(lora)[0], tmp_path / "c"))
+    for path in every_file(folder):
+        original = path.read_bytes()
+        changed = bytearray(original)
+        changed[len(changed) // 2] ^= 1
+        path.write_bytes(changed)
+        message = refusal(folder, with_state=True)
+        assert path.name in message
+        path.write_bytes(original)
+    load_checkpoint(folder, with_state=True)
+
+
+def test_a_number_changed_in_the_manifest_is_noticed(lora_copy: Path) -> None:
+    text = (lora_copy / MANIFEST).read_text()
+    assert '"own": 0.7' in text
+    (lora_copy / MANIFEST).write_text(text.replace('"own": 0.7', '"own": 0.8'))
+    assert MANIFEST in refusal(lora_copy)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_any_missing_file_is_named(lora: bool, saved: Any, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(saved(lora)[0], tmp_path / "c"))
+    for path in every_file(folder):
+        original = path.read_bytes()
+        path.unlink()
+        assert path.name in refusal(folder, with_state=True)
+        path.write_bytes(original)
+
+
+@pytest.mark.parametrize("cut", [0, 1, -1])
+def test_a_cut_file_is_named(cut: int, full_copy: Path) -> None:
+    path = full_copy / "backbone" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:cut])
+    assert "model.safetensors" in refusal(full_copy)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter/extra.safetensors", "training_state/more.json"])
+def test_an_extra_file_is_named(name: str, lora_copy: Path) -> None:
+    (lora_copy / name).write_bytes(b"from elsewhere")
+    assert name in refusal(lora_copy)
+
+
+def rewrite_manifest(folder: Path, **changes: Any) -> None:
+    """As a program would that knows the format: sizes and hashes are right again."""
+    values = json.loads((folder / MANIFEST).read_text())
+    values.pop("manifest_sha256")
+    write_manifest(folder, checkpoint_module.Manifest(**{**values, **changes}))
+
+
+def remove_key(path: Path, key: str) -> None:
+    tensors = load_file(path)
+    del tensors[key]
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def test_a_missing_key_is_named_even_where_every_hash_is_right(lora_copy: Path) -> None:
+    head = lora_copy / HEAD_FILE
+    remove_key(head, "head.output.weight")
+    rewrite_manifest(lora_copy)
+    message = refusal(lora_copy)
+    assert HEAD_FILE in message
+    assert "head.output.weight" in message
+
+
+def test_a_missing_key_of_the_adapter_is_named_even_where_every_hash_is_right(lora_copy: Path) -> None:
+    adapter = lora_copy / "adapter" / "adapter_model.safetensors"
+    key = max(load_file(adapter))
+    remove_key(adapter, key)
+    rewrite_manifest(lora_copy)
+    message = refusal(lora_copy)
+    assert "adapter_model.safetensors" in message
+    assert key in message
+
+
+def test_a_missing_key_of_the_backbone_is_named_even_where_every_hash_is_right(full_copy: Path) -> None:
+    remove_key(full_copy / "backbone" / "model.safetensors", "layers.0.mlp.up_proj.weight")
+    rewrite_manifest(full_copy)
+    assert "layers.0.mlp.up_proj.weight" in refusal(full_copy)
+
+
+def test_an_unexpected_key_of_the_backbone_is_named(full_copy: Path) -> None:
+    path = full_copy / "backbone" / "model.safetensors"
+    save_file({**load_file(path), "more.weight": torch.zeros(1)}, path, metadata={"format": "pt"})
+    rewrite_manifest(full_copy)
+    assert "more.weight" in refusal(full_copy)
+
+
+def test_an_unexpected_key_of_the_head_is_named(lora_copy: Path) -> None:
+    tensors = load_file(lora_copy / HEAD_FILE)
+    save_file({**tensors, "head.more.weight": torch.zeros(1)}, lora_copy / HEAD_FILE)
+    rewrite_manifest(lora_copy)
+    assert "unexpected head.more.weight" in refusal(lora_copy)
+
+
+def test_another_head_in_the_configuration_does_not_fit(lora_copy: Path, saved: Any) -> None:
+    config = saved(True)[1].model_copy(deep=True)
+    config.model.mlp_hidden_dims = [8]
+    assert HEAD_FILE in refusal(lora_copy, config=config)
+
+
+def test_another_text_format_is_refused(lora_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Formatter(step="Step: {text}\n").hash()
+    monkeypatch.setattr(Formatter, "hash", lambda _self: other)
+    message = refusal(lora_copy)
+    assert "text format" in message
+    assert other in message
+
+
+def test_another_base_model_is_refused(lora_copy: Path, saved: Any, tmp_path: Path) -> None:
+    other = save_backbone("llama", tmp_path / "other", seed=1)
+    config = saved(True)[1].model_copy(deep=True)
+    config.model.backbone = str(other)
+    message = refusal(lora_copy, config=config)
+    assert str(other) in message
+    assert "--backbone" in message
+
+
+def test_a_base_model_that_is_gone_is_refused(lora_copy: Path, saved: Any, tmp_path: Path) -> None:
+    config = saved(True)[1].model_copy(deep=True)
+    config.model.backbone = str(tmp_path / "gone")
+    assert "no such folder" in refusal(lora_copy, config=config)
+
+
+def test_the_same_base_model_elsewhere_is_fine(lora_copy: Path, saved: Any, tmp_path: Path) -> None:
+    _, config, built = saved(True)
+    moved = config.model_copy(deep=True)
+    moved.model.backbone = str(shutil.copytree(config.model.backbone, tmp_path / "moved"))
+    assert scores(load_checkpoint(lora_copy, config=moved)) == built.scorer(config).score(TREES)
+
+
+def test_lora_over_the_random_tiny_backbone_remembers_its_weights(tmp_path: Path) -> None:
+    config = get_lora_config()
+    config.model.backbone = "builtin:tiny"
+    config.training.device = "cpu"
+    built = build_model(config, CPU)
+    folder = tmp_path / "checkpoint_step_1"
+    save_checkpoint(folder, built, config, step=1, label_means={})
+    later = config.model_copy(deep=True)
+    later.training.seed = 43
+    assert scores(load_checkpoint(folder, config=later)) == built.scorer(config).score(TREES)
+    rewrite_manifest(folder, backbone={**read_manifest(folder, with_state=False).backbone, "weights_sha256": "0" * 64})
+    refusal(folder)
+
+
+def test_the_other_kind_of_training_is_refused(lora_copy: Path, saved: Any) -> None:
+    assert "lora.use_lora" in refusal(lora_copy, config=saved(False)[1])
+
+
+def test_another_format_version_is_refused(lora_copy: Path) -> None:
+    rewrite_manifest(lora_copy, format_version=99)
+    assert "99" in refusal(lora_copy)
+
+
+def test_another_id_of_the_confidence_token_is_refused(lora_copy: Path) -> None:
+    rewrite_manifest(lora_copy, confidence_id=7)
+    assert "<CONFIDENCE>" in refusal(lora_copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format_version": 1}', "null", "\x00"])
+def test_a_damaged_manifest_is_one_line(text: str, lora_copy: Path) -> None:
+    (lora_copy / MANIFEST).write_text(text)
+    assert MANIFEST in refusal(lora_copy)
+
+
+def test_a_folder_that_is_not_there_names_those_that_are(lora_copy: Path) -> None:
+    message = refusal(lora_copy.parent / "checkpoint_step_9")
+    assert "checkpoint_step_5" in message
+
+
+def test_without_training_state_it_scores_but_does_not_resume(lora_copy: Path, saved: Any) -> None:
+    shutil.rmtree(lora_copy / "training_state")
+    assert scores(load_checkpoint(lora_copy)) == saved(True)[2].scorer(saved(True)[1]).score(TREES)
+    assert "training_state" in refusal(lora_copy, with_state=True)
+
+
+def test_a_changed_training_state_stops_resuming_only(lora_copy: Path) -> None:
+    path = lora_copy / "training_state" / "state.json"
+    path.write_text('{"step": 6}')
+    load_checkpoint(lora_copy)
+    assert "state.json" in refusal(lora_copy, with_state=True)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
+def test_a_run_that_dies_while_saving_leaves_nothing(error: type[BaseException], saved: Any, tmp_path: Path) -> None:
+    _, config, built = saved(True)
+
+    def die(_folder: Path) -> None:
+        raise error
+
+    with pytest.raises(error):
+        save_checkpoint(tmp_path / "checkpoint_step_1", built, config, step=1, label_means={}, write_state=die)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_killed_while_saving_leaves_no_checkpoint_and_no_hindrance(saved: Any, tmp_path: Path) -> None:
+    _, config, built = saved(True)
+    child = os.fork()
+    if child == 0:  # dies as the system kills: nothing is tidied up
+        try:
+            folder = tmp_path / "checkpoint_step_1"
+            save_checkpoint(folder, built, config, step=1, label_means={}, write_state=lambda _folder: os._exit(9))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert list(tmp_path.iterdir()), "something half-written is there"
+    assert list_checkpoints(tmp_path) == []
+    save_checkpoint(tmp_path / "checkpoint_step_1", built, config, step=1, label_means={})
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_step_1"]
+
+
+def test_a_full_disk_is_one_line_and_the_checkpoint_before_it_stays(saved: Any, tmp_path: Path) -> None:
+    _, config, built = saved(True)
+    before = tmp_path / "checkpoint_step_1"
+    save_checkpoint(before, built, config, step=1, label_means={})
+    contents = {path: path.read_bytes() for path in every_file(before)}
+
+    def full(_folder: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("checkpoint_step_2", "checkpoint_step_1"):
+        with pytest.raises(StorageError, match="No space left") as caught:
+            save_checkpoint(tmp_path / name, built, config, step=2, label_means={}, write_state=full)
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_step_1"]
+    assert {path: path.read_bytes() for path in every_file(before)} == contents
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_whichever_file_cannot_be_written_it_is_one_line(lora: bool, saved: Any, tmp_path: Path) -> None:
+    """The system itself refuses to write beyond a size, a different file each time."""
+    folder, config, built = saved(lora)
+    sizes = sorted({path.stat().st_size for path in every_file(folder)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in sizes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, limits[1]))
+        try:
+            with pytest.raises(StorageError, match="File too large") as caught:
+                save_checkpoint(tmp_path / "c", built, config, step=1, label_means={}, write_state=write_state)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert "\n" not in str(caught.value)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_a_step_again_replaces_it_whole(saved: Any, tmp_path: Path) -> None:
+    _, config, built = saved(True)
+    folder = tmp_path / "checkpoint_step_1"
+    save_checkpoint(folder, built, config, step=1, label_means={"a": 0.1}, write_state=write_state)
+    save_checkpoint(folder, built, config, step=1, label_means={"a": 0.2})
+    assert load_checkpoint(folder).manifest.label_means == {"a": 0.2}
+    assert not (folder / "training_state").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_step_1"]
+
+
+def test_checkpoints_are_listed_by_step_and_only_whole_ones(tmp_path: Path) -> None:
+    for step in (1000, 20, 300):
+        checkpoint_path(tmp_path, step).mkdir()
+    (tmp_path / ".checkpoint_step_400.part").mkdir()
+    (tmp_path / "checkpoint_step_x").mkdir()
+    (tmp_path / "checkpoint_step_7").write_text("a file")
+    assert [step for step, _ in list_checkpoints(tmp_path)] == [20, 300, 1000]
+    assert list_checkpoints(tmp_path / "nonsuch") == []
+
+
+def test_the_manifest_pins_what_the_scores_depend_on(saved: Any) -> None:
+    folder, config, built = saved(True)
+    manifest = read_manifest(folder, with_state=True)
+    assert manifest.kind == "lora"
+    assert manifest.backbone["weights_sha256"] == built.backbone.weights_sha256
+    assert manifest.formatter_hash == Formatter().hash()
+    assert manifest.tokenizer_hash == built.tokenizer.hash()
+    assert {"torch", "transformers", "peft", "python"} <= set(manifest.versions)
+    assert set(manifest.state_files) == {"training_state/state.json", "training_state/optimizer.safetensors"}
