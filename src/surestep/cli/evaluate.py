@@ -93,7 +93,9 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
 
 def script() -> int:
     """What `evaluate.py` runs."""
-    parser = argparse.ArgumentParser(description="Score every step of the test splits and measure the scores.")
+    parser = argparse.ArgumentParser(
+        description="Score every step of the test splits and measure the scores.", allow_abbrev=False
+    )
     configure(parser)
     parser.set_defaults(run=run)
     return run_command(parser.parse_args(sys.argv[1:]))

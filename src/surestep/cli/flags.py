@@ -1,7 +1,8 @@
 """Every field of the configuration as a command-line flag, by its own name and by its dotted path.
 
 `--learning_rate`, `--learning-rate` and `--training.learning_rate` are one flag. Values are read as JSON
-where they parse (`[512, 128]`, `null`, `1e-4`) and as text otherwise, and are checked by the configuration.
+where they parse (`[512, 128]`, `null`, `1e-4`) and as text otherwise, names and paths always as text (an
+experiment may be called `1e-4`, a commit may be all digits); the configuration checks them.
 A flag overrides the file (`--config`), the file overrides the preset. Knows nothing of what a field means.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -103,17 +105,25 @@ def override(config: Config, args: argparse.Namespace) -> Config:
 
 def flag_values(args: argparse.Namespace) -> dict[str, Any]:
     """Dotted path to value of the flags that were given."""
-    return {
-        name.removeprefix(_DEST_PREFIX): _parse(value)
-        for name, value in vars(args).items()
-        if name.startswith(_DEST_PREFIX)
+    known = dict(fields())
+    given = {
+        name.removeprefix(_DEST_PREFIX): value for name, value in vars(args).items() if name.startswith(_DEST_PREFIX)
     }
+    return {path: _parse(value, is_text=_is_text(known[path])) for path, value in given.items()}
 
 
-def _parse(text: str) -> Any:
+def _is_text(info: FieldInfo) -> bool:
+    """Whether a field holds a name or a path, or nothing."""
+    kinds = set(get_args(info.annotation) or (info.annotation,)) - {type(None)}
+    return kinds <= {str, Path}
+
+
+def _parse(text: str, *, is_text: bool) -> Any:
     lowered = text.strip().lower()
     if lowered in {"none", "null"}:
         return None
+    if is_text:
+        return text
     if lowered in {"true", "false"}:
         return lowered == "true"
     try:

@@ -1,6 +1,7 @@
 """The `surestep` command: picks a subcommand, imports only that one, turns our errors into one line.
 
-Exit codes: 0 done, 1 a check failed, 2 the user's mistake (one line on stderr), 130 interrupted.
+Exit codes: 0 done, 1 a check failed, 2 the user's mistake (one line on stderr), 128 + signal when stopped
+(130 by Ctrl-C, 143 by SIGTERM).
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ COMMANDS = {
 }
 """Subcommand to help line; the module of the same name in this package runs it."""
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""A full disk, a used-up quota, a file-size limit: raised by a write, which knows no file name."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
@@ -37,7 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, help_line in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=help_line, description=help_line[0].upper() + help_line[1:] + ".")
+        subparser = subparsers.add_parser(
+            name,
+            help=help_line,
+            description=help_line[0].upper() + help_line[1:] + ".",
+            allow_abbrev=False,  # a flag cut short would change its meaning with the next field that is added
+        )
         if name == chosen:
             module = importlib.import_module(f"surestep.cli.{name}")
             module.configure(subparser)
@@ -57,18 +66,18 @@ def run_command(args: argparse.Namespace) -> int:
     except SurestepError as error:
         print(f"surestep: {_one_line(str(error))}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has gone, `head` say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:
+        if error.filename is None and error.errno not in _FULL:
             raise
         mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder")
-        print(f"surestep: {mended}", file=sys.stderr)
+        print(f"surestep: {_one_line(str(mended))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("surestep: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _one_line(text: str) -> str:

@@ -19,7 +19,6 @@ from rich.progress import (
 
 from surestep.training.observer import StepRecord, ValidationRecord
 
-
 _WIDTH_ELSEWHERE = 140
 """Columns where the output is a file or a pipe: tables stay whole."""
 

@@ -41,12 +41,15 @@ def run(args: argparse.Namespace) -> int:
     if result.stopped_by is not None:
         console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is whole")
         console.print("go on with the same command and --resume", markup=False)
-    elif result.early:
+        return 128 + int(result.stopped_by)
+    assert result.best is not None, "a run that ends has validated"
+    assert trained.validation is not None, "a run that ends has a report"
+    if result.early:
         console.print(f"stopped early at step {result.steps}: validation has not improved")
     console.print(metrics_table(trained.validation, title=f"validation, best checkpoint ({result.best.name})"))
     console.print(f"validation report: {trained.report_path}", markup=False, highlight=False)
     console.print(f"next: python evaluate.py --checkpoint {result.best}", markup=False, highlight=False)
-    return 0 if result.stopped_by is None else 128 + int(result.stopped_by)
+    return 0
 
 
 def _resumed(args: argparse.Namespace, config: Config) -> Config:
@@ -70,7 +73,7 @@ def _get(values: dict[str, Any], path: str) -> Any:
 
 def script(preset: str) -> int:
     """What `train.py` and `train_lora.py` run."""
-    parser = argparse.ArgumentParser(description="Train a step-confidence model.")
+    parser = argparse.ArgumentParser(description="Train a step-confidence model.", allow_abbrev=False)
     configure(parser, preset=preset)
     parser.set_defaults(run=run)
     return run_command(parser.parse_args(sys.argv[1:]))

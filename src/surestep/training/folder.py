@@ -110,8 +110,8 @@ def check_space(config: Config, model: ConfidenceModel) -> str | None:
     once = weights + state
     if free < once:
         raise StorageError(
-            f"{config.output_dir} has {free / 1e9:.1f} GB free, one checkpoint takes {once / 1e9:.1f} GB; free space or set "
-            " --output_dir to another disk"
+            f"{config.output_dir} has {_size(free)} free, one checkpoint takes {_size(once)}; free space "
+            "or set --output_dir to another disk"
         )
     count = -(-config.training.max_steps // config.training.save_steps)
     if config.training.save_total_limit is not None:
@@ -121,9 +121,13 @@ def check_space(config: Config, model: ConfidenceModel) -> str | None:
     if free >= total:
         return None
     return (
-        f"the run's {count} checkpoints take about {total / 1e9:.1f} GB, {config.output_dir} has {free / 1e9:.1f} GB free:"
-        " set --save_total_limit or a larger --save_steps"
+        f"the run's {count} checkpoints take about {_size(total)}, {config.output_dir} has "
+        f"{_size(free)} free: set --save_total_limit or a larger --save_steps"
     )
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.2f} MB"
 
 
 def _existing_parent(path: Path) -> Path:

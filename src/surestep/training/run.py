@@ -28,10 +28,10 @@ from surestep.training.validation import choose_subsets, write_validation_report
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished (or stopped) run and the best checkpoint's validation report."""
+    """A run and the best checkpoint's validation report; a run that was stopped has none yet."""
 
     result: RunResult
-    validation: dict[str, Any]
+    validation: dict[str, Any] | None
     report_path: Path
 
 
@@ -131,6 +131,9 @@ def _tokens_per_step(config: Config, data: RunData) -> float:
 
 def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult) -> TrainedRun:
     """The best checkpoint on the whole validation set, where the comparison of runs reads it."""
+    path = config.validation_dir / "eval_metrics.json"
+    if result.stopped_by is not None or result.best is None:
+        return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
     if result.best != result.last:
         load_weights(built.model, result.best) if config.lora.use_lora else _reload_full(config, built, result.best)
     validation = write_validation_report(
@@ -139,8 +142,9 @@ def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult)
         data.validation,
         checkpoint=result.best,
         label_means=data.label_means,
+        label_mean=data.label_mean,
     )
-    return TrainedRun(result, validation, config.validation_dir / "eval_metrics.json")
+    return TrainedRun(result, validation, path)
 
 
 def _reload_full(config: Config, built: BuiltModel, folder: Path) -> None:

@@ -6,6 +6,7 @@ and from how much was drawn. Tensors go to safetensors, the rest to JSON; nothin
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 from dataclasses import asdict, dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from surestep.errors import CheckpointError
@@ -34,6 +36,7 @@ class RunState:
         validations_without_better: validations since then.
         tokens, labels, seconds: worked off so far, over all processes.
         scaler: the loss scaler's state under fp16.
+        interval: steps since the last log line (`Interval.to_dict`), so that the log of a resumed run is the same.
     """
 
     step: int = 0
@@ -45,6 +48,7 @@ class RunState:
     labels: int = 0
     seconds: float = 0.0
     scaler: dict[str, Any] = field(default_factory=dict)
+    interval: dict[str, Any] = field(default_factory=dict)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -59,12 +63,20 @@ def seed_step(seed: int, step: int, rank: int) -> None:
 
 
 def save_state(folder: Path, state: RunState, optimizer: torch.optim.Optimizer, names: dict[int, str]) -> None:
-    """Write optimiser and run state; `names` gives each parameter's name by its `id`."""
+    """Write optimiser and run state; `names` gives each parameter's name by its `id`.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
     tensors: dict[str, torch.Tensor] = {}
     for parameter, moments in optimizer.state.items():
         for key, value in moments.items():
             tensors[f"{names[id(parameter)]}/{key}"] = torch.as_tensor(value).contiguous().cpu()
-    save_file(tensors, folder / OPTIMIZER_FILE)
+    try:
+        save_file(tensors, folder / OPTIMIZER_FILE)
+    except SafetensorError as error:
+        # safetensors reports a full disk as an error of its own kind.
+        raise OSError(errno.ENOSPC, str(error), str(folder)) from None
     (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -27,12 +25,14 @@ from surestep.scoring.checkpoint import checkpoint_path, save_checkpoint
 from surestep.scoring.hardware import memory_used_gb
 from surestep.training.examples import RunData
 from surestep.training.folder import prune, write_best
+from surestep.training.interval import Interval
 from surestep.training.loss import label_weights, step_losses
 from surestep.training.mixture import Mixture
 from surestep.training.observer import StepRecord, TrainingObserver, ValidationRecord
 from surestep.training.optimizer import build_optimizer, parameter_names, set_learning_rate
 from surestep.training.packs import StepPacks, TrainingPack, build_step, prefetch_steps
 from surestep.training.schedule import learning_rate_factor
+from surestep.training.signals import StopSignal
 from surestep.training.state import RunState, load_state, save_state, seed_step
 from surestep.training.validation import ValidationSubset, is_better, validate
 
@@ -44,26 +44,17 @@ class RunResult:
     Attributes:
         steps: optimiser steps done in all.
         last: the last checkpoint.
-        best: the best checkpoint by validation, and its record.
+        best: the best checkpoint by validation, and its record; None and empty where a signal came before the
+            first checkpoint that was validated.
         stopped_by: the signal that stopped it, or None; `early` says whether patience ran out.
     """
 
     steps: int
     last: Path
-    best: Path
+    best: Path | None
     best_record: dict[str, Any]
     stopped_by: signal.Signals | None
     early: bool
-
-
-@dataclass
-class _Interval:
-    """Sums since the last log line; losses stay on the device until they are read together."""
-
-    losses: list[Tensor] = field(default_factory=list)
-    tokens: int = 0
-    labels: dict[str, int] = field(default_factory=dict)
-    started: float = field(default_factory=time.perf_counter)
 
 
 class Trainer:
@@ -115,7 +106,10 @@ class Trainer:
             self.mixture.drawn |= self.state.drawn
             if self.accelerator.scaler is not None and self.state.scaler:
                 self.accelerator.scaler.load_state_dict(self.state.scaler)
-        self._signal: signal.Signals | None = None
+        self._interval = Interval.from_dict(
+            self.state.interval, device=built.hardware.device, is_main=self.accelerator.is_main_process
+        )
+        self._stop = StopSignal(observer.say)
         self._last_saved: Path | None = resume_from
         self._last_validation: ValidationRecord | None = None
 
@@ -132,32 +126,55 @@ class Trainer:
         Raises:
             SurestepError: the loss is no longer finite, memory or disk ran out.
         """
-        training = self.config.training
+        if self.state.best and self.accelerator.is_main_process:
+            # A run killed right behind its checkpoint has not marked it yet.
+            write_best(self.config.experiment_dir, self.state.best)
         self.model.train()
-        self.observer.started(first_step=self.state.step, max_steps=training.max_steps)
-        early = False
-        interval = _Interval()
-        with self._catching_signals():
-            for packs in self._steps():
-                grad_norm = self._optimizer_step(packs, interval)
-                self.observer.stepped(self.state.step)
-                step = self.state.step
-                is_last = step == training.max_steps or self._signal is not None
-                if step % training.logging_steps == 0 or is_last:
-                    self._log(interval, grad_norm)
-                    interval = _Interval()
-                is_saving = step % training.save_steps == 0 or is_last
-                if step % training.eval_steps == 0 or is_saving:
-                    self._validate()
-                    early = self._patience_is_out()
-                    interval.started = time.perf_counter()
-                if is_saving or early:
-                    self._save()
-                    interval.started = time.perf_counter()
-                if early or self._signal is not None:
-                    break
-        self.observer.finished()
+        self.observer.started(first_step=self.state.step, max_steps=self.config.training.max_steps)
+        early = self._patience_is_out()
+        try:
+            with self._stop.caught():
+                early = early or self._train()
+        finally:
+            self.observer.finished()
         return self._result(early)
+
+    def _train(self) -> bool:
+        """The loop itself; whether patience ran out."""
+        training = self.config.training
+        self._interval.go_on()
+        for packs in self._steps():
+            grad_norm = self._optimizer_step(packs)
+            step = self.state.step
+            self.observer.stepped(step)
+            is_last = step == training.max_steps
+            is_saving = step % training.save_steps == 0 or is_last
+            is_validating = step % training.eval_steps == 0 or is_saving
+            self._interval.pause()
+            if step % training.logging_steps == 0 or is_last:
+                self._log(grad_norm)
+            elif is_saving or is_validating:
+                self._check_finite(float(self._interval.losses[-1]), grad_norm)
+            early = False
+            if is_validating:
+                self._validate()
+                early = self._patience_is_out()
+            # Asked only now, so that a signal during the validation still finds its checkpoint written.
+            is_stopping = self._is_stopping()
+            if is_saving or early or is_stopping:
+                self._save()
+            if early or is_stopping:
+                return early
+            self._interval.go_on()
+        return False
+
+    def _is_stopping(self) -> bool:
+        """Whether any process was told to stop: all of them leave the loop at the same step."""
+        stopping = self._stop.received is not None
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor(float(stopping), device=self.built.hardware.device)
+            stopping = bool(self.accelerator.reduce(flag, "sum") > 0)
+        return stopping
 
     def _steps(self) -> Iterator[StepPacks]:
         """Packed steps; built anew from where the run stands whenever the token budget shrinks."""
@@ -182,7 +199,7 @@ class Trainer:
                     if self.token_budget != budget:
                         break
 
-    def _optimizer_step(self, packs: StepPacks, interval: _Interval) -> Tensor:
+    def _optimizer_step(self, packs: StepPacks) -> Tensor:
         """Forward and backward over all packs, one update; on exhausted memory, once more in smaller packs."""
         while True:
             try:
@@ -190,10 +207,7 @@ class Trainer:
                 break
             except torch.OutOfMemoryError:
                 packs = self._shrink(packs)
-        interval.losses.append(loss)
-        interval.tokens += packs.num_tokens
-        for name, count in packs.labels.items():
-            interval.labels[name] = interval.labels.get(name, 0) + count
+        self._interval.add(loss, tokens=packs.num_tokens, labels=packs.labels)
         self.state.step = packs.step + 1
         self.state.drawn = packs.drawn
         self.state.tokens += packs.num_tokens * self.accelerator.num_processes
@@ -246,16 +260,15 @@ class Trainer:
             token_budget=self.token_budget,
             num_examples=self.num_examples,
             drawn=packs.drawn,
-            pin=True,
+            pin=self.built.hardware.device.type == "cuda",
         )
 
-    def _log(self, interval: _Interval, grad_norm: Tensor) -> None:
-        losses = torch.stack(interval.losses)
-        summed = self.accelerator.reduce(losses, "sum") if self.accelerator.num_processes > 1 else losses
-        loss = float(summed.mean())
-        seconds = time.perf_counter() - interval.started
-        self.state.seconds += seconds
-        self._check_finite(loss)
+    def _log(self, grad_norm: Tensor) -> None:
+        interval, self._interval = self._interval, Interval()
+        losses = self._summed_losses(interval)
+        loss = float(losses.mean())
+        self.state.seconds += interval.seconds
+        self._check_finite(loss, grad_norm)
         processes = self.accelerator.num_processes
         if self.accelerator.is_main_process:
             self.observer.logged(
@@ -264,19 +277,29 @@ class Trainer:
                     loss=loss,
                     learning_rate=float(self.optimizer.param_groups[0]["lr"]),
                     grad_norm=float(grad_norm),
-                    tokens_per_s=interval.tokens * processes / seconds,
-                    labels_per_s=sum(interval.labels.values()) * processes / seconds,
+                    tokens_per_s=interval.tokens * processes / interval.seconds,
+                    labels_per_s=sum(interval.labels.values()) * processes / interval.seconds,
                     memory_gb=memory_used_gb(self.built.hardware.device),
                     labels=interval.labels,
                 )
             )
 
-    def _check_finite(self, loss: float) -> None:
-        if math.isfinite(loss):
+    def _summed_losses(self, interval: Interval) -> Tensor:
+        """Loss of each step of the interval, summed over the processes."""
+        losses = torch.stack(interval.losses)
+        if self.accelerator.num_processes > 1:
+            losses = self.accelerator.reduce(losses, "sum")
+        return losses
+
+    def _check_finite(self, loss: float, grad_norm: Tensor) -> None:
+        """Raise before broken weights are validated or saved; under fp16 the scaler skips a broken gradient."""
+        broken = "loss" if not math.isfinite(loss) else "gradient"
+        if broken == "gradient" and (self.accelerator.scaler is not None or math.isfinite(float(grad_norm))):
             return
+        value = loss if broken == "loss" else float(grad_norm)
         kept = f"; the last good checkpoint is {self._last_saved}" if self._last_saved else ""
         raise SurestepError(
-            f"the loss is {loss} at step {self.state.step}: training diverged; lower --learning_rate "
+            f"the {broken} is {value} at step {self.state.step}: training diverged; lower --learning_rate "
             f"(now {self.config.training.learning_rate:g}) or --max_grad_norm, or lengthen the warmup{kept}"
         )
 
@@ -304,23 +327,17 @@ class Trainer:
         return patience is not None and self.state.validations_without_better >= patience
 
     def _save(self) -> None:
+        losses = self._summed_losses(self._interval).tolist() if self._interval.losses else []
+        self.state.interval = self._interval.to_dict(losses)
         if self.accelerator.is_main_process:
             self._write_checkpoint()
         self.accelerator.wait_for_everyone()
 
     def _write_checkpoint(self) -> None:
         record = self._last_validation
-        assert record is not None, "a checkpoint follows a validation of its step"
-        best = self.state.best
-        if is_better(record.value, best.get("value"), record.metric):
-            folder_name = f"checkpoint_step_{self.state.step}"
-            self.state.best = {
-                "step": self.state.step,
-                "checkpoint": folder_name,
-                "metric": record.metric,
-                "value": record.value,
-                "mean": record.mean,
-            }
+        # A stop on a signal saves without validating, or the run that goes on would not be the uninterrupted one.
+        if record is not None and record.step == self.state.step:
+            self._mark_best(record)
         if self.accelerator.scaler is not None:
             self.state.scaler = self.accelerator.scaler.state_dict()
         folder = checkpoint_path(self.config.experiment_dir, self.state.step)
@@ -333,46 +350,37 @@ class Trainer:
             label_mean=self.data.label_mean,
             write_state=lambda path: save_state(path, self.state, self.optimizer.optimizer, self.names),
         )
-        write_best(self.config.experiment_dir, self.state.best)
+        if self.state.best:
+            write_best(self.config.experiment_dir, self.state.best)
         self._last_saved = folder
         self.observer.saved(folder)
         for line in prune(
             self.config.experiment_dir,
             keep=self.config.training.save_total_limit,
-            best_step=self.state.best["step"],
+            best_step=self.state.best.get("step"),
         ):
             self.observer.say(line)
+
+    def _mark_best(self, record: ValidationRecord) -> None:
+        if is_better(record.value, self.state.best.get("value"), record.metric):
+            self.state.best = {
+                "step": self.state.step,
+                "checkpoint": f"checkpoint_step_{self.state.step}",
+                "metric": record.metric,
+                "value": record.value,
+                "mean": record.mean,
+            }
 
     def _result(self, early: bool) -> RunResult:
         assert self._last_saved is not None, "a run ends with a checkpoint"
         return RunResult(
             steps=self.state.step,
             last=self._last_saved,
-            best=checkpoint_path(self.config.experiment_dir, self.state.best["step"]),
+            best=checkpoint_path(self.config.experiment_dir, self.state.best["step"]) if self.state.best else None,
             best_record=self.state.best,
-            stopped_by=self._signal,
+            stopped_by=self._stop.received,
             early=early,
         )
-
-    @contextmanager
-    def _catching_signals(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM ends the current step; a second Ctrl-C ends the program."""
-
-        def stop(number: int, _frame: FrameType | None) -> None:
-            if self._signal is not None:
-                raise KeyboardInterrupt
-            self._signal = signal.Signals(number)
-            self.observer.say(f"{self._signal.name}: finishing this step and saving; once more to quit at once")
-
-        try:
-            previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: whoever started it there handles signals
-            previous = {}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
 
 def make_accelerator(built: BuiltModel) -> Accelerator:

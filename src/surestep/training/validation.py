@@ -90,10 +90,12 @@ def write_validation_report(
     *,
     checkpoint: Path,
     label_means: Mapping[str, float],
+    label_mean: float,
 ) -> dict[str, Any]:
     """Score the whole validation set and write `eval_metrics.json` into `folder`."""
     predicted = predict_labelled(scorer, stores)
-    report = build_report(predicted.predictions, baseline=ConstantBaseline(per_dataset=dict(label_means)))
+    baseline = ConstantBaseline(per_dataset=dict(label_means), overall=label_mean)
+    report = build_report(predicted.predictions, baseline=baseline)
     result: dict[str, Any] = {
         "split": "validation",
         "checkpoint": str(checkpoint),
