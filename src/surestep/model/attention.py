@@ -196,6 +196,7 @@ def tree_attention(
         # Small scores are hardly capped, so a probe might not notice that the cap is missing.
         raise NotImplementedError("attention scores with a soft cap cannot be packed")
     plan = surestep_plan
+    query, key, value = _one_dtype(query, key, value)
     window = sliding_window if sliding_window is not None and sliding_window <= plan.max_position else None
     execution = plan.execution if window is None and dropout == 0.0 else "dense"
     if execution == "varlen":
@@ -212,6 +213,17 @@ def tree_attention(
     else:
         output = _dense(plan, query, key, value, scaling, dropout, window)
     return output.transpose(1, 2).contiguous(), None
+
+
+def _one_dtype(*tensors: Tensor) -> list[Tensor]:
+    """The tensors in the arithmetic of matrix products.
+
+    Under autocast, norms with float32 weights leave queries and keys in float32 beside values in half precision;
+    the fused kernels take one dtype, and are not cast by autocast themselves.
+    """
+    kind = tensors[0].device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensors[-1].dtype
+    return [tensor.to(dtype) for tensor in tensors]
 
 
 def _dense(
