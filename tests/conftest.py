@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from backbones import save_backbone
+from runs import write_own
+from small_datasets import write_datasets
 
 if TYPE_CHECKING:
     from surestep.config import Config
@@ -101,5 +103,52 @@ def build_small(small_config: Callable[..., Config]) -> Callable[..., BuiltModel
                 if "lora_B" in name:
                     parameter.normal_(std=0.1)
         return built
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `train.jsonl`, `test.jsonl`, `validation.jsonl` (our own layout) and made PRM800K and eQASC files."""
+    folder = tmp_path_factory.mktemp("run-files")
+    write_own(folder / "train.jsonl", 40, seed=1)
+    write_own(folder / "validation.jsonl", 12, seed=2, offset=1000)
+    write_own(folder / "test.jsonl", 15, seed=3, offset=2000)
+    write_datasets(folder, num_problems=24)
+    return folder
+
+
+@pytest.fixture
+def run_config(
+    small_config: Callable[..., Config], run_files: Path, tmp_path: Path
+) -> Callable[..., Config]:
+    """A run of a few steps on our own small files; keywords set fields by their own names or dotted paths."""
+
+    def make(family: str = "llama", *, lora: bool = True, **settings: Any) -> Config:
+        config = small_config(family, lora=lora).model_copy(deep=True)
+        config.output_dir = tmp_path / "outputs"
+        config.data.data_dir = run_files
+        config.data.cache_dir = run_files / "cache"
+        config.data.use_prm800k = config.data.use_eqasc = False
+        config.data.use_own = True
+        config.data.own_train = run_files / "train.jsonl"
+        config.data.own_validation = run_files / "validation.jsonl"
+        config.data.own_test = run_files / "test.jsonl"
+        config.training.max_steps = 6
+        config.training.learning_rate = 1e-3
+        config.training.per_device_train_batch_size = 2
+        config.training.gradient_accumulation_steps = 2
+        config.training.warmup_steps = 2
+        config.training.eval_steps = 100
+        config.training.logging_steps = 1
+        config.training.tensorboard = False
+        for name, value in settings.items():
+            for section in (config, config.model, config.lora, config.data, config.training, config.eval):
+                if name in type(section).model_fields:
+                    setattr(section, name, value)
+                    break
+            else:
+                raise TypeError(f"no field is named {name}")
+        return config
 
     return make
