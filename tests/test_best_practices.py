@@ -1,0 +1,203 @@
+"""Every shell block and every Python block of the best-practices documents runs, in order, in one folder.
+
+Two documents: the one that users brought (looked for beside the repository, skipped where absent) and our own.
+
+The text is changed before it runs, the program is not:
+
+- Steps are divided by 500 wherever they stand, in options, in assignments and in the names of checkpoints: every
+  whole number from 1,000 that 500 divides (1000 becomes 2, `checkpoint_step_10000` becomes `checkpoint_step_20`).
+- `python train_lora.py` and `python train.py` get the flags of `FLAGS` right behind them: a random Llama of two
+  layers as the backbone, the CPU, and the default `save_steps` of 500 divided in the same way. They come first, so
+  what the document says wins.
+- A Python block that assumes a `config` starts with `from config import get_lora_config; config = get_lora_config()`.
+  After such a block its configuration is compared with what the block assigned, saved, and one step is trained with
+  it, so that a field which is accepted but breaks the run is found.
+
+The folder holds the four files of the repository's root, small data where the default `data_dir` looks for them, and,
+where a document needs it, a finished run `outputs/exp`. The blocks of "Quick Experiment" are run by the plain
+interpreter, all others by the quick one of `warm_python` (also a process for each command, forked from one that has
+already imported torch), because importing torch takes longer than these trainings.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from documents import Block, Ran, blocks_of, run
+from small_datasets import write_datasets
+from warm_python import warm_python
+
+ROOT = Path(__file__).resolve().parents[1]
+OWN_DOCUMENT = ROOT / "docs" / "best-practices.md"
+STEPS_DIVISOR = 500
+FLAGS = "--backbone small-llama --device cpu --save_steps 1"
+PLAIN_INTERPRETER = "quick experiment"
+PRELUDE = "from config import get_lora_config\nconfig = get_lora_config()\n"
+
+
+def shrink_steps(code: str) -> str:
+    """Divide every number of steps in `code` by `STEPS_DIVISOR`."""
+
+    def divided(found: re.Match[str]) -> str:
+        number = int(found[0])
+        is_steps = number >= 1000 and number % STEPS_DIVISOR == 0
+        return str(number // STEPS_DIVISOR) if is_steps else found[0]
+
+    return re.sub(r"(?<![\d.])\d+(?![\d.])", divided, code)
+
+
+def with_flags(code: str) -> str:
+    """Give every training command the flags of a small run."""
+    return re.sub(r"python (train(?:_lora)?\.py)", rf"python \1 {FLAGS}", code)
+
+
+def assumes_config(code: str) -> bool:
+    """Whether a Python block uses a `config` that it does not make."""
+    names = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name) and node.id == "config"]
+    return bool(names) and not any(isinstance(node.ctx, ast.Store) for node in names)
+
+
+def assignments(code: str) -> dict[str, Any]:
+    """Dotted path below `config` to the value that a Python block assigns to it."""
+    found = {}
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("config."):
+            found[ast.unparse(node.targets[0]).removeprefix("config.")] = ast.literal_eval(node.value)
+    return found
+
+
+def test_steps_are_divided_and_other_numbers_stay() -> None:
+    before = "--max_steps 1000 --learning_rate 5e-4 checkpoint_step_7500 [2048, 1024] 1e-4 $((r * 2)) 500 42"
+    after = "--max_steps 2 --learning_rate 5e-4 checkpoint_step_15 [2048, 1024] 1e-4 $((r * 2)) 500 42"
+    assert shrink_steps(before) == after
+
+
+class Reader:
+    """Someone who types the blocks of a document in a folder of their own."""
+
+    def __init__(self, folder: Path, quick: Path) -> None:
+        self.folder = folder
+        self.quick = quick
+
+    def shell(self, code: str, *, plain: bool = False) -> Ran:
+        """Run `code` in bash; the first failing command ends it."""
+        first = Path(sys.executable).parent if plain else self.quick
+        return run(["bash", "-e", "-o", "pipefail", "-c", with_flags(code)], self.folder, first_on_path=first)
+
+    def follow(self, number: int, block: Block) -> Ran:
+        """Run one block, and train a step with the configuration that it makes."""
+        code = shrink_steps(block.code)
+        if block.language == "bash":
+            return self.shell(code, plain=block.heading.lower().startswith(PLAIN_INTERPRETER))
+        if not assumes_config(code):
+            return self.python(number, code)
+        saved = f"blocks/{number}.json"
+        ran = self.python(number, f"{PRELUDE}{code}config.check()\nconfig.save({saved!r})\n")
+        if ran.code:
+            return ran
+        values = json.loads((self.folder / saved).read_text())
+        for path, value in assignments(code).items():
+            found = values
+            for name in path.split("."):
+                found = found[name]
+            assert found == value, f"line {block.line}: config.{path} is {found}, not {value}"
+        return self.shell(f"python train_lora.py --config {saved} --max_steps 1 --experiment_name block_{number}")
+
+    def python(self, number: int, code: str) -> Ran:
+        """Run `code` as a script in the folder."""
+        script = self.folder / f"block_{number}.py"
+        script.write_text(code, encoding="utf-8")
+        return run(["python", script.name], self.folder, first_on_path=self.quick)
+
+
+@pytest.fixture(scope="session")
+def quick_python() -> Iterator[Path]:
+    with warm_python() as folder:
+        yield folder
+
+
+@pytest.fixture
+def reader(tmp_path: Path, quick_python: Path, backbone_folder: Callable[[str], Path]) -> Reader:
+    for name in ("config.py", "train.py", "train_lora.py", "evaluate.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(backbone_folder("llama"), tmp_path / "small-llama")
+    write_datasets(tmp_path / "data")
+    return Reader(tmp_path, quick_python)
+
+
+def follow_document(reader: Reader, text: str) -> None:
+    """Run all blocks; fails with every block that failed."""
+    blocks = [block for block in blocks_of(text) if block.language in {"bash", "python"}]
+    assert len(blocks) > 10, "the document has lost its blocks"
+    if "outputs/exp/checkpoint" in text:
+        prepared = reader.shell(shrink_steps("python train_lora.py --experiment_name exp --max_steps 10000"))
+        assert prepared.code == 0, prepared.output
+    failed = []
+    for number, block in enumerate(blocks):
+        ran = reader.follow(number, block)
+        if ran.code:
+            failed.append(f"line {block.line} ({block.heading}), exit code {ran.code}:\n{block.code}\n{ran.output}")
+    assert not failed, "\n\n".join(failed)
+
+
+def check_runs(outputs: Path, names: set[str]) -> None:
+    """Every run has left its last checkpoint and the validation result of its best one."""
+    for name in names:
+        best = json.loads((outputs / name / "best_checkpoint.json").read_text())
+        assert (outputs / name / best["checkpoint"] / "manifest.json").is_file()
+        report = json.loads((outputs / f"eval_{name}" / "eval_metrics.json").read_text())
+        assert report["split"] == "validation"
+        assert 0 < report["overall"]["mse"] < 1
+        assert set(report["per_dataset"]) == {"prm800k", "eqasc"}
+
+
+def test_the_document_that_users_brought(reader: Reader) -> None:
+    path = next((ROOT.parent / "shared").glob("*/best-practices.md"), None)
+    if path is None:
+        pytest.skip("the users' best-practices.md is not beside the repository")
+    follow_document(reader, path.read_text(encoding="utf-8"))
+    outputs = reader.folder / "outputs"
+    rates = {f"hparam_lr_{rate}" for rate in ("5e-5", "1e-4", "2e-4", "5e-4")} | {"lr_5e-5", "lr_1e-4", "lr_5e-4"}
+    ranks = {f"hparam_r_{rank}" for rank in (8, 16, 32)}
+    check_runs(outputs, {"exp_001", "exp_002", "quick_exp", "production_v1", "exp"} | rates | ranks)
+    places = ["eval_quick", *(f"eval_production_step_{step}" for step in (10, 15, 20))]
+    places += [f"eval_exp/checkpoint_step_{step}" for step in (10, 15, 20)]
+    for place in places:
+        report = json.loads((outputs / place / "eval_metrics.json").read_text())
+        assert report["split"] == "test", place
+    rank = json.loads((outputs / "hparam_r_32" / "checkpoint_step_6" / "config.json").read_text())["lora"]
+    assert (rank["lora_r"], rank["lora_alpha"]) == (32, 64)
+    assert (reader.folder / "configs" / "surestep.json").is_file()
+
+
+def test_our_own_document(reader: Reader) -> None:
+    follow_document(reader, OWN_DOCUMENT.read_text(encoding="utf-8"))
+    outputs = reader.folder / "outputs"
+    rates = {"lr_5e-5", "lr_1e-4", "lr_5e-4"}
+    check_runs(outputs, {"exp_001", "exp_002", "easy", "hard", "quick_exp", "hparam_r_8", "hparam_r_32", "exp"} | rates)
+    started_from = json.loads((outputs / "hard" / "config.json").read_text())["training"]["init_from"]
+    assert started_from == "outputs/easy/checkpoint_step_6"
+    assert (outputs / "eval_exp" / "checkpoint_step_20" / "predictions.jsonl").is_file()
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "said"),
+    [
+        ("bash", "python evaluate.py --checkpoint outputs/exp/checkpoint_step_1000\necho done\n", "checkpoint_step_2"),
+        ("python", "config.training.max_step = 1000\n", "max_steps"),
+        ("python", "import json\nprint(json.load(open('outputs/eval_a/eval_metrics.json')))\n", "FileNotFoundError"),
+    ],
+)
+def test_a_block_that_fails_is_noticed(reader: Reader, language: str, code: str, said: str) -> None:
+    ran = reader.follow(0, Block(language, code, 1, "", ""))
+    assert ran.code != 0
+    assert said in ran.output

@@ -1,0 +1,153 @@
+"""A `python` for tests that starts fast: a server imports torch and the rest once and forks for each command.
+
+Every command is still a process of its own, with its own arguments, folder, environment and streams, and runs the
+script file that it names; only the imports are shared. `surestep` starts fast in the same way. POSIX only, as the
+shell blocks are that it serves.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import importlib
+import json
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+IMPORTED = (
+    "torch",
+    "torch.utils.tensorboard",
+    "transformers",
+    "transformers.models.llama.modeling_llama",
+    "peft",
+    "accelerate",
+    "surestep.cli.main",
+    "surestep.cli.train",
+    "surestep.cli.evaluate",
+    "surestep.cli.data",
+    "surestep.cli.progress",
+    "surestep.cli.tables",
+    "surestep.training.run",
+    "surestep.evaluation.evaluate",
+)
+_COMMANDS: dict[str, list[str]] = {
+    "python": [],
+    "surestep": ["-c", "import sys; from surestep.cli.main import main; sys.exit(main())"],
+}
+_START_TIMEOUT_S = 120.0
+
+# Kept to the standard library's quickest modules, and started without site packages.
+_CLIENT = """\
+#!{python} -IS
+import array, json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+request = json.dumps([{prefix!r} + sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+server.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+server.sendall(request)
+sys.exit(int(server.makefile().read() or 70))
+"""
+
+
+@contextlib.contextmanager
+def warm_python() -> Iterator[Path]:
+    """A folder with the quick `python` and `surestep`, for as long as the context lasts."""
+    # A socket's path may have no more than about a hundred characters, so it cannot lie in pytest's folder.
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    address = folder / "socket"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([sys.executable, __file__, "serve", str(address)], env=environment, stderr=log)
+    try:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not address.exists():
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start: {(folder / 'log').read_text()}")
+            time.sleep(0.05)
+        commands = folder / "bin"
+        commands.mkdir()
+        for name, prefix in _COMMANDS.items():
+            client = _CLIENT.format(python=sys.executable, address=str(address), prefix=prefix)
+            (commands / name).write_text(client, encoding="utf-8")
+            (commands / name).chmod(0o755)
+        yield commands
+    finally:
+        server.terminate()
+        server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(address: Path) -> None:
+    for name in IMPORTED:
+        importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # finished children leave no trace
+    listener = socket.socket(socket.AF_UNIX)
+    beside = address.with_suffix(".new")
+    listener.bind(str(beside))
+    listener.listen()
+    beside.rename(address)  # appears only when it answers
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _attend(connection)
+        connection.close()
+
+
+def _attend(connection: socket.socket) -> None:
+    """Read one request, run it in a child, send its exit code. Never returns."""
+    descriptors = array.array("i")
+    head, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_LEN(3 * descriptors.itemsize))
+    descriptors.frombytes(ancillary[0][2])
+    request = connection.makefile("rb").read(int.from_bytes(head, "big"))
+    arguments, folder, environment = json.loads(request)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        for number, descriptor in enumerate(descriptors):
+            os.dup2(descriptor, number)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        code = _run(arguments)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    connection.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+    connection.close()
+    os._exit(0)
+
+
+def _run(arguments: list[str]) -> int:
+    """What `python ARGUMENTS` does, for `-c CODE` and for a script; returns the exit code."""
+    try:
+        if arguments[0] == "-c":
+            sys.argv, sys.path[0] = ["-c", *arguments[2:]], ""
+            exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            sys.argv, sys.path[0] = arguments, str(Path(arguments[0]).resolve().parent)
+            runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+            return 1
+        return ended.code or 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[2]))
