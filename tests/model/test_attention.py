@@ -187,28 +187,3 @@ def test_a_capped_attention_is_not_run_without_its_cap() -> None:
     plan = plan_attention(batch, "dense")
     with pytest.raises(NotImplementedError, match="cap"):
         tree_attention(torch.nn.Identity(), states, states, states, None, surestep_plan=plan, softcap=50.0)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="varlen and flex kernels need a CUDA GPU")
-@pytest.mark.parametrize("execution", ["varlen", "flex"])
-@pytest.mark.parametrize("chains", [True, False])
-def test_cuda_executions_equal_the_dense_one(execution: str, chains: bool) -> None:
-    device = torch.device("cuda")
-    trees = large_trees(5)[1:2] * 3 if chains else large_trees(5)
-    batch = batch_of(trees).to(device)
-    generator = torch.Generator(device).manual_seed(0)
-    size = len(batch.tokens_P)
-    states = [
-        torch.randn(1, heads, size, 64, generator=generator, device=device, dtype=torch.bfloat16) for heads in (4, 2, 2)
-    ]
-    outputs = [
-        tree_attention(
-            torch.nn.Identity(),
-            *states,
-            None,
-            surestep_plan=plan_attention(batch, name),  # type: ignore[arg-type]
-            scaling=0.2,
-        )[0].float()
-        for name in (execution, "dense")
-    ]
-    torch.testing.assert_close(outputs[0], outputs[1], rtol=0.02, atol=0.02)

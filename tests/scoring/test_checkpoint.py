@@ -404,7 +404,7 @@ def test_checkpoints_are_listed_by_step_and_only_whole_ones(tmp_path: Path) -> N
 
 
 def test_the_manifest_pins_what_the_scores_depend_on(saved: Any) -> None:
-    folder, config, built = saved(True)
+    folder, _, built = saved(True)
     manifest = read_manifest(folder, with_state=True)
     assert manifest.kind == "lora"
     assert manifest.backbone["weights_sha256"] == built.backbone.weights_sha256

@@ -29,9 +29,9 @@ _CHAINS: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1)), ((4, -1), (6, 0), (3, 
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.06, torch.float16: 0.02}
 """Largest relative error of the hidden states; a wrong mask gives errors near 1."""
 
-_CAUSAL_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-3, torch.float16: 1e-3}
-"""Largest relative change that later tokens may cause. The two runs have the same shapes, so a causal backbone
-gives the same numbers; even an encoder with tiny random weights changes by 1e-3 in float32."""
+_CAUSAL_RATIO = 0.2
+"""How much of the change that new tokens cause behind them may show in front of them. In a causal backbone that is
+rounding, if anything; in an encoder it is all of it (0.96 or more, measured on random ones of several sizes)."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def probe_parity(model: ConfidenceModel, *, dtype: torch.dtype) -> ProbeResult:
                     device=device,
                 )
                 alone = _hidden(model, batch, "paths")
-                _refuse_bidirectional(model, batch, alone, _CAUSAL_TOLERANCE[dtype])
+                _refuse_bidirectional(model, batch, alone)
                 if route != "paths":
                     found = _compare(model, batch, route, alone, _TOLERANCE[dtype])
                     worst = max(worst, found, key=lambda result: result.error)
@@ -150,7 +150,7 @@ def _hidden(model: ConfidenceModel, batch: TreeBatch, route: Route) -> Tensor:
     return hidden.float()
 
 
-def _refuse_bidirectional(model: ConfidenceModel, batch: TreeBatch, alone: Tensor, tolerance: float) -> None:
+def _refuse_bidirectional(model: ConfidenceModel, batch: TreeBatch, alone: Tensor) -> None:
     """Change two tokens of every path's last step: only the steps that end there may change."""
     changed = batch.tokens_P.clone()
     leaves = batch.label_index_S[batch.subtree_end_P[batch.label_index_S] == batch.label_index_S + 1]
@@ -159,7 +159,7 @@ def _refuse_bidirectional(model: ConfidenceModel, batch: TreeBatch, alone: Tenso
         changed[place] = (changed[place] + 1) % min(model.confidence_id, model.embedding.weight.shape[0])
     inner = ~torch.isin(batch.label_index_S, leaves)
     after = _hidden(model, replace(batch, tokens_P=changed), "paths")
-    if not _distance(after[inner], alone[inner]) <= tolerance:
+    if _distance(after[inner], alone[inner]) > _CAUSAL_RATIO * _distance(after[~inner], alone[~inner]):
         raise BackboneError(
             "the backbone reads later steps when it scores earlier ones (a bidirectional encoder); "
             "use a causal model with --backbone"

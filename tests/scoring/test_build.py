@@ -1,0 +1,196 @@
+"""A configuration becomes a model whose execution of the mask is the fastest that is right, and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from strategies import random_tree
+from surestep.config import Config, get_lora_config
+from surestep.errors import BackboneError, DeviceError
+from surestep.model import attention
+from surestep.scoring import build as build_module
+from surestep.scoring.build import base_dtype, build_model
+from surestep.scoring.hardware import Hardware, choose_hardware, choose_route, memory_used_gb, scoring_budget
+
+CPU = choose_hardware("cpu", "no")
+Make = Callable[..., Config]
+
+GPU = Hardware(torch.device("cuda"), "bf16", ())
+GPU_FLOAT32 = Hardware(torch.device("cuda"), "no", ())
+
+
+def test_an_untrained_model_predicts_the_initial_confidence(small_config: Make) -> None:
+    config = small_config("llama")
+    built = build_model(config, CPU, initial_confidence=0.8)
+    scores = [score for tree in built.scorer(config).score([random_tree(0), random_tree(1)]) for score in tree]
+    assert scores == pytest.approx([0.8] * len(scores), abs=0.1)
+
+
+def test_the_same_seed_builds_the_same_model(small_config: Make) -> None:
+    config = small_config("llama", lora=True)
+    first, second = (build_model(config, CPU).model.state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    config.training.seed = 7
+    other = build_model(config, CPU).model.state_dict()
+    assert not torch.equal(other["head.output.weight"], first["head.output.weight"])
+
+
+def test_every_choice_has_a_reason(small_config: Make) -> None:
+    built = build_model(small_config("llama"), choose_hardware("auto", "auto"))
+    text = "\n".join(built.reasons)
+    assert all(word in text for word in ("device:", "mixed precision:", "attention:"))
+
+
+@pytest.mark.parametrize(
+    ("family", "cause"), [("bloom", "fails on them"), ("mamba", "fails on them"), ("gemma2", "soft cap")]
+)
+def test_a_backbone_that_cannot_run_packed_trees_falls_back_and_says_so(
+    family: str, cause: str, small_config: Make
+) -> None:
+    built = build_model(small_config(family), CPU)
+    assert built.model.route == "paths"
+    assert "one path per row" in built.reasons[-1]
+    assert cause in built.reasons[-1]
+    assert "\n" not in built.reasons[-1]
+
+
+def test_an_encoder_is_refused(small_config: Make) -> None:
+    with pytest.raises(BackboneError, match="bidirectional encoder"):
+        build_model(small_config("bert"), CPU)
+
+
+def test_one_path_per_row_can_be_asked_for(small_config: Make) -> None:
+    config = small_config("llama")
+    config.model.attention = "paths"
+    built = build_model(config, CPU)
+    assert built.model.route == "paths"
+    assert not any("cannot run" in reason for reason in built.reasons)
+
+
+def test_an_encoder_is_refused_one_path_per_row_too(small_config: Make) -> None:
+    config = small_config("bert")
+    config.model.attention = "paths"
+    with pytest.raises(BackboneError, match="bidirectional encoder"):
+        build_model(config, CPU)
+
+
+def test_a_backbone_that_attends_in_chunks_is_known_by_name(
+    small_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = build_module.load_backbone
+
+    def chunked(*args: Any, **options: Any) -> Any:
+        backbone = load(*args, **options)
+        backbone.module.config.attention_chunk_size = 8192
+        return backbone
+
+    monkeypatch.setattr(build_module, "load_backbone", chunked)
+    built = build_model(small_config("llama"), CPU)
+    assert built.model.route == "paths"
+    assert "chunks" in built.reasons[-1]
+
+
+@pytest.mark.parametrize("failure", ["raises", "is wrong"])
+def test_a_fast_execution_that_fails_gives_way_to_the_dense_one(
+    failure: str, small_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kernel(query: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        if failure == "raises":
+            raise RuntimeError("no kernel for this head size\nand more")
+        return torch.zeros_like(query)
+
+    monkeypatch.setattr(attention, "_compiled_flex", lambda: kernel)
+    monkeypatch.setattr(build_module, "choose_route", lambda *_: ("flex", "attention: flex (as set)"))
+    config = small_config("llama")
+    built = build_model(config, CPU)
+    assert built.model.route == "dense"
+    assert "flex does not work" in built.reasons[-1]
+    monkeypatch.undo()
+    expected = build_model(config, CPU)
+    assert expected.model.route == "dense"
+    assert built.scorer(config).score([random_tree(0)]) == expected.scorer(config).score([random_tree(0)])
+
+
+def test_gradient_checkpointing_is_switched_on(small_config: Make) -> None:
+    config = small_config("llama")
+    config.training.gradient_checkpointing = True
+    model = build_model(config, CPU).model
+    assert all(layer.gradient_checkpointing for layer in model.transformer.layers)
+
+
+def test_frozen_weights_take_the_compute_dtype_and_trained_ones_stay_float32(small_config: Make) -> None:
+    half = choose_hardware("cpu", "bf16")
+    assert base_dtype(get_lora_config(), half) == torch.bfloat16
+    assert base_dtype(Config(), half) == torch.float32
+    model = build_model(small_config("llama", lora=True), half).model
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16), name
+
+
+def test_a_missing_backbone_is_one_line(tmp_path: Path) -> None:
+    config = Config()
+    config.model.backbone = str(tmp_path / "nonsuch")
+    with pytest.raises(BackboneError, match="nonsuch") as caught:
+        build_model(config, CPU)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_one_line() -> None:
+    with pytest.raises(DeviceError, match="--device cpu"):
+        choose_hardware("cuda", "auto")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_auto_is_the_cpu_in_float32_where_there_is_no_gpu() -> None:
+    found = choose_hardware("auto", "auto")
+    assert (found.device.type, found.compute_dtype) == ("cpu", torch.float32)
+    assert any("no GPU found" in reason for reason in found.reasons)
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    with pytest.raises(DeviceError, match="--mixed_precision"):
+        choose_hardware("cpu", "fp16")
+
+
+@pytest.mark.parametrize(
+    ("asked", "hardware", "route"),
+    [
+        ("auto", CPU, "dense"),
+        ("auto", GPU, "varlen"),
+        ("auto", GPU_FLOAT32, "flex"),
+        ("dense", GPU, "dense"),
+        ("paths", CPU, "paths"),
+        ("flex", GPU_FLOAT32, "flex"),
+    ],
+)
+def test_the_execution_follows_the_hardware_and_the_setting(asked: Any, hardware: Hardware, route: str) -> None:
+    config = Config()
+    config.model.attention = asked
+    found, reason = choose_route(config, hardware)
+    assert found == route
+    assert reason.startswith(f"attention: {route}")
+
+
+@pytest.mark.parametrize(("asked", "hardware"), [("varlen", CPU), ("flex", CPU), ("varlen", GPU_FLOAT32)])
+def test_an_execution_that_the_hardware_lacks_is_refused(asked: Any, hardware: Hardware) -> None:
+    config = Config()
+    config.model.attention = asked
+    with pytest.raises(DeviceError, match=asked):
+        choose_route(config, hardware)
+
+
+def test_an_explicit_scoring_budget_overrides() -> None:
+    config = Config()
+    assert scoring_budget(config, GPU) > scoring_budget(config, CPU) > 0
+    config.eval.eval_token_budget = 123
+    assert scoring_budget(config, CPU) == scoring_budget(config, GPU) == 123
+
+
+def test_memory_is_in_gigabytes() -> None:
+    assert 0.01 < memory_used_gb(torch.device("cpu")) < 1000
