@@ -109,7 +109,7 @@ def build_small(small_config: Callable[..., Config]) -> Callable[..., BuiltModel
 
 @pytest.fixture(scope="session")
 def run_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `train.jsonl`, `test.jsonl`, `validation.jsonl` (our own layout) and made PRM800K and eQASC files."""
+    """`train.jsonl`, `test.jsonl` and `validation.jsonl` in our own layout, and made files of the real datasets."""
     folder = tmp_path_factory.mktemp("run-files")
     write_own(folder / "train.jsonl", 40, seed=1)
     write_own(folder / "validation.jsonl", 12, seed=2, offset=1000)
@@ -119,9 +119,7 @@ def run_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run_config(
-    small_config: Callable[..., Config], run_files: Path, tmp_path: Path
-) -> Callable[..., Config]:
+def run_config(small_config: Callable[..., Config], run_files: Path, tmp_path: Path) -> Callable[..., Config]:
     """A run of a few steps on our own small files; keywords set fields by their own names or dotted paths."""
 
     def make(family: str = "llama", *, lora: bool = True, **settings: Any) -> Config:

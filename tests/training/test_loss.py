@@ -22,7 +22,9 @@ def sigmoid(x: float) -> float:
 def test_bce_is_the_cross_entropy_with_the_soft_label() -> None:
     found = step_losses(torch.tensor(LOGITS, dtype=torch.float64), torch.tensor(LABELS, dtype=torch.float64), "bce")
     # log p = -log(1 + e^-x), log(1 - p) = -log(1 + e^x), written out.
-    plain = [y * math.log1p(math.exp(-x)) + (1 - y) * math.log1p(math.exp(x)) for x, y in zip(LOGITS, LABELS, strict=True)]
+    plain = [
+        y * math.log1p(math.exp(-x)) + (1 - y) * math.log1p(math.exp(x)) for x, y in zip(LOGITS, LABELS, strict=True)
+    ]
     assert found.tolist() == pytest.approx(plain, rel=1e-9, abs=1e-12)
 
 

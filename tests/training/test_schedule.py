@@ -42,4 +42,6 @@ def test_a_warmup_ratio_replaces_the_warmup_steps() -> None:
 
 def test_a_run_shorter_than_its_warmup_never_divides_by_zero() -> None:
     config = TrainingConfig(max_steps=10, warmup_steps=500)
-    assert [learning_rate_factor(step, config) for step in range(10)] == pytest.approx([(s + 1) / 500 for s in range(10)])
+    assert [learning_rate_factor(step, config) for step in range(10)] == pytest.approx(
+        [(s + 1) / 500 for s in range(10)]
+    )

@@ -1,0 +1,273 @@
+"""A run that was interrupted anywhere and resumed is the uninterrupted run, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runs import Watcher, assert_same_bits, hashes, logged, read_lines
+from surestep.config import Config
+from surestep.errors import CheckpointError
+from surestep.training.run import resumed_config, train
+
+ROOT = Path(__file__).resolve().parents[2]
+# No two of these share a rhythm, so that a stop falls between log lines, validations and checkpoints.
+RHYTHM = {
+    "max_steps": 14,
+    "eval_steps": 4,
+    "save_steps": 5,
+    "logging_steps": 3,
+    "mlp_dropout": 0.2,
+    "lora_dropout": 0.2,
+    "validation_samples": 5,
+}
+
+
+@pytest.fixture
+def settings(run_config: Callable[..., Config], run_files: Path) -> Callable[..., Config]:
+    """A run over two datasets, dropout on."""
+
+    def make(name: str, *, lora: bool = True, **others: Any) -> Config:
+        chosen = {**RHYTHM, "use_prm800k": True, "prm800k_phase": 1, **others}
+        return run_config(lora=lora, experiment_name=name, **chosen)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished_runs() -> dict[tuple[bool, int | None], Config]:
+    """Uninterrupted runs, each trained once."""
+    return {}
+
+
+@pytest.fixture
+def uninterrupted(
+    settings: Callable[..., Config],
+    finished_runs: dict[tuple[bool, int | None], Config],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Config]:
+    """The finished run that an interrupted one must equal."""
+
+    def find(*, lora: bool = True, patience: int | None = None) -> Config:
+        if (lora, patience) not in finished_runs:
+            config = settings("whole", lora=lora, early_stopping_patience=patience)
+            config.output_dir = tmp_path_factory.mktemp("whole")
+            train(config, Watcher())
+            finished_runs[lora, patience] = config
+        return finished_runs[lora, patience]
+
+    return find
+
+
+class CrashError(Exception):
+    """Stands for a power cut: nothing of ours runs after it."""
+
+
+def crash() -> None:
+    raise CrashError
+
+
+def interrupt(number: signal.Signals) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+def last_checkpoint(config: Config) -> Path:
+    return config.experiment_dir / f"checkpoint_step_{config.training.max_steps}"
+
+
+def assert_same_run(mine: Config, theirs: Config) -> None:
+    assert logged(mine.experiment_dir) == logged(theirs.experiment_dir)
+    assert_same_bits(last_checkpoint(mine), last_checkpoint(theirs))
+    best = [json.loads((c.experiment_dir / "best_checkpoint.json").read_text()) for c in (mine, theirs)]
+    assert best[0] == best[1]
+    reports = [json.loads((c.validation_dir / "eval_metrics.json").read_text()) for c in (mine, theirs)]
+    assert reports[0]["overall"] == reports[1]["overall"]
+    assert reports[0]["per_dataset"] == reports[1]["per_dataset"]
+
+
+@pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.parametrize("stopped_at", [5, 7])
+def test_a_crash_loses_nothing_but_the_steps_since_the_last_checkpoint(
+    settings, uninterrupted, lora: bool, stopped_at: int
+) -> None:
+    whole = uninterrupted(lora=lora)
+    cut = settings("cut", lora=lora)
+    with pytest.raises(CrashError):
+        train(cut, Watcher({stopped_at + 1: crash}))
+    watcher = Watcher()
+    train(cut, watcher, resume=True)
+    assert watcher.of("started") == [(5, 14)]
+    assert watcher.of("stepped") == list(range(6, 15))
+    assert_same_run(whole, cut)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stopped_at", [1, 7, 8])
+def test_a_signal_stops_with_a_checkpoint_and_resumes_as_if_it_had_not_come(
+    settings, uninterrupted, number, stopped_at: int
+) -> None:
+    whole = uninterrupted()
+    cut = settings("cut")
+    watcher = Watcher({stopped_at: interrupt(number)})
+    stopped = train(cut, watcher)
+    assert stopped.result.stopped_by == number
+    assert stopped.result.last.name == f"checkpoint_step_{stopped_at}"
+    assert stopped.result.last.is_dir()
+    assert any(number.name in line for line in watcher.of("say"))
+    assert signal.getsignal(number) in {signal.default_int_handler, signal.SIG_DFL}
+    train(cut, Watcher(), resume=True)
+    assert_same_run(whole, cut)
+
+
+def test_stopping_again_and_again_changes_nothing(settings, uninterrupted) -> None:
+    whole = uninterrupted(patience=3)
+    cut = settings("cut", early_stopping_patience=3)
+    train(cut, Watcher({2: interrupt(signal.SIGTERM)}))
+    for step in (3, 4, 9, 12):
+        train(cut, Watcher({step: interrupt(signal.SIGTERM)}), resume=True)
+    train(cut, Watcher(), resume=True)
+    assert_same_run(whole, cut)
+
+
+def test_a_signal_during_the_validation_still_finds_a_checkpoint(settings, monkeypatch) -> None:
+    config = settings("stopped")
+    watcher = Watcher()
+    monkeypatch.setattr(watcher, "validated", lambda _record: os.kill(os.getpid(), signal.SIGTERM))
+    stopped = train(config, watcher)
+    assert stopped.result.steps == 4
+    assert stopped.result.last.name == "checkpoint_step_4"
+    assert stopped.result.last.is_dir()
+
+
+def test_a_second_ctrl_c_quits_at_once(settings) -> None:
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    config = settings("impatient")
+    with pytest.raises(KeyboardInterrupt):
+        train(config, Watcher({7: twice}))
+    assert [path.name for path in config.experiment_dir.glob("*checkpoint_step_*")] == ["checkpoint_step_5"]
+
+
+KILLED = """
+import os, signal, sys
+from surestep.cli.main import main
+from surestep.cli.progress import TrainingDisplay
+shown = TrainingDisplay.stepped
+def stepped(self, step):
+    shown(self, step)
+    if step == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+TrainingDisplay.stepped = stepped
+main(sys.argv[1:])
+"""
+
+
+def test_a_killed_process_resumes_from_its_last_checkpoint(settings, uninterrupted, tmp_path: Path) -> None:
+    whole = uninterrupted()
+    cut = settings("cut")
+    cut.save(tmp_path / "cut.json")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "train", "--config", str(tmp_path / "cut.json")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=120,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [line["step"] for line in read_lines(cut.experiment_dir / "metrics.jsonl") if line["kind"] == "step"] == [
+        3,
+        6,
+    ]
+    train(cut, Watcher(), resume=True)
+    assert_same_run(whole, cut)
+
+
+def test_half_a_log_line_and_half_a_checkpoint_of_a_killed_run_are_no_obstacle(settings, uninterrupted) -> None:
+    whole = uninterrupted()
+    cut = settings("cut")
+    with pytest.raises(CrashError):
+        train(cut, Watcher({9: crash}))
+    with (cut.experiment_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"kind": "step", "step": 9, "lo')
+    part = cut.experiment_dir / ".checkpoint_step_10.part"
+    part.mkdir()
+    (part / "head.safetensors").write_bytes(b"half")
+    train(cut, Watcher(), resume=True)
+    assert_same_run(whole, cut)
+    assert not part.exists()
+
+
+def test_a_run_killed_before_it_marked_its_best_checkpoint_marks_it(settings) -> None:
+    config = settings("cut")
+    train(config, Watcher())
+    best = config.experiment_dir / "best_checkpoint.json"
+    expected = best.read_text()
+    best.unlink()
+    train(config, Watcher(), resume=True)
+    assert best.read_text() == expected
+
+
+def test_resuming_a_finished_run_trains_no_step_and_keeps_every_file(settings) -> None:
+    config = settings("done")
+    train(config, Watcher())
+    before = hashes(config.experiment_dir)
+    watcher = Watcher()
+    result = train(config, watcher, resume=True)
+    after = hashes(config.experiment_dir)
+    assert watcher.of("stepped") == []
+    assert result.result.steps == 14
+    del before["metrics.jsonl"], after["metrics.jsonl"]  # gains a note that it was resumed
+    assert before == after
+
+
+def test_a_run_whose_patience_ran_out_stays_stopped(settings) -> None:
+    # So large a learning rate soon makes a validation worse than the one before.
+    config = settings("patient", early_stopping_patience=1, learning_rate=0.5, lora_dropout=0.0, eval_steps=1)
+    first = train(config, Watcher())
+    assert first.result.early
+    assert first.result.steps < 14
+    watcher = Watcher()
+    again = train(config, watcher, resume=True)
+    assert again.result.early
+    assert watcher.of("stepped") == []
+    more = config.model_copy(deep=True)
+    more.training.early_stopping_patience = None
+    assert train(more, Watcher(), resume=True).result.steps == 14
+
+
+def test_resuming_nothing_is_refused(settings) -> None:
+    config = settings("nothing")
+    with pytest.raises(CheckpointError, match="start without --resume"):
+        train(config, Watcher(), resume=True)
+    assert not config.experiment_dir.exists()
+
+
+def test_the_configuration_of_a_resumed_run_is_the_one_it_was_started_with(settings) -> None:
+    config = settings("kept", learning_rate=3e-3)
+    train(config, Watcher({6: interrupt(signal.SIGTERM)}))
+    other = settings("kept")
+    assert resumed_config(other).training.learning_rate == 3e-3
+
+
+def test_a_training_state_with_one_byte_changed_is_refused(settings) -> None:
+    config = settings("damaged")
+    train(config, Watcher({6: interrupt(signal.SIGTERM)}))
+    path = config.experiment_dir / "checkpoint_step_6" / "training_state" / "optimizer.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    before = hashes(config.experiment_dir)
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors has changed"):
+        train(config, Watcher(), resume=True)
+    assert hashes(config.experiment_dir) == before
