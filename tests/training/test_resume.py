@@ -110,7 +110,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_last_checkpoint(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stopped_at", [1, 7, 8])
+@pytest.mark.parametrize("stopped_at", [1, 8, 9])
 def test_a_signal_stops_with_a_checkpoint_and_resumes_as_if_it_had_not_come(
     settings, uninterrupted, number, stopped_at: int
 ) -> None:
@@ -145,6 +145,17 @@ def test_a_signal_during_the_validation_still_finds_a_checkpoint(settings, monke
     assert stopped.result.steps == 4
     assert stopped.result.last.name == "checkpoint_step_4"
     assert stopped.result.last.is_dir()
+
+
+def test_a_stop_between_validations_marks_no_checkpoint_as_best(settings) -> None:
+    """The checkpoint of step 9 was not validated; the validation of step 8 says nothing about it."""
+    config = settings("stopped")
+    stopped = train(config, Watcher({9: interrupt(signal.SIGTERM)}))
+    best = json.loads((config.experiment_dir / "best_checkpoint.json").read_text())
+    assert best["step"] == 5
+    assert stopped.result.best == config.experiment_dir / "checkpoint_step_5"
+    assert stopped.validation is None
+    assert not config.validation_dir.exists()
 
 
 def test_a_second_ctrl_c_quits_at_once(settings) -> None:

@@ -14,13 +14,18 @@ import torch
 
 from runs import Watcher, assert_same_bits, logged, tensors
 from strategies import random_tree
+from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, limit_tree
+from surestep.encoding.load import load_tokenizer
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.store import TreeStore, write_store
 from surestep.encoding.tree import EncodedTree
 from surestep.errors import DeviceError, SurestepError
+from surestep.scoring.build import build_model
+from surestep.scoring.checkpoint import load_checkpoint
+from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.scorer import to_batch
-from surestep.training.examples import TrainingSet
+from surestep.training.examples import TrainingSet, load_run_data
 from surestep.training.loss import label_weights, step_losses
 from surestep.training.mixture import Draw, Mixture
 from surestep.training.packs import StepPacks, build_step, prefetch_steps
@@ -185,6 +190,71 @@ def test_a_run_ends_with_the_same_weights_for_any_token_budget(run_config: Any, 
     assert [loss for _, loss, *_ in small] == pytest.approx([loss for _, loss, *_ in large], rel=1e-5)
     # Weights moved by about 3 steps of 1e-3; a thousandth of that is rounding in Adam's quotient.
     weights_close(folders[0] / "checkpoint_step_3", folders[1] / "checkpoint_step_3", atol=3e-6)
+
+
+def plain_training(config: Any, observer: Watcher) -> dict[str, torch.Tensor]:
+    """The first steps of a run written out: one path at a time, PyTorch's own AdamW, and nothing else of ours."""
+    tokenizer = load_tokenizer(config.model.backbone)
+    data = load_run_data(config, tokenizer, Formatter(), max_positions=512)
+    hardware = choose_hardware("cpu", "no")
+    model = build_model(config, hardware, initial_confidence=data.initial_confidence).model
+    shares = config.data.enabled()
+    names = {key: source.name for key, source in zip(shares, data.training.values(), strict=True)}
+    weights = {names[key]: 1 / data.training[names[key]].labels_per_example for key in shares}
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for _, p in named if p.ndim > 1], "weight_decay": config.training.weight_decay},
+            {"params": [p for _, p in named if p.ndim == 1], "weight_decay": 0.0},
+        ]
+    )
+    mixture = Mixture(
+        {names[key]: share for key, share in shares.items()},
+        {name: len(found) for name, found in data.training.items()},
+        seed=config.training.seed,
+    )
+    for step in range(config.training.max_steps):
+        draws = mixture.draw(step, 4)
+        optimizer.zero_grad()
+        total = 0.0
+        for draw in draws:
+            tree = data.training[draw.dataset][draw.example]
+            for node in np.flatnonzero(~np.isnan(tree.label_N)):
+                logit = model(to_batch(pack_trees([path_alone(tree, int(node))])))[0]
+                y = float(tree.label_N[node])
+                loss = -(y * logit.sigmoid().log() + (1 - y) * (-logit).sigmoid().log())
+                (loss * weights[draw.dataset] / 4).backward()
+                total += float(loss.detach()) * weights[draw.dataset] / 4
+        norm = torch.nn.utils.clip_grad_norm_([p for _, p in named], config.training.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = config.training.learning_rate * min((step + 1) / config.training.warmup_steps, 1.0)
+        optimizer.step()
+        observer.events.append(("logged", (total, float(norm))))
+    return {name: p.detach() for name, p in named}
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_run_is_a_plain_loop_over_paths(run_config: Any, lora: bool) -> None:
+    config = run_config(
+        lora=lora,
+        max_steps=3,
+        use_eqasc=True,
+        eqasc_weight=2.0,
+        lr_scheduler_type="constant",
+        max_grad_norm=0.1,
+        weight_decay=0.3,
+    )
+    config.data.max_steps_per_example = 3
+    plain, watcher = Watcher(), Watcher()
+    expected = plain_training(config, plain)
+    trained = train(config, watcher)
+    records = watcher.of("logged")
+    assert [(r.loss, r.grad_norm) for r in records] == [pytest.approx(pair, rel=1e-4) for pair in plain.of("logged")]
+    assert all(norm > 0.1 for _, norm in plain.of("logged"))  # clipping had something to clip
+    found = load_checkpoint(trained.result.last).built.model
+    for name, parameter in found.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(parameter.detach(), expected[name], rtol=1e-4, atol=5e-6, msg=name)
 
 
 @contextmanager

@@ -103,7 +103,6 @@ class Trainer:
         self.state = RunState()
         if resume_from is not None:
             self.state = load_state(resume_from / "training_state", self.optimizer.optimizer, self.names)
-            self.mixture.drawn |= self.state.drawn
             if self.accelerator.scaler is not None and self.state.scaler:
                 self.accelerator.scaler.load_state_dict(self.state.scaler)
         self._interval = Interval.from_dict(
