@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from backbones import save_backbone
 from runs import write_own
 from small_datasets import write_datasets
+from warm_python import warm_python
 
 if TYPE_CHECKING:
     from surestep.config import Config
@@ -150,3 +151,10 @@ def run_config(small_config: Callable[..., Config], run_files: Path, tmp_path: P
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def quick_python() -> Iterator[Path]:
+    """A folder with a `python` and a `surestep` that start fast (see `warm_python`)."""
+    with warm_python() as folder:
+        yield folder

@@ -26,7 +26,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ import pytest
 
 from documents import Block, Ran, blocks_of, run
 from small_datasets import write_datasets
-from warm_python import warm_python
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN_DOCUMENT = ROOT / "docs" / "best-practices.md"
@@ -117,12 +116,6 @@ class Reader:
         script = self.folder / f"block_{number}.py"
         script.write_text(code, encoding="utf-8")
         return run(["python", script.name], self.folder, first_on_path=self.quick)
-
-
-@pytest.fixture(scope="session")
-def quick_python() -> Iterator[Path]:
-    with warm_python() as folder:
-        yield folder
 
 
 @pytest.fixture

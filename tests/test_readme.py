@@ -1,0 +1,75 @@
+"""The README works: blocks marked `<!-- run -->` run in order in a folder, links and commands exist.
+
+`python` and `surestep` are the quick ones of `warm_python`; `python -` reads its program from standard input, which
+the quick one cannot, so that one is the plain interpreter. Nothing in the text is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from documents import blocks_of, run
+from small_datasets import write_datasets
+from surestep.cli.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_marked_blocks_run(tmp_path: Path, quick_python: Path) -> None:
+    for name in ("config.py", "train.py", "train_lora.py", "evaluate.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    marked = [block for block in blocks_of(README) if block.mark == "run"]
+    assert len(marked) == 3
+    for block in marked:
+        if block.language == "python":
+            (tmp_path / "block.py").write_text(block.code, encoding="utf-8")
+            command = ["python", "block.py"]
+        else:
+            plain = block.code.replace("python - ", f"{sys.executable} - ")
+            command = ["bash", "-e", "-o", "pipefail", "-c", plain]
+        ran = run(command, tmp_path, first_on_path=quick_python)
+        assert ran.code == 0, f"line {block.line}:\n{ran.output}"
+    data = json.loads((tmp_path / "outputs" / "mine" / "data_report.json").read_text())
+    overlaps = {row["evaluated"]: row["problems"] for row in data["overlaps"]}
+    # Nine or ten: a test problem may be among those held out for validation.
+    assert overlaps["own test"] in {9, 10}
+    report = json.loads((tmp_path / "outputs" / "eval_mine" / "checkpoint_step_20" / "eval_metrics.json").read_text())
+    assert (report["split"], report["overall"]["num_problems"]) == ("test", 10)
+    assert json.loads((tmp_path / "mine_2.json").read_text())["training"]["max_steps"] == 2000
+
+
+def test_the_training_on_public_data_runs(
+    tmp_path: Path, quick_python: Path, backbone_folder: Callable[[str], Path]
+) -> None:
+    """The block that begins with a download, without the download and on small files in the same layout."""
+    shutil.copy(ROOT / "train_lora.py", tmp_path)
+    write_datasets(tmp_path / "data")
+    (block,) = (block for block in blocks_of(README) if block.mark == "fetch")
+    lines = [line for line in block.code.splitlines() if not line.startswith("surestep data fetch")]
+    assert len(lines) == 2
+    lines[1] += f" --backbone {backbone_folder('llama')} --device cpu --max_steps 1"
+    ran = run(["bash", "-e", "-c", "\n".join(lines)], tmp_path, first_on_path=quick_python)
+    assert ran.code == 0, ran.output
+    assert "phase1_test.jsonl" in ran.output
+    assert (tmp_path / "outputs" / "first" / "checkpoint_step_1" / "manifest.json").is_file()
+
+
+def test_every_command_is_named() -> None:
+    named = set(re.findall(r"`surestep (\w+)", README))
+    assert named == set(COMMANDS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target

@@ -1,0 +1,41 @@
+"""The messages in docs/troubleshooting.md are those of the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "troubleshooting.md"
+_ROW = re.compile(r"^\| `(?P<message>[^`]+)`", re.MULTILINE)
+MESSAGES = [found["message"] for found in _ROW.finditer(PAGE.read_text(encoding="utf-8"))]
+
+
+def _texts() -> list[str]:
+    """Every text of the source; what is filled in is \\0."""
+    found = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+TEXTS = _texts()
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_a_message_is_one_of_the_source(message: str) -> None:
+    pattern = re.compile(".*".join(map(re.escape, message.split("..."))), re.DOTALL)
+    assert any(pattern.search(text) for text in TEXTS)
+
+
+def test_the_page_covers_the_usual_cases() -> None:
+    assert len(MESSAGES) > 50
+    assert len(set(MESSAGES)) == len(MESSAGES)
