@@ -61,7 +61,9 @@ def logged(experiment: Path) -> dict[str, list[Any]]:
         "losses": [(line["step"], line["loss"], line["grad_norm"], line["learning_rate"]) for line in steps],
         "labels": [line["labels"] for line in steps],
         "validations": [
-            (line["step"], line["value"], line["mean"], line["is_best"]) for line in lines if line["kind"] == "validation"
+            (line["step"], line["value"], line["mean"], line["is_best"])
+            for line in lines
+            if line["kind"] == "validation"
         ],
     }
 
