@@ -30,7 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output-dir",
         type=Path,
         metavar="FOLDER",
-        help="where results go (default: outputs/eval_<experiment>/checkpoint_step_<N>)",
+        help="where results go (default: outputs/eval_<experiment>/checkpoint_step_<N>; for --predictions a folder "
+        "eval_<FILE> beside the file)",
     )
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="what to score (default: test)")
     kept = {path for path, _ in fields() if path.startswith(("data.", "eval.", "model.backbone", "model.attention"))}
@@ -67,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
 def _of_predictions(args: argparse.Namespace) -> Evaluation:
     from surestep.evaluation.evaluate import evaluate_predictions
 
-    return evaluate_predictions(args.predictions, output_dir=args.output_dir or args.predictions.parent)
+    # A folder of its own: beside the file lies the result of the checkpoint that made it.
+    beside = args.predictions.with_name(f"eval_{args.predictions.name.split('.')[0]}")
+    return evaluate_predictions(args.predictions, output_dir=args.output_dir or beside)
 
 
 def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
