@@ -18,7 +18,7 @@ demo: $(STAMP)  ## train and evaluate the embedded default on this machine (abou
 	$(BIN)/surestep demo
 
 test: lint  ## lint, types, tests and doctests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

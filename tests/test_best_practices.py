@@ -7,16 +7,16 @@ The text is changed before it runs, the program is not:
 - Steps are divided by 500 wherever they stand, in options, in assignments and in the names of checkpoints: every
   whole number from 1,000 that 500 divides (1000 becomes 2, `checkpoint_step_10000` becomes `checkpoint_step_20`).
 - `python train_lora.py` and `python train.py` get the flags of `FLAGS` right behind them: a random Llama of two
-  layers as the backbone, the CPU, and the default `save_steps` of 500 divided in the same way. They come first, so
-  what the document says wins.
+  layers as the backbone, the CPU, and `save_steps` 5, which stands for 2,500 and so still saves the 5,000th, 7,500th
+  and 10,000th step. They come first, so what the document says wins.
 - A Python block that assumes a `config` starts with `from config import get_lora_config; config = get_lora_config()`.
   After such a block its configuration is compared with what the block assigned, saved, and one step is trained with
   it, so that a field which is accepted but breaks the run is found.
 
 The folder holds the four files of the repository's root, small data where the default `data_dir` looks for them, and,
-where a document needs it, a finished run `outputs/exp`. The blocks of "Quick Experiment" are run by the plain
-interpreter, all others by the quick one of `warm_python` (also a process for each command, forked from one that has
-already imported torch), because importing torch takes longer than these trainings.
+where a document needs it, a finished run `outputs/exp`. The block "Quick experiment" of our document is run by the
+plain interpreter, all others by the quick one of `warm_python` (also a process for each command, forked from one that
+has already imported torch), because importing torch takes longer than these trainings.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from small_datasets import write_datasets
 ROOT = Path(__file__).resolve().parents[1]
 OWN_DOCUMENT = ROOT / "docs" / "best-practices.md"
 STEPS_DIVISOR = 500
-FLAGS = "--backbone small-llama --device cpu --save_steps 1"
-PLAIN_INTERPRETER = "quick experiment"
+FLAGS = "--backbone small-llama --device cpu --save_steps 5"
+PLAIN_INTERPRETER = "Quick experiment"
 PRELUDE = "from config import get_lora_config\nconfig = get_lora_config()\n"
 
 
@@ -96,7 +96,7 @@ class Reader:
         """Run one block, and train a step with the configuration that it makes."""
         code = shrink_steps(block.code)
         if block.language == "bash":
-            return self.shell(code, plain=block.heading.lower().startswith(PLAIN_INTERPRETER))
+            return self.shell(code, plain=block.heading == PLAIN_INTERPRETER)
         if not assumes_config(code):
             return self.python(number, code)
         saved = f"blocks/{number}.json"
