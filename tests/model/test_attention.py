@@ -15,7 +15,14 @@ from strategies import encoded_tree, encoded_trees
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.tree import EncodedTree
 from surestep.model import attention
-from surestep.model.attention import FLEX_BLOCK, dense_mask, plan_attention, tree_attention, tree_block_mask
+from surestep.model.attention import (
+    DENSE_BLOCK,
+    FLEX_BLOCK,
+    dense_mask,
+    plan_attention,
+    tree_attention,
+    tree_block_mask,
+)
 from surestep.model.batch import TreeBatch
 from surestep.scoring.scorer import to_batch
 
@@ -24,6 +31,12 @@ windows = st.one_of(st.none(), st.integers(1, 12))
 
 def batch_of(trees: list[EncodedTree]) -> TreeBatch:
     return to_batch(pack_trees(trees, every_step=True))
+
+
+def small_trees() -> list[EncodedTree]:
+    """Fewer tokens than one block of FlexAttention."""
+    rng = random.Random(0)
+    return [encoded_tree([-1, 0, 1, 0], [3, 2, 4, 5], [1.0] * 4, rng), encoded_tree([-1, 0], [4, 3], [1.0] * 2, rng)]
 
 
 def large_trees(seed: int, *, num_trees: int = 3, longest: int = 70) -> list[EncodedTree]:
@@ -97,9 +110,18 @@ def marked(counts: Tensor, indices: Tensor) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_the_block_mask_is_the_dense_mask_in_blocks(seed: int) -> None:
-    trees = large_trees(seed, num_trees=1 + seed % 4, longest=20 + 40 * (seed % 3))
+def edge_trees() -> list[EncodedTree]:
+    """Subtrees and trees that end where blocks end, one token before and one after."""
+    rng = random.Random(0)
+    shapes = [[FLEX_BLOCK] * 4, [FLEX_BLOCK - 1, 1, 1, FLEX_BLOCK - 1, FLEX_BLOCK, 1], [FLEX_BLOCK // 2] * 5, [1] * 9]
+    return [encoded_tree([-1, *[0] * (len(s) - 1)], s, [1.0] * len(s), rng) for s in shapes]
+
+
+BLOCK_CASES = [large_trees(n, num_trees=1 + n % 4, longest=20 + 40 * (n % 3)) for n in range(8)] + [edge_trees()]
+
+
+@pytest.mark.parametrize("trees", BLOCK_CASES)
+def test_the_block_mask_is_the_dense_mask_in_blocks(trees: list[EncodedTree]) -> None:
     batch = batch_of(trees)
     ends = batch.subtree_end_P
     expected = sees_by_definition(trees, None)
@@ -132,10 +154,11 @@ def reference(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: fl
 def run(batch: TreeBatch, execution: str, *, window: int | None = None, groups: int = 2) -> tuple[Tensor, Tensor]:
     """Attention of random queries as executed, and as written out."""
     generator = torch.Generator().manual_seed(0)
+    plan = plan_attention(batch, execution)  # type: ignore[arg-type]
+    batch = plan.batch  # padded to whole blocks for flex
     size = len(batch.tokens_P)
     query = torch.randn(1, 4, size, 8, generator=generator, dtype=torch.float64)
     key, value = (torch.randn(1, 4 // groups, size, 8, generator=generator, dtype=torch.float64) for _ in range(2))
-    plan = plan_attention(batch, execution)  # type: ignore[arg-type]
     module = SimpleNamespace(training=False)
     found, _ = tree_attention(
         module,  # type: ignore[arg-type]
@@ -159,6 +182,13 @@ def test_dense_execution_equals_attention_written_out(window: int | None, longes
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("lengths", [[1, *[DENSE_BLOCK] * 4], [DENSE_BLOCK] * 5, [DENSE_BLOCK - 1, *[1] * 400]])
+def test_steps_that_end_at_the_edge_of_a_block_are_seen_to_their_end(lengths: list[int]) -> None:
+    siblings = encoded_tree([-1, *[0] * (len(lengths) - 1)], lengths, [1.0] * len(lengths), random.Random(0))
+    found, expected = run(batch_of([siblings]), "dense")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("window", [None, 8])
 def test_flex_execution_equals_attention_written_out(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +196,8 @@ def test_flex_execution_equals_attention_written_out(window: int | None, monkeyp
 
     # The kernel needs a GPU; its uncompiled form shows that mask, scale and grouped heads reach it.
     monkeypatch.setattr(attention, "_compiled_flex", lambda: flex_attention)
-    found, expected = run(batch_of(large_trees(3)), "flex", window=window)
+    whole_blocks = batch_of(large_trees(3)).padded(FLEX_BLOCK)  # as the model runs them
+    found, expected = run(whole_blocks, "flex", window=window)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
