@@ -218,3 +218,31 @@ def test_a_capped_attention_is_not_run_without_its_cap() -> None:
     plan = plan_attention(batch, "dense")
     with pytest.raises(NotImplementedError, match="cap"):
         tree_attention(torch.nn.Identity(), states, states, states, None, surestep_plan=plan, softcap=50.0)
+
+
+def test_a_pack_padded_to_whole_blocks_scores_as_before() -> None:
+    """FlexAttention runs padded packs; the padding must change no score (checked with the dense execution)."""
+    torch.manual_seed(0)
+    batch = batch_of(large_trees(0, num_trees=1, longest=8))
+    padded = batch.padded(FLEX_BLOCK)
+    assert len(padded.tokens_P) == FLEX_BLOCK
+    assert padded.padded(FLEX_BLOCK) is padded
+    num_tokens = len(batch.tokens_P)
+    mask = dense_mask(padded.subtree_end_P, padded.positions_P)
+    assert torch.equal(mask[:num_tokens, :num_tokens], dense_mask(batch.subtree_end_P, batch.positions_P))
+    assert not mask[:num_tokens, num_tokens:].any()
+    assert torch.equal(mask[num_tokens:].sum(1), torch.ones(FLEX_BLOCK - num_tokens, dtype=torch.long))
+    query = torch.randn(1, 2, FLEX_BLOCK, 8)
+    short = plan_attention(batch, "dense")
+    long = plan_attention(padded, "dense")
+    part = query[:, :, :num_tokens]
+    alone, _ = tree_attention(torch.nn.Identity(), part, part, part, None, surestep_plan=short)
+    whole, _ = tree_attention(torch.nn.Identity(), query, query, query, None, surestep_plan=long)
+    torch.testing.assert_close(whole[:, :num_tokens], alone)
+
+
+def test_a_flex_plan_holds_whole_blocks() -> None:
+    plan = plan_attention(batch_of(large_trees(0, num_trees=1, longest=8)), "flex")
+    assert len(plan.batch.tokens_P) == FLEX_BLOCK
+    assert len(plan.chain_B) == len(plan.batch.spans)
+    assert plan.block_mask.shape[-2:] == (FLEX_BLOCK, FLEX_BLOCK)

@@ -112,7 +112,10 @@ def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None
 
 
 def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
-    """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree."""
+    """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
+
+    For `flex`, `AttentionPlan.batch` is padded to whole blocks: the model runs that one.
+    """
     # One transfer for all trees; a check per tree would wait for the device once for each.
     ends = batch.subtree_end_P.cpu()
     chains = [bool((ends[start:end] == end).all()) for start, end in batch.spans]
@@ -125,7 +128,11 @@ def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
         plan.max_seqlen = int(starts.diff().max())
         plan.cu_seqlens = starts.to(batch.tokens_P.device)
     elif execution == "flex":
-        plan.block_mask = tree_block_mask(ends, batch.tokens_P.device)
+        # Whole blocks: below 128 queries, FlexAttention takes its decoding kernel, which does not compile for
+        # every head size (torch 2.11: "no valid choices"); and fewer lengths mean fewer compilations.
+        plan.batch = batch.padded(FLEX_BLOCK)
+        plan.chain_B += [False] * (len(plan.batch.tree_starts) - len(batch.tree_starts))
+        plan.block_mask = tree_block_mask(plan.batch.subtree_end_P.cpu(), batch.tokens_P.device)
     return plan
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -37,6 +38,21 @@ class TreeBatch:
             positions_P=self.positions_P.to(device, non_blocking=True),
             subtree_end_P=self.subtree_end_P.to(device, non_blocking=True),
             label_index_S=self.label_index_S.to(device, non_blocking=True),
+        )
+
+    def padded(self, multiple: int) -> TreeBatch:
+        """The batch filled up to a multiple of `multiple` tokens; padding tokens see only themselves."""
+        num_tokens = len(self.tokens_P)
+        missing = -num_tokens % multiple
+        if missing == 0:
+            return self
+        ends = torch.arange(num_tokens + 1, num_tokens + missing + 1, device=self.subtree_end_P.device)
+        return replace(
+            self,
+            tokens_P=F.pad(self.tokens_P, (0, missing)),
+            positions_P=F.pad(self.positions_P, (0, missing)),
+            subtree_end_P=torch.cat([self.subtree_end_P, ends]),
+            tree_starts=(*self.tree_starts, num_tokens + missing),
         )
 
     @property

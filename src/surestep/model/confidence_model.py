@@ -86,14 +86,15 @@ class ConfidenceModel(nn.Module):
         return torch.where(is_confidence[..., None], self.confidence_row.to(embedded.dtype), embedded)
 
     def _packed(self, batch: TreeBatch, execution: Execution) -> Tensor:
+        plan = plan_attention(batch, execution)
         output = self.transformer(
-            inputs_embeds=self.embed(batch.tokens_P)[None],
-            position_ids=batch.positions_P[None],
+            inputs_embeds=self.embed(plan.batch.tokens_P)[None],
+            position_ids=plan.batch.positions_P[None],
             # A four-dimensional mask is passed on as it is; without one, transformers would search the
             # positions for packed sequences and find wrong ones in a tree.
             attention_mask=batch.tokens_P.new_ones((1, 1, 1, 1), dtype=torch.bool),
             use_cache=False,
-            surestep_plan=plan_attention(batch, execution),
+            surestep_plan=plan,
         )
         hidden: Tensor = output.last_hidden_state[0].index_select(0, batch.label_index_S)
         return hidden

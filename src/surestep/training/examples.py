@@ -240,11 +240,17 @@ def _describe(config: Config, run: RunData, stores: dict[str, TreeStore]) -> Non
             "reading": stores[name].notes.get("report"),
         }
         if loss.labels_dropped:
+            causes = [
+                f"{count:,} beyond {limit}"
+                for count, limit in (
+                    (loss.labels_too_deep, f"max_steps_per_example {dataset.max_steps}"),
+                    (loss.labels_too_long, f"max_length {dataset.max_length}"),
+                )
+                if count
+            ]
             run.lines.append(
-                f"{name}: the limits drop {loss.labels_dropped:,} of {loss.labels:,} labels "
-                f"({loss.labels_dropped / loss.labels:.0%}): {loss.labels_too_deep:,} beyond max_steps_per_example "
-                f"{dataset.max_steps}, {loss.labels_too_long:,} beyond max_length {dataset.max_length}; "
-                "evaluation scores them all"
+                f"{name}: the limits drop {loss.labels_dropped:,} of {loss.labels:,} training labels "
+                f"({loss.labels_dropped / loss.labels:.0%}): {', '.join(causes)}; evaluation scores them all"
             )
         if passes > MANY_PASSES:
             run.lines.append(

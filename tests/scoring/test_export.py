@@ -1,0 +1,62 @@
+"""A merged export scores as the checkpoint that it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from surestep.cli.main import main
+from surestep.config import Config, get_default_config, get_lora_config
+from surestep.errors import StorageError
+from surestep.scoring.build import build_model
+from surestep.scoring.checkpoint import load_checkpoint, save_checkpoint
+from surestep.scoring.export import export_merged
+from surestep.scoring.hardware import choose_hardware
+from surestep.types import Node, ReasoningTree
+
+TREE = ReasoningTree(
+    "what is 2 + 2?", (Node("two and two"), Node("is 4", 0), Node("is 5", 0), Node("so it is 4", 1), Node("hm"))
+)
+
+
+def _checkpoint(config: Config, folder: Path) -> Path:
+    """A checkpoint whose every trained weight differs from its start, adapters included."""
+    built = build_model(config, choose_hardware("cpu", "no"))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in built.model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+    path = folder / "checkpoint_step_1"
+    save_checkpoint(path, built, config, step=1, label_means={"a": 0.5})
+    return path
+
+
+@pytest.mark.parametrize("preset", [get_lora_config, get_default_config], ids=["lora", "full"])
+def test_a_merged_export_agrees(preset, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    config = preset()
+    config.model.backbone = "builtin:tiny"
+    config.training.device = "cpu"
+    checkpoint = _checkpoint(config, tmp_path)
+    loaded = load_checkpoint(checkpoint)
+    before = loaded.built.scorer(config).score([TREE])[0]
+    exported = tmp_path / "exported"
+    assert main(["export", "--checkpoint", str(checkpoint), "--output_dir", str(exported)]) == 0
+    again = load_checkpoint(exported)
+    assert again.manifest.kind == "full"
+    after = again.built.scorer(again.config).score([TREE])[0]
+    assert before == pytest.approx(after, abs=1e-5)
+    # The row stands in the plain backbone too, so programs that know no Surestep read the token right.
+    row = again.built.model.embedding.weight[again.manifest.confidence_id]
+    torch.testing.assert_close(row, loaded.built.model.confidence_row)
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
+    config = get_lora_config()
+    config.model.backbone = "builtin:tiny"
+    config.training.device = "cpu"
+    checkpoint = _checkpoint(config, tmp_path)
+    with pytest.raises(StorageError, match="exists"):
+        export_merged(checkpoint, checkpoint)
