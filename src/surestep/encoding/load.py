@@ -7,6 +7,7 @@ from pathlib import Path
 from surestep.config import TINY_BACKBONE
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import BackboneError
+from surestep.hub import from_cache_only
 
 
 def load_tokenizer(name: str, *, revision: str | None = None) -> StepTokenizer:
@@ -22,8 +23,19 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> StepTokenizer:
     from transformers import AutoTokenizer
 
     try:
-        return StepTokenizer(AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False))
+        return StepTokenizer(
+            AutoTokenizer.from_pretrained(
+                name, revision=revision, trust_remote_code=False, local_files_only=from_cache_only(name)
+            )
+        )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        if not Path(name).exists():
+            raise BackboneError(
+                f"{name}: no tokenizer: it is neither a local folder nor in the local cache, and the hub does not "
+                f"answer or does not know it; name a local folder with --backbone, connect to the network, or use "
+                f"--backbone {TINY_BACKBONE}"
+            ) from None
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        where = "the folder holds none" if Path(name).is_dir() else "no local folder, not in the cache, no network"
-        raise BackboneError(f"{name}: the tokenizer cannot be loaded ({where}: {first_line[:120]})") from None
+        raise BackboneError(
+            f"{name}: the tokenizer cannot be loaded ({first_line[:120]}); name a folder that holds one with --backbone"
+        ) from None

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from surestep.config import TINY_BACKBONE
 from surestep.errors import BackboneError
+from surestep.hub import from_cache_only
 from surestep.model.attention import register_tree_attention
 from surestep.model.quiet import quiet_transformers
 
@@ -79,7 +80,9 @@ def read_max_positions(name: str, *, revision: str | None) -> int | None:
     _check_local_folder(name)
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(
+                name, revision=revision, trust_remote_code=False, local_files_only=from_cache_only(name)
+            )
     except (OSError, ValueError, KeyError) as error:
         raise BackboneError(_why_not_loaded(name, error)) from None
     return _max_positions(config)
@@ -114,6 +117,7 @@ def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype, exac
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
+                local_files_only=from_cache_only(name),
                 output_loading_info=True,
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
