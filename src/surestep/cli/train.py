@@ -42,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is whole")
         console.print("go on with the same command and --resume", markup=False)
         return 128 + int(result.stopped_by)
-    assert result.best is not None, "a run that ends has validated"
     assert trained.validation is not None, "a run that ends has a report"
     if result.early:
         console.print(f"stopped early at step {result.steps}: validation has not improved")

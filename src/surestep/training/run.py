@@ -132,7 +132,7 @@ def _tokens_per_step(config: Config, data: RunData) -> float:
 def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult) -> TrainedRun:
     """The best checkpoint on the whole validation set, where the comparison of runs reads it."""
     path = config.validation_dir / "eval_metrics.json"
-    if result.stopped_by is not None or result.best is None:
+    if result.stopped_by is not None:
         return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
     if result.best != result.last:
         load_weights(built.model, result.best) if config.lora.use_lora else _reload_full(config, built, result.best)

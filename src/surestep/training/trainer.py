@@ -44,14 +44,14 @@ class RunResult:
     Attributes:
         steps: optimiser steps done in all.
         last: the last checkpoint.
-        best: the best checkpoint by validation, and its record; None and empty where a signal came before the
-            first checkpoint that was validated.
+        best: the best checkpoint by validation; the last one where a signal came before any was validated.
+        best_record: the best one's validation; empty in that case.
         stopped_by: the signal that stopped it, or None; `early` says whether patience ran out.
     """
 
     steps: int
     last: Path
-    best: Path | None
+    best: Path
     best_record: dict[str, Any]
     stopped_by: signal.Signals | None
     early: bool
@@ -375,7 +375,7 @@ class Trainer:
         return RunResult(
             steps=self.state.step,
             last=self._last_saved,
-            best=checkpoint_path(self.config.experiment_dir, self.state.best["step"]) if self.state.best else None,
+            best=checkpoint_path(self.config.experiment_dir, self.state.best.get("step", self.state.step)),
             best_record=self.state.best,
             stopped_by=self._stop.received,
             early=early,
