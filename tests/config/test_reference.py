@@ -37,7 +37,8 @@ def test_every_flag_on_the_page_sets_its_field() -> None:
         path, flags = cells[1].strip(" `"), re.findall(r"`(--[\w.]+)`", cells[5])
         assert flags
         for flag in flags:
-            assert flag_values(parser.parse_args([flag, "5"])) == {path: 5}
+            (given,) = flag_values(parser.parse_args([flag, "5"])).items()
+            assert given in {(path, 5), (path, "5")}  # fields that hold text keep it
 
 
 @pytest.mark.parametrize(

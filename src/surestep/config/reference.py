@@ -33,8 +33,8 @@ Three ways to set a field, the later one wins:
 3. a flag: `--max_steps 2000`.
 
 Each field is a flag under its own name (`--max_steps`), with dashes (`--max-steps`) and under its dotted path
-(`--training.max_steps`). Values are read as JSON where they parse (`--mlp_hidden_dims "[512, 128]"`), `none` or `null`
-unsets a field, and a switch may stand alone (`--use_lora` is `--use_lora true`).
+(`--training.max_steps`). Values are read as JSON where they parse (`--mlp_hidden_dims "[512, 128]"`), names and paths
+as text; `none` or `null` unsets a field, and a switch may stand alone (`--use_lora` is `--use_lora true`).
 
 In Python, each assignment is checked at its line; a typo or a bad value raises `ConfigError` and says what is allowed:
 
