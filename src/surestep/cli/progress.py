@@ -29,26 +29,47 @@ def make_console() -> Console:
     return console if console.is_terminal else Console(soft_wrap=True, width=_WIDTH_ELSEWHERE)
 
 
+class Counters:
+    """Counters of what is being read: give a title, get a function that is told how many more are done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}"),
+            TextColumn("{task.completed:,.0f} problems"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __call__(self, title: str) -> Callable[[int], None]:
+        """Count under `title`; the counter before it is done."""
+        self._finish()
+        if not self._console.is_terminal:
+            self._console.print(f"{title} ...")
+        self._progress.start()
+        task = self._progress.add_task(title, total=None)
+        return lambda count: self._progress.advance(task, count)
+
+    def close(self) -> None:
+        """Leave the counters as they stand: what follows has a display of its own."""
+        self._finish()
+        self._progress.stop()
+
+    def _finish(self) -> None:
+        for task in self._progress.tasks:
+            self._progress.update(task.id, total=task.completed)
+
+
 @contextmanager
-def counting(console: Console) -> Iterator[Callable[[str], Callable[[int], None]]]:
-    """A factory of counters: give a title, get a function that is told how many more are done."""
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed:,.0f} problems"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=not console.is_terminal,
-        disable=not console.is_terminal,
-    ) as progress:
-
-        def start(title: str) -> Callable[[int], None]:
-            if not console.is_terminal:
-                console.print(f"{title} ...")
-            task = progress.add_task(title, total=None)
-            return lambda count: progress.advance(task, count)
-
-        yield start
+def counting(console: Console) -> Iterator[Counters]:
+    """Counters that are taken away whatever happens."""
+    counters = Counters(console)
+    try:
+        yield counters
+    finally:
+        counters.close()
 
 
 class TrainingDisplay:
@@ -58,8 +79,9 @@ class TrainingDisplay:
     bottom; elsewhere each logging interval is a line.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, before: Callable[[], None] = lambda: None) -> None:
         self.console = console
+        self._before = before
         self._progress = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),
@@ -78,7 +100,8 @@ class TrainingDisplay:
         self.console.print(f"· {line}", markup=False, highlight=False)
 
     def started(self, *, first_step: int, max_steps: int) -> None:
-        """Show the bar."""
+        """Show the bar, after `before` has made room for it."""
+        self._before()
         self._progress.start_task(self._task)
         self._progress.update(self._task, completed=first_step, total=max_steps)
         self._max_steps = max_steps

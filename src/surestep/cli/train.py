@@ -33,10 +33,9 @@ def run(args: argparse.Namespace) -> int:
     console = make_console()
     if args.resume:
         config = _resumed(args, config)
-    with counting(console) as progress:
-        trained = train(
-            config, TrainingDisplay(console), resume=args.resume, overwrite=args.overwrite, progress=progress
-        )
+    with counting(console) as counters:
+        display = TrainingDisplay(console, before=counters.close)
+        trained = train(config, display, resume=args.resume, overwrite=args.overwrite, progress=counters)
     result = trained.result
     if result.stopped_by is not None:
         console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is whole")
