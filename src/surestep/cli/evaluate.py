@@ -77,10 +77,9 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
     from surestep.cli.progress import counting
     from surestep.evaluation.evaluate import default_output_dir, evaluate_checkpoint
     from surestep.scoring.checkpoint import load_checkpoint, read_config
-    from surestep.scoring.manifest import read_manifest
+    from surestep.scoring.hardware import for_scoring_here
 
-    read_manifest(args.checkpoint, with_state=False)
-    config = override(read_config(args.checkpoint), args)
+    config = override(for_scoring_here(read_config(args.checkpoint)), args)
     loaded = load_checkpoint(args.checkpoint, config=config)
     for reason in loaded.built.reasons:
         console.print(f"· {reason}", markup=False, highlight=False)

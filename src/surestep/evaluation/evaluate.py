@@ -6,7 +6,7 @@ Nothing is sampled and nothing stops after some batches; what could not be score
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from surestep.evaluation.predictions_file import (
 )
 from surestep.metrics.baselines import ConstantBaseline
 from surestep.metrics.report import build_report
+from surestep.scoring.build import BuiltModel
 from surestep.scoring.checkpoint import LoadedCheckpoint
 from surestep.scoring.manifest import git_commit, library_versions
 from surestep.scoring.scorer import StepScorer
@@ -47,15 +48,39 @@ class Evaluation:
 
 
 @dataclass
-class _Counts:
-    """What each dataset's reading and scoring came to."""
+class ScoredSplit:
+    """Every scored step of a split, and what reading and scoring each dataset came to."""
 
+    rows: list[Row] = field(default_factory=list)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def predictions(self) -> PredictionsFile:
+        """The labelled steps as columns."""
+        return predictions_of_rows((row, None) for row in self.rows)
 
 
 def default_output_dir(config: Config, checkpoint: Path) -> Path:
     """`<output_dir>/eval_<experiment>/<checkpoint>`: one level below the validation result that training leaves."""
     return config.validation_dir / checkpoint.resolve().name
+
+
+def score_split(
+    built: BuiltModel,
+    config: Config,
+    split: EvaluatedSplit,
+    *,
+    progress: Callable[[str], Callable[[int], None]],
+) -> ScoredSplit:
+    """Score every step of `split` of each enabled dataset.
+
+    Raises:
+        DataError: a dataset's files are missing or malformed.
+    """
+    scorer = built.scorer(config)
+    scored = ScoredSplit()
+    for source in enabled_sources(config.data, split, seed=config.training.seed):
+        _score_source(source, scorer, scored, progress)
+    return scored
 
 
 def evaluate_checkpoint(
@@ -72,14 +97,10 @@ def evaluate_checkpoint(
         DataError: a dataset's files are missing or malformed.
         StorageError: the folder cannot be written.
     """
-    sources = enabled_sources(config.data, split, seed=config.training.seed)
-    scorer = loaded.built.scorer(config)
-    counts = _Counts()
-    rows = [row for source in sources for row in _score_source(source, scorer, counts, progress)]
-    found = predictions_of_rows((row, None) for row in rows)
+    scored = score_split(loaded.built, config, split, progress=progress)
     manifest = loaded.manifest
     report = _report(
-        found,
+        scored.predictions(),
         ConstantBaseline(per_dataset=manifest.label_means, overall=manifest.label_mean),
         {
             "split": split,
@@ -88,11 +109,11 @@ def evaluate_checkpoint(
             "backbone": manifest.backbone,
             "attention": loaded.built.model.route,
             "precision": loaded.built.hardware.precision,
-            "datasets": counts.datasets,
+            "datasets": scored.datasets,
             "settings": config.to_dict(),
         },
     )
-    return _write(output_dir, report, rows if config.eval.save_predictions else None)
+    return _write(output_dir, report, scored.rows if config.eval.save_predictions else None)
 
 
 def evaluate_predictions(path: Path, *, output_dir: Path) -> Evaluation:
@@ -107,8 +128,8 @@ def evaluate_predictions(path: Path, *, output_dir: Path) -> Evaluation:
 
 
 def _score_source(
-    source: Source, scorer: StepScorer, counts: _Counts, progress: Callable[[str], Callable[[int], None]]
-) -> Iterator[Row]:
+    source: Source, scorer: StepScorer, scored: ScoredSplit, progress: Callable[[str], Callable[[int], None]]
+) -> None:
     reading = ReadReport()
     trees = list(source.read(reading))
     encoded = encode_trees(trees, scorer.tokenizer, scorer.formatter)
@@ -121,9 +142,9 @@ def _score_source(
         for index, depth, confidence in zip(
             scores.source_S.tolist(), scores.depth_S.tolist(), scores.confidence_S.tolist(), strict=True
         ):
-            yield _row(tree, source.name, index, depth, confidence)
+            scored.rows.append(_row(tree, source.name, index, depth, confidence))
         advance(1)
-    counts.datasets[source.name] = {
+    scored.datasets[source.name] = {
         "problems": len(trees),
         "steps_scored": steps,
         "steps_beyond_position_limit": unscored,

@@ -30,8 +30,8 @@ from surestep.model.backbone import Backbone, load_backbone, load_pretrained
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_head, save_weights
 from surestep.scoring.build import BuiltModel, assemble, base_dtype
-from surestep.scoring.hardware import Hardware, choose_hardware
-from surestep.scoring.manifest import Manifest, read_manifest, write_manifest
+from surestep.scoring.hardware import Hardware, choose_hardware, for_scoring_here
+from surestep.scoring.manifest import Manifest, check_is_checkpoint, read_manifest, write_manifest
 
 CONFIG_FILE = "config.json"
 _STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)")
@@ -149,7 +149,7 @@ def load_checkpoint(
             tokenizer or the formatter is not the one it was trained with.
     """
     manifest = read_manifest(folder, with_state=with_state)
-    config = config or read_config(folder)
+    config = config or for_scoring_here(read_config(folder))
     if config.lora.use_lora != (manifest.kind == "lora"):
         raise CheckpointError(
             f"{folder} is a {manifest.kind} checkpoint, but lora.use_lora is {config.lora.use_lora}: use the other "
@@ -180,8 +180,9 @@ def read_config(folder: Path) -> Config:
     """The configuration that a checkpoint was made with.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: there is no checkpoint, or its configuration is damaged.
     """
+    check_is_checkpoint(folder)
     try:
         return Config.from_dict(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, ConfigError) as error:

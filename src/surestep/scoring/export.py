@@ -54,4 +54,6 @@ def _write_row(model: ConfidenceModel) -> None:
     if model.confidence_id >= model.embedding.weight.shape[0]:
         with quiet_transformers():
             model.transformer.resize_token_embeddings(model.confidence_id + 1, mean_resizing=False)
-    model.embedding.weight[model.confidence_id] = model.confidence_row.to(model.embedding.weight.dtype)
+    # Gemma's embedding module scales what it looks up; the row is laid over the scaled vectors.
+    row = model.confidence_row / float(getattr(model.embedding, "scalar_embed_scale", 1.0))
+    model.embedding.weight[model.confidence_id] = row.to(model.embedding.weight.dtype)

@@ -73,6 +73,18 @@ def choose_hardware(device: str, precision: str) -> Hardware:
     return Hardware(torch.device(kind), resolved, tuple(reasons))
 
 
+def for_scoring_here(config: Config) -> Config:
+    """`config` as a scorer on this machine takes it: a model trained on a GPU is scored wherever it lies.
+
+    Device and execution are chosen anew; the arithmetic stays as it was, where this machine has it.
+    """
+    here = config.model_copy(deep=True)
+    here.training.device, here.model.attention = "auto", "auto"
+    if here.training.mixed_precision == "fp16" and not torch.cuda.is_available():
+        here.training.mixed_precision = "auto"
+    return here
+
+
 def _device_name(kind: str) -> str:
     return torch.cuda.get_device_name() if kind == "cuda" else "CPU"
 

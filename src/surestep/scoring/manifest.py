@@ -72,6 +72,18 @@ def _hash_of(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def check_is_checkpoint(folder: Path) -> None:
+    """Raise unless `folder` is there and holds a manifest.
+
+    Raises:
+        CheckpointError: naming the checkpoints that lie beside it, if any.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such checkpoint{_nearby(folder)}")
+    if not (folder / MANIFEST).is_file():
+        raise CheckpointError(f"{folder} holds no {MANIFEST}: it is no complete checkpoint; name a checkpoint_step_<N>")
+
+
 def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
     """Read the manifest and compare every file it lists, and that no other is there.
 
@@ -82,11 +94,8 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
     Raises:
         CheckpointError: the folder or a file is missing, changed, or of another format version.
     """
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such checkpoint{_nearby(folder)}")
+    check_is_checkpoint(folder)
     path = folder / MANIFEST
-    if not path.is_file():
-        raise CheckpointError(f"{folder} holds no {MANIFEST}: it is no complete checkpoint; name a checkpoint_step_<N>")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         found = values.get("format_version")
