@@ -1,64 +1,27 @@
-"""Every field is a flag under each of its names, and flags override the file, which overrides the preset."""
+"""Every field as a flag: names, values, precedence."""
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from surestep.cli.flags import add_config_flags, config_from_args, fields
-from surestep.config import Config, get_default_config, get_lora_config
+from surestep.cli.flags import add_config_flags, config_from_args, fields, flag_values
+from surestep.config import Config
 from surestep.errors import ConfigError
 
-PATHS = [path for path, _ in fields()]
 
-OTHER_VALUES: dict[str, tuple[str, Any]] = {
-    "experiment_name": ("exp_001", "exp_001"),
-    "output_dir": ("elsewhere", Path("elsewhere")),
-    "model.backbone": ("builtin:tiny", "builtin:tiny"),
-    "model.mlp_hidden_dims": ("[512, 128]", [512, 128]),
-    "model.attention": ("dense", "dense"),
-    "lora.lora_target_modules": ('["q_proj"]', ["q_proj"]),
-    "data.prm800k_phase": ("1", 1),
-    "data.prm800k_neutral": ("missing", "missing"),
-    "data.eqasc_label": ("retrieval", "retrieval"),
-    "data.own_format": ("stepwise", "stepwise"),
-    "data.own_name": ("mine", "mine"),
-    "training.lr_scheduler_type": ("linear", "linear"),
-    "training.loss_weighting": ("step", "step"),
-    "training.device": ("cpu", "cpu"),
-    "training.mixed_precision": ("bf16", "bf16"),
-    "training.best_metric": ("mse", "mse"),
-}
-"""Text and value for fields whose other value does not follow from their default."""
+def parse(*arguments: str, preset: str = "full") -> Config:
+    return config_from_args(arguments_of(*arguments, preset=preset))
 
 
-def other_value(path: str) -> tuple[str, Any]:
-    """A value that is not the field's default, as typed and as held."""
-    if path in OTHER_VALUES:
-        return OTHER_VALUES[path]
-    default = get(Config(), path)
-    annotation = str(dict(fields())[path].annotation)
-    if isinstance(default, bool):
-        return str(not default).lower(), not default
-    if isinstance(default, int):
-        return str(default + 8), default + 8
-    if isinstance(default, float):
-        return repr(default / 2 or 0.25), default / 2 or 0.25
-    if isinstance(default, str):
-        choices = dict(fields())[path].annotation.__args__  # type: ignore[union-attr]
-        value = next(choice for choice in choices if choice != default)
-        return value, value
-    if "Path" in annotation:
-        return "some/where", Path("some/where")
-    if "float" in annotation:
-        return "0.125", 0.125
-    if "int" in annotation:
-        return "9", 9
-    return "text", "text"
+def arguments_of(*arguments: str, preset: str = "full") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_config_flags(parser, preset=preset)
+    return parser.parse_args(arguments)
 
 
 def get(config: Config, path: str) -> Any:
@@ -68,112 +31,116 @@ def get(config: Config, path: str) -> Any:
     return value
 
 
-def parse(*flags: str, preset: str = "full") -> Config:
-    parser = argparse.ArgumentParser()
-    add_config_flags(parser, preset=preset)
-    return config_from_args(parser.parse_args(flags))
+OTHER_VALUES = {
+    "experiment_name": "x",
+    "data.prm800k_phase": "1",
+    "data.prm800k_neutral": "missing",
+    "data.eqasc_label": "retrieval",
+    "data.own_format": "stepwise",
+    "data.own_name": "mine",
+    "data.validation_fraction": "0.25",
+    "model.attention": "dense",
+    "model.mlp_hidden_dims": "[8, 4]",
+    "lora.lora_target_modules": '["q_proj"]',
+    "training.lr_scheduler_type": "linear",
+    "training.loss": "mse",
+    "training.loss_weighting": "step",
+    "training.device": "cpu",
+    "training.mixed_precision": "bf16",
+    "training.best_metric": "mse",
+}
+"""A value that is not the default, where a number will not do."""
 
 
-def test_without_flags_it_is_the_preset() -> None:
-    assert parse() == get_default_config()
-    assert parse(preset="lora") == get_lora_config()
-    assert parse("--preset", "lora") == get_lora_config()
-
-
-def test_names_are_unique_without_their_section() -> None:
-    flat = Counter(path.rpartition(".")[2] for path in PATHS)
-    assert [name for name, count in flat.items() if count > 1] == []
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_a_field_answers_to_each_of_its_names(path: str) -> None:
-    text, value = other_value(path)
-    assert get(Config(), path) != value
+@pytest.mark.parametrize("path", [path for path, _ in fields()])
+def test_each_field_is_set_by_its_name_its_dashes_and_its_path(path: str) -> None:
+    default = get(Config(), path)
+    if path in OTHER_VALUES:
+        text = OTHER_VALUES[path]
+    elif isinstance(default, bool):
+        text = str(not default).lower()
+    elif isinstance(default, Path) or path.endswith(
+        ("_dir", "_train", "_validation", "_test", "init_from", "revision")
+    ):
+        text = "some/where"
+    else:
+        text = "0.375" if isinstance(default, float) or path.endswith(("_ratio", "_rate")) else "13"
     name = path.rpartition(".")[2]
-    for flag in {f"--{name}", f"--{name.replace('_', '-')}", f"--{path}", f"--{path.replace('_', '-')}"}:
-        for arguments in ([flag, text], [f"{flag}={text}"]):
-            config = parse(*arguments)
-            assert get(config, path) == value, arguments
-            rest = {**config.to_dict()}
-            assert sum(get(config, other) != get(Config(), other) for other in PATHS) == 1, rest
-
-
-@pytest.mark.parametrize("flag", ["--batch_size", "--batch-size"])
-def test_batch_size_is_the_batch_of_one_device(flag: str) -> None:
-    assert parse(flag, "7").training.per_device_train_batch_size == 7
-
-
-def test_the_documents_commands_parse() -> None:
-    config = parse("--max_steps", "1000", "--experiment_name", "exp_002", "--learning_rate", "5e-4", preset="lora")
-    assert (config.training.max_steps, config.experiment_name, config.training.learning_rate) == (1000, "exp_002", 5e-4)
-    config = parse("--lora_r", "32", "--lora_alpha", "64", "--eval_steps", "50", "--save_steps", "20")
-    assert (config.lora.lora_r, config.lora.lora_alpha) == (32, 64)
-    assert (config.training.eval_steps, config.training.save_steps) == (50, 20)
-
-
-@pytest.mark.parametrize("text", ["5e-5", "123", "1e5", "true", "2024-01-01", "007"])
-def test_a_name_is_kept_as_typed(text: str) -> None:
-    assert parse("--experiment_name", text).experiment_name == text
-    assert parse("--revision", text).model.revision == text
-    assert parse("--output_dir", text).output_dir == Path(text)
+    flags = {f"--{name}", f"--{name.replace('_', '-')}", f"--{path}", f"--{path.replace('_', '-')}"}
+    found = [get(parse(flag, text), path) for flag in sorted(flags)]
+    assert all(value != default for value in found)
+    assert all(value == found[0] for value in found)
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("true", True), ("false", False), ("True", True), ("0", False), (None, True)]
+    ("arguments", "path", "expected"),
+    [
+        (["--learning_rate", "5e-4"], "training.learning_rate", 5e-4),
+        (["--batch_size", "8"], "training.per_device_train_batch_size", 8),
+        (["--mlp_hidden_dims", "[512, 128]"], "model.mlp_hidden_dims", [512, 128]),
+        (["--mlp_hidden_dims", "[]"], "model.mlp_hidden_dims", []),
+        (["--use_reveal"], "data.use_reveal", True),
+        (["--use_prm800k", "false"], "data.use_prm800k", False),
+        (["--use_prm800k=False"], "data.use_prm800k", False),
+        (["--max_train_samples", "none"], "data.max_train_samples", None),
+        (["--max_steps_per_example", "null"], "data.max_steps_per_example", None),
+        (["--warmup_ratio", "0.1"], "training.warmup_ratio", 0.1),
+        # Names and paths stay text, also where they look like numbers.
+        (["--experiment_name", "1e-4"], "experiment_name", "1e-4"),
+        (["--experiment_name", "2024"], "experiment_name", "2024"),
+        (["--revision", "7e12345"], "model.revision", "7e12345"),
+        (["--data_dir", "2024"], "data.data_dir", Path("2024")),
+        (["--own_train", "null"], "data.own_train", None),
+    ],
 )
-def test_a_switch_may_stand_alone_or_name_its_value(text: str | None, value: bool) -> None:
-    assert parse("--use_reveal", *([text] if text else [])).data.use_reveal is value
+def test_values_are_read_as_what_their_field_holds(arguments: list[str], path: str, expected: Any) -> None:
+    assert get(parse(*arguments), path) == expected
 
 
-@pytest.mark.parametrize("text", ["none", "null", "None"])
-def test_an_optional_field_can_be_unset(text: str) -> None:
-    assert parse("--max_steps_per_example", text).data.max_steps_per_example is None
+def test_flags_override_the_file_and_the_file_the_preset(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"training": {"max_steps": 7, "seed": 1}, "lora": {"lora_r": 4}}), encoding="utf-8")
+    config = parse("--config", str(path), "--seed", "2", preset="lora")
+    assert (config.training.max_steps, config.training.seed, config.lora.lora_r) == (7, 2, 4)
+    assert config.training.learning_rate == 1e-4
+    assert config.lora.use_lora
+    assert not parse("--config", str(path)).lora.use_lora
+    assert parse("--preset", "lora").lora.use_lora
 
 
-def test_flags_override_the_file_and_the_file_overrides_the_preset(tmp_path: Path) -> None:
-    file = tmp_path / "c.yaml"
-    file.write_text("training:\n  max_steps: 77\n  eval_steps: 9\nlora:\n  lora_r: 8\n")
-    config = parse("--config", str(file), "--max_steps", "5", preset="lora")
-    assert config.training.max_steps == 5, "the flag"
-    assert (config.training.eval_steps, config.lora.lora_r) == (9, 8), "the file"
-    assert (config.training.learning_rate, config.lora.use_lora) == (1e-4, True), "the preset"
-    assert config.training.save_steps == 500, "the default"
+def test_only_flags_that_were_given_count() -> None:
+    assert flag_values(arguments_of("--lora_r", "8", "--training.seed", "3")) == {"lora.lora_r": 8, "training.seed": 3}
 
 
-def test_the_order_of_flags_and_file_does_not_matter(tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text('{"training": {"max_steps": 77}}')
-    flags = ["--max_steps", "5"]
-    file = ["--config", str(tmp_path / "c.json")]
-    assert parse(*flags, *file) == parse(*file, *flags)
-
-
-def test_a_saved_configuration_is_read_back_whatever_the_preset(tmp_path: Path) -> None:
-    get_lora_config().save(tmp_path / "c.json")
-    assert parse("--config", str(tmp_path / "c.json")) == get_lora_config()
-
-
-def test_every_bad_flag_is_reported_at_once() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--max_steps", "abc"], ["training.max_steps", "'abc'"]),
+        (["--max_steps", "0"], ["training.max_steps", "0", "greater than 0"]),
+        (["--learning_rate", "NaN"], ["training.learning_rate", "nan"]),
+        (["--lr_scheduler_type", "cosin"], ["training.lr_scheduler_type", "'cosin'", "cosine", "linear", "constant"]),
+        (["--prm800k_phase", "3"], ["data.prm800k_phase", "3", "1 or 2"]),
+        (["--mlp_dropout", "1.0"], ["model.mlp_dropout", "1.0"]),
+        (["--experiment_name", "../other"], ["experiment_name", "../other"]),
+        (["--use_reveal", "perhaps"], ["data.use_reveal", "'perhaps'"]),
+    ],
+)
+def test_a_bad_value_names_field_value_and_what_is_allowed(arguments: list[str], words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse("--max_steps", "0", "--learning_rate", "fast", "--lr_scheduler_type", "step", "--mlp_dropout", "1.5")
-    assert len(caught.value.problems) == 4
-    assert "training.max_steps is 0; allowed: greater than 0" in caught.value.problems
+        parse(*arguments)
+    for word in words:
+        assert word in str(caught.value)
 
 
-def test_an_unknown_field_of_the_file_is_named_with_the_file(tmp_path: Path) -> None:
-    (tmp_path / "c.json").write_text('{"training": {"max_step": 5}}')
-    with pytest.raises(ConfigError, match=r"c\.json: training\.max_step: no such field; did you mean 'max_steps'"):
-        parse("--config", str(tmp_path / "c.json"))
+def test_all_bad_values_are_named_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("--max_steps", "0", "--lora_r", "-1", "--loss", "hinge")
+    assert len(caught.value.problems) == 3
 
 
-def test_excluded_fields_are_no_flags() -> None:
-    parser = argparse.ArgumentParser(exit_on_error=False, allow_abbrev=False)
-    add_config_flags(parser, exclude=frozenset({"lora.use_lora"}))
-    assert "--use_lora" not in parser.format_help()
-    assert "--lora_r" in parser.format_help()
-
-
-def test_help_names_every_field() -> None:
-    parser = argparse.ArgumentParser()
-    add_config_flags(parser)
-    text = parser.format_help()
-    assert [path for path in PATHS if f"--{path}" not in text] == []
+@pytest.mark.parametrize("flag", ["--lerning_rate", "--learning", "--training.lora_r"])
+def test_a_misspelt_or_shortened_flag_is_refused(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(flag, "1")
+    assert ended.value.code == 2
+    assert flag in capsys.readouterr().err

@@ -1,0 +1,109 @@
+"""`surestep evaluate`: where results go and what they say."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runs import count_labels, hashes, read_lines
+from surestep.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def checkpoint(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The last checkpoint of a finished run."""
+    assert main(["train", "--preset", "lora", *flags, "--max_steps", "2"]) == 0
+    capsys.readouterr()
+    return tmp_path / "outputs" / "run" / "checkpoint_step_2"
+
+
+def report_at(folder: Path) -> dict:
+    return json.loads((folder / "eval_metrics.json").read_text())
+
+
+def test_results_go_below_the_validation_result_and_leave_it_alone(
+    succeed: Command, checkpoint: Path, tmp_path: Path, run_files: Path
+) -> None:
+    folder = tmp_path / "outputs" / "eval_run"
+    before = hashes(folder)
+    out = succeed("evaluate", "--checkpoint", checkpoint)
+    assert f"results: {folder / 'checkpoint_step_2' / 'eval_metrics.json'}" in out
+    assert hashes(folder)["eval_metrics.json"] == before["eval_metrics.json"]
+    report = report_at(folder / "checkpoint_step_2")
+    assert report["split"] == "test"
+    assert report["step"] == 2
+    assert report["overall"]["num_steps"] == count_labels(run_files / "test.jsonl")
+    assert not (folder / "checkpoint_step_2" / "predictions.jsonl").exists()
+
+
+def test_an_output_dir_is_taken_as_given(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
+    succeed("evaluate", "--checkpoint", checkpoint, "--output_dir", tmp_path / "here", "--save_predictions")
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["eval_metrics.json", "predictions.jsonl"]
+    assert not (tmp_path / "outputs" / "eval_run" / "checkpoint_step_2").exists()
+
+
+def test_the_validation_split_on_request(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
+    out = succeed("evaluate", "--checkpoint", checkpoint, "--split", "validation", "--output_dir", tmp_path / "v")
+    assert "validation split" in out
+    found, left = report_at(tmp_path / "v"), report_at(tmp_path / "outputs" / "eval_run")
+    assert found["overall"]["num_steps"] == left["overall"]["num_steps"]
+
+
+def test_predictions_of_any_scorer_are_reported_beside_the_checkpoints_own_result(
+    succeed: Command, checkpoint: Path, tmp_path: Path
+) -> None:
+    succeed("evaluate", "--checkpoint", checkpoint, "--save_predictions", "--output_dir", tmp_path / "own")
+    before = hashes(tmp_path / "own")
+    out = succeed("evaluate", "--predictions", tmp_path / "own" / "predictions.jsonl")
+    assert str(tmp_path / "own" / "eval_predictions" / "eval_metrics.json") in out
+    assert {name: value for name, value in hashes(tmp_path / "own").items() if "/" not in name} == before
+    again = report_at(tmp_path / "own" / "eval_predictions")["overall"]
+    first = report_at(tmp_path / "own")["overall"]
+    for figure in ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy", "num_steps", "num_problems"):
+        assert again[figure] == first[figure]
+
+
+def test_other_data_may_be_named(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    row = {"problem": "1+1?", "steps": ["two", "three"], "confidences": [0.75, None]}
+    other.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    result = tmp_path / "r"
+    succeed("evaluate", "--checkpoint", checkpoint, "--own_test", other, "--output_dir", result, "--save_predictions")
+    assert [row["label"] for row in read_lines(result / "predictions.jsonl")] == [0.75, None]
+    report = report_at(result)
+    assert (report["overall"]["num_steps"], report["num_steps_without_label"]) == (1, 1)
+
+
+def test_the_script_at_the_root_is_the_command(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["evaluate.py", "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "s")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "evaluate.py"), run_name="__main__")
+    assert ended.value.code == 0
+    assert report_at(tmp_path / "s")["split"] == "test"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--checkpoint", "a", "--predictions", "b"]])
+def test_one_thing_is_evaluated_at_a_time(fail: Command, arguments: list[str]) -> None:
+    assert "either --checkpoint FOLDER or --predictions FILE" in fail("evaluate", *arguments)
+
+
+def test_a_missing_checkpoint_names_those_that_are_there(fail: Command, checkpoint: Path) -> None:
+    err = fail("evaluate", "--checkpoint", checkpoint.with_name("checkpoint_step_99"))
+    assert "checkpoint_step_99" in err
+    assert "checkpoint_step_2" in err
+
+
+def test_a_checkpoint_evaluates_without_its_training_state(succeed: Command, checkpoint: Path) -> None:
+    shutil.rmtree(checkpoint / "training_state")
+    succeed("evaluate", "--checkpoint", checkpoint)

@@ -1,0 +1,120 @@
+"""What a person sees, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from surestep.cli.progress import TrainingDisplay, counting, make_console
+from surestep.cli.tables import figure, metrics_table
+from surestep.training.observer import StepRecord, ValidationRecord
+
+RECORD = StepRecord(
+    step=10,
+    loss=0.61234,
+    learning_rate=1e-4,
+    grad_norm=1.0,
+    tokens_per_s=12345.6,
+    labels_per_s=479.2,
+    memory_gb=7.25,
+    labels={"own": 40},
+)
+
+
+def terminal() -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=160)
+
+
+def plain() -> Console:
+    return Console(file=io.StringIO(), width=160)
+
+
+def text(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+
+
+def show_a_run(console: Console) -> None:
+    with counting(console) as counters:
+        display = TrainingDisplay(console, before=counters.close)
+        counters("reading own train")(30)
+        counters("reading own test")(12)
+        display.say("a [line] of its own")
+        display.started(first_step=0, max_steps=20)
+        display.stepped(10)
+        display.logged(RECORD)
+        display.validated(
+            ValidationRecord(
+                10, "nll", 0.5, dict.fromkeys(("nll", "mse", "r2", "ece"), 0.5) | {"auroc": None}, {}, True
+            )
+        )
+        display.saved(Path("outputs/run/checkpoint_step_10"))
+        display.finished()
+
+
+def test_elsewhere_every_event_is_a_line() -> None:
+    console = plain()
+    show_a_run(console)
+    assert text(console).splitlines() == [
+        "reading own train ...",
+        "reading own test ...",
+        "· a [line] of its own",
+        "step 10/20  loss 0.6123  lr 1.0e-04  12,346 tokens/s  479 labelled steps/s  7.2 GB",
+        "validation at step 10: nll 0.5000  mse 0.5000  r2 0.5000  ece 0.5000  auroc –  best so far",
+        "saved outputs/run/checkpoint_step_10",
+    ]
+
+
+def test_on_a_terminal_the_bar_follows_the_counters() -> None:
+    console = terminal()
+    show_a_run(console)
+    found = text(console)
+    for words in (
+        "reading own train",
+        "30 problems",
+        "12 problems",
+        "10/20",
+        "12,346 tokens/s",
+        "validation at step 10",
+    ):
+        assert words in found
+    # Once the bar is there, the counters are no longer redrawn.
+    assert "problems" not in found[found.index("10/20") :]
+
+
+def test_an_error_takes_the_counters_away() -> None:
+    console = terminal()
+    try:
+        with counting(console) as counters:
+            counters("reading")
+            raise ValueError
+    except ValueError:
+        console.print("the message")
+    assert text(console).rstrip().endswith("the message")
+
+
+def test_off_a_terminal_tables_are_whole(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert make_console().width >= 120
+
+
+def section(**figures: object) -> dict:
+    names = ("mse", "mae", "r2", "ece", "nll", "auroc", "accuracy")
+    values = dict.fromkeys(names, 0.25) | figures
+    return {**values, "num_steps": 1234, "num_problems": 56, "skill": {"mse": 0.125}, "constant_baseline": dict(values)}
+
+
+def test_the_table_shows_each_dataset_its_constant_and_the_skill() -> None:
+    report = {"per_dataset": {"own": section(auroc=None)}, "overall": section() | {"r2_mean_per_dataset": 0.75}}
+    console = plain()
+    console.print(metrics_table(report, title="test split"))
+    found = text(console)
+    for words in ("test split", "own", "overall", "constant", "1,234", "56", "0.2500", "0.1250", "–", "0.7500"):
+        assert words in found
+
+
+def test_an_undefined_figure_is_a_dash() -> None:
+    assert (figure(None), figure(0.5)) == ("–", "0.5000")
