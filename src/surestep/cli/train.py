@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, config_from_args, flag_values, override
 from surestep.cli.main import run_command
+from surestep.cli.tables import metrics_table
 from surestep.config import Config
 from surestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from surestep.training.run import TrainedRun
 
 
 def configure(parser: argparse.ArgumentParser, *, preset: str = "full") -> None:
@@ -27,7 +33,6 @@ def run(args: argparse.Namespace) -> int:
     config.check()
 
     from surestep.cli.progress import TrainingDisplay, counting, make_console
-    from surestep.cli.tables import metrics_table
     from surestep.training.run import train
 
     console = make_console()
@@ -36,12 +41,18 @@ def run(args: argparse.Namespace) -> int:
     with counting(console) as counters:
         display = TrainingDisplay(console, before=counters.close)
         trained = train(config, display, resume=args.resume, overwrite=args.overwrite, progress=counters)
+    return _conclude(trained, console)
+
+
+def _conclude(trained: TrainedRun, console: Console) -> int:
+    """Say how the run ended and what comes next; the exit code."""
     result = trained.result
     if result.stopped_by is not None:
         console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is whole")
         console.print("go on with the same command and --resume", markup=False)
         return 128 + int(result.stopped_by)
-    assert trained.validation is not None, "a run that ends has a report"
+    if trained.validation is None:  # not the main process of several
+        return 0
     if result.early:
         console.print(f"stopped early at step {result.steps}: validation has not improved")
     console.print(metrics_table(trained.validation, title=f"validation, best checkpoint ({result.best.name})"))

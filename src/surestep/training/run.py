@@ -22,13 +22,14 @@ from surestep.training.examples import RunData, load_run_data
 from surestep.training.folder import check_space, latest_with_state, refuse_existing, start_folder
 from surestep.training.logs import MetricsFile, TensorBoardLog
 from surestep.training.observer import Observers, TrainingObserver
+from surestep.training.processes import make_accelerator
 from surestep.training.trainer import RunResult, Trainer
-from surestep.training.validation import choose_subsets, write_validation_report
+from surestep.training.validation import REPORT_FILE, choose_subsets, write_validation_report
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run and the best checkpoint's validation report; a run that was stopped has none yet."""
+    """A run and the best checkpoint's validation report; a stopped run and processes behind the main one lack it."""
 
     result: RunResult
     validation: dict[str, Any] | None
@@ -56,34 +57,43 @@ def train(
         refuse_existing(config, overwrite=overwrite)
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     start = resume_from or config.training.init_from
+    accelerator = make_accelerator(hardware)
     tokenizer, max_positions = _tokenizer(config, start)
-    data = load_run_data(config, tokenizer, Formatter(), max_positions=max_positions, progress=progress)
+    with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
+        data = load_run_data(config, tokenizer, Formatter(), max_positions=max_positions, progress=progress)
     built = _model(config, hardware, start, resume_from is not None, data)
     warning = check_space(config, built.model)
-    if resume_from is None:
-        start_folder(config, overwrite=overwrite)
     resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
-    observers = _observers(config, observer, resumed_step)
-    lines = [*built.reasons, *data.lines, *([warning] if warning else [])]
+    budget, reason = _token_budget(config, built)
+    lines = [*built.reasons, *data.lines, *([warning] if warning else []), reason]
     if resume_from is not None:
         lines.append(f"resuming from {resume_from} at step {resumed_step}")
-    config.save(config.experiment_dir / CONFIG_FILE)
-    _write_json(config.experiment_dir / "data_report.json", data.report)
-    budget, reason = _token_budget(config, built)
-    for line in [*lines, reason]:
-        observers.say(line)
+    accelerator.wait_for_everyone()  # all have looked at the folder before it is made
+    observers = Observers()
+    if accelerator.is_main_process:
+        if resume_from is None:
+            start_folder(config, overwrite=overwrite)
+        observers = _observers(config, observer, resumed_step)
+        config.save(config.experiment_dir / CONFIG_FILE)
+        _write_json(config.experiment_dir / "data_report.json", data.report)
+        for line in lines:
+            observers.say(line)
     trainer = Trainer(
         config,
         built,
         data,
         choose_subsets(data.validation, config, tokens_per_step=_tokens_per_step(config, data)),
         observers,
+        accelerator=accelerator,
         token_budget=budget,
         may_shrink=config.training.token_budget is None,
         resume_from=resume_from,
     )
     result = trainer.run()
-    return _report(config, built, data, result)
+    path = config.validation_dir / REPORT_FILE
+    if result.stopped_by is not None or not accelerator.is_main_process:
+        return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
+    return TrainedRun(result, _report(config, built, data, result), path)
 
 
 def _tokenizer(config: Config, start: Path | None) -> tuple[StepTokenizer, int | None]:
@@ -129,14 +139,11 @@ def _tokens_per_step(config: Config, data: RunData) -> float:
     return examples * sum(dataset.share * dataset.mean_tokens() for dataset in data.training.values())
 
 
-def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult) -> TrainedRun:
+def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult) -> dict[str, Any]:
     """The best checkpoint on the whole validation set, where the comparison of runs reads it."""
-    path = config.validation_dir / "eval_metrics.json"
-    if result.stopped_by is not None:
-        return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
     if result.best != result.last:
         load_weights(built.model, result.best) if config.lora.use_lora else _reload_full(config, built, result.best)
-    validation = write_validation_report(
+    return write_validation_report(
         config.validation_dir,
         built.scorer(config),
         data.validation,
@@ -144,7 +151,6 @@ def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult)
         label_means=data.label_means,
         label_mean=data.label_mean,
     )
-    return TrainedRun(result, validation, path)
 
 
 def _reload_full(config: Config, built: BuiltModel, folder: Path) -> None:

@@ -31,6 +31,7 @@ from surestep.training.mixture import Mixture
 from surestep.training.observer import StepRecord, TrainingObserver, ValidationRecord
 from surestep.training.optimizer import build_optimizer, parameter_names, set_learning_rate
 from surestep.training.packs import StepPacks, TrainingPack, build_step, prefetch_steps
+from surestep.training.processes import share
 from surestep.training.schedule import learning_rate_factor
 from surestep.training.signals import StopSignal
 from surestep.training.state import RunState, load_state, save_state, seed_step
@@ -63,6 +64,7 @@ class Trainer:
     Args:
         built: the model to train, on its device.
         data: training sets; `subsets` are the problems of each validation.
+        accelerator: from `processes.make_accelerator`; the observer is told of things on its main process only.
         token_budget: tokens in one pass; halved when memory runs out, where `may_shrink`.
         resume_from: a checkpoint whose optimiser and position are taken over.
     """
@@ -75,6 +77,7 @@ class Trainer:
         subsets: dict[str, ValidationSubset],
         observer: TrainingObserver,
         *,
+        accelerator: Accelerator,
         token_budget: int,
         may_shrink: bool,
         resume_from: Path | None = None,
@@ -87,7 +90,7 @@ class Trainer:
         self.token_budget = token_budget
         self.may_shrink = may_shrink
         training = config.training
-        self.accelerator = make_accelerator(built)
+        self.accelerator = accelerator
         optimizer = build_optimizer(built.model, training)
         self.names = parameter_names(built.model)
         self.model, self.optimizer = self.accelerator.prepare(built.model, optimizer)
@@ -319,7 +322,7 @@ class Trainer:
                 self.state.best_seen = record.value
                 self.state.validations_without_better = 0
             self.observer.validated(record)
-        self.accelerator.wait_for_everyone()
+        share(self.accelerator, self.state, "best_seen", "validations_without_better")
 
     def _patience_is_out(self) -> bool:
         patience = self.config.training.early_stopping_patience
@@ -330,7 +333,8 @@ class Trainer:
         self.state.interval = self._interval.to_dict(losses)
         if self.accelerator.is_main_process:
             self._write_checkpoint()
-        self.accelerator.wait_for_everyone()
+        share(self.accelerator, self.state, "best")
+        self._last_saved = checkpoint_path(self.config.experiment_dir, self.state.step)
 
     def _write_checkpoint(self) -> None:
         record = self._last_validation
@@ -351,7 +355,6 @@ class Trainer:
         )
         if self.state.best:
             write_best(self.config.experiment_dir, self.state.best)
-        self._last_saved = folder
         self.observer.saved(folder)
         for line in prune(
             self.config.experiment_dir,
@@ -380,13 +383,3 @@ class Trainer:
             stopped_by=self._stop.received,
             early=early,
         )
-
-
-def make_accelerator(built: BuiltModel) -> Accelerator:
-    """An Accelerator for the device and arithmetic that were chosen."""
-    from accelerate.state import AcceleratorState
-
-    hardware = built.hardware
-    # Accelerate keeps one state a process; a second run in the same one may differ in its arithmetic.
-    AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=hardware.precision, cpu=hardware.device.type == "cpu")

@@ -18,6 +18,7 @@ from surestep.scoring.predict import predict_labelled
 from surestep.scoring.scorer import StepScorer
 from surestep.training.observer import ValidationRecord
 
+REPORT_FILE = "eval_metrics.json"
 FIGURES = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
 HIGHER_IS_BETTER = frozenset({"auroc", "r2"})
 _FEWEST_PROBLEMS = 16
@@ -104,7 +105,7 @@ def write_validation_report(
         "unscored": {name: loss.labels_dropped for name, loss in predicted.losses.items()},
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "eval_metrics.json"
+    path = folder / REPORT_FILE
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     beside.replace(path)

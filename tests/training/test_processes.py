@@ -1,0 +1,54 @@
+"""Two processes train the model that one process with their batches together trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from runs import Watcher, logged, tensors
+from surestep.config import Config
+from surestep.scoring.checkpoint import list_checkpoints
+from surestep.training.run import train
+
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes_are_one_with_twice_the_batch(run_config: Callable[..., Config], tmp_path: Path) -> None:
+    # Patience runs out on both at once, though only one of them validates.
+    settings = {"eval_steps": 1, "early_stopping_patience": 2, "max_steps": 8, "learning_rate": 0.05, "save_steps": 2}
+    two = run_config(experiment_name="two", per_device_train_batch_size=2, **settings)
+    two.save(tmp_path / "two.json")
+    done = subprocess.run(
+        [*LAUNCH, "-m", "surestep.cli.main", "train", "--config", str(tmp_path / "two.json")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("step 1/8") == done.stdout.count("next: python evaluate.py") == 1
+    one = run_config(experiment_name="one", per_device_train_batch_size=4, **settings)
+    result = train(one, Watcher()).result
+    assert result.early
+    found, expected = (logged(config.experiment_dir) for config in (two, one))
+    assert [step for step, *_ in found["losses"]] == [step for step, *_ in expected["losses"]]
+    assert [loss for _, loss, *_ in found["losses"]] == pytest.approx(
+        [loss for _, loss, *_ in expected["losses"]], rel=1e-4
+    )
+    assert [norm for *_, norm, _ in found["losses"]] == pytest.approx(
+        [norm for *_, norm, _ in expected["losses"]], rel=1e-3
+    )
+    steps = [[step for step, _ in list_checkpoints(config.experiment_dir)] for config in (two, one)]
+    assert steps[0] == steps[1]
+    mine, theirs = (tensors(config.experiment_dir / "checkpoint_step_2") for config in (two, one))
+    for name, value in theirs.items():
+        if "training_state" not in name:
+            torch.testing.assert_close(mine[name], value, rtol=1e-3, atol=2e-4, msg=name)
