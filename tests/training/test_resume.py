@@ -127,6 +127,17 @@ def test_a_signal_stops_with_a_checkpoint_and_resumes_as_if_it_had_not_come(
     assert_same_run(whole, cut)
 
 
+@pytest.mark.parametrize("stopped_at", [1, 2, 4, 6])
+def test_patience_counts_on_over_an_interruption(settings, validations_give, stopped_at: int) -> None:
+    """The stop's own checkpoint is no validation: it neither uses patience up nor renews it."""
+    validations_give([0.5, 0.5, 0.4, 0.3, 0.35, 0.35, 0.1, 0.33, 0.1, 0.36, 0.1, 0.37, 0.1, 0.1])
+    cut = settings("cut", early_stopping_patience=3, eval_steps=2, save_steps=20)
+    train(cut, Watcher({stopped_at + 1: interrupt(signal.SIGTERM)}))
+    result = train(cut, Watcher(), resume=True).result
+    # Validated at 2, 4, 6, ...: best at 4, then three without a better one.
+    assert (result.early, result.steps) == (True, 10)
+
+
 def test_stopping_again_and_again_changes_nothing(settings, uninterrupted) -> None:
     whole = uninterrupted(patience=3)
     cut = settings("cut", early_stopping_patience=3)
@@ -242,12 +253,12 @@ def test_resuming_a_finished_run_trains_no_step_and_keeps_every_file(settings) -
     assert before == after
 
 
-def test_a_run_whose_patience_ran_out_stays_stopped(settings) -> None:
-    # So large a learning rate soon makes a validation worse than the one before.
-    config = settings("patient", early_stopping_patience=1, learning_rate=0.5, lora_dropout=0.0, eval_steps=1)
+def test_a_run_whose_patience_ran_out_stays_stopped(settings, validations_give: Callable[..., None]) -> None:
+    config = settings("patient", early_stopping_patience=1, eval_steps=1)
+    validations_give([0.5, 0.4, 0.6])
     first = train(config, Watcher())
     assert first.result.early
-    assert first.result.steps < 14
+    assert first.result.steps == 3
     watcher = Watcher()
     again = train(config, watcher, resume=True)
     assert again.result.early

@@ -123,15 +123,19 @@ def test_a_start_that_does_not_fit_is_refused_in_one_line(
     assert not second.experiment_dir.exists()
 
 
-def test_early_stopping_saves_where_it_stops_and_reports_the_best(run_config: Callable[..., Config]) -> None:
-    config = run_config(max_steps=60, eval_steps=1, early_stopping_patience=2, learning_rate=0.5, validation_samples=4)
+def test_early_stopping_saves_where_it_stops_and_reports_the_best(
+    run_config: Callable[..., Config], validations_give: Callable[..., None]
+) -> None:
+    config = run_config(max_steps=60, eval_steps=1, save_steps=3, early_stopping_patience=3)
+    validations_give([0.5, 0.6, 0.4, 0.41, 0.4, 0.42, 0.1])  # equal is no better
     watcher = Watcher()
     trained = train(config, watcher)
-    values = [record.value for record in watcher.of("validated")]
-    best = values.index(min(values))
     assert trained.result.early
-    assert trained.result.steps == len(values) == best + 3 < 60
-    assert trained.result.last.name == f"checkpoint_step_{len(values)}"
+    assert trained.result.steps == 6
+    assert trained.result.last.name == "checkpoint_step_6"
+    assert trained.result.best.name == "checkpoint_step_3"
+    assert trained.validation is not None
+    assert trained.validation["checkpoint"].endswith("checkpoint_step_3")
 
 
 @pytest.mark.parametrize(("metric", "better"), [("auroc", max), ("r2", max), ("mse", min), ("ece", min)])
