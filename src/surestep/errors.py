@@ -36,9 +36,7 @@ class DataError(SurestepError):
     `path` and `line` (1-based), where known, are put in front of the message.
     """
 
-    def __init__(
-        self, message: str, *, path: Path | str | None = None, line: int | None = None
-    ) -> None:
+    def __init__(self, message: str, *, path: Path | str | None = None, line: int | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.line = line
         where = "" if path is None else f"{path}{'' if line is None else f', line {line}'}: "

@@ -123,9 +123,7 @@ def test_predictions_place_every_step_in_its_tree(evaluate: Callable[..., Any], 
         assert row["text"] in texts[row["position"] - 1]
 
 
-def test_the_constant_is_the_training_mean(
-    evaluate: Callable[..., Any], trained: Callable[[], Config]
-) -> None:
+def test_the_constant_is_the_training_mean(evaluate: Callable[..., Any], trained: Callable[[], Config]) -> None:
     report = evaluate().report
     data = json.loads((trained().experiment_dir / "data_report.json").read_text())["datasets"]
     for name, section in report["per_dataset"].items():

@@ -33,8 +33,7 @@ def loop_owner(confidence: float, num_bins: int = 10) -> int:
     owners = [
         k
         for k in range(num_bins)
-        if k / num_bins <= confidence
-        and (confidence < (k + 1) / num_bins or (k == num_bins - 1 and confidence == 1.0))
+        if k / num_bins <= confidence and (confidence < (k + 1) / num_bins or (k == num_bins - 1 and confidence == 1.0))
     ]
     assert len(owners) == 1
     return owners[0]

@@ -54,16 +54,10 @@ def test_equal_scikit_learn(seed: int, weighted: bool) -> None:
     p, y, w = random_columns(seed)
     weights = w if weighted else None
     hard = (y >= 0.5).astype(float)
-    assert mse(p, y, weights) == pytest.approx(
-        sk.mean_squared_error(y, p, sample_weight=weights), abs=TOLERANCE
-    )
-    assert mae(p, y, weights) == pytest.approx(
-        sk.mean_absolute_error(y, p, sample_weight=weights), abs=TOLERANCE
-    )
+    assert mse(p, y, weights) == pytest.approx(sk.mean_squared_error(y, p, sample_weight=weights), abs=TOLERANCE)
+    assert mae(p, y, weights) == pytest.approx(sk.mean_absolute_error(y, p, sample_weight=weights), abs=TOLERANCE)
     assert r2(p, y, weights) == pytest.approx(sk.r2_score(y, p, sample_weight=weights), abs=TOLERANCE)
-    assert brier(p, y, weights) == pytest.approx(
-        sk.brier_score_loss(hard, p, sample_weight=weights), abs=TOLERANCE
-    )
+    assert brier(p, y, weights) == pytest.approx(sk.brier_score_loss(hard, p, sample_weight=weights), abs=TOLERANCE)
     inside = np.clip(p, 0.01, 0.99)  # scikit-learn clips at another place
     assert nll(inside, hard, weights) == pytest.approx(
         sk.log_loss(hard, inside, sample_weight=weights, labels=[0, 1]), abs=TOLERANCE
@@ -157,9 +151,7 @@ def test_weights_that_count_nothing_are_refused(weight: float) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 @QUICK
 @given(data=columns(), seed=st.integers(0, 99))
-def test_no_figure_depends_on_the_order_of_rows(
-    name: str, data: tuple[np.ndarray, np.ndarray], seed: int
-) -> None:
+def test_no_figure_depends_on_the_order_of_rows(name: str, data: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     p, y = data
     order = np.random.default_rng(seed).permutation(p.size)
     before = compute_figures(p, y, names=[name])
@@ -172,9 +164,7 @@ def test_no_figure_depends_on_the_order_of_rows(
 @pytest.mark.parametrize("name", FIGURES)
 @QUICK
 @given(data=columns(), seed=st.integers(0, 99))
-def test_a_weight_counts_as_that_many_equal_rows(
-    name: str, data: tuple[np.ndarray, np.ndarray], seed: int
-) -> None:
+def test_a_weight_counts_as_that_many_equal_rows(name: str, data: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     p, y = data
     times = np.random.default_rng(seed).integers(0, 4, p.size)
     weighted = compute_figures(p, y, times, names=[name]).values[name]
@@ -188,9 +178,7 @@ def test_a_weight_counts_as_that_many_equal_rows(
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("r2", "nll")])
 @QUICK
 @given(data=columns())
-def test_every_bounded_figure_stays_in_the_unit_interval(
-    name: str, data: tuple[np.ndarray, np.ndarray]
-) -> None:
+def test_every_bounded_figure_stays_in_the_unit_interval(name: str, data: tuple[np.ndarray, np.ndarray]) -> None:
     value = compute_figures(*data, names=[name]).values[name]
     assert value is None or -TOLERANCE <= value <= 1.0 + TOLERANCE
 

@@ -78,9 +78,7 @@ def test_columns_that_contradict_each_other_are_refused(changes: dict[str, Any],
 
 
 def test_select_keeps_all_columns_in_step() -> None:
-    part = make(true_confidence=np.array([0.0, 1.0, math.nan, 1.0])).select(
-        np.array([False, True, False, True])
-    )
+    part = make(true_confidence=np.array([0.0, 1.0, math.nan, 1.0])).select(np.array([False, True, False, True]))
     assert part.confidence.tolist() == [0.9, 1.0]
     assert part.label.tolist() == [1.0, 1.0]
     assert part.dataset.tolist() == [0, 1]
@@ -125,9 +123,7 @@ def test_datasets_numbered_each_from_zero_stay_different_problems() -> None:
 
 def test_joining_survives_huge_problem_numbers() -> None:
     large = np.array([0, 0, 1, 2]) + 2**62
-    joined = Predictions.concatenate(
-        [make(problem=large), make(problem=large, dataset_names=("x", "y", "z"))]
-    )
+    joined = Predictions.concatenate([make(problem=large), make(problem=large, dataset_names=("x", "y", "z"))])
     assert joined.num_problems == 6
 
 

@@ -43,9 +43,7 @@ def test_equal_scikit_learn_with_and_without_ties(seed: int, decimals: int, weig
         expected = {
             "auroc": sk.roc_auc_score(right, p[keep], sample_weight=sample_weight),
             "average_precision": sk.average_precision_score(right, p[keep], sample_weight=sample_weight),
-            "average_precision_error": sk.average_precision_score(
-                ~right, -p[keep], sample_weight=sample_weight
-            ),
+            "average_precision_error": sk.average_precision_score(~right, -p[keep], sample_weight=sample_weight),
         }
         ours = (
             dict(zip(expected, ALL, strict=True))

@@ -65,7 +65,8 @@ def demo_config(args: argparse.Namespace) -> Config:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 where the model beats R² 0.5 on held-out problems, else 1."""
     from surestep.cli.progress import TrainingDisplay, counting, make_console
-    from surestep.evaluation.evaluate import default_output_dir, evaluate_checkpoint, score_split
+    from surestep.cli.tables import figure
+    from surestep.evaluation.evaluate import default_output_dir, score_split, write_evaluation
     from surestep.scoring.build import build_model
     from surestep.scoring.checkpoint import load_checkpoint
     from surestep.scoring.hardware import choose_hardware
@@ -80,14 +81,19 @@ def run(args: argparse.Namespace) -> int:
         "arithmetic problems can be trusted.",
         highlight=False,
     )
-    with counting(console) as progress:
+    with counting(console) as counters:
         untrained = build_model(config, choose_hardware(config.training.device, config.training.mixed_precision))
-        before = score_split(untrained, config, "test", progress=progress)
-        trained = train(config, TrainingDisplay(console), overwrite=True, progress=progress)
+        before = score_split(untrained, config, "test", progress=counters)
+        display = TrainingDisplay(console, before=counters.close)
+        trained = train(config, display, overwrite=True, progress=counters)
+    if trained.result.stopped_by is not None:
+        console.print(f"stopped by {trained.result.stopped_by.name}; `surestep demo` starts anew")
+        return 128 + int(trained.result.stopped_by)
+    with counting(console) as counters:
         loaded = load_checkpoint(trained.result.best)
-        output_dir = default_output_dir(config, trained.result.best)
-        evaluation = evaluate_checkpoint(loaded, config, split="test", output_dir=output_dir, progress=progress)
-        after = score_split(loaded.built, config, "test", progress=progress)
+        after = score_split(loaded.built, config, "test", progress=counters)
+    output_dir = default_output_dir(config, trained.result.best)
+    evaluation = write_evaluation(loaded, config, after, split="test", output_dir=output_dir)
     mean = loaded.manifest.label_mean
     assert mean is not None, "training leaves the mean label in its checkpoints"
     reports = _reports(before.predictions().predictions, after.predictions().predictions, config, mean)
@@ -98,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     console.print(f"results: {evaluation.path}, predictions.jsonl beside it", markup=False, highlight=False)
     console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
     if r2 is None or r2 <= LEAST_R2:
-        console.print(f"R² is {r2}, expected above {LEAST_R2}: something is wrong with this installation")
+        console.print(f"R² is {figure(r2)}, expected above {LEAST_R2}: too few steps, or something is wrong here")
         return 1
     console.print(
         "next: your own data (docs/data.md): surestep train --preset lora --use_own --own_train FILE "

@@ -10,7 +10,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="a checkpoint_step_<N> folder")
     parser.add_argument(
-        "--output_dir", "--output-dir", type=Path, required=True, metavar="FOLDER", help="folder to write; must not exist"
+        "--output_dir",
+        "--output-dir",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="folder to write; must not exist",
     )
 
 

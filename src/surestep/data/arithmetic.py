@@ -2,18 +2,18 @@
 
 A problem is a list of operations, a step carries out one of them:
 
-    start 47; add 38; read; times 2          the problem
-    47 + 38 = 85                             clean: right or wrong, the text decides
-    47 + 38 = 86, checker errs 0.137         noisy: the label is flipped with probability 0.137
+    start 47; add 8; read; sub 5             the problem
+    47 + 8 = 55                              clean: right or wrong, the text decides
+    47 + 8 = 56, checker errs 0.137          noisy: the label is flipped with probability 0.137
     read 31, dial right 0.823                noisy: nothing to check, right with probability 0.823
 
-A step is right if and only if it carries out its operation on the value that the step before it
-stated (so nothing is wrong merely because an earlier step was). `true_confidence` is p* =
-P(label = 1 | text so far), `confidence` a label drawn from it. Whether a step is wrong is drawn
-before any number is, so neither its place in the chain nor its length tells.
+A step is right if and only if it carries out its operation on the value that the step before it stated (so nothing is
+wrong merely because an earlier step was). `true_confidence` is p* = P(label = 1 | text so far), `confidence` a label
+drawn from it. Whether a step is wrong is drawn before any number is, so neither its place in the chain nor its length
+tells.
 
 Held out of train and validation, present in test: values of the stated rates (`HELD_OUT_RATES`),
-operands (`HELD_OUT_OPERANDS`) and pairs of operands (`is_held_out_pair`). No problem text occurs in
+ranges of the number that is added to (`HELD_OUT_VALUES`) and pairs of operands (`is_held_out_pair`). No problem text occurs in
 two splits. Tree `i` depends on the seed, the split and `i` alone.
 
 Knows no tokenizer, no model and no file.
@@ -60,9 +60,7 @@ class _Plan:
     rate: float | None  # a checked step's error rate, a reading's reliability
 
 
-def generate_arithmetic(
-    split: Split, *, num_problems: int, seed: int, first: int = 0
-) -> Iterator[ReasoningTree]:
+def generate_arithmetic(split: Split, *, num_problems: int, seed: int, first: int = 0) -> Iterator[ReasoningTree]:
     """The trees `first` to `first + num_problems - 1` of a split, in order.
 
     Args:
@@ -120,7 +118,7 @@ def held_out_parts(tree: ReasoningTree) -> frozenset[str]:
 def is_clean(node: Node) -> bool:
     """Whether the text alone decides the label: p* is 0 or 1.
 
-    >>> is_clean(Node("47 + 38 = 85", true_confidence=1.0))
+    >>> is_clean(Node("47 + 8 = 55", true_confidence=1.0))
     True
     """
     return node.true_confidence in (0.0, 1.0)
@@ -129,7 +127,7 @@ def is_clean(node: Node) -> bool:
 def split_of_problem(problem: str) -> Split:
     """The only split in which a problem's text may occur: three quarters are train's.
 
-    >>> split_of_problem("start 47; add 38; sub 12")
+    >>> split_of_problem("start 47; add 8; sub 5")
     'train'
     """
     eighth = zlib.crc32(problem.encode()) % 8
@@ -188,7 +186,7 @@ def _nodes(
         if operation.name == "read":
             candidates = [(f"read {read}", read) for read in range(SMALLEST, LARGEST + 1)]
         elif plan.wrong:
-            candidates = wrong_steps(rng, value, operation, held_out=held_out)
+            candidates = wrong_steps(rng, value, operation)
         else:
             candidates = [write_step(value, operation, operation.apply(value))]
         candidates = [
@@ -209,6 +207,4 @@ def _node(rng: random.Random, plan: _Plan, text: str, *, is_read: bool) -> Node:
     if plan.rate is not None:
         text += f", dial right {plan.rate:.3f}" if is_read else f", checker errs {plan.rate:.3f}"
         truth = plan.rate if is_read or plan.wrong else round(1.0 - plan.rate, 3)
-    return Node(
-        text, plan.parent, confidence=float(rng.random() < truth), num_ratings=1, true_confidence=truth
-    )
+    return Node(text, plan.parent, confidence=float(rng.random() < truth), num_ratings=1, true_confidence=truth)

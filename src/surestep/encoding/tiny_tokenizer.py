@@ -16,8 +16,8 @@ END_OF_TEXT = "<|endoftext|>"
 
 # Only ever append: an id is a row of the committed weights.
 _WORDS = (
-    *("start ", "add ", "sub ", "times ", "read", "read ", "dial ", "right ", "checker ", "errs "),
-    *(" + ", " - ", " * ", " = ", "; ", ", ", "\n\n"),
+    *("start ", "add ", "sub ", "read", "read ", "dial ", "right ", "checker ", "errs "),
+    *(" + ", " - ", " = ", "; ", ", ", "\n\n"),
 )
 # A digit; a word with the space after it; line breaks; signs with a space on either side; other spaces.
 _PIECES = r"\d| ?[^\s\p{L}\p{N}]+ ?|\p{L}+ ?|\n+|\s|\p{N}"

@@ -98,6 +98,17 @@ def evaluate_checkpoint(
         StorageError: the folder cannot be written.
     """
     scored = score_split(loaded.built, config, split, progress=progress)
+    return write_evaluation(loaded, config, scored, split=split, output_dir=output_dir)
+
+
+def write_evaluation(
+    loaded: LoadedCheckpoint, config: Config, scored: ScoredSplit, *, split: EvaluatedSplit, output_dir: Path
+) -> Evaluation:
+    """Measure what `loaded` scored and write `eval_metrics.json` into `output_dir`.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
     manifest = loaded.manifest
     report = _report(
         scored.predictions(),

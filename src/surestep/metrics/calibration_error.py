@@ -173,9 +173,7 @@ def reliability_equal_mass(
     return _table(bins, p, y, list(zip(lower.tolist(), upper.tolist(), strict=True)))
 
 
-def _table(
-    bins: IntArray, p: FloatArray, y: FloatArray, edges: list[tuple[float, float]]
-) -> list[ReliabilityBin]:
+def _table(bins: IntArray, p: FloatArray, y: FloatArray, edges: list[tuple[float, float]]) -> list[ReliabilityBin]:
     counts = np.bincount(bins, minlength=len(edges))
     sums_p = np.bincount(bins, p, minlength=len(edges))
     sums_y = np.bincount(bins, y, minlength=len(edges))

@@ -65,9 +65,7 @@ def check_unit_interval(name: str, values: FloatArray, hint: str = "") -> None:
         )
 
 
-def check_columns(
-    confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None
-) -> Columns:
+def check_columns(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Columns:
     """Bring a metric's input to float64 and refuse what no metric can stand.
 
     Rows of weight 0 are left out, as if they were not there.

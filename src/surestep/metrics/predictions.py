@@ -125,9 +125,7 @@ class Predictions:
             DataError: no dataset has that name.
         """
         if name not in self.dataset_names:
-            raise DataError(
-                f"no dataset is named {name!r}; allowed: {', '.join(self.dataset_names) or 'none'}"
-            )
+            raise DataError(f"no dataset is named {name!r}; allowed: {', '.join(self.dataset_names) or 'none'}")
         return self.select(self.dataset == self.dataset_names.index(name))
 
     @classmethod

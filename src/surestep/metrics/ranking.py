@@ -38,9 +38,7 @@ def auroc(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLik
     return float(np.sum(right * (wrong_below + 0.5 * wrong)) / (right.sum() * wrong.sum()))
 
 
-def average_precision(
-    confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None
-) -> float:
+def average_precision(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
     """Average precision of finding the right steps from the highest confidence down; 1 is best.
 
     Σ_t (R_t − R_{t−1}) P_t over the distinct confidences as thresholds, without interpolation
@@ -75,9 +73,7 @@ def average_precision_error(
     return _average_precision(wrong, right)
 
 
-def auroc_without_half(
-    confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None
-) -> float:
+def auroc_without_half(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
     """`auroc` among the steps whose label is not exactly 0.5.
 
     >>> auroc_without_half([0.1, 0.2, 0.9], [0, 0.5, 1])

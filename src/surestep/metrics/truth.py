@@ -17,9 +17,7 @@ from surestep.metrics.pointwise import mse, nll
 CLEAN_FIGURES = ("mse", "mae", "r2", "ece")
 
 
-def truth_report(
-    confidence: FloatArray, label: FloatArray, true_confidence: FloatArray
-) -> dict[str, object] | None:
+def truth_report(confidence: FloatArray, label: FloatArray, true_confidence: FloatArray) -> dict[str, object] | None:
     """Regret to the known truth, JSON-ready; None where no step's truth is known.
 
     Regret is mean (p − p*)². It is what MSE exceeds the best possible by, in expectation:
