@@ -13,8 +13,8 @@ token, right result), and after its third it tells replaced digits from original
 et al., 2020, arXiv 2003.10555). Each needs what the one before it found, and a last layer must be left that carries
 the finding from the digits to the `<CONFIDENCE>` token: trained after the last layer instead, detection was as good
 (loss 0.02) and useless. No label of a step, no meaning of a stated rate and nothing that is held out occurs; the last
-layer, the head and the `<CONFIDENCE>` row stay random. Without a warm start, labels alone leave a model of this size on a
-plateau for longer than a demo may take (docs/experiments.md).
+layer, the head and the `<CONFIDENCE>` row stay random. Without a warm start, labels alone leave a model of this size on
+a plateau for longer than a demo may take (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch_size", type=int, default=48)
     parser.add_argument("--learning_rate", type=float, default=2e-3)
     arguments = parser.parse_args()

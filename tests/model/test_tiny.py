@@ -12,7 +12,7 @@ from surestep.model.tiny import NUM_EMBEDDINGS, load_tiny_backbone
 
 def test_a_seed_gives_the_same_weights_and_leaves_the_random_state() -> None:
     before = torch.random.get_rng_state()
-    one, same, other = (load_tiny_backbone(seed=seed).state_dict() for seed in (3, 3, 4))
+    one, same, other = (load_tiny_backbone(seed=seed, warm=False).state_dict() for seed in (3, 3, 4))
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)

@@ -12,9 +12,9 @@ wrong merely because an earlier step was). `true_confidence` is p* = P(label = 1
 drawn from it. Whether a step is wrong is drawn before any number is, so neither its place in the chain nor its length
 tells.
 
-Held out of train and validation, present in test: values of the stated rates (`HELD_OUT_RATES`),
-ranges of the number that is added to (`HELD_OUT_VALUES`) and pairs of operands (`is_held_out_pair`). No problem text occurs in
-two splits. Tree `i` depends on the seed, the split and `i` alone.
+Held out of train and validation, present in test: values of the stated rates (`HELD_OUT_RATES`), ranges of the number
+that is added to (`HELD_OUT_VALUES`) and pairs of operands (`is_held_out_pair`). No problem text occurs in two splits.
+Tree `i` depends on the seed, the split and `i` alone.
 
 Knows no tokenizer, no model and no file.
 """
