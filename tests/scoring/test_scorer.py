@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from strategies import random_tree, trees
 from surestep.config import Config
 from surestep.encoding.tree import encode_trees
+from surestep.errors import DeviceError
 from surestep.scoring.build import BuiltModel, build_model
 from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.scorer import StepScorer
@@ -229,3 +230,19 @@ def test_a_real_backbone_scores_trees_as_their_paths(stories260k: Path, small_co
     scorer = built.scorer(config)
     tree = random_tree(1, num_nodes=14)
     assert_close(scorer.score([tree])[0], scores_alone(scorer, tree))
+
+
+def test_out_of_memory_is_one_line_that_names_the_flag(
+    build_small: Build, small_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = build_small("llama").scorer(small_config("llama"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(scorer.model, "forward", fail)
+    scorer.model.train()
+    with pytest.raises(DeviceError, match="--eval_token_budget") as caught:
+        scorer.score([random_tree(0, num_nodes=3)])
+    assert "\n" not in str(caught.value)
+    assert scorer.model.training

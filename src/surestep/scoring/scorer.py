@@ -17,6 +17,7 @@ from surestep.encoding.limits import LimitLoss, cut_tree, limit_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.encoding.tree import EncodedTree, encode_trees
+from surestep.errors import DeviceError
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.hardware import Hardware
@@ -134,9 +135,16 @@ class StepScorer:
         device, dtype = self.hardware.device, self.hardware.compute_dtype
         was_training = self.model.training
         self.model.eval()
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            logits_S = self.model(to_batch(pack, pin=device.type == "cuda").to(device))
-        self.model.train(was_training)
+        try:
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                logits_S = self.model(to_batch(pack, pin=device.type == "cuda").to(device))
+        except torch.OutOfMemoryError:
+            raise DeviceError(
+                f"out of memory while scoring {pack.num_tokens} tokens in a pass; lower --eval_token_budget "
+                f"(now {self.token_budget})"
+            ) from None
+        finally:
+            self.model.train(was_training)
         # float64, so that a confidence near 1 does not round to 1.
         confidences: NDArray[np.float64] = logits_S.double().sigmoid().cpu().numpy()
         return confidences

@@ -250,7 +250,8 @@ def _describe(config: Config, run: RunData, stores: dict[str, TreeStore]) -> Non
             ]
             run.lines.append(
                 f"{name}: the limits drop {loss.labels_dropped:,} of {loss.labels:,} training labels "
-                f"({loss.labels_dropped / loss.labels:.0%}): {', '.join(causes)}; evaluation scores every step that the backbone takes"
+                f"({loss.labels_dropped / loss.labels:.0%}): {', '.join(causes)}; "
+                "evaluation scores every step that the backbone takes"
             )
         if passes > MANY_PASSES:
             run.lines.append(
