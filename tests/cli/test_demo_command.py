@@ -1,0 +1,39 @@
+"""`surestep demo`: the whole path, in few steps; `make demo` shows that the full one reaches its target."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from surestep.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_too_few_steps_fail_honestly_and_leave_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["demo", "--max_steps", "2", "--output_dir", str(tmp_path / "outputs")]
+    assert main(arguments) == 1
+    said = capsys.readouterr().out
+    for row in ("constant (training mean)", "step position", "before training", "after training", "best possible (p*)"):
+        assert row in said
+    assert "expected above 0.5" in said
+    results = tmp_path / "outputs" / "eval_demo" / "checkpoint_step_2"
+    report = json.loads((results / "eval_metrics.json").read_text())
+    assert report["overall"]["r2"] < 0.5
+    assert report["overall"]["truth"]["regret_noisy"] > 0
+    predictions = (results / "predictions.jsonl").read_text().splitlines()
+    assert len(predictions) == report["overall"]["num_steps"]
+    assert json.loads((tmp_path / "outputs/eval_demo/eval_metrics.json").read_text())["split"] == "validation"
+
+
+def test_a_bad_number_of_steps_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--max_steps", "0", "--output_dir", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("surestep: ")
+    assert "max_steps is 0" in said
+    assert said.count("\n") == 1
