@@ -57,9 +57,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_command(args: argparse.Namespace) -> int:
     """Call the chosen command and translate what it raises."""
-    # Read when torch loads its OpenMP: threads that wait for each other sleep instead of spinning, which on a busy
-    # machine is five times faster (docs/experiments.md, E8) and is lost nowhere else.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch loads its OpenMP: threads that wait for each other spin for microseconds, then sleep. Spinning
+    # on, they take a busy machine's cores from each other; sleeping at once is slow on a quiet one (experiments, E8).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
         return int(args.run(args))
     except ConfigError as error:
