@@ -50,6 +50,11 @@ def test_nothing_but_confidence_and_label_is_needed(tmp_path: Path) -> None:
     assert columns.position.tolist() == [1, 1]
 
 
+def test_the_raw_confidence_is_read_where_a_row_has_one(tmp_path: Path) -> None:
+    rows = [{"confidence": 0.3, "label": 1, "raw_confidence": 0.9}, {"confidence": 0.6, "label": 0}]
+    assert read_predictions(written(tmp_path, rows)).predictions.raw_confidence.tolist() == [0.9, 0.6]
+
+
 def test_a_gzipped_file_is_read_too(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl.gz"
     path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
@@ -69,6 +74,7 @@ def test_a_gzipped_file_is_read_too(tmp_path: Path) -> None:
         ({"position": 0}, "position is 0; allowed: a whole number from 1"),
         ({"position": 1.5}, "position is 1.5"),
         ({"true_confidence": 7}, "true_confidence is 7"),
+        ({"raw_confidence": 1.5}, "raw_confidence is 1.5"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, change: dict[str, Any], words: str) -> None:

@@ -34,6 +34,27 @@ def test_true_confidence_left_out_is_unknown_everywhere() -> None:
     assert np.isnan(make().true_confidence).tolist() == [True] * 4
 
 
+def test_raw_confidence_left_out_is_the_confidence() -> None:
+    assert make().raw_confidence.tolist() == make().confidence.tolist()
+
+
+def test_raw_confidence_goes_wherever_its_row_goes() -> None:
+    raw = np.array([0.4, 0.3, 0.2, 0.1])
+    whole = make(raw_confidence=raw)
+    mask = np.array([True, False, True, False])
+    assert whole.select(mask).raw_confidence.tolist() == [0.4, 0.2]
+    joined = Predictions.concatenate([whole.select(mask), make()])
+    assert joined.raw_confidence.tolist() == [0.4, 0.2, *make().confidence.tolist()]
+
+
+def test_another_scorers_confidence_replaces_the_raw_one_too() -> None:
+    other = np.array([0.4, 0.3, 0.2, 0.1])
+    raw = np.array([0.5, 0.6, 0.7, 0.8])
+    assert make(raw_confidence=raw).with_confidence(other).raw_confidence.tolist() == other.tolist()
+    assert make().with_confidence(other, raw).raw_confidence.tolist() == raw.tolist()
+    assert make().with_confidence(other, raw).confidence.tolist() == other.tolist()
+
+
 def test_is_read_only_and_apart_from_the_arrays_it_was_made_of() -> None:
     confidence = np.array([0.1, 0.9, 0.5, 1.0])
     predictions = make(confidence=confidence)
@@ -46,7 +67,7 @@ def test_is_read_only_and_apart_from_the_arrays_it_was_made_of() -> None:
 
 
 @pytest.mark.parametrize("bad", [-0.5, 1.5, math.nan, math.inf])
-@pytest.mark.parametrize("column", ["confidence", "label", "true_confidence"])
+@pytest.mark.parametrize("column", ["confidence", "label", "true_confidence", "raw_confidence"])
 def test_a_value_outside_the_unit_interval_is_refused_with_the_first_row(column: str, bad: float) -> None:
     values = np.array([0.5, 0.5, bad, bad])
     if column == "true_confidence" and math.isnan(bad):

@@ -187,3 +187,12 @@ def _seconds(predictions: Predictions) -> float:
 def test_metrics_need_no_torch() -> None:
     code = "import sys, surestep.metrics; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ranking_reads_the_raw_confidence_and_the_rest_the_calibrated_one() -> None:
+    base = mixture()
+    tied = base.with_confidence(np.round(base.confidence), base.confidence)
+    result, raw, plain = report(tied)["overall"], report(base)["overall"], report(base.with_confidence(tied.confidence))
+    assert (result["auroc"], result["average_precision_error"]) == (raw["auroc"], raw["average_precision_error"])
+    assert result["auroc"] != plain["overall"]["auroc"]
+    assert (result["mse"], result["ece"]) == (plain["overall"]["mse"], plain["overall"]["ece"])

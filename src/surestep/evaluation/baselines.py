@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from surestep.config import Config
@@ -37,12 +35,12 @@ def predict_by_position(predictions: Predictions, config: Config) -> Predictions
                     labels.append(node.confidence)
         ours = predictions.dataset == predictions.dataset_names.index(source.name)
         confidence[ours] = position_baseline(np.array(positions), np.array(labels), predictions.position[ours])
-    return replace(predictions, confidence=confidence)
+    return predictions.with_confidence(confidence)
 
 
 def predict_constant(predictions: Predictions, value: float) -> Predictions:
     """The same steps, all with one confidence."""
-    return replace(predictions, confidence=np.full(len(predictions), value))
+    return predictions.with_confidence(np.full(len(predictions), value))
 
 
 def predict_truth(predictions: Predictions) -> Predictions:
@@ -53,4 +51,4 @@ def predict_truth(predictions: Predictions) -> Predictions:
     """
     if np.isnan(predictions.true_confidence).any():
         raise ValueError("the true confidence of some steps is unknown")
-    return replace(predictions, confidence=predictions.true_confidence)
+    return predictions.with_confidence(predictions.true_confidence)

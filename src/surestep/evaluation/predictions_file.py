@@ -3,7 +3,8 @@
     {"dataset": "prm800k", "problem_id": "...", "step": 3, "position": 2, "confidence": 0.91, "label": 1.0, ...}
 
 Needed are `confidence` and `label`; a row whose label is null is counted and left out. `dataset` (else "all"),
-`problem_id` (else every row is a problem of its own), `position` (else 1) and `true_confidence` are used where present.
+`problem_id` (else every row is a problem of its own), `position` (else 1) and `true_confidence` are used where present,
+and so is `raw_confidence`, the score before a calibration map, which the ranking figures read (else `confidence`).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def predictions_of_rows(
     Raises:
         DataError: a confidence or label is missing, not a number, or outside [0, 1]; the first such row is named.
     """
-    columns: dict[str, list[Any]] = {name: [] for name in ("confidence", "label", "dataset", "position", "true")}
+    columns: dict[str, list[Any]] = {name: [] for name in ("confidence", "label", "dataset", "position", "true", "raw")}
     datasets: dict[str, int] = {}
     problems: dict[tuple[int, str], int] = {}
     problem_column: list[int] = []
@@ -71,6 +72,8 @@ def predictions_of_rows(
         columns["position"].append(_position(row, path, line))
         true = _number(row, "true_confidence", path, line)
         columns["true"].append(math.nan if true is None else true)
+        raw = _number(row, "raw_confidence", path, line)
+        columns["raw"].append(confidence if raw is None else raw)
         problem_column.append(problems.setdefault(key, len(problems)))
     if not problem_column:
         raise DataError("no row has a label, so there is nothing to measure", path=path)
@@ -82,6 +85,7 @@ def predictions_of_rows(
         problem=np.array(problem_column, np.int64),
         position=np.array(columns["position"], np.int64),
         true_confidence=np.array(columns["true"], np.float64),
+        raw_confidence=np.array(columns["raw"], np.float64),
     )
     return PredictionsFile(predictions, unlabelled)
 

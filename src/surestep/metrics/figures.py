@@ -42,6 +42,18 @@ FIGURES: Mapping[str, Figure] = {
 }
 """Every figure of a report, in the order in which it is shown."""
 
+RANKING_FIGURES = frozenset(
+    {
+        "auroc",
+        "auroc_without_half",
+        "average_precision",
+        "average_precision_without_half",
+        "average_precision_error",
+        "average_precision_error_without_half",
+    }
+)
+"""Figures that ask only for the order of the steps, and so read the raw confidence."""
+
 
 @dataclass(frozen=True, slots=True)
 class FigureSet:
@@ -60,6 +72,7 @@ def compute_figures(
     label: npt.ArrayLike,
     weights: npt.ArrayLike | None = None,
     *,
+    raw_confidence: npt.ArrayLike | None = None,
     names: Iterable[str] = tuple(FIGURES),
 ) -> FigureSet:
     """The named figures of these steps.
@@ -68,6 +81,7 @@ def compute_figures(
         confidence: shape (N,), in [0, 1].
         label: shape (N,), in [0, 1].
         weights: shape (N,), how often each step counts; once where left out.
+        raw_confidence: shape (N,), in [0, 1], what `RANKING_FIGURES` read; `confidence` where left out.
         names: keys of `FIGURES`.
 
     Raises:
@@ -77,10 +91,11 @@ def compute_figures(
     FigureSet(values={'mse': 0.125, 'auroc': None},
               undefined={'auroc': 'only one class: all 2 steps count as right (label >= 0.5)'})
     """
+    raw = confidence if raw_confidence is None else raw_confidence
     result = FigureSet()
     for name in names:
         try:
-            result.values[name] = FIGURES[name](confidence, label, weights)
+            result.values[name] = FIGURES[name](raw if name in RANKING_FIGURES else confidence, label, weights)
         except UndefinedFigureError as error:
             result.values[name] = None
             result.undefined[name] = error.reason

@@ -9,7 +9,7 @@ Legend: N steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -31,6 +31,8 @@ class Predictions:
         position: depth of the step along its path, from 1.
         true_confidence: P(label = 1 | text so far) in [0, 1] where it is known by construction, NaN
             elsewhere. Left out: unknown everywhere.
+        raw_confidence: float64 in [0, 1], the score before a calibration map; figures that ask only for
+            the order use it, since a map may tie what the scorer told apart. Left out: `confidence`.
 
     Raises:
         DataError: lengths differ, or a value is outside its range; the first offending row is named.
@@ -50,12 +52,15 @@ class Predictions:
     problem: IntArray
     position: IntArray
     true_confidence: FloatArray = field(default_factory=lambda: np.empty(0))
+    raw_confidence: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         num_steps = np.size(self.confidence)
         if np.size(self.true_confidence) == 0:
             object.__setattr__(self, "true_confidence", np.full(num_steps, np.nan))
-        for name in ("confidence", "label", "true_confidence"):
+        if np.size(self.raw_confidence) == 0:
+            object.__setattr__(self, "raw_confidence", self.confidence)
+        for name in ("confidence", "label", "true_confidence", "raw_confidence"):
             self._freeze(name, np.array(getattr(self, name), dtype=np.float64), num_steps)
         for name in ("dataset", "problem", "position"):
             self._freeze(name, _whole_numbers(name, getattr(self, name)), num_steps)
@@ -74,6 +79,7 @@ class Predictions:
     def _check_values(self) -> None:
         check_unit_interval("confidence", self.confidence, "a logit needs a sigmoid first")
         check_unit_interval("label", self.label, "leave unlabelled steps out")
+        check_unit_interval("raw_confidence", self.raw_confidence, "a logit needs a sigmoid first")
         # NaN means unknown in this column only.
         known = np.where(np.isnan(self.true_confidence), 0.0, self.true_confidence)
         check_unit_interval("true_confidence", known)
@@ -116,7 +122,19 @@ class Predictions:
             problem=self.problem[mask],
             position=self.position[mask],
             true_confidence=self.true_confidence[mask],
+            raw_confidence=self.raw_confidence[mask],
         )
+
+    def with_confidence(self, confidence: FloatArray, raw_confidence: FloatArray | None = None) -> Self:
+        """The same steps as another scorer, or a calibration map, judges them.
+
+        Args:
+            confidence: shape (N,), in [0, 1].
+            raw_confidence: shape (N,), what orders the steps; `confidence` itself where left out, never
+                the old scorer's.
+        """
+        raw = confidence if raw_confidence is None else raw_confidence
+        return replace(self, confidence=confidence, raw_confidence=raw)
 
     def for_dataset(self, name: str) -> Self:
         """The rows of one dataset.
@@ -157,6 +175,7 @@ class Predictions:
             problem=problem,
             position=np.concatenate([part.position for part in parts]),
             true_confidence=np.concatenate([part.true_confidence for part in parts]),
+            raw_confidence=np.concatenate([part.raw_confidence for part in parts]),
         )
 
 

@@ -94,7 +94,7 @@ def build_report(predictions: Predictions, *, baseline: ConstantBaseline | None 
 
 def _section(predictions: Predictions, training_mean: float | None) -> Json:
     p, y = predictions.confidence, predictions.label
-    figures = compute_figures(p, y)
+    figures = compute_figures(p, y, raw_confidence=predictions.raw_confidence)
     constant, source = _constant(y, training_mean)
     # Without a step there is no constant to compare with; the figures are null either way.
     of_constant = compute_figures(np.full(len(p), 0.0 if constant is None else constant), y)
