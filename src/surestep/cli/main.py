@@ -19,6 +19,7 @@ from surestep.errors import ConfigError, StorageError, SurestepError
 COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
     "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
+    "compare": "put evaluations side by side and say which differences are real",
     "demo": "train and evaluate the embedded default on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",
     "export": "write a checkpoint as one merged backbone with its head",
