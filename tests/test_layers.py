@@ -139,6 +139,7 @@ def test_the_command_line_loads_no_torch_until_a_command_runs() -> None:
     assert not loaded & {"torch", "transformers", "peft", "accelerate", "sklearn", "matplotlib"}
 
 
-def test_data_and_metrics_load_no_torch() -> None:
-    names = [name_of(path) for path in MODULES if package_of(path) in {"data", "metrics"} and path.stem != "__init__"]
+def test_data_metrics_and_calibration_load_no_torch() -> None:
+    packages = {"data", "metrics", "calibration"}
+    names = [name_of(path) for path in MODULES if package_of(path) in packages and path.stem != "__init__"]
     assert not loaded_by(*names) & {"torch", "transformers"}

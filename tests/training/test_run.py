@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from runs import Watcher, hashes, read_lines, tensors
+from surestep.calibration import Calibration, Temperature
 from surestep.config import Config, get_default_config
 from surestep.errors import CheckpointError, ConfigError, DeviceError
+from surestep.scoring.calibration_file import read_calibration, store_calibration
+from surestep.scoring.checkpoint import load_checkpoint
 from surestep.scoring.manifest import read_manifest
 from surestep.training.run import train
 
@@ -175,3 +178,24 @@ def test_every_contradiction_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         train(config, Watcher())
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_calibration_is_not_carried_on_and_that_is_said(run_config: Callable[..., Config], resume: bool) -> None:
+    config = run_config(experiment_name="first", max_steps=2, save_steps=2)
+    first = Watcher()
+    train(config, first)
+    start = config.experiment_dir / "checkpoint_step_2"
+    calibration = Calibration(Temperature(3.0))
+    store_calibration(start, read_manifest(start, with_state=False), calibration)
+    if resume:
+        config.training.max_steps = 4
+    else:
+        config = run_config(experiment_name="second", max_steps=2, init_from=start)
+    watcher = Watcher()
+    trained = train(config, watcher, resume=resume)
+    assert any(f"the calibration of {start} is not carried on" in line for line in watcher.of("say"))
+    assert not any("calibration" in line for line in first.of("say"))
+    assert read_calibration(trained.result.last) is None
+    assert load_checkpoint(trained.result.last).built.calibration is None
+    assert read_calibration(start) == calibration, "it still fits the weights that it was fitted for"

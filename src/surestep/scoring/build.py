@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from surestep.calibration.calibration import Calibration
 from surestep.config import Config
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load import load_tokenizer
@@ -26,6 +27,7 @@ class BuiltModel:
 
     Attributes:
         reasons: one line for each choice that the program made.
+        calibration: the maps that belong to these weights, if any were fitted.
     """
 
     model: ConfidenceModel
@@ -34,9 +36,10 @@ class BuiltModel:
     backbone: Backbone
     hardware: Hardware
     reasons: list[str]
+    calibration: Calibration | None = None
 
-    def scorer(self, config: Config) -> StepScorer:
-        """Ready to score with this model's current weights."""
+    def scorer(self, config: Config, *, calibrated: bool = True) -> StepScorer:
+        """Ready to score with this model's current weights; unless `calibrated`, without its calibration."""
         return StepScorer(
             model=self.model,
             tokenizer=self.tokenizer,
@@ -44,6 +47,7 @@ class BuiltModel:
             hardware=self.hardware,
             max_positions=self.backbone.max_positions,
             token_budget=scoring_budget(config, self.hardware),
+            calibration=self.calibration if calibrated else None,
         )
 
 

@@ -5,6 +5,7 @@
       head.safetensors       the head and the <CONFIDENCE> row
       adapter/ or backbone/  what was trained of the backbone
       tokenizer/             with the <CONFIDENCE> token
+      calibration.json       the maps of these weights, where `surestep calibrate` fitted them
       training_state/        optimiser, random states and data position, for resuming
       manifest.json          sizes, sha256, versions, the pinned backbone, the formatter's hash
 
@@ -30,6 +31,7 @@ from surestep.model.backbone import Backbone, load_backbone, load_pretrained
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_head, save_weights
 from surestep.scoring.build import BuiltModel, assemble, base_dtype
+from surestep.scoring.calibration_file import CALIBRATION_FILE, calibration_text, read_calibration
 from surestep.scoring.hardware import Hardware, choose_hardware, for_scoring_here
 from surestep.scoring.manifest import Manifest, check_is_checkpoint, read_manifest, write_manifest
 
@@ -72,7 +74,7 @@ def save_checkpoint(
     label_mean: float | None = None,
     write_state: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a checkpoint to `folder`; `write_state` fills its `training_state/`.
+    """Write a checkpoint to `folder`, with its calibration if it has one; `write_state` fills its `training_state/`.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left of the attempt, and
@@ -85,6 +87,8 @@ def save_checkpoint(
         config.save(beside / CONFIG_FILE)
         save_weights(built.model, beside)
         built.tokenizer.save(beside / "tokenizer")
+        if built.calibration is not None:
+            (beside / CALIBRATION_FILE).write_text(calibration_text(built.calibration), encoding="utf-8")
         if write_state is not None:
             (beside / "training_state").mkdir()
             write_state(beside / "training_state")
@@ -166,6 +170,7 @@ def load_checkpoint(
     loaded = _load_backbone(folder, manifest, config, chosen)
     built = assemble(config, chosen, tokenizer, loaded)
     load_weights(built.model, folder)
+    built.calibration = read_calibration(folder)
     return LoadedCheckpoint(folder, config, manifest, built)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,9 @@ _OWN_HASH = "manifest_sha256"
 _PACKAGES = ("surestep", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy")
 _BLOCK = 16 * 1024 * 1024
 
+Entry = dict[str, Any]
+"""Size and sha256 of a file."""
+
 
 @dataclass
 class Manifest:
@@ -36,6 +40,9 @@ class Manifest:
         label_means: training mean of each dataset's labels: the constant baseline; `label_mean` is over all.
         files: size and sha256 of each file, by its path within the folder.
         state_files: the same for `training_state/`, which may be deleted to save space.
+        pending: while a file is being replaced (`replace_file`), what may stand in its place: size and sha256 of the
+            old and the new one, None where there is none. Empty in a manifest that was read: what lies there is
+            then in `files`.
         versions, git_commit: where it was made.
     """
 
@@ -47,8 +54,9 @@ class Manifest:
     tokenizer_hash: str
     label_means: dict[str, float]
     label_mean: float | None = None
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    state_files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, Entry] = field(default_factory=dict)
+    state_files: dict[str, Entry] = field(default_factory=dict)
+    pending: dict[str, list[Entry | None]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: library_versions())
     git_commit: str | None = field(default_factory=lambda: git_commit())
     format_version: int = FORMAT_VERSION
@@ -62,10 +70,74 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         if name == MANIFEST:
             continue
         target = manifest.state_files if name.startswith("training_state/") else manifest.files
-        target[name] = {"size": path.stat().st_size, "sha256": sha256_of(path)}
+        target[name] = _entry(path)
+    (folder / MANIFEST).write_text(_text_of(manifest), encoding="utf-8")
+
+
+def replace_file(folder: Path, manifest: Manifest, name: str, content: bytes | None) -> None:
+    """Put `content` in place of one file of a finished checkpoint, or take the file away (None).
+
+    The checkpoint is valid at every moment, so that a kill leaves the old one or the new one: the manifest first
+    allows both, then the file is renamed into place, then the manifest allows only the new one. What is unfinished
+    lies beside the folder, never in it.
+
+    Args:
+        folder: the checkpoint.
+        manifest: as `read_manifest` gave it; changed to what is written.
+        name: the file's path within the folder.
+        content: its new bytes.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written; the checkpoint is valid all the same.
+    """
+    folder = folder.resolve()  # where it is a link, what lies beside it may be on another disk
+    beside = folder.with_name(f".{folder.name}.{Path(name).name}.part")
+    path = folder / name
+    new: Entry | None = None
+    try:
+        if content is not None:
+            _write_through(beside, content)
+            new = _entry(beside)
+        manifest.files.pop(name, None)
+        manifest.pending = {name: [_entry(path) if path.is_file() else None, new]}
+        _replace_manifest(folder, manifest)
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            beside.replace(path)
+        manifest.pending = {}
+        if new is not None:
+            manifest.files[name] = new
+        _replace_manifest(folder, manifest)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _replace_manifest(folder: Path, manifest: Manifest) -> None:
+    beside = folder.with_name(f".{folder.name}.{MANIFEST}.part")
+    try:
+        _write_through(beside, _text_of(manifest).encode())
+        beside.replace(folder / MANIFEST)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Write and wait until it is on the disk: a rename may reach it before the content does."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _entry(path: Path) -> Entry:
+    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _text_of(manifest: Manifest) -> str:
     values = asdict(manifest)
     values[_OWN_HASH] = _hash_of(values)
-    (folder / MANIFEST).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return json.dumps(values, indent=2) + "\n"
 
 
 def _hash_of(values: dict[str, Any]) -> str:
@@ -110,6 +182,7 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
     except (ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); restore it from a backup") from None
     _compare(folder, manifest.files)
+    _settle(folder, manifest)
     if with_state:
         if not manifest.state_files or not (folder / "training_state").is_dir():
             raise CheckpointError(
@@ -130,7 +203,7 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
     return manifest
 
 
-def _compare(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+def _compare(folder: Path, files: dict[str, Entry]) -> None:
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
@@ -140,6 +213,19 @@ def _compare(folder: Path, files: dict[str, dict[str, Any]]) -> None:
             raise CheckpointError(f"{path} has {size} bytes instead of {expected['size']}; restore it from a backup")
         if sha256_of(path) != expected["sha256"]:
             raise CheckpointError(f"{path} has changed since it was written (sha256 differs); restore it from a backup")
+
+
+def _settle(folder: Path, manifest: Manifest) -> None:
+    """Where a replacement was cut short, take whichever of the two versions lies there."""
+    for name, allowed in manifest.pending.items():
+        path = folder / name
+        found = _entry(path) if path.is_file() else None
+        if found not in allowed:
+            what = "is missing" if found is None else "has changed since it was written (sha256 differs)"
+            raise CheckpointError(f"{path} {what}; restore the checkpoint from a backup")
+        if found is not None:
+            manifest.files[name] = found
+    manifest.pending = {}
 
 
 def _nearby(folder: Path) -> str:

@@ -29,12 +29,13 @@ def predict_labelled(
 ) -> PredictedSplit:
     """Score every labelled step of each dataset; each tree is a problem of its own number."""
     names = tuple(datasets)
-    confidence, label, dataset, problem, position = [], [], [], [], []
+    confidence, raw, label, dataset, problem, position = [], [], [], [], [], []
     losses = dict.fromkeys(names, LimitLoss())
     number = 0
     for index, name in enumerate(names):
         for scores in scorer.score_encoded(datasets[name], every_step=False, progress=progress):
             confidence.append(scores.confidence_S)
+            raw.append(scores.raw_S)
             label.append(scores.label_S.astype(np.float64))
             dataset.append(np.full(len(scores.source_S), index))
             problem.append(np.full(len(scores.source_S), number))
@@ -43,6 +44,7 @@ def predict_labelled(
             number += 1
     predictions = Predictions(
         confidence=np.concatenate([*confidence, np.zeros(0)]),
+        raw_confidence=np.concatenate([*raw, np.zeros(0)]),
         label=np.concatenate([*label, np.zeros(0)]),
         dataset=np.concatenate([*dataset, np.zeros(0, np.int64)]),
         dataset_names=names,

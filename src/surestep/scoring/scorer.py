@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from surestep.calibration.calibration import Calibration
+from surestep.calibration.maps import ConfidenceMap, Identity
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, cut_tree, limit_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
@@ -50,7 +52,8 @@ class TreeScores:
     Attributes:
         source_S: index of each step in its `ReasoningTree`.
         depth_S: how many steps lead to it, itself included (its position, from 1).
-        confidence_S: in [0, 1].
+        confidence_S: in [0, 1], calibrated where the scorer has a calibration.
+        raw_S: the model's own, before any calibration; rankings go by it.
         label_S: as the tree holds it, NaN where missing.
         loss: steps that the backbone's position limit left unscored.
     """
@@ -58,6 +61,7 @@ class TreeScores:
     source_S: NDArray[np.int32]
     depth_S: NDArray[np.int32]
     confidence_S: NDArray[np.float64]
+    raw_S: NDArray[np.float64]
     label_S: NDArray[np.float32]
     loss: LimitLoss
 
@@ -69,6 +73,7 @@ class StepScorer:
     Attributes:
         max_positions: longest path the backbone takes; longer steps are left unscored and counted.
         token_budget: tokens in one forward pass.
+        calibration: applied to every confidence, unless None.
     """
 
     model: ConfidenceModel
@@ -77,12 +82,17 @@ class StepScorer:
     hardware: Hardware
     max_positions: int | None
     token_budget: int
+    calibration: Calibration | None = None
 
-    def score(self, trees: Sequence[ReasoningTree]) -> list[list[float | None]]:
-        """A confidence for every node of every tree, in the tree's own order; None beyond the limit."""
+    def score(self, trees: Sequence[ReasoningTree], *, dataset: str | None = None) -> list[list[float | None]]:
+        """A confidence for every node of every tree, in the tree's own order; None beyond the limit.
+
+        Naming `dataset` asks for that dataset's own calibration map; where it has none, or without a name, the
+        pooled map is applied.
+        """
         encoded = encode_trees(trees, self.tokenizer, self.formatter)
         results: list[list[float | None]] = []
-        for tree, scores in zip(trees, self.score_encoded(encoded), strict=True):
+        for tree, scores in zip(trees, self.score_encoded(encoded, dataset=dataset), strict=True):
             values: list[float | None] = [None] * len(tree.nodes)
             for index, confidence in zip(scores.source_S.tolist(), scores.confidence_S.tolist(), strict=True):
                 values[index] = confidence
@@ -94,19 +104,20 @@ class StepScorer:
         trees: Sequence[EncodedTree],
         *,
         every_step: bool = True,
+        dataset: str | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[TreeScores]:
         """Scores of each tree, in order; without `every_step` only of labelled steps.
 
-        `progress` is told how many more trees are done.
+        `dataset` as in `score`; `progress` is told how many more trees are done.
         """
         for start in range(0, len(trees), _WINDOW):
             window = [trees[i] for i in range(start, min(start + _WINDOW, len(trees)))]
-            yield from self._score_window(window, every_step)
+            yield from self._score_window(window, every_step, dataset)
             if progress is not None:
                 progress(len(window))
 
-    def _score_window(self, trees: list[EncodedTree], every_step: bool) -> list[TreeScores]:
+    def _score_window(self, trees: list[EncodedTree], every_step: bool, dataset: str | None) -> list[TreeScores]:
         kept: list[EncodedTree] = []
         losses: list[LimitLoss] = []
         pieces: list[tuple[int, EncodedTree]] = []
@@ -128,7 +139,8 @@ class StepScorer:
                 pack.tree_S.tolist(), pack.source_S.tolist(), confidences.tolist(), strict=True
             ):
                 found[pieces[group[place]][0]][source] = value
-        return [_collect(tree, values, loss) for tree, values, loss in zip(kept, found, losses, strict=True)]
+        calibrate = Identity() if self.calibration is None else self.calibration.map_for(dataset)
+        return [_collect(tree, values, loss, calibrate) for tree, values, loss in zip(kept, found, losses, strict=True)]
 
     @torch.inference_mode()
     def _confidences(self, pack: Pack) -> NDArray[np.float64]:
@@ -150,13 +162,15 @@ class StepScorer:
         return confidences
 
 
-def _collect(tree: EncodedTree, values: dict[int, float], loss: LimitLoss) -> TreeScores:
+def _collect(tree: EncodedTree, values: dict[int, float], loss: LimitLoss, calibrate: ConfidenceMap) -> TreeScores:
     nodes = [node for node in range(tree.num_nodes) if int(tree.source_N[node]) in values and node > 0]
     source = tree.source_N[nodes]
+    raw = np.array([values[int(index)] for index in source], np.float64)
     return TreeScores(
         source_S=source,
         depth_S=tree.depths()[nodes],
-        confidence_S=np.array([values[int(index)] for index in source], np.float64),
+        confidence_S=calibrate.apply(raw),
+        raw_S=raw,
         label_S=tree.label_N[nodes],
         loss=loss,
     )

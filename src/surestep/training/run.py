@@ -62,12 +62,15 @@ def train(
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
         data = load_run_data(config, tokenizer, Formatter(), max_positions=max_positions, progress=progress)
     built = _model(config, hardware, start, resume_from is not None, data)
+    stale = _drop_calibration(built, start)
     warning = check_space(config, built.model)
     resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
     budget, reason = _token_budget(config, built)
     lines = [*built.reasons, *data.lines, *([warning] if warning else []), reason]
     if resume_from is not None:
         lines.append(f"resuming from {resume_from} at step {resumed_step}")
+    if stale is not None:
+        lines.append(stale)
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     observers = Observers()
     if accelerator.is_main_process:
@@ -108,6 +111,17 @@ def _model(config: Config, hardware: Hardware, start: Path | None, is_resume: bo
     if start is None:
         return build_model(config, hardware, initial_confidence=data.initial_confidence)
     return load_checkpoint(start, hardware=hardware, config=config, with_state=is_resume).built
+
+
+def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
+    """Take out the calibration of the weights that training starts from, for it will not fit those it ends with."""
+    if built.calibration is None:
+        return None
+    built.calibration = None
+    return (
+        f"the calibration of {start} is not carried on: it fits those weights only; run `surestep calibrate` on the "
+        "new checkpoint"
+    )
 
 
 def _observers(config: Config, observer: TrainingObserver, resumed_step: int) -> Observers:

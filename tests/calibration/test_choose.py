@@ -1,0 +1,254 @@
+"""The choice: by problems it has not seen, never worse than no map, simple where that is as good."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration_samples import overconfident, steps, together
+from surestep.calibration import (
+    METHODS,
+    CalibrationData,
+    assign_folds,
+    choose_map,
+    cross_validate,
+    fit_calibration,
+    held_out_by_choice,
+)
+from surestep.calibration.choose import TIE
+from surestep.calibration.columns import nll, nll_gain
+from surestep.errors import DataError
+
+
+@given(st.integers(0, 1000), st.integers(2, 7))
+def test_folds_hold_whole_problems_and_are_of_one_size(seed: int, num_folds: int) -> None:
+    random = np.random.default_rng(seed)
+    problem = random.integers(0, 40, 200) * 7
+    data = CalibrationData(np.full(200, 0.5), np.zeros(200), problem, problem % 3, ("a", "b", "c"))
+    folds = assign_folds(data, num_folds=num_folds, seed=seed)
+    fold_of = {number: set(folds[problem == number].tolist()) for number in set(problem.tolist())}
+    assert all(len(found) == 1 for found in fold_of.values())
+    sizes = np.bincount([found.pop() for found in fold_of.values()], minlength=num_folds)
+    assert sizes.max() - sizes.min() <= 1
+
+
+def test_every_dataset_is_dealt_over_all_folds() -> None:
+    data = together(steps(num_problems=10), steps(num_problems=100, dataset="b", first_problem=10))
+    folds = assign_folds(data)
+    assert np.bincount(folds[data.rows_of("a")]).tolist() == [40] * 5
+
+
+def test_folds_do_not_depend_on_the_order_of_the_steps() -> None:
+    data = steps(num_problems=30)
+    order = np.random.default_rng(0).permutation(len(data))
+    shuffled = CalibrationData(
+        data.confidence[order], data.label[order], data.problem[order], data.dataset[order], data.dataset_names
+    )
+    assert (assign_folds(shuffled) == assign_folds(data)[order]).all()
+    assert (assign_folds(data, seed=1) != assign_folds(data)).any()
+
+
+def test_no_step_is_mapped_by_a_map_that_saw_its_problem() -> None:
+    """Turning the labels of one fold around changes every confidence but that fold's own."""
+    data = steps(num_problems=50, distort=overconfident(2.0))
+    folds = assign_folds(data)
+    mine = folds == 2
+    turned = CalibrationData(
+        data.confidence, np.where(mine, 1 - data.label, data.label), data.problem, data.dataset, data.dataset_names
+    )
+    for held_out in (
+        lambda of: cross_validate("platt", of, folds),
+        lambda of: held_out_by_choice(of, folds, methods=["platt"]),
+    ):
+        before, after = held_out(data), held_out(turned)
+        assert (before[mine] == after[mine]).all()
+        assert (before[~mine] != after[~mine]).all()
+
+
+@given(st.integers(0, 10_000))
+def test_the_choice_is_never_worse_than_no_map_in_cross_validation(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    distort = overconfident(float(random.uniform(0.5, 3)), float(random.normal()))
+    data = steps(num_problems=12, steps_each=5, seed=seed, distort=distort)
+    choice = choose_map(data, assign_folds(data))
+    assert choice.scores[choice.chosen.kind] <= choice.scores["identity"]
+    assert choice.scores[choice.chosen.kind] <= min(choice.scores.values()) + TIE
+    for method, held_out in choice.held_out.items():
+        assert choice.scores[method] == pytest.approx(nll(held_out, data.label, data.weights))
+
+
+def test_calibrated_data_keeps_the_identity_or_gains_next_to_nothing() -> None:
+    for seed in range(8):
+        data = steps(num_problems=300, seed=seed)
+        choice = choose_map(data, assign_folds(data))
+        assert choice.scores["identity"] - choice.scores[choice.chosen.kind] < 0.002
+        np.testing.assert_allclose(choice.chosen.apply([0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
+
+
+def test_an_overconfident_model_is_mended() -> None:
+    data = steps(num_problems=300, distort=overconfident(3.0))
+    choice = choose_map(data, assign_folds(data))
+    assert choice.scores["identity"] - choice.scores[choice.chosen.kind] > 0.1
+    np.testing.assert_allclose(choice.chosen.apply(overconfident(3.0)(np.array([0.2, 0.8]))), [0.2, 0.8], atol=0.02)
+
+
+def test_a_tie_goes_to_the_simpler_map() -> None:
+    """Soft labels that a temperature explains exactly: Platt and beta are as good to the last digits."""
+    data = steps(num_problems=100, soft=True, distort=overconfident(2.0))
+    choice = choose_map(data, assign_folds(data))
+    assert choice.scores["platt"] == pytest.approx(choice.scores["temperature"], abs=1e-9)
+    assert choice.chosen.kind == "temperature"
+
+
+def test_one_method_still_competes_with_no_map() -> None:
+    data = steps(num_problems=100)
+    choice = choose_map(data, assign_folds(data), methods=["isotonic"])
+    assert set(choice.scores) == {"identity", "isotonic"}
+    assert choice.chosen.kind == "identity"
+
+
+def test_the_held_out_figures_of_the_choice_are_close_to_those_on_new_problems() -> None:
+    data = steps(num_problems=400, distort=overconfident(2.5, 0.5))
+    new = steps(num_problems=2000, seed=99, distort=overconfident(2.5, 0.5))
+    held_out = held_out_by_choice(data, assign_folds(data))
+    on_new = nll(choose_map(data, assign_folds(data)).chosen.apply(new.confidence), new.label, new.weights)
+    assert nll(held_out, data.label, data.weights) == pytest.approx(on_new, abs=0.02)
+
+
+def test_a_dataset_gets_its_own_map_where_the_pooled_one_cannot_serve_it() -> None:
+    data = together(
+        steps(num_problems=150, distort=overconfident(3.0)),
+        steps(num_problems=150, distort=overconfident(0.5, 1.0), dataset="b", first_problem=150, seed=1),
+    )
+    fitted = fit_calibration(data)
+    calibration = fitted.calibration()
+    assert set(calibration.datasets) == {"a", "b"}
+    assert fitted.verdicts["a"].nll_own is not None
+    assert fitted.verdicts["a"].nll_own < fitted.verdicts["a"].nll_pooled
+    np.testing.assert_allclose(
+        calibration.map_for("b").apply(overconfident(0.5, 1.0)(np.array([0.2, 0.8]))), [0.2, 0.8], atol=0.04
+    )
+    assert calibration.map_for("b") != calibration.map_for(None)
+
+
+def test_datasets_that_are_off_alike_share_the_pooled_map() -> None:
+    data = together(
+        steps(num_problems=150, distort=overconfident(3.0)),
+        steps(num_problems=150, distort=overconfident(3.0), dataset="b", first_problem=150, seed=1),
+    )
+    fitted = fit_calibration(data)
+    assert fitted.calibration().datasets == {}
+    assert {verdict.own for verdict in fitted.verdicts.values()} == {None}
+    assert all("not clearly better" in verdict.reason for verdict in fitted.verdicts.values())
+
+
+def test_the_error_of_a_gain_counts_problems() -> None:
+    """Each step repeated: the gain stays, and so does its error, for there are no more problems."""
+    data = steps(num_problems=40, distort=overconfident(2.0))
+    after = np.full(len(data), 0.6)
+    twice = together(data, data)
+    gain, error = nll_gain(data.confidence, after, data)
+    again = nll_gain(np.tile(data.confidence, 2), np.tile(after, 2), twice)
+    assert again == pytest.approx((gain, error))
+    assert gain == pytest.approx(nll(data.confidence, data.label, data.weights) - nll(after, data.label, data.weights))
+    resampled = [
+        nll_gain(data.confidence, after, _weighted(data, np.random.default_rng(seed)))[0] for seed in range(300)
+    ]
+    assert error == pytest.approx(float(np.std(resampled)), rel=0.2)
+
+
+def _weighted(data: CalibrationData, random: np.random.Generator) -> CalibrationData:
+    drawn = np.bincount(random.integers(0, data.num_problems, data.num_problems), minlength=data.num_problems)
+    return CalibrationData(
+        data.confidence, data.label, data.problem, data.dataset, data.dataset_names, drawn[data.problem].astype(float)
+    )
+
+
+def test_a_small_dataset_has_no_map_of_its_own_and_the_reason_is_given() -> None:
+    data = together(
+        steps(num_problems=150, distort=overconfident(3.0)),
+        steps(num_problems=20, distort=overconfident(0.3), dataset="b", first_problem=150, seed=1),
+    )
+    verdict = fit_calibration(data).verdicts["b"]
+    assert (verdict.own, verdict.nll_own, verdict.num_problems) == (None, None, 20)
+    assert "20 problems" in verdict.reason
+    assert fit_calibration(data, least_own_problems=20).verdicts["b"].own is not None
+
+
+def test_a_single_dataset_needs_no_map_beside_the_pooled_one() -> None:
+    fitted = fit_calibration(steps(num_problems=100, distort=overconfident(3.0)))
+    assert fitted.calibration().datasets == {}
+    assert "all the data" in fitted.verdicts["a"].reason
+
+
+def test_a_dataset_of_one_kind_of_label_has_no_map_of_its_own() -> None:
+    right = steps(num_problems=60, dataset="b", first_problem=150, seed=1)
+    right = CalibrationData(right.confidence, np.ones(len(right)), right.problem, right.dataset, right.dataset_names)
+    fitted = fit_calibration(together(steps(num_problems=150), right))
+    assert fitted.verdicts["b"].own is None
+    assert "one kind" in fitted.verdicts["b"].reason
+
+
+def test_the_same_data_gives_the_same_calibration() -> None:
+    data = steps(num_problems=60, distort=overconfident(2.0))
+    assert fit_calibration(data, methods=METHODS).calibration() == fit_calibration(data).calibration()
+
+
+def labelled(count: int, problems: int, right: float) -> CalibrationData:
+    label = np.zeros(count)
+    label[: int(right)] = 1.0
+    return CalibrationData(
+        np.linspace(0.1, 0.9, count), label, np.arange(count) % problems, np.zeros(count, np.int64), ("a",)
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (labelled(49, 20, 20), ["49 labelled steps", "too few", "50", "--data"]),
+        (labelled(400, 9, 200), ["9 problems", "too few", "10"]),
+        (labelled(400, 40, 0), ["one kind", "0 right and 400 wrong"]),
+        (labelled(400, 40, 400), ["one kind", "400 right and 0 wrong"]),
+        (labelled(400, 40, 4), ["one kind", "4 right"]),
+        (labelled(0, 10, 0), ["0 labelled steps"]),
+    ],
+)
+def test_too_little_is_refused_in_one_line(data: CalibrationData, words: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        fit_calibration(data)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_wrong_steps_of_one_problem_only_are_refused() -> None:
+    """The folds without that problem would hold right steps only."""
+    label = np.ones(400)
+    label[:10] = 0.0
+    data = CalibrationData(np.linspace(0, 1, 400), label, np.repeat(np.arange(40), 10), np.zeros(400), ("a",))
+    with pytest.raises(DataError, match="one kind"):
+        fit_calibration(data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"confidence": np.array([0.5, 1.5])}, "row 1 .* confidence 1.5"),
+        ({"confidence": np.array([np.nan, 0.5])}, "row 0 .* confidence nan"),
+        ({"label": np.array([0.5, -1.0])}, "row 1 .* label -1.0"),
+        ({"weight": np.array([1.0, -1.0])}, "weight"),
+        ({"label": np.array([1.0])}, "shapes"),
+    ],
+)
+def test_columns_out_of_range_are_refused(changes: dict, words: str) -> None:
+    columns = {
+        "confidence": np.array([0.5, 0.5]),
+        "label": np.array([0.0, 1.0]),
+        "problem": np.array([0, 1]),
+        "dataset": np.array([0, 0]),
+        "dataset_names": ("a",),
+    }
+    with pytest.raises(DataError, match=words):
+        CalibrationData(**{**columns, **changes})
