@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from surestep.data.processbench import read_processbench
+from surestep.data.processbench import read_processbench, read_solutions
 from surestep.data.report import ReadReport
 from surestep.errors import DataError
 
@@ -78,3 +78,22 @@ def test_the_real_gsm8k_subset(real_data: Callable[[str], Path]) -> None:
         wrong = [index for index, node in enumerate(tree.nodes) if node.confidence == 0.0]
         assert wrong == ([] if values["label"] == -1 else [values["label"]])
         assert [node.text for node in tree.nodes] == values["steps"]
+
+
+def test_solutions_carry_their_subset_and_label(tmp_path: Path) -> None:
+    path = tmp_path / "math.json"
+    path.write_text(json.dumps([solution(-1), solution(1)]), encoding="utf-8")
+    found = list(read_solutions(path, report=ReadReport()))
+    assert [(one.subset, one.label, len(one.tree.nodes)) for one in found] == [("math", -1, 3), ("math", 1, 3)]
+
+
+@pytest.mark.parametrize(("label", "kept"), [(0, True), (1, False), (2, False), (-1, True)])
+def test_a_solution_whose_wrong_step_is_lost_with_an_empty_one_is_left_out(
+    tmp_path: Path, label: int, kept: bool
+) -> None:
+    """Else it would count as a solution without an error."""
+    path = tmp_path / "math.json"
+    path.write_text(json.dumps([solution(label, ["a", " ", "c"])]), encoding="utf-8")
+    report = ReadReport()
+    assert len(list(read_solutions(path, report=report))) == kept
+    assert report["error_step_dropped"] == (not kept)

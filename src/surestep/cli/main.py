@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
     "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
     "compare": "put evaluations side by side and say which differences are real",
+    "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
     "demo": "train and evaluate the embedded default on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",
     "export": "write a checkpoint as one merged backbone with its head",
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
+    args.argv = arguments
     return run_command(args)
 
 

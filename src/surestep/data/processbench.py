@@ -7,14 +7,31 @@ is wrong, and nobody judged what follows it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from surestep.data.build import TreeBuilder, finish
-from surestep.data.jsonl import PathOrPaths, as_paths, read_records
+from surestep.data.jsonl import PathOrPaths, Record, as_paths, read_records
 from surestep.data.report import ReadReport
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 1
 """Changes whenever the trees made from the same file change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """A solution with the step that the benchmark asks for.
+
+    Attributes:
+        subset: name of its file without ending: `gsm8k`, `math`, `olympiadbench`, `omnimath`.
+        tree: a single path.
+        label: index of the first wrong step, -1 where all are right.
+    """
+
+    subset: str
+    tree: ReasoningTree
+    label: int
 
 
 def read_processbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[ReasoningTree]:
@@ -29,6 +46,33 @@ def read_processbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Rea
     Raises:
         DataError: naming file and line, where a file is broken or `label` is not a whole number.
     """
+    for _, tree, _ in _read(paths, report):
+        yield tree
+
+
+def read_solutions(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Solution]:
+    """The same solutions with their labels; one whose wrong step was dropped with an empty step is left out, counted.
+
+    Raises:
+        DataError: as `read_processbench`.
+    """
+    for record, tree, label in _read(paths, report):
+        if label >= len(tree.nodes):
+            report.count("error_step_dropped", where=record.place)
+        else:
+            yield Solution(subset_name(record.path), tree, label)
+
+
+def subset_name(path: Path) -> str:
+    """What a file's subset is called.
+
+    >>> subset_name(Path("ProcessBench/gsm8k.json.gz"))
+    'gsm8k'
+    """
+    return path.name.split(".")[0]
+
+
+def _read(paths: PathOrPaths, report: ReadReport) -> Iterator[tuple[Record, ReasoningTree, int]]:
     for path in as_paths(paths):
         for record in read_records(path, fetch="processbench"):
             report.count("records")
@@ -41,7 +85,7 @@ def read_processbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Rea
             problem = record.text("problem")
             if not problem.strip():
                 raise record.error("'problem' is empty; allowed: text")
-            place = f"{path.name.split('.')[0]}:{record.number or record.line}"
+            place = f"{subset_name(path)}:{record.number or record.line}"
             builder = TreeBuilder(problem, id=record.optional_text("id") or place)
             parent = ROOT
             for index, value in enumerate(steps):
@@ -55,4 +99,4 @@ def read_processbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Rea
             if len(builder) == 0:
                 report.count("no_steps", where=record.place)
             elif tree := finish(builder, report):
-                yield tree
+                yield record, tree, label

@@ -1,0 +1,117 @@
+"""Benchmarks as tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_result(report: dict[str, Any], console: Console) -> None:
+    """The result's tables, then everything that was left out or must be known."""
+    for table in _TABLES[report["benchmark"]](report):
+        console.print(table)
+    for line in _lines(report):
+        console.print(f"· {line}", markup=False, highlight=False)
+
+
+def figure(section: dict[str, Any], name: str) -> str:
+    """A share as a percentage with its interval, or a dash where it is undefined."""
+    return _with_interval(section[name], section["intervals"][name])
+
+
+def _with_interval(value: float | None, interval: dict[str, Any] | None) -> str:
+    if value is None:
+        return "–"
+    between = "" if interval is None else f" [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+    return f"{100 * value:.1f}{between}"
+
+
+def _processbench(report: dict[str, Any]) -> list[Table]:
+    tables = []
+    for at in report["thresholds"]:
+        table = Table(title=f"ProcessBench at threshold {at['threshold']:.4g}: {at['how']}")
+        for name in ("subset", "solutions", "accuracy on erroneous", "on correct", "F1"):
+            table.add_column(name, justify="left" if name == "subset" else "right")
+        rows = [(name, f"{section['num_solutions']:,}", section) for name, section in at["subsets"].items()]
+        if len(rows) > 1:
+            rows += [("mean", "", at["mean"]), ("mean by solutions", "", at["mean_by_count"])]
+        for name, count, section in rows:
+            table.add_row(name, count, *(figure(section, f) for f in ("accuracy_erroneous", "accuracy_correct", "f1")))
+        tables.append(table)
+    tables[-1].caption = "percent, [95 % interval by bootstrap over problems]"
+    return tables
+
+
+def _prmbench(report: dict[str, Any]) -> list[Table]:
+    table = Table(title=f"PRMBench at threshold {report['threshold']:.4g}")
+    for name in ("", "solutions", "PRM score", "F1", "negative F1"):
+        table.add_column(name, justify="right" if name else "left")
+    figures = ("prm_score", "f1", "negative_f1")
+    for group, section in report["groups"].items():
+        table.add_row(group, "", figure(section, "prm_score"), "", "", style="bold")
+        for name in report["members"][group]:
+            if name in report["categories"]:
+                found = report["categories"][name]
+                table.add_row(f"  {name}", f"{found['num_solutions']:,}", *(figure(found, f) for f in figures))
+    overall, trivial = report["overall"], report["all_right"]
+    table.add_row("overall", f"{overall['num_solutions']:,}", *(figure(overall, f) for f in figures), style="bold")
+    table.add_row("  all called right", "", *(_with_interval(trivial[f], None) for f in figures), style="dim")
+    table.caption = "percent, [95 % interval by bootstrap over problems]"
+    return [table]
+
+
+def _best_of_n(report: dict[str, Any]) -> list[Table]:
+    table = Table(title="Best-of-N: right answers over all N-subsets")
+    table.add_column("choice")
+    by_n = report["by_n"]
+    for n, section in by_n.items():
+        table.add_column(f"N = {n}\n{section['num_problems']:,} problems", justify="right")
+    for method in next(iter(by_n.values()))["methods"]:
+        found = [section["methods"][method] for section in by_n.values()]
+        style = "dim" if method in ("pass", "random_choice") else None
+        label = f"{method}@N" if method == "pass" else method.replace("_", " ")
+        table.add_row(label, *(_with_interval(f["accuracy"], f["interval"]) for f in found), style=style)
+    table.caption = "percent, [95 % interval by bootstrap over problems]; pass@N is the ceiling"
+    return [table]
+
+
+_TABLES = {"processbench": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    reading = report["reading"]
+    shown = ("records", "trees", "steps", "labels", "candidates", "shared_steps", "after_error")
+    lines = []
+    for reason, count in reading["counts"].items():
+        where = f" ({'; '.join(reading['places'][reason])})" if reason in reading["places"] else ""
+        if reason not in shown:
+            lines.append(f"{count:,} {reading['meanings'][reason]}{where}")
+    lines += reading["notes"]
+    for key in ("steps_not_scored", "candidates_not_scored_to_the_end"):
+        value = report.get(key, 0)
+        count = sum(value.values()) if isinstance(value, dict) else value
+        if count:
+            lines.append(
+                f"{count:,} {key.replace('_', ' ')}: they lie beyond the position limit, or were given as null"
+            )
+    lines += [f"not in the data: {name}" for name in report.get("categories_not_in_data", [])]
+    for at in report.get("thresholds", []):
+        for name, section in at["subsets"].items():
+            lines += [f"{name}: {figure} undefined: {why}" for figure, why in section["undefined"].items()]
+        if shared := at.get("problems_shared_with_evaluated"):
+            lines.append(f"{shared:,} problems of the threshold's data are evaluated too, with other solutions")
+    for n, section in report.get("by_n", {}).items():
+        if section["problems_with_fewer_candidates"]:
+            lines.append(f"N = {n}: {section['problems_with_fewer_candidates']:,} problems have fewer candidates")
+        if section["weighted_majority_subsets"]["problems_with_drawn"]:
+            worst = max(section["weighted_majority_subsets"]["standard_error"].values())
+            lines.append(
+                f"N = {n}: weighted majority over drawn subsets, standard error up to {100 * worst:.2f} points"
+            )
+    if report.get("predictions_not_used"):
+        lines.append(f"{report['predictions_not_used']:,} lines of the predictions belong to no evaluated solution")
+    for name, source in report.get("sources", {}).items():
+        lines.append(f"{name or 'unnamed'}: {100 * source['accuracy']:.1f} % of {source['num_candidates']:,} are right")
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,88 @@
+"""What every benchmark's result file says beside its figures: enough to run it again and to see that it is the same.
+
+Knows files and JSON; no benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from surestep.data.files import missing_file
+from surestep.errors import DataError, StorageError
+from surestep.evaluation.predictions_file import write_rows
+from surestep.scoring.manifest import git_commit, library_versions, sha256_of
+
+_DATA_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made: how many resamples of the problems, from which seed."""
+
+    resamples: int
+    seed: int
+
+    def about(self) -> dict[str, Any]:
+        """As the result file says it."""
+        return {"resamples": self.resamples, "seed": self.seed, "level": 0.95, "unit": "problem"}
+
+
+def find_data(path: Path) -> list[Path]:
+    """`path` itself, or the data files of the folder `path` in order of name.
+
+    Raises:
+        DataError: there is none, or two have the same name but for their endings.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise missing_file([path])
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(_DATA_ENDINGS))
+    if not found:
+        raise DataError(f"{path} holds no data file; allowed endings: {', '.join(_DATA_ENDINGS)}")
+    names = [file.name.split(".")[0] for file in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"{path} holds two files of the subset {name}; name one of them with --data, or move one")
+    return found
+
+
+def file_facts(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Path, size and sha256 of each file."""
+    return [{"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths]
+
+
+def write_result(
+    folder: Path, name: str, report: Mapping[str, Any], *, argv: Sequence[str], rows: list[dict[str, Any]] | None
+) -> Path:
+    """Write `<name>.json` into `folder`, and `<name>_predictions.jsonl` where there are `rows`; the former's path.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    path = folder / f"{name}.json"
+    whole = {
+        **report,
+        "command": shlex.join(["surestep", *argv]),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": library_versions(),
+        "git_commit": git_commit(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if rows is not None:
+            write_rows(folder / f"{name}_predictions.jsonl", rows)
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written ({error.strerror}); free space or choose another --output_dir"
+        ) from None
+    return path
