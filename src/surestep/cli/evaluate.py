@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from surestep.cli.flags import add_config_flags, fields, override
+from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
     from surestep.evaluation.evaluate import Evaluation
-
-_FLAGS_OF_TRAINING = {"training.device", "training.mixed_precision", "training.seed"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,18 +32,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "eval_<FILE> beside the file)",
     )
     parser.add_argument("--split", choices=("test", "validation"), default="test", help="what to score (default: test)")
-    kept = {path for path, _ in fields() if path.startswith(("data.", "eval.", "model.backbone", "model.attention"))}
-    others = frozenset(path for path, _ in fields()) - kept - _FLAGS_OF_TRAINING
-    add_config_flags(parser, exclude=others, from_file=False)
+    parser.add_argument(
+        "--calibration",
+        choices=("pooled", "dataset", "none"),
+        help="which map of a calibrated checkpoint to apply: one for all data (default), each dataset's own where it "
+        "has one, or none",
+    )
+    add_scoring_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; 0 when done."""
     if (args.checkpoint is None) == (args.predictions is None):
         raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
+    if args.predictions is not None and args.calibration is not None:
+        raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
 
     from surestep.cli.progress import make_console
-    from surestep.cli.tables import metrics_table
+    from surestep.cli.tables import calibration_line, metrics_table
 
     console = make_console()
     evaluation = _of_predictions(args) if args.checkpoint is None else _of_checkpoint(args, console)
@@ -59,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
             )
         for note in dataset["reading"]["notes"]:
             console.print(f"· {name}: {note}", markup=False, highlight=False)
+    if "calibration" in evaluation.report:
+        console.print(f"· {calibration_line(evaluation.report['calibration'])}", markup=False, highlight=False)
     if evaluation.num_predictions is not None:
         console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.parent / 'predictions.jsonl'}")
     console.print(f"results: {evaluation.path}", markup=False, highlight=False)
@@ -89,6 +95,7 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
             config,
             split=args.split,
             output_dir=args.output_dir or default_output_dir(config, args.checkpoint),
+            calibration=args.calibration or "pooled",
             progress=progress,
         )
 

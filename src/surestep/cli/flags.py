@@ -77,6 +77,16 @@ def add_config_flags(
         )
 
 
+_SCORING_FLAGS_OF_TRAINING = {"training.device", "training.mixed_precision", "training.seed"}
+
+
+def add_scoring_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that change how a trained checkpoint is scored: data, evaluation, place and arithmetic."""
+    paths = {path for path, _ in fields()}
+    kept = {path for path in paths if path.startswith(("data.", "eval.", "model.backbone", "model.attention"))}
+    add_config_flags(parser, exclude=frozenset(paths - kept - _SCORING_FLAGS_OF_TRAINING), from_file=False)
+
+
 def config_from_args(args: argparse.Namespace) -> Config:
     """The configuration that preset, file and flags give together.
 

@@ -19,6 +19,7 @@ from surestep.errors import ConfigError, StorageError, SurestepError
 COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
     "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
+    "calibrate": "fit a checkpoint's confidence to labels on validation, and store the map in it",
     "compare": "put evaluations side by side and say which differences are real",
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
     "demo": "train and evaluate the embedded default on this machine, in about three minutes",

@@ -36,3 +36,22 @@ def metrics_table(report: dict[str, Any], *, title: str) -> Table:
 def figure(value: float | None) -> str:
     """Four decimals, or a dash where the figure is undefined."""
     return "–" if value is None else f"{value:.4f}"
+
+
+def calibration_line(found: dict[str, Any]) -> str:
+    """What the calibration of a checkpoint did to its figures, from `calibration` of a report.
+
+    >>> calibration_line({"stored": False, "applied": "none"})
+    'no calibration is stored: `surestep calibrate` fits one on validation'
+    """
+    if not found["stored"]:
+        return "no calibration is stored: `surestep calibrate` fits one on validation"
+    if found["applied"] == "none":
+        return "the stored calibration was not applied (--calibration none)"
+    before, after = found["before"]["overall"], found["after"]["overall"]
+    changes = ", ".join(
+        f"{name.upper()} {figure(before[name])} -> {figure(after[name])}" for name in ("nll", "ece", "mse")
+    )
+    own = [name for name, which in found["used"].items() if which == "own"]
+    which = f", but {', '.join(own)} by their own" if own else ""
+    return f"calibrated by the pooled map ({found['maps']['pooled']['kind']}){which}: {changes}"

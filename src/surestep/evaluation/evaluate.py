@@ -17,6 +17,7 @@ from surestep.data.report import ReadReport
 from surestep.data.sources import Source, enabled_sources
 from surestep.encoding.tree import encode_trees
 from surestep.errors import StorageError
+from surestep.evaluation.calibration_report import CalibrationUse, calibration_report
 from surestep.evaluation.predictions_file import (
     PredictionsFile,
     predictions_of_rows,
@@ -49,10 +50,11 @@ class Evaluation:
 
 @dataclass
 class ScoredSplit:
-    """Every scored step of a split, and what reading and scoring each dataset came to."""
+    """Every scored step of a split, what reading and scoring each dataset came to, and which map was asked for."""
 
     rows: list[Row] = field(default_factory=list)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calibration: CalibrationUse = "pooled"
 
     def predictions(self) -> PredictionsFile:
         """The labelled steps as columns."""
@@ -70,14 +72,15 @@ def score_split(
     split: EvaluatedSplit,
     *,
     progress: Callable[[str], Callable[[int], None]],
+    calibration: CalibrationUse = "pooled",
 ) -> ScoredSplit:
-    """Score every step of `split` of each enabled dataset.
+    """Score every step of `split` of each enabled dataset, with the map that `calibration` names if there is one.
 
     Raises:
         DataError: a dataset's files are missing or malformed.
     """
-    scorer = built.scorer(config)
-    scored = ScoredSplit()
+    scorer = built.scorer(config, calibrated=calibration != "none")
+    scored = ScoredSplit(calibration=calibration)
     for source in enabled_sources(config.data, split, seed=config.training.seed):
         _score_source(source, scorer, scored, progress)
     return scored
@@ -90,6 +93,7 @@ def evaluate_checkpoint(
     split: EvaluatedSplit,
     output_dir: Path,
     progress: Callable[[str], Callable[[int], None]],
+    calibration: CalibrationUse = "pooled",
 ) -> Evaluation:
     """Score every step of `split` of each enabled dataset and write `eval_metrics.json` into `output_dir`.
 
@@ -97,7 +101,7 @@ def evaluate_checkpoint(
         DataError: a dataset's files are missing or malformed.
         StorageError: the folder cannot be written.
     """
-    scored = score_split(loaded.built, config, split, progress=progress)
+    scored = score_split(loaded.built, config, split, progress=progress, calibration=calibration)
     return write_evaluation(loaded, config, scored, split=split, output_dir=output_dir)
 
 
@@ -110,8 +114,9 @@ def write_evaluation(
         StorageError: the folder cannot be written.
     """
     manifest = loaded.manifest
+    found = scored.predictions()
     report = _report(
-        scored.predictions(),
+        found,
         ConstantBaseline(per_dataset=manifest.label_means, overall=manifest.label_mean),
         {
             "split": split,
@@ -120,6 +125,7 @@ def write_evaluation(
             "backbone": manifest.backbone,
             "attention": loaded.built.model.route,
             "precision": loaded.built.hardware.precision,
+            "calibration": calibration_report(loaded.built.calibration, scored.calibration, found.predictions),
             "datasets": scored.datasets,
             "settings": config.to_dict(),
         },
@@ -146,14 +152,22 @@ def _score_source(
     encoded = encode_trees(trees, scorer.tokenizer, scorer.formatter)
     advance = progress(f"scoring {source.name} {source.split}")
     steps = unscored = labels_unscored = 0
-    for tree, scores in zip(trees, scorer.score_encoded(encoded), strict=True):
+    own_map = source.name if scored.calibration == "dataset" else None
+    for tree, scores in zip(trees, scorer.score_encoded(encoded, dataset=own_map), strict=True):
         steps += len(scores.source_S)
         unscored += scores.loss.steps_dropped
         labels_unscored += scores.loss.labels_dropped
-        for index, depth, confidence in zip(
-            scores.source_S.tolist(), scores.depth_S.tolist(), scores.confidence_S.tolist(), strict=True
+        for index, depth, confidence, raw in zip(
+            scores.source_S.tolist(),
+            scores.depth_S.tolist(),
+            scores.confidence_S.tolist(),
+            scores.raw_S.tolist(),
+            strict=True,
         ):
-            scored.rows.append(_row(tree, source.name, index, depth, confidence))
+            confidences = {"confidence": confidence}
+            if scorer.calibration is not None:
+                confidences["raw_confidence"] = raw
+            scored.rows.append(_row(tree, source.name, index, depth, confidences))
         advance(1)
     scored.datasets[source.name] = {
         "problems": len(trees),
@@ -166,7 +180,7 @@ def _score_source(
     }
 
 
-def _row(tree: ReasoningTree, dataset: str, index: int, depth: int, confidence: float) -> Row:
+def _row(tree: ReasoningTree, dataset: str, index: int, depth: int, confidences: dict[str, float]) -> Row:
     node = tree.nodes[index]
     row: Row = {
         "dataset": dataset,
@@ -174,7 +188,7 @@ def _row(tree: ReasoningTree, dataset: str, index: int, depth: int, confidence: 
         "step": index,
         "parent": node.parent,
         "position": depth,
-        "confidence": confidence,
+        **confidences,
         "label": node.confidence,
         "num_ratings": node.num_ratings,
     }

@@ -1,0 +1,60 @@
+"""What a calibration changed on the steps that were evaluated: figures without the map beside those with it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from surestep.calibration.calibration import Calibration
+from surestep.calibration.maps import map_to_json
+from surestep.metrics.columns import FloatArray
+from surestep.metrics.figures import compute_figures
+from surestep.metrics.predictions import Predictions
+
+CalibrationUse = Literal["pooled", "dataset", "none"]
+"""`pooled`: one map for all; `dataset`: each dataset's own where it has one; `none`: the model's own confidence."""
+
+FIGURES = ("nll", "ece", "ece_equal_mass", "mse", "brier")
+"""Figures that a map can change; a rising map leaves rankings as they are."""
+
+
+def calibration_report(stored: Calibration | None, use: CalibrationUse, predictions: Predictions) -> dict[str, Any]:
+    """The section `calibration` of `eval_metrics.json`.
+
+    Args:
+        stored: the checkpoint's calibration.
+        use: what was asked for.
+        predictions: as scored, with the raw confidence in `raw_confidence`.
+
+    Returns:
+        `applied` (`none` also where nothing is stored), `stored`, and with a stored one its `maps`; where one was
+        applied `used` (map by dataset) and `before` and `after`: `FIGURES`, overall and per dataset.
+    """
+    applied: CalibrationUse = "none" if stored is None else use
+    report: dict[str, Any] = {"applied": applied, "stored": stored is not None}
+    if stored is None:
+        return report
+    maps = {name: map_to_json(made) for name, made in stored.datasets.items()}
+    report["maps"] = {"pooled": map_to_json(stored.pooled), "datasets": maps}
+    if applied == "none":
+        return report
+    own = stored.datasets if applied == "dataset" else {}
+    report["used"] = {name: "own" if name in own else "pooled" for name in predictions.dataset_names}
+    report["before"] = figures_by_dataset(predictions, predictions.raw_confidence)
+    report["after"] = figures_by_dataset(predictions, predictions.confidence)
+    return report
+
+
+def figures_by_dataset(predictions: Predictions, confidence: FloatArray) -> dict[str, Any]:
+    """`FIGURES` of `confidence` [N] against the labels of `predictions`, overall and per dataset."""
+
+    def figures(rows: Any) -> dict[str, float | None]:
+        return compute_figures(confidence[rows], predictions.label[rows], names=FIGURES).values
+
+    return {
+        "overall": figures(np.ones(len(predictions), np.bool_)),
+        "per_dataset": {
+            name: figures(predictions.dataset == index) for index, name in enumerate(predictions.dataset_names)
+        },
+    }
