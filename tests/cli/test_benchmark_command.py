@@ -76,6 +76,7 @@ def test_processbench_from_a_checkpoint_and_again_from_what_it_saved(
     assert len(report["manifest_sha256"]) == len(report["data"][0]["sha256"]) == 64
     assert report["settings"]["model"]["backbone"]
     assert report["versions"]["torch"]
+    assert report["calibration"] == {"stored": False, "applied": "none"}
     saved = tmp_path / "r" / "processbench_predictions.jsonl"
     assert [row["id"] for row in read_lines(saved)] == ["m-0", "m-1"]
     succeed(*common, "--predictions", saved, "--output_dir", tmp_path / "again")

@@ -54,7 +54,7 @@ GSM = solutions((["0.2"], 0), (["0.8", "0.8"], -1), (["0.8", "?"], -1), prefix="
 
 def processbench(data: Path, **options: Any):
     defaults = {"threshold": None, "threshold_data": None, "resampling": FEW}
-    return run_processbench(StepsSayIt(), data, **defaults | options)
+    return run_processbench(StepsSayIt(), [data], **defaults | options)
 
 
 def test_processbench_by_hand(tmp_path: Path) -> None:
@@ -71,6 +71,7 @@ def test_processbench_by_hand(tmp_path: Path) -> None:
     assert half["mean"]["f1"] == pytest.approx(2 / 3)
     assert half["mean_by_count"]["accuracy_correct"] == pytest.approx((4 * 1.0 + 3 * 0.5) / 7)
     assert given["subsets"]["math"]["accuracy_correct"] == 0.5
+    assert result.report["blind"]["math"]["f1"] < 0.5
     assert result.report["steps_not_scored"] == {"gsm8k": 1, "math": 0}
     rows = {row["id"]: row for row in result.rows}
     assert rows["math-0"]["predictions"] == {"0.5": 1, "0.65": 1}
@@ -137,7 +138,7 @@ def test_folders(tmp_path: Path) -> None:
         find_data(tmp_path / "missing.json")
     for name in ("math.json", "math.jsonl", "notes.txt"):
         (tmp_path / name).write_text("[]")
-    with pytest.raises(DataError, match="two files of the subset math"):
+    with pytest.raises(DataError, match=r"math.json and .*math.jsonl are both called math"):
         find_data(tmp_path)
 
 
@@ -150,7 +151,7 @@ def test_confidences_of_another_scorer(tmp_path: Path) -> None:
     rows = [{"id": row["id"], "confidences": [None if s == "?" else float(s) for s in row["steps"]]} for row in GSM]
     scores = confidences(tmp_path / "c.jsonl", *rows, {"id": "other", "confidences": []})
     data = write_json(tmp_path / "gsm8k.json", GSM)
-    report = run_processbench(scores, data, threshold=None, threshold_data=None, resampling=FEW).report
+    report = run_processbench(scores, [data], threshold=None, threshold_data=None, resampling=FEW).report
     assert report["thresholds"] == processbench(data).report["thresholds"]
     assert report["predictions_not_used"] == 1
 
@@ -184,7 +185,7 @@ def test_bad_confidences_are_one_line(tmp_path: Path, rows: list[dict[str, Any]]
     data = write_json(tmp_path / "gsm8k.json", GSM)
     with pytest.raises(DataError, match=words):
         run_processbench(
-            confidences(tmp_path / "c.jsonl", *rows), data, threshold=None, threshold_data=None, resampling=FEW
+            confidences(tmp_path / "c.jsonl", *rows), [data], threshold=None, threshold_data=None, resampling=FEW
         )
 
 
@@ -209,7 +210,7 @@ def test_prmbench_by_hand(tmp_path: Path) -> None:
             prm("multi_solutions", ["0.9", "0.9"], [5], name="2"),
         ],
     )
-    report = run_prmbench(StepsSayIt(), data, threshold=0.5, resampling=FEW).report
+    report = run_prmbench(StepsSayIt(), [data], threshold=0.5, resampling=FEW).report
     found = report["categories"]
     assert found["redundency"]["prm_score"] == 1.0
     assert found["circular"]["f1"] == pytest.approx(2 / 3)
@@ -234,11 +235,11 @@ def test_prmbench_by_hand(tmp_path: Path) -> None:
 
 def test_prmbench_counts_steps_that_nobody_scored(tmp_path: Path) -> None:
     data = write_json(tmp_path / "prm.json", [prm("circular", ["0.9", "?"], [2])])
-    report = run_prmbench(StepsSayIt(), data, threshold=0.5, resampling=FEW).report
+    report = run_prmbench(StepsSayIt(), [data], threshold=0.5, resampling=FEW).report
     assert report["steps_not_scored"] == 1
     assert report["overall"]["num_wrong_steps"] == 0
     with pytest.raises(DataError, match="no usable solution"):
-        run_prmbench(StepsSayIt(), write_json(tmp_path / "e.json", []), threshold=0.5, resampling=FEW)
+        run_prmbench(StepsSayIt(), [write_json(tmp_path / "e.json", [])], threshold=0.5, resampling=FEW)
 
 
 def candidates(*made: tuple[list[str], bool], problem: str = "p?", answer: str | None = None) -> dict[str, Any]:
@@ -254,7 +255,7 @@ def test_best_of_n_by_hand(tmp_path: Path) -> None:
             candidates((["0.5"], False), (["0.5"], True), problem="q?"),  # a tie
         ],
     )
-    report = run_best_of_n(StepsSayIt(), data, sizes=None, resampling=FEW).report
+    report = run_best_of_n(StepsSayIt(), [data], sizes=None, resampling=FEW).report
     assert list(report["by_n"]) == ["1", "2"]
     two = {name: method["accuracy"] for name, method in report["by_n"]["2"]["methods"].items()}
     assert two["pass"] == 1.0
@@ -273,22 +274,22 @@ def test_n_ends_at_the_smallest_count_unless_asked_for(tmp_path: Path) -> None:
         tmp_path / "c.json",
         [candidates(*[([f"0.{n}"], n == 9) for n in range(1, 10)]), candidates((["0.5"], True), problem="q?")],
     )
-    assert list(run_best_of_n(StepsSayIt(), data, sizes=None, resampling=FEW).report["by_n"]) == ["1"]
-    report = run_best_of_n(StepsSayIt(), data, sizes=[8, 1], resampling=FEW).report
+    assert list(run_best_of_n(StepsSayIt(), [data], sizes=None, resampling=FEW).report["by_n"]) == ["1"]
+    report = run_best_of_n(StepsSayIt(), [data], sizes=[8, 1], resampling=FEW).report
     assert report["by_n"]["8"]["problems_with_fewer_candidates"] == 1
     assert report["by_n"]["8"]["methods"]["best_min"]["accuracy"] == pytest.approx(8 / 9)
     with pytest.raises(ConfigError, match="--n 10: no problem has so many candidates; allowed: 1 to 9"):
-        run_best_of_n(StepsSayIt(), data, sizes=[10], resampling=FEW)
+        run_best_of_n(StepsSayIt(), [data], sizes=[10], resampling=FEW)
 
 
 def test_confidences_in_the_file_give_the_same_figures(tmp_path: Path) -> None:
     data = write_json(tmp_path / "c.json", [candidates((["0.9", "0.8"], True), (["0.3"], False), (["0.9"], False))])
-    first = run_best_of_n(StepsSayIt(), data, sizes=None, resampling=FEW)
+    first = run_best_of_n(StepsSayIt(), [data], sizes=None, resampling=FEW)
     saved = tmp_path / "saved.jsonl"
     saved.write_text("".join(json.dumps(row) + "\n" for row in first.rows), encoding="utf-8")
-    assert run_best_of_n(None, saved, sizes=None, resampling=FEW).report["by_n"] == first.report["by_n"]
+    assert run_best_of_n(None, [saved], sizes=None, resampling=FEW).report["by_n"] == first.report["by_n"]
     with pytest.raises(DataError, match=r"candidate 1 of .* has no 'confidences'; .*--checkpoint"):
-        run_best_of_n(None, data, sizes=None, resampling=FEW)
+        run_best_of_n(None, [data], sizes=None, resampling=FEW)
 
 
 def test_unscored_and_missing_steps_stay_among_the_candidates(tmp_path: Path) -> None:
@@ -300,7 +301,7 @@ def test_unscored_and_missing_steps_stay_among_the_candidates(tmp_path: Path) ->
             {"steps": ["?"], "correct": False},
         ],
     }
-    report = run_best_of_n(StepsSayIt(), write_json(tmp_path / "c.json", [row]), sizes=[3], resampling=FEW).report
+    report = run_best_of_n(StepsSayIt(), [write_json(tmp_path / "c.json", [row])], sizes=[3], resampling=FEW).report
     assert report["candidates_not_scored_to_the_end"] == 2
     assert report["reading"]["counts"]["candidate_without_steps"] == 1
     assert report["by_n"]["3"]["methods"]["best_last"]["accuracy"] == 1.0

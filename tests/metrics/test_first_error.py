@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from surestep.metrics.first_error import (
     NO_ERROR,
+    blind_f1,
     choose_threshold,
     first_below,
     first_error_figures,
@@ -152,3 +153,26 @@ def test_parts_have_seeds_of_their_own() -> None:
 
 def test_an_interval_of_nothing_is_none() -> None:
     assert percentile_interval(np.full(3, np.nan)) is None
+
+
+def test_the_blind_scorer_by_simulation() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 8, 400)
+    labels = np.where(rng.random(400) < 0.5, -1, rng.integers(0, lengths))
+    found = blind_f1(labels.tolist(), lengths.tolist())
+    assert found is not None
+    f1, chance = found
+    f1s = [
+        first_error_figures(
+            first_errors([(rng.random(n) > chance).astype(float) for n in lengths], labels.tolist(), range(400)),
+            0.5,
+            resamples=1,
+        ).values["f1"]
+        for _ in range(100)
+    ]
+    assert np.mean(f1s) == pytest.approx(f1, abs=0.01)
+
+
+@pytest.mark.parametrize("labels", [[-1, -1], [0, 0]])
+def test_a_blind_scorer_needs_both_kinds(labels: list[int]) -> None:
+    assert blind_f1(labels, [1, 1]) is None

@@ -34,7 +34,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     prm = actions.add_parser("prmbench", help="is every wrong step found, and no right one?", allow_abbrev=False)
     best = actions.add_parser("best-of-n", help="is the best-scored of N candidates right?", allow_abbrev=False)
 
-    _flag(process, "data", type=Path, required=True, metavar="FILE_OR_FOLDER", help="a subset, or a folder of them")
     _flag(
         process,
         "threshold",
@@ -56,12 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="with --predictions: the confidences for --threshold_data (default: they stand in --predictions)",
     )
-    _flag(prm, "data", type=Path, required=True, metavar="FILE_OR_FOLDER", help="PRMBench's file")
     _flag(
         prm, "threshold", type=_share, default=0.5, metavar="T", help="a step below it is called wrong (default: 0.5)"
-    )
-    _flag(
-        best, "data", type=Path, required=True, metavar="FILE_OR_FOLDER", help="candidates with correctness, see docs"
     )
     _flag(
         best,
@@ -70,7 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help="the N to measure (default: 1,2,4,... up to the smallest number of candidates)",
     )
-    for action in (process, prm, best):
+    for action, holds in (
+        (process, "subsets, a file each, or folders of them"),
+        (prm, "PRMBench's file"),
+        (best, "candidates with their correctness (docs/evaluation.md)"),
+    ):
+        _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
         _flag(action, "checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder that scores")
         if action is not best:
             _flag(
@@ -80,6 +80,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
                 metavar="FILE",
                 help="confidences of any scorer instead: one line a solution, {subset, id, confidences: [...]}",
             )
+        # A map may tie what the scorer told apart, so candidates are ranked without it.
+        default = "none" if action is best else "pooled"
+        _flag(
+            action,
+            "calibration",
+            choices=("pooled", "none"),
+            default=default,
+            help=f"apply the checkpoint's calibration, if it has one (default: {default})",
+        )
         _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
         _flag(
             action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)"
@@ -148,7 +157,7 @@ def _scores(args: argparse.Namespace, console: Console) -> Iterator[tuple[StepSc
         from surestep.config import get_default_config
         from surestep.evaluation.step_scores import FileScores
 
-        source = args.data if args.benchmark == "best-of-n" else args.predictions
+        source = args.data[0] if args.benchmark == "best-of-n" else args.predictions
         scores = None if args.benchmark == "best-of-n" else FileScores.read(args.predictions)
         folder = args.output_dir or source.with_name(f"eval_{source.name.split('.')[0]}")
         yield scores, folder, override(get_default_config(), args).eval.save_predictions
@@ -166,7 +175,11 @@ def _scores(args: argparse.Namespace, console: Console) -> Iterator[tuple[StepSc
         console.print(f"· {reason}", markup=False, highlight=False)
     folder = args.output_dir or default_output_dir(config, args.checkpoint)
     with counting(console) as progress:
-        yield CheckpointScores(loaded, config, progress), folder, config.eval.save_predictions
+        yield (
+            CheckpointScores(loaded, config, progress, args.calibration == "pooled"),
+            folder,
+            config.eval.save_predictions,
+        )
 
 
 def _resampling(args: argparse.Namespace) -> Resampling:

@@ -32,15 +32,24 @@ def _processbench(report: dict[str, Any]) -> list[Table]:
     tables = []
     for at in report["thresholds"]:
         table = Table(title=f"ProcessBench at threshold {at['threshold']:.4g}: {at['how']}")
-        for name in ("subset", "solutions", "accuracy on erroneous", "on correct", "F1"):
+        for name in ("subset", "solutions", "accuracy on erroneous", "on correct", "F1", "F1 blind"):
             table.add_column(name, justify="left" if name == "subset" else "right")
         rows = [(name, f"{section['num_solutions']:,}", section) for name, section in at["subsets"].items()]
         if len(rows) > 1:
             rows += [("mean", "", at["mean"]), ("mean by solutions", "", at["mean_by_count"])]
         for name, count, section in rows:
-            table.add_row(name, count, *(figure(section, f) for f in ("accuracy_erroneous", "accuracy_correct", "f1")))
+            blind = report["blind"].get(name)
+            table.add_row(
+                name,
+                count,
+                *(figure(section, f) for f in ("accuracy_erroneous", "accuracy_correct", "f1")),
+                _with_interval(blind["f1"] if blind else None, None) if name in report["blind"] else "",
+            )
         tables.append(table)
-    tables[-1].caption = "percent, [95 % interval by bootstrap over problems]"
+    tables[-1].caption = (
+        "percent, [95 % interval by bootstrap over problems]; F1 blind: the best that calling each step wrong with one "
+        "chance could reach"
+    )
     return tables
 
 

@@ -33,23 +33,31 @@ class Resampling:
         return {"resamples": self.resamples, "seed": self.seed, "level": 0.95, "unit": "problem"}
 
 
-def find_data(path: Path) -> list[Path]:
-    """`path` itself, or the data files of the folder `path` in order of name.
+def find_data(*paths: Path) -> list[Path]:
+    """The files among `paths`, and the data files of the folders among them in order of name.
 
     Raises:
         DataError: there is none, or two have the same name but for their endings.
     """
-    if not path.is_dir():
+    found: list[Path] = []
+    for path in paths:
         if not path.exists():
             raise missing_file([path])
-        return [path]
-    found = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(_DATA_ENDINGS))
-    if not found:
-        raise DataError(f"{path} holds no data file; allowed endings: {', '.join(_DATA_ENDINGS)}")
-    names = [file.name.split(".")[0] for file in found]
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"{path} holds two files of the subset {name}; name one of them with --data, or move one")
+        inside = (
+            sorted(f for f in path.iterdir() if f.is_file() and f.name.endswith(_DATA_ENDINGS))
+            if path.is_dir()
+            else [path]
+        )
+        if not inside:
+            raise DataError(f"{path} holds no data file; allowed endings: {', '.join(_DATA_ENDINGS)}")
+        found += inside
+    by_name: dict[str, Path] = {}
+    for path in found:
+        other = by_name.setdefault(path.name.split(".")[0], path)
+        if other is not path:
+            raise DataError(
+                f"{other} and {path} are both called {path.name.split('.')[0]}; name one of them, or rename"
+            )
     return found
 
 

@@ -77,13 +77,13 @@ class _Problem:
 
 
 def run_best_of_n(
-    scores: StepScores | None, data: Path, *, sizes: Sequence[int] | None, resampling: Resampling
+    scores: StepScores | None, data: Sequence[Path], *, sizes: Sequence[int] | None, resampling: Resampling
 ) -> BestOfNResult:
     """Score every candidate of `data` and measure every way of choosing.
 
     Args:
         scores: who scores the candidates; None: their confidences stand in `data`.
-        data: a file, or a folder of files.
+        data: files, or folders of files.
         sizes: the N to measure; None: 1, 2, 4, ... up to the smallest number of candidates. For a larger N the
             problems with fewer candidates are left out and counted.
         resampling: how intervals are made; its seed also draws subsets.
@@ -92,12 +92,12 @@ def run_best_of_n(
         ConfigError: no problem has as many candidates as an N asks for.
         DataError: a file is missing, malformed or empty, or a candidate has no confidences and there is no scorer.
     """
-    paths = find_data(data)
+    paths = find_data(*data)
     reading = ReadReport()
     sets = read_candidates(paths, report=reading)
     if not sets:
-        raise DataError("holds no candidates", path=data)
-    found = _given(sets, data) if scores is None else score_candidates(scores, sets, reading)
+        raise DataError("holds no candidates", path=paths[0])
+    found = _given(sets, paths[0]) if scores is None else score_candidates(scores, sets, reading)
     problems = [_numbers(candidates, values) for candidates, values in zip(sets, found, strict=True)]
     counts = [len(problem) for problem in problems]
     chosen = sorted(set(sizes)) if sizes else powers_up_to(min(counts))

@@ -19,6 +19,7 @@ from surestep.evaluation.step_scores import Confidences, StepScores, ToScore
 from surestep.metrics.first_error import (
     FirstErrorFigures,
     FirstErrors,
+    blind_f1,
     choose_threshold,
     first_below,
     first_error_figures,
@@ -33,6 +34,10 @@ NOTES = {
     "prediction": "the first step whose confidence is below the threshold, else none",
     "f1": "harmonic mean of the accuracy on erroneous and on correct solutions of the subset",
     "mean": "plain mean over subsets; mean_by_count weights each subset by its number of solutions",
+    "blind": (
+        "the highest F1 of a scorer that does not read and calls each step wrong with one chance, best in hindsight: "
+        "what must be beaten"
+    ),
     "unscored": "a solution with a step beyond the position limit counts as missed, unless an earlier step decides it",
     "intervals": "95 %, percentile bootstrap over problems, each subset resampled apart; the threshold is held fixed",
 }
@@ -68,6 +73,10 @@ class _Subset:
             [problems.setdefault(solution.tree.problem_key, len(problems)) for solution in self.solutions],
         )
 
+    def blind(self) -> dict[str, float] | None:
+        found = blind_f1([s.label for s in self.solutions], [len(s.tree.nodes) for s in self.solutions])
+        return None if found is None else {"f1": found[0], "chance": found[1]}
+
     @property
     def steps_not_scored(self) -> int:
         return sum(value is None for values in self.confidences for value in values)
@@ -75,7 +84,7 @@ class _Subset:
 
 def run_processbench(
     scores: StepScores,
-    data: Path,
+    data: Sequence[Path],
     *,
     threshold: float | None,
     threshold_data: ThresholdData | None,
@@ -85,7 +94,7 @@ def run_processbench(
 
     Args:
         scores: who scores `data`.
-        data: a file, or a folder with one file for each subset.
+        data: files, or folders with one file for each subset.
         threshold: one that the user fixed, beside 0.5.
         threshold_data: other solutions in the same layout, to choose one on.
         resampling: how intervals are made.
@@ -94,7 +103,7 @@ def run_processbench(
         ConfigError: the threshold's data holds solutions that are evaluated, or lacks right or wrong ones.
         DataError: a file is missing, malformed or without solutions.
     """
-    paths = find_data(data)
+    paths = find_data(*data)
     reading = ReadReport()
     solutions = _read(paths, reading)
     chosen: list[dict[str, Any]] = [_fixed(DEFAULT_THRESHOLD, "fixed beforehand")]
@@ -109,6 +118,7 @@ def run_processbench(
         "data": file_facts(paths),
         "reading": reading.to_dict(),
         "steps_not_scored": {subset.name: subset.steps_not_scored for subset in subsets},
+        "blind": {subset.name: subset.blind() for subset in subsets},
         "thresholds": [{**how, **_measure(subsets, how["threshold"], resampling)} for how in chosen],
         "resampling": resampling.about(),
         "notes": NOTES,

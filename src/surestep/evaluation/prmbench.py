@@ -46,17 +46,19 @@ class PrmbenchResult:
     rows: list[dict[str, Any]]
 
 
-def run_prmbench(scores: StepScores, data: Path, *, threshold: float, resampling: Resampling) -> PrmbenchResult:
-    """Score every changed solution of `data` (a file or a folder of files) and measure.
+def run_prmbench(
+    scores: StepScores, data: Sequence[Path], *, threshold: float, resampling: Resampling
+) -> PrmbenchResult:
+    """Score every changed solution of `data` (files, or folders of files) and measure.
 
     Raises:
         DataError: a file is missing, malformed or without solutions.
     """
-    paths = find_data(data)
+    paths = find_data(*data)
     reading = ReadReport()
     solutions = list(read_prmbench(paths, report=reading))
     if not solutions:
-        raise DataError("holds no usable solution; " + "; ".join(reading.lines()), path=data)
+        raise DataError("holds no usable solution; " + "; ".join(reading.lines()), path=paths[0])
     confidences = scores.score("prmbench", [ToScore(found.category, found.tree) for found in solutions])
     table = _Table.build(solutions, confidences, threshold)
     report: dict[str, Any] = {

@@ -46,11 +46,17 @@ class StepScores(Protocol):
 
 @dataclass
 class CheckpointScores:
-    """Confidences of a checkpoint; `progress` shows how far it is."""
+    """Confidences of a checkpoint.
+
+    Attributes:
+        progress: shows how far it is.
+        calibrated: apply the checkpoint's calibration, where it has one.
+    """
 
     loaded: LoadedCheckpoint
     config: Config
     progress: Callable[[str], Callable[[int], None]]
+    calibrated: bool = True
 
     def about(self) -> dict[str, Any]:
         """Which checkpoint, what it is built on, and how it was run."""
@@ -61,6 +67,10 @@ class CheckpointScores:
             "step": manifest.step,
             "backbone": manifest.backbone,
             "formatter_hash": manifest.formatter_hash,
+            "calibration": {
+                "stored": built.calibration is not None,
+                "applied": "pooled" if self.calibrated and built.calibration is not None else "none",
+            },
             "attention": built.model.route,
             "precision": built.hardware.precision,
             "settings": self.config.to_dict(),
@@ -69,7 +79,7 @@ class CheckpointScores:
     def score(self, title: str, items: Sequence[ToScore]) -> list[Confidences]:
         """Score them now."""
         advance = self.progress(f"scoring {title}")
-        scorer = self.loaded.built.scorer(self.config)
+        scorer = self.loaded.built.scorer(self.config, calibrated=self.calibrated)
         found: list[Confidences] = []
         for start in range(0, len(items), _CHUNK):
             trees = [item.tree for item in items[start : start + _CHUNK]]

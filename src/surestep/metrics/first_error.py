@@ -230,3 +230,29 @@ def _f1_at(subset: FirstErrors, thresholds: FloatArray) -> FloatArray:
         left = np.searchsorted(np.sort(subset.up_to[possible]), thresholds, side="left")
         accuracies.append((entered - left) / kind.sum())
     return harmonic_mean(accuracies[0], accuracies[1])
+
+
+def blind_f1(labels: Sequence[int], lengths: Sequence[int]) -> tuple[float, float] | None:
+    """The highest F1 of a scorer that does not read: it calls each step wrong with one and the same chance.
+
+    With chance h a right solution of T steps is left alone with (1 - h)^T, a wrong step after L others is named with
+    h (1 - h)^L. The chance is the best in hindsight, to three decimals, so a scorer that is not above this F1 has not
+    shown that it reads.
+
+    Returns:
+        F1 and the chance; None where there is no wrong or no right solution.
+
+    >>> blind_f1([0, -1], [1, 1])
+    (0.5, 0.5)
+    """
+    label, length = np.asarray(labels), np.asarray(lengths)
+    wrong = label != NO_ERROR
+    if wrong.all() or not wrong.any():
+        return None
+    chance = np.arange(1, 1000) / 1000
+    kept = 1 - chance[:, None]
+    erroneous = (chance[:, None] * kept ** label[wrong]).mean(axis=1)
+    correct = (kept ** length[~wrong]).mean(axis=1)
+    f1 = harmonic_mean(erroneous, correct)
+    best = int(f1.argmax())
+    return float(f1[best]), float(chance[best])
