@@ -9,16 +9,23 @@ from typing import Any
 
 import pytest
 
+from surestep.calibration.calibration import Calibration
+from surestep.calibration.maps import Platt
+from surestep.cli import benchmark
 from surestep.config import Config
 from surestep.data.candidates import Candidate, CandidateSet
 from surestep.data.report import ReadReport
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.benchmark_file import Resampling, find_data
 from surestep.evaluation.best_of_n import candidate_tree, run_best_of_n, score_candidates
-from surestep.evaluation.first_error import ThresholdData, run_processbench
+from surestep.evaluation.first_error import run_processbench
 from surestep.evaluation.prmbench import run_prmbench
-from surestep.evaluation.step_scores import Confidences, FileScores, ToScore
+from surestep.evaluation.solutions import TREE_FORMATS, score_paths
+from surestep.evaluation.step_scores import CheckpointScores, Confidences, FileScores, ToScore
+from surestep.evaluation.threshold import ThresholdData
 from surestep.scoring.build import BuiltModel
+from surestep.scoring.checkpoint import LoadedCheckpoint
+from surestep.scoring.manifest import Manifest
 from surestep.scoring.scorer import StepScorer
 from surestep.types import chain
 
@@ -105,6 +112,53 @@ def test_a_threshold_is_never_chosen_on_what_is_evaluated(tmp_path: Path, how: s
         other = write_json(tmp_path / "other.json", [*GSM, MATH[0]])
     with pytest.raises(ConfigError, match="never tuned on what it is measured on"):
         processbench(data, threshold_data=ThresholdData(other, StepsSayIt()))
+
+
+def test_paths_of_labelled_trees_choose_a_threshold_too(tmp_path: Path) -> None:
+    """Every path to a leaf; one with an unlabelled step before its first wrong one is left out."""
+    own = tmp_path / "labelled.jsonl"
+    alternatives = [{"text": "0.55", "confidence": 0.0}, {"text": "0.7", "confidence": None}]
+    steps = [
+        {"text": "0.9", "confidence": 1.0},
+        {"text": "0.8", "confidence": 0.5, "alternatives": alternatives},
+        {"text": "0.65", "confidence": 1.0},
+    ]
+    own.write_text(json.dumps({"problem": "p?", "steps": steps}) + "\n", encoding="utf-8")
+    report = ReadReport()
+    found = score_paths(StepsSayIt(), own, "own", report)
+    assert [(s.label, [n.text for n in s.tree.nodes]) for s in found.solutions] == [
+        (1, ["0.9", "0.55"]),
+        (-1, ["0.9", "0.8", "0.65"]),
+    ]
+    assert found.confidences == [[0.9, 0.55], [0.9, 0.8, 0.65]]
+    assert report["path_without_verdict"] == 1
+    data = write_json(tmp_path / "math.json", MATH)
+    chosen = processbench(data, threshold_data=ThresholdData(own, StepsSayIt(), "own")).report["thresholds"][-1]
+    assert chosen["threshold"] == pytest.approx(0.6)
+    assert (chosen["num_solutions"], chosen["layout"]) == (2, "own")
+    own.write_text(json.dumps({"problem": "math 0?", "steps": ["0.9", "0.3"], "confidences": [1, 0]}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="holds 1 of the evaluated solutions"):
+        processbench(data, threshold_data=ThresholdData(own, StepsSayIt(), "own"))
+
+
+def test_the_command_offers_every_layout_of_trees() -> None:
+    assert benchmark.TREE_FORMATS == TREE_FORMATS
+
+
+def test_a_calibration_is_applied_on_request(
+    build_small: Callable[..., BuiltModel], small_config: Callable[..., Config]
+) -> None:
+    config = small_config("llama")
+    built = build_small(config=config)
+    built.calibration = Calibration(Platt(1.0, -2.0))
+    tree = ToScore("", chain("p", ["a", "b"]))
+    loaded = LoadedCheckpoint(Path("c"), config, Manifest("full", 1, 0, {}, "", "", {}), built)
+    raw, mapped = (
+        CheckpointScores(loaded, config, lambda title: lambda count: None, calibrated).score("", [tree])[0]
+        for calibrated in (False, True)
+    )
+    assert mapped == pytest.approx(Platt(1.0, -2.0).apply([v for v in raw if v is not None]).tolist())
+    assert raw != pytest.approx(mapped)
 
 
 def test_a_threshold_needs_wrong_and_right_solutions(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from surestep.evaluation.benchmark_file import Resampling
     from surestep.evaluation.step_scores import StepScores
 
+TREE_FORMATS = ("eqasc", "math_shepherd", "own", "prm800k", "reveal", "stepwise")
+"""As in `surestep.evaluation.solutions`, which would import torch here; a test compares them."""
 _FLAGS = {"training.device", "training.mixed_precision", "model.backbone", "model.attention"}
 RESULT_NAMES = {"processbench": "processbench", "prmbench": "prmbench", "best-of-n": "best_of_n"}
 """Benchmark to the name of its result file."""
@@ -46,7 +48,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "threshold_data",
         type=Path,
         metavar="FILE",
-        help="measure at the threshold with the highest mean F1 on this other file (or folder) too, in the same layout",
+        help="measure at the threshold with the highest mean F1 on this other file (or folder) too",
+    )
+    _flag(
+        process,
+        "threshold_format",
+        choices=("processbench", *TREE_FORMATS),
+        default="processbench",
+        help="layout of --threshold_data (default: processbench); for the others each path of a tree is a solution",
     )
     _flag(
         process,
@@ -189,15 +198,17 @@ def _resampling(args: argparse.Namespace) -> Resampling:
 
 
 def _processbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    from surestep.evaluation.first_error import ThresholdData, run_processbench
+    from surestep.evaluation.first_error import run_processbench
     from surestep.evaluation.step_scores import FileScores
+    from surestep.evaluation.threshold import ThresholdData
 
     other = None
     if args.threshold_predictions is not None and (args.predictions is None or args.threshold_data is None):
         raise ConfigError("--threshold_predictions needs --predictions and --threshold_data")
     if args.threshold_data is not None:
         own = args.threshold_predictions
-        other = ThresholdData(args.threshold_data, scores if own is None else FileScores.read(own))
+        theirs = scores if own is None else FileScores.read(own)
+        other = ThresholdData(args.threshold_data, theirs, args.threshold_format)
     result = run_processbench(
         scores, args.data, threshold=args.threshold, threshold_data=other, resampling=_resampling(args)
     )

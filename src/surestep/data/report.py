@@ -39,6 +39,7 @@ REASONS: dict[str, str] = {
     "no_chains": "answer choices without chains, left out",
     "label_past_end": "records whose error index lies outside their steps, dropped",
     "error_step_dropped": "solutions whose first wrong step was dropped with an empty step before it, left out",
+    "path_without_verdict": "paths left out: a step up to their first wrong one has no label",
     "error_index_outside": "error indices that lie outside their steps, ignored",
     "error_record_outside": "records with such an index; their other steps are evaluated",
     "repeated_record": "records with the category and id of one before them, left out",
