@@ -102,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
     r2 = evaluation.report["overall"]["r2"]
     console.print(f"checkpoint: {trained.result.best}", markup=False, highlight=False)
     console.print(f"results: {evaluation.path}, predictions.jsonl beside it", markup=False, highlight=False)
+    if evaluation.written is not None:
+        console.print(f"report: {evaluation.written.page.path}", markup=False, highlight=False)
     console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
     if r2 is None or r2 <= LEAST_R2:
         console.print(f"R² is {figure(r2)}, expected above {LEAST_R2}: too few steps, or something is wrong here")

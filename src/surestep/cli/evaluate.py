@@ -11,6 +11,8 @@ from rich.console import Console
 
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
+from surestep.cli.report import say_written
+from surestep.config import Config
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"· {calibration_line(evaluation.report['calibration'])}", markup=False, highlight=False)
     if evaluation.num_predictions is not None:
         console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.parent / 'predictions.jsonl'}")
+    if evaluation.written is not None:
+        say_written(console, evaluation.written)
     console.print(f"results: {evaluation.path}", markup=False, highlight=False)
     return 0
 
@@ -76,7 +80,8 @@ def _of_predictions(args: argparse.Namespace) -> Evaluation:
 
     # A folder of its own: beside the file lies the result of the checkpoint that made it.
     beside = args.predictions.with_name(f"eval_{args.predictions.name.split('.')[0]}")
-    return evaluate_predictions(args.predictions, output_dir=args.output_dir or beside)
+    wanted = override(Config(), args).eval.report
+    return evaluate_predictions(args.predictions, output_dir=args.output_dir or beside, with_page=wanted)
 
 
 def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:

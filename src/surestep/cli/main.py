@@ -22,6 +22,7 @@ COMMANDS = {
     "calibrate": "fit a checkpoint's confidence to labels on validation, and store the map in it",
     "compare": "put evaluations side by side and say which differences are real",
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
+    "report": "write the report page and the model card of an evaluation that is already there",
     "demo": "train and evaluate the embedded default on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",
     "export": "write a checkpoint as one merged backbone with its head",

@@ -104,3 +104,4 @@ class EvalConfig(Section):
         None, description="Tokens in one scoring pass; unset: what memory allows."
     )
     save_predictions: bool = Field(False, description="Write `predictions.jsonl`, one line per step.")
+    report: bool = Field(True, description="Write `report.html`, its plots as PNG, and `MODEL_CARD.md`.")

@@ -13,17 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surestep.config import Config
+from surestep.data.jsonl import read_records
 from surestep.data.report import ReadReport
 from surestep.data.sources import Source, enabled_sources
 from surestep.encoding.tree import encode_trees
 from surestep.errors import StorageError
 from surestep.evaluation.calibration_report import CalibrationUse, calibration_report
-from surestep.evaluation.predictions_file import (
-    PredictionsFile,
-    predictions_of_rows,
-    read_predictions,
-    write_rows,
-)
+from surestep.evaluation.predictions_file import PredictionsFile, predictions_of_rows, write_rows
+from surestep.evaluation.report_write import METRICS_FILE, PREDICTIONS_FILE, WrittenReport, write_report
 from surestep.metrics.baselines import ConstantBaseline
 from surestep.metrics.report import build_report
 from surestep.scoring.build import BuiltModel
@@ -32,20 +29,18 @@ from surestep.scoring.manifest import git_commit, library_versions
 from surestep.scoring.scorer import StepScorer
 from surestep.types import ReasoningTree
 
-METRICS_FILE = "eval_metrics.json"
-PREDICTIONS_FILE = "predictions.jsonl"
-
 EvaluatedSplit = Literal["test", "validation"]
 Row = dict[str, Any]
 
 
 @dataclass
 class Evaluation:
-    """A finished evaluation: the content of `eval_metrics.json`, and where it lies."""
+    """A finished evaluation: the content of `eval_metrics.json`, where it lies, and the page made from it."""
 
     report: dict[str, Any]
     path: Path
     num_predictions: int | None = None
+    written: WrittenReport | None = None
 
 
 @dataclass
@@ -108,7 +103,7 @@ def evaluate_checkpoint(
 def write_evaluation(
     loaded: LoadedCheckpoint, config: Config, scored: ScoredSplit, *, split: EvaluatedSplit, output_dir: Path
 ) -> Evaluation:
-    """Measure what `loaded` scored and write `eval_metrics.json` into `output_dir`.
+    """Measure what `loaded` scored; write `eval_metrics.json` and what `config.eval` asks for into `output_dir`.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -130,18 +125,26 @@ def write_evaluation(
             "settings": config.to_dict(),
         },
     )
-    return _write(output_dir, report, scored.rows if config.eval.save_predictions else None)
+    evaluation = _write(output_dir, report, scored.rows if config.eval.save_predictions else None)
+    if config.eval.report:
+        evaluation.written = write_report(report, output_dir, predictions=found.predictions, rows=scored.rows)
+    return evaluation
 
 
-def evaluate_predictions(path: Path, *, output_dir: Path) -> Evaluation:
-    """Report on a file of predictions, whoever made them.
+def evaluate_predictions(path: Path, *, output_dir: Path, with_page: bool = False) -> Evaluation:
+    """Report on a file of predictions, whoever made them; `with_page` also writes `report.html`.
 
     Raises:
         DataError: the file is missing or a row is malformed.
     """
-    found = read_predictions(path)
+    records = [(record.values, record.line) for record in read_records(path)]
+    found = predictions_of_rows(records, path=path)
     report = _report(found, None, {"split": "as given", "predictions": str(path)})
-    return _write(output_dir, report, None)
+    evaluation = _write(output_dir, report, None)
+    if with_page:
+        rows = [values for values, _ in records]
+        evaluation.written = write_report(report, output_dir, predictions=found.predictions, rows=rows)
+    return evaluation
 
 
 def _score_source(

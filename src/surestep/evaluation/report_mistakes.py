@@ -1,0 +1,225 @@
+"""The worst mistakes of a scorer, each shown within its solution, so that a person can see why.
+
+Takes rows as `predictions.jsonl` holds them, ours or anybody's, and trusts none of their optional fields. Knows no
+HTML. What it returns is bounded in number and in text, whatever the size of the evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["confident and wrong", "unsure and right"]
+KINDS: tuple[Kind, ...] = ("confident and wrong", "unsure and right")
+MAX_MISTAKES = 240
+MAX_CHARACTERS = 700_000
+"""Of all problems and steps shown together."""
+MAX_PROBLEM = 2_500
+MAX_STEP = 1_200
+STEPS_BEFORE = 12
+STEPS_AFTER = 4
+
+
+@dataclass(frozen=True)
+class ShownStep:
+    """A step as it is shown.
+
+    Attributes:
+        number: its position in the solution, from 1.
+        text: cut to `MAX_STEP` characters.
+        confidence: in [0, 1].
+        label: in [0, 1], None where nobody judged it.
+        true_confidence: where it is known.
+        context: the evidence it was shown with, or "".
+        is_focus: whether it is the mistake.
+    """
+
+    number: int
+    text: str
+    confidence: float
+    label: float | None
+    true_confidence: float | None
+    context: str
+    is_focus: bool
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong judgement within its solution; `num_before` and `num_after` count steps that are not shown."""
+
+    kind: Kind
+    dataset: str
+    problem_id: str
+    problem: str
+    steps: tuple[ShownStep, ...]
+    num_before: int
+    num_after: int
+
+    @property
+    def focus(self) -> ShownStep:
+        """The step that was misjudged."""
+        return next(step for step in self.steps if step.is_focus)
+
+    @property
+    def num_characters(self) -> int:
+        """Text that this mistake adds to a page."""
+        return len(self.problem) + sum(len(step.text) + len(step.context) for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """The worst of each dataset and kind, worst first, and how many there are in all."""
+
+    shown: tuple[Mistake, ...]
+    totals: dict[tuple[str, Kind], int]
+    datasets: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """Mistakes in the whole evaluation."""
+        return sum(self.totals.values())
+
+
+def worst_mistakes(rows: Sequence[Mapping[str, Any]], *, limit: int = MAX_MISTAKES) -> Mistakes:
+    """Choose the mistakes to show.
+
+    "Confident and wrong": confidence of at least 0.5 on a label below 0.5. "Unsure and right": confidence below 0.5
+    on a label above 0.5. A label of exactly 0.5 is neither. Ordered by the distance between the two; each dataset
+    and kind gets an equal part of `limit`, and one solution appears once for each kind.
+
+    Args:
+        rows: with `confidence` and `label`; used where present: dataset, problem_id, step, parent, position, problem,
+            text, context, true_confidence.
+        limit: most mistakes returned.
+    """
+    confidence = np.array([float(row["confidence"]) for row in rows])
+    label = np.array([np.nan if row.get("label") is None else float(row["label"]) for row in rows])
+    names = [str(row.get("dataset", "all")) for row in rows]
+    datasets = tuple(dict.fromkeys(names))
+    number = {name: k for k, name in enumerate(datasets)}
+    dataset = np.array([number[name] for name in names], np.int64)
+    gap = np.abs(confidence - label)
+    is_kind = {
+        KINDS[0]: (confidence >= 0.5) & (label < 0.5),
+        KINDS[1]: (confidence < 0.5) & (label > 0.5),
+    }
+    totals: dict[tuple[str, Kind], int] = {}
+    chosen: list[tuple[Kind, int]] = []
+    share = max(1, limit // max(1, len(datasets) * len(KINDS)))
+    for kind, name in ((kind, name) for name in datasets for kind in KINDS):
+        found = np.flatnonzero(is_kind[kind] & (dataset == number[name]))
+        if found.size:
+            totals[name, kind] = int(found.size)
+            ordered = found[np.argsort(-gap[found], kind="stable")]
+            chosen += [(kind, row) for row in _one_per_problem(rows, ordered, share)]
+    solutions = _solutions(rows, [row for _, row in chosen])
+    chosen.sort(key=lambda item: -gap[item[1]])
+    return Mistakes(tuple(_within_budget(rows, chosen, solutions)), totals, datasets)
+
+
+def _key(rows: Sequence[Mapping[str, Any]], index: int) -> tuple[str, str]:
+    """What names a row's problem; a row that names none is a problem of its own."""
+    row = rows[index]
+    return str(row.get("dataset", "all")), str(row.get("problem_id", f"\0{index}"))
+
+
+def _one_per_problem(rows: Sequence[Mapping[str, Any]], ordered: np.ndarray[Any, Any], share: int) -> list[int]:
+    seen: set[tuple[str, str]] = set()
+    kept: list[int] = []
+    for index in ordered.tolist():
+        if (key := _key(rows, index)) not in seen:
+            seen.add(key)
+            kept.append(index)
+            if len(kept) == share:
+                break
+    return kept
+
+
+def _solutions(rows: Sequence[Mapping[str, Any]], wanted: Sequence[int]) -> dict[tuple[str, str], list[int]]:
+    """The rows of each wanted problem, in the file's order."""
+    found: dict[tuple[str, str], list[int]] = {_key(rows, index): [] for index in wanted}
+    for index in range(len(rows)):
+        if (members := found.get(_key(rows, index))) is not None:
+            members.append(index)
+    return found
+
+
+def _within_budget(
+    rows: Sequence[Mapping[str, Any]],
+    chosen: Sequence[tuple[Kind, int]],
+    solutions: Mapping[tuple[str, str], list[int]],
+) -> list[Mistake]:
+    shown: list[Mistake] = []
+    characters = 0
+    for kind, index in chosen:
+        mistake = _mistake(rows, index, solutions[_key(rows, index)], kind)
+        characters += mistake.num_characters
+        if characters > MAX_CHARACTERS and shown:
+            break
+        shown.append(mistake)
+    return shown
+
+
+def _mistake(rows: Sequence[Mapping[str, Any]], focus: int, members: Sequence[int], kind: Kind) -> Mistake:
+    path = _path_through(rows, focus, members)
+    at = path.index(focus)
+    first, last = max(0, at - STEPS_BEFORE), min(len(path), at + 1 + STEPS_AFTER)
+    row = rows[focus]
+    return Mistake(
+        kind=kind,
+        dataset=str(row.get("dataset", "all")),
+        problem_id=str(row.get("problem_id", "")),
+        problem=_cut(row.get("problem"), MAX_PROBLEM),
+        steps=tuple(
+            _shown(rows[index], place, index == focus) for place, index in enumerate(path[first:last], first + 1)
+        ),
+        num_before=first,
+        num_after=len(path) - last,
+    )
+
+
+def _path_through(rows: Sequence[Mapping[str, Any]], focus: int, members: Sequence[int]) -> list[int]:
+    """Rows from the first step over `focus` to the end of its first continuation.
+
+    Without usable `step` and `parent` the problem's rows are one chain in the order of `position`.
+    """
+    by_step = {rows[index].get("step"): index for index in members if isinstance(rows[index].get("step"), int)}
+    if len(by_step) < len(members) or any(not isinstance(rows[index].get("parent"), int) for index in members):
+        return sorted(members, key=lambda index: _whole(rows[index].get("position")))
+    path = [focus]
+    # Not longer than the problem has rows: a foreign file's parents may run in a circle.
+    while (parent := by_step.get(rows[path[0]]["parent"])) is not None and len(path) <= len(members):
+        path.insert(0, parent)
+    if len(path) > len(members):
+        return [focus]
+    children: dict[int, int] = {}
+    for index in sorted(members, key=lambda index: rows[index]["step"]):
+        children.setdefault(rows[index]["parent"], index)
+    while (child := children.get(rows[path[-1]]["step"])) is not None and child not in path:
+        path.append(child)
+    return path
+
+
+def _shown(row: Mapping[str, Any], place: int, is_focus: bool) -> ShownStep:
+    label, true = row.get("label"), row.get("true_confidence")
+    return ShownStep(
+        number=place,
+        text=_cut(row.get("text"), MAX_STEP),
+        confidence=float(row["confidence"]),
+        label=None if label is None else float(label),
+        true_confidence=None if true is None else float(true),
+        context=_cut(row.get("context"), MAX_STEP),
+        is_focus=is_focus,
+    )
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 1
+
+
+def _cut(value: object, most: int) -> str:
+    text = "" if value is None else str(value).strip()
+    return text if len(text) <= most else f"{text[:most]}… [{len(text) - most:,} more characters]"

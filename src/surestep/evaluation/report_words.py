@@ -1,0 +1,178 @@
+"""The verdict on a scorer in plain words, and its main figures with what they mean.
+
+Reads a report as `build_report` makes it, with or without intervals and baselines; knows no layout of a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Tone = Literal["good", "fair", "bad"]
+GOOD_ECE, FAIR_ECE = 0.03, 0.08
+GOOD_SKILL, FAIR_SKILL = 0.5, 0.1
+
+FIGURES: tuple[tuple[str, str, str], ...] = (
+    ("skill", "Skill", "How much of the constant's squared error it removes: 0 is none, 1 is all."),
+    ("ece", "ECE", "Mean distance between confidence and label over ten bins; 0 is best."),
+    ("auroc", "AUROC", "How often a right step gets more confidence than a wrong one; 0.5 is chance."),
+    ("r2", "R²", "Share of the labels' variance explained."),
+    ("mse", "MSE", "Mean squared distance to the label; 0 is best."),
+    ("nll", "NLL", "Mean surprise at the label, in nats; 0 is best."),
+)
+"""Name, title and meaning of the figures that are shown first."""
+
+
+@dataclass(frozen=True)
+class ShownFigure:
+    """A figure as text; `interval` and `constant` are "" where unknown."""
+
+    name: str
+    title: str
+    meaning: str
+    value: str
+    interval: str
+    constant: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A headline, how good it is, and sentences that give the reasons."""
+
+    headline: str
+    tone: Tone
+    sentences: tuple[str, ...]
+
+
+def shown_figures(section: Mapping[str, Any]) -> list[ShownFigure]:
+    """The main figures of one section."""
+    return [_shown(section, *figure) for figure in FIGURES]
+
+
+def interval_of(section: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    """The 95 % interval of a figure, where the report has one.
+
+    >>> interval_of({"intervals": {"ece": {"low": 0.01, "high": 0.02, "method": "m"}}}, "ece")
+    (0.01, 0.02)
+    """
+    intervals = section.get("intervals") or {}
+    names = ("skill.mse", "skill_mse", "skill") if name == "skill" else (name,)
+    for key in names:
+        found = intervals.get(key)
+        if isinstance(found, Mapping) and "low" not in found and name == "skill":
+            found = found.get("mse")
+        if isinstance(found, Mapping) and found.get("low") is not None and found.get("high") is not None:
+            return float(found["low"]), float(found["high"])
+    return None
+
+
+def value_of(section: Mapping[str, Any], name: str) -> float | None:
+    """A figure of a section; `skill` is the one by squared error."""
+    value = (section.get("skill") or {}).get("mse") if name == "skill" else section.get(name)
+    return None if value is None else float(value)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure as text, with a true minus sign; a dash where undefined.
+
+    >>> number(0.12345), number(-0.5), number(None)
+    ('0.123', '−0.500', '–')
+    """
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval_text(found: tuple[float, float] | None) -> str:
+    """An interval as text; "" for none."""
+    return "" if found is None else f"{number(found[0])} to {number(found[1])}"
+
+
+def verdict(report: Mapping[str, Any]) -> Verdict:
+    """What a person should take away, the good and the bad."""
+    overall = report["overall"]
+    skill = value_of(overall, "skill")
+    said = tuple(str(sentence) for sentence in report.get("verdict") or ())
+    if skill is None:
+        reason = (overall.get("skill") or {}).get("undefined", {}).get("mse", "its skill has no value on this data")
+        return Verdict("No verdict is possible", "fair", (f"{reason}.", *said, *_plain_words(overall)))
+    headline, tone = _headline(overall, skill)
+    return Verdict(headline, tone, (_against_constant(overall, skill), *said, *_plain_words(overall)))
+
+
+def _headline(overall: Mapping[str, Any], skill: float) -> tuple[str, Tone]:
+    interval = interval_of(overall, "skill")
+    if skill <= 0.0 or (interval is not None and interval[0] <= 0.0):
+        return "No better than always answering the mean", "bad"
+    if overall.get("beats_baselines") is False:
+        return "Better than a constant, but a simple baseline does as well", "bad"
+    quality, tone = "A little better than always answering the mean", "fair"
+    if skill >= FAIR_SKILL:
+        quality = "Clearly better than always answering the mean"
+    if skill >= GOOD_SKILL:
+        quality, tone = "Far better than always answering the mean", "good"
+    ece = value_of(overall, "ece")
+    if ece is None:
+        return quality, "fair"
+    if ece <= GOOD_ECE:
+        return f"{quality}, and its confidence means what it says", tone  # type: ignore[return-value]
+    if ece <= FAIR_ECE:
+        return f"{quality}, and its confidence is roughly right", tone  # type: ignore[return-value]
+    bias = (overall.get("mean_confidence") or 0.0) - (overall.get("mean_label") or 0.0)
+    how = "is off by" if abs(bias) < ece / 2 else "is too high by" if bias > 0 else "is too low by"
+    return f"{quality}, but its confidence {how} about {ece:.2f}", "bad" if ece > 2 * FAIR_ECE else "fair"
+
+
+def _against_constant(overall: Mapping[str, Any], skill: float) -> str:
+    constant = overall["constant_baseline"]
+    value = number(constant.get("constant"), 2)
+    which = "the training mean" if constant.get("source") == "training_mean" else "these labels' own mean"
+    how = f"{abs(skill):.0%} {'below' if skill >= 0 else 'above'}"
+    return (
+        f"Its squared error is {how} that of a constant ({which}, {value}), over {overall['num_steps']:,} labelled "
+        f"steps of {overall['num_problems']:,} problems."
+    )
+
+
+def _plain_words(overall: Mapping[str, Any]) -> list[str]:
+    sentences = []
+    filled = [row for row in overall["reliability"]["equal_width"] if row["count"]]
+    if filled:
+        ends = filled[-1:] if len(filled) == 1 else [filled[-1], filled[0]]
+        parts = [
+            f"{row['lower']:g} to {row['upper']:g}, the mean label was {row['mean_label']:.2f} ({row['count']:,} steps)"
+            for row in ends
+        ]
+        sentences.append("Where it said " + "; where it said ".join(parts) + ".")
+    auroc = value_of(overall, "auroc")
+    if auroc is not None:
+        sentences.append(
+            f"Of a right and a wrong step, the right one gets more confidence in {100 * auroc:.0f} of 100 cases "
+            "(50 is chance)."
+        )
+    return sentences
+
+
+def _shown(section: Mapping[str, Any], name: str, title: str, meaning: str) -> ShownFigure:
+    constant = 0.0 if name == "skill" else (section.get("constant_baseline") or {}).get(name)
+    undefined: Mapping[str, Any] = section.get("undefined") or {}
+    return ShownFigure(
+        name=name,
+        title=title,
+        meaning=meaning,
+        value=number(value_of(section, name)),
+        interval=interval_text(interval_of(section, name)),
+        constant="" if constant is None else number(float(constant)),
+        reason=str(undefined.get("mse" if name == "skill" else name, "")),
+    )
+
+
+def baselines_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows of the scorer beside its baselines; no rows where the report has none."""
+    found: Sequence[Mapping[str, Any]] = report.get("baselines") or ()
+    if not found:
+        return [], []
+    names = [(name, title) for name, title, _ in FIGURES if any(row.get(name) is not None for row in found)]
+    rows = [["this model", *(number(value_of(report["overall"], name)) for name, _ in names)]]
+    rows += [[str(row.get("name", "?")), *(number(row.get(name)) for name, _ in names)] for row in found]
+    return ["", *(title for _, title in names)], rows
