@@ -47,7 +47,8 @@ def test_results_go_below_the_validation_result_and_leave_it_alone(
 
 def test_an_output_dir_is_taken_as_given(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
     succeed("evaluate", "--checkpoint", checkpoint, "--output_dir", tmp_path / "here", "--save_predictions")
-    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["eval_metrics.json", "predictions.jsonl"]
+    written = {path.name for path in (tmp_path / "here").iterdir()}
+    assert written == {"eval_metrics.json", "predictions.jsonl", "report.html", "plots", "MODEL_CARD.md"}
     assert not (tmp_path / "outputs" / "eval_run" / "checkpoint_step_2").exists()
 
 

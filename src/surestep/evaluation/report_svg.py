@@ -12,7 +12,7 @@ from html import escape
 from surestep.evaluation.report_chart import Axis, Bars, Chart, Line, Mark, Panel, Points
 
 WIDTH = 440
-PANEL_HEIGHT = 320
+PANEL_HEIGHT = 350
 _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 58, 12, 10, 44, 16
 _LEAST_RADIUS, _GREATEST_RADIUS = 2.5, 8.0
 

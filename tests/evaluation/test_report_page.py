@@ -1,0 +1,205 @@
+"""What is in `report.html`: everything escaped, nothing from outside, small whatever the size of the data."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import ATTACK, make_rows, write_predictions
+from surestep.errors import DataError
+from surestep.evaluation.evaluate import evaluate_predictions
+from surestep.evaluation.report_page import NO_ROWS, NO_TEXT
+from surestep.evaluation.report_words import verdict
+from surestep.evaluation.report_write import report_on_folder
+
+
+class Elements(HTMLParser):
+    """Every tag with its attributes, and all text outside of style and script."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.inside: str | None = None
+        self.raw = {"style": "", "script": ""}
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag if tag in self.raw else self.inside
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = None if tag == self.inside else self.inside
+
+    def handle_data(self, data: str) -> None:
+        if self.inside in self.raw:
+            self.raw[self.inside] += data
+        else:
+            self.text += data
+
+
+def page_of(folder: Path, rows: list[dict[str, Any]]) -> str:
+    folder.mkdir(exist_ok=True)
+    path = write_predictions(folder / "predictions.jsonl", rows)
+    written = evaluate_predictions(path, output_dir=folder, with_page=True).written
+    assert written is not None
+    return written.page.path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an evaluation with its page; tests change copies of it."""
+    folder = tmp_path_factory.mktemp("finished")
+    page_of(folder, make_rows(20))
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "evaluation"))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page whose every text from data tries to break out."""
+    rows = make_rows(30, datasets=(f"first {ATTACK}", "second"))
+    for row in rows:
+        row["text"] += ATTACK
+        row["problem"] += ATTACK
+        row["problem_id"] += ATTACK
+        row["context"] = ATTACK
+    return page_of(tmp_path_factory.mktemp("hostile"), rows)
+
+
+def test_all_text_from_data_is_escaped(hostile: str) -> None:
+    found = Elements(hostile)
+    assert sum(tag == "script" for tag, _ in found.tags) == 1
+    assert not any(tag == "img" for tag, _ in found.tags)
+    assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
+    assert found.text.count(ATTACK) > 100
+    assert "broken" not in found.raw["script"]
+
+
+def test_nothing_comes_from_outside(hostile: str) -> None:
+    found = Elements(hostile)
+    for tag, attributes in found.tags:
+        assert not {"src", "srcset", "data", "action", "style"} & attributes.keys(), tag
+        assert (attributes.get("href") or "#").startswith("#")
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+    assert not re.search(r"url\(|@import|https?:", found.raw["style"])
+    assert not re.search(r"fetch\(|XMLHttpRequest|https?:|eval\(|innerHTML", found.raw["script"])
+
+
+def test_the_policy_allows_its_own_style_and_script_only(hostile: str) -> None:
+    found = Elements(hostile)
+    (policy,) = [a["content"] for _, a in found.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    for name in ("style", "script"):
+        digest = base64.b64encode(hashlib.sha256(found.raw[name].encode()).digest()).decode()
+        assert rules[f"{name}-src"] == f"'sha256-{digest}'"
+
+
+def test_every_chart_is_there_as_svg_and_as_png(hostile: str, finished: Path) -> None:
+    plots = {path.stem for path in (finished / "plots").iterdir()}
+    assert plots == {
+        *("reliability", "reliability_1", "reliability_2", "confidence_histogram", "risk_coverage"),
+        *("risk_coverage_by_dataset", "error_by_position", "label_by_position"),
+    }
+    assert sum(tag == "svg" for tag, _ in Elements(hostile).tags) == len(plots)
+    identifiers = [a["id"] for _, a in Elements(hostile).tags if "id" in a]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_100_000_steps_make_a_small_page_in_good_time(tmp_path: Path) -> None:
+    rows = make_rows(22_300)
+    assert len(rows) > 100_000
+    for row in rows:
+        row["text"] *= 8
+    started = time.monotonic()
+    page = page_of(tmp_path / "large", rows)
+    assert len(page.encode()) < 2_000_000
+    assert time.monotonic() - started < 60  # about 7 s alone on a quiet machine
+
+
+def test_without_predictions_the_page_says_what_is_missing(folder: Path) -> None:
+    full = (folder / "report.html").read_text(encoding="utf-8")
+    (folder / "predictions.jsonl").unlink()
+    written = report_on_folder(folder)
+    page = written.page.path.read_text(encoding="utf-8")
+    assert NO_ROWS in written.page.missing
+    assert NO_ROWS.split(",")[0] in Elements(page).text
+    assert {path.stem for path in written.page.plots} == {"reliability", "reliability_1", "reliability_2"}
+    assert {path.name for path in (folder / "plots").iterdir()} == {path.name for path in written.page.plots}
+    assert NO_ROWS not in Elements(full).text
+
+
+def test_predictions_without_text_have_no_list_of_mistakes(tmp_path: Path) -> None:
+    rows = [{"confidence": k / 20, "label": float(k % 2)} for k in range(21)]
+    page = page_of(tmp_path / "e", rows)
+    assert NO_TEXT in Elements(page).text
+    assert 'id="mistakes"' not in page
+
+
+def test_predictions_of_another_evaluation_are_refused(folder: Path) -> None:
+    write_predictions(folder / "predictions.jsonl", make_rows(20, seed=1))
+    with pytest.raises(DataError, match="labelled rows with an MSE of"):
+        report_on_folder(folder)
+
+
+def test_intervals_baselines_and_the_reports_own_verdict_are_shown(folder: Path) -> None:
+    path = folder / "eval_metrics.json"
+    report = json.loads(path.read_text())
+    report["overall"]["intervals"] = {"ece": {"low": 0.0123, "high": 0.0456, "method": "percentile"}}
+    report["baselines"] = [{"name": "step position", "mse": 0.2345, "auroc": 0.5678, "per_dataset": {}}]
+    report["verdict"] = ["It beats the length of a step."]
+    path.write_text(json.dumps(report))
+    text = Elements(report_on_folder(folder).page.path.read_text(encoding="utf-8")).text
+    for said in ("0.012 to 0.046", "step position", "0.234", "0.568", "It beats the length of a step."):
+        assert said in text
+
+
+def overall(**values: Any) -> dict[str, Any]:
+    base = {
+        "num_steps": 10,
+        "num_problems": 2,
+        "mean_confidence": 0.5,
+        "mean_label": 0.5,
+        "reliability": {"equal_width": []},
+        "constant_baseline": {"constant": 0.5, "source": "training_mean"},
+        "skill": {"mse": 0.3},
+        "ece": 0.01,
+        "auroc": 0.7,
+    }
+    return {"overall": {**base, **values}}
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "tone"),
+    [
+        ({"skill": {"mse": -0.1}}, "No better than always answering the mean", "bad"),
+        ({"skill": {"mse": 0.2}, "intervals": {"skill.mse": {"low": -0.1, "high": 0.4}}}, "No better than", "bad"),
+        ({"beats_baselines": False}, "a simple baseline does as well", "bad"),
+        ({"skill": {"mse": 0.05}}, "A little better than always answering the mean", "fair"),
+        ({}, "Clearly better than always answering the mean, and its confidence means what it says", "fair"),
+        ({"skill": {"mse": 0.6}}, "Far better", "good"),
+        ({"ece": 0.2, "mean_confidence": 0.7}, "too high by about 0.20", "bad"),
+        ({"ece": 0.1, "mean_confidence": 0.4}, "too low by about 0.10", "fair"),
+        ({"ece": 0.1}, "is off by about 0.10", "fair"),
+        ({"skill": {"mse": None, "undefined": {"mse": "there are no labelled steps"}}}, "No verdict", "fair"),
+    ],
+)
+def test_the_headline_says_the_bad_before_the_good(values: dict[str, Any], said: str, tone: str) -> None:
+    found = verdict(overall(**values))
+    assert said in found.headline
+    assert found.tone == tone
