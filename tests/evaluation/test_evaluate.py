@@ -49,6 +49,7 @@ def evaluate(trained: Callable[[], Config], tmp_path: Path) -> Callable[..., Any
     def run(split: Any = "test", **settings: Any) -> Any:
         config = trained()
         config.eval.save_predictions = True
+        config.eval.report = False
         for name, value in settings.items():
             setattr(config.data if name in type(config.data).model_fields else config.eval, name, value)
         loaded = load_checkpoint(config.experiment_dir / "checkpoint_step_3", config=config)

@@ -20,7 +20,9 @@ from surestep.encoding.tree import encode_trees
 from surestep.errors import StorageError
 from surestep.evaluation.calibration_report import CalibrationUse, calibration_report
 from surestep.evaluation.predictions_file import PredictionsFile, predictions_of_rows, write_rows
-from surestep.evaluation.report_write import METRICS_FILE, PREDICTIONS_FILE, WrittenReport, write_report
+from surestep.evaluation.report_write import METRICS_FILE as METRICS_FILE
+from surestep.evaluation.report_write import PREDICTIONS_FILE as PREDICTIONS_FILE
+from surestep.evaluation.report_write import WrittenReport, write_report
 from surestep.metrics.baselines import ConstantBaseline
 from surestep.metrics.report import build_report
 from surestep.scoring.build import BuiltModel
