@@ -163,7 +163,7 @@ def test_a_confidence_out_of_range_is_named_with_its_line(fail: Command, tmp_pat
     ("arguments", "words"),
     [
         (["nowhere"], "nowhere is not there"),
-        (["{one}", "--sort", "speed"], "no figure is named 'speed'"),
+        (["{one}", "--sort", "speed"], "'speed' is no figure"),
         (["{one}", "--dataset", "maps"], "has no dataset 'maps'; allowed: sums, overall"),
         (["{one}", "--resamples", "3"], "--resamples is 3; allowed: 100"),
         (["{one}", "--seed", "-1"], "--seed is -1"),

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
     "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
     "calibrate": "fit a checkpoint's confidence to labels on validation, and store the map in it",
+    "check": "walk the production checklist: files, figures against targets, leaks, anti-hacking probes",
     "compare": "put evaluations side by side and say which differences are real",
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
     "report": "write the report page and the model card of an evaluation that is already there",

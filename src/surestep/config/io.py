@@ -11,8 +11,8 @@ import yaml
 from surestep.errors import ConfigError
 
 
-def read_config_file(path: Path | str) -> dict[str, Any]:
-    """The nested values of a JSON or YAML configuration file.
+def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[str, Any]:
+    """The nested values of a JSON or YAML file; `what` it holds, for messages.
 
     Raises:
         ConfigError: the file is missing or cannot be read as what its name says.
@@ -22,7 +22,7 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ConfigError(f"{path}: the configuration cannot be read ({reason})") from None
+        raise ConfigError(f"{path}: the {what} cannot be read ({reason})") from None
     try:
         values = yaml.safe_load(text) if path.suffix in {".yaml", ".yml"} else json.loads(text)
     except json.JSONDecodeError as error:
@@ -32,7 +32,7 @@ def read_config_file(path: Path | str) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: holds a {type(values).__name__}; a configuration is an object of sections")
+        raise ConfigError(f"{path}: holds a {type(values).__name__}; allowed: an object of fields ({what})")
     return values
 
 

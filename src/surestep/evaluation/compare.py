@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from surestep.data.jsonl import read_records
-from surestep.errors import ConfigError, DataError
+from surestep.errors import ConfigError
 from surestep.evaluation.find_results import FoundEvaluation
 from surestep.evaluation.predictions_file import predictions_of_rows
 from surestep.evaluation.same_data import OVERALL, differences_of_data, unknown_data
 from surestep.metrics.figures import FIGURES
-from surestep.metrics.paired import HIGHER_IS_BETTER, Scores, paired_difference
+from surestep.metrics.paired import HIGHER_IS_BETTER, WITHOUT_DIRECTION, Scores, paired_difference
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES
 
@@ -212,8 +212,10 @@ def check_sort(name: str) -> str:
     """`name` where it is a figure whose direction is known.
 
     Raises:
-        DataError: it is not.
+        ConfigError: it is not.
     """
-    if name not in FIGURES:
-        raise DataError(f"no figure is named {name!r}; allowed: {', '.join(FIGURES)} (--sort)")
+    allowed = [figure for figure in FIGURES if figure not in WITHOUT_DIRECTION]
+    if name not in allowed:
+        why = "has no better and worse" if name in FIGURES else "is no figure"
+        raise ConfigError(f"--sort: {name!r} {why}; allowed: {', '.join(allowed)}")
     return name

@@ -19,7 +19,21 @@ from surestep.metrics.draws import figure_draws
 from surestep.metrics.figures import compute_figures
 from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES
 
-LOWER_IS_BETTER = frozenset({"mse", "mae", "ece", "ece_equal_mass", "nll", "brier"})
+LOWER_IS_BETTER = frozenset(
+    {
+        "mse",
+        "mae",
+        "ece",
+        "ece_equal_mass",
+        "smooth_ece",
+        "rms_calibration_error",
+        "nll",
+        "brier",
+        "brier_reliability",
+        "risk_coverage_area",
+        "risk_coverage_excess",
+    }
+)
 HIGHER_IS_BETTER = frozenset(
     {
         "r2",
@@ -29,9 +43,13 @@ HIGHER_IS_BETTER = frozenset(
         "average_precision_without_half",
         "average_precision_error",
         "average_precision_error_without_half",
+        "spearman",
+        "brier_resolution",
         "accuracy",
     }
 )
+WITHOUT_DIRECTION = frozenset({"calibration_in_the_large", "brier_uncertainty", "brier_within_bin"})
+"""Figures of which neither more nor less is better: signed, or a property of the labels."""
 MAX_UNDEFINED = 0.05
 """Share of resamples on which a figure may have no value before its interval is not given."""
 
