@@ -115,12 +115,24 @@ def test_a_threshold_chosen_on_named_data(succeed: Command, tmp_path: Path) -> N
     assert chosen["subsets"]["math"]["f1"] == 0.0  # a right solution with 0.6 is called wrong now
     assert report["thresholds"][0]["subsets"]["math"]["f1"] == 1.0
     assert "highest mean F1 on" in out
+    assert "math at 0.7: F1 is not shown to be above" in out
+    assert "the threshold's data:" not in out  # nothing was left out there
     # Both may stand in one file.
     both = write(tmp_path / "both.jsonl", [*CONFIDENCES, *read_lines(theirs)])
     succeed("benchmark", "processbench", "--data", data, "--predictions", both, "--threshold-data", others)
     again = json.loads((tmp_path / "eval_both" / "processbench.json").read_text())
     assert again["thresholds"][-1]["threshold"] == chosen["threshold"]
     assert again["predictions_not_used"] == 0
+
+
+def test_several_files_are_several_subsets(succeed: Command, tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{name}.jsonl", SOLUTIONS[:2]) for name in ("math", "gsm8k")]
+    rows = [row | {"subset": name} for name in ("math", "gsm8k") for row in CONFIDENCES]
+    found = write(tmp_path / "p.jsonl", rows)
+    succeed("benchmark", "processbench", "--data", *files, "--predictions", found, "--resamples", "20")
+    half = json.loads((tmp_path / "eval_p" / "processbench.json").read_text())["thresholds"][0]
+    assert list(half["subsets"]) == ["math", "gsm8k"]
+    assert half["mean"]["f1"] == 1.0
 
 
 def test_scores_in_the_file(succeed: Command, tmp_path: Path) -> None:

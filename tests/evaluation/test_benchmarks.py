@@ -219,6 +219,9 @@ def test_the_subset_decides_where_ids_repeat(tmp_path: Path) -> None:
     tree = chain("p", ["s"])
     object.__setattr__(tree, "id", "1")
     assert scores.score("", [ToScore("b", tree), ToScore("a", tree)]) == [[0.75], [0.25]]
+    unnamed = confidences(tmp_path / "d.jsonl", {"id": "1", "confidences": [0.25]})
+    with pytest.raises(DataError, match="id '1' is in b and in a; name the 'subset' of each row"):
+        unnamed.score("", [ToScore("b", tree), ToScore("a", tree)])
     with pytest.raises(DataError, match="two solutions of a have the id '1'"):
         scores.score("", [ToScore("a", tree), ToScore("a", tree)])
 

@@ -89,15 +89,11 @@ def _best_of_n(report: dict[str, Any]) -> list[Table]:
 _TABLES = {"processbench": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}
 
 
+_PLAIN_COUNTS = ("records", "trees", "steps", "labels", "candidates", "shared_steps", "after_error")
+
+
 def _lines(report: dict[str, Any]) -> list[str]:
-    reading = report["reading"]
-    shown = ("records", "trees", "steps", "labels", "candidates", "shared_steps", "after_error")
-    lines = []
-    for reason, count in reading["counts"].items():
-        where = f" ({'; '.join(reading['places'][reason])})" if reason in reading["places"] else ""
-        if reason not in shown:
-            lines.append(f"{count:,} {reading['meanings'][reason]}{where}")
-    lines += reading["notes"]
+    lines = _reading(report["reading"])
     for key in ("steps_not_scored", "candidates_not_scored_to_the_end"):
         value = report.get(key, 0)
         count = sum(value.values()) if isinstance(value, dict) else value
@@ -108,7 +104,14 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines += [f"not in the data: {name}" for name in report.get("categories_not_in_data", [])]
     for at in report.get("thresholds", []):
         for name, section in at["subsets"].items():
+            blind, interval = report["blind"][name], section["intervals"]["f1"]
+            if blind and interval and interval["low"] <= blind["f1"]:
+                lines.append(
+                    f"{name} at {at['threshold']:.4g}: F1 is not shown to be above {100 * blind['f1']:.1f}, which a "
+                    "scorer that does not read could reach"
+                )
             lines += [f"{name}: {figure} undefined: {why}" for figure, why in section["undefined"].items()]
+        lines += [f"the threshold's data: {line}" for line in _reading(at.get("reading_there"))]
         if shared := at.get("problems_shared_with_evaluated"):
             lines.append(f"{shared:,} problems of the threshold's data are evaluated too, with other solutions")
     for n, section in report.get("by_n", {}).items():
@@ -124,3 +127,15 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for name, source in report.get("sources", {}).items():
         lines.append(f"{name or 'unnamed'}: {100 * source['accuracy']:.1f} % of {source['num_candidates']:,} are right")
     return list(dict.fromkeys(lines))
+
+
+def _reading(reading: dict[str, Any] | None) -> list[str]:
+    """What reading left out, without the plain counts of what was read."""
+    if reading is None:
+        return []
+    lines = []
+    for reason, count in reading["counts"].items():
+        where = f" ({'; '.join(reading['places'][reason])})" if reason in reading["places"] else ""
+        if reason not in _PLAIN_COUNTS:
+            lines.append(f"{count:,} {reading['meanings'][reason]}{where}")
+    return [*lines, *reading["notes"]]

@@ -99,7 +99,7 @@ class FileScores:
 
     path: Path
     rows: dict[tuple[str, str], tuple[Confidences, int]]
-    used: set[tuple[str, str]] = field(default_factory=set)
+    used: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> FileScores:
@@ -148,7 +148,12 @@ class FileScores:
                     path=self.path,
                     line=line,
                 )
-            self.used.add(key)
+            if self.used.setdefault(key, item.subset) != item.subset:
+                raise DataError(
+                    f"id {key[1]!r} is in {self.used[key]} and in {item.subset}; name the 'subset' of each row",
+                    path=self.path,
+                    line=line,
+                )
             found.append(values)
         return found
 

@@ -55,7 +55,7 @@ def choose_subsets(
     return Subsets(_members(order, total), False)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _all_subsets(total: int, n: int) -> FloatArray:
     members = _members(np.array(list(combinations(range(total), n)), np.int64), total)
     members.setflags(write=False)
