@@ -6,22 +6,37 @@ is off by tens of percent. The bound is 3 %.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, Qwen3Config
 
+from surestep.config import LoraConfig
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.tree import EncodedTree
-from surestep.model.attention import register_tree_attention
+from surestep.model.attention import plan_attention, register_tree_attention
 from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.fp8 import Fp8Weight, runs_fp8
+from surestep.model.fused import compile_layers
 from surestep.model.head import ConfidenceHead
+from surestep.model.lora import add_adapters
 from surestep.scoring.scorer import to_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 _VOCABULARY, _CONFIDENCE = 512, 512
 _BOUND = 0.03
+SHAPE = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 64,
+    "vocab_size": _VOCABULARY,
+}
 
 
 def _tree(random: np.random.Generator, num_nodes: int, *, is_chain: bool) -> EncodedTree:
@@ -46,15 +61,7 @@ def _tree(random: np.random.Generator, num_nodes: int, *, is_chain: bool) -> Enc
 def model() -> ConfidenceModel:
     torch.manual_seed(0)
     register_tree_attention()
-    config = Qwen3Config(
-        hidden_size=256,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        head_dim=64,
-        vocab_size=_VOCABULARY,
-    )
+    config = Qwen3Config(**SHAPE)
     backbone = AutoModel.from_config(config)
     head = ConfidenceHead(256, [64], dropout=0.0)
     return ConfidenceModel(backbone, head, confidence_id=_CONFIDENCE).cuda().eval()
@@ -64,7 +71,7 @@ def _logits_and_gradient(model: ConfidenceModel, batch, route, dtype):  # type: 
     model.set_route(route)
     model.zero_grad()
     with torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
-        hidden = model._packed(batch, route)
+        hidden = model._packed(plan_attention(batch, route))
     logits = model.head(hidden)
     logits.sum().backward()
     gradient = torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])
@@ -95,3 +102,42 @@ def test_paths_agree_with_the_packed_trees(model: ConfidenceModel) -> None:
     with torch.no_grad():
         alone = model._paths(batch).float()
     assert (hidden - alone).norm() / alone.norm() < 1e-3
+
+
+@pytest.mark.parametrize("is_chain", [True, False], ids=["chains", "trees"])
+def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bool) -> None:
+    torch.manual_seed(0)
+    random = np.random.default_rng(3)
+    config = Qwen3Config(**SHAPE)
+    adapters = LoraConfig(use_lora=True, lora_r=8, lora_dropout=0.0, lora_target_modules="all-linear")
+    backbone = add_adapters(AutoModel.from_config(config), adapters)
+    for name, parameter in backbone.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    head = ConfidenceHead(256, [64], dropout=0.0)
+    reference = ConfidenceModel(backbone, head, confidence_id=_CONFIDENCE).cuda()
+    fused = copy.deepcopy(reference)
+    assert fused.fuse_layers()
+    compile_layers(fused.transformer)
+    for num_trees in (2, 5, 9):
+        trees = [_tree(random, 20, is_chain=is_chain) for _ in range(num_trees)]
+        batch = to_batch(pack_trees(trees)).to(torch.device("cuda"))
+        hidden, gradient = _logits_and_gradient(reference, batch, "dense", torch.float32)
+        got, got_gradient = _logits_and_gradient(fused, batch, "varlen", torch.bfloat16)
+        assert (got - hidden).norm() / hidden.norm() < _BOUND
+        assert (got_gradient - gradient).norm() / gradient.norm() < 2 * _BOUND
+
+
+def test_frozen_weights_in_fp8_stay_near_the_reference() -> None:
+    """e4m3 has 3 bits of mantissa: products agree to about 4 %, hidden states of four layers to 10 %."""
+    if not runs_fp8(torch.device("cuda")):
+        pytest.skip("needs a GPU that multiplies 8-bit floats")
+    torch.manual_seed(0)
+    x, weight = torch.randn(300, 256, device="cuda"), torch.randn(512, 256, device="cuda") / 16
+    x.requires_grad_()
+    found = Fp8Weight(weight)(x.bfloat16()).float()
+    expected = x @ weight.t()
+    assert (found - expected).norm() / expected.norm() < 0.06
+    upstream = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad(found, x, upstream)
+    assert (gradient - upstream @ weight).norm() / (upstream @ weight).norm() < 0.06

@@ -27,6 +27,13 @@ class ModelConfig(Section):
         [1024, 256], description="Widths of the head's hidden layers; an empty list is a linear head."
     )
     mlp_dropout: Dropout = Field(0.1, description="Dropout after each hidden layer of the head.")
+    compile: Literal["auto"] | bool = Field(
+        "auto",
+        description=(
+            "Compile the decoder layers (CUDA): about twice as fast, after half a minute to a minute once. `auto`: "
+            "where the run is long enough to win that back."
+        ),
+    )
     attention: Literal["auto", "dense", "varlen", "flex", "paths"] = Field(
         "auto",
         description=(
@@ -43,6 +50,13 @@ class LoraConfig(Section):
     lora_r: PositiveInt = Field(16, description="Rank of the adapters.")
     lora_alpha: PositiveInt = Field(32, description="Scale of the adapters: alpha / r multiplies their output.")
     lora_dropout: Dropout = Field(0.1, description="Dropout on the adapters' input.")
+    base_precision: Literal["same", "fp8"] = Field(
+        "same",
+        description=(
+            "Arithmetic of the frozen weights. `fp8`: 8-bit floats, on Hopper GPUs and later; faster, less exact "
+            "(see docs/training.md)."
+        ),
+    )
     lora_target_modules: list[str] | Literal["auto", "all-linear"] = Field(
         "auto",
         description=(

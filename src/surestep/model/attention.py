@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -40,6 +40,8 @@ class AttentionPlan:
         batch: the pack; `positions_P` is needed where a layer looks through a sliding window.
         max_position: the largest position in the pack; a window wider than this changes nothing.
         chain_B: for each tree, whether it is a plain chain.
+        cu_seqlens, max_seqlen: for `varlen`, where chains start and the longest one (an upper bound).
+        block_mask: for `flex`.
     """
 
     execution: Execution
@@ -50,6 +52,21 @@ class AttentionPlan:
     max_seqlen: int = 0
     block_mask: Any = None
     _blocks: dict[int | None, list[DenseBlock]] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> AttentionPlan:
+        """The same plan on `device`; what was computed on the CPU is not computed again."""
+        batch = self.batch.to(device)
+        mask = self.block_mask
+        if mask is not None:
+            mask = mask.to(device)
+            mask.mask_mod = _sees(batch.subtree_end_P)
+        cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.to(device, non_blocking=True)
+        return replace(self, batch=batch, cu_seqlens=cu_seqlens, block_mask=mask, _blocks={})
+
+    def pinned(self) -> AttentionPlan:
+        """The same plan in page-locked memory, from where a copy to the GPU does not wait."""
+        cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.pin_memory()
+        return replace(self, batch=self.batch.pinned(), cu_seqlens=cu_seqlens)
 
     def dense_blocks(self, window: int | None) -> list[DenseBlock]:
         """The pack as blocks of queries with the keys they see, in order."""
@@ -114,7 +131,8 @@ def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None
 def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
 
-    For `flex`, `AttentionPlan.batch` is padded to whole blocks: the model runs that one.
+    For `varlen` and `flex`, `AttentionPlan.batch` is padded to whole blocks of 128: the model runs that one, and
+    meets fewer different lengths. A batch on the CPU is planned there, without waiting for a device.
     """
     # One transfer for all trees; a check per tree would wait for the device once for each.
     ends = batch.subtree_end_P.cpu()
@@ -122,17 +140,22 @@ def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     max_position = int(batch.positions_P.max()) if len(ends) else 0
     if execution == "varlen" and not all(chains):
         execution = "flex"
-    plan = AttentionPlan(execution, batch, max_position, chains)
+    if execution == "dense":
+        return AttentionPlan(execution, batch, max_position, chains)
+    # Below 128 queries, FlexAttention takes its decoding kernel, which does not compile for every head size (torch
+    # 2.11: "no valid choices").
+    padded = batch.padded(FLEX_BLOCK)
+    # To varlen, the padding is one more chain: nobody reads what it computes.
+    chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
+    plan = AttentionPlan(execution, padded, max_position, chains)
+    device = batch.tokens_P.device
     if execution == "varlen":
-        starts = torch.tensor(batch.tree_starts, dtype=torch.int32)
-        plan.max_seqlen = int(starts.diff().max())
-        plan.cu_seqlens = starts.to(batch.tokens_P.device)
-    elif execution == "flex":
-        # Whole blocks: below 128 queries, FlexAttention takes its decoding kernel, which does not compile for
-        # every head size (torch 2.11: "no valid choices"); and fewer lengths mean fewer compilations.
-        plan.batch = batch.padded(FLEX_BLOCK)
-        plan.chain_B += [False] * (len(plan.batch.tree_starts) - len(batch.tree_starts))
-        plan.block_mask = tree_block_mask(plan.batch.subtree_end_P.cpu(), batch.tokens_P.device)
+        starts = torch.tensor(padded.tree_starts, dtype=torch.int32)
+        # A bound is enough, and a power of two is met again.
+        plan.max_seqlen = 1 << (int(starts.diff().max()) - 1).bit_length()
+        plan.cu_seqlens = starts.to(device)
+    else:
+        plan.block_mask = tree_block_mask(padded.subtree_end_P.cpu(), device)
     return plan
 
 
@@ -140,7 +163,8 @@ def tree_block_mask(subtree_end_P: Tensor, device: torch.device) -> Any:
     """FlexAttention's block mask, from the largest and smallest `subtree_end` of each block of keys.
 
     A block of keys is seen by a later block of queries iff some key's subtree reaches into it, and in full iff
-    every key's subtree spans it; on the diagonal the causal edge runs through. Costs (P / 128)² comparisons.
+    every key's subtree spans it; on the diagonal the causal edge runs through. Costs (P / 128)² comparisons on the
+    CPU.
     """
     from torch.nn.attention.flex_attention import BlockMask
 
@@ -148,29 +172,37 @@ def tree_block_mask(subtree_end_P: Tensor, device: torch.device) -> Any:
     num_blocks = -(-num_tokens // FLEX_BLOCK)
     padding = num_blocks * FLEX_BLOCK - num_tokens
     last = F.pad(subtree_end_P, (0, padding), value=0).view(num_blocks, FLEX_BLOCK)
-    shortest = F.pad(subtree_end_P, (0, padding), value=0).view(num_blocks, FLEX_BLOCK).amin(1)
     block = torch.arange(num_blocks)
     query, key = block[:, None], block[None, :]
     reaches = (key < query) & (last.amax(1)[None, :] > query * FLEX_BLOCK)
-    spans = (key < query) & (shortest[None, :] >= ((query + 1) * FLEX_BLOCK).clamp(max=num_tokens))
-    partial = (reaches & ~spans) | (key == query)
-    end = subtree_end_P.to(device)
+    spans = (key < query) & (last.amin(1)[None, :] >= ((query + 1) * FLEX_BLOCK).clamp(max=num_tokens))
+    partial, full = (reaches & ~spans) | (key == query), spans & reaches
+    # Both directions are laid out here: left to BlockMask, the transposed one would be computed on the device.
+    of_queries, of_queries_full, of_keys, of_keys_full = (
+        [part.to(device) for part in _ordered(mask)] for mask in (partial, full, partial.T, full.T)
+    )
+    return BlockMask(
+        (num_tokens, num_tokens),
+        of_queries[0],
+        of_queries[1],
+        of_queries_full[0],
+        of_queries_full[1],
+        of_keys[0],
+        of_keys[1],
+        of_keys_full[0],
+        of_keys_full[1],
+        BLOCK_SIZE=(FLEX_BLOCK, FLEX_BLOCK),
+        mask_mod=_sees(subtree_end_P.to(device)),
+    )
+
+
+def _sees(end_P: Tensor) -> Any:
+    """The mask as FlexAttention asks for it, over the `subtree_end` of a pack."""
 
     def sees(_batch: Tensor, _head: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
-        return (kv_idx <= q_idx) & (q_idx < end[kv_idx])
+        return (kv_idx <= q_idx) & (q_idx < end_P[kv_idx])
 
-    counts, indices, full_counts, full_indices = (
-        part.to(device) for mask in (partial, spans & reaches) for part in _ordered(mask)
-    )
-    return BlockMask.from_kv_blocks(
-        counts,
-        indices,
-        full_counts,
-        full_indices,
-        BLOCK_SIZE=FLEX_BLOCK,
-        mask_mod=sees,
-        seq_lengths=(num_tokens, num_tokens),
-    )
+    return sees
 
 
 def _ordered(mask_QQ: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,13 +298,10 @@ def _varlen(plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scal
     heads, key_heads = query.shape[1], key.shape[1]
     accepted = _varlen_arguments()
     extra: dict[str, Any] = {}
-    # torch 2.11 has neither grouped heads nor a scale of its own; 2.13 has both.
-    if heads != key_heads:
-        if "enable_gqa" in accepted:
-            extra["enable_gqa"] = True
-        else:
-            groups = heads // key_heads
-            key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    # torch 2.11 has neither a word for grouped heads nor a scale of its own, 2.13 has both; the kernel always took
+    # grouped heads (on torch 2.11 equal to repeated keys and values to the bit, gradients to 3e-6).
+    if heads != key_heads and "enable_gqa" in accepted:
+        extra["enable_gqa"] = True
     default = query.shape[-1] ** -0.5
     if scale is not None and abs(scale - default) > 1e-9:
         if "scale" in accepted:

@@ -40,6 +40,16 @@ class TreeBatch:
             label_index_S=self.label_index_S.to(device, non_blocking=True),
         )
 
+    def pinned(self) -> TreeBatch:
+        """The same batch in page-locked memory."""
+        return replace(
+            self,
+            tokens_P=self.tokens_P.pin_memory(),
+            positions_P=self.positions_P.pin_memory(),
+            subtree_end_P=self.subtree_end_P.pin_memory(),
+            label_index_S=self.label_index_S.pin_memory(),
+        )
+
     def padded(self, multiple: int) -> TreeBatch:
         """The batch filled up to a multiple of `multiple` tokens; padding tokens see only themselves."""
         num_tokens = len(self.tokens_P)

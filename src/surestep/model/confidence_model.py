@@ -14,13 +14,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from surestep.model.attention import TREE_ATTENTION, Execution, plan_attention
+from surestep.model.attention import TREE_ATTENTION, AttentionPlan, Execution, plan_attention
 from surestep.model.batch import TreeBatch
+from surestep.model.fused import can_fuse, fuse
 from surestep.model.head import ConfidenceHead
 from surestep.model.paths import path_rows
 from surestep.model.quiet import quiet_transformers
 
 Route = Execution | Literal["paths"]
+Prepared = TreeBatch | AttentionPlan
+"""What a forward pass takes: a batch, or a batch with its mask already planned (see `prepare`)."""
+
+
+def prepare(batch: TreeBatch, route: Route) -> Prepared:
+    """`batch` as a model of this route runs it, its mask planned where the batch lies: on the CPU, in the loader."""
+    return batch if route == "paths" else plan_attention(batch, route)
 
 
 class ConfidenceModel(nn.Module):
@@ -53,6 +61,9 @@ class ConfidenceModel(nn.Module):
         mean = embedding.detach().float().mean(0)
         # float32 whatever the backbone's dtype: an update of 1e-4 would vanish in bf16.
         self.confidence_row = nn.Parameter(mean.clone())
+        # What the fused layers draw their dropout masks from; no part of what is saved.
+        self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int32), persistent=False)
+        self.is_fused = False
         self.route: Route = route
         self.set_route(route)
 
@@ -73,9 +84,19 @@ class ConfidenceModel(nn.Module):
         with quiet_transformers():  # a backbone that takes none but its own is what the probe is for
             self.transformer.set_attn_implementation(implementation)
 
-    def forward(self, batch: TreeBatch) -> Tensor:
+    def fuse_layers(self) -> bool:
+        """Let packs run through fused layers where the backbone's are known; whether they are."""
+        if can_fuse(self.transformer):
+            fuse(self.transformer, self.get_buffer("dropout_seed"))
+            self.is_fused = True
+        return self.is_fused
+
+    def forward(self, batch: Prepared) -> Tensor:
         """[S] logits of the wanted steps, float32."""
-        hidden_SD = self._paths(batch) if self.route == "paths" else self._packed(batch, self.route)
+        if self.is_fused and self.training:
+            self.get_buffer("dropout_seed").random_()
+        prepared = prepare(batch, self.route) if isinstance(batch, TreeBatch) else batch
+        hidden_SD = self._packed(prepared) if isinstance(prepared, AttentionPlan) else self._paths(prepared)
         logits: Tensor = self.head(hidden_SD)
         return logits
 
@@ -85,18 +106,17 @@ class ConfidenceModel(nn.Module):
         embedded: Tensor = self.embedding(tokens.masked_fill(is_confidence, 0))
         return torch.where(is_confidence[..., None], self.confidence_row.to(embedded.dtype), embedded)
 
-    def _packed(self, batch: TreeBatch, execution: Execution) -> Tensor:
-        plan = plan_attention(batch, execution)
+    def _packed(self, plan: AttentionPlan) -> Tensor:
         output = self.transformer(
-            inputs_embeds=self.embed(plan.batch.tokens_P)[None],
+            inputs_embeds=self.embed(plan.batch.tokens_P[None]),
             position_ids=plan.batch.positions_P[None],
             # A four-dimensional mask is passed on as it is; without one, transformers would search the
             # positions for packed sequences and find wrong ones in a tree.
-            attention_mask=batch.tokens_P.new_ones((1, 1, 1, 1), dtype=torch.bool),
+            attention_mask=plan.batch.tokens_P.new_ones((1, 1, 1, 1), dtype=torch.bool),
             use_cache=False,
             surestep_plan=plan,
         )
-        hidden: Tensor = output.last_hidden_state[0].index_select(0, batch.label_index_S)
+        hidden: Tensor = output.last_hidden_state[0].index_select(0, plan.batch.label_index_S)
         return hidden
 
     def _paths(self, batch: TreeBatch) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from surestep.errors import BackboneError
+from surestep.model.attention import plan_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel, Route
 
@@ -146,7 +147,7 @@ def _distance(found: Tensor, expected: Tensor) -> float:
 
 def _hidden(model: ConfidenceModel, batch: TreeBatch, route: Route) -> Tensor:
     model.set_route(route)
-    hidden = model._paths(batch) if route == "paths" else model._packed(batch, route)
+    hidden = model._paths(batch) if route == "paths" else model._packed(plan_attention(batch, route))
     return hidden.float()
 
 

@@ -11,14 +11,20 @@ from surestep.config import Config
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.errors import DeviceError
 from surestep.model.backbone import Backbone, load_backbone
 from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.fp8 import runs_fp8
+from surestep.model.fused import FAMILIES, compile_layers, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.model.probe import probe_parity
 from surestep.model.quiet import quiet_transformers
 from surestep.scoring.hardware import Hardware, choose_route, scoring_budget
 from surestep.scoring.scorer import StepScorer
+
+_WORTH_COMPILING = 2_000_000
+"""Tokens from which compiling pays: it saves about 25 µs a token of a 4B model on an H200 and takes a minute."""
 
 
 @dataclass
@@ -36,7 +42,22 @@ class BuiltModel:
     backbone: Backbone
     hardware: Hardware
     reasons: list[str]
+    is_compiled: bool = False
     calibration: Calibration | None = None
+
+    def compile_if_worth(self, config: Config, num_tokens: float) -> str | None:
+        """Compile the decoder layers where `model.compile` says so; `auto`: where `num_tokens` win the wait back.
+
+        Returns what was decided, in a line; None where there is nothing to decide.
+        """
+        wanted, on_gpu = config.model.compile, self.hardware.device.type == "cuda"
+        if self.is_compiled or wanted is False or not (on_gpu or wanted is True):
+            return None
+        if wanted == "auto" and (num_tokens < _WORTH_COMPILING or self.model.route == "paths"):
+            return f"compile: off (about {num_tokens:,.0f} tokens are too few to win its wait back); --compile true"
+        compile_layers(self.model.transformer)
+        self.is_compiled = True
+        return "compile: on (the first passes of each kind take up to a minute); --compile false"
 
     def scorer(self, config: Config, *, calibrated: bool = True) -> StepScorer:
         """Ready to score with this model's current weights; unless `calibrated`, without its calibration."""
@@ -101,11 +122,35 @@ def assemble(
         own_attention=backbone.attention_implementation,
     ).to(hardware.device)
     reasons = [*hardware.reasons, reason]
+    if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
+        reasons.append("layers: fused (queries, keys and values as one product; gate and up as another)")
+    if config.lora.use_lora and config.lora.base_precision == "fp8":
+        use_fp8(model, hardware)
+        reasons.append("frozen weights: fp8 (as set)")
     _probe(model, backbone, hardware, reasons)
     if config.training.gradient_checkpointing:
         with quiet_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
+
+
+def use_fp8(model: ConfidenceModel, hardware: Hardware) -> None:
+    """Run the frozen weights of fused layers in 8-bit floats.
+
+    Raises:
+        DeviceError: the GPU or the backbone does not allow it.
+    """
+    if not runs_fp8(hardware.device):
+        raise DeviceError(
+            "lora.base_precision is fp8, which needs a GPU of compute capability 9.0 (Hopper) or later; use same"
+        )
+    if not model.is_fused:
+        raise DeviceError(f"lora.base_precision is fp8, which needs layers of {', '.join(FAMILIES)}; use same")
+    try:
+        for projection in projections(model.transformer):
+            projection.to_fp8()
+    except ValueError as error:
+        raise DeviceError(f"lora.base_precision is fp8, but {error}; use same") from None
 
 
 def _probe(model: ConfidenceModel, backbone: Backbone, hardware: Hardware, reasons: list[str]) -> None:

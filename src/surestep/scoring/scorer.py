@@ -21,7 +21,7 @@ from surestep.encoding.tokenizer import StepTokenizer
 from surestep.encoding.tree import EncodedTree, encode_trees
 from surestep.errors import DeviceError
 from surestep.model.batch import TreeBatch
-from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.confidence_model import ConfidenceModel, prepare
 from surestep.scoring.hardware import Hardware
 from surestep.types import ReasoningTree
 
@@ -29,12 +29,11 @@ _WINDOW = 512
 """Trees that are packed together: enough to fill packs well, few enough to stay in memory."""
 
 
-def to_batch(pack: Pack, *, pin: bool = False) -> TreeBatch:
-    """A pack's arrays as tensors on the CPU; pinned where they go to a GPU."""
+def to_batch(pack: Pack) -> TreeBatch:
+    """A pack's arrays as tensors on the CPU."""
 
     def tensor(array: NDArray[np.int32]) -> torch.Tensor:
-        values = torch.from_numpy(array).long()
-        return values.pin_memory() if pin else values
+        return torch.from_numpy(array).long()
 
     return TreeBatch(
         tokens_P=tensor(pack.tokens_P),
@@ -149,7 +148,7 @@ class StepScorer:
         self.model.eval()
         try:
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-                logits_S = self.model(to_batch(pack, pin=device.type == "cuda").to(device))
+                logits_S = self.model(prepare(to_batch(pack), self.model.route).to(device))
         except torch.OutOfMemoryError:
             raise DeviceError(
                 f"out of memory while scoring {pack.num_tokens} tokens in a pass; lower --eval_token_budget "

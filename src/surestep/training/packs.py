@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from surestep.encoding.limits import cut_tree
-from surestep.encoding.packing import pack_trees, plan_packs
-from surestep.encoding.tree import EncodedTree
-from surestep.model.batch import TreeBatch
+from surestep.encoding.packing import Pack, pack_trees, plan_packs
+from surestep.encoding.tree import EncodedTree, FloatArray
+from surestep.model.confidence_model import Prepared, Route, prepare
 from surestep.scoring.scorer import to_batch
 from surestep.training.examples import TrainingSet
 from surestep.training.mixture import Draw, Mixture
@@ -25,11 +25,16 @@ from surestep.training.mixture import Draw, Mixture
 
 @dataclass(frozen=True)
 class TrainingPack:
-    """One forward and backward pass: the loss is `sum(weights * step loss)`."""
+    """One forward and backward pass: the loss is `sum(weights * step loss)`.
 
-    batch: TreeBatch
+    Attributes:
+        num_tokens: tokens of its trees; the batch may be padded beyond.
+    """
+
+    batch: Prepared
     labels_S: Tensor
     weights_S: Tensor
+    num_tokens: int
 
     def to(self, device: torch.device) -> TrainingPack:
         """The same on `device`."""
@@ -37,6 +42,7 @@ class TrainingPack:
             self.batch.to(device),
             self.labels_S.to(device, non_blocking=True),
             self.weights_S.to(device, non_blocking=True),
+            self.num_tokens,
         )
 
 
@@ -67,9 +73,13 @@ def build_step(
     token_budget: int,
     num_examples: int,
     drawn: dict[str, int],
+    route: Route = "dense",
     pin: bool = False,
 ) -> StepPacks:
-    """Cut, pack and weight `draws`; `num_examples` is the effective batch over all processes."""
+    """Cut, pack and weight `draws`, with masks planned for `route`.
+
+    `num_examples` is the effective batch over all processes; `pin` for packs that go to a GPU.
+    """
     pieces: list[tuple[str, EncodedTree]] = []
     for draw in draws:
         tree = datasets[draw.dataset][draw.example]
@@ -80,15 +90,26 @@ def build_step(
         weight_B = np.array([weights[pieces[i][0]] for i in group], np.float32) / num_examples
         packs.append(
             TrainingPack(
-                to_batch(pack, pin=pin),
-                torch.from_numpy(pack.labels_S),
-                torch.from_numpy(weight_B[pack.tree_S]),
+                _prepared(pack, route, pin),
+                _tensor(pack.labels_S, pin),
+                _tensor(weight_B[pack.tree_S].astype(np.float32), pin),
+                pack.num_tokens,
             )
         )
         num_tokens += pack.num_tokens
         for i in group:
             labels[pieces[i][0]] += pieces[i][1].num_labels
     return StepPacks(step, draws, packs, num_tokens, drawn, labels)
+
+
+def _prepared(pack: Pack, route: Route, pin: bool) -> Prepared:
+    prepared = prepare(to_batch(pack), route)
+    return prepared.pinned() if pin else prepared
+
+
+def _tensor(array: FloatArray, pin: bool) -> Tensor:
+    values = torch.from_numpy(array)
+    return values.pin_memory() if pin else values
 
 
 def prefetch_steps(
@@ -102,6 +123,7 @@ def prefetch_steps(
     token_budget: int,
     rank: int = 0,
     num_processes: int = 1,
+    route: Route = "dense",
     pin: bool = False,
 ) -> Generator[StepPacks, None, None]:
     """The packs of each step in order, the next one built while the current one is computed."""
@@ -116,6 +138,7 @@ def prefetch_steps(
             token_budget=token_budget,
             num_examples=num_examples,
             drawn=dict(mixture.drawn),
+            route=route,
             pin=pin,
         )
 

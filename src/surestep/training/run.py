@@ -66,7 +66,8 @@ def train(
     warning = check_space(config, built.model)
     resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
     budget, reason = _token_budget(config, built)
-    lines = [*built.reasons, *data.lines, *([warning] if warning else []), reason]
+    compiling = built.compile_if_worth(config, _tokens_per_step(config, data) * config.training.max_steps)
+    lines = [*built.reasons, *([compiling] if compiling else []), *data.lines, *([warning] if warning else []), reason]
     if resume_from is not None:
         lines.append(f"resuming from {resume_from} at step {resumed_step}")
     if stale is not None:

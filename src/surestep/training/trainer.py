@@ -193,6 +193,7 @@ class Trainer:
                 token_budget=budget,
                 rank=self.accelerator.process_index,
                 num_processes=self.accelerator.num_processes,
+                route=self.built.model.route,
                 pin=self.built.hardware.device.type == "cuda",
             )
             with closing(steps):  # its thread has ended before the mixture is set back
@@ -262,6 +263,7 @@ class Trainer:
             token_budget=self.token_budget,
             num_examples=self.num_examples,
             drawn=packs.drawn,
+            route=self.built.model.route,
             pin=self.built.hardware.device.type == "cuda",
         )
 

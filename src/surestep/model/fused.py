@@ -1,0 +1,292 @@
+"""Decoder layers that run a pack in fewer and larger operations: same weights, same function, less memory traffic.
+
+Layers that read the same input (queries, keys and values; gate and up) are one matrix product each over weights that
+lie one after another; their adapters share one product and one dropout mask; tensors keep the layout
+[tokens, heads, head size] from the projections through the attention, so nothing is transposed. Written for the
+layout that Llama, Mistral, Qwen2 and Qwen3 share; other backbones keep their own layers.
+
+Only the class of a module is exchanged: its parameters, their names and what is saved stay as they were. Without a
+plan (rows of padded paths) a module computes as its own class does, which is what the probe compares with.
+
+Shapes: `P` tokens of the pack, `D` width of the input, `N` outputs of all layers of a projection, `R` their ranks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from surestep.model.attention import TREE_ATTENTION, AttentionPlan, tree_attention
+from surestep.model.dropout import drop
+from surestep.model.fp8 import Fp8Weight
+
+FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
+"""transformers' class names begin with these; their attention and MLP modules are alike."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """Low-rank weights of one layer: its output gains `scale` · B A x."""
+
+    a: nn.Parameter
+    b: nn.Parameter
+    scale: float
+
+
+class Projection:
+    """Linear layers that read the same input, as one.
+
+    Args:
+        layers: `nn.Linear`, or PEFT's LoRA layers around such.
+        seed: int32 scalar of the whole model, drawn anew for every pass in training.
+        number: another one for every projection of a model: their dropout masks differ.
+    """
+
+    def __init__(self, layers: Sequence[Any], seed: Tensor, number: int) -> None:
+        self.bases: list[nn.Linear] = [getattr(layer, "base_layer", layer) for layer in layers]
+        self.adapters: list[Adapter | None] = [_adapter_of(layer) for layer in layers]
+        self.dropout = max(_dropout_of(layer) for layer in layers)
+        self.sizes = [base.out_features for base in self.bases]
+        # Parameters, so that a compiler takes their sizes for fixed.
+        self.fp8: Fp8Weight | None = None
+        self.weight: Tensor | None = None
+        self.bias: Tensor | None = None
+        self.seed = seed
+        self.salt = torch.tensor(number * 7919, dtype=torch.int32, device=seed.device)
+        if not any(base.weight.requires_grad for base in self.bases):
+            self._lay_together()
+
+    def _lay_together(self) -> None:
+        """Put frozen weights into one tensor; the layers keep views of it, so memory stays as it was."""
+        if len(self.bases) == 1:
+            self.weight, self.bias = self.bases[0].weight, self.bases[0].bias
+            return
+        self.weight = _frozen([base.weight for base in self.bases])
+        for base, part in zip(self.bases, torch.split(self.weight.detach(), self.sizes), strict=True):
+            base.weight.data = part
+        if self.bases[0].bias is not None:
+            self.bias = _frozen([base.bias for base in self.bases])
+
+    def __call__(self, x_PD: Tensor, training: bool) -> Tensor:
+        """[P, N], the layers' outputs side by side; in training, the adapters' input is dropped out."""
+        y_PN = self._base(x_PD)
+        if not any(self.adapters):
+            return y_PN
+        if training and self.dropout > 0:
+            x_PD = drop(x_PD, self.seed + self.salt, self.dropout)
+        a_RD = torch.cat([adapter.a for adapter in self.adapters if adapter is not None])
+        return _add(y_PN, F.linear(x_PD, a_RD), self._b())
+
+    def _base(self, x_PD: Tensor) -> Tensor:
+        if self.fp8 is not None:
+            y_PN = self.fp8(x_PD)
+            return y_PN if self.bias is None else y_PN + self.bias.to(y_PN.dtype)
+        if self.weight is not None:
+            return F.linear(x_PD, self.weight, self.bias)
+        # Weights in training stay apart; joined here, they are cast to half precision in the same kernel.
+        weight = _joined([base.weight for base in self.bases])
+        bias = None if self.bases[0].bias is None else _joined([base.bias for base in self.bases])
+        return F.linear(x_PD, weight, bias)
+
+    def to_fp8(self) -> None:
+        """Run the frozen weights in 8-bit floats from now on.
+
+        Raises:
+            ValueError: they are trained, or a size is no multiple of 16, as the kernels want.
+        """
+        if self.weight is None:
+            raise ValueError("only frozen weights can be held in fp8")
+        if any(size % 16 for size in self.weight.shape):
+            raise ValueError(f"fp8 needs sizes in multiples of 16, this weight has {tuple(self.weight.shape)}")
+        self.fp8 = Fp8Weight(self.weight.detach())
+
+    def _b(self) -> Tensor:
+        """[N, R]: the layers' B, scaled, each beside the ranks of its own A."""
+        ranks = [0 if adapter is None else adapter.a.shape[0] for adapter in self.adapters]
+        rows, before = [], 0
+        for adapter, size, rank in zip(self.adapters, self.sizes, ranks, strict=True):
+            if adapter is None:
+                rows.append(self.bases[0].weight.new_zeros((size, sum(ranks)), dtype=torch.float32))
+            else:
+                rows.append(F.pad(adapter.b * adapter.scale, (before, sum(ranks) - before - rank)))
+            before += rank
+        return torch.cat(rows)
+
+
+def _add(y_PN: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
+    """y + low Bᵀ, the sum taken inside the product."""
+    return torch.addmm(y_PN, low_PR, b_NR.to(low_PR.dtype).t())
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _frozen(parts: list[Tensor]) -> nn.Parameter:
+    return nn.Parameter(torch.cat([part.detach() for part in parts]), requires_grad=False)
+
+
+def _adapter_of(layer: Any) -> Adapter | None:
+    if not hasattr(layer, "lora_A"):
+        return None
+    (name,) = layer.active_adapters
+    return Adapter(layer.lora_A[name].weight, layer.lora_B[name].weight, float(layer.scaling[name]))
+
+
+def _dropout_of(layer: Any) -> float:
+    if not hasattr(layer, "lora_dropout"):
+        return 0.0
+    (name,) = layer.active_adapters
+    return float(getattr(layer.lora_dropout[name], "p", 0.0))
+
+
+class FusedAttention:
+    """Mixed in front of a family's attention class."""
+
+    surestep_qkv: Projection
+    surestep_o: Projection
+    surestep_attend: Callable[..., tuple[Tensor, None]] = staticmethod(tree_attention)
+
+    def forward(
+        self: Any,
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        surestep_plan: AttentionPlan | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As the family's own; with a plan, over one row of packed trees."""
+        if surestep_plan is None:
+            output: tuple[Tensor, Tensor | None] = super().forward(  # type: ignore[misc]
+                hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
+            )
+            return output
+        heads = self.surestep_qkv(hidden_states[0], self.training).unflatten(-1, (-1, self.head_dim))[None]
+        num_key_heads = self.config.num_key_value_heads
+        query, key, value = heads.split([self.config.num_attention_heads, num_key_heads, num_key_heads], dim=2)
+        if hasattr(self, "q_norm"):
+            query, key = self.q_norm(query), self.k_norm(key)
+        cos, sin = position_embeddings
+        query, key = self.surestep_rotate(query, key, cos, sin, unsqueeze_dim=2)
+        attended, _ = self.surestep_attend(
+            self,
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
+            None,
+            surestep_plan=surestep_plan,
+            scaling=self.scaling,
+            sliding_window=self.surestep_window,
+        )
+        return self.surestep_o(attended[0].flatten(-2), self.training)[None], None
+
+
+class FusedMLP:
+    """Mixed in front of a family's gated MLP class."""
+
+    surestep_gate_up: Projection
+    surestep_down: Projection
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        """As the family's own, over one row or several."""
+        rows = x.flatten(0, -2)
+        gate, up = self.surestep_gate_up(rows, self.training).chunk(2, dim=-1)
+        return self.surestep_down(self.act_fn(gate) * up, self.training).view_as(x)  # type: ignore[no-any-return]
+
+
+def can_fuse(transformer: Any) -> bool:
+    """Whether this transformer's layers are of a family that is known here."""
+    layers = getattr(transformer, "layers", None)
+    if not layers:
+        return False
+    names = {f"{family}Attention" for family in FAMILIES}, {f"{family}MLP" for family in FAMILIES}
+    return all(
+        type(layer.self_attn).__name__ in names[0]
+        and type(layer.mlp).__name__ in names[1]
+        and all(_is_plain(part) for part in _linear_layers(layer))
+        for layer in layers
+    )
+
+
+def projections(transformer: Any) -> Iterator[Projection]:
+    """Every projection of a fused transformer."""
+    for layer in transformer.layers:
+        yield from (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o)
+        yield from (layer.mlp.surestep_gate_up, layer.mlp.surestep_down)
+
+
+def compile_layers(transformer: Any) -> None:
+    """Compile every decoder layer, for packs of any length; the first pass of each kind then takes a while.
+
+    The attention stays outside: it has kernels of its own, and its plan differs from pack to pack.
+    """
+    import torch._dynamo
+
+    attend = torch._dynamo.disable(tree_attention)  # type: ignore[no-untyped-call]
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(TREE_ATTENTION, attend)
+    for layer in transformer.layers:
+        if isinstance(layer.self_attn, FusedAttention):
+            object.__setattr__(layer.self_attn, "surestep_attend", attend)
+        layer.compile(dynamic=True)
+
+
+def _linear_layers(layer: Any) -> list[Any]:
+    attention, mlp = layer.self_attn, layer.mlp
+    return [
+        *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
+        *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
+    ]
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether it is a linear layer, alone or with one plain adapter."""
+    base = getattr(layer, "base_layer", layer)
+    if type(base) is not nn.Linear:
+        return False
+    adapters = getattr(layer, "active_adapters", [])
+    return len(adapters) <= 1 and not getattr(layer, "merged", False) and not getattr(layer, "lora_variant", None)
+
+
+def fuse(transformer: Any, seed: Tensor) -> None:
+    """Exchange the classes of attention and MLP modules; call it once, with adapters in place and on its device.
+
+    `seed` is an int32 scalar on that device; whoever trains draws it anew before every pass.
+    """
+    for number, layer in enumerate(transformer.layers):
+        attention, mlp = layer.self_attn, layer.mlp
+        fused = {
+            "surestep_qkv": Projection([attention.q_proj, attention.k_proj, attention.v_proj], seed, 4 * number),
+            "surestep_o": Projection([attention.o_proj], seed, 4 * number + 1),
+            # Mistral reads it from the configuration, where Qwen2 and Qwen3 decide it layer by layer.
+            "surestep_window": getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)),
+            "surestep_rotate": sys.modules[type(attention).__module__].apply_rotary_pos_emb,
+        }
+        _become(attention, FusedAttention, fused)
+        fused = {
+            "surestep_gate_up": Projection([mlp.gate_proj, mlp.up_proj], seed, 4 * number + 2),
+            "surestep_down": Projection([mlp.down_proj], seed, 4 * number + 3),
+        }
+        _become(mlp, FusedMLP, fused)
+
+
+def _become(module: Any, mixin: type[Any], attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        # Past `nn.Module.__setattr__`: parameters are the layers' own and must not appear a second time.
+        object.__setattr__(module, name, value)
+    module.__class__ = _subclass(mixin, type(module))  # type: ignore[arg-type]
+
+
+@cache
+def _subclass(mixin: type[Any], original: type[Any]) -> type[Any]:
+    # The name stays: transformers and PEFT print and compare it.
+    return type(original.__name__, (mixin, original), {})

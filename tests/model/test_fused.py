@@ -1,0 +1,137 @@
+"""Fused layers compute what the family's own layers compute: outputs, gradients, and what is saved."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
+
+from strategies import CONFIDENCE_ID, encoded_tree
+from surestep.config import LoraConfig
+from surestep.encoding.packing import pack_trees
+from surestep.model.attention import register_tree_attention
+from surestep.model.batch import TreeBatch
+from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.dropout import drop, keep_mask
+from surestep.model.fused import FAMILIES, can_fuse
+from surestep.model.head import ConfidenceHead
+from surestep.model.lora import add_adapters
+from surestep.scoring.scorer import to_batch
+
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 200,
+}
+CONFIGS: list[PreTrainedConfig] = [
+    LlamaConfig(**SHAPE),
+    LlamaConfig(**SHAPE, attention_bias=True),
+    MistralConfig(**SHAPE, sliding_window=6),
+    Qwen2Config(**SHAPE),
+    Qwen3Config(**SHAPE, head_dim=16),
+]
+
+
+def make_model(config: PreTrainedConfig, targets: list[str] | str | None, *, dropout: float = 0.0) -> ConfidenceModel:
+    torch.manual_seed(0)
+    register_tree_attention()
+    backbone = AutoModel.from_config(config)
+    if targets is not None:
+        backbone = add_adapters(
+            backbone, LoraConfig(use_lora=True, lora_r=3, lora_dropout=dropout, lora_target_modules=targets)
+        )
+        for name, parameter in backbone.named_parameters():
+            if "lora_B" in name:  # they start at 0, where a wrong adapter would not be seen
+                nn.init.normal_(parameter, std=0.1)
+    return ConfidenceModel(backbone, ConfidenceHead(32, [8], dropout=0.0), confidence_id=CONFIDENCE_ID)
+
+
+def batch() -> TreeBatch:
+    rng = random.Random(1)
+    shapes = [([-1, 0, 1, 1, 0], [5, 4, 3, 6, 2]), ([-1, 0, 1], [4, 9, 3])]
+    return to_batch(pack_trees([encoded_tree(p, n, [1.0] * len(p), rng) for p, n in shapes]))
+
+
+def scores_and_gradients(model: ConfidenceModel) -> tuple[Tensor, dict[str, Tensor]]:
+    model.zero_grad()
+    logits = model(batch())
+    (logits * torch.arange(1.0, len(logits) + 1)).sum().backward()
+    return logits.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("targets", [None, ["q_proj", "v_proj"], "all-linear"], ids=["full", "q and v", "all"])
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_fused_layers_score_and_learn_alike(config: PreTrainedConfig, targets: list[str] | str | None) -> None:
+    own = make_model(config, targets)
+    fused = copy.deepcopy(own)
+    assert fused.fuse_layers()
+    expected, expected_gradients = scores_and_gradients(own)
+    found, gradients = scores_and_gradients(fused)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert gradients.keys() == expected_gradients.keys()
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+    assert fused.state_dict().keys() == own.state_dict().keys(), "nothing else is saved"
+    for name, value in own.state_dict().items():
+        assert torch.equal(fused.state_dict()[name], value), name
+
+
+def test_paths_still_run_through_the_familys_own_layers() -> None:
+    own = make_model(Qwen3Config(**SHAPE, head_dim=16), ["q_proj", "k_proj"])
+    fused = copy.deepcopy(own)
+    fused.fuse_layers()
+    for model in (own, fused):
+        model.set_route("paths")
+    torch.testing.assert_close(fused(batch()), own(batch()), rtol=1e-5, atol=1e-5)
+
+
+def test_dropout_differs_between_passes_and_is_off_in_evaluation() -> None:
+    model = make_model(LlamaConfig(**SHAPE), ["q_proj", "o_proj"], dropout=0.5)
+    model.fuse_layers()
+    model.train()
+    assert not torch.equal(model(batch()), model(batch()))
+    torch.manual_seed(3)
+    first = model(batch())
+    torch.manual_seed(3)
+    assert torch.equal(model(batch()), first), "masks follow from the generator: a resumed run meets the same ones"
+    model.eval()
+    assert torch.equal(model(batch()), model(batch()))
+
+
+def test_other_backbones_keep_their_own_layers() -> None:
+    from transformers import GPT2Config
+
+    model = make_model(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=200), None)
+    assert not can_fuse(model.transformer)
+    assert not model.fuse_layers()
+    assert len(FAMILIES) == 4
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
+def test_the_mask_is_a_fair_coin_everywhere(probability: float) -> None:
+    seed = torch.tensor(12345, dtype=torch.int32)
+    mask = keep_mask(seed, 400, 512, probability).float()
+    spread = (probability * (1 - probability)) ** 0.5
+    assert abs(mask.mean() - probability) < 5 * spread / mask.numel() ** 0.5
+    # Rows, columns and neighbours: no stripes. Largest of 400 (512) means: within 5 standard errors.
+    assert (mask.mean(1) - probability).abs().max() < 5 * spread / 512**0.5
+    assert (mask.mean(0) - probability).abs().max() < 5 * spread / 400**0.5
+    centred = mask - mask.mean()
+    other = keep_mask(seed + 1, 400, 512, probability).float() - probability
+    for shifted in (centred.roll(1, 0), centred.roll(1, 1), centred.roll(512 // 2, 1), other, other.roll(1, 1)):
+        correlation = (centred * shifted).mean() / spread**2
+        assert abs(correlation) < 5 / mask.numel() ** 0.5
+
+
+def test_dropout_keeps_the_mean() -> None:
+    x = torch.ones(500, 100)
+    dropped = drop(x, torch.tensor(7, dtype=torch.int32), 0.25)
+    torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 4 / 3]))
+    assert dropped.mean() == pytest.approx(1.0, abs=0.02)
