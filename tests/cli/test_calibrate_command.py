@@ -123,6 +123,9 @@ def test_an_overconfident_model_is_mended_on_problems_that_nobody_fitted(
     assert [row["confidence"] for row in rows] == calibration.pooled.apply(
         [row["confidence"] for row in raw_rows]
     ).tolist()
+    assert found["fitted_on_these"] == []
+    _, _, out = evaluated(surestep, checkpoint, tmp_path / "validation", "--split", "validation")
+    assert "too good on arithmetic" in out
     none, rows, out = evaluated(surestep, checkpoint, tmp_path / "none", "--calibration", "none")
     assert none["overall"] == before["overall"]
     assert none["calibration"]["applied"] == "none"

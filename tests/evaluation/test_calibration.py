@@ -143,3 +143,22 @@ def test_too_few_labels_are_refused(loaded: Callable[..., LoadedCheckpoint]) -> 
     found = loaded(None, use_own=False)
     with pytest.raises(DataError, match="too few"):
         calibrate(found.built, found.config, methods=("platt",), progress=silent)
+
+
+def test_figures_on_the_very_steps_that_the_map_was_fitted_on_are_marked(
+    loaded: Callable[..., LoadedCheckpoint], tmp_path: Path
+) -> None:
+    """Also where the file goes by another split."""
+    found = loaded(None)
+    config = found.config
+    found.built.calibration = calibrate(found.built, config, methods=("platt",), progress=silent).calibration
+
+    def marked(split: Any) -> list[str]:
+        result = evaluate_checkpoint(found, config, split=split, output_dir=tmp_path / "r", progress=silent)
+        names: list[str] = result.report["calibration"]["fitted_on_these"]
+        return names
+
+    assert sorted(marked("validation")) == ["own", "prm800k"]
+    assert marked("test") == []
+    config.data.own_test = config.data.own_validation
+    assert marked("test") == ["own"]

@@ -54,4 +54,11 @@ def calibration_line(found: dict[str, Any]) -> str:
     )
     own = [name for name, which in found["used"].items() if which == "own"]
     which = f", but {', '.join(own)} by their own" if own else ""
-    return f"calibrated by the pooled map ({found['maps']['pooled']['kind']}){which}: {changes}"
+    line = f"calibrated by the pooled map ({found['maps']['pooled']['kind']}){which}: {changes}"
+    if not found["fitted_on_these"]:
+        return line
+    seen = ", ".join(found["fitted_on_these"])
+    return (
+        f"{line}; too good on {seen}, for the map was fitted on these very steps (`surestep calibrate` shows "
+        "held-out figures)"
+    )

@@ -18,7 +18,7 @@ from surestep.config import Config
 from surestep.data.report import ReadReport
 from surestep.data.sources import Source, enabled_sources
 from surestep.encoding.tree import encode_trees
-from surestep.evaluation.calibration_report import figures_by_dataset
+from surestep.evaluation.calibration_report import content_of, figures_by_dataset
 from surestep.metrics.predictions import Predictions
 from surestep.scoring.build import BuiltModel
 from surestep.scoring.manifest import git_commit, library_versions
@@ -129,6 +129,7 @@ def _score(
     return {
         "files": [str(path) for path in source.files],
         "fingerprint": source.fingerprint(),
+        "content": content_of(source),
         "labels_beyond_position_limit": unscored,
         "reading": reading.to_dict(),
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps import map_to_json
+from surestep.data.source import Source
 from surestep.metrics.columns import FloatArray
 from surestep.metrics.figures import compute_figures
 from surestep.metrics.predictions import Predictions
@@ -19,17 +22,26 @@ FIGURES = ("nll", "ece", "ece_equal_mass", "mse", "brier")
 """Figures that a map can change; a rising map leaves rankings as they are."""
 
 
-def calibration_report(stored: Calibration | None, use: CalibrationUse, predictions: Predictions) -> dict[str, Any]:
+def content_of(source: Source) -> str:
+    """What the trees of a source are made from, whatever split and name they go by."""
+    return replace(source, name="", split="validation").fingerprint()
+
+
+def calibration_report(
+    stored: Calibration | None, use: CalibrationUse, predictions: Predictions, contents: Mapping[str, str]
+) -> dict[str, Any]:
     """The section `calibration` of `eval_metrics.json`.
 
     Args:
         stored: the checkpoint's calibration.
         use: what was asked for.
         predictions: as scored, with the raw confidence in `raw_confidence`.
+        contents: `content_of` each evaluated dataset.
 
     Returns:
         `applied` (`none` also where nothing is stored), `stored`, and with a stored one its `maps`; where one was
-        applied `used` (map by dataset) and `before` and `after`: `FIGURES`, overall and per dataset.
+        applied `used` (map by dataset), `before` and `after`: `FIGURES`, overall and per dataset, and
+        `fitted_on_these`: the datasets whose very steps the map was fitted on, so that `after` is too good there.
     """
     applied: CalibrationUse = "none" if stored is None else use
     report: dict[str, Any] = {"applied": applied, "stored": stored is not None}
@@ -41,6 +53,8 @@ def calibration_report(stored: Calibration | None, use: CalibrationUse, predicti
         return report
     own = stored.datasets if applied == "dataset" else {}
     report["used"] = {name: "own" if name in own else "pooled" for name in predictions.dataset_names}
+    fitted_on = {found.get("content") for found in stored.about.get("datasets", {}).values()}
+    report["fitted_on_these"] = [name for name, content in contents.items() if content in fitted_on]
     report["before"] = figures_by_dataset(predictions, predictions.raw_confidence)
     report["after"] = figures_by_dataset(predictions, predictions.confidence)
     return report

@@ -18,7 +18,7 @@ from surestep.data.report import ReadReport
 from surestep.data.sources import Source, enabled_sources
 from surestep.encoding.tree import encode_trees
 from surestep.errors import StorageError
-from surestep.evaluation.calibration_report import CalibrationUse, calibration_report
+from surestep.evaluation.calibration_report import CalibrationUse, calibration_report, content_of
 from surestep.evaluation.predictions_file import PredictionsFile, predictions_of_rows, write_rows
 from surestep.evaluation.report_write import METRICS_FILE as METRICS_FILE
 from surestep.evaluation.report_write import PREDICTIONS_FILE as PREDICTIONS_FILE
@@ -52,6 +52,7 @@ class ScoredSplit:
     rows: list[Row] = field(default_factory=list)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     calibration: CalibrationUse = "pooled"
+    contents: dict[str, str] = field(default_factory=dict)
 
     def predictions(self) -> PredictionsFile:
         """The labelled steps as columns."""
@@ -122,7 +123,9 @@ def write_evaluation(
             "backbone": manifest.backbone,
             "attention": loaded.built.model.route,
             "precision": loaded.built.hardware.precision,
-            "calibration": calibration_report(loaded.built.calibration, scored.calibration, found.predictions),
+            "calibration": calibration_report(
+                loaded.built.calibration, scored.calibration, found.predictions, scored.contents
+            ),
             "datasets": scored.datasets,
             "settings": config.to_dict(),
         },
@@ -174,6 +177,7 @@ def _score_source(
                 confidences["raw_confidence"] = raw
             scored.rows.append(_row(tree, source.name, index, depth, confidences))
         advance(1)
+    scored.contents[source.name] = content_of(source)
     scored.datasets[source.name] = {
         "problems": len(trees),
         "steps_scored": steps,
