@@ -81,7 +81,8 @@ def refused(ran: Ran) -> str:
 
 
 def evaluated(surestep: Surestep, checkpoint: Path, folder: Path, *flags: str) -> tuple[dict[str, Any], list[Any], str]:
-    out = done(surestep("evaluate", "--checkpoint", checkpoint, "--output_dir", folder, "--save_predictions", *flags))
+    quick = ("--save_predictions", "--report", "false")
+    out = done(surestep("evaluate", "--checkpoint", checkpoint, "--output_dir", folder, *quick, *flags))
     return json.loads((folder / "eval_metrics.json").read_text()), read_lines(folder / "predictions.jsonl"), out
 
 

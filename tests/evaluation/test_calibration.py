@@ -31,7 +31,7 @@ def loaded(run_config: Callable[..., Config], build_small: Callable[..., BuiltMo
     """A model that answers to what it reads, over two datasets, with the calibration that a test asks for."""
 
     def make(calibration: Calibration | None, **settings: Any) -> LoadedCheckpoint:
-        config = run_config(use_prm800k=True, prm800k_phase=1, save_predictions=True, **settings)
+        config = run_config(use_prm800k=True, prm800k_phase=1, save_predictions=True, report=False, **settings)
         built = build_small(config=config)
         built.calibration = calibration
         folder = tmp_path / "checkpoint_step_1"
