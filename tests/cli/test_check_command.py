@@ -14,10 +14,14 @@ import pytest
 from backbones import save_backbone
 from documents import run
 from runs import DATA_FLAGS, write_own
+from surestep.calibration.calibration import Calibration
+from surestep.calibration.maps import Platt
 from surestep.cli.main import main
 from surestep.evaluation.check import run_check
 from surestep.evaluation.targets import load_targets
+from surestep.scoring.calibration_file import store_calibration
 from surestep.scoring.checkpoint import read_config
+from surestep.scoring.manifest import read_manifest
 
 Fail = Callable[..., str]
 EASY = {
@@ -44,7 +48,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(arguments) == 0
     checkpoint = folder / "outputs" / "run" / "checkpoint_step_2"
     assert main(["evaluate", "--checkpoint", str(checkpoint), "--save_predictions"]) == 0
-    (folder / "outputs" / "eval_run" / "checkpoint_step_2" / "MODEL_CARD.md").write_text("# made\n")
     (folder / "easy.json").write_text(json.dumps(EASY))
     # Copies are checked, and must not find the results of the original where its configuration says that they are.
     (folder / "outputs").rename(folder / "kept")
@@ -140,9 +143,22 @@ def test_an_evaluation_without_predictions_or_card_fails(place: Path, check: Cal
     folder = place / "outputs" / "eval_run" / "checkpoint_step_2"
     for path in folder.iterdir():
         if path.name != "eval_metrics.json":
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     broken = failures(check("--probe_problems", 0, code=1))
     assert set(broken) == {"errors can be read", "results documented"}
+
+
+def test_a_calibration_map_must_have_been_evaluated(place: Path, check: Callable[..., dict[str, Any]]) -> None:
+    checkpoint = place / "outputs" / "run" / "checkpoint_step_2"
+    manifest = read_manifest(checkpoint, with_state=False)
+    store_calibration(checkpoint, manifest, Calibration(Platt(0.5, 0.1)))
+    stale = failures(check("--probe_problems", 0, code=1))
+    assert set(stale) == {"map in the checkpoint"}
+    assert stale["map in the checkpoint"]["value"] == "pooled platt"
+    folder = place / "outputs" / "eval_run" / "checkpoint_step_2"
+    assert main(["evaluate", "--checkpoint", str(checkpoint), "--save_predictions", "--output_dir", str(folder)]) == 0
+    found = check("--probe_problems", 0, code=0)
+    assert {f["what"]: f["value"] for f in found["findings"]}["map in the checkpoint"] == "pooled platt"
 
 
 def test_the_result_of_another_checkpoint_or_split_does_not_count(

@@ -35,7 +35,7 @@ def write_scores(folder: Path, error: float, *, seed: int = 0, num_problems: int
     ]
     path = folder / "predictions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:keep]), encoding="utf-8")
-    assert main(["evaluate", "--predictions", str(path), "--output_dir", str(folder)]) == 0
+    assert main(["evaluate", "--predictions", str(path), "--output_dir", str(folder), "--report", "false"]) == 0
     return folder
 
 
@@ -188,7 +188,7 @@ def test_checkpoints_and_experiments_lead_to_their_evaluations(
         err = fail("compare", *checkpoints, "--split", "test")
         assert "surestep evaluate --checkpoint" in err
         assert f"{unevaluated[0]} has no evaluation" in fail("compare", unevaluated[0])
-    succeed("evaluate", "--checkpoint", checkpoints[0], "--save_predictions")
+    succeed("evaluate", "--checkpoint", checkpoints[0], "--save_predictions", "--report", "false")
     # The document's own way of naming a folder for the result.
     succeed(
         *("evaluate", "--checkpoint", checkpoints[1], "--save_predictions", "--output_dir", outputs / "eval_run_step_4")

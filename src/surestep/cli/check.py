@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surestep.cli.flags import add_config_flags, fields, flag_values, override
+from surestep.cli.flags import add_scoring_flags, flag_values, override
 from surestep.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from surestep.evaluation.check import CheckResult
     from surestep.evaluation.findings import Finding
 
-_FLAGS_OF_TRAINING = {"training.device", "training.mixed_precision", "training.seed"}
 _TITLES = {
     "intact": "checkpoint",
     "steps": "checkpoint",
@@ -67,10 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--probe_seed", "--probe-seed", type=int, default=0, metavar="N", help="draws them (default: 0)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    kept = {path for path, _ in fields() if path.startswith(("data.", "eval.", "model.backbone", "model.attention"))}
-    add_config_flags(
-        parser, exclude=frozenset(path for path, _ in fields()) - kept - _FLAGS_OF_TRAINING, from_file=False
-    )
+    add_scoring_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,13 +15,13 @@ from surestep.config import DATASET_NAMES, Config
 from surestep.errors import CheckpointError, SurestepError
 from surestep.evaluation.find_results import FoundEvaluation, is_about
 from surestep.evaluation.findings import Finding
+from surestep.evaluation.model_card import CARD_FILE
 from surestep.evaluation.predictions_file import read_predictions
+from surestep.evaluation.report_page import REPORT_FILE
 from surestep.scoring.calibration_file import read_calibration
 from surestep.scoring.checkpoint import CONFIG_FILE
 from surestep.scoring.manifest import Manifest, read_manifest
 
-REPORT_FILE = "report.html"
-MODEL_CARD_FILE = "MODEL_CARD.md"
 CONFIDENTLY_WRONG = 0.8
 """A confidence this far from its label is a mistake worth reading."""
 
@@ -136,9 +136,9 @@ def _check_map(folder: Path, found: FoundEvaluation | None) -> Finding:
         return Finding("calibration", what, "info", value="none: scores are as trained")
     maps = {"pooled": stored.pooled, **stored.datasets}
     value = ", ".join(f"{name} {made.kind}" for name, made in maps.items())
-    now = {"pooled": stored.to_json()["pooled"], **stored.to_json()["datasets"]}
-    then = None if found is None else (found.report.get("calibration") or {}).get("maps")
-    if found is not None and then != now:
+    now = {name: stored.to_json()[name] for name in ("pooled", "datasets")}
+    evaluated = {} if found is None else found.report.get("calibration") or {}
+    if found is not None and (evaluated.get("maps") != now or evaluated.get("applied") == "none"):
         return Finding(
             "calibration",
             what,
@@ -176,8 +176,8 @@ def check_error_analysis(found: FoundEvaluation | None) -> Finding:
 
 def check_documented(found: FoundEvaluation | None) -> Finding:
     """Whether a model card lies beside the results."""
-    what, target = "results documented", MODEL_CARD_FILE
-    if found is not None and (found.folder / MODEL_CARD_FILE).is_file():
-        return Finding("documented", what, "pass", value=str(found.folder / MODEL_CARD_FILE), target=target)
-    mend = "write it with `surestep report`" if found is not None else "evaluate first"
-    return Finding("documented", what, "fail", value=f"no {MODEL_CARD_FILE}", target=target, mend=mend)
+    what, target = "results documented", CARD_FILE
+    if found is not None and (found.folder / CARD_FILE).is_file():
+        return Finding("documented", what, "pass", value=str(found.folder / CARD_FILE), target=target)
+    mend = "evaluate first" if found is None else f"surestep report {found.folder}"
+    return Finding("documented", what, "fail", value=f"no {CARD_FILE}", target=target, mend=mend)
