@@ -112,6 +112,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
                 )
             lines += [f"{name}: {figure} undefined: {why}" for figure, why in section["undefined"].items()]
         lines += [f"the threshold's data: {line}" for line in _reading(at.get("reading_there"))]
+        if unscored := at.get("steps_not_scored_there"):
+            lines.append(f"the threshold's data: {unscored:,} steps not scored")
         if shared := at.get("problems_shared_with_evaluated"):
             lines.append(f"{shared:,} problems of the threshold's data are evaluated too, with other solutions")
     for n, section in report.get("by_n", {}).items():
