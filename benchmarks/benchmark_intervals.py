@@ -4,8 +4,8 @@
 
 Each simulation draws a data set from a known world, and asks whether its 95 % interval holds the world's own figure.
 ProcessBench: 400 solutions of 300 problems, half wrong, found with 0.4, right ones left alone with 0.8; solutions of
-one problem succeed together. Best-of-N: 300 problems of 8 candidates with a chance of being right of their own, scores that
-tell a little; the truth is the mean over 40,000 such problems.
+one problem succeed together. Best-of-N: 300 problems of 8 candidates with a chance of being right of their own, scores
+that tell a little; the truth is the mean over 40,000 such problems.
 """
 
 from __future__ import annotations
