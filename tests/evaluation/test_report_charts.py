@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import make_rows
-from surestep.evaluation import report_charts, report_error_charts
+from surestep.evaluation import report_charts, report_positions, report_risk_charts
 from surestep.evaluation.predictions_file import predictions_of_rows
 from surestep.evaluation.report_chart import Bars, Chart, Line, Points, axis, count_axis
 from surestep.evaluation.report_groups import group_means
@@ -39,15 +39,16 @@ def marks_of(chart: Chart, kind: type, panel: int = 0) -> list[Any]:
 def charts(predictions: Predictions) -> dict[str, Chart]:
     report: Any = build_report(predictions)
     table = report["overall"]["reliability"]["equal_width"]
-    by_dataset = report_error_charts.risk_coverage_by_dataset(predictions)
+    groups = report_positions.position_groups({}, predictions)
+    by_dataset = report_risk_charts.risk_coverage_by_dataset(predictions)
     assert by_dataset is not None
     found = [
         report_charts.reliability("reliability", "All", table, predictions),
         report_charts.histogram(predictions),
-        report_error_charts.risk_coverage(predictions),
+        report_risk_charts.risk_coverage(predictions),
         by_dataset,
-        report_error_charts.error_by_position(predictions),
-        report_error_charts.label_by_position(predictions),
+        report_positions.error_by_position(groups),
+        report_positions.label_by_position(groups),
     ]
     return {chart.name: chart for chart in found}
 
@@ -90,7 +91,7 @@ def test_late_positions_are_one_group(predictions: Predictions) -> None:
         problem=predictions.problem,
         position=predictions.position + 18,
     )
-    chart = report_error_charts.error_by_position(shifted)
+    chart = report_positions.error_by_position(report_positions.position_groups({}, shifted))
     assert [row[0] for row in chart.rows] == ["19", "20+"]
     assert sum(int(row[1]) for row in chart.rows) == len(predictions)
 
@@ -98,7 +99,7 @@ def test_late_positions_are_one_group(predictions: Predictions) -> None:
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.9]), st.sampled_from([0.0, 0.5, 1.0])), min_size=1))
 def test_risk_is_the_mean_over_all_orders_of_equal_steps(steps: list[tuple[float, float]]) -> None:
     confidence, label = (np.array(column, np.float64) for column in zip(*steps, strict=True))
-    coverage, risk = report_error_charts.risk_coverage_curve(confidence, label)
+    coverage, risk = report_risk_charts.risk_coverage_curve(confidence, label)
     for share, value in zip(coverage, risk, strict=True):
         count = max(1, math.ceil(share * len(steps) - 1e-9))
         kept = 0.0
@@ -164,9 +165,27 @@ def test_a_single_step_has_every_chart() -> None:
     table = report["overall"]["reliability"]["equal_width"]
     (dots,) = marks_of(report_charts.reliability("r", "r", table, single), Points)
     assert (list(dots.x), list(dots.y), dots.low) == ([0.7], [1.0], None)
-    assert report_error_charts.risk_coverage_by_dataset(single) is None
-    for chart in (report_error_charts.risk_coverage(single), report_error_charts.error_by_position(single)):
+    assert report_risk_charts.risk_coverage_by_dataset(single) is None
+    groups = report_positions.position_groups({}, single)
+    for chart in (report_risk_charts.risk_coverage(single), report_positions.error_by_position(groups)):
         assert to_svg(chart).startswith("<svg")
+
+
+def test_a_result_with_groups_and_intervals_of_its_own_needs_no_predictions() -> None:
+    interval = {"mean_label": {"low": 0.25, "high": 0.75}}
+    table = [
+        {"lower": 0.0, "upper": 0.1, "count": 4, "mean_confidence": 0.05, "mean_label": 0.5, "intervals": interval}
+    ]
+    (dots,) = marks_of(report_charts.reliability("r", "r", table), Points)
+    assert (dots.low, dots.high) == ([0.25], [0.75])
+    means = {"mean_confidence": 0.5, "mean_label": 0.75}
+    rows = [
+        {"from": 1, "to": 1, "num_steps": 7, "mse": 0.125, "intervals": {"mse": {"low": 0.0625, "high": 0.5}}, **means},
+        {"from": 11, "to": 15, "num_steps": 3, "mse": 0.25, **means},
+    ]
+    chart = report_positions.error_by_position(report_positions.position_groups({"by_position": rows}, None))
+    assert chart.rows == (("1", "7", "0.1250", "0.0625", "0.5000"), ("11–15", "3", "0.2500", "–", "–"))
+    assert report_positions.position_groups({}, None) == []
 
 
 def test_before_and_after_shows_the_raw_score(predictions: Predictions) -> None:

@@ -139,7 +139,7 @@ def test_without_predictions_the_page_says_what_is_missing(folder: Path) -> None
     page = written.page.path.read_text(encoding="utf-8")
     assert NO_ROWS in written.page.missing
     assert NO_ROWS.split(",")[0] in Elements(page).text
-    assert {path.stem for path in written.page.plots} == {"reliability", "reliability_1", "reliability_2"}
+    assert "confidence_histogram" not in {path.stem for path in written.page.plots}
     assert {path.name for path in (folder / "plots").iterdir()} == {path.name for path in written.page.plots}
     assert NO_ROWS not in Elements(full).text
 
@@ -161,11 +161,13 @@ def test_intervals_baselines_and_the_reports_own_verdict_are_shown(folder: Path)
     path = folder / "eval_metrics.json"
     report = json.loads(path.read_text())
     report["overall"]["intervals"] = {"ece": {"low": 0.0123, "high": 0.0456, "method": "percentile"}}
-    report["baselines"] = [{"name": "step position", "mse": 0.2345, "auroc": 0.5678, "per_dataset": {}}]
+    report["baselines"] = [
+        {"name": "step position", "mse": 0.2345, "auroc": 0.5678, "about": "By depth.", "per_dataset": {}}
+    ]
     report["verdict"] = ["It beats the length of a step."]
     path.write_text(json.dumps(report))
     text = Elements(report_on_folder(folder).page.path.read_text(encoding="utf-8")).text
-    for said in ("0.012 to 0.046", "step position", "0.234", "0.568", "It beats the length of a step."):
+    for said in ("0.012 to 0.046", "step position", "By depth.", "0.234", "0.568", "It beats the length of a step."):
         assert said in text
 
 
@@ -188,8 +190,18 @@ def overall(**values: Any) -> dict[str, Any]:
     ("values", "said", "tone"),
     [
         ({"skill": {"mse": -0.1}}, "No better than always answering the mean", "bad"),
-        ({"skill": {"mse": 0.2}, "intervals": {"skill.mse": {"low": -0.1, "high": 0.4}}}, "No better than", "bad"),
-        ({"beats_baselines": False}, "a simple baseline does as well", "bad"),
+        ({"skill": {"mse": 0.2, "intervals": {"mse": {"low": -0.1, "high": 0.4}}}}, "No better than", "bad"),
+        (
+            {"beats_baselines": {"mean": {"mse": True}, "TF-IDF": {"mse": False}}},
+            "baseline does as well: TF-IDF",
+            "bad",
+        ),
+        ({"beats_baselines": {"mean": {"mse": True, "auroc": None}}}, "Clearly better", "fair"),
+        (
+            {"ece": 0.06, "if_calibrated": {"ece": {"mean": 0.05, "high": 0.07}}},
+            "as close as so few steps can show",
+            "fair",
+        ),
         ({"skill": {"mse": 0.05}}, "A little better than always answering the mean", "fair"),
         ({}, "Clearly better than always answering the mean, and its confidence means what it says", "fair"),
         ({"skill": {"mse": 0.6}}, "Far better", "good"),

@@ -43,12 +43,7 @@ def reliability(
         predictions: the same steps; with them the dots get intervals.
     """
     filled = [row for row in table if row["count"]]
-    low = high = None
-    if predictions is not None and predictions.num_problems > 1:
-        bins = equal_width_bins(predictions.confidence)
-        found = group_means(predictions.label, bins, predictions.problem, num_groups=NUM_BINS)
-        kept = [k for k, row in enumerate(table) if row["count"]]
-        low, high = known_or(found.low_K[kept], found.mean_K[kept]), known_or(found.high_K[kept], found.mean_K[kept])
+    low, high = _whiskers(table, predictions)
     greatest = max((row["count"] for row in filled), default=1)
     said = [_said_of_bin(row) for row in filled]
     dots = Points(
@@ -85,12 +80,29 @@ def reliability(
             (
                 f"{row['lower']:g} to {row['upper']:g}",
                 f"{row['count']:,}",
-                three_digits(row["mean_confidence"]),
-                three_digits(row["mean_label"]),
+                _three(row["mean_confidence"]),
+                _three(row["mean_label"]),
             )
             for row in table
         ),
     )
+
+
+def _whiskers(
+    table: Sequence[Mapping[str, Any]], predictions: Predictions | None
+) -> tuple[list[float] | None, list[float] | None]:
+    """Ends of the intervals of the filled bins: the report's own, else made here, else none."""
+    filled = [row for row in table if row["count"]]
+    if any(row.get("intervals") for row in filled):
+        ends = [(row.get("intervals") or {}).get("mean_label") or {} for row in filled]
+        low = [end.get("low", row["mean_label"]) for end, row in zip(ends, filled, strict=True)]
+        return low, [end.get("high", row["mean_label"]) for end, row in zip(ends, filled, strict=True)]
+    if predictions is None or predictions.num_problems < 2:
+        return None, None
+    bins = equal_width_bins(predictions.confidence)
+    found = group_means(predictions.label, bins, predictions.problem, num_groups=NUM_BINS)
+    kept = [k for k, row in enumerate(table) if row["count"]]
+    return _known_or(found.low_K[kept], found.mean_K[kept]), _known_or(found.high_K[kept], found.mean_K[kept])
 
 
 def before_and_after(predictions: Predictions) -> Chart:
@@ -160,7 +172,7 @@ def histogram(predictions: Predictions) -> Chart:
     )
 
 
-def known_or(values: FloatArray, otherwise: FloatArray) -> list[float]:
+def _known_or(values: FloatArray, otherwise: FloatArray) -> list[float]:
     known: list[float] = np.where(np.isnan(values), otherwise, values).tolist()
     return known
 
@@ -169,5 +181,5 @@ def _said_of_bin(row: Mapping[str, Any]) -> str:
     return f"{row['count']:,} steps: mean confidence {row['mean_confidence']:.3f}, mean label {row['mean_label']:.3f}"
 
 
-def three_digits(value: float | None) -> str:
+def _three(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.3f}"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surestep import __version__
-from surestep.evaluation import report_charts, report_error_charts
+from surestep.evaluation import report_charts, report_positions, report_risk_charts
 from surestep.evaluation.report_chart import Chart
 from surestep.evaluation.report_files import RunFiles
 from surestep.evaluation.report_mistakes import KINDS, Mistakes, worst_mistakes
@@ -35,7 +35,7 @@ REPORT_FILE = "report.html"
 PLOTS_FOLDER = "plots"
 MAX_DATASET_CHARTS = 12
 NO_ROWS = (
-    "Confidence histogram, risk and coverage, errors by position and the worst mistakes need predictions.jsonl, "
+    "Confidence histogram, risk and coverage and the worst mistakes need predictions.jsonl, "
     "which is not in this folder (surestep evaluate --save_predictions true writes it)."
 )
 NO_TEXT = "The worst mistakes: these predictions carry no text (`problem` and `text` in each row)."
@@ -77,7 +77,7 @@ def write_page(sources: Sources, folder: Path) -> WrittenPage:
     """
     charts = {
         "reliability": _reliability(sources),
-        "quality": _quality(sources.predictions),
+        "quality": _quality(sources),
         "training": [chart for chart in _training(sources.run) if chart is not None],
     }
     missing = _missing(sources)
@@ -112,16 +112,17 @@ def _reliability(sources: Sources) -> list[Chart]:
     return charts
 
 
-def _quality(predictions: Predictions | None) -> list[Chart]:
-    if predictions is None:
-        return []
-    charts = [
-        report_charts.histogram(predictions),
-        report_error_charts.risk_coverage(predictions),
-        report_error_charts.risk_coverage_by_dataset(predictions),
-        report_error_charts.error_by_position(predictions),
-        report_error_charts.label_by_position(predictions),
-    ]
+def _quality(sources: Sources) -> list[Chart]:
+    predictions = sources.predictions
+    charts: list[Chart | None] = []
+    if predictions is not None:
+        charts += [
+            report_charts.histogram(predictions),
+            report_risk_charts.risk_coverage(predictions),
+            report_risk_charts.risk_coverage_by_dataset(predictions),
+        ]
+    if groups := report_positions.position_groups(sources.report["overall"], predictions):
+        charts += [report_positions.error_by_position(groups), report_positions.label_by_position(groups)]
     return [chart for chart in charts if chart is not None]
 
 

@@ -14,7 +14,7 @@ from surestep.evaluation.report_chart import Axis, Bars, Chart, Line, Mark, Pane
 WIDTH = 440
 PANEL_HEIGHT = 350
 _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 58, 12, 10, 44, 16
-_LEAST_RADIUS, _GREATEST_RADIUS = 2.5, 8.0
+_LEAST_RADIUS, _GREATEST_RADIUS = 3.0, 8.0
 
 
 def to_svg(chart: Chart) -> str:

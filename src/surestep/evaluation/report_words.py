@@ -26,14 +26,16 @@ FIGURES: tuple[tuple[str, str, str], ...] = (
 
 @dataclass(frozen=True)
 class ShownFigure:
-    """A figure as text; `interval` and `constant` are "" where unknown."""
+    """A figure as text; `interval`, its `method`, `constant` and `if_calibrated` are "" where unknown."""
 
     name: str
     title: str
     meaning: str
     value: str
     interval: str
+    method: str
     constant: str
+    if_calibrated: str
     reason: str
 
 
@@ -57,15 +59,11 @@ def interval_of(section: Mapping[str, Any], name: str) -> tuple[float, float] | 
     >>> interval_of({"intervals": {"ece": {"low": 0.01, "high": 0.02, "method": "m"}}}, "ece")
     (0.01, 0.02)
     """
-    intervals = section.get("intervals") or {}
-    names = ("skill.mse", "skill_mse", "skill") if name == "skill" else (name,)
-    for key in names:
-        found = intervals.get(key)
-        if isinstance(found, Mapping) and "low" not in found and name == "skill":
-            found = found.get("mse")
-        if isinstance(found, Mapping) and found.get("low") is not None and found.get("high") is not None:
-            return float(found["low"]), float(found["high"])
-    return None
+    holder = section.get("skill") or {} if name == "skill" else section
+    found = (holder.get("intervals") or {}).get("mse" if name == "skill" else name) or {}
+    if found.get("low") is None or found.get("high") is None:
+        return None
+    return float(found["low"]), float(found["high"])
 
 
 def value_of(section: Mapping[str, Any], name: str) -> float | None:
@@ -97,15 +95,17 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
         reason = (overall.get("skill") or {}).get("undefined", {}).get("mse", "its skill has no value on this data")
         return Verdict("No verdict is possible", "fair", (f"{reason}.", *said, *_plain_words(overall)))
     headline, tone = _headline(overall, skill)
-    return Verdict(headline, tone, (_against_constant(overall, skill), *said, *_plain_words(overall)))
+    return Verdict(
+        headline, tone, (_against_constant(overall, skill), *said, *_plain_words(overall), *_calibrated(report))
+    )
 
 
 def _headline(overall: Mapping[str, Any], skill: float) -> tuple[str, Tone]:
     interval = interval_of(overall, "skill")
     if skill <= 0.0 or (interval is not None and interval[0] <= 0.0):
         return "No better than always answering the mean", "bad"
-    if overall.get("beats_baselines") is False:
-        return "Better than a constant, but a simple baseline does as well", "bad"
+    if unbeaten := unbeaten_baselines(overall):
+        return f"Better than a constant, but a simple baseline does as well: {unbeaten[0]}", "bad"
     quality, tone = "A little better than always answering the mean", "fair"
     if skill >= FAIR_SKILL:
         quality = "Clearly better than always answering the mean"
@@ -116,11 +116,24 @@ def _headline(overall: Mapping[str, Any], skill: float) -> tuple[str, Tone]:
         return quality, "fair"
     if ece <= GOOD_ECE:
         return f"{quality}, and its confidence means what it says", tone  # type: ignore[return-value]
+    if_calibrated = ((overall.get("if_calibrated") or {}).get("ece") or {}).get("high")
+    if if_calibrated is not None and ece <= if_calibrated:
+        return f"{quality}, and its confidence is as close as so few steps can show", tone  # type: ignore[return-value]
     if ece <= FAIR_ECE:
         return f"{quality}, and its confidence is roughly right", tone  # type: ignore[return-value]
     bias = (overall.get("mean_confidence") or 0.0) - (overall.get("mean_label") or 0.0)
     how = "is off by" if abs(bias) < ece / 2 else "is too high by" if bias > 0 else "is too low by"
     return f"{quality}, but its confidence {how} about {ece:.2f}", "bad" if ece > 2 * FAIR_ECE else "fair"
+
+
+def unbeaten_baselines(section: Mapping[str, Any]) -> list[str]:
+    """Names of the baselines that a scorer does not beat in squared error or in ranking.
+
+    >>> unbeaten_baselines({"beats_baselines": {"mean": {"mse": True, "auroc": None}, "tf-idf": {"mse": False}}})
+    ['tf-idf']
+    """
+    found: Mapping[str, Mapping[str, Any]] = section.get("beats_baselines") or {}
+    return [name for name, beaten in found.items() if beaten.get("mse") is False or beaten.get("auroc") is False]
 
 
 def _against_constant(overall: Mapping[str, Any], skill: float) -> str:
@@ -153,6 +166,15 @@ def _plain_words(overall: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
+def _calibrated(report: Mapping[str, Any]) -> list[str]:
+    """What the calibration map did, where one was applied."""
+    said = report.get("calibration") or {}
+    before, after = (((said.get(when) or {}).get("overall") or {}).get("ece") for when in ("before", "after"))
+    if before is None or after is None:
+        return []
+    return [f"Its calibration map ({said.get('applied')}) took ECE from {number(before)} to {number(after)}."]
+
+
 def _shown(section: Mapping[str, Any], name: str, title: str, meaning: str) -> ShownFigure:
     constant = 0.0 if name == "skill" else (section.get("constant_baseline") or {}).get(name)
     undefined: Mapping[str, Any] = section.get("undefined") or {}
@@ -162,17 +184,40 @@ def _shown(section: Mapping[str, Any], name: str, title: str, meaning: str) -> S
         meaning=meaning,
         value=number(value_of(section, name)),
         interval=interval_text(interval_of(section, name)),
+        method=_method(section, name),
         constant="" if constant is None else number(float(constant)),
+        if_calibrated=_if_calibrated(section, name),
         reason=str(undefined.get("mse" if name == "skill" else name, "")),
     )
 
 
-def baselines_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Titles and rows of the scorer beside its baselines; no rows where the report has none."""
+def _method(section: Mapping[str, Any], name: str) -> str:
+    holder = section.get("skill") or {} if name == "skill" else section
+    found = (holder.get("intervals") or {}).get("mse" if name == "skill" else name) or {}
+    return str(found.get("method", ""))
+
+
+def _if_calibrated(section: Mapping[str, Any], name: str) -> str:
+    """What a perfectly calibrated scorer with as many steps would show: its mean and what it seldom exceeds."""
+    found = (section.get("if_calibrated") or {}).get(name) or {}
+    if found.get("mean") is None or found.get("high") is None:
+        return ""
+    return f"{number(float(found['mean']))}, up to {number(float(found['high']))}"
+
+
+def baselines_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[tuple[str, str]]]]:
+    """Titles and rows of the scorer beside its baselines; no rows where the report has none.
+
+    A row's cells are pairs: the figure and its interval; first the name and what it is.
+    """
     found: Sequence[Mapping[str, Any]] = report.get("baselines") or ()
     if not found:
         return [], []
     names = [(name, title) for name, title, _ in FIGURES if any(row.get(name) is not None for row in found)]
-    rows = [["this model", *(number(value_of(report["overall"], name)) for name, _ in names)]]
-    rows += [[str(row.get("name", "?")), *(number(row.get(name)) for name, _ in names)] for row in found]
+
+    def cells(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+        return [(number(value_of(row, name)), interval_text(interval_of(row, name))) for name, _ in names]
+
+    rows = [[("this model", ""), *cells(report["overall"])]]
+    rows += [[(str(row.get("name", "?")), str(row.get("about", ""))), *cells(row)] for row in found]
     return ["", *(title for _, title in names)], rows
