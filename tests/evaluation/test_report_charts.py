@@ -44,6 +44,7 @@ def charts(predictions: Predictions) -> dict[str, Chart]:
     assert by_dataset is not None
     found = [
         report_charts.reliability("reliability", "All", table, predictions),
+        report_charts.reliability_equal_counts("equal", "All", report["overall"]["reliability"]["equal_mass"]),
         report_charts.histogram(predictions),
         report_risk_charts.risk_coverage(predictions),
         by_dataset,

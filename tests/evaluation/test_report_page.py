@@ -113,7 +113,14 @@ def test_the_policy_allows_its_own_style_and_script_only(hostile: str) -> None:
 def test_every_chart_is_there_as_svg_and_as_png(hostile: str, finished: Path) -> None:
     plots = {path.stem for path in (finished / "plots").iterdir()}
     assert plots == {
-        *("reliability", "reliability_1", "reliability_2", "confidence_histogram", "risk_coverage"),
+        *(
+            "reliability",
+            "reliability_equal_counts",
+            "reliability_1",
+            "reliability_2",
+            "confidence_histogram",
+            "risk_coverage",
+        ),
         *("risk_coverage_by_dataset", "error_by_position", "label_by_position"),
     }
     assert sum(tag == "svg" for tag, _ in Elements(hostile).tags) == len(plots)

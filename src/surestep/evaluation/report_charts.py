@@ -28,6 +28,8 @@ from surestep.metrics.columns import POSITIVE_LABEL, FloatArray
 from surestep.metrics.predictions import Predictions
 
 HISTOGRAM_BINS = 20
+_HEADER = ("confidence", "steps", "mean confidence", "mean label")
+
 DIAGONAL = Line((0.0, 1.0), (0.0, 1.0), "reference", "as it should be", dashed=True)
 
 
@@ -42,20 +44,7 @@ def reliability(
         table: `reliability.equal_width` of a section of `eval_metrics.json`.
         predictions: the same steps; with them the dots get intervals.
     """
-    filled = [row for row in table if row["count"]]
-    low, high = _whiskers(table, predictions)
-    greatest = max((row["count"] for row in filled), default=1)
-    said = [_said_of_bin(row) for row in filled]
-    dots = Points(
-        x=[row["mean_confidence"] for row in filled],
-        y=[row["mean_label"] for row in filled],
-        role="model",
-        tips=said,
-        name="steps",
-        low=low,
-        high=high,
-        sizes=[row["count"] / greatest for row in filled],
-    )
+    dots = _dots(table, predictions)
     counts = Bars(
         left=[row["lower"] for row in table],
         right=[row["upper"] for row in table],
@@ -68,23 +57,62 @@ def reliability(
         name=name,
         title=title,
         note="Dots on the dashed line are calibrated; below it the model is too sure, above it too modest. "
-        + ("Whiskers: 95 % over problems. " if low is not None else "")
+        + ("Whiskers: 95 % over problems. " if dots.low is not None else "")
         + "A larger dot stands for more steps; the strip counts them.",
         x=unit_axis("confidence"),
         panels=(
             Panel(unit_axis("mean label"), (DIAGONAL, dots), 0.78),
             Panel(count_axis("steps", counts.top), (counts,), 0.22),
         ),
-        header=("confidence", "steps", "mean confidence", "mean label"),
-        rows=tuple(
-            (
-                f"{row['lower']:g} to {row['upper']:g}",
-                f"{row['count']:,}",
-                _three(row["mean_confidence"]),
-                _three(row["mean_label"]),
-            )
-            for row in table
-        ),
+        header=_HEADER,
+        rows=_rows(table),
+    )
+
+
+def reliability_equal_counts(name: str, title: str, table: Sequence[Mapping[str, Any]]) -> Chart:
+    """The same over bins of about equal counts: more detail where the steps are.
+
+    Args:
+        name: of the chart; names its PNG.
+        title: of the chart.
+        table: `reliability.equal_mass` of a section of `eval_metrics.json`.
+    """
+    return Chart(
+        name=name,
+        title=title,
+        note="Every dot stands for about as many steps, so dots crowd where the model's confidences do.",
+        x=unit_axis("confidence"),
+        panels=(Panel(unit_axis("mean label"), (DIAGONAL, _dots(table, None))),),
+        header=_HEADER,
+        rows=_rows(table),
+    )
+
+
+def _dots(table: Sequence[Mapping[str, Any]], predictions: Predictions | None) -> Points:
+    filled = [row for row in table if row["count"]]
+    low, high = _whiskers(table, predictions)
+    greatest = max((row["count"] for row in filled), default=1)
+    return Points(
+        x=[row["mean_confidence"] for row in filled],
+        y=[row["mean_label"] for row in filled],
+        role="model",
+        tips=[_said_of_bin(row) for row in filled],
+        name="steps",
+        low=low,
+        high=high,
+        sizes=[row["count"] / greatest for row in filled],
+    )
+
+
+def _rows(table: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (
+            f"{row['lower']:.3g} to {row['upper']:.3g}",
+            f"{row['count']:,}",
+            _three(row["mean_confidence"]),
+            _three(row["mean_label"]),
+        )
+        for row in table
     )
 
 

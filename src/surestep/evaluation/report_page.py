@@ -100,13 +100,17 @@ def _reliability(sources: Sources) -> list[Chart]:
     report, predictions = sources.report, sources.predictions
     overall = report["overall"]["reliability"]["equal_width"]
     charts = [report_charts.reliability("reliability", "All steps", overall, predictions)]
+    by_count = report["overall"]["reliability"].get("equal_mass") or []
+    if len(by_count) > 1:
+        title = "All steps, bins of equal counts"
+        charts.append(report_charts.reliability_equal_counts("reliability_equal_counts", title, by_count))
     per_dataset = report["per_dataset"]
     if len(per_dataset) > 1:
-        for number_, (name, section) in enumerate(per_dataset.items()):
-            if section["num_steps"] and len(charts) <= MAX_DATASET_CHARTS:
+        for place, (name, section) in enumerate(per_dataset.items()):
+            if section["num_steps"] and place < MAX_DATASET_CHARTS:
                 part = None if predictions is None else predictions.for_dataset(name)
                 table = section["reliability"]["equal_width"]
-                charts.append(report_charts.reliability(f"reliability_{number_ + 1}", name, table, part))
+                charts.append(report_charts.reliability(f"reliability_{place + 1}", name, table, part))
     if predictions is not None and (predictions.raw_confidence != predictions.confidence).any():
         charts.append(report_charts.before_and_after(predictions))
     return charts
