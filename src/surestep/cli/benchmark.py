@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 TREE_FORMATS = ("eqasc", "math_shepherd", "own", "prm800k", "reveal", "stepwise")
 """As in `surestep.evaluation.solutions`, which would import torch here; a test compares them."""
-_FLAGS = {"training.device", "training.mixed_precision", "model.backbone", "model.attention"}
+_FLAGS = frozenset(
+    {
+        *("training.device", "training.mixed_precision", "model.backbone", "model.attention"),
+        *("eval.eval_token_budget", "eval.save_predictions"),
+    }
+)
+"""What of the configuration a benchmark heeds."""
+
 RESULT_NAMES = {"processbench": "processbench", "prmbench": "prmbench", "best-of-n": "best_of_n"}
 """Benchmark to the name of its result file."""
 
@@ -103,8 +110,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)"
         )
         _flag(action, "bootstrap_seed", type=int, default=0, metavar="S", help="seed of resamples and drawn subsets")
-        others = frozenset(path for path, _ in fields() if not path.startswith("eval.")) - _FLAGS
-        add_config_flags(action, exclude=others, from_file=False)
+        add_config_flags(action, exclude=frozenset(path for path, _ in fields()) - _FLAGS, from_file=False)
 
 
 def _flag(parser: argparse.ArgumentParser, name: str, **options: Any) -> None:
