@@ -143,6 +143,15 @@ def test_scores_in_the_file(succeed: Command, tmp_path: Path) -> None:
     assert (tmp_path / "eval_c" / "best_of_n_predictions.jsonl").is_file()
 
 
+def test_problems_with_fewer_candidates_are_named(succeed: Command, tmp_path: Path) -> None:
+    alone = {"problem": "2 + 2?", "candidates": CANDIDATES[0]["candidates"][:1]}
+    data = write(tmp_path / "c.jsonl", [*CANDIDATES, alone])
+    out = succeed("benchmark", "best-of-n", "--data", data)
+    assert "problems have 1 to 2 candidates; --n measures larger N" in out
+    assert "N = 2" not in out
+    assert "N = 2: 1 problems have fewer candidates" in succeed("benchmark", "best-of-n", "--data", data, "--n", "1,2")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -116,6 +116,12 @@ def _lines(report: dict[str, Any]) -> list[str]:
             lines.append(f"the threshold's data: {unscored:,} steps not scored")
         if shared := at.get("problems_shared_with_evaluated"):
             lines.append(f"{shared:,} problems of the threshold's data are evaluated too, with other solutions")
+    counts = report.get("num_candidates", {"smallest": 0, "largest": 0})
+    if counts["smallest"] < counts["largest"]:
+        lines.append(
+            f"problems have {counts['smallest']:,} to {counts['largest']:,} candidates; --n measures larger N on those "
+            "that have enough"
+        )
     for n, section in report.get("by_n", {}).items():
         if section["problems_with_fewer_candidates"]:
             lines.append(f"N = {n}: {section['problems_with_fewer_candidates']:,} problems have fewer candidates")
