@@ -154,7 +154,7 @@ def before_and_after(predictions: Predictions) -> Chart:
     return Chart(
         name="calibration",
         title="Before and after calibration",
-        note="The map fitted on validation data moves confidences towards the dashed line; the order of steps stays.",
+        note="A map fitted on validation data should bring the dots nearer to the dashed line. Order stays.",
         x=unit_axis("confidence"),
         panels=(Panel(unit_axis("mean label"), tuple(marks)),),
         header=("", "confidence", "steps", "mean confidence", "mean label"),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 Tone = Literal["good", "fair", "bad"]
 GOOD_ECE, FAIR_ECE = 0.03, 0.08
-GOOD_SKILL, FAIR_SKILL = 0.5, 0.1
+GOOD_SKILL, FAIR_SKILL, LEAST_SKILL = 0.5, 0.1, 0.02
 
 FIGURES: tuple[tuple[str, str, str], ...] = (
     ("skill", "Skill", "How much of the constant's squared error it removes: 0 is none, 1 is all."),
@@ -106,21 +106,27 @@ def _headline(overall: Mapping[str, Any], skill: float) -> tuple[str, Tone]:
         return "No better than always answering the mean", "bad"
     if unbeaten := unbeaten_baselines(overall):
         return f"Better than a constant, but a simple baseline does as well: {unbeaten[0]}", "bad"
-    quality, tone = "A little better than always answering the mean", "fair"
-    if skill >= FAIR_SKILL:
-        quality = "Clearly better than always answering the mean"
-    if skill >= GOOD_SKILL:
+    if skill < LEAST_SKILL:
+        return "Hardly better than always answering the mean", "bad"
+    quality: str
+    tone: Tone
+    if skill < FAIR_SKILL:
+        # Nothing good is said of its calibration: a constant at the right mean has that too.
+        quality, tone = "A little better than always answering the mean", "fair"
+    elif skill < GOOD_SKILL:
+        quality, tone = "Clearly better than always answering the mean", "fair"
+    else:
         quality, tone = "Far better than always answering the mean", "good"
     ece = value_of(overall, "ece")
-    if ece is None:
-        return quality, "fair"
+    if ece is None or (ece <= FAIR_ECE and skill < FAIR_SKILL):
+        return quality, tone
     if ece <= GOOD_ECE:
-        return f"{quality}, and its confidence means what it says", tone  # type: ignore[return-value]
+        return f"{quality}, and its confidence means what it says", tone
     if_calibrated = ((overall.get("if_calibrated") or {}).get("ece") or {}).get("high")
     if if_calibrated is not None and ece <= if_calibrated:
-        return f"{quality}, and its confidence is as close as so few steps can show", tone  # type: ignore[return-value]
+        return f"{quality}, and its confidence is as close as so few steps can show", tone
     if ece <= FAIR_ECE:
-        return f"{quality}, and its confidence is roughly right", tone  # type: ignore[return-value]
+        return f"{quality}, and its confidence is roughly right", tone
     bias = (overall.get("mean_confidence") or 0.0) - (overall.get("mean_label") or 0.0)
     how = "is off by" if abs(bias) < ece / 2 else "is too high by" if bias > 0 else "is too low by"
     return f"{quality}, but its confidence {how} about {ece:.2f}", "bad" if ece > 2 * FAIR_ECE else "fair"
@@ -140,7 +146,8 @@ def _against_constant(overall: Mapping[str, Any], skill: float) -> str:
     constant = overall["constant_baseline"]
     value = number(constant.get("constant"), 2)
     which = "the training mean" if constant.get("source") == "training_mean" else "these labels' own mean"
-    how = f"{abs(skill):.0%} {'below' if skill >= 0 else 'above'}"
+    share = f"{abs(skill):.0%}" if abs(skill) >= FAIR_SKILL else f"{abs(skill):.1%}"
+    how = f"{share} {'below' if skill >= 0 else 'above'}"
     return (
         f"Its squared error is {how} that of a constant ({which}, {value}), over {overall['num_steps']:,} labelled "
         f"steps of {overall['num_problems']:,} problems."
