@@ -30,6 +30,8 @@ UNIT = st.floats(0.0, 1.0)
 SOFT_LABELS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 # Every sum here is of up to a few thousand numbers in [0, 1]: rounding stays far below this.
 TOLERANCE = 1e-12
+SIGNED = ("calibration_in_the_large", "brier_within_bin", "spearman")
+UNBOUNDED = ("r2", "nll", *SIGNED)
 
 
 def random_columns(seed: int, size: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -175,12 +177,19 @@ def test_a_weight_counts_as_that_many_equal_rows(name: str, data: tuple[np.ndarr
         assert weighted == pytest.approx(repeated, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("r2", "nll")])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in UNBOUNDED])
 @QUICK
 @given(data=columns())
 def test_every_bounded_figure_stays_in_the_unit_interval(name: str, data: tuple[np.ndarray, np.ndarray]) -> None:
     value = compute_figures(*data, names=[name]).values[name]
     assert value is None or -TOLERANCE <= value <= 1.0 + TOLERANCE
+
+
+@QUICK
+@given(data=columns())
+def test_signed_figures_stay_between_minus_one_and_one(data: tuple[np.ndarray, np.ndarray]) -> None:
+    for name, value in compute_figures(*data, names=SIGNED).values.items():
+        assert value is None or abs(value) <= 1.0 + TOLERANCE, name
 
 
 @QUICK

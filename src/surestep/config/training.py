@@ -105,3 +105,14 @@ class EvalConfig(Section):
     )
     save_predictions: bool = Field(False, description="Write `predictions.jsonl`, one line per step.")
     report: bool = Field(True, description="Write `report.html`, its plots as PNG, and `MODEL_CARD.md`.")
+    bootstrap_resamples: NonNegativeInt = Field(
+        1000, description="How often the problems are resampled for the 95 % intervals; 0: no intervals."
+    )
+    bootstrap_seed: NonNegativeInt = Field(0, description="Seeds the resamples.")
+    baselines: bool = Field(
+        True,
+        description=(
+            "Measure baselines beside the model: constants, position and length, and TF-IDF with logistic regression "
+            "fitted on the training split; `false` leaves only the constants."
+        ),
+    )

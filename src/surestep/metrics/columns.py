@@ -111,3 +111,13 @@ def weighted_mean(values: FloatArray, weights: FloatArray) -> float:
     """
     # Not np.dot: numpy's pairwise summation gives the same digits on any number of BLAS threads.
     return float(np.sum(values * weights) / np.sum(weights))
+
+
+def bin_sums(bins: npt.NDArray[np.intp] | IntArray, values: FloatArray | None = None, num_bins: int = 0) -> FloatArray:
+    """Sum of `values`, shape (N,), in each bin (how many steps, where left out); shape (B,), float64.
+
+    >>> bin_sums(np.array([0, 2, 2]), np.array([0.5, 1.0, 2.0]), 4)
+    array([0.5, 0. , 3. , 0. ])
+    """
+    sums: FloatArray = np.bincount(bins, values, num_bins).astype(np.float64)
+    return sums

@@ -12,7 +12,16 @@ from typing import Protocol
 
 import numpy.typing as npt
 
-from surestep.metrics import calibration_error, pointwise, ranking
+from surestep.metrics import (
+    calibration_error,
+    debiased_error,
+    decomposition,
+    pointwise,
+    rank_correlation,
+    ranking,
+    risk_coverage,
+    smooth_error,
+)
 from surestep.metrics.columns import UndefinedFigureError
 
 
@@ -39,6 +48,16 @@ FIGURES: Mapping[str, Figure] = {
     "average_precision_error": ranking.average_precision_error,
     "average_precision_error_without_half": ranking.average_precision_error_without_half,
     "accuracy": pointwise.accuracy,
+    "calibration_in_the_large": pointwise.calibration_in_the_large,
+    "smooth_ece": smooth_error.smooth_ece,
+    "rms_calibration_error": debiased_error.rms_calibration_error,
+    "brier_reliability": decomposition.brier_reliability,
+    "brier_resolution": decomposition.brier_resolution,
+    "brier_uncertainty": decomposition.brier_uncertainty,
+    "brier_within_bin": decomposition.brier_within_bin,
+    "spearman": rank_correlation.spearman,
+    "risk_coverage_area": risk_coverage.risk_coverage_area,
+    "risk_coverage_excess": risk_coverage.risk_coverage_excess,
 }
 """Every figure of a report, in the order in which it is shown."""
 
@@ -50,6 +69,9 @@ RANKING_FIGURES = frozenset(
         "average_precision_without_half",
         "average_precision_error",
         "average_precision_error_without_half",
+        "spearman",
+        "risk_coverage_area",
+        "risk_coverage_excess",
     }
 )
 """Figures that ask only for the order of the steps, and so read the raw confidence."""
@@ -73,6 +95,7 @@ def compute_figures(
     weights: npt.ArrayLike | None = None,
     *,
     raw_confidence: npt.ArrayLike | None = None,
+    problem: npt.ArrayLike | None = None,
     names: Iterable[str] = tuple(FIGURES),
 ) -> FigureSet:
     """The named figures of these steps.
@@ -82,6 +105,8 @@ def compute_figures(
         label: shape (N,), in [0, 1].
         weights: shape (N,), how often each step counts; once where left out.
         raw_confidence: shape (N,), in [0, 1], what `RANKING_FIGURES` read; `confidence` where left out.
+        problem: shape (N,), which problem a step belongs to: the noise that `rms_calibration_error` takes off is
+            then that of problems, not of steps. Not together with `weights`.
         names: keys of `FIGURES`.
 
     Raises:
@@ -91,10 +116,15 @@ def compute_figures(
     FigureSet(values={'mse': 0.125, 'auroc': None},
               undefined={'auroc': 'only one class: all 2 steps count as right (label >= 0.5)'})
     """
+    if problem is not None and weights is not None:
+        raise ValueError("either weights or problems")
     raw = confidence if raw_confidence is None else raw_confidence
     result = FigureSet()
     for name in names:
         try:
+            if name == "rms_calibration_error" and problem is not None:
+                result.values[name] = debiased_error.rms_calibration_error_by_problem(confidence, label, problem)
+                continue
             result.values[name] = FIGURES[name](raw if name in RANKING_FIGURES else confidence, label, weights)
         except UndefinedFigureError as error:
             result.values[name] = None

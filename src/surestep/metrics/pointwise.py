@@ -108,6 +108,18 @@ def accuracy(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.Array
     return weighted_mean(((p >= POSITIVE_LABEL) == (y > POSITIVE_LABEL)).astype(np.float64), w)
 
 
+def calibration_in_the_large(
+    confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> float:
+    """Mean confidence less mean label, in [-1, 1]; above 0 is overconfident on the whole, 0 is best.
+
+    >>> calibration_in_the_large([0.5, 1.0], [0.0, 1.0])
+    0.25
+    """
+    p, y, w = check_columns(confidence, label, weights)
+    return weighted_mean(p - y, w)
+
+
 @dataclass(frozen=True, slots=True)
 class LabelRangeError:
     """Mean absolute error among the steps whose label lies in [lower, upper), or up to 1.0 inclusive.

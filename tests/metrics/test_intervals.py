@@ -1,0 +1,210 @@
+"""Intervals: fast draws equal the plain figures, cover as often as they claim, and say where there are none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from surestep.metrics import FIGURES, RANKING_FIGURES, Predictions, build_report, compute_figures, ece
+from surestep.metrics.breakdown import by_label, by_position
+from surestep.metrics.gap_intervals import total
+from surestep.metrics.inversion import inverted_interval
+from surestep.metrics.presorted import PresortedRanking
+from surestep.metrics.problem_sums import ProblemSums, ratio
+from surestep.metrics.resamples import resample_counts
+from surestep.metrics.section_draws import draw_section
+from surestep.metrics.smooth_error import fixed_point
+
+
+def clustered(seed: int, num_problems: int = 60, *, steps: int = 6, shift: float = 0.1) -> Predictions:
+    """Steps whose problems differ in difficulty, with some neutral labels and overconfidence of `shift`."""
+    rng = np.random.default_rng(seed)
+    problem = np.repeat(np.arange(num_problems), steps)
+    ability = rng.beta(4, 2, num_problems)[problem]
+    label = (rng.random(problem.size) < ability).astype(np.float64)
+    label[rng.random(problem.size) < 0.1] = 0.5
+    confidence = np.clip(ability + shift + rng.normal(0, 0.15, problem.size), 0, 1)
+    return Predictions(
+        confidence=confidence,
+        raw_confidence=np.round(confidence, 2),
+        label=label,
+        dataset=np.zeros(problem.size, np.int64),
+        dataset_names=("a",),
+        problem=problem,
+        position=1 + np.arange(problem.size) % steps,
+    )
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), decimals=st.sampled_from([0, 1, 17]), soft=st.booleans())
+def test_presorted_ranking_equals_the_plain_figures_under_any_counts(seed: int, decimals: int, soft: bool) -> None:
+    """Ties, soft labels, problems never drawn, one class only."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(1, 40))
+    p = np.round(rng.random(size), decimals)
+    y = rng.choice([0.0, 0.25, 0.5, 1.0], size) if soft else rng.integers(0, 2, size).astype(np.float64)
+    problem = rng.integers(0, 8, size)
+    counts = rng.integers(0, 3, (3, 8)).astype(np.float64)
+    found = PresortedRanking(p, y, problem)(counts)
+    for row, weights in enumerate(counts[:, problem]):
+        plain = compute_figures(p, y, weights, names=RANKING_FIGURES).values
+        for name, value in plain.items():
+            expected = np.nan if value is None else value
+            assert found[name][row] == pytest.approx(expected, abs=1e-9, nan_ok=True), name
+
+
+def test_merging_neighbours_moves_a_ranking_interval_by_less_than_it_can_show() -> None:
+    rng = np.random.default_rng(0)
+    problem = np.repeat(np.arange(1000), 10)
+    p = rng.random(problem.size)
+    y = (rng.random(problem.size) < p).astype(np.float64)
+    counts = np.stack(list(resample_counts(1000, resamples=20))).astype(np.float64)
+    exact, merged = PresortedRanking(p, y, problem), PresortedRanking(p, y, problem, most_groups=1000)
+    slow, fast = exact(counts), merged(counts)
+    for name in RANKING_FIGURES:
+        assert np.abs(fast[name] + merged.shift[name] - slow[name]).max() < 1e-4, name
+
+
+def test_every_draw_is_the_plain_figure_of_the_resampled_steps() -> None:
+    part = clustered(1)
+    groupings = {"by_position": by_position(part.position), "by_label": by_label(part.label)}
+    draws = draw_section(part, resamples=4, seed=7, groupings=groupings, means={})
+    for number, counts in enumerate(resample_counts(60, resamples=4, seed=7)):
+        weights = counts[part.problem]
+        plain = compute_figures(part.confidence, part.label, weights, raw_confidence=part.raw_confidence).values
+        for name in set(FIGURES) & set(draws.figures):
+            assert draws.figures[name][number] == pytest.approx(plain[name], abs=1e-9), name
+        assert float(fixed_point(draws.cells[number])) == pytest.approx(plain["smooth_ece"], abs=1e-9)
+        gaps = draws.sums["width/gap"][number] / weights.sum()
+        assert float(total(gaps)) == pytest.approx(plain["ece"], abs=1e-9)
+        third = part.position == 3
+        of_third = compute_figures(
+            part.confidence[third], part.label[third], weights[third], raw_confidence=part.raw_confidence[third]
+        ).values
+        assert draws.ranking_by_group[2][number] == pytest.approx(of_third["auroc"], abs=1e-9)
+        mse = draws.sums["by_position/mse"][number, 2] / draws.sums["by_position/steps"][number, 2]
+        assert mse == pytest.approx(of_third["mse"], abs=1e-9)
+
+
+def test_mse_and_calibration_in_the_large_are_covered_in_95_of_100_datasets_of_500_problems() -> None:
+    """500 datasets whose problems differ, so that intervals over steps would be far too narrow."""
+    counts = np.stack(list(resample_counts(500, resamples=1000))).astype(np.float64)
+    truth = clustered(10**6, 200_000)
+    names = ("mse", "calibration_in_the_large")
+    true = compute_figures(truth.confidence, truth.label, names=names).values
+    covered = dict.fromkeys(names, 0)
+    for seed in range(500):
+        part = clustered(seed, 500)
+        sums = ProblemSums(part.problem, 500)
+        sums.add("steps", np.ones(len(part)))
+        sums.add("mse", (part.confidence - part.label) ** 2)
+        sums.add("calibration_in_the_large", part.confidence - part.label)
+        found = sums.weighted(counts)
+        for name in names:
+            low, high = np.quantile(ratio(found, name, "steps"), [0.025, 0.975])
+            covered[name] += int(low <= true[name] <= high)
+    assert {name: abs(count / 500 - 0.95) <= 0.03 for name, count in covered.items()} == dict.fromkeys(names, True)
+
+
+@pytest.mark.parametrize("error", [0.0, 0.02, 0.1])
+def test_the_interval_of_a_calibration_error_covers_it_where_a_percentile_bootstrap_does_not(error: float) -> None:
+    """Ten bins, all the gap in one of them: the case in which the correction for noise matters most."""
+    rng = np.random.default_rng(5)
+    truth = np.zeros(10)
+    truth[3] = error
+    covered = percentile = 0
+    for _ in range(100):
+        noise = rng.normal(0, 0.003, (300, 10))
+        seen = truth + rng.normal(0, 0.003, 10)
+        found = inverted_interval(seen, seen + noise, total)
+        covered += found.low <= error <= found.high
+        low, high = np.quantile(total(seen + noise), [0.025, 0.975])
+        percentile += low <= error <= high
+    assert covered >= 90
+    assert percentile <= 60 if error < 0.1 else percentile < covered
+
+
+def test_a_calibrated_model_is_shown_beside_what_noise_alone_would_give() -> None:
+    part = clustered(3, 300, shift=0.0)
+    truth = np.random.default_rng(0)
+    label = (truth.random(len(part)) < part.confidence).astype(np.float64)
+    calibrated = Predictions(
+        confidence=part.confidence,
+        label=label,
+        dataset=part.dataset,
+        dataset_names=part.dataset_names,
+        problem=part.problem,
+        position=part.position,
+    )
+    section: Any = build_report(calibrated, resamples=300)["overall"]
+    assert section["intervals"]["ece"]["low"] == 0.0
+    assert section["intervals"]["ece"]["method"] == "test inversion"
+    assert section["if_calibrated"]["ece"]["mean"] > 0.0
+    assert section["ece"] == ece(part.confidence, label) < section["if_calibrated"]["ece"]["high"]
+    wrong: Any = build_report(part.with_confidence(np.full(len(part), 0.99)), resamples=300)["overall"]
+    assert wrong["intervals"]["ece"]["low"] > wrong["if_calibrated"]["ece"]["high"]
+
+
+def test_every_figure_has_an_interval_that_holds_it_or_says_that_it_is_corrected() -> None:
+    report = json.loads(json.dumps(build_report(clustered(2), baselines=[], resamples=200), allow_nan=False))
+    section = report["overall"]
+    assert set(section["intervals"]) == {*FIGURES, "mean_confidence", "mean_label"}
+    for name, interval in section["intervals"].items():
+        assert interval["low"] < interval["high"], name
+        if interval["method"] == "percentile":
+            assert interval["low"] <= section[name] <= interval["high"], name
+    for row in (*section["by_position"], *section["by_label"]):
+        assert {"mse", "mae", "mean_confidence", "mean_label"} <= set(row["intervals"])
+    assert set(section["skill"]["intervals"]) == {"mse", "nll"}
+    assert report["bootstrap"] == {"resamples": 200, "seed": 0, "level": 0.95}
+
+
+def test_intervals_depend_on_the_seed_and_on_nothing_else() -> None:
+    first, again, other = (
+        json.dumps(build_report(clustered(2), resamples=50, seed=seed)["overall"]) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_more_problems_give_narrower_intervals() -> None:
+    widths = []
+    for num_problems in (50, 800):
+        section: Any = build_report(clustered(4, num_problems), resamples=200)["overall"]
+        widths.append({name: row["high"] - row["low"] for name, row in section["intervals"].items()})
+    assert [name for name in widths[0] if widths[1][name] > 0.6 * widths[0][name]] == []
+
+
+def test_one_problem_has_no_interval_and_says_why() -> None:
+    section: Any = build_report(clustered(1, 1), resamples=50, baselines=[])["overall"]
+    assert section["intervals"] == {}
+    assert section["no_intervals"] == "1 problem: intervals resample problems and need at least 2"
+    assert section["beats_baselines"]["evaluated mean"] == {"mse": None, "nll": None, "auroc": None}
+
+
+def test_no_resamples_means_no_intervals_and_says_so() -> None:
+    section: Any = build_report(clustered(1), resamples=0)["overall"]
+    assert section["intervals"] == {}
+    assert "eval.bootstrap_resamples is 0" in section["no_intervals"]
+
+
+def test_resamples_of_one_class_are_left_out_and_counted() -> None:
+    """One wrong step in one of three problems: about (2/3)³ of the resamples have none."""
+    part = Predictions(
+        confidence=np.array([0.9, 0.2, 0.8]),
+        label=np.array([1.0, 0.0, 1.0]),
+        dataset=np.zeros(3, np.int64),
+        dataset_names=("a",),
+        problem=np.arange(3),
+        position=np.ones(3, np.int64),
+    )
+    section: Any = build_report(part, resamples=1000)["overall"]
+    missing = section["intervals"]["auroc"]["undefined_resamples"]
+    # Without the wrong problem 8 of 27, with it alone 1 of 27.
+    assert missing == pytest.approx(1000 * 9 / 27, abs=60)
+    assert "undefined_resamples" not in section["intervals"]["mse"]
