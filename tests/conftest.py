@@ -81,6 +81,7 @@ def small_config(backbone_folder: Callable[[str], Path]) -> Callable[..., Config
         config.lora.lora_r = 4
         config.training.device = "cpu"
         config.training.mixed_precision = "no"
+        config.eval.bootstrap_resamples = 20
         return config
 
     return make

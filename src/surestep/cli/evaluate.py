@@ -12,7 +12,7 @@ from rich.console import Console
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
 from surestep.cli.report import say_written
-from surestep.config import Config
+from surestep.config import get_default_config
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,11 +51,20 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
 
     from surestep.cli.progress import make_console
-    from surestep.cli.tables import calibration_line, metrics_table
+    from surestep.cli.tables import baselines_table, calibration_line, metrics_table
 
     console = make_console()
     evaluation = _of_predictions(args) if args.checkpoint is None else _of_checkpoint(args, console)
     console.print(metrics_table(evaluation.report, title=f"{evaluation.report['split']} split"))
+    beside = baselines_table(evaluation.report)
+    if beside is not None:
+        console.print(beside)
+    for sentence in evaluation.report["verdict"]:
+        console.print(f"· {sentence}", markup=False, highlight=False)
+    for reason in evaluation.report["baselines_left_out"]:
+        console.print(f"· left out: {reason}", markup=False, highlight=False)
+    for row in evaluation.report["baselines"]:
+        console.print(f"· {row['name']}: {row['about']}", markup=False, highlight=False)
     for name, dataset in evaluation.report.get("datasets", {}).items():
         if dataset["labels_beyond_position_limit"]:
             console.print(
@@ -80,8 +89,9 @@ def _of_predictions(args: argparse.Namespace) -> Evaluation:
 
     # A folder of its own: beside the file lies the result of the checkpoint that made it.
     beside = args.predictions.with_name(f"eval_{args.predictions.name.split('.')[0]}")
-    wanted = override(Config(), args).eval.report
-    return evaluate_predictions(args.predictions, output_dir=args.output_dir or beside, with_page=wanted)
+    settings = override(get_default_config(), args).eval
+    folder = args.output_dir or beside
+    return evaluate_predictions(args.predictions, output_dir=folder, settings=settings, with_page=settings.report)
 
 
 def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
+_BASELINE_COLUMNS = ("mse", "nll", "auroc", "ece", "r2", "spearman")
 _COLUMNS = ("mse", "mae", "r2", "ece", "nll", "auroc", "accuracy")
 
 
 def metrics_table(report: dict[str, Any], *, title: str) -> Table:
-    """Figures of each dataset, its constant baseline and the skill over it, then overall."""
-    table = Table(title=title)
+    """Figures of each dataset with their intervals, its constant baseline and the skill over it, then overall.
+
+    Fits into 100 columns.
+    """
+    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("dataset")
     for name in ("steps", "problems", *_COLUMNS, "skill"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     sections = [*report["per_dataset"].items(), ("overall", report["overall"])]
     for name, section in sections:
         table.add_row(
@@ -24,13 +29,50 @@ def metrics_table(report: dict[str, Any], *, title: str) -> Table:
             *(figure(section[column]) for column in _COLUMNS),
             figure(section["skill"]["mse"]),
         )
+        intervals = section.get("intervals", {})
+        skill = section["skill"].get("intervals", {}).get("mse", {})
+        for end, label in (("low", "  95 % from"), ("high", "         to")):
+            if intervals:
+                ends = (figure(intervals.get(column, {}).get(end)) for column in _COLUMNS)
+                table.add_row(label, "", "", *ends, figure(skill.get(end)), style="cyan")
         baseline = section["constant_baseline"]
         table.add_row("  constant", "", "", *(figure(baseline.get(column)) for column in _COLUMNS), "", style="dim")
     table.caption = (
-        "skill: 1 - MSE / MSE of the constant; overall R² over a mixture mostly measures which dataset a step "
-        f"came from (mean of the datasets' own: {figure(report['overall']['r2_mean_per_dataset'])})"
+        "95 % intervals by bootstrap over problems; skill: 1 - MSE / MSE of the constant; overall R² over a mixture "
+        "mostly measures which dataset a step came from (mean of the datasets' own: "
+        f"{figure(report['overall']['r2_mean_per_dataset'])})"
     )
     return table
+
+
+def baselines_table(report: dict[str, Any]) -> Table | None:
+    """Each baseline beside the model, per dataset and overall; None where there is no baseline.
+
+    A figure that the model does not beat is marked with an asterisk.
+    """
+    if not report.get("baselines"):
+        return None
+    table = Table(title="baselines (* not beaten by the model)", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("dataset")
+    table.add_column("predictor")
+    for name in _BASELINE_COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    several = len(report["per_dataset"]) > 1
+    for name in [*report["per_dataset"], *([None] if several else [])]:
+        section = report["overall"] if name is None else report["per_dataset"][name]
+        if not section["num_steps"]:
+            continue
+        where = "overall" if name is None else name
+        table.add_row(where, "model", *(figure(section[column]) for column in _BASELINE_COLUMNS), style="bold")
+        for row in report["baselines"]:
+            values = row if name is None else row["per_dataset"][name]
+            beaten = section["beats_baselines"][row["name"]]
+            table.add_row("", row["name"], *(_marked(values, beaten, column) for column in _BASELINE_COLUMNS))
+    return table
+
+
+def _marked(values: dict[str, Any], beaten: dict[str, bool | None], column: str) -> str:
+    return figure(values[column]) + ("*" if beaten.get(column) is False else " ")
 
 
 def figure(value: float | None) -> str:

@@ -12,22 +12,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from surestep.config import Config
+from surestep.config import Config, EvalConfig
 from surestep.data.jsonl import read_records
 from surestep.data.report import ReadReport
 from surestep.data.sources import Source, enabled_sources
 from surestep.encoding.tree import encode_trees
 from surestep.errors import StorageError
+from surestep.evaluation.baseline_scores import Baselines, own_baselines, trained_baselines
 from surestep.evaluation.calibration_report import CalibrationUse, calibration_report, content_of
 from surestep.evaluation.predictions_file import PredictionsFile, predictions_of_rows, write_rows
 from surestep.evaluation.report_write import METRICS_FILE as METRICS_FILE
 from surestep.evaluation.report_write import PREDICTIONS_FILE as PREDICTIONS_FILE
 from surestep.evaluation.report_write import WrittenReport, write_report
+from surestep.evaluation.step_texts import texts_of_rows
 from surestep.metrics.baselines import ConstantBaseline
 from surestep.metrics.report import build_report
 from surestep.scoring.build import BuiltModel
 from surestep.scoring.checkpoint import LoadedCheckpoint
 from surestep.scoring.manifest import git_commit, library_versions
+from surestep.scoring.prepare import default_cache_dir
 from surestep.scoring.scorer import StepScorer
 from surestep.types import ReasoningTree
 
@@ -113,9 +116,16 @@ def write_evaluation(
     """
     manifest = loaded.manifest
     found = scored.predictions()
+    baselines = (
+        trained_baselines(texts_of_rows(scored.rows), config, cache_dir=config.data.cache_dir or default_cache_dir())
+        if config.eval.baselines
+        else Baselines()
+    )
     report = _report(
         found,
         ConstantBaseline(per_dataset=manifest.label_means, overall=manifest.label_mean),
+        baselines,
+        config.eval,
         {
             "split": split,
             "checkpoint": str(loaded.folder),
@@ -136,18 +146,28 @@ def write_evaluation(
     return evaluation
 
 
-def evaluate_predictions(path: Path, *, output_dir: Path, with_page: bool = False) -> Evaluation:
-    """Report on a file of predictions, whoever made them; `with_page` also writes `report.html`.
+def evaluate_predictions(
+    path: Path, *, output_dir: Path, settings: EvalConfig | None = None, with_page: bool = False
+) -> Evaluation:
+    """Report on a file of predictions, whoever made them.
+
+    Args:
+        path: the file.
+        output_dir: where results go.
+        settings: which intervals and baselines; the default ones where left out.
+        with_page: also write `report.html`.
 
     Raises:
         DataError: the file is missing or a row is malformed.
     """
+    settings = settings or EvalConfig()
     records = [(record.values, record.line) for record in read_records(path)]
     found = predictions_of_rows(records, path=path)
-    report = _report(found, None, {"split": "as given", "predictions": str(path)})
+    rows = [values for values, _ in records]
+    baselines = own_baselines(texts_of_rows(rows), found.predictions) if settings.baselines else Baselines()
+    report = _report(found, None, baselines, settings, {"split": "as given", "predictions": str(path)})
     evaluation = _write(output_dir, report, None)
     if with_page:
-        rows = [values for values, _ in records]
         evaluation.written = write_report(report, output_dir, predictions=found.predictions, rows=rows)
     return evaluation
 
@@ -194,6 +214,7 @@ def _row(tree: ReasoningTree, dataset: str, index: int, depth: int, confidences:
     row: Row = {
         "dataset": dataset,
         "problem_id": tree.id or tree.problem_key,
+        **({"group": tree.group} if tree.group else {}),
         "step": index,
         "parent": node.parent,
         "position": depth,
@@ -206,10 +227,24 @@ def _row(tree: ReasoningTree, dataset: str, index: int, depth: int, confidences:
     return row | {"problem": tree.problem, "text": node.text} | ({"context": node.context} if node.context else {})
 
 
-def _report(found: PredictionsFile, baseline: ConstantBaseline | None, about: dict[str, Any]) -> dict[str, Any]:
+def _report(
+    found: PredictionsFile,
+    constants: ConstantBaseline | None,
+    baselines: Baselines,
+    settings: EvalConfig,
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    report = build_report(
+        found.predictions,
+        baseline=constants,
+        baselines=baselines.found,
+        resamples=settings.bootstrap_resamples,
+        seed=settings.bootstrap_seed,
+    )
     return {
         **about,
-        **build_report(found.predictions, baseline=baseline),
+        **report,
+        "baselines_left_out": baselines.left_out,
         "num_steps_without_label": found.num_unlabelled,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": library_versions(),

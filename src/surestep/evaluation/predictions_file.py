@@ -3,7 +3,8 @@
     {"dataset": "prm800k", "problem_id": "...", "step": 3, "position": 2, "confidence": 0.91, "label": 1.0, ...}
 
 Needed are `confidence` and `label`; a row whose label is null is counted and left out. `dataset` (else "all"),
-`problem_id` (else every row is a problem of its own), `position` (else 1) and `true_confidence` are used where present,
+`problem_id` (else every row is a problem of its own), `group` (else `problem_id`), which keeps choices of one question
+together, since they are not independent; `position` (else 1) and `true_confidence` are used where present,
 and so is `raw_confidence`, the score before a calibration map, which the ranking figures read (else `confidence`).
 """
 
@@ -65,7 +66,7 @@ def predictions_of_rows(
             unlabelled += 1
             continue
         dataset = datasets.setdefault(str(row.get("dataset", "all")), len(datasets))
-        key = (dataset, str(row.get("problem_id", f"\0{number}")))
+        key = (dataset, str(row.get("group") or row.get("problem_id", f"\0{number}")))
         columns["confidence"].append(confidence)
         columns["label"].append(label)
         columns["dataset"].append(dataset)

@@ -18,7 +18,7 @@ from surestep.config.io import merge, read_config_file
 from surestep.errors import ConfigError
 from surestep.evaluation.probe_changes import PROBES
 from surestep.metrics.figures import FIGURES
-from surestep.metrics.report import SKILL_FIGURES
+from surestep.metrics.section_intervals import SKILL_FIGURES
 
 TIERS = ("quick", "full", "production")
 SKILLS = tuple(f"skill_{name}" for name in SKILL_FIGURES)

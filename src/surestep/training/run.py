@@ -165,6 +165,7 @@ def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult)
         checkpoint=result.best,
         label_means=data.label_means,
         label_mean=data.label_mean,
+        settings=config.eval,
     )
 
 

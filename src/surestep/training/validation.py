@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from surestep.config import Config
+from surestep.config import Config, EvalConfig
 from surestep.encoding.store import TreeStore
 from surestep.encoding.tree import EncodedTree
 from surestep.metrics.baselines import ConstantBaseline
@@ -92,11 +92,17 @@ def write_validation_report(
     checkpoint: Path,
     label_means: Mapping[str, float],
     label_mean: float,
+    settings: EvalConfig,
 ) -> dict[str, Any]:
-    """Score the whole validation set and write `eval_metrics.json` into `folder`."""
+    """Score the whole validation set and write `eval_metrics.json` into `folder`; `settings` says which intervals."""
     predicted = predict_labelled(scorer, stores)
     baseline = ConstantBaseline(per_dataset=dict(label_means), overall=label_mean)
-    report = build_report(predicted.predictions, baseline=baseline)
+    report = build_report(
+        predicted.predictions,
+        baseline=baseline,
+        resamples=settings.bootstrap_resamples,
+        seed=settings.bootstrap_seed,
+    )
     result: dict[str, Any] = {
         "split": "validation",
         "checkpoint": str(checkpoint),
