@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from reports import ATTACK, make_rows, write_predictions
+from surestep.config import EvalConfig
 from surestep.errors import DataError
 from surestep.evaluation.evaluate import evaluate_predictions
 from surestep.evaluation.report_page import NO_ROWS, NO_TEXT
@@ -50,7 +51,8 @@ class Elements(HTMLParser):
 def page_of(folder: Path, rows: list[dict[str, Any]]) -> str:
     folder.mkdir(exist_ok=True)
     path = write_predictions(folder / "predictions.jsonl", rows)
-    written = evaluate_predictions(path, output_dir=folder, with_page=True).written
+    settings = EvalConfig(bootstrap_resamples=20, baselines=False)  # the page is what is tested here
+    written = evaluate_predictions(path, output_dir=folder, settings=settings, with_page=True).written
     assert written is not None
     return written.page.path.read_text(encoding="utf-8")
 
