@@ -133,6 +133,13 @@ def test_rows_without_a_step_cannot_be_joined_and_say_so(succeed: Command, tmp_p
     assert "line 1: the row has no step, so it cannot be joined" in succeed("compare", one, two)
 
 
+def test_predictions_left_from_another_evaluation_are_not_used(succeed: Command, tmp_path: Path) -> None:
+    one, two = write_scores(tmp_path / "one", 0.2), write_scores(tmp_path / "two", 0.3)
+    other = write_scores(tmp_path / "other", 0.5) / "predictions.jsonl"
+    (two / "predictions.jsonl").write_text(other.read_text())
+    assert "is of another evaluation than eval_metrics.json" in succeed("compare", one, two)
+
+
 def test_one_run_is_a_table_of_one(succeed: Command, tmp_path: Path) -> None:
     result = compared(succeed, write_scores(tmp_path / "one", 0.2))
     assert verdicts(result) == {"one": "best"}

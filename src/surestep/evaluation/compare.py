@@ -6,6 +6,7 @@ A difference is measured on the steps that both runs scored, with a paired boots
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from surestep.evaluation.predictions_file import predictions_of_rows
 from surestep.evaluation.same_data import OVERALL, differences_of_data, unknown_data
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.paired import HIGHER_IS_BETTER, WITHOUT_DIRECTION, Scores, paired_difference
+from surestep.metrics.pointwise import mse
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES
 
@@ -149,7 +151,15 @@ def _read(run: FoundEvaluation, dataset: str) -> _Keyed:
             row_of[key] = len(row_of)
     if not row_of:
         return _Keyed(None, {}, f"{path} has no labelled row of {dataset}")
-    return _Keyed(predictions_of_rows(rows, path=path).predictions, row_of)
+    predictions = predictions_of_rows(rows, path=path).predictions
+    section = _section(run, dataset)
+    said = section.get("mse")
+    # An earlier evaluation may have left its predictions in the folder: a difference must be that of the figures shown.
+    if section.get("num_steps") != len(predictions) or (
+        said is not None and not math.isclose(mse(predictions.confidence, predictions.label), said, rel_tol=1e-6)
+    ):
+        return _Keyed(None, {}, f"{path} is of another evaluation than {run.path.name} (their counts or MSE differ)")
+    return _Keyed(predictions, row_of)
 
 
 def _difference(sort: str, run: _Keyed, best: _Keyed, *, resamples: int, seed: int) -> Json:
