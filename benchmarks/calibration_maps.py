@@ -70,10 +70,13 @@ def choices(data: CalibrationData) -> dict[str, str]:
         gain, error = nll_gain(held_out[name], held_out[best], data)
         return name == best or gain <= error
 
+    tied = next(name for name in METHODS if scores[name] <= scores[best] + TIE)
+    gain, error = nll_gain(held_out["identity"], held_out[tied], data)
     close = [name for name in METHODS if is_close(name) and scores[name] <= scores["identity"]]
     return {
         "least NLL": best,
-        "least NLL, ties to the simpler": next(name for name in METHODS if scores[name] <= scores[best] + TIE),
+        "least NLL, ties to the simpler": tied,
+        "the same, or none within one standard error": tied if gain > error else "identity",
         "simplest within one standard error": close[0],
     }
 

@@ -74,17 +74,23 @@ def test_the_choice_is_never_worse_than_no_map_in_cross_validation(seed: int) ->
     data = steps(num_problems=12, steps_each=5, seed=seed, distort=distort)
     choice = choose_map(data, assign_folds(data))
     assert choice.scores[choice.chosen.kind] <= choice.scores["identity"]
-    assert choice.scores[choice.chosen.kind] <= min(choice.scores.values()) + TIE
+    if choice.chosen.kind != "identity":
+        assert choice.scores[choice.chosen.kind] <= min(choice.scores.values()) + TIE
+        gain, error = nll_gain(data.confidence, choice.held_out[choice.chosen.kind], data)
+        assert gain > error
     for method, held_out in choice.held_out.items():
         assert choice.scores[method] == pytest.approx(nll(held_out, data.label, data.weights))
 
 
-def test_calibrated_data_keeps_the_identity_or_gains_next_to_nothing() -> None:
-    for seed in range(8):
+def test_calibrated_data_mostly_keeps_the_identity_and_never_moves_far() -> None:
+    kinds = []
+    for seed in range(12):
         data = steps(num_problems=300, seed=seed)
         choice = choose_map(data, assign_folds(data))
+        kinds.append(choice.chosen.kind)
         assert choice.scores["identity"] - choice.scores[choice.chosen.kind] < 0.002
         np.testing.assert_allclose(choice.chosen.apply([0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
+    assert kinds.count("identity") >= 9
 
 
 def test_an_overconfident_model_is_mended() -> None:

@@ -1,7 +1,8 @@
 """Which map to take: K-fold cross-validation over problems, by NLL.
 
 Folds hold whole problems: steps of one problem succeed and fail together, and a map that has seen one of them has seen
-the others. The identity always competes, so the map that is taken never has a worse cross-validated NLL than no map.
+the others. The identity always competes, and stays unless another map is better by more than the standard error of the
+difference: a map that mends nothing still adds the noise of its own fitting.
 
 Legend: N steps, K folds.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surestep.calibration.columns import BoolArray, CalibrationData, FloatArray, IntArray, nll
+from surestep.calibration.columns import BoolArray, CalibrationData, FloatArray, IntArray, nll, nll_gain
 from surestep.calibration.isotonic import fit_isotonic
 from surestep.calibration.logistic import fit_beta, fit_platt, fit_temperature
 from surestep.calibration.maps import ConfidenceMap, Identity
@@ -86,12 +87,18 @@ def cross_validate(method: str, data: CalibrationData, folds: IntArray) -> Float
 
 
 def choose_map(data: CalibrationData, folds: IntArray, *, methods: Sequence[str] = METHODS) -> Choice:
-    """The map of least cross-validated NLL among `methods` and the identity; ties go to the simpler one."""
+    """The map of least cross-validated NLL among `methods`, ties to the simpler one, or the identity.
+
+    The identity is taken unless the other lowers the NLL by more than one standard error over problems.
+    """
     competing = [method for method in METHODS if method in methods or method == Identity.kind]
     held_out = {method: cross_validate(method, data, folds) for method in competing}
     scores = {method: nll(p, data.label, data.weights) for method, p in held_out.items()}
     best = min(scores.values())
     winner = next(method for method in competing if scores[method] <= best + TIE)
+    gain, error = nll_gain(held_out[Identity.kind], held_out[winner], data)
+    if gain <= error:
+        winner = Identity.kind
     return Choice(fit_map(winner, data), scores, held_out)
 
 

@@ -38,7 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=_METHODS,
-        help="auto (default): the map of least cross-validated NLL; a named one competes with no map only",
+        help="auto (default): the map of least cross-validated NLL; a named one competes with no map only. None stays "
+        "unless another is clearly better",
     )
     parser.add_argument("--remove", action="store_true", help="take the calibration out of the checkpoint")
     add_scoring_flags(parser)
@@ -121,7 +122,7 @@ def _show(console: Console, result: CalibrationResult) -> None:
     chosen = result.fitted.choice.chosen
     console.print(f"pooled map: {describe(chosen)}", markup=False, highlight=False)
     if chosen.kind == "identity":
-        console.print("no map is better than none on held-out problems: the confidence stays as it is")
+        console.print("no map is clearly better than none on held-out problems: the confidence stays as it is")
     for name, verdict in result.fitted.verdicts.items():
         own = "its own map, " + describe(verdict.own) if verdict.own is not None else "the pooled map"
         console.print(f"· {name}: {own}; {verdict.reason}", markup=False, highlight=False)
