@@ -17,7 +17,8 @@ from surestep.model.attention import register_tree_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.dropout import drop, keep_mask
-from surestep.model.fused import FAMILIES, can_fuse
+from surestep.model.fp8 import Fp8Weight
+from surestep.model.fused import FAMILIES, can_fuse, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.scoring.scorer import to_batch
@@ -135,3 +136,36 @@ def test_dropout_keeps_the_mean() -> None:
     dropped = drop(x, torch.tensor(7, dtype=torch.int32), 0.25)
     torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 4 / 3]))
     assert dropped.mean() == pytest.approx(1.0, abs=0.02)
+
+
+def test_fp8_products_are_near_the_exact_ones_forward_and_backward() -> None:
+    """e4m3 keeps 4 significant bits: an error of at most 1 in 16 a factor, a few percent in the mean of many."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(40, 64, requires_grad=True), torch.randn(96, 64) * torch.logspace(-3, 3, 96)[:, None]
+    found = Fp8Weight(weight)(x)
+    expected = x @ weight.t()
+    # Row by row: a scale of its own for every output, however small the row.
+    error = (found - expected).norm(dim=0) / expected.norm(dim=0)
+    assert error.max() < 0.08
+    assert error.min() > 1e-4, "it is rounded"
+    upstream = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad(found, x, upstream)
+    exact = upstream @ weight
+    assert (gradient - exact).norm() / exact.norm() < 0.08
+
+
+def test_only_frozen_weights_are_held_in_fp8() -> None:
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), ["q_proj"])
+    model.fuse_layers()
+    with torch.no_grad():
+        exact = model(batch())
+    for projection in projections(model.transformer):
+        projection.to_fp8()
+    logits = model(batch())
+    assert 0 < float((logits.detach() - exact).norm() / exact.norm()) < 0.5
+    logits.sum().backward()
+    assert all(p.grad is not None for name, p in model.named_parameters() if "lora_" in name)
+    full = make_model(Qwen3Config(**SHAPE, head_dim=16), None)
+    full.fuse_layers()
+    with pytest.raises(ValueError, match="frozen"):
+        next(projections(full.transformer)).to_fp8()

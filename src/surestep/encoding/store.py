@@ -29,7 +29,7 @@ from surestep.encoding.tree import EncodedTree, encode_trees
 from surestep.errors import StorageError
 from surestep.types import ReasoningTree, normalize_text
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 _DTYPES: dict[str, type] = {
     "tokens": np.int32,
     "node_length": np.int32,

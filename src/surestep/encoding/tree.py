@@ -93,10 +93,21 @@ class EncodedTree:
 
 
 def preorder(tree: ReasoningTree) -> list[int]:
-    """Indices of the tree's nodes in depth-first preorder, siblings in the order they were written."""
+    """Indices of the tree's nodes in depth-first preorder, the sibling with most steps below it first.
+
+    So the long path of a tree with many short branches lies in one piece, the branches behind it: blocks of keys
+    that a later block of queries sees are then seen as a whole, and branches are seen by nobody else. Siblings of
+    equal size stand in the order they were written.
+    """
+    sizes = [1] * len(tree.nodes)
+    for index in range(len(tree.nodes) - 1, -1, -1):
+        if (parent := tree.nodes[index].parent) != ROOT:
+            sizes[parent] += sizes[index]
     children: dict[int, list[int]] = {}
     for index, node in enumerate(tree.nodes):
         children.setdefault(node.parent, []).append(index)
+    for siblings in children.values():
+        siblings.sort(key=lambda index: -sizes[index])
     order: list[int] = []
     stack = children.get(ROOT, [])[::-1]
     while stack:

@@ -40,7 +40,7 @@ class AttentionPlan:
         batch: the pack; `positions_P` is needed where a layer looks through a sliding window.
         max_position: the largest position in the pack; a window wider than this changes nothing.
         chain_B: for each tree, whether it is a plain chain.
-        cu_seqlens, max_seqlen: for `varlen`, where chains start and the longest one (an upper bound).
+        cu_seqlens, max_seqlen: for `varlen`, where chains start and how long the longest is.
         block_mask: for `flex`.
     """
 
@@ -59,7 +59,7 @@ class AttentionPlan:
         mask = self.block_mask
         if mask is not None:
             mask = mask.to(device)
-            mask.mask_mod = _sees(batch.subtree_end_P)
+            mask.mask_mod = _sees(batch.subtree_end_P.to(torch.int32))
         cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.to(device, non_blocking=True)
         return replace(self, batch=batch, cu_seqlens=cu_seqlens, block_mask=mask, _blocks={})
 
@@ -151,8 +151,7 @@ def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     device = batch.tokens_P.device
     if execution == "varlen":
         starts = torch.tensor(padded.tree_starts, dtype=torch.int32)
-        # A bound is enough, and a power of two is met again.
-        plan.max_seqlen = 1 << (int(starts.diff().max()) - 1).bit_length()
+        plan.max_seqlen = int(starts.diff().max())
         plan.cu_seqlens = starts.to(device)
     else:
         plan.block_mask = tree_block_mask(padded.subtree_end_P.cpu(), device)
@@ -192,7 +191,7 @@ def tree_block_mask(subtree_end_P: Tensor, device: torch.device) -> Any:
         of_keys_full[0],
         of_keys_full[1],
         BLOCK_SIZE=(FLEX_BLOCK, FLEX_BLOCK),
-        mask_mod=_sees(subtree_end_P.to(device)),
+        mask_mod=_sees(subtree_end_P.to(device, torch.int32)),
     )
 
 
@@ -314,16 +313,17 @@ def _varlen(plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scal
         extra["window_size"] = (-1, 0)
     assert plan.cu_seqlens is not None, "a varlen plan knows where sequences start"
     output: Any = varlen_attn(
-        query[0].transpose(0, 1).contiguous(),
-        key[0].transpose(0, 1).contiguous(),
-        value[0].transpose(0, 1).contiguous(),
+        # Squeezed, not indexed: the backward pass of an index fills and copies a whole tensor.
+        query.squeeze(0).transpose(0, 1).contiguous(),
+        key.squeeze(0).transpose(0, 1).contiguous(),
+        value.squeeze(0).transpose(0, 1).contiguous(),
         plan.cu_seqlens,
         plan.cu_seqlens,
         plan.max_seqlen,
         plan.max_seqlen,
         **extra,
     )
-    return output.transpose(0, 1)[None]  # type: ignore[no-any-return]
+    return output.transpose(0, 1).unsqueeze(0)  # type: ignore[no-any-return]
 
 
 @cache
@@ -335,10 +335,16 @@ def _varlen_arguments() -> frozenset[str]:
 
 @cache
 def _compiled_flex() -> Any:
+    # Packs differ in length; one kernel for all of them beats a compilation for each.
+    return torch.compile(_flex, dynamic=True)
+
+
+def _flex(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
-    # Packs differ in length; one kernel for all of them beats a compilation for each.
-    return torch.compile(flex_attention, dynamic=True)
+    # Packs are whole blocks; a kernel that knows it checks no bounds.
+    torch._check(query.shape[2] % FLEX_BLOCK == 0)
+    return flex_attention(query, key, value, **options)
 
 
 def register_tree_attention() -> None:

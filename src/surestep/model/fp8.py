@@ -10,6 +10,7 @@ Shapes: `P` rows, `D` inputs, `N` outputs.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -41,6 +42,40 @@ def scaled_product(a: Tensor, a_scale: Tensor, b: Tensor, b_scale: Tensor, dtype
     return product
 
 
+@torch.library.custom_op("surestep::fp8_linear", mutates_args=())
+def fp8_linear(x: Tensor, w: Tensor, w_scale: Tensor, wt: Tensor, wt_scale: Tensor) -> Tensor:
+    """[P, N] x Wᵀ of x [P, D] in bf16; `w` [N, D] and `wt` [D, N] are W and Wᵀ as `quantise_rows` gives them.
+
+    An operation of its own, opaque to the compiler: an `autograd.Function` in its place failed to be traced in a
+    backward pass (torch 2.11), and the scaled product is no arithmetic that could be fused anyway.
+    """
+    quantise = _compiled_quantise() if x.is_cuda else quantise_rows
+    return scaled_product(*quantise(x), w, w_scale, x.dtype)
+
+
+@fp8_linear.register_fake
+def _(x: Tensor, w: Tensor, w_scale: Tensor, wt: Tensor, wt_scale: Tensor) -> Tensor:
+    return x.new_empty((x.shape[0], w.shape[0]))
+
+
+def _keep_weights(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[1:])
+
+
+def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    w, w_scale, wt, wt_scale = ctx.saved_tensors
+    # The gradient of x Wᵀ is g W: the same product along the weight's other side.
+    return fp8_linear(gradient.contiguous(), wt, wt_scale, w, w_scale), None, None, None, None
+
+
+fp8_linear.register_autograd(_backward, setup_context=_keep_weights)
+
+
+@cache
+def _compiled_quantise() -> Any:
+    return torch.compile(quantise_rows, dynamic=True)
+
+
 class Fp8Weight:
     """A frozen weight [N, D] in e4m3, laid out for both products."""
 
@@ -50,28 +85,12 @@ class Fp8Weight:
 
     def __call__(self, x_PD: Tensor) -> Tensor:
         """[P, N]: x Wᵀ in the dtype of `x`."""
-        output: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
-            x_PD, self.forward_ND, self.forward_scale, self.backward_DN, self.backward_scale
-        )
-        return output
+        return fp8_linear(x_PD, self.forward_ND, self.forward_scale, self.backward_DN, self.backward_scale)
 
 
 def _fixed(tensor: Tensor) -> torch.nn.Parameter:
     # A parameter, so that a compiler takes its sizes for fixed.
     return torch.nn.Parameter(tensor, requires_grad=False)
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, w_scale: Tensor, wt: Tensor, wt_scale: Tensor) -> Tensor:
-        ctx.save_for_backward(wt, wt_scale)
-        return scaled_product(*quantise_rows(x), w, w_scale, x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        wt, wt_scale = ctx.saved_tensors
-        return scaled_product(*quantise_rows(gradient), wt, wt_scale, gradient.dtype), None, None, None, None
 
 
 def runs_fp8(device: torch.device) -> bool:

@@ -1,9 +1,10 @@
 """Decoder layers that run a pack in fewer and larger operations: same weights, same function, less memory traffic.
 
-Layers that read the same input (queries, keys and values; gate and up) are one matrix product each over weights that
-lie one after another; their adapters share one product and one dropout mask; tensors keep the layout
-[tokens, heads, head size] from the projections through the attention, so nothing is transposed. Written for the
-layout that Llama, Mistral, Qwen2 and Qwen3 share; other backbones keep their own layers.
+Queries, keys and values are one matrix product over weights that lie one after another; the adapters of layers with
+the same input share one product and one dropout mask; tensors keep the layout [tokens, heads, head size] from the
+projections through the attention, so nothing is transposed. (Gate and up stay apart: joined, the backward pass of
+their product reads everything twice; measured in docs/experiments.md.) Written for the layout that Llama, Mistral,
+Qwen2 and Qwen3 share; other backbones keep their own layers.
 
 Only the class of a module is exchanged: its parameters, their names and what is saved stay as they were. Without a
 plan (rows of padded paths) a module computes as its own class does, which is what the probe compares with.
@@ -59,7 +60,7 @@ class Projection:
         self.weight: Tensor | None = None
         self.bias: Tensor | None = None
         self.seed = seed
-        self.salt = torch.tensor(number * 7919, dtype=torch.int32, device=seed.device)
+        self.salt = torch.tensor(2 * number, dtype=torch.int32, device=seed.device)
         if not any(base.weight.requires_grad for base in self.bases):
             self._lay_together()
 
@@ -169,7 +170,8 @@ class FusedAttention:
                 hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
             )
             return output
-        heads = self.surestep_qkv(hidden_states[0], self.training).unflatten(-1, (-1, self.head_dim))[None]
+        heads = self.surestep_qkv(hidden_states.squeeze(0), self.training)
+        heads = heads.unflatten(-1, (-1, self.head_dim)).unsqueeze(0)
         num_key_heads = self.config.num_key_value_heads
         query, key, value = heads.split([self.config.num_attention_heads, num_key_heads, num_key_heads], dim=2)
         if hasattr(self, "q_norm"):
@@ -186,19 +188,20 @@ class FusedAttention:
             scaling=self.scaling,
             sliding_window=self.surestep_window,
         )
-        return self.surestep_o(attended[0].flatten(-2), self.training)[None], None
+        return self.surestep_o(attended.squeeze(0).flatten(-2), self.training).unsqueeze(0), None
 
 
 class FusedMLP:
     """Mixed in front of a family's gated MLP class."""
 
-    surestep_gate_up: Projection
+    surestep_gate: Projection
+    surestep_up: Projection
     surestep_down: Projection
 
     def forward(self: Any, x: Tensor) -> Tensor:
         """As the family's own, over one row or several."""
         rows = x.flatten(0, -2)
-        gate, up = self.surestep_gate_up(rows, self.training).chunk(2, dim=-1)
+        gate, up = self.surestep_gate(rows, self.training), self.surestep_up(rows, self.training)
         return self.surestep_down(self.act_fn(gate) * up, self.training).view_as(x)  # type: ignore[no-any-return]
 
 
@@ -220,7 +223,7 @@ def projections(transformer: Any) -> Iterator[Projection]:
     """Every projection of a fused transformer."""
     for layer in transformer.layers:
         yield from (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o)
-        yield from (layer.mlp.surestep_gate_up, layer.mlp.surestep_down)
+        yield from (layer.mlp.surestep_gate, layer.mlp.surestep_up, layer.mlp.surestep_down)
 
 
 def compile_layers(transformer: Any) -> None:
@@ -265,16 +268,17 @@ def fuse(transformer: Any, seed: Tensor) -> None:
     for number, layer in enumerate(transformer.layers):
         attention, mlp = layer.self_attn, layer.mlp
         fused = {
-            "surestep_qkv": Projection([attention.q_proj, attention.k_proj, attention.v_proj], seed, 4 * number),
-            "surestep_o": Projection([attention.o_proj], seed, 4 * number + 1),
+            "surestep_qkv": Projection([attention.q_proj, attention.k_proj, attention.v_proj], seed, 5 * number),
+            "surestep_o": Projection([attention.o_proj], seed, 5 * number + 1),
             # Mistral reads it from the configuration, where Qwen2 and Qwen3 decide it layer by layer.
             "surestep_window": getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)),
             "surestep_rotate": sys.modules[type(attention).__module__].apply_rotary_pos_emb,
         }
         _become(attention, FusedAttention, fused)
         fused = {
-            "surestep_gate_up": Projection([mlp.gate_proj, mlp.up_proj], seed, 4 * number + 2),
-            "surestep_down": Projection([mlp.down_proj], seed, 4 * number + 3),
+            "surestep_gate": Projection([mlp.gate_proj], seed, 5 * number + 2),
+            "surestep_up": Projection([mlp.up_proj], seed, 5 * number + 3),
+            "surestep_down": Projection([mlp.down_proj], seed, 5 * number + 4),
         }
         _become(mlp, FusedMLP, fused)
 

@@ -11,6 +11,10 @@ from surestep.scoring.hardware import Hardware
 _USABLE = 0.85
 """Share of the free memory that is planned with; the rest is fragmentation and what others take."""
 
+ENOUGH_CUDA = 5120
+"""Tokens in a pass that keep a large GPU busy with a 4B model: within a tenth of the speed of three times as many, in
+half the memory (docs/experiments.md)."""
+
 _BYTES_PER_TRAINED_WEIGHT = 12
 """A float32 gradient and AdamW's two float32 moments."""
 
@@ -35,9 +39,11 @@ def activation_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, ch
 
 
 def training_token_budget(model: ConfidenceModel, hardware: Hardware, *, checkpointing: bool, wanted: int) -> int:
-    """Tokens in one training pass: `wanted`, or what free memory allows where that is less."""
+    """Tokens in one training pass: `wanted`, what keeps a GPU busy, or what free memory allows: the least of them."""
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     free = _free_bytes(hardware.device) * _USABLE - trained * _BYTES_PER_TRAINED_WEIGHT
+    if hardware.device.type == "cuda":
+        wanted = min(wanted, ENOUGH_CUDA)
     fits = int(free / activation_bytes_per_token(model, hardware, checkpointing=checkpointing))
     return max(1, min(wanted, fits))
 

@@ -16,7 +16,7 @@ from surestep.scoring.build import BuiltModel, build_model
 from surestep.scoring.checkpoint import CONFIG_FILE, load_checkpoint, load_weights, read_config
 from surestep.scoring.hardware import Hardware, choose_hardware
 from surestep.scoring.manifest import read_manifest
-from surestep.scoring.memory import training_token_budget
+from surestep.scoring.memory import ENOUGH_CUDA, training_token_budget
 from surestep.scoring.prepare import ProgressFactory, silent
 from surestep.training.examples import RunData, load_run_data
 from surestep.training.folder import check_space, latest_with_state, refuse_existing, start_folder
@@ -144,7 +144,12 @@ def _token_budget(config: Config, built: BuiltModel) -> tuple[int, str]:
     budget = training_token_budget(
         built.model, built.hardware, checkpointing=training.gradient_checkpointing, wanted=wanted
     )
-    cause = "batch size x max_length" if budget == wanted else f"free memory; batch size x max_length is {wanted}"
+    if budget == wanted:
+        cause = "batch size x max_length"
+    elif budget == ENOUGH_CUDA:
+        cause = "keeps the GPU busy in moderate memory; three times as many are about a tenth faster"
+    else:
+        cause = f"free memory; batch size x max_length is {wanted}"
     return budget, f"token budget: {budget} in one pass ({cause}); --token_budget overrides"
 
 
