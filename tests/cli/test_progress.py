@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from surestep.cli.progress import TrainingDisplay, counting, make_console
-from surestep.cli.tables import figure, metrics_table
+from surestep.cli.tables import baselines_table, figure, metrics_table
+from surestep.metrics import Baseline, Predictions, build_report
 from surestep.training.observer import StepRecord, ValidationRecord
 
 RECORD = StepRecord(
@@ -118,3 +121,34 @@ def test_the_table_shows_each_dataset_its_constant_and_the_skill() -> None:
 
 def test_an_undefined_figure_is_a_dash() -> None:
     assert (figure(None), figure(0.5)) == ("–", "0.5000")
+
+
+def test_intervals_and_baselines_fit_into_100_columns() -> None:
+    random = np.random.default_rng(0)
+    label = (random.random(90) < 0.6).astype(float)
+    part = Predictions(
+        confidence=np.clip(label * 0.4 + random.random(90) * 0.6, 0, 1),
+        label=label,
+        dataset=np.arange(90) // 3 % 2,
+        dataset_names=("prm800k", "arithmetic"),
+        problem=np.arange(90) // 3,
+        position=1 + np.arange(90) % 3,
+    )
+    words = Baseline("TF-IDF", "words", label * 0.5 + 0.25)
+    report: Any = build_report(part, baselines=[words], resamples=100)
+    screen = io.StringIO()
+    console = Console(file=screen, width=100)
+    beside = baselines_table(report)
+    assert beside is not None
+    console.print(metrics_table(report, title="test split"), beside)
+    text = screen.getvalue()
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "…" not in text
+    interval = report["per_dataset"]["prm800k"]["intervals"]["mse"]
+    line = next(line for line in text.splitlines() if "95 % from" in line)
+    assert f"{interval['low']:.4f}" in line
+    assert "1.0000*" in next(line for line in text.splitlines() if "TF-IDF" in line)
+
+
+def test_a_report_without_baselines_has_no_table_of_them() -> None:
+    assert baselines_table({"per_dataset": {}, "overall": {}}) is None

@@ -17,12 +17,13 @@ from surestep.metrics.section_draws import SectionDraws
 from surestep.metrics.smooth_error import fixed_point, gap_cells, grid_places, smoothed
 
 
-def gap_intervals(part: Predictions, draws: SectionDraws) -> dict[str, Inverted]:
+def gap_intervals(part: Predictions, draws: SectionDraws, *, smooth: bool = True) -> dict[str, Inverted]:
     """Intervals of `ece`, `ece_equal_mass`, `rms_calibration_error`, `smooth_ece` and two parts of the Brier score.
 
     Args:
         part: the steps of one section.
         draws: what a bootstrap of them gave.
+        smooth: also that of `smooth_ece`, which takes most of the time.
     """
     p, y = part.confidence, part.label
     positive = (y >= POSITIVE_LABEL).astype(np.float64)
@@ -37,7 +38,7 @@ def gap_intervals(part: Predictions, draws: SectionDraws) -> dict[str, Inverted]
             width.seen(p - positive), width.resampled("confidence") - width.resampled("positive"), width.square
         ),
         "brier_resolution": inverted_interval(width.seen(positive - positive.mean()), told, width.square),
-        "smooth_ece": _smooth(part, draws),
+        **({"smooth_ece": _smooth(part, draws)} if smooth else {}),
     }
 
 
