@@ -23,6 +23,7 @@ from surestep.scoring.calibration_file import store_calibration
 from surestep.scoring.checkpoint import read_config
 from surestep.scoring.manifest import read_manifest
 
+FAST = ("--bootstrap_resamples", "20", "--baselines", "false")
 Fail = Callable[..., str]
 EASY = {
     "min_steps": 2,
@@ -47,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     assert main(arguments) == 0
     checkpoint = folder / "outputs" / "run" / "checkpoint_step_2"
-    assert main(["evaluate", "--checkpoint", str(checkpoint), "--save_predictions"]) == 0
+    assert main(["evaluate", "--checkpoint", str(checkpoint), "--save_predictions", *FAST]) == 0
     (folder / "easy.json").write_text(json.dumps(EASY))
     # Copies are checked, and must not find the results of the original where its configuration says that they are.
     (folder / "outputs").rename(folder / "kept")
@@ -156,7 +157,8 @@ def test_a_calibration_map_must_have_been_evaluated(place: Path, check: Callable
     assert set(stale) == {"map in the checkpoint"}
     assert stale["map in the checkpoint"]["value"] == "pooled platt"
     folder = place / "outputs" / "eval_run" / "checkpoint_step_2"
-    assert main(["evaluate", "--checkpoint", str(checkpoint), "--save_predictions", "--output_dir", str(folder)]) == 0
+    again = ["evaluate", "--checkpoint", str(checkpoint), "--save_predictions", "--output_dir", str(folder), *FAST]
+    assert main(again) == 0
     found = check("--probe_problems", 0, code=0)
     assert {f["what"]: f["value"] for f in found["findings"]}["map in the checkpoint"] == "pooled platt"
 

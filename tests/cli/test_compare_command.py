@@ -14,6 +14,7 @@ from documents import run
 from surestep.cli.main import main
 
 Command = Callable[..., str]
+FAST = ("--report", "false", "--bootstrap_resamples", "20", "--baselines", "false")
 
 
 def write_scores(folder: Path, error: float, *, seed: int = 0, num_problems: int = 60, keep: int = 10**6) -> Path:
@@ -35,7 +36,7 @@ def write_scores(folder: Path, error: float, *, seed: int = 0, num_problems: int
     ]
     path = folder / "predictions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:keep]), encoding="utf-8")
-    assert main(["evaluate", "--predictions", str(path), "--output_dir", str(folder), "--report", "false"]) == 0
+    assert main(["evaluate", "--predictions", str(path), "--output_dir", str(folder), *FAST]) == 0
     return folder
 
 
@@ -195,10 +196,11 @@ def test_checkpoints_and_experiments_lead_to_their_evaluations(
         err = fail("compare", *checkpoints, "--split", "test")
         assert "surestep evaluate --checkpoint" in err
         assert f"{unevaluated[0]} has no evaluation" in fail("compare", unevaluated[0])
-    succeed("evaluate", "--checkpoint", checkpoints[0], "--save_predictions", "--report", "false")
+    succeed("evaluate", "--checkpoint", checkpoints[0], "--save_predictions", *FAST)
     # The document's own way of naming a folder for the result.
     succeed(
-        *("evaluate", "--checkpoint", checkpoints[1], "--save_predictions", "--output_dir", outputs / "eval_run_step_4")
+        *("evaluate", "--checkpoint", checkpoints[1], "--save_predictions", *FAST),
+        *("--output_dir", outputs / "eval_run_step_4"),
     )
     result = compared(succeed, *checkpoints, "--split", "test")
     assert {(row["split"], row["step"]) for row in result["runs"]} == {("test", 2), ("test", 4)}
