@@ -139,6 +139,20 @@ def test_choices_of_one_question_are_one_problem(loaded: Callable[..., LoadedChe
     assert about["datasets"]["eqasc"]["num_problems"] == len({tree.group for tree in trees}) < len(trees)
 
 
+def test_a_problem_of_two_datasets_is_one_problem(loaded: Callable[..., LoadedCheckpoint], tmp_path: Path) -> None:
+    found = loaded(None)
+    data = found.config.data
+    sources = enabled_sources(data, "validation", seed=found.config.training.seed)
+    problems = {source.name: [tree.problem for tree in source.read(ReadReport())] for source in sources}
+    rows = read_lines(Path(str(data.own_validation)))
+    rows[0]["problem"] = problems["prm800k"][0]
+    data.own_validation = tmp_path / "shared.jsonl"
+    data.own_validation.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    about = calibrate(found.built, found.config, methods=("platt",), progress=silent).calibration.about
+    each = [found["num_problems"] for found in about["datasets"].values()]
+    assert about["num_problems"] == sum(each) - 1
+
+
 def test_too_few_labels_are_refused(loaded: Callable[..., LoadedCheckpoint]) -> None:
     found = loaded(None, use_own=False)
     with pytest.raises(DataError, match="too few"):

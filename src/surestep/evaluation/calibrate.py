@@ -54,7 +54,7 @@ class _Columns:
     problem: list[int]
     dataset: list[int]
     position: list[int]
-    problems: dict[tuple[int, str], int]
+    problems: dict[str, int]
 
 
 def calibrate(
@@ -66,7 +66,8 @@ def calibrate(
 ) -> CalibrationResult:
     """Score the validation split of every enabled dataset and fit the maps.
 
-    Problems are told apart by their key, which eQASC's choices of one question share, so that no fold parts them.
+    Problems are told apart by their key, which eQASC's choices of one question share, and two datasets that hold the
+    same problem: no fold parts them.
 
     Raises:
         DataError: files are missing or malformed, or the labels are too few or of one kind.
@@ -122,7 +123,7 @@ def _score(
         columns.confidence += scores.raw_S.tolist()
         columns.label += scores.label_S.astype(np.float64).tolist()
         columns.position += scores.depth_S.tolist()
-        number = columns.problems.setdefault((index, tree.problem_key), len(columns.problems))
+        number = columns.problems.setdefault(tree.problem_key, len(columns.problems))
         columns.problem += [number] * len(scores.raw_S)
         columns.dataset += [index] * len(scores.raw_S)
         advance(1)
@@ -141,7 +142,7 @@ def _figures(data: CalibrationData, position: Any, fitted: Fitted) -> dict[str, 
         label=data.label,
         dataset=data.dataset,
         dataset_names=data.dataset_names,
-        problem=data.problem,
+        problem=data.problem * len(data.dataset_names) + data.dataset,  # here a problem belongs to one dataset
         position=position,
     )
     confidences = {**fitted.choice.held_out, WITHIN_FOLDS: fitted.held_out}
