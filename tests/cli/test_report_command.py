@@ -12,6 +12,8 @@ import pytest
 from reports import make_rows, write_predictions
 
 Command = Callable[..., str]
+QUICK = ("--bootstrap_resamples", "20", "--baselines", "false")
+"""The page is what is tested here."""
 
 
 @pytest.fixture
@@ -20,16 +22,16 @@ def predictions(tmp_path: Path) -> Path:
 
 
 def test_evaluate_writes_the_page_unless_told_not_to(succeed: Command, predictions: Path, tmp_path: Path) -> None:
-    out = succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path / "with")
+    out = succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path / "with", *QUICK)
     assert f"report: {tmp_path / 'with' / 'report.html'}" in out
     assert "not in the report: Training curve, mixture and model card: these figures name no checkpoint." in out
     assert {path.name for path in (tmp_path / "with").iterdir()} == {"eval_metrics.json", "report.html", "plots"}
-    succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path / "without", "--report", "false")
+    succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path / "without", "--report", "false", *QUICK)
     assert [path.name for path in (tmp_path / "without").iterdir()] == ["eval_metrics.json"]
 
 
 def test_report_makes_the_page_from_the_files(succeed: Command, predictions: Path, tmp_path: Path) -> None:
-    succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path, "--report", "false")
+    succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path, "--report", "false", *QUICK)
     out = succeed("report", tmp_path)
     assert f"report: {tmp_path / 'report.html'}" in out
     first = (tmp_path / "report.html").read_bytes()
@@ -46,7 +48,7 @@ def test_a_folder_without_figures_is_one_line(fail: Command, tmp_path: Path) -> 
 
 def test_a_row_outside_the_unit_interval_is_named(succeed: Command, fail: Command, predictions: Path) -> None:
     folder = predictions.parent
-    succeed("evaluate", "--predictions", predictions, "--output_dir", folder, "--report", "false")
+    succeed("evaluate", "--predictions", predictions, "--output_dir", folder, "--report", "false", *QUICK)
     rows = make_rows(12)
     rows[3]["confidence"] = 1.5
     write_predictions(predictions, rows)
@@ -56,7 +58,7 @@ def test_a_row_outside_the_unit_interval_is_named(succeed: Command, fail: Comman
 
 def test_a_checkpoint_that_is_none_is_refused(succeed: Command, fail: Command, predictions: Path) -> None:
     folder = predictions.parent
-    succeed("evaluate", "--predictions", predictions, "--output_dir", folder, "--report", "false")
+    succeed("evaluate", "--predictions", predictions, "--output_dir", folder, "--report", "false", *QUICK)
     assert "name a checkpoint_step_<N> with --checkpoint" in fail("report", folder, "--checkpoint", folder)
 
 

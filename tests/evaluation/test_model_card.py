@@ -39,6 +39,7 @@ def evaluated(small_config: Callable[..., Config], run_files: Path, tmp_path_fac
     config.training.max_steps, config.training.warmup_steps = 2, 0
     config.training.tensorboard = False
     config.eval.save_predictions = True
+    config.eval.bootstrap_resamples = 20
     train(config, Watcher())
     checkpoint = config.experiment_dir / "checkpoint_step_2"
     folder = config.validation_dir / checkpoint.name
@@ -67,7 +68,7 @@ def test_the_card_says_what_the_run_says(evaluated: Path) -> None:
     assert "LoRA adapter over the pinned backbone" in card
     assert "| training.max_steps | 2 |" in card
     for name, section in report["per_dataset"].items():
-        assert f"| {name} | {section['num_steps']:,} | {section['skill']['mse']:.3f} |".replace("-", "−") in card
+        assert f"| {name} | {section['num_steps']:,} | {section['skill']['mse']:.3f} ".replace("-", "−") in card
     trained = run.data_report["datasets"]
     assert f"{trained['own']['problems']:,} problems, {trained['own']['labels']:,} labels, " in card
     assert re.search(r"\| prm800k .*\| MIT \|", card)

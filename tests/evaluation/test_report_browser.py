@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from reports import ATTACK, make_rows, write_predictions
+from surestep.config import EvalConfig
 from surestep.evaluation.evaluate import evaluate_predictions
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -59,7 +60,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if row["dataset"] == "first" and row["step"] == 0:
             row["text"] += f" {ATTACK}"
     written = evaluate_predictions(
-        write_predictions(folder / "p.jsonl", rows), output_dir=folder, with_page=True
+        write_predictions(folder / "p.jsonl", rows),
+        output_dir=folder,
+        settings=EvalConfig(bootstrap_resamples=20, baselines=False),
+        with_page=True,
     ).written
     assert written is not None
     return written.page.path

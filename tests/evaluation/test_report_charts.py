@@ -177,8 +177,10 @@ def test_a_result_with_groups_and_intervals_of_its_own_needs_no_predictions() ->
     table = [
         {"lower": 0.0, "upper": 0.1, "count": 4, "mean_confidence": 0.05, "mean_label": 0.5, "intervals": interval}
     ]
+    unknown = {"mean_label": {"low": None, "high": None, "method": "percentile"}}
+    table.append({**table[0], "lower": 0.1, "upper": 0.2, "intervals": unknown})
     (dots,) = marks_of(report_charts.reliability("r", "r", table), Points)
-    assert (dots.low, dots.high) == ([0.25], [0.75])
+    assert (dots.low, dots.high) == ([0.25, 0.5], [0.75, 0.5])
     means = {"mean_confidence": 0.5, "mean_label": 0.75}
     rows = [
         {"from": 1, "to": 1, "num_steps": 7, "mse": 0.125, "intervals": {"mse": {"low": 0.0625, "high": 0.5}}, **means},

@@ -166,6 +166,15 @@ def test_predictions_of_another_evaluation_are_refused(folder: Path) -> None:
         report_on_folder(folder)
 
 
+def test_the_intervals_that_evaluation_makes_are_on_the_page(finished: Path) -> None:
+    overall_section = json.loads((finished / "eval_metrics.json").read_text(encoding="utf-8"))["overall"]
+    text = Elements((finished / "report.html").read_text(encoding="utf-8")).text
+    for found in (overall_section["intervals"]["mse"], overall_section["skill"]["intervals"]["mse"]):
+        assert f"95\xa0%: {found['low']:.3f} to {found['high']:.3f}".replace("-", "−") in text
+    calibrated = overall_section["if_calibrated"]["ece"]
+    assert f"if calibrated: {calibrated['mean']:.3f}, up to {calibrated['high']:.3f}" in text
+
+
 def test_intervals_baselines_and_the_reports_own_verdict_are_shown(folder: Path) -> None:
     path = folder / "eval_metrics.json"
     report = json.loads(path.read_text())

@@ -57,7 +57,7 @@ def reliability(
         name=name,
         title=title,
         note="Dots on the dashed line are calibrated; below it the model is too sure, above it too modest. "
-        + ("Whiskers: 95 % over problems. " if dots.low is not None else "")
+        + ("Whiskers: 95\u00a0% over problems. " if dots.low is not None else "")
         + "A larger dot stands for more steps; the strip counts them.",
         x=unit_axis("confidence"),
         panels=(
@@ -122,9 +122,14 @@ def _whiskers(
     """Ends of the intervals of the filled bins: the report's own, else made here, else none."""
     filled = [row for row in table if row["count"]]
     if any(row.get("intervals") for row in filled):
+        # A bin of few problems may have none: then the whisker is as long as the dot.
         ends = [(row.get("intervals") or {}).get("mean_label") or {} for row in filled]
-        low = [end.get("low", row["mean_label"]) for end, row in zip(ends, filled, strict=True)]
-        return low, [end.get("high", row["mean_label"]) for end, row in zip(ends, filled, strict=True)]
+        means = [row["mean_label"] for row in filled]
+        low, high = (
+            [mean if end.get(side) is None else end[side] for end, mean in zip(ends, means, strict=True)]
+            for side in ("low", "high")
+        )
+        return low, high
     if predictions is None or predictions.num_problems < 2:
         return None, None
     bins = equal_width_bins(predictions.confidence)

@@ -102,7 +102,7 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
     return Chart(
         name="error_by_position",
         title="Error by step position",
-        note="Mean squared error of the confidence at each step of a solution. Whiskers: 95 % over problems.",
+        note="Mean squared error of the confidence at each step of a solution. Whiskers: 95\u00a0% over problems.",
         x=_axis(groups),
         panels=(
             Panel(axis("mean squared error", high), line, 0.78),
