@@ -75,6 +75,12 @@ def test_a_figure_where_more_is_better_sorts_downward(succeed: Command, tmp_path
     assert result["runs"][1]["verdict"].startswith("worse")
 
 
+def test_a_difference_of_ece_is_said_to_be_understated(succeed: Command, tmp_path: Path) -> None:
+    folders = [write_scores(tmp_path / name, error) for name, error in (("a", 0.1), ("b", 0.6))]
+    assert any("understated" in note for note in compared(succeed, *folders, "--sort", "ece")["notes"])
+    assert not any("understated" in note for note in compared(succeed, *folders)["notes"])
+
+
 def test_the_table_says_it_in_words(succeed: Command, tmp_path: Path) -> None:
     out = succeed("compare", write_scores(tmp_path / "a", 0.2), write_scores(tmp_path / "b", 0.9, seed=2))
     assert "overall, by nll (lower is better)" in out

@@ -1,8 +1,8 @@
 """Problems that are nearly, not exactly, the same: most of the shorter one's runs of words stand in the other.
 
 Knows problem texts; knows no dataset and no file. Caught: other punctuation, spacing, case and markup, a sentence added
-or cut, a few words changed in a long problem. Not caught: paraphrases, translations, the same problem with other
-numbers or names, and problems of fewer than 14 words.
+or cut, a few words changed in a long problem. Not caught: paraphrases, translations, the same problem with several
+other numbers or names, and problems of fewer than 14 words. A problem that differs in one number counts as near.
 
 The measure is the containment of Broder (On the resemblance and containment of documents, 1997), on runs of words.
 """

@@ -25,6 +25,8 @@ from surestep.metrics.pointwise import mse
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES
 
+PULLED_TO_ZERO = frozenset({"ece", "ece_equal_mass"})
+"""Figures whose plain estimates are biased toward each other (docs/experiments.md, E15)."""
 KEY_FIELDS = ("dataset", "problem_id", "step")
 _READ_FIELDS = (*KEY_FIELDS, "group", "confidence", "raw_confidence", "label", "position")
 
@@ -105,6 +107,11 @@ def compare_runs(
             row["difference"] = _difference(sort, _read(run, dataset), keyed_best, resamples=resamples, seed=seed)
             row["verdict"] = _verdict(sort, row["difference"], sign)
         rows.append(row)
+    if len(runs) > 1 and sort in PULLED_TO_ZERO:
+        notes.append(
+            f"a difference of {sort} is understated, since the plain estimate is biased upward, and more so for the "
+            "better run: read whether it is real, not how large it is"
+        )
     if len(runs) > 2:
         notes.append(
             "each interval is for one comparison, and the best was picked on the same data: among many runs a few "
