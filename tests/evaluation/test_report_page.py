@@ -189,6 +189,29 @@ def test_intervals_baselines_and_the_reports_own_verdict_are_shown(folder: Path)
         assert said in text
 
 
+STRANGE: dict[str, list[dict[str, Any]]] = {
+    "one step": [{"confidence": 0.7, "label": 1.0, "text": "x"}],
+    "one problem": [{"confidence": c, "label": 1.0, "problem_id": "p", "text": "x"} for c in (0.2, 0.7)],
+    "one label": [{"confidence": k / 10, "label": 0.5, "text": "x"} for k in range(11)],
+    "one confidence": [{"confidence": 0.5, "label": float(k % 2), "text": "x"} for k in range(11)],
+    "far positions": [{"confidence": 0.9, "label": float(k % 3 == 0), "position": 7 * k + 1} for k in range(60)],
+    "many datasets": [{"confidence": k / 40, "label": k % 2 / 1, "dataset": f"d{k % 20}"} for k in range(40)],
+}
+
+
+@pytest.mark.parametrize("rows", STRANGE.values(), ids=STRANGE.keys())
+def test_small_and_strange_results_have_a_page(
+    rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures, intervals or whole charts may be undefined there; drawing in PNG is left out to be quick."""
+    monkeypatch.setattr("surestep.evaluation.report_page.write_png", lambda chart, path: None)
+    found = Elements(page_of(tmp_path / "e", rows))
+    assert sum(tag == "h1" for tag, _ in found.tags) == 1
+    assert sum(tag == "svg" for tag, _ in found.tags) >= 4
+    assert "nan" not in found.text.lower()
+    assert "None" not in found.text
+
+
 def overall(**values: Any) -> dict[str, Any]:
     base = {
         "num_steps": 10,
