@@ -99,3 +99,13 @@ def test_a_broken_file_is_said(tmp_path: Path, text: str | None, words: str) -> 
         path.write_text(text)
     with pytest.raises(ConfigError, match=words):
         load_targets("quick", path)
+
+
+def test_the_documents_example_is_a_targets_file(tmp_path: Path) -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    lines = document.split("### Targets files")[1].splitlines()
+    example = "\n".join(line[4:] for line in lines if line.startswith("    "))
+    (tmp_path / "ours.yaml").write_text(example, encoding="utf-8")
+    targets = load_targets("production", tmp_path / "ours.yaml")
+    assert (targets.name, targets.min_steps, targets.probes.aggregations) == ("ours", 5000, ["min", "product"])
+    assert "mae" not in targets.bounds_of("prm800k")
