@@ -198,3 +198,21 @@ def test_ranking_reads_the_raw_confidence_and_the_rest_the_calibrated_one() -> N
     assert (result["auroc"], result["average_precision_error"]) == (raw["auroc"], raw["average_precision_error"])
     assert result["auroc"] != plain["overall"]["auroc"]
     assert (result["mse"], result["ece"]) == (plain["overall"]["mse"], plain["overall"]["ece"])
+
+
+def test_intervals_and_baselines_of_a_mixture_with_an_empty_dataset_and_known_truth() -> None:
+    part = mixture(known_truth=True)
+    known = ConstantBaseline(per_dataset={"algebra": 0.1}, overall=0.4)
+    result = json.loads(
+        json.dumps(build_report(part, baseline=known, baselines=[], resamples=30, seed=1), allow_nan=False)
+    )
+    assert [row["name"] for row in result["baselines"]] == ["training mean", "dataset mean"]
+    assert "for logic the mean of the labels evaluated here" in result["baselines"][1]["about"]
+    assert [sorted(row["per_dataset"]) for row in result["baselines"]] == [["algebra", "logic"]] * 2
+    assert result["per_dataset"]["empty"]["no_intervals"].startswith("0 problems")
+    truth = result["overall"]["truth"]
+    assert set(truth["intervals"]) <= set(truth)
+    assert truth["intervals"]["regret"]["low"] < truth["regret"] < truth["intervals"]["regret"]["high"]
+    mean = result["overall"]["r2_mean_per_dataset_interval"]
+    assert mean["low"] < result["overall"]["r2_mean_per_dataset"] < mean["high"]
+    assert {line.split(":")[0] for line in result["verdict"]} == {"algebra", "logic", "overall"}
