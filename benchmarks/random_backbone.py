@@ -14,32 +14,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, Qwen3Config
 
-SHAPES = {
-    # Qwen/Qwen3-4B-Instruct-2507's config.json
-    "qwen3-4b": {
-        "hidden_size": 2560,
-        "intermediate_size": 9728,
-        "num_hidden_layers": 36,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 151936,
-        "max_position_embeddings": 262144,
-        "rope_theta": 5000000.0,
-        "tie_word_embeddings": True,
-    },
-    "small": {
-        "hidden_size": 128,
-        "intermediate_size": 384,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 32,
-        "vocab_size": 151936,
-        "max_position_embeddings": 4096,
-        "tie_word_embeddings": True,
-    },
-}
+from surestep.bench.shapes import SHAPES
 
 
 def write_backbone(folder: Path, shape: str, tokenizer: Path) -> None:

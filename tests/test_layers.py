@@ -15,6 +15,7 @@ import surestep
 SOURCE = Path(surestep.__file__).parent
 LAYERS = (
     {"cli"},
+    {"bench"},
     {"training", "evaluation", "serving"},
     {"scoring"},
     {"model", "encoding"},

@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "write the report page and the model card of an evaluation that is already there",
     "demo": "train and evaluate the embedded default on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",
+    "bench": "measure how fast this machine trains and scores",
     "export": "write a checkpoint as one merged backbone with its head",
 }
 """Subcommand to help line; the module of the same name in this package runs it."""

@@ -343,7 +343,7 @@ def _flex(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Any:
     from torch.nn.attention.flex_attention import flex_attention
 
     # Packs are whole blocks; a kernel that knows it checks no bounds.
-    torch._check(query.shape[2] % FLEX_BLOCK == 0)
+    torch._check(query.shape[2] % FLEX_BLOCK == 0)  # type: ignore[no-untyped-call]
     return flex_attention(query, key, value, **options)
 
 

@@ -49,8 +49,8 @@ def fp8_linear(x: Tensor, w: Tensor, w_scale: Tensor, wt: Tensor, wt_scale: Tens
     An operation of its own, opaque to the compiler: an `autograd.Function` in its place failed to be traced in a
     backward pass (torch 2.11), and the scaled product is no arithmetic that could be fused anyway.
     """
-    quantise = _compiled_quantise() if x.is_cuda else quantise_rows
-    return scaled_product(*quantise(x), w, w_scale, x.dtype)
+    small, scale = _compiled_quantise()(x) if x.is_cuda else quantise_rows(x)
+    return scaled_product(small, scale, w, w_scale, x.dtype)
 
 
 @fp8_linear.register_fake
@@ -85,7 +85,8 @@ class Fp8Weight:
 
     def __call__(self, x_PD: Tensor) -> Tensor:
         """[P, N]: x Wᵀ in the dtype of `x`."""
-        return fp8_linear(x_PD, self.forward_ND, self.forward_scale, self.backward_DN, self.backward_scale)
+        output: Tensor = fp8_linear(x_PD, self.forward_ND, self.forward_scale, self.backward_DN, self.backward_scale)
+        return output
 
 
 def _fixed(tensor: Tensor) -> torch.nn.Parameter:

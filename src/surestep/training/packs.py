@@ -17,6 +17,7 @@ from torch import Tensor
 from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tree import EncodedTree, FloatArray
+from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import Prepared, Route, prepare
 from surestep.scoring.scorer import to_batch
 from surestep.training.examples import TrainingSet
@@ -35,6 +36,12 @@ class TrainingPack:
     labels_S: Tensor
     weights_S: Tensor
     num_tokens: int
+
+    @property
+    def num_tokens_run(self) -> int:
+        """Tokens that go through the backbone, padding included."""
+        batch = self.batch if isinstance(self.batch, TreeBatch) else self.batch.batch
+        return len(batch.tokens_P)
 
     def to(self, device: torch.device) -> TrainingPack:
         """The same on `device`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +169,13 @@ class Trainer:
                 return early
             self._interval.go_on()
         return False
+
+    def bare_steps(self) -> Generator[StepPacks, None, None]:
+        """Optimiser steps without signals, logs, validation or checkpoints: what a benchmark times."""
+        self._interval.go_on()
+        for packs in self._steps():
+            self._optimizer_step(packs)
+            yield packs
 
     def _is_stopping(self) -> bool:
         """Whether any process was told to stop: all of them leave the loop at the same step."""

@@ -1,0 +1,55 @@
+"""Scoring speed: the scorer that evaluation and serving use, packing included."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from surestep.bench.measure import Measurement, seconds, synchronize
+from surestep.bench.train import flops_per_token
+from surestep.encoding.tree import EncodedTree
+from surestep.scoring.build import BuiltModel
+from surestep.scoring.hardware import memory_used_gb
+from surestep.scoring.scorer import StepScorer
+
+
+def bench_scoring(
+    name: str,
+    built: BuiltModel,
+    scorer: StepScorer,
+    trees: Sequence[EncodedTree],
+    *,
+    ceiling: float,
+    repeats: int = 3,
+) -> Measurement:
+    """Time `repeats` times the scoring of every step of `trees`, after one round to warm up."""
+    device = built.hardware.device
+
+    def score() -> None:
+        for _ in scorer.score_encoded(trees):
+            pass
+
+    synchronize(device)
+    start = time.perf_counter()
+    score()
+    synchronize(device)
+    first = time.perf_counter() - start
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    times = [seconds(score, device) for _ in range(repeats)]
+    median = float(np.median(times))
+    tokens = sum(tree.num_tokens for tree in trees)
+    return Measurement(
+        name=name,
+        tokens_per_s=tokens / median,
+        labels_per_s=sum(tree.num_nodes - 1 for tree in trees) / median,
+        spread=(max(times) - min(times)) / median,
+        ceiling_share=tokens / median * flops_per_token(built, training=False) / ceiling,
+        padding=0.0,
+        peak_gb=memory_used_gb(device),
+        first_step_s=first,
+        settings={"token_budget": scorer.token_budget, "compiled": built.is_compiled, "times_s": times},
+    )

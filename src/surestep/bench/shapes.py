@@ -1,0 +1,66 @@
+"""Backbones of a known shape with random weights, made in memory: speed and memory do not depend on the numbers.
+
+They know nothing: a figure of quality measured on one says nothing of the real model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from surestep.config import TINY_BACKBONE, Config
+from surestep.encoding.load import load_tokenizer
+from surestep.model.attention import register_tree_attention
+from surestep.model.backbone import Backbone
+from surestep.scoring.build import BuiltModel, assemble, base_dtype, build_model
+from surestep.scoring.hardware import Hardware
+
+SHAPES: Mapping[str, dict[str, Any]] = {
+    # Qwen/Qwen3-4B-Instruct-2507's config.json
+    "qwen3-4b": {
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151936,
+        "max_position_embeddings": 262144,
+        "rope_theta": 5000000.0,
+        "tie_word_embeddings": True,
+    },
+    "small": {
+        "hidden_size": 256,
+        "intermediate_size": 768,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "vocab_size": 8192,
+        "max_position_embeddings": 32768,
+        "tie_word_embeddings": True,
+    },
+}
+
+
+def build_shape(config: Config, hardware: Hardware, shape: str | None) -> BuiltModel:
+    """A model around random weights of `shape`, or around `config.model.backbone` where no shape is named."""
+    if shape is None:
+        return build_model(config, hardware)
+    from transformers import AutoModel, Qwen3Config
+
+    register_tree_attention()
+    torch.manual_seed(config.training.seed)
+    with torch.device(hardware.device):
+        module = AutoModel.from_config(Qwen3Config(**SHAPES[shape]), dtype=base_dtype(config, hardware))
+    backbone = Backbone(
+        module=module,
+        name=f"random weights, shape of {shape}",
+        revision=None,
+        weights_sha256="",
+        max_positions=SHAPES[shape]["max_position_embeddings"],
+        attention_implementation=module.config._attn_implementation or "sdpa",
+    )
+    return assemble(config, hardware, load_tokenizer(TINY_BACKBONE), backbone)

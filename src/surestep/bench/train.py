@@ -1,0 +1,109 @@
+"""Training speed: the trainer's own optimiser steps, loader and all, on given examples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from surestep.bench.measure import Measurement, synchronize
+from surestep.bench.work import run_data
+from surestep.config import Config
+from surestep.encoding.tree import EncodedTree
+from surestep.scoring.build import BuiltModel
+from surestep.scoring.hardware import memory_used_gb
+from surestep.training.observer import Observers
+from surestep.training.processes import make_accelerator
+from surestep.training.trainer import Trainer
+
+
+def weights_in_products(built: BuiltModel) -> int:
+    """`P`: weights of the backbone that take part in matrix products, adapters and embedding left out."""
+    return sum(
+        parameter.numel()
+        for name, parameter in built.model.transformer.named_parameters()
+        if parameter.ndim == 2 and "lora_" not in name and "embed" not in name
+    )
+
+
+def flops_per_token(built: BuiltModel, *, training: bool) -> int:
+    """2 P forward; 2 P more for the input's gradient, and 2 P for the weights' own where they are trained."""
+    if not training:
+        return 2 * weights_in_products(built)
+    is_full = any(p.requires_grad for name, p in built.model.transformer.named_parameters() if "lora_" not in name)
+    return (6 if is_full else 4) * weights_in_products(built)
+
+
+def bench_training(
+    name: str,
+    built: BuiltModel,
+    config: Config,
+    trees: Sequence[EncodedTree],
+    *,
+    token_budget: int,
+    ceiling: float,
+    steps: int = 8,
+    repeats: int = 3,
+    warmup: int = 3,
+) -> Measurement:
+    """Time `repeats` times `steps` optimiser steps, after `warmup` of them.
+
+    The optimiser step draws, packs, moves, runs, clips and updates as in a run; logs, validation and checkpoints are
+    left out. `ceiling` in floating-point operations a second.
+    """
+    config = config.model_copy(deep=True)
+    config.training.max_steps = warmup + steps * repeats + 1
+    device = built.hardware.device
+    trainer = Trainer(
+        config,
+        built,
+        run_data(trees),
+        {},
+        Observers(),
+        accelerator=make_accelerator(built.hardware),
+        token_budget=token_budget,
+        may_shrink=False,
+    )
+    built.model.train()
+    stream = trainer.bare_steps()
+    start = time.perf_counter()
+    next(stream)
+    synchronize(device)
+    first = time.perf_counter() - start
+    for _ in range(warmup - 1):
+        next(stream)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    times, tokens, labels, run = [], 0, 0, 0
+    for _ in range(repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        done = [next(stream) for _ in range(steps)]
+        synchronize(device)
+        times.append(time.perf_counter() - start)
+        tokens += sum(step.num_tokens for step in done)
+        labels += sum(sum(step.labels.values()) for step in done)
+        run += sum(pack.num_tokens_run for step in done for pack in step.packs)
+    stream.close()
+    median = float(np.median(times))
+    tokens_per_s = tokens / repeats / median
+    return Measurement(
+        name=name,
+        tokens_per_s=tokens_per_s,
+        labels_per_s=labels / repeats / median,
+        spread=(max(times) - min(times)) / median,
+        ceiling_share=tokens_per_s * flops_per_token(built, training=True) / ceiling,
+        padding=1 - tokens / run,
+        peak_gb=memory_used_gb(device),
+        first_step_s=first,
+        settings={
+            "examples_per_step": trainer.num_examples,
+            "token_budget": token_budget,
+            "tokens_per_step": tokens / repeats / steps,
+            "compiled": built.is_compiled,
+            "lora": config.lora.model_dump() if config.lora.use_lora else None,
+            "times_s": times,
+        },
+    )
