@@ -107,6 +107,7 @@ def test_paths_agree_with_the_packed_trees(model: ConfidenceModel) -> None:
 @pytest.mark.parametrize("is_chain", [True, False], ids=["chains", "trees"])
 def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bool) -> None:
     torch.manual_seed(0)
+    register_tree_attention()
     random = np.random.default_rng(3)
     config = Qwen3Config(**SHAPE)
     adapters = LoraConfig(use_lora=True, lora_r=8, lora_dropout=0.0, lora_target_modules="all-linear")

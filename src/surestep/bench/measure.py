@@ -23,7 +23,7 @@ class Measurement:
 
     Attributes:
         tokens_per_s: median over the repeats, tokens that belong to examples.
-        spread: (slowest - fastest) / median of the repeats' times.
+        spread: (fastest - slowest) / median of the repeats' rates.
         labels_per_s: labelled (training) or scored (scoring) steps a second.
         ceiling_share: floating-point operations of the matrix products with the weights, over what the measured
             ceiling does in that time.

@@ -76,32 +76,33 @@ def bench_training(
         next(stream)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    times, tokens, labels, run = [], 0, 0, 0
+    times, tokens, labels, run = [], [], [], 0
     for _ in range(repeats):
         synchronize(device)
         start = time.perf_counter()
         done = [next(stream) for _ in range(steps)]
         synchronize(device)
         times.append(time.perf_counter() - start)
-        tokens += sum(step.num_tokens for step in done)
-        labels += sum(sum(step.labels.values()) for step in done)
+        tokens.append(sum(step.num_tokens for step in done))
+        labels.append(sum(sum(step.labels.values()) for step in done))
         run += sum(pack.num_tokens_run for step in done for pack in step.packs)
     stream.close()
-    median = float(np.median(times))
-    tokens_per_s = tokens / repeats / median
+    # Repeats hold different examples, so rates are compared and not times.
+    rates = np.array(tokens) / times
+    tokens_per_s = float(np.median(rates))
     return Measurement(
         name=name,
         tokens_per_s=tokens_per_s,
-        labels_per_s=labels / repeats / median,
-        spread=(max(times) - min(times)) / median,
+        labels_per_s=float(np.median(np.array(labels) / times)),
+        spread=float((rates.max() - rates.min()) / tokens_per_s),
         ceiling_share=tokens_per_s * flops_per_token(built, training=True) / ceiling,
-        padding=1 - tokens / run,
+        padding=1 - sum(tokens) / run,
         peak_gb=memory_used_gb(device),
         first_step_s=first,
         settings={
             "examples_per_step": trainer.num_examples,
             "token_budget": token_budget,
-            "tokens_per_step": tokens / repeats / steps,
+            "tokens_per_step": sum(tokens) / repeats / steps,
             "compiled": built.is_compiled,
             "lora": config.lora.model_dump() if config.lora.use_lora else None,
             "times_s": times,

@@ -207,4 +207,4 @@ def _print(console: Console, rows: Sequence[Measurement], ceiling: float) -> Non
             f"{row.spread:.0%}",
         )
     console.print(table)
-    console.print("steps/s: labelled steps trained on, or steps scored; spread: of the repeats' times", markup=False)
+    console.print("steps/s: labelled steps trained on, or steps scored; spread: of the repeats", markup=False)

@@ -16,6 +16,7 @@ Shapes: `P` tokens of the pack, `S` labelled steps in it.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,17 +109,40 @@ def _join(parts: list[Any], dtype: Any) -> Any:
 
 
 def plan_packs(sizes: Sequence[int], budget: int) -> list[list[int]]:
-    """Group items into packs of at most `budget` tokens by first-fit decreasing (Johnson, 1973).
+    """Group items into few packs of at most `budget` tokens, and of about equal size.
 
-    Every index appears once; an item larger than `budget` gets a pack of its own. Ties keep their order, so
-    the plan depends on nothing but the sizes.
+    First-fit decreasing (Johnson, 1973) says how many; the longest item goes to the emptiest pack then (Graham, 1969),
+    where that fits the budget too, because a small pack that is left over keeps a GPU waiting. Every index appears
+    once; an item larger than `budget` gets a pack of its own. Ties keep their order, so the plan depends on nothing
+    but the sizes.
 
     >>> plan_packs([3, 7, 5, 4], budget=10)
     [[1, 0], [2, 3]]
     """
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    alone = [[item] for item in order if sizes[item] > budget]
+    order = order[len(alone) :]
+    packs = _first_fit(sizes, order, budget)
+    return alone + (_evened(sizes, order, len(packs), budget) or packs)
+
+
+def _evened(sizes: Sequence[int], order: Sequence[int], count: int, budget: int) -> list[list[int]] | None:
+    """`count` packs of about equal size; None where that breaks the budget."""
+    packs: list[list[int]] = [[] for _ in range(count)]
+    loads = [(0, number) for number in range(count)]
+    for item in order:
+        load, number = heapq.heappop(loads)
+        if load + sizes[item] > budget:
+            return None
+        packs[number].append(item)
+        heapq.heappush(loads, (load + sizes[item], number))
+    return packs
+
+
+def _first_fit(sizes: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:
     packs: list[list[int]] = []
     room: list[int] = []
-    for item in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+    for item in order:
         place = next((i for i, free in enumerate(room) if free >= sizes[item]), None)
         if place is None:
             packs.append([item])

@@ -22,21 +22,15 @@ def keep_mask(seed: Tensor, rows: int, columns: int, probability: float) -> Tens
 
     `seed` is an int32 scalar on the device of the mask.
     """
-    row = _hash(torch.arange(rows, dtype=torch.int32, device=seed.device), seed)
-    column = _hash(torch.arange(columns, dtype=torch.int32, device=seed.device), seed + 1)
-    # Rows and columns are hashed once each; a place costs one multiplication.
-    mixed = (row[:, None] ^ column[None, :]) * _FIRST
-    mixed = mixed ^ ((mixed >> 15) & 0x1FFFF)
-    return (mixed & 0x7FFFFFFF) < int(probability * 2**31)
-
-
-def _hash(index: Tensor, seed: Tensor) -> Tensor:
-    """int32 of the same shape, its bits well mixed."""
+    row = torch.arange(rows, dtype=torch.int32, device=seed.device)
+    column = torch.arange(columns, dtype=torch.int32, device=seed.device)
+    mixed = row[:, None] * columns + column[None, :]
     # Shifts of signed numbers repeat the sign: it is cut off each time.
-    mixed = (index ^ ((index >> 16) & 0xFFFF)) * _FIRST
+    mixed = (mixed ^ ((mixed >> 16) & 0xFFFF)) * _FIRST
     mixed = mixed ^ (seed * _GOLDEN)
     mixed = (mixed ^ ((mixed >> 15) & 0x1FFFF)) * _SECOND
-    return mixed ^ ((mixed >> 16) & 0xFFFF)
+    mixed = mixed ^ ((mixed >> 16) & 0xFFFF)
+    return (mixed & 0x7FFFFFFF) < int(probability * 2**31)
 
 
 def drop(x_PD: Tensor, seed: Tensor, probability: float) -> Tensor:

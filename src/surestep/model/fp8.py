@@ -49,7 +49,7 @@ def fp8_linear(x: Tensor, w: Tensor, w_scale: Tensor, wt: Tensor, wt_scale: Tens
     An operation of its own, opaque to the compiler: an `autograd.Function` in its place failed to be traced in a
     backward pass (torch 2.11), and the scaled product is no arithmetic that could be fused anyway.
     """
-    small, scale = _compiled_quantise()(x) if x.is_cuda else quantise_rows(x)
+    small, scale = _compiled_quantise(x.shape[1])(x) if x.is_cuda else quantise_rows(x)
     return scaled_product(small, scale, w, w_scale, x.dtype)
 
 
@@ -72,8 +72,13 @@ fp8_linear.register_autograd(_backward, setup_context=_keep_weights)
 
 
 @cache
-def _compiled_quantise() -> Any:
-    return torch.compile(quantise_rows, dynamic=True)
+def _compiled_quantise(columns: int) -> Any:
+    """`quantise_rows` for any number of rows of this width, which the kernel then knows."""
+
+    def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
+        return quantise_rows(x.view(-1, columns))
+
+    return torch.compile(quantise, dynamic=True)
 
 
 class Fp8Weight:
