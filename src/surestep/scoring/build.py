@@ -124,10 +124,11 @@ def assemble(
     reasons = [*hardware.reasons, reason]
     if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
         reasons.append("layers: fused (queries, keys and values as one product; gate and up as another)")
+    _probe(model, backbone, hardware, reasons)
     if config.lora.use_lora and config.lora.base_precision == "fp8":
+        # After the probe, whose rows of paths keep the exact weights.
         use_fp8(model, hardware)
         reasons.append("frozen weights: fp8 (as set)")
-    _probe(model, backbone, hardware, reasons)
     if config.training.gradient_checkpointing:
         with quiet_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -144,7 +145,7 @@ def use_fp8(model: ConfidenceModel, hardware: Hardware) -> None:
         raise DeviceError(
             "lora.base_precision is fp8, which needs a GPU of compute capability 9.0 (Hopper) or later; use same"
         )
-    if not model.is_fused:
+    if not model.is_fused or model.route == "paths":
         raise DeviceError(f"lora.base_precision is fp8, which needs layers of {', '.join(FAMILIES)}; use same")
     try:
         for projection in projections(model.transformer):

@@ -30,6 +30,7 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
     config = read_config(checkpoint)
     # On the CPU and in float32: merged in half precision, the adapters would lose their last digits.
     config.training.device, config.training.mixed_precision = "cpu", "no"
+    config.lora.base_precision = "same"
     loaded = load_checkpoint(checkpoint, hardware=choose_hardware("cpu", "no"), config=config)
     model = loaded.built.model
     if is_adapted(model):

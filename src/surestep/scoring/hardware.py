@@ -11,6 +11,7 @@ import torch
 from surestep.config import Config
 from surestep.errors import DeviceError
 from surestep.model.confidence_model import Route
+from surestep.model.fp8 import runs_fp8
 
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -82,6 +83,8 @@ def for_scoring_here(config: Config) -> Config:
     here.training.device, here.model.attention = "auto", "auto"
     if here.training.mixed_precision == "fp16" and not torch.cuda.is_available():
         here.training.mixed_precision = "auto"
+    if not (torch.cuda.is_available() and runs_fp8(torch.device("cuda"))):
+        here.lora.base_precision = "same"
     return here
 
 

@@ -1,0 +1,61 @@
+"""The measured work has the lengths, branches and labels that it says, and its flat form scores the same steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from surestep.bench.work import bushy, candidates, chain, chain_lengths, paths_of, run_data
+
+SHAPE = {"num_ids": 500, "confidence_id": 400}
+
+
+def test_lengths_are_those_of_the_mixture_and_follow_from_the_seed() -> None:
+    lengths = chain_lengths(20_000)
+    assert 225 < np.mean(lengths) < 245
+    assert min(lengths) >= 24
+    assert max(lengths) == 2048
+    assert chain_lengths(50) == lengths[:50]
+    assert chain_lengths(50, seed=1) != lengths[:50]
+    assert max(chain_lengths(20_000, longest=300)) == 300
+
+
+def test_a_chain_is_one_path_of_the_length_asked() -> None:
+    tree = chain(235, np.random.default_rng(0), **SHAPE)
+    assert tree.num_tokens == 235
+    assert tree.parent_N.tolist() == list(range(-1, tree.num_nodes - 1))
+    assert (tree.tokens_T[tree.offsets[2:] - 1] == 400).all(), "every step ends in the confidence token"
+    assert (tree.tokens_T == 400).sum() == tree.num_nodes - 1 == tree.num_labels
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_problem_trees_are_in_preorder_with_the_long_path_first(seed: int) -> None:
+    tree = bushy(np.random.default_rng(seed), **SHAPE)
+    depths = tree.depths()
+    assert (tree.parent_N[1:] < np.arange(1, tree.num_nodes)).all()
+    long_path = int(depths.max())
+    assert depths[: long_path + 1].tolist() == list(range(long_path + 1))
+    # In preorder, a node's parent is on the path of the node before it.
+    for node in range(1, tree.num_nodes):
+        path, at = set(), node - 1
+        while at >= 0:
+            path.add(at)
+            at = int(tree.parent_N[at])
+        assert int(tree.parent_N[node]) in path
+
+
+def test_candidates_share_their_problem_and_nothing_else() -> None:
+    tree = candidates(5, np.random.default_rng(0), **SHAPE, prompt=100, steps=3)
+    assert tree.num_tokens == 100 + 5 * 3 * 30
+    flat = paths_of(tree)
+    assert [path.num_tokens for path in flat] == [100 + 3 * 30] * 5
+    scored = sorted(int(step) for path in flat for step in path.source_N if step >= 0)
+    assert scored == list(range(15)), "every step once"
+
+
+def test_a_run_reads_the_examples_as_they_are() -> None:
+    trees = [chain(100, np.random.default_rng(n), **SHAPE) for n in range(4)]
+    examples = run_data(trees).training["bench"]
+    assert len(examples) == 4
+    assert examples.labels_per_example == trees[0].num_labels
+    assert examples[2].tokens_T.tolist() == trees[2].tokens_T.tolist()
