@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from surestep.training.processes import share
 from surestep.training.schedule import learning_rate_factor
 from surestep.training.signals import StopSignal
 from surestep.training.state import RunState, load_state, save_state, seed_step
+from surestep.training.unused_speed import UnusedSpeed
 from surestep.training.validation import ValidationSubset, is_better, validate
 
 
@@ -111,6 +113,7 @@ class Trainer:
         self._interval = Interval.from_dict(
             self.state.interval, device=built.hardware.device, is_main=self.accelerator.is_main_process
         )
+        self._watch = UnusedSpeed(on_gpu=built.hardware.device.type == "cuda", token_budget=token_budget)
         self._stop = StopSignal(observer.say)
         self._last_saved: Path | None = resume_from
         self._last_validation: ValidationRecord | None = None
@@ -145,15 +148,24 @@ class Trainer:
         """The loop itself; whether patience ran out."""
         training = self.config.training
         self._interval.go_on()
-        for packs in self._steps():
+        steps = self._steps()
+        start = time.perf_counter()
+        while (packs := next(steps, None)) is not None:
+            waited = time.perf_counter() - start
             grad_norm = self._optimizer_step(packs)
             step = self.state.step
             self.observer.stepped(step)
             is_last = step == training.max_steps
             is_saving = step % training.save_steps == 0 or is_last
             is_validating = step % training.eval_steps == 0 or is_saving
+            is_logging = step % training.logging_steps == 0 or is_last
+            if (is_logging or is_validating) and self.built.hardware.device.type == "cuda":
+                torch.cuda.synchronize()  # what was left to the GPU belongs to the interval
             self._interval.pause()
-            if step % training.logging_steps == 0 or is_last:
+            self._watch.add(
+                seconds=time.perf_counter() - start, waited=waited, tokens=packs.num_tokens, passes=len(packs.packs)
+            )
+            if is_logging:
                 self._log(grad_norm)
             elif is_saving or is_validating:
                 self._check_finite(float(self._interval.losses[-1]), grad_norm)
@@ -168,6 +180,7 @@ class Trainer:
             if early or is_stopping:
                 return early
             self._interval.go_on()
+            start = time.perf_counter()
         return False
 
     def bare_steps(self) -> Generator[StepPacks, None, None]:
@@ -282,6 +295,8 @@ class Trainer:
         self._check_finite(loss, grad_norm)
         processes = self.accelerator.num_processes
         if self.accelerator.is_main_process:
+            if (complaint := self._watch.complaint()) is not None:
+                self.observer.say(complaint)
             self.observer.logged(
                 StepRecord(
                     step=self.state.step,
