@@ -102,10 +102,11 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
 
     config = override(for_scoring_here(read_config(args.checkpoint)), args)
     loaded = load_checkpoint(args.checkpoint, config=config)
-    for reason in loaded.built.reasons:
+    reasons = list(loaded.built.reasons)
+    for reason in reasons:
         console.print(f"· {reason}", markup=False, highlight=False)
     with counting(console) as progress:
-        return evaluate_checkpoint(
+        evaluation = evaluate_checkpoint(
             loaded,
             config,
             split=args.split,
@@ -113,6 +114,9 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
             calibration=args.calibration or "pooled",
             progress=progress,
         )
+    for reason in loaded.built.reasons[len(reasons) :]:
+        console.print(f"· {reason}", markup=False, highlight=False)
+    return evaluation
 
 
 def script() -> int:

@@ -16,7 +16,7 @@ from surestep.config import Config, EvalConfig
 from surestep.data.jsonl import read_records
 from surestep.data.report import ReadReport
 from surestep.data.sources import Source, enabled_sources
-from surestep.encoding.tree import encode_trees
+from surestep.encoding.tree import EncodedTree, encode_trees
 from surestep.errors import StorageError
 from surestep.evaluation.baseline_scores import Baselines, own_baselines, trained_baselines
 from surestep.evaluation.calibration_report import CalibrationUse, calibration_report, content_of
@@ -83,7 +83,11 @@ def score_split(
     scorer = built.scorer(config, calibrated=calibration != "none")
     scored = ScoredSplit(calibration=calibration)
     for source in enabled_sources(config.data, split, seed=config.training.seed):
-        _score_source(source, scorer, scored, progress)
+        trees, encoded, reading = _read_source(source, scorer)
+        compiling = built.compile_if_worth(config, sum(tree.num_tokens for tree in encoded))
+        if built.is_compiled and compiling is not None:
+            built.reasons.append(compiling)
+        _score_source(source, trees, encoded, reading, scorer, scored, progress)
     return scored
 
 
@@ -172,12 +176,21 @@ def evaluate_predictions(
     return evaluation
 
 
-def _score_source(
-    source: Source, scorer: StepScorer, scored: ScoredSplit, progress: Callable[[str], Callable[[int], None]]
-) -> None:
+def _read_source(source: Source, scorer: StepScorer) -> tuple[list[ReasoningTree], list[EncodedTree], ReadReport]:
     reading = ReadReport()
     trees = list(source.read(reading))
-    encoded = encode_trees(trees, scorer.tokenizer, scorer.formatter)
+    return trees, encode_trees(trees, scorer.tokenizer, scorer.formatter), reading
+
+
+def _score_source(
+    source: Source,
+    trees: list[ReasoningTree],
+    encoded: list[EncodedTree],
+    reading: ReadReport,
+    scorer: StepScorer,
+    scored: ScoredSplit,
+    progress: Callable[[str], Callable[[int], None]],
+) -> None:
     advance = progress(f"scoring {source.name} {source.split}")
     steps = unscored = labels_unscored = 0
     own_map = source.name if scored.calibration == "dataset" else None

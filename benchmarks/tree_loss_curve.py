@@ -1,0 +1,149 @@
+"""Training on packed trees against training on their paths as rows: the same labels, the same steps, two loss curves.
+
+    python benchmarks/tree_loss_curve.py --backbone FOLDER --data_dir FOLDER --plot docs/plots/tree_loss_curve.svg
+
+Both runs draw the same problems of PRM800K phase 1, start from the same weights and count each label once: as a tree,
+every step is run once; as rows, every path from the problem to a leaf is a row of its own, and a shared step carries
+its label in the first row that holds it. Once without dropout, where the curves must agree up to rounding, and once
+with it, where they must agree within the noise that another seed makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from surestep.bench.work import paths_of
+from surestep.config import Config, get_lora_config
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.load import load_tokenizer
+from surestep.encoding.packing import pack_trees, plan_packs
+from surestep.encoding.tree import EncodedTree
+from surestep.model.backbone import read_max_positions
+from surestep.model.confidence_model import prepare
+from surestep.scoring.build import build_model
+from surestep.scoring.hardware import choose_hardware
+from surestep.scoring.scorer import to_batch
+from surestep.training.examples import load_run_data
+from surestep.training.loss import step_losses
+from surestep.training.optimizer import build_optimizer
+
+
+def rows_of(tree: EncodedTree) -> list[EncodedTree]:
+    """Every path as a row; each label in the first row that holds its step."""
+    seen: set[int] = set()
+    rows = []
+    for path in paths_of(tree):
+        label = path.label_N.copy()
+        label[[int(step) in seen for step in path.source_N]] = np.nan
+        seen |= {int(step) for step in path.source_N}
+        rows.append(EncodedTree(path.tokens_T, path.offsets, path.parent_N, label, path.source_N))
+    return rows
+
+
+def losses(
+    config: Config, trees: list[list[EncodedTree]], *, flat: bool, seed: int, budget: int
+) -> tuple[list[float], int]:
+    """Loss of each step, a mean over its labels, and the tokens that were run."""
+    hardware = choose_hardware(config.training.device, "auto")
+    built = build_model(config, hardware)
+    model = built.model.train()
+    optimizer = build_optimizer(model, config.training)
+    torch.manual_seed(seed)
+    curve, tokens = [], 0
+    for step in trees:
+        pieces = [row for tree in step for row in (rows_of(tree) if flat else [tree])]
+        count = sum(piece.num_labels for piece in pieces)
+        total = 0.0
+        for group in plan_packs([piece.num_tokens for piece in pieces], budget):
+            pack = pack_trees([pieces[i] for i in group])
+            tokens += pack.num_tokens
+            batch = prepare(to_batch(pack), model.route).to(hardware.device)
+            with torch.autocast(hardware.device.type, hardware.compute_dtype, hardware.precision != "no"):
+                logits = model(batch)
+            labels = torch.from_numpy(pack.labels_S).to(hardware.device)
+            loss = step_losses(logits.float(), labels, "bce").sum() / count
+            loss.backward()
+            total += float(loss.detach())
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        curve.append(total)
+    return curve, tokens
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--data_dir", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--problems", type=int, default=2, help="problems in a step")
+    parser.add_argument("--budget", type=int, default=4096)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    config = get_lora_config()
+    config.model.backbone, config.data.data_dir = arguments.backbone, arguments.data_dir
+    config.data.prm800k_phase, config.data.use_eqasc = 1, False
+    config.data.max_steps_per_example, config.training.learning_rate = 6, 5e-4
+    config.model.mlp_hidden_dims = [128]
+    tokenizer = load_tokenizer(config.model.backbone)
+    limit = read_max_positions(config.model.backbone, revision=None)
+    examples = load_run_data(config, tokenizer, Formatter(), max_positions=limit).training["prm800k"]
+    order = np.random.default_rng(0).permutation(len(examples))
+    drawn = [int(order[i % len(order)]) for i in range(arguments.steps * arguments.problems)]
+    steps = [
+        [examples[i] for i in drawn[k * arguments.problems : (k + 1) * arguments.problems]]
+        for k in range(arguments.steps)
+    ]
+    curves: dict[str, list[float]] = {}
+    tokens: dict[str, int] = {}
+    for dropout in (0.0, 0.1):
+        config.model.mlp_dropout = config.lora.lora_dropout = dropout
+        for name, flat, seed in (("trees", False, 1), ("rows", True, 1), ("trees, another seed", False, 2)):
+            if dropout == 0.0 and seed == 2:
+                continue
+            key = f"{name}, dropout {dropout:g}"
+            curves[key], tokens[key] = losses(config, steps, flat=flat, seed=seed, budget=arguments.budget)
+    exact = np.abs(np.array(curves["trees, dropout 0"]) - curves["rows, dropout 0"])
+    with_dropout = np.array(curves["trees, dropout 0.1"])
+    result = {
+        "steps": arguments.steps,
+        "tokens": tokens,
+        "without_dropout_largest_difference": float(exact.max()),
+        "with_dropout_mean_difference": float(np.mean(with_dropout - curves["rows, dropout 0.1"])),
+        "with_dropout_rms_difference": float(np.std(with_dropout - curves["rows, dropout 0.1"])),
+        "another_seed_mean_difference": float(np.mean(with_dropout - curves["trees, another seed, dropout 0.1"])),
+        "another_seed_rms_difference": float(np.std(with_dropout - curves["trees, another seed, dropout 0.1"])),
+        "mean_of_last_50": {name: float(np.mean(curve[-50:])) for name, curve in curves.items()},
+    }
+    print(json.dumps(result, indent=1))
+    if arguments.plot is not None:
+        _plot(curves, arguments.plot)
+
+
+def _plot(curves: dict[str, list[float]], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    styles = {"trees": ("#0072B2", "-"), "rows": ("#D55E00", "--"), "trees, another seed": ("#999999", ":")}
+    for name, curve in curves.items():
+        label, _, dropout = name.rpartition(", dropout ")
+        smooth = np.convolve(curve, np.ones(10) / 10, mode="valid")
+        colour, line = styles[label]
+        axes[0 if dropout == "0" else 1].plot(range(10, len(curve) + 1), smooth, line, color=colour, label=label)
+    for place, title in zip(axes, ("dropout 0", "dropout 0.1"), strict=True):
+        place.set_title(title, fontsize=10)
+        place.set_xlabel("optimiser step")
+        place.legend(frameon=False, fontsize=8)
+    axes[0].set_ylabel("loss, nats (mean of 10 steps)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    main()
