@@ -41,11 +41,12 @@ class ShownFigure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A headline, how good it is, and sentences that give the reasons."""
+    """A headline, how good it is, sentences that give the reasons, and those that compare it with each baseline."""
 
     headline: str
     tone: Tone
     sentences: tuple[str, ...]
+    comparisons: tuple[str, ...] = ()
 
 
 def shown_figures(section: Mapping[str, Any]) -> list[ShownFigure]:
@@ -93,11 +94,10 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
     said = tuple(str(sentence) for sentence in report.get("verdict") or ())
     if skill is None:
         reason = (overall.get("skill") or {}).get("undefined", {}).get("mse", "its skill has no value on this data")
-        return Verdict("No verdict is possible", "fair", (f"{reason}.", *said, *_plain_words(overall)))
+        return Verdict("No verdict is possible", "fair", (f"{reason}.", *_plain_words(overall)), said)
     headline, tone = _headline(overall, skill)
-    return Verdict(
-        headline, tone, (_against_constant(overall, skill), *said, *_plain_words(overall), *_calibrated(report))
-    )
+    reasons = (_against_constant(overall, skill), *_plain_words(overall), *_calibrated(report))
+    return Verdict(headline, tone, reasons, said)
 
 
 def _headline(overall: Mapping[str, Any], skill: float) -> tuple[str, Tone]:
