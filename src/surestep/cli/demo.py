@@ -48,8 +48,8 @@ def demo_config(args: argparse.Namespace) -> Config:
     config.data.use_arithmetic = True
     config.data.max_steps_per_example = None
     config.training.device = args.device
-    config.training.max_steps = 400 if args.max_steps is None else args.max_steps
-    config.training.learning_rate = 1e-3
+    config.training.max_steps = 300 if args.max_steps is None else args.max_steps
+    config.training.learning_rate = 5e-4
     config.training.warmup_steps = min(20, config.training.max_steps // 5)
     config.training.per_device_train_batch_size = 32
     config.training.gradient_accumulation_steps = 1
