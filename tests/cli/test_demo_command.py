@@ -22,7 +22,8 @@ def test_too_few_steps_fail_honestly_and_leave_everything(tmp_path: Path, capsys
     for row in ("constant (training mean)", "step position", "before training", "after training", "best possible (p*)"):
         assert row in said
     assert "expected above 0.5" in said
-    results = tmp_path / "outputs" / "eval_demo" / "checkpoint_step_2"
+    best = json.loads((tmp_path / "outputs" / "demo" / "best_checkpoint.json").read_text())["checkpoint"]
+    results = tmp_path / "outputs" / "eval_demo" / best
     report = json.loads((results / "eval_metrics.json").read_text())
     assert report["overall"]["r2"] < 0.5
     assert report["overall"]["truth"]["regret_noisy"] > 0
