@@ -109,3 +109,19 @@ def test_a_missing_checkpoint_names_those_that_are_there(fail: Command, checkpoi
 def test_a_checkpoint_evaluates_without_its_training_state(succeed: Command, checkpoint: Path) -> None:
     shutil.rmtree(checkpoint / "training_state")
     succeed("evaluate", "--checkpoint", checkpoint)
+
+
+def test_a_dataset_without_a_label_is_said_and_the_rest_measured(tmp_path: Path, succeed: Command) -> None:
+    rows = [{"dataset": "a", "problem_id": str(n), "confidence": 0.3, "label": n % 2} for n in range(6)]
+    rows += [{"dataset": "b", "problem_id": str(n), "confidence": 0.5, "label": None} for n in range(4)]
+    path = tmp_path / "theirs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    shown = succeed("evaluate", "--predictions", path, "--report", "false")
+    assert "b: 4 steps have no label and are in no figure" in shown
+    report = json.loads((tmp_path / "eval_theirs" / "eval_metrics.json").read_text(encoding="utf-8"))
+    assert report["steps_without_label"] == {"b": 4}
+    assert report["per_dataset"]["a"]["num_steps"] == report["overall"]["num_steps"] == 6
+    empty = report["per_dataset"]["b"]
+    assert empty["num_steps"] == 0
+    assert empty["mse"] is None
+    assert empty["undefined"]["mse"]

@@ -32,6 +32,7 @@ def test_what_was_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
     found = read_predictions(written(tmp_path, ROWS))
     columns = found.predictions
     assert found.num_unlabelled == 1
+    assert sum(found.unlabelled.values()) == 1
     assert columns.confidence.tolist() == [0.1, 0.1 + 0.2, 1.0]
     assert columns.label.tolist() == [0.0, 0.25, 1.0]
     assert columns.position.tolist() == [1, 2, 1]

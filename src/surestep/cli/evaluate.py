@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"· left out: {reason}", markup=False, highlight=False)
     for row in evaluation.report["baselines"]:
         console.print(f"· {row['name']}: {row['about']}", markup=False, highlight=False)
+    for name, count in evaluation.report["steps_without_label"].items():
+        console.print(f"· {name}: {count:,} steps have no label and are in no figure", markup=False, highlight=False)
     for name, dataset in evaluation.report.get("datasets", {}).items():
         if dataset["labels_beyond_position_limit"]:
             console.print(

@@ -259,6 +259,7 @@ def _report(
         **report,
         "baselines_left_out": baselines.left_out,
         "num_steps_without_label": found.num_unlabelled,
+        "steps_without_label": found.unlabelled,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": library_versions(),
         "git_commit": git_commit(),

@@ -26,10 +26,15 @@ from surestep.metrics.predictions import Predictions
 
 @dataclass(frozen=True)
 class PredictionsFile:
-    """What a predictions file holds: its labelled rows, and how many had no label."""
+    """What a predictions file holds: its labelled rows, and how many of each dataset had no label."""
 
     predictions: Predictions
-    num_unlabelled: int
+    unlabelled: dict[str, int]
+
+    @property
+    def num_unlabelled(self) -> int:
+        """Rows without a label, over all datasets."""
+        return sum(self.unlabelled.values())
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -56,16 +61,18 @@ def predictions_of_rows(
     datasets: dict[str, int] = {}
     problems: dict[tuple[int, str], int] = {}
     problem_column: list[int] = []
-    unlabelled = 0
+    unlabelled: dict[str, int] = {}
     for number, (row, line) in enumerate(rows):
         confidence = _number(row, "confidence", path, line)
         if confidence is None:
             raise DataError("the row has no confidence; needed: a number from 0 to 1", path=path, line=line)
         label = _number(row, "label", path, line)
+        name = str(row.get("dataset", "all"))
+        # A dataset without a label keeps its place: its section then says that nothing was measured.
+        dataset = datasets.setdefault(name, len(datasets))
         if label is None:
-            unlabelled += 1
+            unlabelled[name] = unlabelled.get(name, 0) + 1
             continue
-        dataset = datasets.setdefault(str(row.get("dataset", "all")), len(datasets))
         key = (dataset, str(row.get("group") or row.get("problem_id", f"\0{number}")))
         columns["confidence"].append(confidence)
         columns["label"].append(label)
