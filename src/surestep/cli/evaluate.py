@@ -11,6 +11,7 @@ from rich.console import Console
 
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
+from surestep.cli.parser import OneLineParser
 from surestep.cli.report import say_written
 from surestep.config import get_default_config
 from surestep.errors import ConfigError
@@ -123,7 +124,7 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
 
 def script() -> int:
     """What `evaluate.py` runs."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description="Score every step of the test splits and measure the scores.", allow_abbrev=False
     )
     configure(parser)

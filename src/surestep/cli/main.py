@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from surestep import __version__
+from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
 
 COMMANDS = {
@@ -38,7 +39,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="surestep",
         description="How far can each step of a model's reasoning be trusted? Train, measure, serve.",
         epilog="`surestep COMMAND --help` explains a command. Start with `surestep demo`.",

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, config_from_args, flag_values, override
 from surestep.cli.main import run_command
+from surestep.cli.parser import OneLineParser
 from surestep.cli.tables import metrics_table
 from surestep.config import Config
 from surestep.errors import ConfigError
@@ -82,7 +83,7 @@ def _get(values: dict[str, Any], path: str) -> Any:
 
 def script(preset: str) -> int:
     """What `train.py` and `train_lora.py` run."""
-    parser = argparse.ArgumentParser(description="Train a step-confidence model.", allow_abbrev=False)
+    parser = OneLineParser(description="Train a step-confidence model.", allow_abbrev=False)
     configure(parser, preset=preset)
     parser.set_defaults(run=run)
     return run_command(parser.parse_args(sys.argv[1:]))
