@@ -105,7 +105,7 @@ def test_a_fast_execution_that_fails_gives_way_to_the_dense_one(
         return torch.zeros_like(query)
 
     monkeypatch.setattr(attention, "_compiled_flex", lambda: kernel)
-    monkeypatch.setattr(build_module, "choose_route", lambda *_: ("flex", "attention: flex (as set)"))
+    monkeypatch.setattr(build_module, "choose_route", lambda *_, **__: ("flex", "attention: flex (as set)"))
     config = small_config("llama")
     built = build_model(config, CPU)
     assert built.model.route == "dense"
@@ -114,6 +114,21 @@ def test_a_fast_execution_that_fails_gives_way_to_the_dense_one(
     expected = build_model(config, CPU)
     assert expected.model.route == "dense"
     assert built.scorer(config).score([random_tree(0)]) == expected.scorer(config).score([random_tree(0)])
+
+
+def test_the_kernel_gives_way_to_the_next_slower_execution_first(
+    small_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> torch.Tensor:
+        raise RuntimeError("out of shared memory")
+
+    monkeypatch.setattr(attention, "kernel_attention", broken)
+    monkeypatch.setattr(build_module, "choose_route", lambda *_, **__: ("triton", "attention: triton (as set)"))
+    built = build_model(small_config("llama"), CPU)
+    told = [reason for reason in built.reasons if "does not work" in reason]
+    assert "attention: varlen, for triton" in told[0]
+    assert "out of shared memory" in told[0]
+    assert built.model.route == "dense", "this machine has no varlen either"
 
 
 def test_gradient_checkpointing_is_switched_on(small_config: Make) -> None:
@@ -177,7 +192,26 @@ def test_the_execution_follows_the_hardware_and_the_setting(asked: Any, hardware
     assert reason.startswith(f"attention: {route}")
 
 
-@pytest.mark.parametrize(("asked", "hardware"), [("varlen", CPU), ("flex", CPU), ("varlen", GPU_FLOAT32)])
+def test_the_kernel_is_taken_where_it_suits_the_backbone_and_half_precision() -> None:
+    assert choose_route(Config(), GPU, has_kernel=True)[0] == "triton"
+    assert choose_route(Config(), GPU_FLOAT32, has_kernel=True)[0] == "flex"
+    assert choose_route(Config(), CPU, has_kernel=True)[0] == "dense"
+    config = Config()
+    config.model.attention = "triton"
+    assert choose_route(config, GPU, has_kernel=True)[0] == "triton"
+
+
+@pytest.mark.parametrize(
+    ("asked", "hardware"),
+    [
+        ("varlen", CPU),
+        ("flex", CPU),
+        ("varlen", GPU_FLOAT32),
+        ("triton", CPU),
+        ("triton", GPU_FLOAT32),
+        ("triton", GPU),
+    ],
+)
 def test_an_execution_that_the_hardware_lacks_is_refused(asked: Any, hardware: Hardware) -> None:
     config = Config()
     config.model.attention = asked

@@ -128,7 +128,7 @@ class Config(Section):
             found.append("data.use_own is set, but neither data.own_train nor data.own_test names a file")
         if self.training.device == "cpu" and self.training.mixed_precision == "fp16":
             found.append("training.mixed_precision is fp16, which needs a GPU: use 'auto', 'no' or 'bf16' on the CPU")
-        if self.training.device == "cpu" and self.model.attention in {"varlen", "flex"}:
+        if self.training.device == "cpu" and self.model.attention in {"triton", "varlen", "flex"}:
             found.append(f"model.attention is {self.model.attention}, which needs a GPU: use 'auto' or 'dense'")
         return found
 

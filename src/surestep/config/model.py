@@ -34,10 +34,11 @@ class ModelConfig(Section):
             "where the run is long enough to win that back."
         ),
     )
-    attention: Literal["auto", "dense", "varlen", "flex", "paths"] = Field(
+    attention: Literal["auto", "dense", "triton", "varlen", "flex", "paths"] = Field(
         "auto",
         description=(
-            "How the tree mask is executed. `dense`: anywhere. `varlen` (chains only) and `flex`: CUDA. "
+            "How the tree mask is executed. `dense`: anywhere. `triton` (Surestep's own kernel, half precision), "
+            "`varlen` (chains only) and `flex`: CUDA. "
             "`paths`: one path per row, for backbones that cannot run packed trees. `auto` picks and says why."
         ),
     )

@@ -1,7 +1,8 @@
-"""One mask, three executions: a query `q` sees a key `k` iff `k <= q < subtree_end[k]`.
+"""One mask, four executions: a query `q` sees a key `k` iff `k <= q < subtree_end[k]`.
 
     dense    anywhere: scaled dot-product attention with the dense mask, tree by tree (the reference); in large
              trees block by block of queries, over the keys that the block can see
+    triton   CUDA, half precision: kernels of our own (`surestep.model.tree_kernel`) that read the mask as it is
     varlen   CUDA, chains only: the built-in flash attention over sequences of different lengths
     flex     CUDA: FlexAttention with a block mask computed from `subtree_end`
 
@@ -13,22 +14,37 @@ Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `E` head dimensi
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from surestep.model.batch import TreeBatch
+from surestep.model.block_lists import block_lists
 
 TREE_ATTENTION = "surestep_tree"
 FLEX_BLOCK = 128
 DENSE_BLOCK = 192
-Execution = Literal["dense", "varlen", "flex"]
+Execution = Literal["dense", "triton", "varlen", "flex"]
+
+
+class KernelMask(NamedTuple):
+    """The mask as the kernels of `surestep.model.tree_kernel` read it.
+
+    Attributes:
+        subtree_end_P, positions_P: int32, of the padded pack.
+        lists: from `block_lists`.
+    """
+
+    subtree_end_P: Tensor
+    positions_P: Tensor
+    lists: Tensor
 
 
 @dataclass
@@ -36,12 +52,13 @@ class AttentionPlan:
     """How the mask of one pack is executed, computed once and used by all layers.
 
     Attributes:
-        execution: which of the three.
+        execution: which of the four.
         batch: the pack; `positions_P` is needed where a layer looks through a sliding window.
         max_position: the largest position in the pack; a window wider than this changes nothing.
         chain_B: for each tree, whether it is a plain chain.
         cu_seqlens, max_seqlen: for `varlen`, where chains start and how long the longest is.
         block_mask: for `flex`.
+        kernel_mask: for `triton`.
     """
 
     execution: Execution
@@ -51,6 +68,7 @@ class AttentionPlan:
     cu_seqlens: Tensor | None = None
     max_seqlen: int = 0
     block_mask: Any = None
+    kernel_mask: KernelMask | None = None
     _blocks: dict[int | None, list[DenseBlock]] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> AttentionPlan:
@@ -61,12 +79,18 @@ class AttentionPlan:
             mask = mask.to(device)
             mask.mask_mod = _sees(batch.subtree_end_P.to(torch.int32))
         cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.to(device, non_blocking=True)
-        return replace(self, batch=batch, cu_seqlens=cu_seqlens, block_mask=mask, _blocks={})
+        kernel_mask = self.kernel_mask
+        if kernel_mask is not None:
+            kernel_mask = KernelMask(*(tensor.to(device, non_blocking=True) for tensor in kernel_mask))
+        return replace(self, batch=batch, cu_seqlens=cu_seqlens, block_mask=mask, kernel_mask=kernel_mask, _blocks={})
 
     def pinned(self) -> AttentionPlan:
         """The same plan in page-locked memory, from where a copy to the GPU does not wait."""
         cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.pin_memory()
-        return replace(self, batch=self.batch.pinned(), cu_seqlens=cu_seqlens)
+        mask = self.kernel_mask
+        if mask is not None:
+            mask = KernelMask(*(tensor.pin_memory() for tensor in mask))
+        return replace(self, batch=self.batch.pinned(), cu_seqlens=cu_seqlens, kernel_mask=mask)
 
     def dense_blocks(self, window: int | None) -> list[DenseBlock]:
         """The pack as blocks of queries with the keys they see, in order."""
@@ -131,7 +155,7 @@ def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None
 def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
 
-    For `varlen` and `flex`, `AttentionPlan.batch` is padded to whole blocks of 128: the model runs that one, and
+    But for `dense`, `AttentionPlan.batch` is padded to whole blocks of 128: the model runs that one, and
     meets fewer different lengths. A batch on the CPU is planned there, without waiting for a device.
     """
     # One transfer for all trees; a check per tree would wait for the device once for each.
@@ -149,7 +173,13 @@ def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
     plan = AttentionPlan(execution, padded, max_position, chains)
     device = batch.tokens_P.device
-    if execution == "varlen":
+    if execution == "triton":
+        plan.kernel_mask = KernelMask(
+            padded.subtree_end_P.to(torch.int32),
+            padded.positions_P.to(torch.int32),
+            block_lists(padded.subtree_end_P).to(device),
+        )
+    elif execution == "varlen":
         starts = torch.tensor(padded.tree_starts, dtype=torch.int32)
         plan.max_seqlen = int(starts.diff().max())
         plan.cu_seqlens = starts.to(device)
@@ -235,6 +265,8 @@ def tree_attention(
         raise NotImplementedError("attention scores with a soft cap cannot be packed")
     plan = surestep_plan
     query, key, value = _one_dtype(query, key, value)
+    if plan.kernel_mask is not None and dropout == 0.0:
+        return kernel_attention(plan.kernel_mask, query, key, value, scaling, sliding_window).unsqueeze(0), None
     window = sliding_window if sliding_window is not None and sliding_window <= plan.max_position else None
     execution = plan.execution if window is None and dropout == 0.0 else "dense"
     if execution == "varlen":
@@ -251,6 +283,32 @@ def tree_attention(
     else:
         output = _dense(plan, query, key, value, scaling, dropout, window)
     return output.transpose(1, 2).contiguous(), None
+
+
+def kernel_attention(
+    mask: KernelMask, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+) -> Tensor:
+    """[P, H, E] from the kernels of `tree_kernel`, of query [1, H, P, E], key and value [1, K, P, E]."""
+    from surestep.model.tree_kernel import packed_attention
+
+    query, key, value = _one_dtype(query, key, value)
+    out: Tensor = packed_attention(
+        # Squeezed, not indexed: the backward pass of an index fills and copies a whole tensor.
+        query.squeeze(0).transpose(0, 1),
+        key.squeeze(0).transpose(0, 1),
+        value.squeeze(0).transpose(0, 1),
+        *mask,
+        query.shape[-1] ** -0.5 if scale is None else scale,
+        window or 0,
+    )[0]
+    return out
+
+
+def can_run_kernel(num_heads: int, num_key_heads: int, head_dim: int) -> bool:
+    """Whether the kernels of `tree_kernel` are made for these heads, and Triton is there to compile them."""
+    if num_key_heads < 1 or num_heads % num_key_heads or head_dim not in (16, 32, 64, 128):
+        return False
+    return 2 <= num_heads // num_key_heads <= 16 and importlib.util.find_spec("triton") is not None
 
 
 def _one_dtype(*tensors: Tensor) -> list[Tensor]:

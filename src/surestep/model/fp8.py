@@ -10,7 +10,6 @@ Shapes: `P` rows, `D` inputs, `N` outputs.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -43,42 +42,65 @@ def scaled_product(a: Tensor, a_scale: Tensor, b: Tensor, b_scale: Tensor, dtype
 
 
 @torch.library.custom_op("surestep::fp8_linear", mutates_args=())
-def fp8_linear(x: Tensor, w: Tensor, w_scale: Tensor, wt: Tensor, wt_scale: Tensor) -> Tensor:
-    """[P, N] x Wᵀ of x [P, D] in bf16; `w` [N, D] and `wt` [D, N] are W and Wᵀ as `quantise_rows` gives them.
+def fp8_linear(
+    x: Tensor,
+    w: Tensor,
+    w_scale: Tensor,
+    wt: Tensor,
+    wt_scale: Tensor,
+    bias: Tensor | None,
+    low: Tensor | None,
+    b: Tensor | None,
+) -> Tensor:
+    """[P, N] x Wᵀ + bias + low bᵀ of x [P, D] in bf16; `w` [N, D] and `wt` [D, N] are W and Wᵀ as `quantise_rows`
+    gives them; `low` [P, R] and `b` [N, R] of adapters, both or none.
 
     An operation of its own, opaque to the compiler: an `autograd.Function` in its place failed to be traced in a
     backward pass (torch 2.11), and the scaled product is no arithmetic that could be fused anyway.
     """
-    small, scale = _compiled_quantise(x.shape[1])(x) if x.is_cuda else quantise_rows(x)
-    return scaled_product(small, scale, w, w_scale, x.dtype)
+    small, scale = _quantise(x)
+    y = scaled_product(small, scale, w, w_scale, x.dtype)
+    if bias is not None:
+        y += bias
+    return y if low is None or b is None else y.addmm_(low, b.t())
 
 
 @fp8_linear.register_fake
-def _(x: Tensor, w: Tensor, w_scale: Tensor, wt: Tensor, wt_scale: Tensor) -> Tensor:
+def _(
+    x: Tensor,
+    w: Tensor,
+    w_scale: Tensor,
+    wt: Tensor,
+    wt_scale: Tensor,
+    bias: Tensor | None,
+    low: Tensor | None,
+    b: Tensor | None,
+) -> Tensor:
     return x.new_empty((x.shape[0], w.shape[0]))
 
 
 def _keep_weights(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[1:])
+    ctx.save_for_backward(*inputs[1:5], *inputs[6:])
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    w, w_scale, wt, wt_scale = ctx.saved_tensors
+    w, w_scale, wt, wt_scale, low, b = ctx.saved_tensors
+    gradient = gradient.contiguous()
     # The gradient of x Wᵀ is g W: the same product along the weight's other side.
-    return fp8_linear(gradient.contiguous(), wt, wt_scale, w, w_scale), None, None, None, None
+    of_x = fp8_linear(gradient, wt, wt_scale, w, w_scale, None, None, None)
+    of_low, of_b = (None, None) if low is None else (gradient @ b, gradient.t() @ low)
+    return of_x, None, None, None, None, None, of_low, of_b
 
 
 fp8_linear.register_autograd(_backward, setup_context=_keep_weights)
 
 
-@cache
-def _compiled_quantise(columns: int) -> Any:
-    """`quantise_rows` for any number of rows of this width, which the kernel then knows."""
+def _quantise(x: Tensor) -> tuple[Tensor, Tensor]:
+    if not x.is_cuda:
+        return quantise_rows(x)
+    from surestep.model.row_kernel import quantise_rows_on_gpu
 
-    def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-        return quantise_rows(x.view(-1, columns))
-
-    return torch.compile(quantise, dynamic=True)
+    return quantise_rows_on_gpu(x, E4M3, LARGEST)
 
 
 class Fp8Weight:
@@ -88,9 +110,12 @@ class Fp8Weight:
         self.forward_ND, self.forward_scale = (_fixed(part) for part in quantise_rows(weight_ND))
         self.backward_DN, self.backward_scale = (_fixed(part) for part in quantise_rows(weight_ND.t().contiguous()))
 
-    def __call__(self, x_PD: Tensor) -> Tensor:
-        """[P, N]: x Wᵀ in the dtype of `x`."""
-        output: Tensor = fp8_linear(x_PD, self.forward_ND, self.forward_scale, self.backward_DN, self.backward_scale)
+    def __call__(
+        self, x_PD: Tensor, bias_N: Tensor | None = None, low_PR: Tensor | None = None, b_NR: Tensor | None = None
+    ) -> Tensor:
+        """[P, N]: x Wᵀ + bias + low bᵀ in the dtype of `x`."""
+        weights = self.forward_ND, self.forward_scale, self.backward_DN, self.backward_scale
+        output: Tensor = fp8_linear(x_PD, *weights, bias_N, low_PR, b_NR)
         return output
 
 

@@ -24,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from surestep.model.attention import TREE_ATTENTION, AttentionPlan, tree_attention
+from surestep.model.adapted import adapted_linear
+from surestep.model.attention import TREE_ATTENTION, AttentionPlan, kernel_attention, tree_attention
 from surestep.model.dropout import drop
 from surestep.model.fp8 import Fp8Weight
 
@@ -77,18 +78,22 @@ class Projection:
 
     def __call__(self, x_PD: Tensor, training: bool) -> Tensor:
         """[P, N], the layers' outputs side by side; in training, the adapters' input is dropped out."""
-        y_PN = self._base(x_PD)
         if not any(self.adapters):
-            return y_PN
-        if training and self.dropout > 0:
-            x_PD = drop(x_PD, self.seed + self.salt, self.dropout)
-        a_RD = torch.cat([adapter.a for adapter in self.adapters if adapter is not None])
-        return _add(y_PN, F.linear(x_PD, a_RD), self._b())
+            return self._base(x_PD)
+        dropped_PD = drop(x_PD, self.seed + self.salt, self.dropout) if training and self.dropout > 0 else x_PD
+        low_PR = F.linear(dropped_PD, torch.cat([adapter.a for adapter in self.adapters if adapter is not None]))
+        b_NR = self._b().to(low_PR.dtype)
+        if self.fp8 is not None:
+            return self.fp8(x_PD.to(low_PR.dtype), self.bias, low_PR, b_NR)
+        if self.weight is None:
+            return torch.addmm(self._base(x_PD), low_PR, b_NR.t())
+        dtype = self.weight.dtype
+        y_PN: Tensor = adapted_linear(x_PD.to(dtype), self.weight, self.bias, low_PR.to(dtype), b_NR.to(dtype))
+        return y_PN
 
     def _base(self, x_PD: Tensor) -> Tensor:
         if self.fp8 is not None:
-            y_PN = self.fp8(x_PD)
-            return y_PN if self.bias is None else y_PN + self.bias.to(y_PN.dtype)
+            return self.fp8(x_PD, self.bias)
         if self.weight is not None:
             return F.linear(x_PD, self.weight, self.bias)
         # Weights in training stay apart; joined here, they are cast to half precision in the same kernel.
@@ -119,11 +124,6 @@ class Projection:
                 rows.append(F.pad(adapter.b * adapter.scale, (before, sum(ranks) - before - rank)))
             before += rank
         return torch.cat(rows)
-
-
-def _add(y_PN: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
-    """y + low Bᵀ, the sum taken inside the product."""
-    return torch.addmm(y_PN, low_PR, b_NR.to(low_PR.dtype).t())
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -178,16 +178,19 @@ class FusedAttention:
             query, key = self.q_norm(query), self.k_norm(key)
         cos, sin = position_embeddings
         query, key = self.surestep_rotate(query, key, cos, sin, unsqueeze_dim=2)
-        attended, _ = self.surestep_attend(
-            self,
-            query.transpose(1, 2),
-            key.transpose(1, 2),
-            value.transpose(1, 2),
-            None,
-            surestep_plan=surestep_plan,
-            scaling=self.scaling,
-            sliding_window=self.surestep_window,
-        )
+        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        if surestep_plan.kernel_mask is not None:
+            # One operation that a compiler can leave where it is, so the layer stays whole.
+            attended = kernel_attention(surestep_plan.kernel_mask, *heads_first, self.scaling, self.surestep_window)
+        else:
+            attended, _ = self.surestep_attend(
+                self,
+                *heads_first,
+                None,
+                surestep_plan=surestep_plan,
+                scaling=self.scaling,
+                sliding_window=self.surestep_window,
+            )
         return self.surestep_o(attended.squeeze(0).flatten(-2), self.training).unsqueeze(0), None
 
 
@@ -229,7 +232,7 @@ def projections(transformer: Any) -> Iterator[Projection]:
 def compile_layers(transformer: Any) -> None:
     """Compile every decoder layer, for packs of any length; the first pass of each kind then takes a while.
 
-    The attention stays outside: it has kernels of its own, and its plan differs from pack to pack.
+    Attention other than our own kernel's stays outside: its plan differs from pack to pack.
     """
     import torch._dynamo
 

@@ -13,7 +13,7 @@ from surestep.encoding.load import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
 from surestep.model.backbone import Backbone, load_backbone
-from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.fp8 import runs_fp8
 from surestep.model.fused import FAMILIES, compile_layers, projections
 from surestep.model.head import ConfidenceHead
@@ -107,7 +107,7 @@ def assemble(
 ) -> BuiltModel:
     """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device."""
     torch.manual_seed(config.training.seed)
-    route, reason = choose_route(config, hardware)
+    route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel)
     module = add_adapters(backbone.module, config.lora) if config.lora.use_lora else backbone.module
     model = ConfidenceModel(
         module,
@@ -166,8 +166,9 @@ def _probe(model: ConfidenceModel, backbone: Backbone, hardware: Hardware, reaso
             model.set_route("paths")
             reasons.append(_slower(result.cause))
         else:
-            reasons.append(f"attention: dense, for {model.route} does not work with this backbone ({result.cause})")
-            model.set_route("dense")
+            slower: Route = "varlen" if model.route == "triton" else "dense"
+            reasons.append(f"attention: {slower}, for {model.route} does not work with this backbone ({result.cause})")
+            model.set_route(slower)
 
 
 def _slower(cause: str) -> str:

@@ -92,24 +92,31 @@ def _device_name(kind: str) -> str:
     return torch.cuda.get_device_name() if kind == "cuda" else "CPU"
 
 
-def choose_route(config: Config, hardware: Hardware) -> tuple[Route, str]:
-    """The execution of the tree mask, and the reason in a line.
+def choose_route(config: Config, hardware: Hardware, *, has_kernel: bool = False) -> tuple[Route, str]:
+    """The execution of the tree mask, and the reason in a line; `has_kernel`: `triton` suits the backbone.
 
     Raises:
         DeviceError: an execution was asked for that this device cannot run.
     """
     asked = config.model.attention
     on_gpu, half = hardware.device.type == "cuda", hardware.precision != "no"
-    if asked in {"varlen", "flex"} and not on_gpu:
+    if asked in {"triton", "varlen", "flex"} and not on_gpu:
         raise DeviceError(f"model.attention is {asked}, which needs a CUDA GPU; use --attention auto or dense")
-    if asked == "varlen" and not half:
-        raise DeviceError("model.attention is varlen, which needs half precision; set --mixed_precision bf16")
+    if asked in {"triton", "varlen"} and not half:
+        raise DeviceError(f"model.attention is {asked}, which needs half precision; set --mixed_precision bf16")
+    if asked == "triton" and not has_kernel:
+        raise DeviceError(
+            "model.attention is triton, which needs the triton package and a backbone with 2 to 16 query heads to a "
+            "key head of size 16, 32, 64 or 128; use --attention auto"
+        )
     if asked != "auto":
         return asked, f"attention: {asked} (as set)"
     if not on_gpu:
         return "dense", "attention: dense, tree by tree (a CPU has no block-sparse kernel)"
     if not half:
-        return "flex", "attention: flex (float32 rules out the varlen kernel)"
+        return "flex", "attention: flex (float32 rules out the faster kernels)"
+    if has_kernel:
+        return "triton", "attention: triton, Surestep's own kernel for chains and branches"
     return "varlen", "attention: varlen for packs of chains, flex for packs with branches"
 
 

@@ -1,0 +1,74 @@
+"""The lists of blocks that the attention kernel walks, against the mask itself."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from strategies import encoded_tree
+from surestep.encoding.packing import pack_trees
+from surestep.model.attention import dense_mask, plan_attention
+from surestep.model.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
+from surestep.scoring.scorer import to_batch
+
+
+def walked(lists: Tensor, num_tokens: int) -> list[list[list[int]]]:
+    """For each of the four lists, the blocks that each block looks at."""
+    num_queries, num_keys = num_tokens // QUERY_BLOCK, num_tokens // KEY_BLOCK
+    found, at = [], 0
+    for count in (num_queries, num_queries, num_keys, num_keys):
+        starts = lists[at : at + count + 1].tolist()
+        found.append([lists[starts[i] : starts[i + 1]].tolist() for i in range(count)])
+        at += count + 1
+    return found
+
+
+def random_ends(seed: int) -> Tensor:
+    rng = random.Random(seed)
+    trees = []
+    for _ in range(rng.randint(1, 4)):
+        count = rng.randint(1, 12)
+        parents = [-1] + [rng.randint(max(0, n - 3), n - 1) for n in range(1, count)]
+        path: list[int] = []
+        for node in range(count):  # preorder: a parent is on the path to the node before
+            while path and parents[node] not in path:
+                parents[node] = path[-1]
+            path = [*path[: path.index(parents[node]) + 1], node] if path else [0]
+        trees.append(encoded_tree(parents, [rng.choice([1, 7, 32, 64, 130]) for _ in parents], [1.0] * count, rng))
+    return to_batch(pack_trees(trees)).padded(128).subtree_end_P
+
+
+@given(st.integers(0, 10_000))
+def test_a_block_is_listed_iff_something_in_it_is_seen(seed: int) -> None:
+    ends = random_ends(seed)
+    num_tokens = len(ends)
+    tiles = dense_mask(ends, torch.zeros_like(ends)).view(
+        num_tokens // QUERY_BLOCK, QUERY_BLOCK, num_tokens // KEY_BLOCK, KEY_BLOCK
+    )
+    some, every = tiles.any(dim=3).any(dim=1), tiles.all(dim=3).all(dim=1)
+    expected = [some & ~every, every, (some & ~every).T, every.T]
+    found = walked(block_lists(ends), num_tokens)
+    for lists, mask in zip(found, expected, strict=True):
+        assert lists == [row.nonzero().flatten().tolist() for row in mask]
+
+
+def test_a_pack_that_is_not_padded_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of 128"):
+        block_lists(torch.tensor([5] * 5))
+
+
+def test_a_plan_for_the_kernel_holds_the_padded_pack() -> None:
+    tree = encoded_tree([-1, 0, 0], [30, 20, 25], [None, 1.0, 0.0], random.Random(0))
+    plan = plan_attention(to_batch(pack_trees([tree])), "triton")
+    assert plan.kernel_mask is not None
+    assert len(plan.batch.tokens_P) == 128
+    assert plan.kernel_mask.subtree_end_P.tolist()[:75] == [75] * 30 + [50] * 20 + [75] * 25
+    assert plan.kernel_mask.positions_P.dtype == plan.kernel_mask.lists.dtype == torch.int32
+    moved = plan.to(torch.device("cpu"))
+    assert moved.kernel_mask is not None
+    assert torch.equal(moved.kernel_mask.lists, plan.kernel_mask.lists)

@@ -1,0 +1,50 @@
+"""The Triton kernels, run by Triton's interpreter on a CPU: the same programs, one block after another in numpy.
+
+What they compute is checked here; that they compile and stay within bf16's error is left to tests/gpu.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton has wheels for Linux only")
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[str, float]:
+    """Largest differences by case, from a process of its own: the interpreter is chosen when Triton is imported."""
+    run = subprocess.run(
+        [sys.executable, Path(__file__).with_name("interpreted_kernels.py")],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("heads", ["4 of 2", "8 of 1", "3 of 1", "7 of 1", "16 of 1"])
+@pytest.mark.parametrize("what", ["attended", "gradient"])
+def test_attention_over_trees_equals_attention_written_out(errors: dict[str, float], heads: str, what: str) -> None:
+    assert errors[f"{heads}, {what}"] < 1e-5
+
+
+@pytest.mark.parametrize("what", ["attended", "gradient"])
+def test_a_sliding_window_looks_back_along_the_path(errors: dict[str, float], what: str) -> None:
+    assert errors[f"4 of 1, window 20, {what}"] < 1e-5
+    assert errors["window 20 against none"] > 0.01, "the window shows"
+
+
+def test_rows_are_scaled_as_the_reference_scales_them(errors: dict[str, float]) -> None:
+    assert errors["rows, scales"] < 1e-6
+    assert errors["rows, values"] < 1e-6
