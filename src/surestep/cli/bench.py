@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.steps < 1 or args.repeats < 1 or (args.examples is not None and args.examples < 1):
         raise ConfigError("--steps, --repeats and --examples must be at least 1")
     config = override(_base(args), args)
+    config.check()
     named = config.model.backbone != Config().model.backbone
     if named and args.shape is not None:
         raise ConfigError("name either --shape or --backbone")
@@ -181,13 +182,18 @@ def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> i
 
 def _documented_budget(config: Config, built: BuiltModel) -> int:
     from surestep.scoring.memory import training_token_budget
+    from surestep.training.optimizer import moment_bytes
 
     training = config.training
     if training.token_budget is not None:
         return training.token_budget
     wanted = training.per_device_train_batch_size * config.data.max_length
     return training_token_budget(
-        built.model, built.hardware, checkpointing=training.gradient_checkpointing, wanted=wanted
+        built.model,
+        built.hardware,
+        checkpointing=training.gradient_checkpointing,
+        wanted=wanted,
+        moment_bytes=moment_bytes(built.model, training),
     )
 
 
