@@ -61,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from surestep.bench.measure import environment, matmul_ceiling
     from surestep.bench.shapes import SHAPES, build_shape
     from surestep.cli.progress import make_console
-    from surestep.scoring.hardware import choose_hardware
+    from surestep.scoring.hardware import choose_hardware, nf4_device
+    from surestep.training.optimizer_8bit import check_8bit_optimizer
 
     if args.shape is not None and args.shape not in SHAPES:
         raise ConfigError(f"--shape is {args.shape!r}; allowed: {', '.join(SHAPES)}")
@@ -75,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
     shape = args.shape or (None if named else "small")
     console = make_console()
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
+    if config.training.optimizer == "adamw_8bit":
+        check_8bit_optimizer()
+    nf4_device(config, hardware)
     ceiling = matmul_ceiling(hardware)
     built = build_shape(config, hardware, shape)
     compiling = built.compile_if_worth(config, float("inf"))
