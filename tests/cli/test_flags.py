@@ -45,6 +45,7 @@ OTHER_VALUES = {
     "lora.lora_target_modules": '["q_proj"]',
     "lora.base_precision": "fp8",
     "training.lr_scheduler_type": "linear",
+    "training.optimizer": "adamw_8bit",
     "training.loss": "mse",
     "training.loss_weighting": "step",
     "training.device": "cpu",

@@ -331,6 +331,9 @@ def test_a_configuration_without_contradiction_has_no_problems() -> None:
         ({"data__use_own": True}, "own_train"),
         ({"training__device": "cpu", "training__mixed_precision": "fp16"}, "fp16.*GPU"),
         ({"training__device": "cpu", "model__attention": "flex"}, "flex.*GPU"),
+        ({"lora__base_precision": "nf4"}, "nf4.*frozen.*--use_lora true"),
+        ({"lora__base_precision": "fp8"}, "fp8.*frozen.*--use_lora true"),
+        ({"lora__base_precision": "nf4", "lora__use_lora": True, "training__device": "cpu"}, "nf4.*GPU.*same"),
     ],
 )
 def test_a_contradiction_says_what_mends_it(changes: dict[str, Any], expected: str) -> None:

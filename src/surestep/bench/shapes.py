@@ -14,8 +14,9 @@ from surestep.config import TINY_BACKBONE, Config
 from surestep.encoding.load import load_tokenizer
 from surestep.model.attention import register_tree_attention
 from surestep.model.backbone import Backbone
+from surestep.model.nf4 import quantise_linear_layers
 from surestep.scoring.build import BuiltModel, assemble, base_dtype, build_model
-from surestep.scoring.hardware import Hardware
+from surestep.scoring.hardware import Hardware, nf4_device
 
 SHAPES: Mapping[str, dict[str, Any]] = {
     # Qwen/Qwen3-4B-Instruct-2507's config.json
@@ -46,15 +47,22 @@ SHAPES: Mapping[str, dict[str, Any]] = {
 
 
 def build_shape(config: Config, hardware: Hardware, shape: str | None) -> BuiltModel:
-    """A model around random weights of `shape`, or around `config.model.backbone` where no shape is named."""
+    """A model around random weights of `shape`, or around `config.model.backbone` where no shape is named.
+
+    Raises:
+        DeviceError, ConfigError: what the settings need is not here.
+    """
     if shape is None:
         return build_model(config, hardware)
     from transformers import AutoModel, Qwen3Config
 
     register_tree_attention()
+    nf4_on, dtype = nf4_device(config, hardware), base_dtype(config, hardware)
     torch.manual_seed(config.training.seed)
     with torch.device(hardware.device):
-        module = AutoModel.from_config(Qwen3Config(**SHAPES[shape]), dtype=base_dtype(config, hardware))
+        module = AutoModel.from_config(Qwen3Config(**SHAPES[shape]), dtype=dtype)
+    if nf4_on is not None:
+        quantise_linear_layers(module, dtype=dtype, device=nf4_on)
     backbone = Backbone(
         module=module,
         name=f"random weights, shape of {shape}",

@@ -12,6 +12,7 @@ from surestep.bench.measure import Measurement, synchronize
 from surestep.bench.work import run_data
 from surestep.config import Config
 from surestep.encoding.tree import EncodedTree
+from surestep.model.nf4 import num_weights
 from surestep.scoring.build import BuiltModel
 from surestep.scoring.hardware import memory_used_gb
 from surestep.training.observer import Observers
@@ -22,7 +23,7 @@ from surestep.training.trainer import Trainer
 def weights_in_products(built: BuiltModel) -> int:
     """`P`: weights of the backbone that take part in matrix products, adapters and embedding left out."""
     return sum(
-        parameter.numel()
+        num_weights(parameter)
         for name, parameter in built.model.transformer.named_parameters()
         if parameter.ndim == 2 and "lora_" not in name and "embed" not in name
     )
@@ -104,6 +105,7 @@ def bench_training(
             "token_budget": token_budget,
             "tokens_per_step": sum(tokens) / repeats / steps,
             "compiled": built.is_compiled,
+            "optimizer": config.training.optimizer,
             "lora": config.lora.model_dump() if config.lora.use_lora else None,
             "times_s": times,
         },

@@ -61,19 +61,24 @@ def run(args: argparse.Namespace) -> int:
     from surestep.bench.measure import environment, matmul_ceiling
     from surestep.bench.shapes import SHAPES, build_shape
     from surestep.cli.progress import make_console
-    from surestep.scoring.hardware import choose_hardware
+    from surestep.scoring.hardware import choose_hardware, nf4_device
+    from surestep.training.optimizer_8bit import check_8bit_optimizer
 
     if args.shape is not None and args.shape not in SHAPES:
         raise ConfigError(f"--shape is {args.shape!r}; allowed: {', '.join(SHAPES)}")
     if args.steps < 1 or args.repeats < 1 or (args.examples is not None and args.examples < 1):
         raise ConfigError("--steps, --repeats and --examples must be at least 1")
     config = override(_base(args), args)
+    config.check()
     named = config.model.backbone != Config().model.backbone
     if named and args.shape is not None:
         raise ConfigError("name either --shape or --backbone")
     shape = args.shape or (None if named else "small")
     console = make_console()
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
+    if config.training.optimizer == "adamw_8bit":
+        check_8bit_optimizer()
+    nf4_device(config, hardware)
     ceiling = matmul_ceiling(hardware)
     built = build_shape(config, hardware, shape)
     compiling = built.compile_if_worth(config, float("inf"))
@@ -181,13 +186,18 @@ def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> i
 
 def _documented_budget(config: Config, built: BuiltModel) -> int:
     from surestep.scoring.memory import training_token_budget
+    from surestep.training.optimizer import moment_bytes
 
     training = config.training
     if training.token_budget is not None:
         return training.token_budget
     wanted = training.per_device_train_batch_size * config.data.max_length
     return training_token_budget(
-        built.model, built.hardware, checkpointing=training.gradient_checkpointing, wanted=wanted
+        built.model,
+        built.hardware,
+        checkpointing=training.gradient_checkpointing,
+        wanted=wanted,
+        moment_bytes=moment_bytes(built.model, training),
     )
 
 

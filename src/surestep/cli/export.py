@@ -21,9 +21,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export; 0 when done."""
+    from surestep.scoring.checkpoint import read_config
     from surestep.scoring.export import export_merged
 
     export_merged(args.checkpoint, args.output_dir)
     print(f"wrote {args.output_dir}: a checkpoint of its own (float32), its backbone merged")
+    base = read_config(args.checkpoint).lora.base_precision
+    if base != "same":
+        print(f"· the adapters were trained over {base} weights and now lie in the original ones: measure them anew")
     print(f"next: python evaluate.py --checkpoint {args.output_dir}")
     return 0

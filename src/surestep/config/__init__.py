@@ -130,6 +130,13 @@ class Config(Section):
             found.append("training.mixed_precision is fp16, which needs a GPU: use 'auto', 'no' or 'bf16' on the CPU")
         if self.training.device == "cpu" and self.model.attention in {"triton", "varlen", "flex"}:
             found.append(f"model.attention is {self.model.attention}, which needs a GPU: use 'auto' or 'dense'")
+        if self.lora.base_precision != "same" and not self.lora.use_lora:
+            found.append(
+                f"lora.base_precision is {self.lora.base_precision}, which is for frozen weights, but lora.use_lora is "
+                "false: set --use_lora true, or --base_precision same"
+            )
+        elif self.lora.base_precision == "nf4" and self.training.device == "cpu":
+            found.append("lora.base_precision is nf4, which needs a CUDA GPU: use --base_precision same on the CPU")
         return found
 
     def check(self) -> None:

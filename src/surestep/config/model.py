@@ -51,11 +51,11 @@ class LoraConfig(Section):
     lora_r: PositiveInt = Field(16, description="Rank of the adapters.")
     lora_alpha: PositiveInt = Field(32, description="Scale of the adapters: alpha / r multiplies their output.")
     lora_dropout: Dropout = Field(0.1, description="Dropout on the adapters' input.")
-    base_precision: Literal["same", "fp8"] = Field(
+    base_precision: Literal["same", "fp8", "nf4"] = Field(
         "same",
         description=(
-            "Arithmetic of the frozen weights. `fp8`: 8-bit floats, on Hopper GPUs and later; faster, less exact "
-            "(see docs/training.md)."
+            "Arithmetic of the frozen weights. `fp8`: 8-bit floats, on Hopper GPUs and later; faster, less exact. "
+            "`nf4`: 4 bits, on CUDA GPUs with the extra `memory`; far smaller, slower, less exact (docs/training.md)."
         ),
     )
     lora_target_modules: list[str] | Literal["auto", "all-linear"] = Field(

@@ -42,6 +42,13 @@ class TrainingConfig(Section):
         0.01,
         description="AdamW's decoupled decay, on matrices only (not on biases, norms or the token's row).",
     )
+    optimizer: Literal["adamw", "adamw_8bit"] = Field(
+        "adamw",
+        description=(
+            "`adamw_8bit`: moments of the backbone's matrices in 8 bits, a quarter of the memory; needs the extra "
+            "`memory`."
+        ),
+    )
     max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="Gradients are clipped to this norm.")
     seed: NonNegativeInt = Field(42, description="Seeds initialisation, dropout, the mixture and the splits.")
 

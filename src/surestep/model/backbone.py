@@ -18,6 +18,7 @@ from surestep.config import TINY_BACKBONE
 from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
 from surestep.model.attention import can_run_kernel, register_tree_attention
+from surestep.model.nf4 import nf4_config, quantise_linear_layers
 from surestep.model.quiet import quiet_transformers
 
 _HASH_BLOCK = 16 * 1024 * 1024
@@ -58,8 +59,15 @@ class Backbone:
         return can_run_kernel(heads, key_heads, head_dim)
 
 
-def load_backbone(name: str, *, revision: str | None, dtype: torch.dtype, seed: int = 0) -> Backbone:
-    """Load `name` in `dtype` on the CPU.
+def load_backbone(
+    name: str,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    seed: int = 0,
+    nf4_device: torch.device | None = None,
+) -> Backbone:
+    """Load `name` in `dtype` on the CPU, or with its linear layers in NF4 on `nf4_device`.
 
     Raises:
         BackboneError: it cannot be found or read, lacks weights, or is no decoder.
@@ -70,8 +78,11 @@ def load_backbone(name: str, *, revision: str | None, dtype: torch.dtype, seed: 
 
         module = load_tiny_backbone(seed=seed)
         weights_sha256 = _hash_tensors(module)
-        return _describe(module.to(dtype), name, None, weights_sha256)
-    return load_pretrained(name, revision=revision, dtype=dtype)
+        module = module.to(dtype)
+        if nf4_device is not None:
+            quantise_linear_layers(module, dtype=dtype, device=nf4_device)
+        return _describe(module, name, None, weights_sha256)
+    return load_pretrained(name, revision=revision, dtype=dtype, nf4_device=nf4_device)
 
 
 def read_max_positions(name: str, *, revision: str | None) -> int | None:
@@ -102,7 +113,14 @@ def _max_positions(config: Any) -> int | None:
     return int(limit) if limit else None
 
 
-def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype, exact: bool = False) -> Backbone:
+def load_pretrained(
+    name: str,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    exact: bool = False,
+    nf4_device: torch.device | None = None,
+) -> Backbone:
     """Load a hub id or a local folder through transformers' `AutoModel`.
 
     Args:
@@ -110,6 +128,7 @@ def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype, exac
         revision: of a hub repository.
         dtype: of the weights in memory.
         exact: refuse weights that the transformer has no place for, such as a language-model head.
+        nf4_device: unset: on the CPU, as the files hold it; else there, its linear layers in 4 bits.
 
     Raises:
         BackboneError: as `load_backbone`.
@@ -118,6 +137,9 @@ def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype, exac
 
     register_tree_attention()
     _check_local_folder(name)
+    quantised: dict[str, Any] = {}
+    if nf4_device is not None:
+        quantised = {"quantization_config": nf4_config(dtype), "device_map": {"": nf4_device}}
     try:
         with quiet_transformers():
             module, report = AutoModel.from_pretrained(
@@ -128,6 +150,7 @@ def load_pretrained(name: str, *, revision: str | None, dtype: torch.dtype, exac
                 trust_remote_code=False,
                 local_files_only=from_cache_only(name),
                 output_loading_info=True,
+                **quantised,
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise BackboneError(_why_not_loaded(name, error)) from None

@@ -20,7 +20,7 @@ from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.model.probe import probe_parity
 from surestep.model.quiet import quiet_transformers
-from surestep.scoring.hardware import Hardware, choose_route, scoring_budget
+from surestep.scoring.hardware import Hardware, choose_route, nf4_device, scoring_budget
 from surestep.scoring.scorer import StepScorer
 
 _WORTH_COMPILING = 2_000_000
@@ -53,6 +53,8 @@ class BuiltModel:
         wanted, on_gpu = config.model.compile, self.hardware.device.type == "cuda"
         if self.is_compiled or wanted is False or not (on_gpu or wanted is True):
             return None
+        if wanted == "auto" and is_nf4(self.model):
+            return "compile: off (4-bit layers were not measured compiled); --compile true"
         if wanted == "auto" and (num_tokens < _WORTH_COMPILING or self.model.route == "paths"):
             return f"compile: off (about {num_tokens:,.0f} tokens are too few to win its wait back); --compile true"
         compile_layers(self.model.transformer)
@@ -86,13 +88,16 @@ def build_model(config: Config, hardware: Hardware, *, initial_confidence: float
 
     Raises:
         BackboneError: the backbone cannot be loaded or cannot score steps.
+        DeviceError, ConfigError: what the settings need is not here.
     """
+    nf4_on = nf4_device(config, hardware)
     tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision)
     backbone = load_backbone(
         config.model.backbone,
         revision=config.model.revision,
         dtype=base_dtype(config, hardware),
         seed=config.training.seed,
+        nf4_device=nf4_on,
     )
     return assemble(config, hardware, tokenizer, backbone, initial_confidence=initial_confidence)
 
@@ -124,6 +129,8 @@ def assemble(
     reasons = [*hardware.reasons, reason]
     if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
         reasons.append("layers: fused (queries, keys and values as one product; gate and up as another)")
+    if is_nf4(model):
+        reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
     _probe(model, backbone, hardware, reasons)
     if config.lora.use_lora and config.lora.base_precision == "fp8":
         # After the probe, whose rows of paths keep the exact weights.
@@ -133,6 +140,15 @@ def assemble(
         with quiet_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
+
+
+def is_nf4(model: ConfidenceModel) -> bool:
+    """Whether the linear layers of the backbone are held in 4 bits."""
+    return bool(getattr(model.transformer, "is_loaded_in_4bit", False))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def use_fp8(model: ConfidenceModel, hardware: Hardware) -> None:

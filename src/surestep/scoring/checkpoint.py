@@ -32,7 +32,7 @@ from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_head, save_weights
 from surestep.scoring.build import BuiltModel, assemble, base_dtype
 from surestep.scoring.calibration_file import CALIBRATION_FILE, calibration_text, read_calibration
-from surestep.scoring.hardware import Hardware, choose_hardware, for_scoring_here
+from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
 from surestep.scoring.manifest import Manifest, check_is_checkpoint, read_manifest, write_manifest
 
 CONFIG_FILE = "config.json"
@@ -143,7 +143,8 @@ def load_checkpoint(
 
     Args:
         folder: a `checkpoint_step_<N>`, or what `surestep export` wrote.
-        hardware: where to compute; unset: as the configuration says, on this machine.
+        hardware: where to compute; unset: as the configuration says, on this machine, and where that cannot hold the
+            frozen weights as they were, in their own precision.
         config: unset: the checkpoint's own. Another may change dropout, data or training, and name the place
             where the same backbone lies now; a head or adapter of another shape does not fit the weights.
         with_state: demand and verify `training_state/` too.
@@ -153,7 +154,8 @@ def load_checkpoint(
             tokenizer or the formatter is not the one it was trained with.
     """
     manifest = read_manifest(folder, with_state=with_state)
-    config = config or for_scoring_here(read_config(folder))
+    trained_with = read_config(folder)
+    config = (config or for_scoring_here(trained_with)).model_copy(deep=True)
     if config.lora.use_lora != (manifest.kind == "lora"):
         raise CheckpointError(
             f"{folder} is a {manifest.kind} checkpoint, but lora.use_lora is {config.lora.use_lora}: use the other "
@@ -161,6 +163,8 @@ def load_checkpoint(
         )
     _check_formatter(folder, manifest)
     chosen = hardware or choose_hardware(config.training.device, config.training.mixed_precision)
+    if hardware is None:
+        base_that_fits(config, chosen.device)
     tokenizer = load_tokenizer(str(folder / "tokenizer"))
     if tokenizer.confidence_id != manifest.confidence_id:
         raise CheckpointError(
@@ -170,6 +174,8 @@ def load_checkpoint(
     loaded = _load_backbone(folder, manifest, config, chosen)
     built = assemble(config, chosen, tokenizer, loaded)
     load_weights(built.model, folder)
+    if manifest.kind == "lora" and config.lora.base_precision != trained_with.lora.base_precision:
+        built.reasons.append(_other_base(config, trained_with))
     built.calibration = read_calibration(folder)
     return LoadedCheckpoint(folder, config, manifest, built)
 
@@ -192,6 +198,12 @@ def read_config(folder: Path) -> Config:
         return Config.from_dict(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{folder / CONFIG_FILE} cannot be read ({error})") from None
+
+
+def _other_base(config: Config, trained_with: Config) -> str:
+    now, then = config.lora.base_precision, trained_with.lora.base_precision
+    held = "in their own precision" if now == "same" else now
+    return f"frozen weights: {held}, though the adapters were trained over {then}: confidences may differ"
 
 
 def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: Hardware) -> Backbone:
@@ -217,6 +229,7 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
             revision=origin["revision"] or config.model.revision,
             dtype=dtype,
             seed=read_config(folder).training.seed,  # a backbone of random weights is known by its seed
+            nf4_device=nf4_device(config, hardware),
         )
     except BackboneError as error:
         raise CheckpointError(f"{folder} adapts a backbone that is not here: {error}") from None

@@ -37,7 +37,7 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
         model.backbone = model.backbone.merge_and_unload()
     _write_row(model)
     exported = read_config(checkpoint)
-    exported.lora.use_lora = False
+    exported.lora.use_lora, exported.lora.base_precision = False, "same"
     manifest = loaded.manifest
     save_checkpoint(
         folder,

@@ -9,9 +9,10 @@ import psutil
 import torch
 
 from surestep.config import Config
-from surestep.errors import DeviceError
+from surestep.errors import ConfigError, DeviceError
 from surestep.model.confidence_model import Route
 from surestep.model.fp8 import runs_fp8
+from surestep.model.low_bits import bitsandbytes_problem
 
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -83,9 +84,39 @@ def for_scoring_here(config: Config) -> Config:
     here.training.device, here.model.attention = "auto", "auto"
     if here.training.mixed_precision == "fp16" and not torch.cuda.is_available():
         here.training.mixed_precision = "auto"
-    if not (torch.cuda.is_available() and runs_fp8(torch.device("cuda"))):
-        here.lora.base_precision = "same"
+    base_that_fits(here, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return here
+
+
+def base_that_fits(config: Config, device: torch.device) -> None:
+    """Let a scorer hold the frozen weights in their own precision where `device` cannot hold them as they were."""
+    base = config.lora.base_precision
+    if (base == "fp8" and not runs_fp8(device)) or (base == "nf4" and _nf4_problem(device) is not None):
+        config.lora.base_precision = "same"
+
+
+def nf4_device(config: Config, hardware: Hardware) -> torch.device | None:
+    """Where the linear layers of the backbone are held in NF4; None where they are not.
+
+    Raises:
+        DeviceError: that was asked for and there is no CUDA GPU.
+        ConfigError: bitsandbytes is missing.
+    """
+    if not config.lora.use_lora or config.lora.base_precision != "nf4":
+        return None
+    problem = _nf4_problem(hardware.device)
+    if problem is not None:
+        raise problem
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _nf4_problem(device: torch.device) -> DeviceError | ConfigError | None:
+    if device.type != "cuda":
+        return DeviceError("lora.base_precision is nf4, which needs a CUDA GPU; use --base_precision same")
+    problem = bitsandbytes_problem()
+    if problem is not None:
+        return ConfigError(f"lora.base_precision is nf4, but {problem}; or use --base_precision same")
+    return None
 
 
 def _device_name(kind: str) -> str:

@@ -20,7 +20,10 @@ from surestep.errors import CheckpointError
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _OWN_HASH = "manifest_sha256"
-_PACKAGES = ("surestep", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy")
+_PACKAGES = (
+    *("surestep", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy"),
+    "bitsandbytes",
+)
 _BLOCK = 16 * 1024 * 1024
 
 Entry = dict[str, Any]

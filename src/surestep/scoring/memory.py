@@ -15,8 +15,8 @@ ENOUGH_CUDA = 5120
 """Tokens in a pass that keep a large GPU busy with a 4B model: within a tenth of the speed of three times as many, in
 half the memory (docs/experiments.md)."""
 
-_BYTES_PER_TRAINED_WEIGHT = 12
-"""A float32 gradient and AdamW's two float32 moments."""
+_GRADIENT_BYTES = 4
+"""Of a trained weight: its gradient in float32."""
 
 
 def activation_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, checkpointing: bool) -> int:
@@ -38,10 +38,15 @@ def activation_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, ch
     return elements * hardware.compute_dtype.itemsize
 
 
-def training_token_budget(model: ConfidenceModel, hardware: Hardware, *, checkpointing: bool, wanted: int) -> int:
-    """Tokens in one training pass: `wanted`, what keeps a GPU busy, or what free memory allows: the least of them."""
+def training_token_budget(
+    model: ConfidenceModel, hardware: Hardware, *, checkpointing: bool, wanted: int, moment_bytes: int
+) -> int:
+    """Tokens in one training pass: `wanted`, what keeps a GPU busy, or what free memory allows: the least of them.
+
+    `moment_bytes` are those that the optimiser will take for its moments.
+    """
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    free = _free_bytes(hardware.device) * _USABLE - trained * _BYTES_PER_TRAINED_WEIGHT
+    free = _free_bytes(hardware.device) * _USABLE - trained * _GRADIENT_BYTES - moment_bytes
     if hardware.device.type == "cuda":
         wanted = min(wanted, ENOUGH_CUDA)
     fits = int(free / activation_bytes_per_token(model, hardware, checkpointing=checkpointing))

@@ -7,12 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from surestep.config import Config
 from surestep.errors import CheckpointError, ConfigError, StorageError
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.checkpoint import CONFIG_FILE, list_checkpoints
+from surestep.training.optimizer import moment_bytes
 
 BEST_FILE = "best_checkpoint.json"
 STATES_KEPT = 2
@@ -103,9 +102,8 @@ def check_space(config: Config, model: ConfidenceModel) -> str | None:
     Raises:
         StorageError: not even one checkpoint and its training state fit.
     """
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    state = trained * 2 * torch.float32.itemsize
+    state = moment_bytes(model, config.training)
     free = shutil.disk_usage(_existing_parent(config.experiment_dir)).free
     once = weights + state
     if free < once:

@@ -14,7 +14,7 @@ from surestep.encoding.tokenizer import StepTokenizer
 from surestep.model.backbone import read_max_positions
 from surestep.scoring.build import BuiltModel, build_model
 from surestep.scoring.checkpoint import CONFIG_FILE, load_checkpoint, load_weights, read_config
-from surestep.scoring.hardware import Hardware, choose_hardware
+from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
 from surestep.scoring.manifest import read_manifest
 from surestep.scoring.memory import ENOUGH_CUDA, training_token_budget
 from surestep.scoring.prepare import ProgressFactory, silent
@@ -22,6 +22,8 @@ from surestep.training.examples import RunData, load_run_data
 from surestep.training.folder import check_space, latest_with_state, refuse_existing, start_folder
 from surestep.training.logs import MetricsFile, TensorBoardLog
 from surestep.training.observer import Observers, TrainingObserver
+from surestep.training.optimizer import moment_bytes
+from surestep.training.optimizer_8bit import SMALLEST, check_8bit_optimizer
 from surestep.training.processes import make_accelerator
 from surestep.training.trainer import RunResult, Trainer
 from surestep.training.validation import REPORT_FILE, choose_subsets, write_validation_report
@@ -56,6 +58,7 @@ def train(
     if resume_from is None:
         refuse_existing(config, overwrite=overwrite)
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
+    _check_memory_settings(config, hardware)
     start = resume_from or config.training.init_from
     accelerator = make_accelerator(hardware)
     tokenizer, max_positions = _tokenizer(config, start)
@@ -68,6 +71,11 @@ def train(
     budget, reason = _token_budget(config, built)
     compiling = built.compile_if_worth(config, _tokens_per_step(config, data) * config.training.max_steps)
     lines = [*built.reasons, *([compiling] if compiling else []), *data.lines, *([warning] if warning else []), reason]
+    if config.training.optimizer == "adamw_8bit":
+        lines.append(
+            f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "
+            f"{SMALLEST:,} numbers"
+        )
     if resume_from is not None:
         lines.append(f"resuming from {resume_from} at step {resumed_step}")
     if stale is not None:
@@ -98,6 +106,13 @@ def train(
     if result.stopped_by is not None or not accelerator.is_main_process:
         return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
     return TrainedRun(result, _report(config, built, data, result), path)
+
+
+def _check_memory_settings(config: Config, hardware: Hardware) -> None:
+    """Refuse, before any data is read, what needs a GPU or a library that is not here."""
+    nf4_device(config, hardware)
+    if config.training.optimizer == "adamw_8bit":
+        check_8bit_optimizer()
 
 
 def _tokenizer(config: Config, start: Path | None) -> tuple[StepTokenizer, int | None]:
@@ -142,7 +157,11 @@ def _token_budget(config: Config, built: BuiltModel) -> tuple[int, str]:
         return training.token_budget, f"token budget: {training.token_budget} (as set)"
     wanted = training.per_device_train_batch_size * config.data.max_length
     budget = training_token_budget(
-        built.model, built.hardware, checkpointing=training.gradient_checkpointing, wanted=wanted
+        built.model,
+        built.hardware,
+        checkpointing=training.gradient_checkpointing,
+        wanted=wanted,
+        moment_bytes=moment_bytes(built.model, training),
     )
     if budget == wanted:
         cause = "batch size x max_length"

@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from surestep.errors import CheckpointError
-from surestep.model.weights import check_keys, read_tensors
+from surestep.model.weights import read_tensors
+from surestep.training.moments import fill_moments, moments_of
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
@@ -68,12 +69,8 @@ def save_state(folder: Path, state: RunState, optimizer: torch.optim.Optimizer, 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    tensors: dict[str, torch.Tensor] = {}
-    for parameter, moments in optimizer.state.items():
-        for key, value in moments.items():
-            tensors[f"{names[id(parameter)]}/{key}"] = torch.as_tensor(value).contiguous().cpu()
     try:
-        save_file(tensors, folder / OPTIMIZER_FILE)
+        save_file(moments_of(optimizer, names), folder / OPTIMIZER_FILE)
     except SafetensorError as error:
         # safetensors reports a full disk as an error of its own kind.
         raise OSError(errno.ENOSPC, str(error), str(folder)) from None
@@ -84,30 +81,10 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer, names: dict[int, 
     """Fill the optimiser and return the run state.
 
     Raises:
-        CheckpointError: a moment is missing, unexpected or of another shape.
+        CheckpointError: a moment is missing, unexpected, of another shape or of another optimiser.
     """
     path = folder / OPTIMIZER_FILE
-    tensors = read_tensors(path)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    expected: dict[str, torch.Tensor] = {}
-    for parameter in parameters:
-        name = names[id(parameter)]
-        if not any(key.startswith(f"{name}/") for key in tensors):
-            continue  # never stepped: a parameter without gradient has no moments
-        expected |= {f"{name}/exp_avg": parameter, f"{name}/exp_avg_sq": parameter}
-        expected[f"{name}/step"] = torch.zeros(())
-    check_keys(path, tensors, expected)
-    for parameter in parameters:
-        name = names[id(parameter)]
-        moments = {
-            key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in tensors
-        }
-        if moments:
-            on_device = optimizer.param_groups[0].get("fused", False)
-            optimizer.state[parameter] = {
-                key: value.to(parameter.device) if key != "step" or on_device else value
-                for key, value in moments.items()
-            }
+    fill_moments(optimizer, names, read_tensors(path), path=path)
     try:
         return RunState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
