@@ -50,7 +50,7 @@ def test_what_is_stored_comes_back(tmp_path: Path, tokenizer: StepTokenizer) -> 
     assert len(stored) == len(TREES)
     for found, expected in zip(TreeStore(tmp_path / "s"), encoded, strict=True):
         assert_same(found, expected)
-    assert stored.ids == [tree.id for tree in TREES]
+    assert list(stored.ids) == [tree.id for tree in TREES]
     assert stored.notes == {"report": "all read"}
     assert stored.num_tokens == sum(tree.num_tokens for tree in encoded)
     assert stored.num_labels == sum(tree.num_labels for tree in TREES)
