@@ -287,7 +287,9 @@ def measure_candidates(bench: Bench, counts: list[int]) -> list[Growth]:
             share = len(work) / problems
             cost = attempt(lambda w=work, s=share: bench.scoring(w) * s, notes[name], f"{name}, {count} candidates")
             costs[name].append(None if cost is None else cost * 1000)
-    found = [Growth("candidates", f"{name}, ms a problem", "ms", counts, costs[name], True, notes[name]) for name in costs]
+    found = [
+        Growth("candidates", f"{name}, ms a problem", "ms", counts, costs[name], True, notes[name]) for name in costs
+    ]
     ratios = [flat / tree if flat and tree else None for flat, tree in zip(costs["flat"], costs["tree"], strict=True)]
     return [*found, Growth("candidates", "flat / tree", "", counts, ratios, False)]
 
@@ -298,11 +300,15 @@ def measure_candidates(bench: Bench, counts: list[int]) -> list[Growth]:
 def write_rows(path: Path, rows: int, steps: int) -> None:
     """`rows` records in the user's own format: sums, every tenth about the problem of a row somewhere before it."""
     random = plain_random.Random(0)
+    draw = random.randrange
     with path.open("w", encoding="utf-8") as file:
         for row in range(rows):
-            number = random.randrange(row) if row % 10 == 9 else row
+            number = draw(row) if row % 10 == 9 else row
             written = [
-                {"text": f"{number} + {random.randrange(1000)} = {random.randrange(10**6)}", "confidence": random.random()}
+                {
+                    "text": f"{number} + {random.randrange(1000)} = {random.randrange(10**6)}",
+                    "confidence": random.random(),
+                }
                 for _ in range(steps)
             ]
             problem = f"start {number}; add 3; sub 17; add {number % 97}; which number stands in the register?"
@@ -408,7 +414,16 @@ def measure_dataset(args: argparse.Namespace, sizes: list[int]) -> list[Growth]:
             file, cache = Path(name) / "train.jsonl", Path(name) / "cache"
             write_rows(file, rows, args.row_steps)
             say(f"{rows:,} rows, {file.stat().st_size / 1e6:,.1f} MB")
-            command = [sys.executable, __file__, "--read", str(file), "--cache", str(cache), "--tokenizer", args.tokenizer]
+            command = [
+                sys.executable,
+                __file__,
+                "--read",
+                str(file),
+                "--cache",
+                str(cache),
+                "--tokenizer",
+                args.tokenizer,
+            ]
             for which, results in runs.items():
                 # The reader's temporary files go beside the cache, on a disk.
                 environment = os.environ | {"TMPDIR": name}
@@ -449,9 +464,7 @@ def table(rows: Sequence[Growth]) -> str:
     lines.append("|" + "---|" * (len(sizes) + 2))
     for row in rows:
         steps = [f" (^{value:.2f})" if value is not None else "" for value in row.exponents] if row.is_cost else []
-        cells = [
-            shown(value) + (steps[i - 1] if i and steps else "") for i, value in enumerate(row.values)
-        ]
+        cells = [shown(value) + (steps[i - 1] if i and steps else "") for i, value in enumerate(row.values)]
         overall = slope(row.sizes, row.values) if row.is_cost else None
         lines.append(f"| {row.name} | " + " | ".join(cells) + f" | {'' if overall is None else f'{overall:.2f}'} |")
     return "\n".join([*lines, *(f"- {note}" for row in rows for note in row.notes)])

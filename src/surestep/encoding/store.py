@@ -79,7 +79,7 @@ class TreeStore(Sequence[EncodedTree]):
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.notes: dict[str, Any] = meta["notes"]
-        self._arrays = {
+        self._arrays: dict[str, _Array] = {
             name: np.memmap(folder / f"{name}.bin", dtype, "r")
             if (folder / f"{name}.bin").stat().st_size
             else np.zeros(0, dtype)
@@ -177,9 +177,7 @@ def _rename_unless_there(beside: Path, folder: Path) -> None:
             raise
 
 
-def _write_arrays(
-    folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
-) -> None:
+def _write_arrays(folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter) -> None:
     files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in _DTYPES}
     num_nodes = num_tokens = num_bytes = 0
     try:
