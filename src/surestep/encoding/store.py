@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.encoding.tree import EncodedTree, encode_trees
+from surestep.encoding.tree import EncodedTree, Nodes, encode_trees
 from surestep.errors import StorageError
 from surestep.types import ReasoningTree, normalize_text
 
@@ -104,6 +104,23 @@ class TreeStore(Sequence[EncodedTree]):
             parent_N=np.asarray(arrays["parent"][first:last]),
             label_N=np.asarray(arrays["label"][first:last]),
             source_N=np.asarray(arrays["source"][first:last]),
+        )
+
+    def nodes(self, numbers: NDArray[np.int64]) -> Nodes:
+        """The nodes of the trees with these numbers, in this order, without their tokens."""
+        arrays = self._arrays
+        first = arrays["tree_node"][numbers]
+        count = arrays["tree_node"][numbers + 1] - first
+        start = np.cumsum(count) - count
+        tree_N = np.repeat(np.arange(len(numbers)), count)
+        chosen = np.arange(len(tree_N)) + (first - start)[tree_N]
+        parent = arrays["parent"][chosen].astype(np.int64)
+        return Nodes(
+            tree_N=tree_N,
+            length_N=arrays["node_length"][chosen].astype(np.int64),
+            parent_N=np.where(parent >= 0, parent + start[tree_N], -1),
+            label_N=arrays["label"][chosen],
+            num_trees=len(numbers),
         )
 
     @property
