@@ -81,7 +81,7 @@ class Growth:
 
 
 def slope(sizes: Sequence[int], values: Sequence[float | None]) -> float | None:
-    """Slope of the least-squares line of log value over log size; None with fewer than two values in a row of two.
+    """Slope of the least-squares line of log value over log size; None where fewer than two were measured.
 
     >>> slope([1, 10, 100], [2.0, 20.0, 200.0])
     1.0
@@ -193,40 +193,9 @@ def measure_length(bench: Bench, lengths: list[int]) -> list[Growth]:
     return found
 
 
-def problem_tree(nodes: int, random: np.random.Generator, **ids: int) -> Any:
-    """A problem tree of `nodes` nodes as labelling makes it: solutions of up to a dozen steps, with alternatives.
-
-    Each solution starts at the problem or at a step of an earlier one; 0 to 5 alternatives stand beside each of its
-    steps and end there. Solutions are added until the tree has its size.
-    """
-    from surestep.bench import work
-    from surestep.types import Node, ReasoningTree
-
-    parents: list[int] = []
-    inner: list[int] = []
-    while len(parents) < nodes - 1:
-        parent = -1 if not inner or random.random() < 0.5 else inner[int(random.integers(len(inner)))]
-        for _ in range(int(random.integers(4, 22))):
-            here = [parent] * (1 + int(random.integers(0, 6)))
-            following = len(parents)
-            parents += here[: nodes - 1 - len(parents)]
-            if len(parents) == nodes - 1:
-                break
-            inner.append(following)
-            parent = following
-    from surestep.encoding.tree import preorder
-
-    order = preorder(ReasoningTree("p", tuple(Node("s", parent) for parent in parents)))
-    place = {-1: 0} | {index: rank for rank, index in enumerate(order, start=1)}
-    lengths = np.clip(random.lognormal(3.3, 0.6, nodes), 5, 300).astype(np.int64)
-    lengths[0] = int(random.integers(40, 140))
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return work._tree(offsets, np.array([-1] + [place[parents[index]] for index in order]), random, **ids)
-
-
 def measure_tree(bench: Bench, sizes: list[int], most_tokens: int) -> list[Growth]:
     """Problem trees of growing size, and the same steps as one row for each path."""
-    from surestep.bench.work import paths_of
+    from surestep.bench.work import paths_of, problem_tree
 
     random = np.random.default_rng(0)
     tokens: list[float | None] = []
