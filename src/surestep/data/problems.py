@@ -1,7 +1,7 @@
 """Collecting the records of one problem, wherever in the files they stand, into one tree.
 
 Knows trees and the order in which problems appeared; knows no file format. Records wait in a temporary file, so that
-what is held of each is 32 bytes: where it waits, and which problem it is about.
+what is held of each is some 50 bytes: where it waits, which problem it is about, and its place in the order.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ class Problems:
     def trees(self, report: ReadReport, *, drop_unlabelled_tails: bool) -> Iterator[ReasoningTree]:
         """The trees in order of first appearance, each made as it is asked for."""
         self._park()
-        for records in _groups(np.array(self._keys, np.uint64).reshape(-1, 2)):
+        keys, self._keys = np.array(self._keys, np.uint64).reshape(-1, 2), array("Q")
+        groups = _groups(keys)
+        del keys
+        for records in groups:
             builder: TreeBuilder | None = None
             for number in records.tolist():
                 problem, identity, group, added = self._records[number]
@@ -108,8 +111,10 @@ def _replay(added: list[tuple[int, str, int, float | None, str | None]], builder
 def _groups(keys: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
     """Indices of the records of each problem, in order; the problems by their first record."""
     order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable, so equal keys keep their order
-    differs = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
-    starts = np.flatnonzero(np.concatenate([np.ones(min(len(keys), 1), bool), differs]))
-    ends = np.append(starts[1:], len(keys))
+    keys = keys[order]
+    is_first = np.ones(len(keys), bool)
+    is_first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    starts, ends = np.flatnonzero(is_first), np.append(np.flatnonzero(is_first)[1:], len(keys))
+    del keys, is_first
     for group in np.argsort(order[starts]):
         yield order[starts[group] : ends[group]]
