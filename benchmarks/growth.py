@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ class Bench:
 
 def mean_labels(trees: Sequence[Any]) -> float:
     """Labelled steps of one tree; in what is measured here every step has a label."""
-    return sum(tree.num_labels for tree in trees) / len(trees)
+    return float(np.mean([tree.num_labels for tree in trees]))
 
 
 def attempt(work: Callable[[], float], notes: list[str], what: str) -> float | None:
@@ -184,8 +185,12 @@ def measure_length(bench: Bench, lengths: list[int]) -> list[Growth]:
             per_pass = max(1, tokens // length)
             trees = [chain(length, random, **bench.ids) for _ in range(per_pass)]
             say(f"length {length:,}: {work}, {per_pass} a pass")
-            run = (lambda t=trees, n=per_pass: bench.training(t, per_step=n)) if work == "training" else None
-            costs.append(attempt(run or (lambda t=trees: bench.scoring(t)), notes, f"{work}, {length:,} tokens"))
+            run = (
+                partial(bench.training, trees, per_step=per_pass)
+                if work == "training"
+                else partial(bench.scoring, trees)
+            )
+            costs.append(attempt(run, notes, f"{work}, {length:,} tokens"))
         rates = [None if cost is None else length / cost for length, cost in zip(lengths, costs, strict=True)]
         milliseconds = [None if cost is None else cost * 1000 for cost in costs]
         found.append(Growth("length", f"{work}, tokens/s", "1/s", lengths, rates, False))
@@ -253,9 +258,8 @@ def measure_candidates(bench: Bench, counts: list[int]) -> list[Growth]:
         say(f"{count} candidates: {problems} problems at a time")
         works = {"tree": trees, "flat": [path for tree in trees for path in paths_of(tree)]}
         for name, work in works.items():
-            share = len(work) / problems
-            cost = attempt(lambda w=work, s=share: bench.scoring(w) * s, notes[name], f"{name}, {count} candidates")
-            costs[name].append(None if cost is None else cost * 1000)
+            cost = attempt(partial(bench.scoring, work), notes[name], f"{name}, {count} candidates")
+            costs[name].append(None if cost is None else cost * 1000 * len(work) / problems)
     found = [
         Growth("candidates", f"{name}, ms a problem", "ms", counts, costs[name], True, notes[name]) for name in costs
     ]
@@ -300,8 +304,8 @@ class Memory:
         """MB held and MB mapped from files."""
         try:
             lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-            kilobytes = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Rss")}
-            return int(kilobytes["RssAnon"]) / 1000, int(kilobytes["RssFile"]) / 1000
+            kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith("Rss")}
+            return kibibytes["RssAnon"] * 1024 / 1e6, kibibytes["RssFile"] * 1024 / 1e6
         except (OSError, KeyError):
             return psutil.Process().memory_info().rss / 1e6, 0.0
 
@@ -401,7 +405,8 @@ def measure_dataset(args: argparse.Namespace, sizes: list[int]) -> list[Growth]:
                 say(f"  {which}: {output.splitlines()[-1]}")
 
     def row(name: str, unit: str, which: str, *keys: str, is_cost: bool = True) -> Growth:
-        return Growth("dataset", name, unit, sizes, [sum(run[key] for key in keys) for run in runs[which]], is_cost)
+        values: list[float | None] = [sum(run[key] for key in keys) for run in runs[which]]
+        return Growth("dataset", name, unit, sizes, values, is_cost)
 
     return [
         row("first run: read and tokenise", "s", "first", "prepare_s"),
