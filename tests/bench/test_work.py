@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surestep.bench.work import bushy, candidates, chain, chain_lengths, paths_of, run_data
+from surestep.bench.work import bushy, candidates, chain, chain_lengths, paths_of, problem_tree, run_data
+from surestep.encoding.tree import EncodedTree
 
 SHAPE = {"num_ids": 500, "confidence_id": 400}
 
@@ -32,9 +33,21 @@ def test_a_chain_is_one_path_of_the_length_asked() -> None:
 def test_problem_trees_are_in_preorder_with_the_long_path_first(seed: int) -> None:
     tree = bushy(np.random.default_rng(seed), **SHAPE)
     depths = tree.depths()
-    assert (tree.parent_N[1:] < np.arange(1, tree.num_nodes)).all()
     long_path = int(depths.max())
     assert depths[: long_path + 1].tolist() == list(range(long_path + 1))
+    assert_preorder(tree)
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4, 16, 64, 257])
+def test_problem_trees_have_the_size_asked(nodes: int) -> None:
+    tree = problem_tree(nodes, np.random.default_rng(nodes), **SHAPE)
+    assert (tree.num_nodes, tree.num_labels) == (nodes, nodes - 1)
+    assert nodes < 64 or len(paths_of(tree)) > nodes / 3, "most steps are alternatives that end there"
+    assert_preorder(tree)
+
+
+def assert_preorder(tree: EncodedTree) -> None:
+    assert (tree.parent_N[1:] < np.arange(1, tree.num_nodes)).all()
     # In preorder, a node's parent is on the path of the node before it.
     for node in range(1, tree.num_nodes):
         path, at = set(), node - 1

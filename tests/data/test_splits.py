@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surestep.data.splits import held_out, position
+from surestep.data import splits
+from surestep.data.splits import place, positions
 
 KEYS = st.lists(st.text(max_size=8), max_size=60)
 FRACTIONS = st.floats(0.001, 0.5)
 SEEDS = st.integers(0, 2**32)
+
+
+def held_out(keys: Iterable[str], *, fraction: float, seed: int) -> frozenset[str]:
+    keys = list(keys)
+    out = splits.held_out(np.array([place(seed, key) for key in keys], np.uint64), fraction=fraction)
+    return frozenset(key for key, is_out in zip(keys, out.tolist(), strict=True) if is_out)
+
+
+def position(seed: int, key: str) -> float:
+    return float(positions(np.array([place(seed, key)], np.uint64))[0])
 
 
 @given(KEYS, FRACTIONS, SEEDS)
@@ -35,6 +49,14 @@ def test_more_problems_move_none_of_the_others(first: set[int], more: set[int], 
     # 100 problems at 0.2: neither bound binds (the chance of it is below 1e-9).
     assert 1 < len(out) < len(before) // 2
     assert held_out(before | {str(key) for key in more}, fraction=0.2, seed=seed) & before == out
+
+
+@given(KEYS, FRACTIONS, SEEDS)
+def test_the_lowest_positions_are_held_out(keys: list[str], fraction: float, seed: int) -> None:
+    ranked = sorted((position(seed, key), key) for key in set(keys))
+    below = sum(where < fraction for where, _ in ranked)
+    expected = {key for _, key in ranked[: min(max(below, 1), len(ranked) // 2)]}
+    assert held_out(keys, fraction=fraction, seed=seed) == expected
 
 
 def test_the_share_is_about_the_fraction_and_another_seed_chooses_others() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,13 @@ from hypothesis import strategies as st
 from strategies import random_tree, trees
 from surestep.encoding import store as store_module
 from surestep.encoding.formatter import Formatter
+from surestep.encoding.limits import LimitLoss, limit_nodes, limit_tree
 from surestep.encoding.load import load_tokenizer
 from surestep.encoding.store import TreeStore, store_key, write_store
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.encoding.tree import EncodedTree, encode_trees
 from surestep.errors import DataError, StorageError
-from surestep.types import ReasoningTree
+from surestep.types import ReasoningTree, chain
 
 TREES = [random_tree(seed, num_nodes=1 + seed % 7) for seed in range(9)]
 
@@ -50,7 +53,7 @@ def test_what_is_stored_comes_back(tmp_path: Path, tokenizer: StepTokenizer) -> 
     assert len(stored) == len(TREES)
     for found, expected in zip(TreeStore(tmp_path / "s"), encoded, strict=True):
         assert_same(found, expected)
-    assert stored.ids == [tree.id for tree in TREES]
+    assert list(stored.ids) == [tree.id for tree in TREES]
     assert stored.notes == {"report": "all read"}
     assert stored.num_tokens == sum(tree.num_tokens for tree in encoded)
     assert stored.num_labels == sum(tree.num_labels for tree in TREES)
@@ -64,6 +67,61 @@ def test_any_trees_come_back(tmp_path_factory: pytest.TempPathFactory, several: 
     stored = write(tmp_path_factory.mktemp("any") / "s", several, tokenizer)
     for found, expected in zip(stored, encode_trees(several, tokenizer, Formatter()), strict=True):
         assert_same(found, expected)
+
+
+LIMITS = st.one_of(st.none(), st.integers(1, 40))
+
+
+@given(st.lists(trees(min_nodes=0), min_size=1, max_size=8), st.data(), LIMITS, LIMITS)
+def test_limits_of_many_trees_at_once_are_those_of_each(
+    tmp_path_factory: pytest.TempPathFactory,
+    several: list[ReasoningTree],
+    data: st.DataObject,
+    max_length: int | None,
+    max_steps: int | None,
+) -> None:
+    stored = write(tmp_path_factory.mktemp("any") / "s", several, load_tokenizer("builtin:tiny"))
+    numbers = data.draw(st.lists(st.integers(0, len(several) - 1), unique=True))
+    keep, loss = limit_nodes(stored.nodes(np.array(numbers, np.int64)), max_length=max_length, max_steps=max_steps)
+    kept_nodes = np.split(keep, np.cumsum([stored[number].num_nodes for number in numbers])[:-1]) if numbers else []
+    expected = LimitLoss()
+    for number, kept in zip(numbers, kept_nodes, strict=True):
+        limited, lost = limit_tree(stored[number], max_length=max_length, max_steps=max_steps)
+        assert_same(stored[number].select(kept), limited)
+        expected += lost
+    assert loss == expected
+
+
+def test_ids_are_read_one_by_one(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    ids = ["", "ü", "rows:17", "\udcff", "x" * 300]
+    named = [dataclasses.replace(TREES[0], id=identity) for identity in ids]
+    stored = write(tmp_path / "s", named, tokenizer)
+    assert list(stored.ids) == ids
+    assert stored.ids[-1] == ids[-1]
+    with pytest.raises(IndexError):
+        stored.ids[len(ids)]
+
+
+def test_copies_of_a_problem_share_its_hash(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    problems = ["What is 2 + 2?", " what is  2 + 2", "What is 2 + 3?"]
+    first, copy, other = write(
+        tmp_path / "s", [chain(text, ["s"], [1.0]) for text in problems], tokenizer
+    ).problem_hashes
+    assert first == copy != other
+
+
+def test_an_open_store_holds_nothing_for_each_tree(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    """Ids, hashes and offsets of ten times the trees take the same memory: they stay on disk."""
+    held = []
+    for name, count in (("warm", 10), ("few", 100), ("many", 1_000)):
+        write(tmp_path / name, TREES * count, tokenizer)
+        tracemalloc.start()
+        stored = TreeStore(tmp_path / name)
+        assert stored.num_labels
+        assert stored[-1].num_tokens
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+    assert held[2] - held[1] < len(TREES) * 900, "not a byte a tree"
 
 
 def test_an_index_counts_from_either_end_and_beyond_is_an_error(tmp_path: Path, tokenizer: StepTokenizer) -> None:

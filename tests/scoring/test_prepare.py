@@ -44,7 +44,7 @@ def test_trees_are_stored_with_the_readers_report(file: Path, tokenizer: StepTok
     report = ReadReport()
     trees = list(source_of(file).read(report))
     assert (len(stored), stored.num_labels) == (5, 5)
-    assert stored.ids == [tree.id for tree in trees]
+    assert list(stored.ids) == [tree.id for tree in trees]
     assert stored.notes["report"] == report.to_dict()
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from surestep.encoding.limits import LimitLoss
 from surestep.encoding.store import TreeStore
-from surestep.encoding.tree import EncodedTree
+from surestep.encoding.tree import EncodedTree, preorder
 from surestep.training.examples import RunData, TrainingSet
+from surestep.types import ROOT, Node, ReasoningTree
 
 MEAN_LOG_LENGTH, SPREAD_LOG_LENGTH = 5.2, 0.7
 """Lengths are log-normal: a mean of about 235 tokens, a few beyond 1,000, as PRM800K, REVEAL and eQASC mix."""
@@ -54,6 +55,35 @@ def bushy(random: np.random.Generator, *, num_ids: int, confidence_id: int) -> E
     lengths[0] = int(random.integers(40, 140))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return _tree(offsets, parents, random, num_ids=num_ids, confidence_id=confidence_id)
+
+
+def problem_tree(nodes: int, random: np.random.Generator, *, num_ids: int, confidence_id: int) -> EncodedTree:
+    """A problem tree of `nodes` nodes, the problem included, as several labelling records of one problem make it.
+
+    Each solution starts at the problem or at a step of an earlier one; 0 to 5 alternatives stand beside each of its
+    steps and end there. Solutions are added until the tree has its size.
+    """
+    parents: list[int] = []
+    inner: list[int] = []
+    while len(parents) < nodes - 1:
+        parent = inner[int(random.integers(len(inner)))] if inner and random.random() < 0.5 else ROOT
+        for _ in range(int(random.integers(4, 22))):
+            following = len(parents)
+            parents += [parent] * (1 + int(random.integers(0, 6)))
+            inner.append(following)
+            parent = following
+    parents = parents[: nodes - 1]
+    order = preorder(ReasoningTree("problem", tuple(Node("step", parent) for parent in parents)))
+    place = {ROOT: 0} | {index: rank for rank, index in enumerate(order, start=1)}
+    lengths = np.clip(random.lognormal(3.3, 0.6, nodes), 5, 300).astype(np.int64)
+    lengths[0] = int(random.integers(40, 140))
+    return _tree(
+        np.concatenate([[0], np.cumsum(lengths)]),
+        np.array([-1] + [place[parents[index]] for index in order]),
+        random,
+        num_ids=num_ids,
+        confidence_id=confidence_id,
+    )
 
 
 def candidates(

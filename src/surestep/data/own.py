@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from surestep.data.build import TreeBuilder
 from surestep.data.jsonl import PathOrPaths, Record, as_paths, read_records
 from surestep.data.labels import read_label
-from surestep.data.problems import Problems
+from surestep.data.problems import Problems, RecordSteps
 from surestep.data.report import ReadReport
 from surestep.types import ROOT, ReasoningTree
 
@@ -73,7 +72,7 @@ def _labels(record: Record, num_steps: int) -> list[float | None]:
 
 
 def _add_step(
-    builder: TreeBuilder,
+    builder: RecordSteps,
     record: Record,
     value: Any,
     what: str,

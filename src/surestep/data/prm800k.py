@@ -1,16 +1,15 @@
 """PRM800K (MIT): labelling records, each a path of steps with rated alternatives, as one tree a problem.
 
 Layout and quirks: https://github.com/openai/prm800k. Several records share a problem and are not
-adjacent, so their steps are merged while the file streams by; the parsed records are not kept.
+adjacent, so their steps wait in a temporary file and are merged when the last record is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from surestep.data.build import TreeBuilder
 from surestep.data.jsonl import PathOrPaths, Record, as_paths, read_records
-from surestep.data.problems import Problems
+from surestep.data.problems import Problems, RecordSteps
 from surestep.data.report import ReadReport
 from surestep.types import ROOT, ReasoningTree
 
@@ -59,7 +58,7 @@ def read_prm800k(
 
 
 def _add_record(
-    builder: TreeBuilder, record: Record, confidences: dict[int | None, float | None], report: ReadReport
+    builder: RecordSteps, record: Record, confidences: dict[int | None, float | None], report: ReadReport
 ) -> None:
     steps = record.inner(record.values.get("label"), "'label'").items("steps")
     if not steps:
@@ -89,7 +88,7 @@ def _add_record(
 
 
 def _add_completions(
-    builder: TreeBuilder,
+    builder: RecordSteps,
     step: Record,
     parent: int,
     confidences: dict[int | None, float | None],
@@ -115,7 +114,7 @@ def _add_completions(
     return nodes
 
 
-def _add_human(builder: TreeBuilder, human: Record, parent: int, report: ReadReport) -> int | None:
+def _add_human(builder: RecordSteps, human: Record, parent: int, report: ReadReport) -> int | None:
     text = human.text("text")
     if not text.strip():
         report.count("empty_step", where=human.place)

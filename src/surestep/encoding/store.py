@@ -2,12 +2,14 @@
 
 A store is a folder named by the hash of all that decides its content (files, reader options, formatter,
 tokenizer). It is written beside its final place and renamed, so a killed run leaves a whole store or none.
-Reading one keeps memory at the size of the trees in use, whatever the dataset's size. Knows no dataset.
+Writing and reading one keep memory at the size of the trees in use, whatever the dataset's size. Knows no dataset.
 
-    meta.json      counts, the reader's report, and for every tree its id
+    meta.json      the reader's report
     tokens.bin     int32, all trees' tokens        node_length.bin  int32, tokens of each node
     tree_node.bin  int64, first node of each tree  tree_token.bin   int64, first token of each tree
     parent.bin     int32   source.bin  int32       label.bin        float32, NaN where missing
+    id.bin         UTF-8, all trees' ids           tree_id.bin      int64, first byte of each tree's id
+    problem.bin    uint64, hash of each tree's problem
 """
 
 from __future__ import annotations
@@ -22,14 +24,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.encoding.tree import EncodedTree, encode_trees
+from surestep.encoding.tree import EncodedTree, Nodes, encode_trees
 from surestep.errors import StorageError
 from surestep.types import ReasoningTree, normalize_text
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 _DTYPES: dict[str, type] = {
     "tokens": np.int32,
     "node_length": np.int32,
@@ -38,8 +41,29 @@ _DTYPES: dict[str, type] = {
     "label": np.float32,
     "tree_node": np.int64,
     "tree_token": np.int64,
+    "id": np.uint8,
+    "tree_id": np.int64,
+    "problem": np.uint64,
 }
 _CHUNK_TREES = 256
+_CHUNK_LABELS = 2**20
+_Array = NDArray[Any]
+
+
+class StoredTexts(Sequence[str]):
+    """Texts that stay on disk until they are asked for: their bytes, and where each begins."""
+
+    def __init__(self, content: _Array, starts: _Array) -> None:
+        self._content, self._starts = content, starts
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        return bytes(self._content[self._starts[index] : self._starts[index + 1]]).decode("utf-8", "surrogatepass")
 
 
 class TreeStore(Sequence[EncodedTree]):
@@ -47,22 +71,22 @@ class TreeStore(Sequence[EncodedTree]):
 
     Attributes:
         ids: the id of each tree in its dataset.
-        problem_hashes: a short hash of each tree's normalised problem text; equal for copies of a problem.
+        problem_hashes: uint64, `problem_hash` of each tree; equal for copies of a problem.
         notes: what was stored with them (`write_store(notes=...)`).
     """
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
-        self.ids: list[str] = meta["ids"]
-        self.problem_hashes: list[str] = meta["problem_hashes"]
         self.notes: dict[str, Any] = meta["notes"]
-        self._arrays = {
+        self._arrays: dict[str, _Array] = {
             name: np.memmap(folder / f"{name}.bin", dtype, "r")
             if (folder / f"{name}.bin").stat().st_size
             else np.zeros(0, dtype)
             for name, dtype in _DTYPES.items()
         }
+        self.ids = StoredTexts(self._arrays["id"], self._arrays["tree_id"])
+        self.problem_hashes: NDArray[np.uint64] = self._arrays["problem"]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,6 +106,23 @@ class TreeStore(Sequence[EncodedTree]):
             source_N=np.asarray(arrays["source"][first:last]),
         )
 
+    def nodes(self, numbers: NDArray[np.int64]) -> Nodes:
+        """The nodes of the trees with these numbers, in this order, without their tokens."""
+        arrays = self._arrays
+        first = arrays["tree_node"][numbers]
+        count = arrays["tree_node"][numbers + 1] - first
+        start = np.cumsum(count) - count
+        tree_N = np.repeat(np.arange(len(numbers)), count)
+        chosen = np.arange(len(tree_N)) + (first - start)[tree_N]
+        parent = arrays["parent"][chosen].astype(np.int64)
+        return Nodes(
+            tree_N=tree_N,
+            length_N=arrays["node_length"][chosen].astype(np.int64),
+            parent_N=np.where(parent >= 0, parent + start[tree_N], -1),
+            label_N=arrays["label"][chosen],
+            num_trees=len(numbers),
+        )
+
     @property
     def num_tokens(self) -> int:
         """Tokens of all trees, shared prefixes counted once."""
@@ -90,17 +131,22 @@ class TreeStore(Sequence[EncodedTree]):
     @property
     def num_labels(self) -> int:
         """Labelled steps of all trees."""
-        return int(np.count_nonzero(~np.isnan(self._arrays["label"])))
+        return sum(int(np.count_nonzero(~np.isnan(labels))) for labels in self._labels())
 
     def label_mean(self) -> float | None:
         """Mean confidence of the labelled steps; None where there are none."""
+        count = self.num_labels
+        return sum(float(np.nansum(labels, dtype=np.float64)) for labels in self._labels()) / count if count else None
+
+    def _labels(self) -> Iterator[_Array]:
+        """All labels, in parts that fit in memory."""
         labels = self._arrays["label"]
-        return None if self.num_labels == 0 else float(np.nanmean(labels, dtype=np.float64))
+        return (labels[start : start + _CHUNK_LABELS] for start in range(0, len(labels), _CHUNK_LABELS))
 
 
-def problem_hash(tree: ReasoningTree) -> str:
-    """The short hash by which sets are compared for common problems."""
-    return hashlib.sha256(normalize_text(tree.problem).encode()).hexdigest()[:16]
+def problem_hash(tree: ReasoningTree) -> int:
+    """64 bits of the normalised problem text, by which sets are compared for common problems."""
+    return int.from_bytes(hashlib.sha256(normalize_text(tree.problem).encode()).digest()[:8], "big")
 
 
 def store_key(*parts: str) -> str:
@@ -125,8 +171,8 @@ def write_store(
     beside = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.part")
     try:
         beside.mkdir(parents=True)
-        ids, hashes = _write_arrays(beside, trees, tokenizer, formatter)
-        meta = {"version": STORE_VERSION, "ids": ids, "problem_hashes": hashes, "notes": notes}
+        _write_arrays(beside, trees, tokenizer, formatter)
+        meta = {"version": STORE_VERSION, "notes": notes}
         (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         _rename_unless_there(beside, folder)
     except OSError as error:
@@ -148,16 +194,13 @@ def _rename_unless_there(beside: Path, folder: Path) -> None:
             raise
 
 
-def _write_arrays(
-    folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
-) -> tuple[list[str], list[str]]:
-    ids: list[str] = []
-    hashes: list[str] = []
+def _write_arrays(folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter) -> None:
     files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in _DTYPES}
-    num_nodes = num_tokens = 0
+    num_nodes = num_tokens = num_bytes = 0
     try:
         for chunk in _chunks(trees):
             for tree, encoded in zip(chunk, encode_trees(chunk, tokenizer, formatter), strict=True):
+                identity = tree.id.encode("utf-8", "surrogatepass")
                 arrays = {
                     "tokens": encoded.tokens_T,
                     "node_length": np.diff(encoded.offsets),
@@ -166,19 +209,20 @@ def _write_arrays(
                     "label": encoded.label_N,
                     "tree_node": [num_nodes],
                     "tree_token": [num_tokens],
+                    "id": np.frombuffer(identity, np.uint8),
+                    "tree_id": [num_bytes],
+                    "problem": [problem_hash(tree)],
                 }
                 for name, values in arrays.items():
                     files[name].write(np.asarray(values, _DTYPES[name]).tobytes())
                 num_nodes += encoded.num_nodes
                 num_tokens += encoded.num_tokens
-                ids.append(tree.id)
-                hashes.append(problem_hash(tree))
-        files["tree_node"].write(np.int64(num_nodes).tobytes())
-        files["tree_token"].write(np.int64(num_tokens).tobytes())
+                num_bytes += len(identity)
+        for name, end in (("tree_node", num_nodes), ("tree_token", num_tokens), ("tree_id", num_bytes)):
+            files[name].write(np.int64(end).tobytes())
     finally:
         for file in files.values():
             file.close()
-    return ids, hashes
 
 
 def _chunks(trees: Iterable[ReasoningTree]) -> Iterator[list[ReasoningTree]]:

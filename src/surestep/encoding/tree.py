@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,42 @@ class EncodedTree:
             label_N=label[kept].astype(np.float32),
             source_N=source[kept],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """The nodes of many trees one after another, without their tokens; here `N` counts all of them.
+
+    Attributes:
+        tree_N: int64, which tree, in order, a node belongs to.
+        length_N: int64, tokens of each node.
+        parent_N: int64, index of each node's parent among these nodes, -1 for a problem.
+        label_N: confidence in [0, 1], NaN where missing.
+        num_trees: how many trees.
+    """
+
+    tree_N: NDArray[np.int64]
+    length_N: NDArray[np.int64]
+    parent_N: NDArray[np.int64]
+    label_N: FloatArray
+    num_trees: int
+
+
+def path_sums(values: NDArray[Any], parent: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [N]: the sum of `values` along the path from each node up to its problem, both included.
+
+    Each round adds what the ancestor twice as far away has gathered, so a path of 1,000 nodes takes 10 rounds.
+
+    >>> path_sums(np.array([5, 1, 1, 7, 2]), np.array([-1, 0, 1, -1, 3])).tolist()
+    [5, 6, 7, 7, 9]
+    """
+    total = values.astype(np.int64)
+    above = parent.copy()
+    while len(rest := np.flatnonzero(above >= 0)):
+        ancestor = above[rest]
+        total[rest] += total[ancestor]
+        above[rest] = above[ancestor]
+    return total
 
 
 def preorder(tree: ReasoningTree) -> list[int]:

@@ -1,0 +1,72 @@
+"""Values parked in a temporary file, because they are needed again in another order and are too many to hold.
+
+What stays in memory is 8 bytes a value, and the first few megabytes. Knows nothing of what the values are.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from surestep.errors import StorageError
+
+IN_MEMORY = 16 * 2**20
+"""Bytes that are held before a file is begun, so that a small dataset never touches the disk."""
+
+_Result = TypeVar("_Result")
+
+
+class Spool(Sequence[Any]):
+    """Grows at its end and is read at any place; gone with the object, whatever happens to the process.
+
+    Raises:
+        StorageError: the folder for temporary files is full or cannot be written.
+
+    >>> spool = Spool()
+    >>> spool.append(("a", 1)), spool.append(None), spool[0], len(spool)
+    (None, None, ('a', 1), 2)
+    """
+
+    def __init__(self) -> None:
+        # Closed when the last reference goes, as any file object; the name is removed as soon as it is opened.
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
+        self._starts = array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        start, end = self._starts[index], self._starts[index + 1]
+
+        def read() -> bytes:
+            self._file.seek(start)
+            return self._file.read(end - start)
+
+        return pickle.loads(_named(read))
+
+    def append(self, value: Any) -> None:
+        """Park one value; all that is appended comes before anything is read."""
+        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        _named(lambda: self._file.write(data))
+        self._starts.append(self._starts[-1] + len(data))
+
+    def close(self) -> None:
+        """Give memory and disk back now."""
+        self._file.close()
+
+
+def _named(work: Callable[[], _Result]) -> _Result:
+    """Whatever the disk refuses, as one line that says which disk."""
+    try:
+        return work()
+    except OSError as error:
+        raise StorageError(
+            f"{tempfile.gettempdir()}: temporary data cannot be written ({error.strerror}); "
+            "free space or set the environment variable TMPDIR to another folder"
+        ) from None
