@@ -1,15 +1,16 @@
 """The peer in training speed: TRL 1.13's `PRMTrainer` (removed in later versions) on the lengths of `surestep bench`.
 
     pip install trl==1.13.0 datasets
-    python benchmarks/peer_trl.py --shape qwen3-4b --batch 8 --steps 24
+    python benchmarks/peer_trl.py --shape qwen3-4b --batch 8 16 32 --examples 192
 
 Rows of token ids of the same lengths, the same backbone shape, the same LoRA (q, k, v, o; r 16, alpha 32, dropout
-0.1), bf16. Prints one JSON line: real tokens/s, the first quarter of the steps left out.
+0.1), bf16. Prints one JSON line a batch size: real tokens/s, the first quarter of the steps left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import tempfile
 import time
@@ -62,14 +63,24 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=sorted(SHAPES), default="small")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--batch", type=int, nargs="+", default=[8])
+    parser.add_argument("--examples", type=int, default=192, help="rows to train on, whatever the batch")
     parser.add_argument("--checkpointing", action="store_true", help="as TRL does by default")
     parser.add_argument("--trees", action="store_true", help="every path of PRM800K-like trees, one label a row")
     arguments = parser.parse_args()
+    for batch in arguments.batch:
+        print(json.dumps(measure(arguments, batch)), flush=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
+def measure(arguments: argparse.Namespace, batch: int) -> dict[str, object]:
+    """One epoch over the examples in batches of `batch`."""
     random = np.random.default_rng(0)
     vocabulary = SHAPES[arguments.shape]["vocab_size"]
-    count = arguments.batch * arguments.steps
+    count = arguments.examples
     if arguments.trees:
         # A path of a tree is one row, and carries the labels of its last step only: each label is learned once.
         rows = [
@@ -94,8 +105,8 @@ def main() -> None:
             model=model,
             args=PRMConfig(
                 output_dir=folder,
-                per_device_train_batch_size=arguments.batch,
-                max_steps=arguments.steps,
+                per_device_train_batch_size=batch,
+                max_steps=arguments.examples // batch,
                 gradient_checkpointing=arguments.checkpointing,
                 bf16=on_gpu,
                 use_cpu=not on_gpu,
@@ -123,22 +134,18 @@ def main() -> None:
     steps = len(clock.ends) - 1 - warm
     mean_step = float(np.median(np.diff(clock.ends[warm:])))
     elapsed = clock.ends[-1] - clock.ends[warm]
-    tokens = float(np.mean(lengths)) * arguments.batch  # the sampler shuffles: in expectation
-    rows_per_s = arguments.batch * steps / elapsed
-    print(
-        json.dumps(
-            {
-                "peer": "trl 1.13 PRMTrainer" + (", trees as rows" if arguments.trees else ""),
-                "batch": arguments.batch,
-                "checkpointing": arguments.checkpointing,
-                "tokens_per_s": tokens * steps / elapsed,
-                "labels_per_s": rows_per_s if arguments.trees else None,
-                "median_step_s": mean_step,
-                "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if on_gpu else None,
-                "mean_length": float(np.mean(lengths)),
-            }
-        )
-    )
+    tokens = float(np.mean(lengths)) * batch  # the sampler shuffles: in expectation
+    rows_per_s = batch * steps / elapsed
+    return {
+        "peer": "trl 1.13 PRMTrainer" + (", trees as rows" if arguments.trees else ""),
+        "batch": batch,
+        "checkpointing": arguments.checkpointing,
+        "tokens_per_s": tokens * steps / elapsed,
+        "labels_per_s": rows_per_s if arguments.trees else None,
+        "median_step_s": mean_step,
+        "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if on_gpu else None,
+        "mean_length": float(np.mean(lengths)),
+    }
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Training on packed trees against training on their paths as rows: the same labels, the same steps, two loss curves.
 
     python benchmarks/tree_loss_curve.py --backbone FOLDER --data_dir FOLDER --plot docs/plots/tree_loss_curve.svg
+    python benchmarks/tree_loss_curve.py --shape qwen3-4b --backbone TOKENIZER --data_dir FOLDER --fp8
 
 Both runs draw the same problems of PRM800K phase 1, start from the same weights and count each label once: as a tree,
 every step is run once; as rows, every path from the problem to a leaf is a row of its own, and a shared step carries
 its label in the first row that holds it. Once without dropout, where the curves must agree up to rounding, and once
-with it, where they must agree within the noise that another seed makes.
+with it, where they must agree within the noise that another seed makes. `--shape` takes random weights of a known
+shape instead of a backbone; `--fp8` adds a run over frozen weights in 8 bits (without dropout, on a GPU).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from surestep.bench.shapes import SHAPES, build_shape
 from surestep.bench.work import paths_of
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import Formatter
@@ -46,11 +49,14 @@ def rows_of(tree: EncodedTree) -> list[EncodedTree]:
 
 
 def losses(
-    config: Config, trees: list[list[EncodedTree]], *, flat: bool, seed: int, budget: int
+    config: Config, trees: list[list[EncodedTree]], *, flat: bool, seed: int, budget: int, shape: str | None
 ) -> tuple[list[float], int]:
     """Loss of each step, a mean over its labels, and the tokens that were run."""
     hardware = choose_hardware(config.training.device, "auto")
-    built = build_model(config, hardware)
+    if shape is None:
+        built = build_model(config, hardware)
+    else:
+        built = build_shape(config, hardware, shape, tokenizer=load_tokenizer(config.model.backbone))
     model = built.model.train()
     optimizer = build_optimizer(model, config.training)
     torch.manual_seed(seed)
@@ -83,6 +89,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--problems", type=int, default=2, help="problems in a step")
     parser.add_argument("--budget", type=int, default=4096)
+    parser.add_argument("--shape", choices=sorted(SHAPES))
+    parser.add_argument("--dropout", type=float, nargs="+", default=[0.0, 0.1])
+    parser.add_argument("--fp8", action="store_true")
+    parser.add_argument("--output", type=Path, help="everything as JSON, curves included")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     config = get_lora_config()
@@ -91,7 +101,7 @@ def main() -> None:
     config.data.max_steps_per_example, config.training.learning_rate = 6, 5e-4
     config.model.mlp_hidden_dims = [128]
     tokenizer = load_tokenizer(config.model.backbone)
-    limit = read_max_positions(config.model.backbone, revision=None)
+    limit = 2048 if arguments.shape else read_max_positions(config.model.backbone, revision=None)
     examples = load_run_data(config, tokenizer, Formatter(), max_positions=limit).training["prm800k"]
     order = np.random.default_rng(0).permutation(len(examples))
     drawn = [int(order[i % len(order)]) for i in range(arguments.steps * arguments.problems)]
@@ -101,43 +111,65 @@ def main() -> None:
     ]
     curves: dict[str, list[float]] = {}
     tokens: dict[str, int] = {}
-    for dropout in (0.0, 0.1):
+    runs = [(dropout, name, "same") for dropout in arguments.dropout for name in ("trees", "rows")]
+    runs += [(dropout, "trees, another seed", "same") for dropout in arguments.dropout if dropout]
+    runs += [(0.0, "trees, fp8", "fp8")] if arguments.fp8 else []
+    for dropout, name, precision in runs:
         config.model.mlp_dropout = config.lora.lora_dropout = dropout
-        for name, flat, seed in (("trees", False, 1), ("rows", True, 1), ("trees, another seed", False, 2)):
-            if dropout == 0.0 and seed == 2:
-                continue
-            key = f"{name}, dropout {dropout:g}"
-            curves[key], tokens[key] = losses(config, steps, flat=flat, seed=seed, budget=arguments.budget)
-    exact = np.abs(np.array(curves["trees, dropout 0"]) - curves["rows, dropout 0"])
-    with_dropout = np.array(curves["trees, dropout 0.1"])
-    result = {
-        "steps": arguments.steps,
-        "tokens": tokens,
-        "without_dropout_largest_difference": float(exact.max()),
-        "with_dropout_mean_difference": float(np.mean(with_dropout - curves["rows, dropout 0.1"])),
-        "with_dropout_rms_difference": float(np.std(with_dropout - curves["rows, dropout 0.1"])),
-        "another_seed_mean_difference": float(np.mean(with_dropout - curves["trees, another seed, dropout 0.1"])),
-        "another_seed_rms_difference": float(np.std(with_dropout - curves["trees, another seed, dropout 0.1"])),
-        "mean_of_last_50": {name: float(np.mean(curve[-50:])) for name, curve in curves.items()},
-    }
-    print(json.dumps(result, indent=1))
+        config.lora.base_precision = precision
+        key = f"{name}, dropout {dropout:g}"
+        curves[key], tokens[key] = losses(
+            config,
+            steps,
+            flat=name == "rows",
+            seed=2 if name.endswith("seed") else 1,
+            budget=arguments.budget,
+            shape=arguments.shape,
+        )
+        print(f"{key}: {tokens[key]:,} tokens, mean of the last 50 losses {np.mean(curves[key][-50:]):.4f}", flush=True)
+    result = {"steps": arguments.steps, "tokens": tokens, "curves": curves, "differences": _differences(curves)}
+    print(json.dumps({name: value for name, value in result.items() if name != "curves"}, indent=1))
+    if arguments.output is not None:
+        arguments.output.write_text(json.dumps(result) + "\n", encoding="utf-8")
     if arguments.plot is not None:
         _plot(curves, arguments.plot)
+
+
+def _differences(curves: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Of each curve from the one of trees with the same dropout, step by step."""
+    found = {}
+    for name, curve in curves.items():
+        label, _, dropout = name.rpartition(", dropout ")
+        if label != "trees":
+            difference = np.array(curve) - curves[f"trees, dropout {dropout}"]
+            found[name] = {
+                "mean": float(difference.mean()),
+                "rms": float(np.sqrt((difference**2).mean())),
+                "largest": float(np.abs(difference).max()),
+            }
+    return found
 
 
 def _plot(curves: dict[str, list[float]], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    styles = {"trees": ("#0072B2", "-"), "rows": ("#D55E00", "--"), "trees, another seed": ("#999999", ":")}
+    dropouts = sorted({name.rpartition(", dropout ")[2] for name in curves}, key=float)
+    figure = Figure(figsize=(3.5 * len(dropouts), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(dropouts), sharey=True, squeeze=False)[0]
+    styles = {
+        "trees": ("#0072B2", "-"),
+        "rows": ("#D55E00", "--"),
+        "trees, another seed": ("#999999", ":"),
+        "trees, fp8": ("#009E73", "-."),
+    }
     for name, curve in curves.items():
         label, _, dropout = name.rpartition(", dropout ")
-        smooth = np.convolve(curve, np.ones(10) / 10, mode="valid")
+        width = min(10, len(curve))
+        smooth = np.convolve(curve, np.ones(width) / width, mode="valid")
         colour, line = styles[label]
-        axes[0 if dropout == "0" else 1].plot(range(10, len(curve) + 1), smooth, line, color=colour, label=label)
-    for place, title in zip(axes, ("dropout 0", "dropout 0.1"), strict=True):
-        place.set_title(title, fontsize=10)
+        axes[dropouts.index(dropout)].plot(range(width, len(curve) + 1), smooth, line, color=colour, label=label)
+    for place, dropout in zip(axes, dropouts, strict=True):
+        place.set_title(f"dropout {dropout}", fontsize=10)
         place.set_xlabel("optimiser step")
         place.legend(frameon=False, fontsize=8)
     axes[0].set_ylabel("loss, nats (mean of 10 steps)")

@@ -28,7 +28,7 @@ from surestep.scoring.scorer import to_batch
 from surestep.training.examples import TrainingSet, load_run_data
 from surestep.training.loss import label_weights, step_losses
 from surestep.training.mixture import Draw, Mixture
-from surestep.training.packs import StepPacks, build_step, prefetch_steps
+from surestep.training.packs import ROUND_TOKENS, StepPacks, build_step, prefetch_steps
 from surestep.training.run import train
 from surestep.training.trainer import Trainer
 
@@ -130,6 +130,32 @@ def test_gradients_do_not_depend_on_the_token_budget(built: Any, datasets: dict[
     assert other.keys() == gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("budget", [150, 400])
+def test_packs_rounded_to_few_shapes_give_the_same_step(
+    built: Any, datasets: dict[str, TrainingSet], budget: int
+) -> None:
+    shapes = set()
+    for seed in range(3):
+        draws = Mixture(SHARES, {name: len(found) for name, found in datasets.items()}, seed=seed).draw(0, 8)
+        options: dict[str, Any] = {"token_budget": budget, "num_examples": 8, "drawn": {}}
+        plain = build_step(0, draws, datasets, weights_of(datasets), **options)
+        rounded = build_step(0, draws, datasets, weights_of(datasets), rounded=True, **options)
+        assert [pack.num_tokens for pack in rounded.packs] == [pack.num_tokens for pack in plain.packs]
+        assert rounded.labels == plain.labels
+        loss, gradients = loss_and_gradients(built, plain)
+        rounded_loss, rounded_gradients = loss_and_gradients(built, rounded)
+        assert rounded_loss == pytest.approx(loss, rel=1e-5)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(rounded_gradients[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+        for pack in rounded.packs:
+            assert pack.num_tokens_run % ROUND_TOKENS == 0
+            shapes.add(tuple(tuple(tensor.shape) for tensor in pack.tensors()))
+        # For the kernel, its lists are rounded too.
+        for pack in build_step(0, draws, datasets, weights_of(datasets), rounded=True, route="triton", **options).packs:
+            assert [len(tensor).bit_count() for tensor in pack.tensors()[-3:]] == [1, 1, 1]
+    assert len(shapes) <= 4
 
 
 def test_small_budgets_cut_trees_and_repeat_their_prefix_without_its_labels(datasets: dict[str, TrainingSet]) -> None:

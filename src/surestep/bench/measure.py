@@ -29,6 +29,7 @@ class Measurement:
             ceiling does in that time.
         padding: share of the tokens run that belong to no example.
         peak_gb: peak memory of the GPU in 1e9 bytes, or resident memory on a CPU.
+        reserved_gb: what the process took of the GPU for that, gaps included; 0 on a CPU.
         first_step_s: from the loaded model to the first step done: compilation and warm caches included.
     """
 
@@ -39,6 +40,7 @@ class Measurement:
     ceiling_share: float
     padding: float
     peak_gb: float
+    reserved_gb: float
     first_step_s: float
     settings: dict[str, Any] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from surestep.bench.measure import Measurement, seconds, synchronize
 from surestep.bench.train import flops_per_token
 from surestep.encoding.tree import EncodedTree
 from surestep.scoring.build import BuiltModel
-from surestep.scoring.hardware import memory_used_gb
+from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
 from surestep.scoring.scorer import StepScorer
 
 
@@ -50,6 +50,7 @@ def bench_scoring(
         ceiling_share=tokens / median * flops_per_token(built, training=False) / ceiling,
         padding=0.0,
         peak_gb=memory_used_gb(device),
+        reserved_gb=memory_reserved_gb(device),
         first_step_s=first,
         settings={"token_budget": scorer.token_budget, "compiled": built.is_compiled, "times_s": times},
     )

@@ -12,6 +12,7 @@ import torch
 
 from surestep.config import TINY_BACKBONE, Config
 from surestep.encoding.load import load_tokenizer
+from surestep.encoding.tokenizer import StepTokenizer
 from surestep.model.attention import register_tree_attention
 from surestep.model.backbone import Backbone
 from surestep.model.nf4 import quantise_linear_layers
@@ -46,8 +47,12 @@ SHAPES: Mapping[str, dict[str, Any]] = {
 }
 
 
-def build_shape(config: Config, hardware: Hardware, shape: str | None) -> BuiltModel:
+def build_shape(
+    config: Config, hardware: Hardware, shape: str | None, *, tokenizer: StepTokenizer | None = None
+) -> BuiltModel:
     """A model around random weights of `shape`, or around `config.model.backbone` where no shape is named.
+
+    Random weights go with any `tokenizer` whose ids they have rows for; unless given, that of `builtin:tiny`.
 
     Raises:
         DeviceError, ConfigError: what the settings need is not here.
@@ -71,4 +76,4 @@ def build_shape(config: Config, hardware: Hardware, shape: str | None) -> BuiltM
         max_positions=SHAPES[shape]["max_position_embeddings"],
         attention_implementation=module.config._attn_implementation or "sdpa",
     )
-    return assemble(config, hardware, load_tokenizer(TINY_BACKBONE), backbone)
+    return assemble(config, hardware, tokenizer or load_tokenizer(TINY_BACKBONE), backbone)

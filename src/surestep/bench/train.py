@@ -14,7 +14,7 @@ from surestep.config import Config
 from surestep.encoding.tree import EncodedTree
 from surestep.model.nf4 import num_weights
 from surestep.scoring.build import BuiltModel
-from surestep.scoring.hardware import memory_used_gb
+from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
 from surestep.training.observer import Observers
 from surestep.training.processes import make_accelerator
 from surestep.training.trainer import Trainer
@@ -99,6 +99,7 @@ def bench_training(
         ceiling_share=tokens_per_s * flops_per_token(built, training=True) / ceiling,
         padding=1 - sum(tokens) / run,
         peak_gb=memory_used_gb(device),
+        reserved_gb=memory_reserved_gb(device),
         first_step_s=first,
         settings={
             "examples_per_step": trainer.num_examples,

@@ -69,6 +69,9 @@ def run_command(args: argparse.Namespace) -> int:
     # on, they take a busy machine's cores from each other; sleeping at once is slow on a quiet one (experiments, E8).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+    # Packs differ in size from pass to pass: segments that grow hold one pack after another where fixed ones pile up.
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     try:
         return int(args.run(args))
     except ConfigError as error:

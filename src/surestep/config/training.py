@@ -67,6 +67,13 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, about a third slower."
     )
+    cuda_graphs: Literal["auto"] | bool = Field(
+        "auto",
+        description=(
+            "Record each shape of pass once and replay it (CUDA, LoRA on fused layers, one process). `auto`: where "
+            "passes are so short that the GPU would wait for Python. The numbers stay the same."
+        ),
+    )
     token_budget: PositiveInt | None = Field(
         None,
         description="Tokens in one forward pass; unset: what memory allows, at most batch size x `max_length`.",

@@ -235,7 +235,12 @@ def compile_layers(transformer: Any) -> None:
     Attention other than our own kernel's stays outside: its plan differs from pack to pack.
     """
     import torch._dynamo
+    import torch._inductor.config
 
+    if torch.cuda.is_available():
+        # Which vector instructions the CPU has is asked in every new process by compiling and running five small
+        # programs (43 s, torch 2.11), for kernels that do not run on the CPU. Its own list is trusted instead.
+        torch._inductor.config.cpp.vec_isa_ok = True
     attend = torch._dynamo.disable(tree_attention)  # type: ignore[no-untyped-call]
     from transformers import AttentionInterface
 

@@ -163,3 +163,8 @@ def memory_used_gb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return float(psutil.Process().memory_info().rss) / 1e9
+
+
+def memory_reserved_gb(device: torch.device) -> float:
+    """Peak of what the process took of the GPU, gaps between tensors included, in GB; 0 on a CPU."""
+    return torch.cuda.max_memory_reserved(device) / 1e9 if device.type == "cuda" else 0.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -131,24 +132,40 @@ class StepScorer:
                 if (piece.source_N >= 0).any() and (every_step or piece.num_labels)
             ]
         found: list[dict[int, float]] = [{} for _ in trees]
-        for group in plan_packs([piece.num_tokens for _, piece in pieces], self.token_budget):
-            pack = pack_trees([pieces[i][1] for i in group], every_step=every_step)
-            confidences = self._confidences(pack)
+
+        def take(group: Sequence[int], pack: Pack, confidences: Confidences) -> None:
             for place, source, value in zip(
-                pack.tree_S.tolist(), pack.source_S.tolist(), confidences.tolist(), strict=True
+                pack.tree_S.tolist(), pack.source_S.tolist(), confidences.wait().tolist(), strict=True
             ):
                 found[pieces[group[place]][0]][source] = value
+
+        # A pack is laid out while the GPU still runs the one before.
+        running: tuple[Sequence[int], Pack, Confidences] | None = None
+        for group in plan_packs([piece.num_tokens for _, piece in pieces], self.token_budget):
+            pack = pack_trees([pieces[i][1] for i in group], every_step=every_step)
+            started = self._confidences(pack)
+            if running is not None:
+                take(*running)
+            running = group, pack, started
+        if running is not None:
+            take(*running)
         calibrate = Identity() if self.calibration is None else self.calibration.map_for(dataset)
         return [_collect(tree, values, loss, calibrate) for tree, values, loss in zip(kept, found, losses, strict=True)]
 
     @torch.inference_mode()
-    def _confidences(self, pack: Pack) -> NDArray[np.float64]:
+    def _confidences(self, pack: Pack) -> Confidences:
+        """Start on a pack; what it gives may still be on its way."""
         device, dtype = self.hardware.device, self.hardware.compute_dtype
         was_training = self.model.training
         self.model.eval()
         try:
+            prepared = prepare(to_batch(pack), self.model.route)
+            if device.type == "cuda":
+                prepared = prepared.pinned()
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-                logits_S = self.model(prepare(to_batch(pack), self.model.route).to(device))
+                logits_S = self.model(prepared.to(device))
+            # float64, so that a confidence near 1 does not round to 1.
+            return Confidences(logits_S.double().sigmoid())
         except torch.OutOfMemoryError:
             raise DeviceError(
                 f"out of memory while scoring {pack.num_tokens} tokens in a pass; lower --eval_token_budget "
@@ -156,9 +173,26 @@ class StepScorer:
             ) from None
         finally:
             self.model.train(was_training)
-        # float64, so that a confidence near 1 does not round to 1.
-        confidences: NDArray[np.float64] = logits_S.double().sigmoid().cpu().numpy()
-        return confidences
+
+
+class Confidences:
+    """Numbers on their way from the device: asked for at once, waited for when they are needed."""
+
+    def __init__(self, values_S: torch.Tensor) -> None:
+        self._event: Any = None
+        self._values = values_S
+        if values_S.is_cuda:
+            self._values = torch.empty(values_S.shape, dtype=values_S.dtype, pin_memory=True)
+            self._values.copy_(values_S, non_blocking=True)
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record()
+
+    def wait(self) -> NDArray[np.float64]:
+        """The numbers, float64 [S]."""
+        if self._event is not None:
+            self._event.synchronize()
+        values: NDArray[np.float64] = self._values.numpy()
+        return values
 
 
 def _collect(tree: EncodedTree, values: dict[int, float], loss: LimitLoss, calibrate: ConfidenceMap) -> TreeScores:

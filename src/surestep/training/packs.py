@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tree import EncodedTree, FloatArray
+from surestep.model.attention import AttentionPlan
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import Prepared, Route, prepare
 from surestep.scoring.scorer import to_batch
 from surestep.training.examples import TrainingSet
 from surestep.training.mixture import Draw, Mixture
+
+ROUND_TOKENS = 256
+"""Rounded packs are a multiple of this many tokens: some 3 % of padding at the default budget, few shapes."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,16 @@ class TrainingPack:
         """Tokens that go through the backbone, padding included."""
         batch = self.batch if isinstance(self.batch, TreeBatch) else self.batch.batch
         return len(batch.tokens_P)
+
+    def tensors(self) -> list[Tensor]:
+        """Everything in it that a pass of a planned pack reads."""
+        assert not isinstance(self.batch, TreeBatch), "only planned packs are taken apart"
+        batch = self.batch.batch
+        return [
+            *(batch.tokens_P, batch.positions_P, batch.subtree_end_P, batch.label_index_S),
+            *(self.batch.kernel_mask or ()),
+            *(self.labels_S, self.weights_S),
+        ]
 
     def to(self, device: torch.device) -> TrainingPack:
         """The same on `device`."""
@@ -82,10 +97,12 @@ def build_step(
     drawn: dict[str, int],
     route: Route = "dense",
     pin: bool = False,
+    rounded: bool = False,
 ) -> StepPacks:
     """Cut, pack and weight `draws`, with masks planned for `route`.
 
-    `num_examples` is the effective batch over all processes; `pin` for packs that go to a GPU.
+    `num_examples` is the effective batch over all processes; `pin` for packs that go to a GPU; `rounded` for packs of
+    few different shapes (route `triton` only).
     """
     pieces: list[tuple[str, EncodedTree]] = []
     for draw in draws:
@@ -95,23 +112,38 @@ def build_step(
     for group in plan_packs([piece.num_tokens for _, piece in pieces], token_budget):
         pack = pack_trees([pieces[i][1] for i in group])
         weight_B = np.array([weights[pieces[i][0]] for i in group], np.float32) / num_examples
-        packs.append(
-            TrainingPack(
-                _prepared(pack, route, pin),
-                _tensor(pack.labels_S, pin),
-                _tensor(weight_B[pack.tree_S].astype(np.float32), pin),
-                pack.num_tokens,
-            )
-        )
+        packs.append(_training_pack(pack, weight_B[pack.tree_S].astype(np.float32), route, pin, rounded))
         num_tokens += pack.num_tokens
         for i in group:
             labels[pieces[i][0]] += pieces[i][1].num_labels
     return StepPacks(step, draws, packs, num_tokens, drawn, labels)
 
 
-def _prepared(pack: Pack, route: Route, pin: bool) -> Prepared:
-    prepared = prepare(to_batch(pack), route)
-    return prepared.pinned() if pin else prepared
+def _training_pack(pack: Pack, weights_S: FloatArray, route: Route, pin: bool, rounded: bool) -> TrainingPack:
+    batch = to_batch(pack)
+    labels_S, weights_S = pack.labels_S, weights_S
+    if rounded:
+        missing = _rounded_up(len(labels_S)) - len(labels_S)
+        # Labels of no weight, at the first token: they add nothing to the loss or to any gradient.
+        batch = replace(batch.padded(ROUND_TOKENS), label_index_S=F.pad(batch.label_index_S, (0, missing)))
+        labels_S, weights_S = (np.pad(values, (0, missing)) for values in (labels_S, weights_S))
+    prepared = prepare(batch, route)
+    if rounded and isinstance(prepared, AttentionPlan) and prepared.kernel_mask is not None:
+        lists = prepared.kernel_mask.lists
+        lists = F.pad(lists, (0, _rounded_up(len(lists)) - len(lists)))
+        prepared = replace(prepared, kernel_mask=prepared.kernel_mask._replace(lists=lists))
+    return TrainingPack(
+        prepared.pinned() if pin else prepared, _tensor(labels_S, pin), _tensor(weights_S, pin), pack.num_tokens
+    )
+
+
+def _rounded_up(count: int) -> int:
+    """To a power of two, 64 at least.
+
+    >>> _rounded_up(3), _rounded_up(64), _rounded_up(65)
+    (64, 64, 128)
+    """
+    return 1 << (max(count, 64) - 1).bit_length()
 
 
 def _tensor(array: FloatArray, pin: bool) -> Tensor:
@@ -132,6 +164,7 @@ def prefetch_steps(
     num_processes: int = 1,
     route: Route = "dense",
     pin: bool = False,
+    rounded: bool = False,
 ) -> Generator[StepPacks, None, None]:
     """The packs of each step in order, the next one built while the current one is computed."""
 
@@ -147,6 +180,7 @@ def prefetch_steps(
             drawn=dict(mixture.drawn),
             route=route,
             pin=pin,
+            rounded=rounded,
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="packing") as pool:

@@ -25,6 +25,7 @@ from surestep.training.observer import Observers, TrainingObserver
 from surestep.training.optimizer import moment_bytes
 from surestep.training.optimizer_8bit import SMALLEST, check_8bit_optimizer
 from surestep.training.processes import make_accelerator
+from surestep.training.replay import replays
 from surestep.training.trainer import RunResult, Trainer
 from surestep.training.validation import REPORT_FILE, choose_subsets, write_validation_report
 
@@ -76,6 +77,8 @@ def train(
             f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "
             f"{SMALLEST:,} numbers"
         )
+    if replays(config, built, accelerator, budget):
+        lines.append("passes: recorded once for each shape and replayed (CUDA graphs); --cuda_graphs false")
     if resume_from is not None:
         lines.append(f"resuming from {resume_from} at step {resumed_step}")
     if stale is not None:

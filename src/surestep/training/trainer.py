@@ -33,6 +33,7 @@ from surestep.training.observer import StepRecord, TrainingObserver, ValidationR
 from surestep.training.optimizer import build_optimizer, parameter_names, set_learning_rate
 from surestep.training.packs import StepPacks, TrainingPack, build_step, prefetch_steps
 from surestep.training.processes import share
+from surestep.training.replay import ReplayedPasses, replays
 from surestep.training.schedule import learning_rate_factor
 from surestep.training.signals import StopSignal
 from surestep.training.state import RunState, load_state, save_state, seed_step
@@ -110,6 +111,7 @@ class Trainer:
             self.state = load_state(resume_from / "training_state", self.optimizer.optimizer, self.names)
             if self.accelerator.scaler is not None and self.state.scaler:
                 self.accelerator.scaler.load_state_dict(self.state.scaler)
+        self._replayed = self._replay() if replays(config, built, accelerator, token_budget) else None
         self._interval = Interval.from_dict(
             self.state.interval, device=built.hardware.device, is_main=self.accelerator.is_main_process
         )
@@ -215,6 +217,7 @@ class Trainer:
                 num_processes=self.accelerator.num_processes,
                 route=self.built.model.route,
                 pin=self.built.hardware.device.type == "cuda",
+                rounded=self._replayed is not None,
             )
             with closing(steps):  # its thread has ended before the mixture is set back
                 for packs in steps:
@@ -242,23 +245,35 @@ class Trainer:
         seed_step(training.seed, packs.step, self.accelerator.process_index)
         factor = learning_rate_factor(packs.step, training)
         set_learning_rate(self.optimizer.optimizer, factor)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self._replayed is None)
         total = torch.zeros((), device=self.built.hardware.device)
         for number, pack in enumerate(packs.packs, start=1):
             is_last = number == len(packs.packs)
             # Processes exchange gradients once a step, with the last pack.
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
-                loss = self._pack_loss(pack.to(self.built.hardware.device))
-                # Averaging over processes is undone: the weights already divide by the whole batch.
-                self.accelerator.backward(loss * self.accelerator.num_processes)
-            total += loss.detach()
+                if self._replayed is not None:
+                    loss = self._replayed(pack, self.built.hardware.device)
+                else:
+                    loss = self._pass(pack.to(self.built.hardware.device))
+            total += loss
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), training.max_grad_norm)
         self.optimizer.step()
         return total, torch.as_tensor(0.0 if grad_norm is None else grad_norm)
 
+    def _pass(self, pack: TrainingPack) -> Tensor:
+        """Forward and backward of a pack on the device; its loss, detached."""
+        loss = self._pack_loss(pack)
+        # Averaging over processes is undone: the weights already divide by the whole batch.
+        self.accelerator.backward(loss * self.accelerator.num_processes)
+        return loss.detach()
+
     def _pack_loss(self, pack: TrainingPack) -> Tensor:
         logits_S = self.model(pack.batch).float()
         return (pack.weights_S * step_losses(logits_S, pack.labels_S, self.config.training.loss)).sum()
+
+    def _replay(self) -> ReplayedPasses:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return ReplayedPasses(self._pass, trained, self.observer.say)
 
     def _shrink(self, packs: StepPacks) -> StepPacks:
         """Halve the token budget and pack the same step again.
@@ -271,7 +286,9 @@ class Trainer:
                 f"out of memory with {self.token_budget} tokens in a pass; lower --token_budget, --max_length or "
                 "--batch_size, or set --gradient_checkpointing true"
             ) from None
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self._replayed is None)
+        if self._replayed is not None:
+            self._replayed.forget()
         torch.cuda.empty_cache()
         self.token_budget //= 2
         self.observer.say(f"out of memory: going on with {self.token_budget} tokens in a pass")
@@ -285,6 +302,7 @@ class Trainer:
             drawn=packs.drawn,
             route=self.built.model.route,
             pin=self.built.hardware.device.type == "cuda",
+            rounded=self._replayed is not None,
         )
 
     def _log(self, grad_norm: Tensor) -> None:

@@ -1,0 +1,94 @@
+"""Replayed passes give the numbers of the passes that were recorded, step after step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from surestep.bench.shapes import build_shape
+from surestep.bench.work import bushy, chain, chain_lengths, run_data
+from surestep.config import Config, get_lora_config
+from surestep.scoring.hardware import choose_hardware
+from surestep.training import replay
+from surestep.training.observer import Observers
+from surestep.training.processes import make_accelerator
+from surestep.training.trainer import Trainer
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+def _config() -> Config:
+    config = get_lora_config()
+    config.training.per_device_train_batch_size, config.training.gradient_accumulation_steps = 12, 1
+    config.training.learning_rate, config.training.warmup_steps, config.training.max_steps = 1e-3, 0, 40
+    config.training.cuda_graphs = True
+    return config
+
+
+def _train(steps: int, *, compiled: bool, most: int) -> tuple[dict[str, torch.Tensor], list[float], int, list[str]]:
+    """Trained weights, losses, recordings and what was said."""
+    config = _config()
+    hardware = choose_hardware("cuda", "bf16")
+    built = build_shape(config, hardware, "small")
+    if compiled:
+        config.model.compile = True
+        built.compile_if_worth(config, 1e9)
+    random = np.random.default_rng(0)
+    ids = {"num_ids": 8000, "confidence_id": built.model.confidence_id}
+    trees = [chain(length, random, **ids) for length in chain_lengths(40)] + [bushy(random, **ids) for _ in range(8)]
+    said: list[str] = []
+    trainer = Trainer(
+        config,
+        built,
+        run_data(trees),
+        {},
+        Observers(),
+        accelerator=make_accelerator(hardware),
+        token_budget=3000,
+        may_shrink=False,
+    )
+    assert trainer._replayed is not None
+    trainer._replayed._say = said.append
+    built.model.train()
+    original, replay._MOST = replay._MOST, most
+    try:
+        stream = trainer.bare_steps()
+        for _ in range(steps):
+            next(stream)
+        stream.close()
+    finally:
+        replay._MOST = original
+    weights = {name: p.detach().clone() for name, p in built.model.named_parameters() if p.requires_grad}
+    return weights, [float(loss) for loss in trainer._interval.losses], len(trainer._replayed._recorded), said
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_replayed_steps_equal_the_same_steps_run_as_usual(compiled: bool) -> None:
+    """Dropout included: a replay draws from the step's seed as a pass does."""
+    weights, losses, recordings, said = _train(12, compiled=compiled, most=48)
+    assert said == []
+    assert recordings > 2
+    expected, expected_losses, none, _ = _train(12, compiled=compiled, most=0)
+    assert none == 0
+    assert losses == pytest.approx(expected_losses, rel=1e-4)
+    for name, value in weights.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_where_recording_fails_passes_run_as_usual_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __enter__(self) -> None:
+            raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+        def __exit__(self, *_: object) -> None:
+            raise AssertionError("never entered")
+
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: Broken())
+    _, losses, recordings, said = _train(5, compiled=False, most=48)
+    assert recordings == 0
+    assert len(said) == 1
+    assert "operation not permitted" in said[0]
+    monkeypatch.undo()
+    _, expected, _, _ = _train(5, compiled=False, most=0)
+    assert losses == pytest.approx(expected, rel=1e-4)
