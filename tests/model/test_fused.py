@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,13 @@ from transformers import AutoModel, LlamaConfig, MistralConfig, PreTrainedConfig
 from strategies import CONFIDENCE_ID, encoded_tree
 from surestep.config import LoraConfig
 from surestep.encoding.packing import pack_trees
-from surestep.model.attention import register_tree_attention
+from surestep.model import fused
+from surestep.model.attention import plan_attention, register_tree_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.dropout import drop, keep_mask
 from surestep.model.fp8 import Fp8Weight
-from surestep.model.fused import FAMILIES, can_fuse, projections
+from surestep.model.fused import FAMILIES, can_fuse, compile_layers, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.scoring.scorer import to_batch
@@ -104,6 +106,34 @@ def test_dropout_differs_between_passes_and_is_off_in_evaluation() -> None:
     assert torch.equal(model(batch()), first), "masks follow from the generator: a resumed run meets the same ones"
     model.eval()
     assert torch.equal(model(batch()), model(batch()))
+
+
+def test_a_compiled_layer_is_whole_and_takes_only_its_length_for_changing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Python float that may change would be a tensor on the CPU, and a C++ program compiled for it at every start."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def record(graph: torch.fx.GraphModule, _: Any) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), "all-linear", dropout=0.1)
+    model.fuse_layers()
+    model.train()
+    compile_layers(model.transformer, backend=record)
+    # The kernel needs a GPU; what stands in for it is as opaque to the layer.
+    monkeypatch.setattr(fused, "kernel_attention", lambda _, query, *__: query.squeeze(0).transpose(0, 1))
+    lengths = set()
+    for count in (1, 2, 3):
+        trees = [encoded_tree([-1, 0, 0], [60, 40, 50], [1.0] * 3, random.Random(count)) for _ in range(count)]
+        plan = plan_attention(to_batch(pack_trees(trees)), "triton")
+        lengths.add(len(plan.batch.tokens_P))
+        model._packed(plan).sum().backward()
+    assert len(lengths) == 3
+    assert len(graphs) == 1, "one graph for all lengths and both layers"
+    inputs = [node.meta["example_value"] for node in graphs[0].graph.nodes if node.op == "placeholder"]
+    assert any(isinstance(value, torch.SymInt) for value in inputs)
+    assert not any(isinstance(value, float | torch.SymFloat) for value in inputs)
+    assert not any(isinstance(value, Tensor) and value.dtype == torch.float64 for value in inputs)
 
 
 def test_other_backbones_keep_their_own_layers() -> None:

@@ -38,6 +38,7 @@ def bench_scoring(
     synchronize(device)
     first = time.perf_counter() - start
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what was measured before belongs to another row
         torch.cuda.reset_peak_memory_stats(device)
     times = [seconds(score, device) for _ in range(repeats)]
     median = float(np.median(times))

@@ -76,6 +76,7 @@ def bench_training(
     for _ in range(warmup - 1):
         next(stream)
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what was measured before belongs to another row
         torch.cuda.reset_peak_memory_stats(device)
     times, tokens, labels, run = [], [], [], 0
     for _ in range(repeats):

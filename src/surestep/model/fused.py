@@ -229,17 +229,21 @@ def projections(transformer: Any) -> Iterator[Projection]:
         yield from (layer.mlp.surestep_gate, layer.mlp.surestep_up, layer.mlp.surestep_down)
 
 
-def compile_layers(transformer: Any) -> None:
+def compile_layers(transformer: Any, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile every decoder layer, for packs of any length; the first pass of each kind then takes a while.
 
     Attention other than our own kernel's stays outside: its plan differs from pack to pack.
     """
     import torch._dynamo
+    import torch._dynamo.config
     import torch._inductor.config
 
+    # Left to itself, a compiler for any length takes every Python float, too, for one that may change: each becomes a
+    # tensor on the CPU, and a C++ program is written, compiled and loaded for their arithmetic.
+    torch._dynamo.config.specialize_float = True
     if torch.cuda.is_available():
-        # Which vector instructions the CPU has is asked in every new process by compiling and running five small
-        # programs (43 s, torch 2.11), for kernels that do not run on the CPU. Its own list is trusted instead.
+        # Should a program for the CPU be needed all the same: which vector instructions there are is asked in every
+        # new process by compiling and running five small ones. The processor's own list is trusted instead.
         torch._inductor.config.cpp.vec_isa_ok = True
     attend = torch._dynamo.disable(tree_attention)  # type: ignore[no-untyped-call]
     from transformers import AttentionInterface
@@ -248,7 +252,7 @@ def compile_layers(transformer: Any) -> None:
     for layer in transformer.layers:
         if isinstance(layer.self_attn, FusedAttention):
             object.__setattr__(layer.self_attn, "surestep_attend", attend)
-        layer.compile(dynamic=True)
+        layer.compile(dynamic=True, backend=backend)
 
 
 def _linear_layers(layer: Any) -> list[Any]:
