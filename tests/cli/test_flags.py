@@ -41,6 +41,7 @@ OTHER_VALUES = {
     "data.validation_fraction": "0.25",
     "model.attention": "dense",
     "model.compile": "true",
+    "training.cuda_graphs": "true",
     "model.mlp_hidden_dims": "[8, 4]",
     "lora.lora_target_modules": '["q_proj"]',
     "lora.base_precision": "fp8",

@@ -92,13 +92,26 @@ def test_ten_times_the_rows_take_no_more_memory_than_their_places(
 
 def test_a_spool_gives_back_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "IN_MEMORY", 10)
-    spool, values = Spool(), ["a", ("b", None, 0.1), "\udcff", b"", {"c": [1]}]
+    spool, values = Spool(), ["a", ["b", None, 0.1 + 0.2], "\udcff é\n", "", {"c": [1]}]
     for value in values:
         spool.append(value)
     assert list(spool) == values
     assert [spool[place] for place in (3, -1, 0)] == [values[3], values[-1], values[0]]
     with pytest.raises(IndexError):
         spool[5]
+
+
+def test_no_folder_for_temporary_files_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(spool_module, "IN_MEMORY", 10)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", nowhere)
+    spool = Spool()
+    with pytest.raises(StorageError, match=r"no folder for temporary files.*No usable.*TMPDIR") as caught:
+        spool.append("more than ten bytes")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_full_disk_is_one_line_that_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,9 @@ def test_rows_scaled_on_the_gpu_are_those_of_the_reference(width: int) -> None:
     small, scale = quantise_rows_on_gpu(x, E4M3, LARGEST)
     expected, expected_scale = quantise_rows(x)
     torch.testing.assert_close(scale, expected_scale, rtol=1e-6, atol=0)
+    x[3, 7] = float("nan")
+    small_nan, scale_nan = quantise_rows_on_gpu(x, E4M3, LARGEST)
+    assert (small_nan[3].float() * scale_nan[3]).isnan().all(), "one broken number breaks its row, as in the reference"
     # A quotient on the edge between two numbers of 8 bits may fall to either side.
     assert float((small.float() != expected.float()).float().mean()) < 1e-5
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from surestep.model import tree_kernel
 from surestep.model.attention import dense_mask
 from surestep.model.block_lists import block_lists
 from surestep.model.fp8 import quantise_rows
@@ -40,17 +42,24 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: 
     return torch.einsum("hpk,khe->phe", scores.masked_fill(~mask, -torch.inf).softmax(-1), value)
 
 
+def _chosen(launch: tree_kernel.Launch, _: torch.device) -> tree_kernel.Launch:
+    return launch
+
+
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
     errors: dict[str, float] = {}
-    for heads, key_heads, size, num_tokens, window in (
-        (4, 2, 32, 256, 0),
-        (8, 1, 16, 256, 0),
-        (3, 1, 16, 128, 0),
-        (7, 1, 16, 128, 0),
-        (16, 1, 16, 128, 0),
-        (4, 1, 32, 256, 20),
+    for heads, key_heads, size, num_tokens, window, launch in (
+        (4, 2, 32, 256, 0, tree_kernel.LARGE),
+        (8, 1, 16, 256, 0, tree_kernel.LARGE),
+        (3, 1, 16, 128, 0, tree_kernel.LARGE),
+        (7, 1, 16, 128, 0, tree_kernel.LARGE),
+        (16, 1, 16, 128, 0, tree_kernel.LARGE),
+        (4, 1, 32, 256, 20, tree_kernel.LARGE),
+        (4, 2, 32, 256, 0, tree_kernel.SMALL),
+        (7, 1, 16, 128, 0, tree_kernel.SMALL),
     ):
+        tree_kernel.launch_for = partial(_chosen, launch)  # type: ignore[assignment]
         ends = nested_ends(num_tokens, generator)
         whole = dense_mask(ends, torch.zeros_like(ends))
         positions = whole.sum(1) - 1
@@ -66,6 +75,7 @@ def main() -> None:
         (gradient,) = torch.autograd.grad(found, joined, upstream)
         (expected_gradient,) = torch.autograd.grad(expected, joined, upstream)
         name = f"{heads} of {key_heads}" + (f", window {window}" if window else "")
+        name += ", small" if launch is tree_kernel.SMALL else ""
         errors[f"{name}, attended"] = float((found - expected).detach().abs().max())
         errors[f"{name}, gradient"] = float((gradient - expected_gradient).abs().max())
         if window:

@@ -40,9 +40,41 @@ def test_attention_over_trees_equals_attention_written_out(errors: dict[str, flo
 
 
 @pytest.mark.parametrize("what", ["attended", "gradient"])
+def test_smaller_tiles_give_the_same(errors: dict[str, float], what: str) -> None:
+    assert errors[f"4 of 2, small, {what}"] < 1e-5
+    assert errors[f"7 of 1, small, {what}"] < 1e-5
+
+
+@pytest.mark.parametrize("what", ["attended", "gradient"])
 def test_a_sliding_window_looks_back_along_the_path(errors: dict[str, float], what: str) -> None:
     assert errors[f"4 of 1, window 20, {what}"] < 1e-5
     assert errors["window 20 against none"] > 0.01, "the window shows"
+
+
+@pytest.mark.parametrize(
+    ("launch", "capability", "limit"),
+    [("large", 80, 166_912), ("large", 90, 232_448), ("small", 86, 101_376), ("small", 120, 101_376)],
+)
+def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them(launch: str, capability: int, limit: int) -> None:
+    """Compiled here for GPUs that are not here, heads of 128; the backward kernels need the most."""
+    needed = shared_bytes(launch, capability, 128)
+    assert set(needed) == {"forward", "query_gradient", "key_gradient"}
+    assert max(needed.values()) <= limit, needed
+
+
+def shared_bytes(launch: str, capability: int, size: int) -> dict[str, int]:
+    """From a process of its own, whose kernels are not interpreted."""
+    run = subprocess.run(
+        [sys.executable, Path(__file__).with_name("compiled_kernels.py"), launch, str(capability), str(size)],
+        env={name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    found: dict[str, int] = json.loads(run.stdout.splitlines()[-1])
+    return found
 
 
 def test_rows_are_scaled_as_the_reference_scales_them(errors: dict[str, float]) -> None:

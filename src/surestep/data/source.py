@@ -22,7 +22,7 @@ from surestep.data.report import ReadReport
 from surestep.data.splits import held_out, place
 from surestep.data.spool import Spool
 from surestep.errors import DataError
-from surestep.types import ReasoningTree
+from surestep.types import Node, ReasoningTree
 
 Split = Literal["train", "validation", "test"]
 Side = Literal["held_out", "rest"]
@@ -114,7 +114,7 @@ class Source:
         places = [array("Q") for _ in self.divisions]
         num_steps, num_labels = array("q"), array("q")
         for tree in reader(list(self.files), report=whole, **self.options):
-            waiting.append(tree)
+            waiting.append(_values_of(tree))
             num_steps.append(len(tree.nodes))
             num_labels.append(tree.num_labels)
             for division, column in zip(self.divisions, places, strict=True):
@@ -133,8 +133,22 @@ class Source:
         whole.count("other_split", len(waiting) - len(kept))
         report.merge(whole)
         for index in kept:
-            yield waiting[int(index)]
+            yield _tree_of(waiting[int(index)])
         waiting.close()
+
+
+def _values_of(tree: ReasoningTree) -> list[Any]:
+    """A tree without its dataset's name, as JSON can hold it."""
+    nodes = [
+        (node.text, node.parent, node.confidence, node.num_ratings, node.context, node.true_confidence)
+        for node in tree.nodes
+    ]
+    return [tree.problem, nodes, tree.id, tree.group]
+
+
+def _tree_of(values: list[Any]) -> ReasoningTree:
+    problem, nodes, identity, group = values
+    return ReasoningTree(problem, tuple(Node(*node) for node in nodes), id=identity, group=group)
 
 
 def _why(report: ReadReport) -> str:

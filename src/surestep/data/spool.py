@@ -1,11 +1,12 @@
 """Values parked in a temporary file, because they are needed again in another order and are too many to hold.
 
-What stays in memory is 8 bytes a value, and the first few megabytes. Knows nothing of what the values are.
+What stays in memory is 8 bytes a value, and the first few megabytes. Values are what JSON holds; tuples come back as
+lists.
 """
 
 from __future__ import annotations
 
-import pickle
+import json
 import tempfile
 from array import array
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ class Spool(Sequence[Any]):
 
     >>> spool = Spool()
     >>> spool.append(("a", 1)), spool.append(None), spool[0], len(spool)
-    (None, None, ('a', 1), 2)
+    (None, None, ['a', 1], 2)
     """
 
     def __init__(self) -> None:
@@ -48,11 +49,12 @@ class Spool(Sequence[Any]):
             self._file.seek(start)
             return self._file.read(end - start)
 
-        return pickle.loads(_named(read))
+        return json.loads(_named(read))
 
     def append(self, value: Any) -> None:
         """Park one value; all that is appended comes before anything is read."""
-        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        # ASCII: a text with half a surrogate pair, which a file may hold, comes back as it was.
+        data = json.dumps(value, separators=(",", ":")).encode("ascii")
         _named(lambda: self._file.write(data))
         self._starts.append(self._starts[-1] + len(data))
 
@@ -66,7 +68,11 @@ def _named(work: Callable[[], _Result]) -> _Result:
     try:
         return work()
     except OSError as error:
+        try:
+            folder = tempfile.gettempdir()
+        except OSError:  # none of the usual ones can be written
+            folder = "no folder for temporary files"
         raise StorageError(
-            f"{tempfile.gettempdir()}: temporary data cannot be written ({error.strerror}); "
+            f"{folder}: temporary data cannot be written ({error.strerror}); "
             "free space or set the environment variable TMPDIR to another folder"
         ) from None

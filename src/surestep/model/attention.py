@@ -311,6 +311,11 @@ def can_run_kernel(num_heads: int, num_key_heads: int, head_dim: int) -> bool:
     return 2 <= num_heads // num_key_heads <= 16 and importlib.util.find_spec("triton") is not None
 
 
+def kernel_runs_on(device: torch.device) -> bool:
+    """Whether the kernels are made for this GPU: bf16 and asynchronous copies came with compute capability 8.0."""
+    return device.type == "cuda" and torch.cuda.is_available() and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def _one_dtype(*tensors: Tensor) -> list[Tensor]:
     """The tensors in the arithmetic of matrix products.
 

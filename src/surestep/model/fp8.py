@@ -19,6 +19,9 @@ E4M3 = torch.float8_e4m3fn
 LARGEST = 448.0
 """Largest finite number of e4m3."""
 
+LONGEST_ROW = 32768
+"""Numbers in a row that is scaled, at most."""
+
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """`x` as e4m3 and float32 [rows, 1], their product row by row being `x` to about 1 part in 30.

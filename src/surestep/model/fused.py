@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from surestep.model.adapted import adapted_linear
 from surestep.model.attention import TREE_ATTENTION, AttentionPlan, kernel_attention, tree_attention
 from surestep.model.dropout import drop
-from surestep.model.fp8 import Fp8Weight
+from surestep.model.fp8 import LONGEST_ROW, Fp8Weight
 
 FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
 """transformers' class names begin with these; their attention and MLP modules are alike."""
@@ -111,6 +111,8 @@ class Projection:
             raise ValueError("only frozen weights can be held in fp8")
         if any(size % 16 for size in self.weight.shape):
             raise ValueError(f"fp8 needs sizes in multiples of 16, this weight has {tuple(self.weight.shape)}")
+        if max(self.weight.shape) > LONGEST_ROW:
+            raise ValueError(f"fp8 takes rows of up to {LONGEST_ROW}, this weight has {tuple(self.weight.shape)}")
         self.fp8 = Fp8Weight(self.weight.detach())
 
     def _b(self) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from surestep.errors import BackboneError
-from surestep.model.attention import plan_attention
+from surestep.model.attention import kernel_attention, plan_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel, Route
 
@@ -128,6 +128,8 @@ def probe_parity(model: ConfidenceModel, *, dtype: torch.dtype) -> ProbeResult:
 def _compare(model: ConfidenceModel, batch: TreeBatch, route: Route, alone: Tensor, tolerance: float) -> ProbeResult:
     try:
         packed = _hidden(model, batch, route)
+        if route == "triton":
+            _run_backward(model, batch)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # other people's code, given a mask it may never have heard of
@@ -138,6 +140,29 @@ def _compare(model: ConfidenceModel, batch: TreeBatch, route: Route, alone: Tens
     if not error_size <= tolerance:
         return ProbeResult(error_size, f"packed and alone differ by {error_size:.1%}")
     return ProbeResult(error_size)
+
+
+@torch.enable_grad()
+def _run_backward(model: ConfidenceModel, batch: TreeBatch) -> None:
+    """Run the attention kernel's gradients, which need more of a GPU than its scores do.
+
+    Raises:
+        RuntimeError: they are not numbers.
+        Exception: whatever Triton raises.
+    """
+    config = model.transformer.config.get_text_config()
+    heads, key_heads = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    mask = plan_attention(batch, "triton").kernel_mask
+    assert mask is not None, "a plan for the kernel has its mask"
+    dtype, device = torch.get_autocast_dtype(batch.tokens_P.device.type), batch.tokens_P.device
+    query, key, value = (
+        torch.ones(1, number, len(mask.positions_P), size, dtype=dtype, device=device, requires_grad=True)
+        for number in (heads, key_heads or heads, key_heads or heads)
+    )
+    gradients = torch.autograd.grad(kernel_attention(mask, query, key, value, None, None).sum(), (query, key, value))
+    if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+        raise RuntimeError("the gradients of the kernel are not finite")
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:

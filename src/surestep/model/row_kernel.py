@@ -11,9 +11,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-LONGEST_ROW = 32768
-"""Numbers in a row, at most: a row lies in the registers of one block of threads."""
-
 
 @triton.jit
 def _quantise_kernel(
@@ -23,13 +20,19 @@ def _quantise_kernel(
     column = tl.arange(0, BLOCK)
     x = tl.load(x_ptr + row * x_stride + column, mask=column < width, other=0.0).to(tl.float32)
     scale = tl.maximum(tl.max(tl.abs(x), 0), 1e-12) / LARGEST
+    # The hardware's largest number of a row passes over one that is none: it must not be made finite.
+    broken = tl.sum((x != x).to(tl.int32), 0) > 0
+    scale = tl.where(broken, float("nan"), scale)
     small = tl.minimum(tl.maximum(x / scale, -LARGEST), LARGEST)
     tl.store(small_ptr + row * width + column, small.to(small_ptr.dtype.element_ty), mask=column < width)
     tl.store(scale_ptr + row, scale)
 
 
 def quantise_rows_on_gpu(x: Tensor, dtype: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
-    """`x` [rows, width] as `dtype` and float32 [rows, 1]; rows must be contiguous, and at most `LONGEST_ROW` long."""
+    """`x` [rows, width] as `dtype` and float32 [rows, 1]; rows must be contiguous.
+
+    At most `surestep.model.fp8.LONGEST_ROW` numbers a row: it lies in the registers of one block of threads.
+    """
     rows, width = x.shape
     small = torch.empty((rows, width), dtype=dtype, device=x.device)
     scale = torch.empty((rows, 1), dtype=torch.float32, device=x.device)

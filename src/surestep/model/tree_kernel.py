@@ -12,25 +12,25 @@ their time on here:
 Online softmax after Milakov and Gimelshein (2018), recomputation in the backward pass after Dao et al.,
 FlashAttention (2022).
 
-Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `G` = H / K, `E` head dimension (16 to 256, a power
+Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `G` = H / K, `E` head dimension (16 to 128, a power
 of two).
 """
 
 # Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
 # mypy: disable-error-code="no-untyped-def, misc, no-any-return, untyped-decorator"
 
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from surestep.errors import DeviceError
 from surestep.model.block_lists import KEY_BLOCK, QUERY_BLOCK
 
 _LOG2_E = 1.4426950408889634
-_ROWS = 128
-"""Rows of a tile: tokens by the heads that share a key head."""
 
 
 @triton.jit
@@ -230,18 +230,50 @@ def _key_gradient_kernel(
     tl.store(dv_ptr + place, dv.to(dv_ptr.dtype.element_ty))
 
 
-LAUNCH: dict[str, dict[str, int]] = {
-    "forward": {"num_warps": 4, "num_stages": 2},
-    "query_gradient": {"num_warps": 8, "num_stages": 3},
-    "key_gradient": {"num_warps": 8, "num_stages": 2},
-}
-"""The fastest of nine each on an H200 with Qwen3-4B's heads (docs/experiments.md, E24); elsewhere a starting point."""
+class Launch(NamedTuple):
+    """How the kernels are started.
+
+    Attributes:
+        rows: of a tile: tokens by the heads that share a key head.
+        forward, query_gradient, key_gradient: Triton's options of each kernel.
+    """
+
+    rows: int
+    forward: dict[str, int]
+    query_gradient: dict[str, int]
+    key_gradient: dict[str, int]
 
 
-def _tiles(num_heads: int, num_key_heads: int, head_dim: int) -> dict[str, int]:
+LARGE = Launch(
+    128,
+    {"num_warps": 4, "num_stages": 2},
+    {"num_warps": 8, "num_stages": 3},
+    {"num_warps": 8, "num_stages": 2},
+)
+"""The fastest of six to nine each on an H200 with Qwen3-4B's heads (docs/experiments.md, E24)."""
+
+SMALL = Launch(64, *({"num_warps": 4, "num_stages": 2} for _ in range(3)))
+"""For GPUs whose blocks share some 100 KB (GeForce, L4, L40S): what fits there, not tuned."""
+
+_SHARED_BY_LARGE = 164_864
+"""Bytes that a block of `LARGE` shares at most, with heads of 128 in 16 bits (compute capability 9.0)."""
+
+
+@cache
+def launch_for(device: torch.device) -> Launch:
+    """The start that fits the GPU's shared memory."""
+    if device.type != "cuda":
+        return LARGE  # Triton's interpreter
+    index = torch.cuda.current_device() if device.index is None else device.index
+    shared = triton.runtime.driver.active.utils.get_device_properties(index)["max_shared_mem"]
+    return LARGE if shared >= _SHARED_BY_LARGE else SMALL
+
+
+def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[str, int]:
+    """The sizes that the kernels are compiled for."""
     group = num_heads // num_key_heads
     padded = triton.next_power_of_2(group)
-    tokens = max(1, min(QUERY_BLOCK, _ROWS // padded))
+    tokens = max(1, min(QUERY_BLOCK, rows // padded))
     return {"G": group, "GP": padded, "BQ": tokens, "BN": KEY_BLOCK, "E": head_dim, "LIST": QUERY_BLOCK}
 
 
@@ -262,15 +294,19 @@ def packed_attention(
     dimension of the inputs must be contiguous.
     """
     num_tokens, num_heads, head_dim = query.shape
-    if num_tokens * query.stride(0) >= 2**31:
-        raise ValueError(f"{num_tokens} tokens in a pack are too many for 32-bit addresses; lower the token budget")
+    if max(query.numel(), num_tokens * query.stride(0)) >= 2**31:
+        raise DeviceError(
+            f"{num_tokens} tokens in a pass are more than the attention kernel can address; lower --token_budget or "
+            "--eval_token_budget"
+        )
     out = query.new_empty((num_tokens, num_heads, head_dim))
     lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
-    tiles = _tiles(num_heads, key.shape[1], head_dim)
-    _forward_kernel[(key.shape[1], num_tokens // tiles["BQ"])](
+    launch = launch_for(query.device)
+    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows)
+    _forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
         query, key, value, out, lse, subtree_end, positions, lists,
         *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * _LOG2_E,
-        **tiles, WINDOW=window, **LAUNCH["forward"],
+        **sizes, WINDOW=window, **launch.forward,
     )  # fmt: skip
     return out, lse
 
@@ -301,18 +337,19 @@ def packed_attention_backward(
     dq = query.new_empty(query.shape)
     dk, dv = key.new_empty(key.shape), value.new_empty(value.shape)
     delta = torch.empty_like(lse)
-    tiles = _tiles(num_heads, num_key_heads, head_dim)
+    launch = launch_for(query.device)
+    sizes = tiles(num_heads, num_key_heads, head_dim, launch.rows)
     strides = (*query.stride()[:2], *key.stride()[:2], *value.stride()[:2])
     # The query's kernel goes first: it also computes `delta`, which the other one reads.
-    _query_gradient_kernel[(num_key_heads, num_tokens // tiles["BQ"])](
+    _query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
         query, key, value, out, gradient, lse, delta, dq, subtree_end, positions, lists,
         *strides, num_tokens, num_heads, scale * _LOG2_E, scale,
-        **tiles, WINDOW=window, **LAUNCH["query_gradient"],
+        **sizes, WINDOW=window, **launch.query_gradient,
     )  # fmt: skip
     _key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
         query, key, value, gradient, lse, delta, dk, dv, subtree_end, positions, lists,
         *strides, num_tokens, num_heads, num_key_heads, scale * _LOG2_E, scale,
-        **tiles, WINDOW=window, **LAUNCH["key_gradient"],
+        **sizes, WINDOW=window, **launch.key_gradient,
     )  # fmt: skip
     return dq, dk, dv
 

@@ -12,6 +12,7 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.load import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
+from surestep.model.attention import kernel_runs_on
 from surestep.model.backbone import Backbone, load_backbone
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.fp8 import runs_fp8
@@ -112,7 +113,7 @@ def assemble(
 ) -> BuiltModel:
     """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device."""
     torch.manual_seed(config.training.seed)
-    route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel)
+    route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel and kernel_runs_on(hardware.device))
     module = add_adapters(backbone.module, config.lora) if config.lora.use_lora else backbone.module
     model = ConfidenceModel(
         module,
@@ -128,7 +129,7 @@ def assemble(
     ).to(hardware.device)
     reasons = [*hardware.reasons, reason]
     if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
-        reasons.append("layers: fused (queries, keys and values as one product; gate and up as another)")
+        reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
     if is_nf4(model):
         reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
     _probe(model, backbone, hardware, reasons)

@@ -137,8 +137,8 @@ def choose_route(config: Config, hardware: Hardware, *, has_kernel: bool = False
         raise DeviceError(f"model.attention is {asked}, which needs half precision; set --mixed_precision bf16")
     if asked == "triton" and not has_kernel:
         raise DeviceError(
-            "model.attention is triton, which needs the triton package and a backbone with 2 to 16 query heads to a "
-            "key head of size 16, 32, 64 or 128; use --attention auto"
+            "model.attention is triton, which needs the triton package, a GPU of compute capability 8.0 or later and a "
+            "backbone with 2 to 16 query heads to a key head of size 16, 32, 64 or 128; use --attention auto"
         )
     if asked != "auto":
         return asked, f"attention: {asked} (as set)"

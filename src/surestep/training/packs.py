@@ -26,7 +26,7 @@ from surestep.training.examples import TrainingSet
 from surestep.training.mixture import Draw, Mixture
 
 ROUND_TOKENS = 256
-"""Rounded packs are a multiple of this many tokens: some 3 % of padding at the default budget, few shapes."""
+"""Rounded packs are a multiple of this many tokens: few shapes, for some 2 % more padding at the default budget."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ step's own seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,23 +35,33 @@ _MOST = 48
 """Shapes to keep; others are run as usual."""
 
 
+def why_not_recorded(config: Config, built: BuiltModel, accelerator: Accelerator) -> str | None:
+    """Why passes of this run cannot be recorded, in words; None where nothing in a pass waits for the GPU."""
+    text_config = built.model.transformer.config.get_text_config()
+    rope = (getattr(text_config, "rope_parameters", None) or {}).get("rope_type", "default")
+    reasons = {
+        "the backbone is trained in full": not config.lora.use_lora,
+        f"the attention is {built.model.route}, not triton": built.model.route != "triton",
+        "the layers are not fused": not built.model.is_fused,
+        "there are several processes": accelerator.num_processes > 1,
+        "fp16 scales its loss": accelerator.scaler is not None,
+        "activations are recomputed": config.training.gradient_checkpointing,
+        f"rotary positions of type {rope} depend on the length": rope in {"dynamic", "longrope"},
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
 def replays(config: Config, built: BuiltModel, accelerator: Accelerator, token_budget: int) -> bool:
-    """Whether passes are recorded: where nothing in a pass waits for the GPU, and where Python would be too slow.
+    """Whether passes are recorded: where they can be, and where Python would be too slow without.
 
     The latter is decided by arithmetic that is known beforehand and not by a clock, so that a resumed run runs as
     before.
     """
     wanted = config.training.cuda_graphs
-    can = (
-        config.lora.use_lora
-        and built.model.route == "triton"
-        and built.model.is_fused
-        and accelerator.num_processes == 1
-        and accelerator.scaler is None
-        and not config.training.gradient_checkpointing
-    )
-    if wanted != "auto" or not can:
-        return can and wanted is True
+    if wanted is False or why_not_recorded(config, built, accelerator) is not None:
+        return False
+    if wanted is True:
+        return True
     weights = sum(p.numel() for name, p in built.model.transformer.named_parameters() if "embed" not in name)
     share = 0.5 if config.lora.base_precision == "fp8" else 1.0
     return bool(4 * weights * token_budget * share < _SHORT_PASS)
@@ -107,6 +118,7 @@ class ReplayedPasses:
 
     def _record(self, pack: TrainingPack) -> _Recorded | None:
         graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.current_stream()
         try:
             # Only this thread is watched: the loader's may page-lock memory meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
@@ -116,6 +128,10 @@ class ReplayedPasses:
             raise
         except RuntimeError as error:
             self._works = False
+            # A recording that breaks off leaves its stream current and its pool open for whatever comes next.
+            torch.cuda.set_stream(stream)
+            with suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
             self.forget()
             first_line = str(error).strip().splitlines()[0]
             self._say(f"passes cannot be recorded here ({first_line[:100]}): going on without, which may be slower")
@@ -125,4 +141,5 @@ class ReplayedPasses:
     def forget(self) -> None:
         """Free all recordings; their shapes are recorded again when they come."""
         self._recorded.clear()
+        self._pool = torch.cuda.graph_pool_handle()  # a pool that nobody uses any more cannot be taken up again
         torch.cuda.empty_cache()

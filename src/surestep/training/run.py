@@ -25,7 +25,7 @@ from surestep.training.observer import Observers, TrainingObserver
 from surestep.training.optimizer import moment_bytes
 from surestep.training.optimizer_8bit import SMALLEST, check_8bit_optimizer
 from surestep.training.processes import make_accelerator
-from surestep.training.replay import replays
+from surestep.training.replay import replays, why_not_recorded
 from surestep.training.trainer import RunResult, Trainer
 from surestep.training.validation import REPORT_FILE, choose_subsets, write_validation_report
 
@@ -79,6 +79,10 @@ def train(
         )
     if replays(config, built, accelerator, budget):
         lines.append("passes: recorded once for each shape and replayed (CUDA graphs); --cuda_graphs false")
+    elif config.training.cuda_graphs is True:
+        lines.append(
+            f"passes: not recorded, though --cuda_graphs is true: {why_not_recorded(config, built, accelerator)}"
+        )
     if resume_from is not None:
         lines.append(f"resuming from {resume_from} at step {resumed_step}")
     if stale is not None:

@@ -115,7 +115,11 @@ class Trainer:
         self._interval = Interval.from_dict(
             self.state.interval, device=built.hardware.device, is_main=self.accelerator.is_main_process
         )
-        self._watch = UnusedSpeed(on_gpu=built.hardware.device.type == "cuda", token_budget=token_budget)
+        self._watch = UnusedSpeed(
+            # Recorded passes do not wait for Python, however short.
+            on_gpu=built.hardware.device.type == "cuda" and self._replayed is None,
+            token_budget=token_budget,
+        )
         self._stop = StopSignal(observer.say)
         self._last_saved: Path | None = resume_from
         self._last_validation: ValidationRecord | None = None
@@ -227,18 +231,22 @@ class Trainer:
 
     def _optimizer_step(self, packs: StepPacks) -> Tensor:
         """Forward and backward over all packs, one update; on exhausted memory, once more in smaller packs."""
-        while True:
-            try:
-                loss, grad_norm = self._attempt(packs)
-                break
-            except torch.OutOfMemoryError:
-                packs = self._shrink(packs)
+        while (done := self._attempt_or_none(packs)) is None:
+            packs = self._shrink(packs)  # outside of the handler, whose traceback holds on to memory
+        loss, grad_norm = done
         self._interval.add(loss, tokens=packs.num_tokens, labels=packs.labels)
         self.state.step = packs.step + 1
         self.state.drawn = packs.drawn
         self.state.tokens += packs.num_tokens * self.accelerator.num_processes
         self.state.labels += sum(packs.labels.values()) * self.accelerator.num_processes
         return grad_norm
+
+    def _attempt_or_none(self, packs: StepPacks) -> tuple[Tensor, Tensor] | None:
+        """What `_attempt` gives; None where memory ran out."""
+        try:
+            return self._attempt(packs)
+        except torch.OutOfMemoryError:
+            return None
 
     def _attempt(self, packs: StepPacks) -> tuple[Tensor, Tensor]:
         training = self.config.training

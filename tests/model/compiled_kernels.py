@@ -1,0 +1,50 @@
+"""Run by test_tree_kernel.py: compiles the attention kernels for a GPU that need not be there.
+
+Prints as JSON what a block of each shares.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from surestep.model import tree_kernel
+
+POINTERS = {"q", "k", "v", "out", "do", "lse", "delta", "dq", "dk", "dv", "end", "position", "lists"}
+KINDS = {"lse": "*fp32", "delta": "*fp32", "end": "*i32", "position": "*i32", "lists": "*i32"}
+
+
+def main() -> None:
+    launch = {"small": tree_kernel.SMALL, "large": tree_kernel.LARGE}[sys.argv[1]]
+    sizes = tree_kernel.tiles(32, 8, int(sys.argv[3]), launch.rows) | {"WINDOW": 0}
+    target = GPUTarget("cuda", int(sys.argv[2]), 32)
+    found = {}
+    for name in ("forward", "query_gradient", "key_gradient"):
+        kernel = getattr(tree_kernel, f"_{name}_kernel")
+        signature = {}
+        for argument in kernel.arg_names:
+            stem = argument.removesuffix("_ptr")
+            if argument in sizes:
+                signature[argument] = "constexpr"
+            elif stem in POINTERS and argument.endswith("_ptr"):
+                signature[argument] = KINDS.get(stem, "*bf16")
+            else:
+                signature[argument] = "fp32" if argument.endswith("scale") else "i32"
+        # Every number but the scales is a multiple of 16, as Triton finds when it is called.
+        attributes = {
+            (place,): [["tt.divisibility", 16]]
+            for place, argument in enumerate(kernel.arg_names)
+            if signature[argument] not in ("constexpr", "fp32")
+        }
+        source = ASTSource(kernel, signature, constexprs=sizes, attrs=attributes)
+        compiled = triton.compile(source, target=target, options=getattr(launch, name))
+        found[name] = compiled.metadata.shared
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

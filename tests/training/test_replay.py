@@ -1,0 +1,80 @@
+"""When passes are recorded, decided on any machine; that replays give the same numbers is shown in tests/gpu."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from runs import Watcher, read_lines
+from surestep.config import Config
+from surestep.training.processes import make_accelerator
+from surestep.training.replay import replays, why_not_recorded
+from surestep.training.run import train
+
+
+def as_on_a_gpu(built: Any) -> Any:
+    """The choices a GPU would have led to; nothing is run."""
+    built.model.route, built.model.is_fused = "triton", True
+    return built
+
+
+def test_short_passes_are_recorded_and_long_ones_are_not(
+    build_small: Callable[..., Any], small_config: Callable[..., Config]
+) -> None:
+    config, built = small_config("llama", lora=True), as_on_a_gpu(build_small("llama", lora=True))
+    accelerator = make_accelerator(built.hardware)
+    weights = sum(p.numel() for name, p in built.model.transformer.named_parameters() if "embed" not in name)
+    limit = int(6e13 / (4 * weights))
+    assert replays(config, built, accelerator, 5120)
+    assert replays(config, built, accelerator, limit - 1)
+    assert not replays(config, built, accelerator, limit + 1)
+    config.lora.base_precision = "fp8"
+    assert replays(config, built, accelerator, 2 * limit - 2), "in 8 bits a pass takes half the time"
+    config.training.cuda_graphs = True
+    assert replays(config, built, accelerator, 100 * limit)
+    config.training.cuda_graphs = False
+    assert not replays(config, built, accelerator, 5120)
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "words"),
+    [
+        ("lora", "use_lora", False, "in full"),
+        ("training", "gradient_checkpointing", True, "recomputed"),
+        ("model", "route", "varlen", "varlen"),
+        ("model", "is_fused", False, "not fused"),
+        ("rope", "rope_type", "dynamic", "dynamic"),
+    ],
+)
+def test_what_cannot_be_recorded_has_a_reason(
+    build_small: Callable[..., Any],
+    small_config: Callable[..., Config],
+    section: str,
+    field: str,
+    value: Any,
+    words: str,
+) -> None:
+    config, built = small_config("llama", lora=True), as_on_a_gpu(build_small("llama", lora=True))
+    config.training.cuda_graphs = True
+    accelerator = make_accelerator(built.hardware)
+    assert why_not_recorded(config, built, accelerator) is None
+    if section == "model":
+        setattr(built.model, field, value)
+    elif section == "rope":
+        built.model.transformer.config.rope_parameters = {"rope_type": value}
+    else:
+        setattr(getattr(config, section), field, value)
+    reason = why_not_recorded(config, built, accelerator)
+    assert reason is not None
+    assert words in reason
+    assert not replays(config, built, accelerator, 5120)
+
+
+def test_asked_for_and_not_to_be_had_is_said(run_config: Callable[..., Config]) -> None:
+    config = run_config()
+    config.training.cuda_graphs = True
+    train(config, Watcher())
+    notes = [line["text"] for line in read_lines(config.experiment_dir / "metrics.jsonl") if line["kind"] == "note"]
+    assert any("not recorded, though --cuda_graphs is true" in note for note in notes)
