@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,17 +21,22 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 @pytest.fixture(scope="module")
 def errors() -> dict[str, float]:
     """Largest differences by case, from a process of its own: the interpreter is chosen when Triton is imported."""
+    return printed_by("interpreted_kernels.py", TRITON_INTERPRET="1")
+
+
+def printed_by(script: str, *arguments: str, **environment: str) -> Any:
+    """The JSON in the last line of a script beside this file, run in a process of its own."""
+    inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     run = subprocess.run(
-        [sys.executable, Path(__file__).with_name("interpreted_kernels.py")],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
+        [sys.executable, Path(__file__).with_name(script), *arguments],
+        env=inherited | environment,
         capture_output=True,
         text=True,
         timeout=500,
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
-    found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
-    return found
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("heads", ["4 of 2", "8 of 1", "3 of 1", "7 of 1", "16 of 1"])
@@ -57,24 +63,9 @@ def test_a_sliding_window_looks_back_along_the_path(errors: dict[str, float], wh
 )
 def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them(launch: str, capability: int, limit: int) -> None:
     """Compiled here for GPUs that are not here, heads of 128; the backward kernels need the most."""
-    needed = shared_bytes(launch, capability, 128)
+    needed = printed_by("compiled_kernels.py", launch, str(capability), "128")
     assert set(needed) == {"forward", "query_gradient", "key_gradient"}
     assert max(needed.values()) <= limit, needed
-
-
-def shared_bytes(launch: str, capability: int, size: int) -> dict[str, int]:
-    """From a process of its own, whose kernels are not interpreted."""
-    run = subprocess.run(
-        [sys.executable, Path(__file__).with_name("compiled_kernels.py"), launch, str(capability), str(size)],
-        env={name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    found: dict[str, int] = json.loads(run.stdout.splitlines()[-1])
-    return found
 
 
 def test_rows_are_scaled_as_the_reference_scales_them(errors: dict[str, float]) -> None:

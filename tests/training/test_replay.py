@@ -25,8 +25,7 @@ def test_short_passes_are_recorded_and_long_ones_are_not(
 ) -> None:
     config, built = small_config("llama", lora=True), as_on_a_gpu(build_small("llama", lora=True))
     accelerator = make_accelerator(built.hardware)
-    weights = sum(p.numel() for name, p in built.model.transformer.named_parameters() if "embed" not in name)
-    limit = int(6e13 / (4 * weights))
+    limit = int(6e13 / (4 * built.weights_in_products))
     assert replays(config, built, accelerator, 5120)
     assert replays(config, built, accelerator, limit - 1)
     assert not replays(config, built, accelerator, limit + 1)

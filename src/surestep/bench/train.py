@@ -12,7 +12,6 @@ from surestep.bench.measure import Measurement, synchronize
 from surestep.bench.work import run_data
 from surestep.config import Config
 from surestep.encoding.tree import EncodedTree
-from surestep.model.nf4 import num_weights
 from surestep.scoring.build import BuiltModel
 from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
 from surestep.training.observer import Observers
@@ -20,21 +19,12 @@ from surestep.training.processes import make_accelerator
 from surestep.training.trainer import Trainer
 
 
-def weights_in_products(built: BuiltModel) -> int:
-    """`P`: weights of the backbone that take part in matrix products, adapters and embedding left out."""
-    return sum(
-        num_weights(parameter)
-        for name, parameter in built.model.transformer.named_parameters()
-        if parameter.ndim == 2 and "lora_" not in name and "embed" not in name
-    )
-
-
 def flops_per_token(built: BuiltModel, *, training: bool) -> int:
     """2 P forward; 2 P more for the input's gradient, and 2 P for the weights' own where they are trained."""
     if not training:
-        return 2 * weights_in_products(built)
+        return 2 * built.weights_in_products
     is_full = any(p.requires_grad for name, p in built.model.transformer.named_parameters() if "lora_" not in name)
-    return (6 if is_full else 4) * weights_in_products(built)
+    return (6 if is_full else 4) * built.weights_in_products
 
 
 def bench_training(

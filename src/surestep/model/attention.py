@@ -264,9 +264,9 @@ def tree_attention(
         # Small scores are hardly capped, so a probe might not notice that the cap is missing.
         raise NotImplementedError("attention scores with a soft cap cannot be packed")
     plan = surestep_plan
-    query, key, value = _one_dtype(query, key, value)
     if plan.kernel_mask is not None and dropout == 0.0:
         return kernel_attention(plan.kernel_mask, query, key, value, scaling, sliding_window).unsqueeze(0), None
+    query, key, value = _one_dtype(query, key, value)
     window = sliding_window if sliding_window is not None and sliding_window <= plan.max_position else None
     execution = plan.execution if window is None and dropout == 0.0 else "dense"
     if execution == "varlen":
@@ -302,6 +302,14 @@ def kernel_attention(
         window or 0,
     )[0]
     return out
+
+
+def heads_of(backbone: Any) -> tuple[int, int, int]:
+    """Query heads, key heads and their size, from a transformer's configuration; 0 where it names no heads."""
+    config = backbone.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", 0)
+    key_heads = getattr(config, "num_key_value_heads", None) or heads
+    return heads, key_heads, getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1)
 
 
 def can_run_kernel(num_heads: int, num_key_heads: int, head_dim: int) -> bool:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from surestep.config import TINY_BACKBONE
 from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
-from surestep.model.attention import can_run_kernel, register_tree_attention
+from surestep.model.attention import can_run_kernel, heads_of, register_tree_attention
 from surestep.model.nf4 import nf4_config, quantise_linear_layers
 from surestep.model.quiet import quiet_transformers
 
@@ -52,11 +52,7 @@ class Backbone:
     @property
     def suits_kernel(self) -> bool:
         """Whether Surestep's own attention kernel is made for its heads."""
-        config = self.module.config.get_text_config()
-        heads = getattr(config, "num_attention_heads", 0)
-        key_heads = getattr(config, "num_key_value_heads", None) or heads
-        head_dim = getattr(config, "head_dim", None) or self.hidden_size // max(heads, 1)
-        return can_run_kernel(heads, key_heads, head_dim)
+        return can_run_kernel(*heads_of(self.module))
 
 
 def load_backbone(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from surestep.errors import BackboneError
-from surestep.model.attention import kernel_attention, plan_attention
+from surestep.model.attention import heads_of, kernel_attention, plan_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel, Route
 
@@ -150,15 +150,13 @@ def _run_backward(model: ConfidenceModel, batch: TreeBatch) -> None:
         RuntimeError: they are not numbers.
         Exception: whatever Triton raises.
     """
-    config = model.transformer.config.get_text_config()
-    heads, key_heads = config.num_attention_heads, getattr(config, "num_key_value_heads", None)
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    heads, key_heads, size = heads_of(model.transformer)
     mask = plan_attention(batch, "triton").kernel_mask
     assert mask is not None, "a plan for the kernel has its mask"
     dtype, device = torch.get_autocast_dtype(batch.tokens_P.device.type), batch.tokens_P.device
     query, key, value = (
         torch.ones(1, number, len(mask.positions_P), size, dtype=dtype, device=device, requires_grad=True)
-        for number in (heads, key_heads or heads, key_heads or heads)
+        for number in (heads, key_heads, key_heads)
     )
     gradients = torch.autograd.grad(kernel_attention(mask, query, key, value, None, None).sum(), (query, key, value))
     if not all(bool(gradient.isfinite().all()) for gradient in gradients):

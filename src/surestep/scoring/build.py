@@ -19,6 +19,7 @@ from surestep.model.fp8 import runs_fp8
 from surestep.model.fused import FAMILIES, compile_layers, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
+from surestep.model.nf4 import num_weights
 from surestep.model.probe import probe_parity
 from surestep.model.quiet import quiet_transformers
 from surestep.scoring.hardware import Hardware, choose_route, nf4_device, scoring_budget
@@ -45,6 +46,15 @@ class BuiltModel:
     reasons: list[str]
     is_compiled: bool = False
     calibration: Calibration | None = None
+
+    @property
+    def weights_in_products(self) -> int:
+        """`P`: weights of the backbone that take part in matrix products, adapters and embedding left out."""
+        return sum(
+            num_weights(parameter)
+            for name, parameter in self.model.transformer.named_parameters()
+            if parameter.ndim == 2 and "lora_" not in name and "embed" not in name
+        )
 
     def compile_if_worth(self, config: Config, num_tokens: float) -> str | None:
         """Compile the decoder layers where `model.compile` says so; `auto`: where `num_tokens` win the wait back.

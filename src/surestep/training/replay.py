@@ -62,9 +62,8 @@ def replays(config: Config, built: BuiltModel, accelerator: Accelerator, token_b
         return False
     if wanted is True:
         return True
-    weights = sum(p.numel() for name, p in built.model.transformer.named_parameters() if "embed" not in name)
     share = 0.5 if config.lora.base_precision == "fp8" else 1.0
-    return bool(4 * weights * token_budget * share < _SHORT_PASS)
+    return bool(4 * built.weights_in_products * token_budget * share < _SHORT_PASS)
 
 
 @dataclass
