@@ -19,8 +19,9 @@ from surestep.model.attention import plan_attention, register_tree_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.dropout import drop, keep_mask
+from surestep.model.families import FAMILIES
 from surestep.model.fp8 import Fp8Weight
-from surestep.model.fused import FAMILIES, can_fuse, compile_layers, projections
+from surestep.model.fused import can_fuse, compile_layers, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.scoring.scorer import to_batch
@@ -86,6 +87,32 @@ def test_fused_layers_score_and_learn_alike(config: PreTrainedConfig, targets: l
         assert torch.equal(fused.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("fuse", [False, True], ids=["own", "fused"])
+@pytest.mark.parametrize("targets", [None, "all-linear"], ids=["full", "all"])
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_a_last_layer_of_wanted_rows_scores_and_learns_alike(
+    config: PreTrainedConfig, targets: list[str] | str | None, fuse: bool
+) -> None:
+    own = make_model(config, targets)
+    narrow = copy.deepcopy(own)
+    if fuse:
+        narrow.fuse_layers()
+    assert narrow.narrow_last_layer()
+    rows = []
+    narrow.transformer.layers[-1].mlp.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[-2]))
+    expected, expected_gradients = scores_and_gradients(own)
+    found, gradients = scores_and_gradients(narrow)
+    assert rows == [16], "six steps, in a whole block; not all 33 tokens"
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert gradients.keys() == expected_gradients.keys()
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+    assert narrow.state_dict().keys() == own.state_dict().keys(), "nothing else is saved"
+    for model in (own, narrow):
+        model.set_route("paths")
+    torch.testing.assert_close(narrow(batch()), own(batch()), rtol=1e-5, atol=1e-5)
+
+
 def test_paths_still_run_through_the_familys_own_layers() -> None:
     own = make_model(Qwen3Config(**SHAPE, head_dim=16), ["q_proj", "k_proj"])
     fused = copy.deepcopy(own)
@@ -108,7 +135,10 @@ def test_dropout_differs_between_passes_and_is_off_in_evaluation() -> None:
     assert torch.equal(model(batch()), model(batch()))
 
 
-def test_a_compiled_layer_is_whole_and_takes_only_its_length_for_changing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("narrowed", "num_graphs"), [(False, 1), (True, 2)])
+def test_a_compiled_layer_is_whole_and_takes_only_its_lengths_for_changing(
+    monkeypatch: pytest.MonkeyPatch, narrowed: bool, num_graphs: int
+) -> None:
     """A Python float that may change would be a tensor on the CPU, and a C++ program compiled for it at every start."""
     graphs: list[torch.fx.GraphModule] = []
 
@@ -118,6 +148,8 @@ def test_a_compiled_layer_is_whole_and_takes_only_its_length_for_changing(monkey
 
     model = make_model(Qwen3Config(**SHAPE, head_dim=16), "all-linear", dropout=0.1)
     model.fuse_layers()
+    if narrowed:
+        assert model.narrow_last_layer()
     model.train()
     compile_layers(model.transformer, backend=record)
     # The kernel needs a GPU; what stands in for it is as opaque to the layer.
@@ -129,8 +161,8 @@ def test_a_compiled_layer_is_whole_and_takes_only_its_length_for_changing(monkey
         lengths.add(len(plan.batch.tokens_P))
         model._packed(plan).sum().backward()
     assert len(lengths) == 3
-    assert len(graphs) == 1, "one graph for all lengths and both layers"
-    inputs = [node.meta["example_value"] for node in graphs[0].graph.nodes if node.op == "placeholder"]
+    assert len(graphs) == num_graphs, "one for all lengths and layers, another for a last layer of few rows"
+    inputs = [node.meta["example_value"] for graph in graphs for node in graph.graph.nodes if node.op == "placeholder"]
     assert any(isinstance(value, torch.SymInt) for value in inputs)
     assert not any(isinstance(value, float | torch.SymFloat) for value in inputs)
     assert not any(isinstance(value, Tensor) and value.dtype == torch.float64 for value in inputs)
@@ -142,6 +174,8 @@ def test_other_backbones_keep_their_own_layers() -> None:
     model = make_model(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=200), None)
     assert not can_fuse(model.transformer)
     assert not model.fuse_layers()
+    assert not model.narrow_last_layer()
+    assert torch.isfinite(model(batch())).all()
     assert len(FAMILIES) == 4
 
 

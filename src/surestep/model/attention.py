@@ -31,6 +31,7 @@ from surestep.model.block_lists import block_lists
 TREE_ATTENTION = "surestep_tree"
 FLEX_BLOCK = 128
 DENSE_BLOCK = 192
+LABEL_BLOCK = 16
 Execution = Literal["dense", "triton", "varlen", "flex"]
 
 
@@ -56,6 +57,7 @@ class AttentionPlan:
         batch: the pack; `positions_P` is needed where a layer looks through a sliding window.
         max_position: the largest position in the pack; a window wider than this changes nothing.
         chain_B: for each tree, whether it is a plain chain.
+        num_wanted: how many of `batch.label_index_S` are wanted steps; the rest is padding.
         cu_seqlens, max_seqlen: for `varlen`, where chains start and how long the longest is.
         block_mask: for `flex`.
         kernel_mask: for `triton`.
@@ -65,6 +67,7 @@ class AttentionPlan:
     batch: TreeBatch
     max_position: int
     chain_B: list[bool]
+    num_wanted: int
     cu_seqlens: Tensor | None = None
     max_seqlen: int = 0
     block_mask: Any = None
@@ -155,8 +158,9 @@ def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None
 def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
 
-    But for `dense`, `AttentionPlan.batch` is padded to whole blocks of 128: the model runs that one, and
-    meets fewer different lengths. A batch on the CPU is planned there, without waiting for a device.
+    `AttentionPlan.batch` is padded, its wanted steps to whole blocks of 16 and, but for `dense`, its tokens to whole
+    blocks of 128: the model runs that one, and meets fewer different lengths. A batch on the CPU is planned there,
+    without waiting for a device.
     """
     # One transfer for all trees; a check per tree would wait for the device once for each.
     ends = batch.subtree_end_P.cpu()
@@ -164,14 +168,16 @@ def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     max_position = int(batch.positions_P.max()) if len(ends) else 0
     if execution == "varlen" and not all(chains):
         execution = "flex"
+    num_wanted = len(batch.label_index_S)
+    batch = batch.padded_labels(LABEL_BLOCK)
     if execution == "dense":
-        return AttentionPlan(execution, batch, max_position, chains)
+        return AttentionPlan(execution, batch, max_position, chains, num_wanted)
     # Below 128 queries, FlexAttention takes its decoding kernel, which does not compile for every head size (torch
     # 2.11: "no valid choices").
     padded = batch.padded(FLEX_BLOCK)
     # To varlen, the padding is one more chain: nobody reads what it computes.
     chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
-    plan = AttentionPlan(execution, padded, max_position, chains)
+    plan = AttentionPlan(execution, padded, max_position, chains, num_wanted)
     device = batch.tokens_P.device
     if execution == "triton":
         plan.kernel_mask = KernelMask(

@@ -65,6 +65,12 @@ class TreeBatch:
             tree_starts=(*self.tree_starts, num_tokens + missing),
         )
 
+    def padded_labels(self, multiple: int) -> TreeBatch:
+        """The batch with its wanted steps filled up to a multiple of `multiple`, at least one, by the first token."""
+        num_wanted = len(self.label_index_S)
+        missing = multiple - num_wanted if num_wanted < multiple else -num_wanted % multiple
+        return replace(self, label_index_S=F.pad(self.label_index_S, (0, missing))) if missing else self
+
     @property
     def spans(self) -> list[tuple[int, int]]:
         """Start and end of each tree."""

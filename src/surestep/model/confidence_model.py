@@ -18,6 +18,7 @@ from surestep.model.attention import TREE_ATTENTION, AttentionPlan, Execution, p
 from surestep.model.batch import TreeBatch
 from surestep.model.fused import can_fuse, fuse
 from surestep.model.head import ConfidenceHead
+from surestep.model.last_layer import narrow_last_layer
 from surestep.model.paths import path_rows
 from surestep.model.quiet import quiet_transformers
 
@@ -64,6 +65,7 @@ class ConfidenceModel(nn.Module):
         # What the fused layers draw their dropout masks from; no part of what is saved.
         self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int32), persistent=False)
         self.is_fused = False
+        self.is_narrowed = False
         self.route: Route = route
         self.set_route(route)
 
@@ -91,6 +93,11 @@ class ConfidenceModel(nn.Module):
             self.is_fused = True
         return self.is_fused
 
+    def narrow_last_layer(self) -> bool:
+        """Let the last layer compute wanted steps only where the backbone is known; whether it is. After fusing."""
+        self.is_narrowed = narrow_last_layer(self.transformer)
+        return self.is_narrowed
+
     def forward(self, batch: Prepared) -> Tensor:
         """[S] logits of the wanted steps, float32."""
         if self.is_fused and self.training:
@@ -116,8 +123,10 @@ class ConfidenceModel(nn.Module):
             use_cache=False,
             surestep_plan=plan,
         )
-        hidden: Tensor = output.last_hidden_state[0].index_select(0, plan.batch.label_index_S)
-        return hidden
+        hidden: Tensor = output.last_hidden_state[0]
+        if not self.is_narrowed:
+            hidden = hidden.index_select(0, plan.batch.label_index_S)
+        return hidden[: plan.num_wanted]
 
     def _paths(self, batch: TreeBatch) -> Tensor:
         rows = path_rows(batch)

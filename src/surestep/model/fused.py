@@ -17,7 +17,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -27,10 +26,8 @@ from torch import Tensor, nn
 from surestep.model.adapted import adapted_linear
 from surestep.model.attention import TREE_ATTENTION, AttentionPlan, kernel_attention, tree_attention
 from surestep.model.dropout import drop
+from surestep.model.families import become, is_known
 from surestep.model.fp8 import LONGEST_ROW, Fp8Weight
-
-FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
-"""transformers' class names begin with these; their attention and MLP modules are alike."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +153,7 @@ class FusedAttention:
     surestep_qkv: Projection
     surestep_o: Projection
     surestep_attend: Callable[..., tuple[Tensor, None]] = staticmethod(tree_attention)
+    surestep_is_last: bool = False
 
     def forward(
         self: Any,
@@ -166,7 +164,7 @@ class FusedAttention:
         surestep_plan: AttentionPlan | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """As the family's own; with a plan, over one row of packed trees."""
+        """As the family's own; with a plan, over one row of packed trees (in the last layer, its wanted tokens)."""
         if surestep_plan is None:
             output: tuple[Tensor, Tensor | None] = super().forward(  # type: ignore[misc]
                 hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
@@ -193,7 +191,10 @@ class FusedAttention:
                 scaling=self.scaling,
                 sliding_window=self.surestep_window,
             )
-        return self.surestep_o(attended.squeeze(0).flatten(-2), self.training).unsqueeze(0), None
+        attended = attended.squeeze(0).flatten(-2)
+        if self.surestep_is_last:
+            attended = attended.index_select(0, surestep_plan.batch.label_index_S)
+        return self.surestep_o(attended, self.training).unsqueeze(0), None
 
 
 class FusedMLP:
@@ -215,10 +216,9 @@ def can_fuse(transformer: Any) -> bool:
     layers = getattr(transformer, "layers", None)
     if not layers:
         return False
-    names = {f"{family}Attention" for family in FAMILIES}, {f"{family}MLP" for family in FAMILIES}
     return all(
-        type(layer.self_attn).__name__ in names[0]
-        and type(layer.mlp).__name__ in names[1]
+        is_known(layer.self_attn, "Attention")
+        and is_known(layer.mlp, "MLP")
         and all(_is_plain(part) for part in _linear_layers(layer))
         for layer in layers
     )
@@ -288,23 +288,10 @@ def fuse(transformer: Any, seed: Tensor) -> None:
             "surestep_window": getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)),
             "surestep_rotate": sys.modules[type(attention).__module__].apply_rotary_pos_emb,
         }
-        _become(attention, FusedAttention, fused)
+        become(attention, FusedAttention, fused)
         fused = {
             "surestep_gate": Projection([mlp.gate_proj], seed, 5 * number + 2),
             "surestep_up": Projection([mlp.up_proj], seed, 5 * number + 3),
             "surestep_down": Projection([mlp.down_proj], seed, 5 * number + 4),
         }
-        _become(mlp, FusedMLP, fused)
-
-
-def _become(module: Any, mixin: type[Any], attributes: dict[str, Any]) -> None:
-    for name, value in attributes.items():
-        # Past `nn.Module.__setattr__`: parameters are the layers' own and must not appear a second time.
-        object.__setattr__(module, name, value)
-    module.__class__ = _subclass(mixin, type(module))  # type: ignore[arg-type]
-
-
-@cache
-def _subclass(mixin: type[Any], original: type[Any]) -> type[Any]:
-    # The name stays: transformers and PEFT print and compare it.
-    return type(original.__name__, (mixin, original), {})
+        become(mlp, FusedMLP, fused)

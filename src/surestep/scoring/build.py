@@ -15,8 +15,9 @@ from surestep.errors import DeviceError
 from surestep.model.attention import kernel_runs_on
 from surestep.model.backbone import Backbone, load_backbone
 from surestep.model.confidence_model import ConfidenceModel, Route
+from surestep.model.families import FAMILIES
 from surestep.model.fp8 import runs_fp8
-from surestep.model.fused import FAMILIES, compile_layers, projections
+from surestep.model.fused import compile_layers, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.model.nf4 import num_weights
@@ -140,6 +141,8 @@ def assemble(
     reasons = [*hardware.reasons, reason]
     if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
         reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
+    if route != "paths" and model.narrow_last_layer():
+        reasons.append("last layer: past its attention, only the tokens that are read (exact)")
     if is_nf4(model):
         reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
     _probe(model, backbone, hardware, reasons)
