@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
 from surestep.config import LoraConfig
 from surestep.encoding.packing import pack_trees
@@ -105,15 +106,18 @@ def test_paths_agree_with_the_packed_trees(model: ConfidenceModel) -> None:
     assert (hidden - alone).norm() / alone.norm() < 1e-3
 
 
-@pytest.mark.parametrize("route", ["triton", "varlen"])
+@pytest.mark.parametrize(
+    ("route", "is_full"), [("triton", False), ("varlen", False), ("triton", True)], ids=["triton", "varlen", "full"]
+)
 @pytest.mark.parametrize("is_chain", [True, False], ids=["chains", "trees"])
-def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bool, route: str) -> None:
+def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bool, route: str, is_full: bool) -> None:
     torch.manual_seed(0)
     register_tree_attention()
     random = np.random.default_rng(3)
     config = Qwen3Config(**SHAPE)
     adapters = LoraConfig(use_lora=True, lora_r=8, lora_dropout=0.0, lora_target_modules="all-linear")
-    backbone = add_adapters(AutoModel.from_config(config), adapters)
+    backbone = AutoModel.from_config(config)
+    backbone = backbone if is_full else add_adapters(backbone, adapters)
     for name, parameter in backbone.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.02)
@@ -121,6 +125,7 @@ def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bo
     reference = ConfidenceModel(backbone, head, confidence_id=_CONFIDENCE).cuda()
     fused = copy.deepcopy(reference)
     assert fused.fuse_layers()
+    assert fused.narrow_last_layer()
     compile_layers(fused.transformer)
     for num_trees in (2, 5, 9):
         trees = [_tree(random, 20, is_chain=is_chain) for _ in range(num_trees)]
@@ -129,6 +134,31 @@ def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bo
         got, got_gradient = _logits_and_gradient(fused, batch, route, torch.bfloat16)
         assert (got - hidden).norm() / hidden.norm() < _BOUND
         assert (got_gradient - gradient).norm() / gradient.norm() < 2 * _BOUND
+
+
+@pytest.mark.parametrize("has_norms", [True, False])
+@pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (7, 1, 64), (4, 4, 16)])
+def test_heads_are_split_within_the_rounding_of_bf16(heads: int, key_heads: int, size: int, has_norms: bool) -> None:
+    from surestep.model.heads_kernel import split_heads
+
+    torch.manual_seed(0)
+    joined = torch.randn(512, (heads + 2 * key_heads) * size, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    norms = [Qwen3RMSNorm(size).cuda() for _ in range(2)] if has_norms else []
+    angle = torch.rand(512, size // 2, device="cuda").repeat(1, 2) * 6
+    cos, sin = angle.cos(), angle.sin()
+    weights = [norm.weight for norm in norms]
+    found = split_heads(joined, *(weights or [None, None]), cos.bfloat16(), sin.bfloat16(), heads, key_heads, 1e-6)
+    exact = joined.detach().float().requires_grad_()
+    query, key, value = exact.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
+    if has_norms:
+        query, key = norms[0](query), norms[1](key)
+    query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1)
+    expected = query, key, value
+    upstream = [torch.randn_like(part) for part in expected]
+    gradients = torch.autograd.grad(found, [joined, *weights], [part.bfloat16() for part in upstream])
+    expected_gradients = torch.autograd.grad(expected, [exact, *weights], upstream)
+    for part, own in zip([*found, *gradients], [*expected, *expected_gradients], strict=True):
+        assert (part - own).norm() / own.norm() < 0.01
 
 
 @pytest.mark.parametrize("window", [0, 50])

@@ -19,12 +19,12 @@ KINDS = {"lse": "*fp32", "delta": "*fp32", "end": "*i32", "position": "*i32", "l
 
 
 def main() -> None:
-    launch = {"small": tree_kernel.SMALL, "large": tree_kernel.LARGE}[sys.argv[1]]
-    sizes = tree_kernel.tiles(32, 8, int(sys.argv[3]), launch.rows) | {"WINDOW": 0}
-    target = GPUTarget("cuda", int(sys.argv[2]), 32)
+    target = GPUTarget("cuda", int(sys.argv[1]), 32)
     found = {}
     for name in ("forward", "query_gradient", "key_gradient"):
         kernel = getattr(tree_kernel, f"_{name}_kernel")
+        launch = getattr(tree_kernel, name.upper())
+        sizes = tree_kernel.tiles(32, 8, int(sys.argv[2]), launch.rows) | {"WINDOW": 0}
         signature = {}
         for argument in kernel.arg_names:
             stem = argument.removesuffix("_ptr")
@@ -41,7 +41,7 @@ def main() -> None:
             if signature[argument] not in ("constexpr", "fp32")
         }
         source = ASTSource(kernel, signature, constexprs=sizes, attrs=attributes)
-        compiled = triton.compile(source, target=target, options=getattr(launch, name))
+        compiled = triton.compile(source, target=target, options=launch.options)
         found[name] = compiled.metadata.shared
     print(json.dumps(found))
 

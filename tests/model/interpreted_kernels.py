@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import torch
 from torch import Tensor
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
-from surestep.model import tree_kernel
 from surestep.model.attention import dense_mask
 from surestep.model.block_lists import block_lists
 from surestep.model.fp8 import quantise_rows
+from surestep.model.heads_kernel import split_heads
 from surestep.model.row_kernel import quantise_rows_on_gpu
 from surestep.model.tree_kernel import packed_attention
 
@@ -42,24 +42,47 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: 
     return torch.einsum("hpk,khe->phe", scores.masked_fill(~mask, -torch.inf).softmax(-1), value)
 
 
-def _chosen(launch: tree_kernel.Launch, _: torch.device) -> tree_kernel.Launch:
-    return launch
+def split_errors(
+    heads: int, key_heads: int, size: int, has_norms: bool, generator: torch.Generator
+) -> list[tuple[str, float]]:
+    """Of heads and of gradients, against transformers' norm and rotation."""
+    joined = torch.randn(128, (heads + 2 * key_heads) * size, generator=generator, requires_grad=True)
+    norms = [Qwen3RMSNorm(size, eps=1e-3) for _ in range(2)] if has_norms else []
+    for norm in norms:
+        norm.weight.data = torch.randn(size, generator=generator)
+    angle = torch.rand(128, size // 2, generator=generator).repeat(1, 2) * 6
+    # Halves that differ, as no rotation has them: a mix-up would show.
+    cos, sin = angle.cos() * torch.linspace(1, 2, size), angle.sin() * torch.linspace(2, 1, size)
+    query, key, value = joined.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
+    if has_norms:
+        query, key = norms[0](query), norms[1](key)
+    query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1)
+    weights = [norm.weight for norm in norms]
+    found = split_heads(joined, *(weights or [None, None]), cos, sin, heads, key_heads, 1e-3)
+    upstream = [torch.randn(part.shape, generator=generator) for part in found]
+    gradients = torch.autograd.grad(found, [joined, *weights], upstream)
+    expected = torch.autograd.grad((query, key, value), [joined, *weights], upstream)
+    parts = zip(found, (query, key, value), strict=True)
+    return [
+        ("values", max(float((part - own).detach().abs().max()) for part, own in parts)),
+        *(
+            (f"gradient {place}", float((part - own).abs().max() / own.abs().max()))
+            for place, (part, own) in enumerate(zip(gradients, expected, strict=True))
+        ),
+    ]
 
 
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
     errors: dict[str, float] = {}
-    for heads, key_heads, size, num_tokens, window, launch in (
-        (4, 2, 32, 256, 0, tree_kernel.LARGE),
-        (8, 1, 16, 256, 0, tree_kernel.LARGE),
-        (3, 1, 16, 128, 0, tree_kernel.LARGE),
-        (7, 1, 16, 128, 0, tree_kernel.LARGE),
-        (16, 1, 16, 128, 0, tree_kernel.LARGE),
-        (4, 1, 32, 256, 20, tree_kernel.LARGE),
-        (4, 2, 32, 256, 0, tree_kernel.SMALL),
-        (7, 1, 16, 128, 0, tree_kernel.SMALL),
+    for heads, key_heads, size, num_tokens, window in (
+        (4, 2, 32, 256, 0),
+        (8, 1, 16, 256, 0),
+        (3, 1, 16, 128, 0),
+        (7, 1, 16, 128, 0),
+        (16, 1, 16, 128, 0),
+        (4, 1, 32, 256, 20),
     ):
-        tree_kernel.launch_for = partial(_chosen, launch)  # type: ignore[assignment]
         ends = nested_ends(num_tokens, generator)
         whole = dense_mask(ends, torch.zeros_like(ends))
         positions = whole.sum(1) - 1
@@ -75,12 +98,16 @@ def main() -> None:
         (gradient,) = torch.autograd.grad(found, joined, upstream)
         (expected_gradient,) = torch.autograd.grad(expected, joined, upstream)
         name = f"{heads} of {key_heads}" + (f", window {window}" if window else "")
-        name += ", small" if launch is tree_kernel.SMALL else ""
         errors[f"{name}, attended"] = float((found - expected).detach().abs().max())
         errors[f"{name}, gradient"] = float((gradient - expected_gradient).abs().max())
         if window:
             without = packed_attention(query, key, value, *mask_arguments, scale, 0)[0]
             errors[f"window {window} against none"] = float((found - without).detach().abs().max())
+    for heads, key_heads, size, has_norms in ((8, 2, 32, True), (3, 3, 16, True), (4, 2, 16, False)):
+        name = f"heads, {heads} of {key_heads}" + (", normed" if has_norms else "")
+        errors |= {
+            f"{name}, {what}": error for what, error in split_errors(heads, key_heads, size, has_norms, generator)
+        }
     x = torch.randn(7, 40, generator=generator)
     x[3] = 0
     small, scales = quantise_rows_on_gpu(x, torch.float32, 448.0)

@@ -233,3 +233,36 @@ def test_only_frozen_weights_are_held_in_fp8() -> None:
     full.fuse_layers()
     with pytest.raises(ValueError, match="frozen"):
         next(projections(full.transformer)).to_fp8()
+
+
+def _gradients(model: torch.nn.Module) -> dict[str, Tensor]:
+    model.zero_grad()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(batch())
+    logits.float().square().sum().backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("is_compiled", [False, True])
+@pytest.mark.parametrize("config", [Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16)], ids=["biases", "norms"])
+def test_a_full_fine_tune_in_bf16_is_at_least_as_near_to_float32_as_with_the_familys_layers(
+    config: Qwen2Config | Qwen3Config, is_compiled: bool
+) -> None:
+    own = make_model(config, None)
+    fused = copy.deepcopy(own)
+    fused.fuse_layers()
+    fused.narrow_last_layer()
+    if is_compiled:
+        compile_layers(fused.transformer, backend="aot_eager")
+    logits = own(batch())
+    logits.square().sum().backward()
+    exact = {name: p.grad.clone() for name, p in own.named_parameters() if p.grad is not None}
+    rounded, found = _gradients(own), _gradients(fused)
+    assert found.keys() == exact.keys()
+
+    def error(gradients: dict[str, Tensor]) -> float:
+        distance = sum(float((gradients[name] - exact[name]).square().sum()) for name in exact)
+        return float(distance / sum(float(value.square().sum()) for value in exact.values())) ** 0.5
+
+    assert all(value.dtype == torch.float32 for value in found.values())
+    assert error(found) < 1.1 * error(rounded) < 0.1

@@ -336,9 +336,14 @@ def _one_dtype(*tensors: Tensor) -> list[Tensor]:
     Under autocast, norms with float32 weights leave queries and keys in float32 beside values in half precision;
     the fused kernels take one dtype, and are not cast by autocast themselves.
     """
-    kind = tensors[0].device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensors[-1].dtype
+    dtype = product_dtype(tensors[-1])
     return [tensor.to(dtype) for tensor in tensors]
+
+
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which `x` is multiplied here: autocast's where it is on."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def _dense(

@@ -24,10 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surestep.model.adapted import adapted_linear
-from surestep.model.attention import TREE_ATTENTION, AttentionPlan, kernel_attention, tree_attention
+from surestep.model.attention import TREE_ATTENTION, AttentionPlan, kernel_attention, product_dtype, tree_attention
 from surestep.model.dropout import drop
 from surestep.model.families import become, is_known
 from surestep.model.fp8 import LONGEST_ROW, Fp8Weight
+from surestep.model.trained import trained_linear
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,14 @@ class Projection:
         if self.weight is not None:
             return F.linear(x_PD, self.weight, self.bias)
         # Weights in training stay apart; joined here, they are cast to half precision in the same kernel.
-        weight = _joined([base.weight for base in self.bases])
+        weights = [base.weight for base in self.bases]
         bias = None if self.bases[0].bias is None else _joined([base.bias for base in self.bases])
-        return F.linear(x_PD, weight, bias)
+        dtype = product_dtype(x_PD)
+        if dtype == torch.float32 or any(weight.dtype != torch.float32 for weight in weights):
+            return F.linear(x_PD, _joined(weights), bias)
+        half = _joined([weight.detach() for weight in weights]).to(dtype)
+        y_PN: Tensor = trained_linear(x_PD.to(dtype), half, weights)
+        return y_PN if bias is None else y_PN + bias.to(dtype)
 
     def to_fp8(self) -> None:
         """Run the frozen weights in 8-bit floats from now on.
@@ -170,22 +176,20 @@ class FusedAttention:
                 hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
             )
             return output
-        heads = self.surestep_qkv(hidden_states.squeeze(0), self.training)
-        heads = heads.unflatten(-1, (-1, self.head_dim)).unsqueeze(0)
-        num_key_heads = self.config.num_key_value_heads
-        query, key, value = heads.split([self.config.num_attention_heads, num_key_heads, num_key_heads], dim=2)
-        if hasattr(self, "q_norm"):
-            query, key = self.q_norm(query), self.k_norm(key)
-        cos, sin = position_embeddings
-        query, key = self.surestep_rotate(query, key, cos, sin, unsqueeze_dim=2)
-        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        if surestep_plan.kernel_mask is not None:
+        joined = self.surestep_qkv(hidden_states.squeeze(0), self.training)
+        mask = surestep_plan.kernel_mask
+        has_kernel = mask is not None and joined.is_cuda and position_embeddings[0].shape[-1] == self.head_dim
+        split = self._split_in_kernel if has_kernel else self._split
+        query, key, value = split(joined, *position_embeddings)
+        if mask is not None:
             # One operation that a compiler can leave where it is, so the layer stays whole.
-            attended = kernel_attention(surestep_plan.kernel_mask, *heads_first, self.scaling, self.surestep_window)
+            attended = kernel_attention(mask, query, key, value, self.scaling, self.surestep_window)
         else:
             attended, _ = self.surestep_attend(
                 self,
-                *heads_first,
+                query,
+                key,
+                value,
                 None,
                 surestep_plan=surestep_plan,
                 scaling=self.scaling,
@@ -195,6 +199,33 @@ class FusedAttention:
         if self.surestep_is_last:
             attended = attended.index_select(0, surestep_plan.batch.label_index_S)
         return self.surestep_o(attended, self.training).unsqueeze(0), None
+
+    def _split(self: Any, joined: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query [1, H, P, E], key and value [1, K, P, E] of `joined` [P, (H + 2 K) E], normed and rotated."""
+        heads = joined.view(1, len(joined), -1, self.head_dim)
+        num_key_heads = self.config.num_key_value_heads
+        query, key, value = torch.split(heads, [self.config.num_attention_heads, num_key_heads, num_key_heads], dim=2)
+        if hasattr(self, "q_norm"):
+            query, key = self.q_norm(query), self.k_norm(key)
+        query, key = self.surestep_rotate(query, key, cos, sin, unsqueeze_dim=2)
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+
+    def _split_in_kernel(self: Any, joined: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_split`, by our own kernel."""
+        from surestep.model.heads_kernel import split_heads
+
+        has_norms = hasattr(self, "q_norm")
+        query, key, value = split_heads(
+            joined,
+            self.q_norm.weight if has_norms else None,
+            self.k_norm.weight if has_norms else None,
+            cos.squeeze(0),
+            sin.squeeze(0),
+            self.config.num_attention_heads,
+            self.config.num_key_value_heads,
+            self.q_norm.variance_epsilon if has_norms else 0.0,
+        )
+        return query.unsqueeze(0).transpose(1, 2), key.unsqueeze(0).transpose(1, 2), value.unsqueeze(0).transpose(1, 2)
 
 
 class FusedMLP:

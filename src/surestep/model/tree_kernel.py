@@ -4,7 +4,8 @@ The mask is `k <= q < subtree_end[k]`, and nothing else has to be stored of it. 
 their time on here:
 
 - Steps are short and branch often, so tiles of 128 queries are mostly masked out. Here the query heads that share a
-  key head lie in one tile: 32 tokens by 4 heads are the 128 rows that the hardware wants.
+  key head lie in one tile: 32 tokens by 4 heads are the 128 rows that the hardware wants. (The backward pass takes 64
+  rows, so that two tiles are worked on at once.)
 - Gradients of keys and values of all those heads are summed in the tile, and every gradient has one writer: the same
   numbers in every run.
 - Queries, keys and values are read where the projections left them.
@@ -19,7 +20,6 @@ of two).
 # Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
 # mypy: disable-error-code="no-untyped-def, misc, no-any-return, untyped-decorator"
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -231,42 +231,22 @@ def _key_gradient_kernel(
 
 
 class Launch(NamedTuple):
-    """How the kernels are started.
+    """How a kernel is started.
 
     Attributes:
         rows: of a tile: tokens by the heads that share a key head.
-        forward, query_gradient, key_gradient: Triton's options of each kernel.
+        options: Triton's.
     """
 
     rows: int
-    forward: dict[str, int]
-    query_gradient: dict[str, int]
-    key_gradient: dict[str, int]
+    options: dict[str, int]
 
 
-LARGE = Launch(
-    128,
-    {"num_warps": 4, "num_stages": 2},
-    {"num_warps": 8, "num_stages": 3},
-    {"num_warps": 8, "num_stages": 2},
-)
-"""The fastest of six to nine each on an H200 with Qwen3-4B's heads (docs/experiments.md, E24)."""
-
-SMALL = Launch(64, *({"num_warps": 4, "num_stages": 2} for _ in range(3)))
-"""For GPUs whose blocks share some 100 KB (GeForce, L4, L40S): what fits there, not tuned."""
-
-_SHARED_BY_LARGE = 164_864
-"""Bytes that a block of `LARGE` shares at most, with heads of 128 in 16 bits (compute capability 9.0)."""
-
-
-@cache
-def launch_for(device: torch.device) -> Launch:
-    """The start that fits the GPU's shared memory."""
-    if device.type != "cuda":
-        return LARGE  # Triton's interpreter
-    index = torch.cuda.current_device() if device.index is None else device.index
-    shared = triton.runtime.driver.active.utils.get_device_properties(index)["max_shared_mem"]
-    return LARGE if shared >= _SHARED_BY_LARGE else SMALL
+FORWARD = Launch(128, {"num_warps": 4, "num_stages": 2})
+QUERY_GRADIENT = Launch(64, {"num_warps": 4, "num_stages": 2})
+KEY_GRADIENT = Launch(64, {"num_warps": 4, "num_stages": 2})
+"""The fastest of eight to fourteen each on an H200 with Qwen3-4B's heads (docs/experiments.md, E28). A block shares at
+most 98 KB, which every GPU has whose bf16 products are fast."""
 
 
 def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[str, int]:
@@ -301,12 +281,11 @@ def packed_attention(
         )
     out = query.new_empty((num_tokens, num_heads, head_dim))
     lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
-    launch = launch_for(query.device)
-    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows)
+    sizes = tiles(num_heads, key.shape[1], head_dim, FORWARD.rows)
     _forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
         query, key, value, out, lse, subtree_end, positions, lists,
         *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * _LOG2_E,
-        **sizes, WINDOW=window, **launch.forward,
+        **sizes, WINDOW=window, **FORWARD.options,
     )  # fmt: skip
     return out, lse
 
@@ -337,19 +316,19 @@ def packed_attention_backward(
     dq = query.new_empty(query.shape)
     dk, dv = key.new_empty(key.shape), value.new_empty(value.shape)
     delta = torch.empty_like(lse)
-    launch = launch_for(query.device)
-    sizes = tiles(num_heads, num_key_heads, head_dim, launch.rows)
+    sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
     strides = (*query.stride()[:2], *key.stride()[:2], *value.stride()[:2])
     # The query's kernel goes first: it also computes `delta`, which the other one reads.
     _query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
         query, key, value, out, gradient, lse, delta, dq, subtree_end, positions, lists,
         *strides, num_tokens, num_heads, scale * _LOG2_E, scale,
-        **sizes, WINDOW=window, **launch.query_gradient,
+        **sizes, WINDOW=window, **QUERY_GRADIENT.options,
     )  # fmt: skip
+    sizes = tiles(num_heads, num_key_heads, head_dim, KEY_GRADIENT.rows)
     _key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
         query, key, value, gradient, lse, delta, dk, dv, subtree_end, positions, lists,
         *strides, num_tokens, num_heads, num_key_heads, scale * _LOG2_E, scale,
-        **sizes, WINDOW=window, **launch.key_gradient,
+        **sizes, WINDOW=window, **KEY_GRADIENT.options,
     )  # fmt: skip
     return dq, dk, dv
 

@@ -24,7 +24,7 @@ from surestep.config import Config
 from surestep.scoring.build import BuiltModel
 from surestep.training.packs import TrainingPack
 
-_SHORT_PASS = 6e13
+_SHORT_PASS = 8e13
 """Floating-point operations (those in 8 bits count half) of a pass that ends before Python has started it: it starts
 some 5,000 kernels of a 4B model in about 0.1 s, in which an H200 does 7e13."""
 
@@ -118,6 +118,7 @@ class ReplayedPasses:
     def _record(self, pack: TrainingPack) -> _Recorded | None:
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.current_stream()
+        draws = torch.cuda.get_rng_state()
         try:
             # Only this thread is watched: the loader's may page-lock memory meanwhile.
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
@@ -127,10 +128,14 @@ class ReplayedPasses:
             raise
         except RuntimeError as error:
             self._works = False
-            # A recording that breaks off leaves its stream current and its pool open for whatever comes next.
+            # A recording that breaks off leaves its stream current, its pool open and the generator of random numbers
+            # believing that it is still recorded, for whatever comes next.
             torch.cuda.set_stream(stream)
             with suppress(RuntimeError):
                 torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
+            fresh = torch.Generator(stream.device)
+            fresh.set_state(draws)
+            torch.cuda.default_generators[stream.device_index].graphsafe_set_state(fresh)
             self.forget()
             first_line = str(error).strip().splitlines()[0]
             self._say(f"passes cannot be recorded here ({first_line[:100]}): going on without, which may be slower")
