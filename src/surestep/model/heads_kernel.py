@@ -93,8 +93,8 @@ def _head_backward(
         scale = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / E + eps)[:, None]
         x1, x2 = x1 * scale, x2 * scale
         if TRAINED:
-            dw1 += tl.sum(d1 * x1, 0)
-            dw2 += tl.sum(d2 * x2, 0)
+            dw1 += d1 * x1
+            dw2 += d2 * x2
         d1, d2 = d1 * w1, d2 * w2
         along = ((tl.sum(d1 * x1, 1) + tl.sum(d2 * x2, 1)) / E)[:, None]
         d1, d2 = (d1 - x1 * along) * scale, (d2 - x2 * along) * scale
@@ -114,8 +114,9 @@ def _backward_kernel(
     cos1, cos2 = _halves(cos_ptr, token, E, E)
     sin1, sin2 = _halves(sin_ptr, token, E, E)
     N: tl.constexpr = (G + 2) * K * E
-    dw1 = tl.zeros([E // 2], tl.float32)
-    dw2 = tl.zeros([E // 2], tl.float32)
+    # Summed over tokens once, at the end: a sum across threads for every head took longer than all the rest.
+    dw1 = tl.zeros([BT, E // 2], tl.float32)
+    dw2 = tl.zeros([BT, E // 2], tl.float32)
     for member in tl.static_range(G):
         head = key_head * G + member
         dw1, dw2 = _head_backward(
@@ -125,17 +126,17 @@ def _backward_kernel(
     half = tl.arange(0, E // 2)
     dw_ptr += (tile * K + key_head) * 2 * E
     if TRAINED:
-        tl.store(dw_ptr + half, dw1)
-        tl.store(dw_ptr + E // 2 + half, dw2)
+        tl.store(dw_ptr + half, tl.sum(dw1, 0))
+        tl.store(dw_ptr + E // 2 + half, tl.sum(dw2, 0))
     of_key = (G * K + key_head) * E
     dw1, dw2 = _head_backward(
         x_ptr + of_key, gk_ptr + key_head * E, dx_ptr + of_key, k_weight_ptr, token, N, K * E,
-        cos1, cos2, sin1, sin2, eps, tl.zeros([E // 2], tl.float32), tl.zeros([E // 2], tl.float32),
+        cos1, cos2, sin1, sin2, eps, tl.zeros([BT, E // 2], tl.float32), tl.zeros([BT, E // 2], tl.float32),
         E, NORM, TRAINED,
     )  # fmt: skip
     if TRAINED:
-        tl.store(dw_ptr + E + half, dw1)
-        tl.store(dw_ptr + E + E // 2 + half, dw2)
+        tl.store(dw_ptr + E + half, tl.sum(dw1, 0))
+        tl.store(dw_ptr + E + E // 2 + half, tl.sum(dw2, 0))
     v1, v2 = _halves(gv_ptr + key_head * E, token, K * E, E)
     _store_halves(dx_ptr + of_key + K * E, token, N, v1, v2, E)
 
