@@ -10,7 +10,7 @@ import pytest
 from runs import Watcher, read_lines
 from surestep.config import Config
 from surestep.training.processes import make_accelerator
-from surestep.training.replay import replays, why_not_recorded
+from surestep.training.replay import _SHORT_PASS, replays, why_not_recorded
 from surestep.training.run import train
 
 
@@ -25,7 +25,8 @@ def test_short_passes_are_recorded_and_long_ones_are_not(
 ) -> None:
     config, built = small_config("llama", lora=True), as_on_a_gpu(build_small("llama", lora=True))
     accelerator = make_accelerator(built.hardware)
-    limit = int(6e13 / (4 * built.weights_in_products))
+    assert _SHORT_PASS > 4 * 3.63e9 * 5120, "the documented default of a 4B model is a short pass"
+    limit = int(_SHORT_PASS / (4 * built.weights_in_products))
     assert replays(config, built, accelerator, 5120)
     assert replays(config, built, accelerator, limit - 1)
     assert not replays(config, built, accelerator, limit + 1)
