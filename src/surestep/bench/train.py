@@ -21,7 +21,10 @@ from surestep.training.trainer import Trainer
 
 
 def flops_per_token(built: BuiltModel, *, training: bool) -> int:
-    """2 P forward; 2 P more for the input's gradient, and 2 P for the weights' own where they are trained."""
+    """2 P forward; 2 P more for the input's gradient, and 2 P for the weights' own where they are trained.
+
+    Of all layers, so that programs compare: what the last one leaves out counts as done.
+    """
     if not training:
         return 2 * built.weights_in_products
     is_full = any(p.requires_grad for name, p in built.model.transformer.named_parameters() if "lora_" not in name)

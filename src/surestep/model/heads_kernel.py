@@ -155,9 +155,10 @@ def split_heads(
     """Queries [P, H, E], keys and values [P, K, E], contiguous, of `joined` [P, N] in its dtype.
 
     Queries and keys are normed by `q_weight` and `k_weight` [E] (or not: both None) and then rotated by `cos` and
-    `sin` [P, E]. `joined`, `cos` and `sin` must be contiguous.
+    `sin` [P, E]. `joined` must be contiguous.
     """
     num_tokens, dim = cos.shape
+    cos, sin = cos.contiguous(), sin.contiguous()
     query, key, value = _empty(joined, dim, num_heads, num_key_heads)
     _forward_kernel[(num_key_heads, num_tokens // _TOKENS)](
         joined, query, key, value, *_weights(joined, q_weight, k_weight), cos, sin, eps,
@@ -187,6 +188,7 @@ def split_heads_backward(
     """The gradient of `joined`, and those of both weights as float32 [2, E], which without `trained` are no numbers."""
     num_tokens, dim = cos.shape
     num_heads, num_key_heads = of_query.shape[1], of_key.shape[1]
+    cos, sin = cos.contiguous(), sin.contiguous()
     of_joined = torch.empty_like(joined)
     tiles = num_tokens // _TOKENS
     parts = joined.new_empty((tiles * num_key_heads if trained else 1, 2, dim), dtype=torch.float32)
