@@ -17,13 +17,14 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_
 from surestep.config import LoraConfig
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.tree import EncodedTree
-from surestep.model.attention import dense_mask, plan_attention, register_tree_attention
+from surestep.model.attention import register_tree_attention
 from surestep.model.block_lists import block_lists
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fp8 import E4M3, LARGEST, Fp8Weight, quantise_rows, runs_fp8
 from surestep.model.fused import compile_layers
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
+from surestep.model.plan import dense_mask, plan_attention
 from surestep.scoring.scorer import to_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -23,9 +23,9 @@ from surestep.config import Config, TrainingConfig, get_default_config, get_lora
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
 from surestep.encoding.tree import EncodedTree
-from surestep.model.attention import plan_attention
 from surestep.model.fused import compile_layers
 from surestep.model.low_bits import bitsandbytes_problem, load_bitsandbytes
+from surestep.model.plan import plan_attention
 from surestep.scoring.build import BuiltModel, build_model, is_nf4
 from surestep.scoring.checkpoint import load_checkpoint, save_checkpoint
 from surestep.scoring.hardware import choose_hardware

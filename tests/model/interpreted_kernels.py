@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
-from surestep.model.attention import dense_mask
 from surestep.model.block_lists import block_lists
 from surestep.model.fp8 import quantise_rows
 from surestep.model.heads_kernel import split_heads
+from surestep.model.plan import dense_mask
 from surestep.model.row_kernel import quantise_rows_on_gpu
 from surestep.model.tree_kernel import packed_attention
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from strategies import encoded_tree
 from surestep.encoding.packing import pack_trees
-from surestep.model.attention import dense_mask, plan_attention
 from surestep.model.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
+from surestep.model.plan import dense_mask, plan_attention
 from surestep.scoring.scorer import to_batch
 
 

@@ -15,7 +15,7 @@ from strategies import CONFIDENCE_ID, encoded_tree
 from surestep.config import LoraConfig
 from surestep.encoding.packing import pack_trees
 from surestep.model import fused
-from surestep.model.attention import plan_attention, register_tree_attention
+from surestep.model.attention import register_tree_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.dropout import drop, keep_mask
@@ -24,6 +24,7 @@ from surestep.model.fp8 import Fp8Weight
 from surestep.model.fused import can_fuse, compile_layers, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
+from surestep.model.plan import plan_attention
 from surestep.scoring.scorer import to_batch
 
 SHAPE = {

@@ -9,7 +9,7 @@ import torch
 
 from backbones import FAMILIES, VOCABULARY
 from surestep.errors import BackboneError
-from surestep.model import attention
+from surestep.model import plan
 from surestep.model.attention import register_tree_attention
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.head import ConfidenceHead
@@ -54,7 +54,7 @@ def test_a_backbone_that_ignores_the_mask_is_noticed() -> None:
 
 @pytest.mark.parametrize("wrong", ["sibling", "window", "not_causal"])
 def test_a_mask_that_is_a_little_wrong_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = attention.dense_blocks
+    right = plan.dense_blocks
 
     def blocks(batch: Any, chain_B: Any, window: Any) -> Any:
         for block in right(batch, [False] * len(chain_B), window):
@@ -67,9 +67,9 @@ def test_a_mask_that_is_a_little_wrong_is_noticed(wrong: str, monkeypatch: pytes
                 mask[0, 0] = True
             else:
                 mask[:-1, 1:] |= torch.eye(len(mask) - 1, dtype=torch.bool)
-            yield attention.DenseBlock(block.start, block.end, block.keys, mask)
+            yield plan.DenseBlock(block.start, block.end, block.keys, mask)
 
-    monkeypatch.setattr(attention, "dense_blocks", blocks)
+    monkeypatch.setattr(plan, "dense_blocks", blocks)
     assert not probe_parity(model_of("llama"), dtype=torch.float32).agrees
 
 

@@ -14,12 +14,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from surestep.model.attention import TREE_ATTENTION, AttentionPlan, Execution, plan_attention
+from surestep.model.attention import TREE_ATTENTION
 from surestep.model.batch import TreeBatch
 from surestep.model.fused import can_fuse, fuse
 from surestep.model.head import ConfidenceHead
 from surestep.model.last_layer import narrow_last_layer
 from surestep.model.paths import path_rows
+from surestep.model.plan import AttentionPlan, Execution, plan_attention
 from surestep.model.quiet import quiet_transformers
 
 Route = Execution | Literal["paths"]

@@ -24,10 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surestep.model.adapted import adapted_linear
-from surestep.model.attention import TREE_ATTENTION, AttentionPlan, kernel_attention, product_dtype, tree_attention
+from surestep.model.attention import TREE_ATTENTION, kernel_attention, product_dtype, tree_attention
 from surestep.model.dropout import drop
 from surestep.model.families import become, is_known
 from surestep.model.fp8 import LONGEST_ROW, Fp8Weight
+from surestep.model.plan import AttentionPlan
 from surestep.model.trained import trained_linear
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from surestep.model.attention import AttentionPlan
 from surestep.model.families import become, is_known
 from surestep.model.fused import FusedAttention
+from surestep.model.plan import AttentionPlan
 
 
 class LastLayer:

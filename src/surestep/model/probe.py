@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from surestep.errors import BackboneError
-from surestep.model.attention import heads_of, kernel_attention, plan_attention
+from surestep.model.attention import heads_of, kernel_attention
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel, Route
+from surestep.model.plan import plan_attention
 
 _Shape = tuple[tuple[int, int], ...]
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tree import EncodedTree, FloatArray
-from surestep.model.attention import AttentionPlan
 from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import Prepared, Route, prepare
+from surestep.model.plan import AttentionPlan
 from surestep.scoring.scorer import to_batch
 from surestep.training.examples import TrainingSet
 from surestep.training.mixture import Draw, Mixture
