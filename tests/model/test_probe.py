@@ -9,7 +9,7 @@ import torch
 
 from backbones import FAMILIES, VOCABULARY
 from surestep.errors import BackboneError
-from surestep.model import plan
+from surestep.model import attention, plan
 from surestep.model.attention import register_tree_attention
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.head import ConfidenceHead
