@@ -53,6 +53,7 @@ def split_errors(
     angle = torch.rand(128, size // 2, generator=generator).repeat(1, 2) * 6
     # Halves that differ, as no rotation has them: a mix-up would show.
     cos, sin = angle.cos() * torch.linspace(1, 2, size), angle.sin() * torch.linspace(2, 1, size)
+    cos = cos.t().contiguous().t()  # a layout that the kernel does not read as it is
     query, key, value = joined.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
     if has_norms:
         query, key = norms[0](query), norms[1](key)
@@ -103,7 +104,7 @@ def main() -> None:
         if window:
             without = packed_attention(query, key, value, *mask_arguments, scale, 0)[0]
             errors[f"window {window} against none"] = float((found - without).detach().abs().max())
-    for heads, key_heads, size, has_norms in ((8, 2, 32, True), (3, 3, 16, True), (4, 2, 16, False)):
+    for heads, key_heads, size, has_norms in ((8, 2, 32, True), (3, 3, 16, True), (6, 2, 16, True), (4, 2, 16, False)):
         name = f"heads, {heads} of {key_heads}" + (", normed" if has_norms else "")
         errors |= {
             f"{name}, {what}": error for what, error in split_errors(heads, key_heads, size, has_norms, generator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,20 @@ def test_a_last_layer_of_wanted_rows_scores_and_learns_alike(
     for model in (own, narrow):
         model.set_route("paths")
     torch.testing.assert_close(narrow(batch()), own(batch()), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 16, 17, 32])
+def test_a_last_layer_takes_any_number_of_wanted_rows(count: int) -> None:
+    own = make_model(Qwen3Config(**SHAPE, head_dim=16), "all-linear")
+    narrow = copy.deepcopy(own)
+    narrow.fuse_layers()
+    assert narrow.narrow_last_layer()
+    assert narrow.narrow_last_layer(), "once more changes nothing"
+    whole = batch()
+    wanted = replace(whole, label_index_S=torch.arange(len(whole.tokens_P)).flip(0)[:count])
+    found = narrow(wanted)
+    assert found.shape == (count,)
+    torch.testing.assert_close(found, own(wanted), rtol=1e-5, atol=1e-5)
 
 
 def test_paths_still_run_through_the_familys_own_layers() -> None:

@@ -12,7 +12,7 @@ def test_gradients_of_weights_are_summed_and_kept_in_float32() -> None:
     x = torch.randn(500, 24).bfloat16().requires_grad_()
     weights = [torch.randn(rows, 24, requires_grad=True) for rows in (10, 6)]
     half = torch.cat([weight.detach() for weight in weights]).bfloat16()
-    y = trained_linear(x, half, weights)
+    y = trained_linear(x, half, weights, None)
     upstream = torch.randn(500, 16).bfloat16()
     of_x, *of_weights = torch.autograd.grad(y, [x, *weights], upstream)
     exact = upstream.double().t() @ x.detach().double()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 
@@ -38,6 +39,7 @@ def bench_scoring(
     synchronize(device)
     first = time.perf_counter() - start
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()  # what was measured before belongs to another row
         torch.cuda.reset_peak_memory_stats(device)
     times = [seconds(score, device) for _ in range(repeats)]

@@ -102,8 +102,8 @@ class Projection:
         if dtype == torch.float32 or any(weight.dtype != torch.float32 for weight in weights):
             return F.linear(x_PD, _joined(weights), bias)
         half = _joined([weight.detach() for weight in weights]).to(dtype)
-        y_PN: Tensor = trained_linear(x_PD.to(dtype), half, weights)
-        return y_PN if bias is None else y_PN + bias.to(dtype)
+        y_PN: Tensor = trained_linear(x_PD.to(dtype), half, weights, None if bias is None else bias.to(dtype))
+        return y_PN
 
     def to_fp8(self) -> None:
         """Run the frozen weights in 8-bit floats from now on.

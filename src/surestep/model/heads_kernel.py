@@ -158,6 +158,8 @@ def split_heads(
     `sin` [P, E]. `joined` must be contiguous.
     """
     num_tokens, dim = cos.shape
+    if num_tokens % _TOKENS:
+        raise ValueError(f"{num_tokens} tokens are no multiple of {_TOKENS}; pad the batch first")
     cos, sin = cos.contiguous(), sin.contiguous()
     query, key, value = _empty(joined, dim, num_heads, num_key_heads)
     _forward_kernel[(num_key_heads, num_tokens // _TOKENS)](

@@ -41,6 +41,8 @@ def narrow_last_layer(transformer: Any) -> bool:
     layers = getattr(transformer, "layers", None)
     if not layers or not is_known(layers[-1], "DecoderLayer"):
         return False
+    if isinstance(layers[-1], LastLayer):
+        return True
     become(layers[-1], LastLayer, {})
     if isinstance(layers[-1].self_attn, FusedAttention):
         # It picks the rows before its output projection.

@@ -17,16 +17,16 @@ from torch import Tensor
 
 
 @torch.library.custom_op("surestep::trained_linear", mutates_args=())
-def trained_linear(x: Tensor, half: Tensor, weights: list[Tensor]) -> Tensor:
-    """[P, N] `x` [P, D] times the transpose of `half` [N, D], both of one dtype.
+def trained_linear(x: Tensor, half: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+    """[P, N] `x` [P, D] times the transpose of `half` [N, D], plus `bias` [N], all of one dtype.
 
     `half` is `weights` joined and rounded; gradients go to the weights themselves.
     """
-    return F.linear(x, half)
+    return F.linear(x, half, bias)
 
 
 @trained_linear.register_fake
-def _(x: Tensor, half: Tensor, weights: list[Tensor]) -> Tensor:
+def _(x: Tensor, half: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
     return x.new_empty((x.shape[0], half.shape[0]))
 
 
@@ -35,7 +35,8 @@ def weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
     """float32 [N, D]: the transpose of `gradient` [P, N] times `x` [P, D], neither summed nor kept in less."""
     if gradient.is_cuda and gradient.dtype != torch.float32:
         return torch.mm(gradient.t(), x, out_dtype=torch.float32)
-    return gradient.t().float() @ x.float()
+    with torch.autocast(x.device.type, enabled=False):
+        return gradient.t().float() @ x.float()
 
 
 @weight_gradient.register_fake
@@ -44,15 +45,17 @@ def _(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, half, weights = inputs
+    x, half, weights, bias = inputs
     ctx.save_for_backward(x, half)
     ctx.sizes = [len(weight) for weight in weights]
+    ctx.has_bias = bias is not None
 
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     x, half = ctx.saved_tensors
     of_weights = torch.split(weight_gradient(gradient.contiguous(), x), ctx.sizes)
-    return gradient @ half, None, list(of_weights)
+    of_bias = gradient.sum(0) if ctx.has_bias else None
+    return gradient @ half, None, list(of_weights), of_bias
 
 
 trained_linear.register_autograd(_backward, setup_context=_keep)
