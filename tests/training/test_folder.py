@@ -37,8 +37,10 @@ def kept(folder: Path) -> list[int]:
 
 def test_a_folder_that_is_not_there_or_empty_is_no_obstacle(config: Config) -> None:
     refuse_existing(config, overwrite=False)
+    assert not config.experiment_dir.exists()
     config.experiment_dir.mkdir(parents=True)
     refuse_existing(config, overwrite=False)
+    assert list(config.experiment_dir.iterdir()) == []
 
 
 def test_an_existing_run_is_refused_naming_both_ways_out(config: Config) -> None:

@@ -6,7 +6,7 @@ surestep.config.reference FILE` writes the page.
 
 from __future__ import annotations
 
-import sys
+import argparse
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,4 +173,7 @@ def _changes(default: Config, preset: Config) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(reference_markdown(), encoding="utf-8")
+    # Parsed, so that a mistyped flag is refused and does not become a file of that name.
+    parser = argparse.ArgumentParser(description="Write the configuration reference.")
+    parser.add_argument("page", type=Path, help="the Markdown file to write")
+    parser.parse_args().page.write_text(reference_markdown(), encoding="utf-8")
