@@ -126,7 +126,7 @@ def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bo
     reference = ConfidenceModel(backbone, head, confidence_id=_CONFIDENCE).cuda()
     fused = copy.deepcopy(reference)
     assert fused.fuse_layers()
-    assert fused.narrow_last_layer()
+    assert fused.narrow_layers()
     compile_layers(fused.transformer)
     for num_trees in (2, 5, 9):
         trees = [_tree(random, 20, is_chain=is_chain) for _ in range(num_trees)]

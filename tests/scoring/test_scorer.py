@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,25 @@ def test_progress_counts_every_tree(scorers: Callable[[str], StepScorer]) -> Non
     told: list[int] = []
     list(scorer.score_encoded(encoded, progress=told.append))
     assert sum(told) == 5
+
+
+def test_trees_of_many_windows_come_out_in_order(
+    scorers: Callable[[str], StepScorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = replace(scorers("llama"), token_budget=64)
+    several = [random_tree(seed, num_nodes=seed % 5 + 1) for seed in range(13)]
+    # Whole windows without a step, at the beginning and between others: nothing of them runs, and they keep their place.
+    none = [ReasoningTree("p", ())] * 2
+    trees = [*none, *several[:6], *none, *none, *several[6:]]
+    encoded = encode_trees(trees, scorer.tokenizer, scorer.formatter)
+    in_one = list(scorer.score_encoded(encoded))
+    monkeypatch.setattr("surestep.scoring.scorer._WINDOW", 2)
+    told: list[int] = []
+    in_many = list(scorer.score_encoded(encoded, progress=told.append))
+    assert told == [2] * 9 + [1]
+    for one, many in zip(in_one, in_many, strict=True):
+        assert one.source_S.tolist() == many.source_S.tolist()
+        assert_close(one.confidence_S.tolist(), many.confidence_S.tolist())
 
 
 def test_scoring_leaves_training_mode_as_it_was(scorers: Callable[[str], StepScorer]) -> None:

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from surestep.model.attention import TREE_ATTENTION
+from surestep.model.attention import TREE_ATTENTION, product_dtype
 from surestep.model.batch import TreeBatch
 from surestep.model.fused import can_fuse, fuse
 from surestep.model.head import ConfidenceHead
-from surestep.model.last_layer import narrow_last_layer
+from surestep.model.layers import narrow_layers
 from surestep.model.paths import path_rows
 from surestep.model.plan import AttentionPlan, Execution, plan_attention
 from surestep.model.quiet import quiet_transformers
@@ -94,9 +94,9 @@ class ConfidenceModel(nn.Module):
             self.is_fused = True
         return self.is_fused
 
-    def narrow_last_layer(self) -> bool:
-        """Let the last layer compute wanted steps only where the backbone is known; whether it is. After fusing."""
-        self.is_narrowed = narrow_last_layer(self.transformer)
+    def narrow_layers(self) -> bool:
+        """Let the layers compute only what is read, where the backbone is known; whether it is. After fusing."""
+        self.is_narrowed = narrow_layers(self.transformer)
         return self.is_narrowed
 
     def forward(self, batch: Prepared) -> Tensor:
@@ -109,9 +109,14 @@ class ConfidenceModel(nn.Module):
         return logits
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Token ids of any shape to embeddings, the `<CONFIDENCE>` row laid over its places."""
+        """Token ids of any shape to embeddings, the `<CONFIDENCE>` row laid over its places.
+
+        In the dtype of products: layers add what they compute to it, so with float32 weights under autocast the
+        whole stream is in half precision, as it is where weights are.
+        """
         is_confidence = tokens == self.confidence_id
         embedded: Tensor = self.embedding(tokens.masked_fill(is_confidence, 0))
+        embedded = embedded.to(product_dtype(embedded))
         return torch.where(is_confidence[..., None], self.confidence_row.to(embedded.dtype), embedded)
 
     def _packed(self, plan: AttentionPlan) -> Tensor:

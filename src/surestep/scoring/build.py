@@ -141,7 +141,7 @@ def assemble(
     reasons = [*hardware.reasons, reason]
     if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
         reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
-    if route != "paths" and model.narrow_last_layer():
+    if route != "paths" and model.narrow_layers():
         reasons.append("last layer: past its attention, only the tokens that are read (exact)")
     if is_nf4(model):
         reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")

@@ -5,6 +5,7 @@ The same code scores validation, test sets, benchmarks and a user's request.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ from surestep.types import ReasoningTree
 
 _WINDOW = 512
 """Trees that are packed together: enough to fill packs well, few enough to stay in memory."""
+
+_AHEAD = 1
+"""Packs that wait on the device while another runs: laying out the next ones must not make it wait."""
 
 
 def to_batch(pack: Pack) -> TreeBatch:
@@ -111,13 +115,23 @@ class StepScorer:
 
         `dataset` as in `score`; `progress` is told how many more trees are done.
         """
+        windows: deque[_Window] = deque()
+        running: deque[_Running] = deque()
         for start in range(0, len(trees), _WINDOW):
-            window = [trees[i] for i in range(start, min(start + _WINDOW, len(trees)))]
-            yield from self._score_window(window, every_step, dataset)
-            if progress is not None:
-                progress(len(window))
+            window = self._lay_out([trees[i] for i in range(start, min(start + _WINDOW, len(trees)))], every_step)
+            windows.append(window)
+            for group in window.groups:
+                pack = pack_trees([window.pieces[i][1] for i in group], every_step=every_step)
+                running.append(_Running(window, group, pack, self._confidences(pack)))
+                # Those of the window before are among them: between windows the device goes on.
+                if len(running) > _AHEAD + 1:
+                    running.popleft().finish()
+            yield from self._finished(windows, dataset, progress)
+        while running:
+            running.popleft().finish()
+        yield from self._finished(windows, dataset, progress)
 
-    def _score_window(self, trees: list[EncodedTree], every_step: bool, dataset: str | None) -> list[TreeScores]:
+    def _lay_out(self, trees: list[EncodedTree], every_step: bool) -> _Window:
         kept: list[EncodedTree] = []
         losses: list[LimitLoss] = []
         pieces: list[tuple[int, EncodedTree]] = []
@@ -131,26 +145,20 @@ class StepScorer:
                 for piece in cut_tree(limited, self.token_budget)
                 if (piece.source_N >= 0).any() and (every_step or piece.num_labels)
             ]
-        found: list[dict[int, float]] = [{} for _ in trees]
+        groups = plan_packs([piece.num_tokens for _, piece in pieces], self.token_budget)
+        return _Window(kept, losses, pieces, groups, [{} for _ in trees], len(groups))
 
-        def take(group: Sequence[int], pack: Pack, confidences: Confidences) -> None:
-            for place, source, value in zip(
-                pack.tree_S.tolist(), pack.source_S.tolist(), confidences.wait().tolist(), strict=True
-            ):
-                found[pieces[group[place]][0]][source] = value
-
-        # A pack is laid out while the GPU still runs the one before.
-        running: tuple[Sequence[int], Pack, Confidences] | None = None
-        for group in plan_packs([piece.num_tokens for _, piece in pieces], self.token_budget):
-            pack = pack_trees([pieces[i][1] for i in group], every_step=every_step)
-            started = self._confidences(pack)
-            if running is not None:
-                take(*running)
-            running = group, pack, started
-        if running is not None:
-            take(*running)
+    def _finished(
+        self, windows: deque[_Window], dataset: str | None, progress: Callable[[int], None] | None
+    ) -> Iterator[TreeScores]:
+        """Scores of the windows that are through, in order."""
         calibrate = Identity() if self.calibration is None else self.calibration.map_for(dataset)
-        return [_collect(tree, values, loss, calibrate) for tree, values, loss in zip(kept, found, losses, strict=True)]
+        while windows and windows[0].num_open == 0:
+            window = windows.popleft()
+            for tree, values, loss in zip(window.trees, window.found, window.losses, strict=True):
+                yield _collect(tree, values, loss, calibrate)
+            if progress is not None:
+                progress(len(window.trees))
 
     @torch.inference_mode()
     def _confidences(self, pack: Pack) -> Confidences:
@@ -193,6 +201,45 @@ class Confidences:
             self._event.synchronize()
         values: NDArray[np.float64] = self._values.numpy()
         return values
+
+
+@dataclass
+class _Window:
+    """Trees that are packed together, and what is known of them so far.
+
+    Attributes:
+        trees: within the backbone's limit.
+        losses: what the limit took of each.
+        pieces: what goes through the backbone, each with its tree's number.
+        groups: of pieces, a pack each.
+        found: of each tree, confidences by the step's index in its `ReasoningTree`.
+        num_open: packs that are not through.
+    """
+
+    trees: list[EncodedTree]
+    losses: list[LimitLoss]
+    pieces: list[tuple[int, EncodedTree]]
+    groups: Sequence[Sequence[int]]
+    found: list[dict[int, float]]
+    num_open: int
+
+
+@dataclass
+class _Running:
+    """A pack of a window on its way through the device."""
+
+    window: _Window
+    group: Sequence[int]
+    pack: Pack
+    confidences: Confidences
+
+    def finish(self) -> None:
+        """Wait for its numbers and hand them to their trees."""
+        for place, source, value in zip(
+            self.pack.tree_S.tolist(), self.pack.source_S.tolist(), self.confidences.wait().tolist(), strict=True
+        ):
+            self.window.found[self.window.pieces[self.group[place]][0]][source] = value
+        self.window.num_open -= 1
 
 
 def _collect(tree: EncodedTree, values: dict[int, float], loss: LimitLoss, calibrate: ConfidenceMap) -> TreeScores:
