@@ -18,7 +18,7 @@ import torch
 
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import Formatter
-from surestep.model.fused import projections
+from surestep.model.fused import hold_in_fp8
 from surestep.scoring.build import build_model
 from surestep.scoring.hardware import choose_hardware
 from surestep.training.examples import load_run_data
@@ -54,8 +54,7 @@ def run(config: Config, *, fp8: bool) -> dict[str, Any]:
     if not built.model.is_fused:
         built.model.fuse_layers()
     if fp8:
-        for projection in projections(built.model.transformer):
-            projection.to_fp8()
+        hold_in_fp8(built.model.transformer)
     trainer = Trainer(
         config,
         built,

@@ -21,6 +21,7 @@ from surestep.model.attention import register_tree_attention
 from surestep.model.block_lists import block_lists
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fp8 import E4M3, LARGEST, Fp8Weight, quantise_rows, runs_fp8
+from surestep.model.fp8_mlp import Fp8Mlp, quantise_gated, quantise_gated_gradient
 from surestep.model.fused import compile_layers
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
@@ -227,3 +228,30 @@ def test_frozen_weights_in_fp8_stay_near_the_reference() -> None:
     upstream = torch.randn_like(expected)
     (gradient,) = torch.autograd.grad(found, x, upstream)
     assert (gradient - upstream @ weight).norm() / (upstream @ weight).norm() < 0.06
+
+
+def test_an_mlp_in_fp8_stays_near_the_exact_one() -> None:
+    """Three products with 4 % each and a gate between them."""
+    if not runs_fp8(torch.device("cuda")):
+        pytest.skip("needs a GPU that multiplies 8-bit floats")
+    torch.manual_seed(0)
+    x = torch.randn(304, 256, device="cuda", requires_grad=True)
+    gate, up = (torch.randn(784, 256, device="cuda") / 16 for _ in range(2))
+    down = torch.randn(256, 784, device="cuda") / 28
+    mlp = Fp8Mlp(gate, up, down)
+    found = mlp(x.bfloat16()).float()
+    expected = (torch.nn.functional.silu(x @ gate.t()) * (x @ up.t())) @ down.t()
+    assert (found - expected).norm() / expected.norm() < 0.08
+    upstream = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad(found, x, upstream)
+    (exact,) = torch.autograd.grad(expected, x, upstream)
+    assert (gradient - exact).norm() / exact.norm() < 0.1
+    # Rows are those of the reference, number by number.
+    joined, of_product = torch.randn(40, 1568, device="cuda").bfloat16(), torch.randn(40, 784, device="cuda").bfloat16()
+    for on_gpu, reference in (
+        (quantise_gated(joined), quantise_gated(joined.cpu())),
+        (quantise_gated_gradient(joined, of_product), quantise_gated_gradient(joined.cpu(), of_product.cpu())),
+    ):
+        torch.testing.assert_close(on_gpu[1].cpu(), reference[1], rtol=1e-5, atol=0)
+        # Where a number lies between two of 8 bits, either is right; few do.
+        assert (on_gpu[0].cpu().float() != reference[0].float()).float().mean() < 1e-3

@@ -10,9 +10,14 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_
 
 from surestep.model.block_lists import block_lists
 from surestep.model.fp8 import quantise_rows
+from surestep.model.fp8_mlp import quantise_gated, quantise_gated_gradient
 from surestep.model.heads_kernel import split_heads
 from surestep.model.plan import dense_mask
-from surestep.model.row_kernel import quantise_rows_on_gpu
+from surestep.model.row_kernel import (
+    quantise_gated_gradient_on_gpu,
+    quantise_gated_on_gpu,
+    quantise_rows_on_gpu,
+)
 from surestep.model.tree_kernel import packed_attention
 
 
@@ -116,6 +121,21 @@ def main() -> None:
     errors["rows, scales"] = float((scales - expected_scales).abs().max())
     # The interpreter does not round to 8 bits as the hardware does, so the rows are compared before rounding.
     errors["rows, values"] = float((small * scales - x).abs().max())
+    joined, of_product = torch.randn(7, 80, generator=generator) * 3, torch.randn(7, 40, generator=generator)
+    joined[3] = 0
+    gated = (quantise_gated, quantise_gated_on_gpu, (joined,))
+    gradient = (quantise_gated_gradient, quantise_gated_gradient_on_gpu, (joined, of_product))
+    for name, (here, on_gpu, inputs) in {"gated rows": gated, "their gradients": gradient}.items():
+        small, scales = on_gpu(*inputs, torch.float32, 448.0)
+        expected_small, expected_scales = here(*inputs)
+        errors[f"{name}, scales"] = float((scales - expected_scales).abs().max())
+        # As above; what is expected is rounded, by a half of the last of 4 bits.
+        rounding = (small - expected_small.float()).abs() / (small.abs() + 2**-6)
+        errors[f"{name}, values beyond rounding"] = float((rounding - 1 / 16).clamp(min=0).max())
+    broken = joined.clone()
+    broken[2, 5] = torch.inf
+    small, scales = quantise_gated_on_gpu(broken, torch.float32, 448.0)
+    errors["rows that hold no numbers, made finite"] = float(scales.isfinite().sum() - 6)
     print(json.dumps(errors))
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
 from transformers import AutoModel, LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Config, Qwen3Config
 
 from strategies import CONFIDENCE_ID, encoded_tree
@@ -22,7 +24,8 @@ from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.dropout import drop, keep_mask
 from surestep.model.families import FAMILIES
 from surestep.model.fp8 import Fp8Weight
-from surestep.model.fused import can_fuse, compile_layers, projections
+from surestep.model.fp8_mlp import Fp8Mlp, quantise_gated, quantise_gated_gradient
+from surestep.model.fused import can_fuse, compile_layers, hold_in_fp8
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.model.plan import plan_attention
@@ -257,13 +260,67 @@ def test_fp8_products_are_near_the_exact_ones_forward_and_backward() -> None:
     assert (gradient - exact).norm() / exact.norm() < 0.08
 
 
+def test_an_mlp_in_fp8_is_near_the_exact_one_forward_and_backward() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(40, 64, requires_grad=True)
+    gate, up, down = torch.randn(96, 64) / 8, torch.randn(96, 64) / 8, torch.randn(64, 96) / 10
+    found = Fp8Mlp(gate, up, down)(x)
+    expected = (nn.functional.silu(x @ gate.t()) * (x @ up.t())) @ down.t()
+    assert 1e-4 < (found - expected).norm() / expected.norm() < 0.08
+    upstream = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad(found, x, upstream)
+    (exact,) = torch.autograd.grad(expected, x, upstream)
+    assert 1e-4 < (gradient - exact).norm() / exact.norm() < 0.1
+    # Nearly linear gates: what is left is the rounding of products, and a wrong derivative would be far off.
+    assert nn.functional.cosine_similarity(gradient.flatten(), exact.flatten(), dim=0) > 0.995
+
+
+def test_gates_gradients_are_those_of_autograd() -> None:
+    torch.manual_seed(0)
+    joined = (3 * torch.randn(20, 2 * 48)).requires_grad_()
+    product = nn.functional.silu(joined[:, :48]) * joined[:, 48:]
+    small, scale = quantise_gated(joined.detach())
+    torch.testing.assert_close(small.float() * scale, product.detach(), rtol=0.07, atol=0.01)
+    upstream = torch.randn_like(product)
+    (expected,) = torch.autograd.grad(product, joined, upstream)
+    small, scale = quantise_gated_gradient(joined.detach(), upstream)
+    assert small.shape == joined.shape
+    assert scale.shape == (20, 1)
+    torch.testing.assert_close(small.float() * scale, expected, rtol=0.07, atol=0.01 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("targets", "whole"), [(["q_proj"], True), (["q_proj", "down_proj"], False)], ids=["attention", "mlp"]
+)
+def test_an_mlp_in_fp8_compiles_and_keeps_no_zeros_for_gradients(
+    targets: list[str], whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), targets)
+    model.fuse_layers()
+    hold_in_fp8(model.transformer)
+    assert [layer.mlp.surestep_fp8 is not None for layer in model.transformer.layers] == [whole] * 3
+    expected, expected_gradients = scores_and_gradients(model)
+    programs: list[str] = []
+
+    def record(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        programs.append(graph.code)
+        return make_boxed_func(graph.forward)
+
+    backend = aot_autograd(fw_compiler=record, bw_compiler=record)
+    compile_layers(model.transformer, backend=backend)
+    found, gradients = scores_and_gradients(model)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert_alike(gradients, expected_gradients)
+    assert any("fp8_mlp_backward" in program for program in programs) == whole
+    assert not any("zeros" in program or "full" in program for program in programs if "fp8_mlp_backward" in program)
+
+
 def test_only_frozen_weights_are_held_in_fp8() -> None:
     model = make_model(Qwen3Config(**SHAPE, head_dim=16), ["q_proj"])
     model.fuse_layers()
     with torch.no_grad():
         exact = model(batch())
-    for projection in projections(model.transformer):
-        projection.to_fp8()
+    hold_in_fp8(model.transformer)
     logits = model(batch())
     assert 0 < float((logits.detach() - exact).norm() / exact.norm()) < 0.5
     logits.sum().backward()
@@ -271,7 +328,7 @@ def test_only_frozen_weights_are_held_in_fp8() -> None:
     full = make_model(Qwen3Config(**SHAPE, head_dim=16), None)
     full.fuse_layers()
     with pytest.raises(ValueError, match="frozen"):
-        next(projections(full.transformer)).to_fp8()
+        hold_in_fp8(full.transformer)
 
 
 def _gradients(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -71,3 +71,7 @@ def test_heads_are_split_normed_and_rotated_as_transformers_does(errors: dict[st
 def test_rows_are_scaled_as_the_reference_scales_them(errors: dict[str, float]) -> None:
     assert errors["rows, scales"] < 1e-6
     assert errors["rows, values"] < 1e-6
+    for rows in ("gated rows", "their gradients"):
+        assert errors[f"{rows}, scales"] < 1e-6
+        assert errors[f"{rows}, values beyond rounding"] < 1e-3
+    assert errors["rows that hold no numbers, made finite"] == 0

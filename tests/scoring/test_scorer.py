@@ -198,7 +198,7 @@ def test_trees_of_many_windows_come_out_in_order(
 ) -> None:
     scorer = replace(scorers("llama"), token_budget=64)
     several = [random_tree(seed, num_nodes=seed % 5 + 1) for seed in range(13)]
-    # Whole windows without a step, at the beginning and between others: nothing of them runs, and they keep their place.
+    # Whole windows without a step, at the beginning and between others: nothing of them runs; they keep their place.
     none = [ReasoningTree("p", ())] * 2
     trees = [*none, *several[:6], *none, *none, *several[6:]]
     encoded = encode_trees(trees, scorer.tokenizer, scorer.formatter)

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from surestep.model.attention import TREE_ATTENTION, product_dtype
 from surestep.model.batch import TreeBatch
-from surestep.model.fused import can_fuse, fuse
+from surestep.model.fused import can_fuse, fuse, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.layers import narrow_layers
 from surestep.model.paths import path_rows
 from surestep.model.plan import AttentionPlan, Execution, plan_attention
 from surestep.model.quiet import quiet_transformers
+from surestep.model.trained import RoundedWeights, round_weights
 
 Route = Execution | Literal["paths"]
 Prepared = TreeBatch | AttentionPlan
@@ -65,6 +66,7 @@ class ConfidenceModel(nn.Module):
         self.confidence_row = nn.Parameter(mean.clone())
         # What the fused layers draw their dropout masks from; no part of what is saved.
         self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int32), persistent=False)
+        self._rounded: list[RoundedWeights] = []
         self.is_fused = False
         self.is_narrowed = False
         self.route: Route = route
@@ -98,6 +100,21 @@ class ConfidenceModel(nn.Module):
         """Let the layers compute only what is read, where the backbone is known; whether it is. After fusing."""
         self.is_narrowed = narrow_layers(self.transformer)
         return self.is_narrowed
+
+    def keep_rounded(self, dtype: torch.dtype | None) -> None:
+        """Hold half-precision copies of trained float32 weights, instead of rounding them anew in every pass.
+
+        Only for who then calls `weights_changed` after every update: an optimiser leaves no mark on weights that a
+        pass could look for. `None` gives the copies up.
+        """
+        kept = (projection.keep_rounded(dtype) for projection in projections(self.transformer)) if self.is_fused else ()
+        self._rounded = [rounded for rounded in kept if rounded is not None]
+        self.weights_changed()
+
+    def weights_changed(self) -> None:
+        """Bring the copies of `keep_rounded` up to date."""
+        if self._rounded:
+            round_weights(self._rounded)
 
     def forward(self, batch: Prepared) -> Tensor:
         """[S] logits of the wanted steps, float32."""

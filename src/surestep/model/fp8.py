@@ -34,6 +34,15 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x.float() / scale).clamp(-LARGEST, LARGEST).to(E4M3), scale
 
 
+def quantise(x: Tensor) -> tuple[Tensor, Tensor]:
+    """As `quantise_rows`, where `x` lies."""
+    if not x.is_cuda:
+        return quantise_rows(x)
+    from surestep.model.row_kernel import quantise_rows_on_gpu
+
+    return quantise_rows_on_gpu(x, E4M3, LARGEST)
+
+
 def scaled_product(a: Tensor, a_scale: Tensor, b: Tensor, b_scale: Tensor, dtype: torch.dtype) -> Tensor:
     """a bᵀ of matrices scaled row by row; elsewhere than on a GPU computed in float32 from the same numbers."""
     if not a.is_cuda:
@@ -61,7 +70,7 @@ def fp8_linear(
     An operation of its own, opaque to the compiler: an `autograd.Function` in its place failed to be traced in a
     backward pass (torch 2.11), and the scaled product is no arithmetic that could be fused anyway.
     """
-    small, scale = _quantise(x)
+    small, scale = quantise(x)
     y = scaled_product(small, scale, w, w_scale, x.dtype)
     if bias is not None:
         y += bias
@@ -89,14 +98,6 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 fp8_linear.register_autograd(_backward, setup_context=_keep_weights)
 
 
-def _quantise(x: Tensor) -> tuple[Tensor, Tensor]:
-    if not x.is_cuda:
-        return quantise_rows(x)
-    from surestep.model.row_kernel import quantise_rows_on_gpu
-
-    return quantise_rows_on_gpu(x, E4M3, LARGEST)
-
-
 class Fp8Weight:
     """A frozen weight [N, D] in e4m3, laid out for both products."""
 
@@ -108,9 +109,13 @@ class Fp8Weight:
         self, x_PD: Tensor, bias_N: Tensor | None = None, low_PR: Tensor | None = None, b_NR: Tensor | None = None
     ) -> Tensor:
         """[P, N]: x Wᵀ + bias + low bᵀ in the dtype of `x`."""
-        weights = self.forward_ND, self.forward_scale, self.backward_DN, self.backward_scale
-        output: Tensor = fp8_linear(x_PD, *weights, bias_N, low_PR, b_NR)
+        output: Tensor = fp8_linear(x_PD, *self.parts, bias_N, low_PR, b_NR)
         return output
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The weight and its scales, then the same transposed."""
+        return self.forward_ND, self.forward_scale, self.backward_DN, self.backward_scale
 
 
 def _fixed(tensor: Tensor) -> torch.nn.Parameter:

@@ -22,14 +22,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.activations import SiLUActivation
 
 from surestep.model.adapted import adapted_linear
 from surestep.model.attention import TREE_ATTENTION, kernel_attention, product_dtype, tree_attention
 from surestep.model.dropout import drop
 from surestep.model.families import become, is_known
 from surestep.model.fp8 import LONGEST_ROW, Fp8Weight
+from surestep.model.fp8_mlp import Fp8Mlp
 from surestep.model.plan import AttentionPlan
-from surestep.model.trained import trained_linear
+from surestep.model.trained import RoundedWeights, trained_linear
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Projection:
         self.fp8: Fp8Weight | None = None
         self.weight: Tensor | None = None
         self.bias: Tensor | None = None
+        self.rounded: RoundedWeights | None = None
         self.seed = seed
         self.salt = torch.tensor(2 * number, dtype=torch.int32, device=seed.device)
         if not any(base.weight.requires_grad for base in self.bases):
@@ -92,24 +95,49 @@ class Projection:
 
     def _base(self, x_PD: Tensor) -> Tensor:
         if self.fp8 is not None:
-            return self.fp8(x_PD, self.bias)
+            return self.fp8(x_PD.to(product_dtype(x_PD)), self.bias)
         if self.weight is not None:
             return F.linear(x_PD, self.weight, self.bias)
         # Weights in training stay apart; joined here, they are cast to half precision in the same kernel.
         weights = [base.weight for base in self.bases]
         bias = None if self.bases[0].bias is None else _joined([base.bias for base in self.bases])
         dtype = product_dtype(x_PD)
-        if dtype == torch.float32 or any(weight.dtype != torch.float32 for weight in weights):
+        if not self._rounds(dtype):
             return F.linear(x_PD, _joined(weights), bias)
-        half = _joined([weight.detach() for weight in weights]).to(dtype)
+        rounded = self.rounded
+        half = rounded.joined if rounded else _joined([weight.detach() for weight in weights]).to(dtype)
         y_PN: Tensor = trained_linear(x_PD.to(dtype), half, weights, None if bias is None else bias.to(dtype))
         return y_PN
+
+    def keep_rounded(self, dtype: torch.dtype | None) -> RoundedWeights | None:
+        """A copy of trained weights in `dtype`, from now on what products read; None where there is nothing to round.
+
+        Its numbers are the caller's task. Without a `dtype`, every pass rounds the weights for itself again.
+        """
+        self.rounded = None
+        if dtype is not None and self._rounds(dtype):
+            self.rounded = RoundedWeights([base.weight for base in self.bases], dtype)
+        return self.rounded
+
+    def _rounds(self, dtype: torch.dtype) -> bool:
+        is_full = self.weight is None and all(base.weight.dtype == torch.float32 for base in self.bases)
+        return is_full and dtype != torch.float32
 
     def to_fp8(self) -> None:
         """Run the frozen weights in 8-bit floats from now on.
 
         Raises:
-            ValueError: they are trained, or a size is no multiple of 16, as the kernels want.
+            ValueError: as `check_fp8`.
+        """
+        self.check_fp8()
+        assert self.weight is not None
+        self.fp8 = Fp8Weight(self.weight.detach())
+
+    def check_fp8(self) -> None:
+        """Whether 8-bit floats can hold the weights.
+
+        Raises:
+            ValueError: they are trained, or a size is no multiple of 16, as the kernels want, or too large.
         """
         if self.weight is None:
             raise ValueError("only frozen weights can be held in fp8")
@@ -117,7 +145,6 @@ class Projection:
             raise ValueError(f"fp8 needs sizes in multiples of 16, this weight has {tuple(self.weight.shape)}")
         if max(self.weight.shape) > LONGEST_ROW:
             raise ValueError(f"fp8 takes rows of up to {LONGEST_ROW}, this weight has {tuple(self.weight.shape)}")
-        self.fp8 = Fp8Weight(self.weight.detach())
 
     def _b(self) -> Tensor:
         """[N, R]: the layers' B, scaled, each beside the ranks of its own A."""
@@ -130,6 +157,11 @@ class Projection:
                 rows.append(F.pad(adapter.b * adapter.scale, (before, sum(ranks) - before - rank)))
             before += rank
         return torch.cat(rows)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is one frozen weight and nothing else."""
+        return self.weight is not None and self.bias is None and not any(self.adapters)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -235,10 +267,13 @@ class FusedMLP:
     surestep_gate: Projection
     surestep_up: Projection
     surestep_down: Projection
+    surestep_fp8: Fp8Mlp | None = None
 
     def forward(self: Any, x: Tensor) -> Tensor:
         """As the family's own, over one row or several."""
         rows = x.flatten(0, -2)
+        if self.surestep_fp8 is not None:
+            return self.surestep_fp8(rows.to(product_dtype(rows))).view_as(x)  # type: ignore[no-any-return]
         gate, up = self.surestep_gate(rows, self.training), self.surestep_up(rows, self.training)
         return self.surestep_down(self.act_fn(gate) * up, self.training).view_as(x)  # type: ignore[no-any-return]
 
@@ -261,6 +296,24 @@ def projections(transformer: Any) -> Iterator[Projection]:
     for layer in transformer.layers:
         yield from (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o)
         yield from (layer.mlp.surestep_gate, layer.mlp.surestep_up, layer.mlp.surestep_down)
+
+
+def hold_in_fp8(transformer: Any) -> None:
+    """Run the frozen weights of fused layers in 8-bit floats from now on.
+
+    Raises:
+        ValueError: they are trained, or of sizes that the kernels do not take.
+    """
+    for layer in transformer.layers:
+        mlp = layer.mlp
+        parts = mlp.surestep_gate, mlp.surestep_up, mlp.surestep_down
+        is_whole = all(part.is_plain for part in parts) and isinstance(mlp.act_fn, nn.SiLU | SiLUActivation)
+        for projection in (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o, *(() if is_whole else parts)):
+            projection.to_fp8()
+        if is_whole:
+            for part in parts:
+                part.check_fp8()
+            object.__setattr__(mlp, "surestep_fp8", Fp8Mlp(*(part.weight.detach() for part in parts)))
 
 
 def compile_layers(transformer: Any, backend: str | Callable[..., Any] = "inductor") -> None:

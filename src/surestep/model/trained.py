@@ -2,18 +2,19 @@
 float32 by the product itself.
 
 Left to autocast, the product rounds them to half precision and another kernel widens them again: more memory traffic
-for fewer digits.
+for fewer digits. The weights themselves are rounded when they have changed, once a step, and not in every pass of it.
 
 Shapes: `P` rows, `D` inputs, `N` outputs of all layers that read the same input.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @torch.library.custom_op("surestep::trained_linear", mutates_args=())
@@ -59,3 +60,35 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 
 
 trained_linear.register_autograd(_backward, setup_context=_keep)
+
+
+class RoundedWeights:
+    """Trained weights [., D] in float32, and all of them joined in half precision, as products read them.
+
+    Args:
+        weights: of layers that read the same input. Whoever changes them calls `round_weights` then; nothing else can
+            know, since the kernels of optimisers change weights without leaving a mark on them.
+        dtype: of the rounded copy.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], dtype: torch.dtype) -> None:
+        self.weights = list(weights)
+        shape = sum(len(weight) for weight in self.weights), self.weights[0].shape[1]
+        with torch.inference_mode(False):  # made while scoring, it may serve in training later
+            # A parameter, so that a compiler takes its sizes for fixed.
+            joined_ND = torch.empty(shape, dtype=dtype, device=self.weights[0].device)
+            self.joined = nn.Parameter(joined_ND, requires_grad=False)
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """The places of the weights in the copy."""
+        return list(torch.split(self.joined.detach(), [len(weight) for weight in self.weights]))
+
+
+def round_weights(rounded: Sequence[RoundedWeights]) -> None:
+    """Copy weights to their half-precision places, in few kernels."""
+    with torch.no_grad():
+        torch._foreach_copy_(
+            [part for one in rounded for part in one.parts],
+            [weight.detach() for one in rounded for weight in one.weights],
+        )

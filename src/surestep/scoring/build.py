@@ -17,7 +17,7 @@ from surestep.model.backbone import Backbone, load_backbone
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.families import FAMILIES
 from surestep.model.fp8 import runs_fp8
-from surestep.model.fused import compile_layers, projections
+from surestep.model.fused import compile_layers, hold_in_fp8
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.model.nf4 import num_weights
@@ -178,8 +178,7 @@ def use_fp8(model: ConfidenceModel, hardware: Hardware) -> None:
     if not model.is_fused or model.route == "paths":
         raise DeviceError(f"lora.base_precision is fp8, which needs layers of {', '.join(FAMILIES)}; use same")
     try:
-        for projection in projections(model.transformer):
-            projection.to_fp8()
+        hold_in_fp8(model.transformer)
     except ValueError as error:
         raise DeviceError(f"lora.base_precision is fp8, but {error}; use same") from None
 

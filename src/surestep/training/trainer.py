@@ -10,7 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ class Trainer:
         self.observer.started(first_step=self.state.step, max_steps=self.config.training.max_steps)
         early = self._patience_is_out()
         try:
-            with self._stop.caught():
+            with self._stop.caught(), self._rounded_weights():
                 early = early or self._train()
         finally:
             self.observer.finished()
@@ -192,9 +192,20 @@ class Trainer:
     def bare_steps(self) -> Generator[StepPacks, None, None]:
         """Optimiser steps without signals, logs, validation or checkpoints: what a benchmark times."""
         self._interval.go_on()
-        for packs in self._steps():
-            self._optimizer_step(packs)
-            yield packs
+        with self._rounded_weights():
+            for packs in self._steps():
+                self._optimizer_step(packs)
+                yield packs
+
+    @contextmanager
+    def _rounded_weights(self) -> Iterator[None]:
+        """Trained weights are rounded once a step instead of in every pass, where memory for the copies is spent."""
+        checkpointing = self.config.training.gradient_checkpointing
+        self.built.model.keep_rounded(None if checkpointing else self.built.hardware.compute_dtype)
+        try:
+            yield
+        finally:
+            self.built.model.keep_rounded(None)
 
     def _is_stopping(self) -> bool:
         """Whether any process was told to stop: all of them leave the loop at the same step."""
@@ -266,6 +277,7 @@ class Trainer:
             total += loss
         grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), training.max_grad_norm)
         self.optimizer.step()
+        self.built.model.weights_changed()
         return total, torch.as_tensor(0.0 if grad_norm is None else grad_norm)
 
     def _pass(self, pack: TrainingPack) -> Tensor:
