@@ -17,69 +17,112 @@ from torch import Tensor
 
 
 @triton.jit
-def _row_scale(largest_of_row, num_broken, LARGEST: tl.constexpr):
-    # The hardware's largest number of a row passes over one that is none: it must not be made finite.
-    return tl.where(num_broken > 0, float("nan"), tl.maximum(largest_of_row, 1e-12) / LARGEST)
+def _larger(a, b):
+    # A number that is none stays one: the row's scale follows it, and so everything that is read from the row.
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
-def _store_scaled(small_ptr, column, x, scale, in_row, LARGEST: tl.constexpr):
-    small = tl.minimum(tl.maximum(x / scale, -LARGEST), LARGEST)
-    tl.store(small_ptr + column, small.to(small_ptr.dtype.element_ty), mask=in_row)
+def _largest(x):
+    return tl.reduce(tl.abs(x), 0, _larger)
 
 
 @triton.jit
-def _num_broken(x):
-    return tl.sum((x != x).to(tl.int32), 0)
+def _part(start_ptr, width, FIRST: tl.constexpr, SIZE: tl.constexpr):
+    """Numbers `FIRST` to `FIRST + SIZE` of a row, 0 behind its end."""
+    column = FIRST + tl.arange(0, SIZE)
+    return tl.load(start_ptr + column, mask=column < width, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _store_part(start_ptr, x, factor, width, FIRST: tl.constexpr, SIZE: tl.constexpr):
+    column = FIRST + tl.arange(0, SIZE)
+    # The largest number of a row becomes the largest of the type, and conversion rounds to nearest: nothing overflows.
+    tl.store(start_ptr + column, (x * factor).to(start_ptr.dtype.element_ty), mask=column < width)
+
+
+@triton.jit
+def _store_scale(scale_ptr, row, largest, LARGEST: tl.constexpr):
+    """Store the scale of a row; returns what its numbers are multiplied by."""
+    scale = tl.maximum(largest, 1e-12, propagate_nan=tl.PropagateNan.ALL) / LARGEST
+    tl.store(scale_ptr + row, scale)
+    return 1.0 / scale
 
 
 @triton.jit
 def _quantise_kernel(
-    x_ptr, small_ptr, scale_ptr, x_stride, width, LARGEST: tl.constexpr, BLOCK: tl.constexpr
+    x_ptr, small_ptr, scale_ptr, x_stride, width,
+    LARGEST: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    in_row = column < width
-    x = tl.load(x_ptr + row * x_stride + column, mask=in_row, other=0.0).to(tl.float32)
-    scale = _row_scale(tl.max(tl.abs(x), 0), _num_broken(x), LARGEST)
-    _store_scaled(small_ptr + row * width, column, x, scale, in_row, LARGEST)
-    tl.store(scale_ptr + row, scale)
+    x_ptr += row * x_stride
+    small_ptr += row * width
+    x = _part(x_ptr, width, 0, MAIN)
+    largest = _largest(x)
+    if REST > 0:
+        rest = _part(x_ptr, width, MAIN, REST)
+        largest = _larger(largest, _largest(rest))
+    factor = _store_scale(scale_ptr, row, largest, LARGEST)
+    _store_part(small_ptr, x, factor, width, 0, MAIN)
+    if REST > 0:
+        _store_part(small_ptr, rest, factor, width, MAIN, REST)
 
 
 @triton.jit
-def _gated_kernel(gate_ptr, small_ptr, scale_ptr, width, LARGEST: tl.constexpr, BLOCK: tl.constexpr):
+def _gated(joined_ptr, width, FIRST: tl.constexpr, SIZE: tl.constexpr):
+    gate = _part(joined_ptr, width, FIRST, SIZE)
+    return gate * tl.sigmoid(gate) * _part(joined_ptr + width, width, FIRST, SIZE)
+
+
+@triton.jit
+def _gated_kernel(
+    joined_ptr, small_ptr, scale_ptr, width, LARGEST: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    in_row = column < width
-    gate_ptr += row * 2 * width
-    gate = tl.load(gate_ptr + column, mask=in_row, other=0.0).to(tl.float32)
-    up = tl.load(gate_ptr + width + column, mask=in_row, other=0.0).to(tl.float32)
-    x = gate * tl.sigmoid(gate) * up
-    scale = _row_scale(tl.max(tl.abs(x), 0), _num_broken(x), LARGEST)
-    _store_scaled(small_ptr + row * width, column, x, scale, in_row, LARGEST)
-    tl.store(scale_ptr + row, scale)
+    joined_ptr += row * 2 * width
+    small_ptr += row * width
+    x = _gated(joined_ptr, width, 0, MAIN)
+    largest = _largest(x)
+    if REST > 0:
+        rest = _gated(joined_ptr, width, MAIN, REST)
+        largest = _larger(largest, _largest(rest))
+    factor = _store_scale(scale_ptr, row, largest, LARGEST)
+    _store_part(small_ptr, x, factor, width, 0, MAIN)
+    if REST > 0:
+        _store_part(small_ptr, rest, factor, width, MAIN, REST)
+
+
+@triton.jit
+def _gated_gradient(joined_ptr, of_product_ptr, width, FIRST: tl.constexpr, SIZE: tl.constexpr):
+    """Gradients of gate and of up, and the largest of both."""
+    gate = _part(joined_ptr, width, FIRST, SIZE)
+    up = _part(joined_ptr + width, width, FIRST, SIZE)
+    of_product = _part(of_product_ptr, width, FIRST, SIZE)
+    share = tl.sigmoid(gate)
+    of_up = of_product * gate * share
+    of_gate = of_product * up * share * (1 + gate * (1 - share))
+    return of_gate, of_up, _larger(_largest(of_gate), _largest(of_up))
 
 
 @triton.jit
 def _gated_gradient_kernel(
-    gate_ptr, of_x_ptr, small_ptr, scale_ptr, width, LARGEST: tl.constexpr, BLOCK: tl.constexpr
+    joined_ptr, of_product_ptr, small_ptr, scale_ptr, width,
+    LARGEST: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    in_row = column < width
-    gate_ptr += row * 2 * width
-    gate = tl.load(gate_ptr + column, mask=in_row, other=0.0).to(tl.float32)
-    up = tl.load(gate_ptr + width + column, mask=in_row, other=0.0).to(tl.float32)
-    of_x = tl.load(of_x_ptr + row * width + column, mask=in_row, other=0.0).to(tl.float32)
-    share = tl.sigmoid(gate)
-    of_up = of_x * gate * share
-    of_gate = of_x * up * share * (1 + gate * (1 - share))
-    largest = tl.maximum(tl.max(tl.abs(of_gate), 0), tl.max(tl.abs(of_up), 0))
-    scale = _row_scale(largest, _num_broken(of_gate) + _num_broken(of_up), LARGEST)
+    joined_ptr += row * 2 * width
+    of_product_ptr += row * width
     small_ptr += row * 2 * width
-    _store_scaled(small_ptr, column, of_gate, scale, in_row, LARGEST)
-    _store_scaled(small_ptr + width, column, of_up, scale, in_row, LARGEST)
-    tl.store(scale_ptr + row, scale)
+    of_gate, of_up, largest = _gated_gradient(joined_ptr, of_product_ptr, width, 0, MAIN)
+    if REST > 0:
+        rest_of_gate, rest_of_up, largest_rest = _gated_gradient(joined_ptr, of_product_ptr, width, MAIN, REST)
+        largest = _larger(largest, largest_rest)
+    factor = _store_scale(scale_ptr, row, largest, LARGEST)
+    _store_part(small_ptr, of_gate, factor, width, 0, MAIN)
+    _store_part(small_ptr + width, of_up, factor, width, 0, MAIN)
+    if REST > 0:
+        _store_part(small_ptr, rest_of_gate, factor, width, MAIN, REST)
+        _store_part(small_ptr + width, rest_of_up, factor, width, MAIN, REST)
 
 
 def quantise_rows_on_gpu(x: Tensor, dtype: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
@@ -115,6 +158,10 @@ def _empty(x: Tensor, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def _launch(width: int, few: int) -> dict[str, int]:
-    """Sizes of a launch; `few` numbers of a row are enough for four warps."""
-    block = triton.next_power_of_2(width)
-    return {"BLOCK": block, "num_warps": 4 if block <= few else 8 if block <= 4 * few else 16}
+    """Sizes of a launch; `few` numbers of a row are enough for four warps.
+
+    A row is cut in two, so that few of a block's places lie behind its end: 9,728 numbers are 8,192 and 1,536.
+    """
+    main = triton.next_power_of_2(width + 1) // 2
+    rest = triton.next_power_of_2(width - main) if width > main else 0
+    return {"MAIN": main, "REST": rest, "num_warps": 4 if width <= few else 8 if width <= 4 * few else 16}
