@@ -48,7 +48,7 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: 
 
 
 def split_errors(
-    heads: int, key_heads: int, size: int, has_norms: bool, ranks: list[int], generator: torch.Generator
+    heads: int, key_heads: int, size: int, has_norms: bool, generator: torch.Generator
 ) -> list[tuple[str, float]]:
     """Of heads and of gradients, against transformers' norm and rotation."""
     joined = torch.randn(128, (heads + 2 * key_heads) * size, generator=generator, requires_grad=True)
@@ -59,23 +59,15 @@ def split_errors(
     # Halves that differ, as no rotation has them: a mix-up would show.
     cos, sin = angle.cos() * torch.linspace(1, 2, size), angle.sin() * torch.linspace(2, 1, size)
     cos = cos.t().contiguous().t()  # a layout that the kernel does not read as it is
-    sizes = [heads * size, key_heads * size, key_heads * size]
-    low = torch.randn(128, sum(ranks), generator=generator, requires_grad=True) if ranks else None
-    b = torch.block_diag(
-        *(torch.randn(rows, rank, generator=generator) for rows, rank in zip(sizes, ranks, strict=bool(ranks)))
-    )
-    b = b.requires_grad_() if ranks else None
-    adapted = joined if low is None else joined + low @ b.t()
-    query, key, value = adapted.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
+    query, key, value = joined.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
     if has_norms:
         query, key = norms[0](query), norms[1](key)
     query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1)
     weights = [norm.weight for norm in norms]
-    found = split_heads(joined, low, b, ranks, *(weights or [None, None]), cos, sin, heads, key_heads, 1e-3)
+    found = split_heads(joined, *(weights or [None, None]), cos, sin, heads, key_heads, 1e-3)
     upstream = [torch.randn(part.shape, generator=generator) for part in found]
-    trained = [joined, *weights, *([low, b] if ranks else [])]
-    gradients = torch.autograd.grad(found, trained, upstream)
-    expected = torch.autograd.grad((query, key, value), trained, upstream)
+    gradients = torch.autograd.grad(found, [joined, *weights], upstream)
+    expected = torch.autograd.grad((query, key, value), [joined, *weights], upstream)
     parts = zip(found, (query, key, value), strict=True)
     return [
         ("values", max(float((part - own).detach().abs().max()) for part, own in parts)),
@@ -117,18 +109,11 @@ def main() -> None:
         if window:
             without = packed_attention(query, key, value, *mask_arguments, scale, 0)[0]
             errors[f"window {window} against none"] = float((found - without).detach().abs().max())
-    for heads, key_heads, size, has_norms, ranks in (
-        (8, 2, 32, True, []),
-        (3, 3, 16, True, []),
-        (6, 2, 16, True, []),
-        (4, 2, 16, False, []),
-        (8, 2, 32, True, [16, 16, 16]),
-        (4, 2, 64, True, [8, 0, 24]),
-        (6, 3, 32, False, [0, 5, 32]),
-    ):
-        name = ("adapted " if ranks else "") + f"heads, {heads} of {key_heads}" + (", normed" if has_norms else "")
-        found_errors = split_errors(heads, key_heads, size, has_norms, ranks, generator)
-        errors |= {f"{name}, {what}": error for what, error in found_errors}
+    for heads, key_heads, size, has_norms in ((8, 2, 32, True), (3, 3, 16, True), (6, 2, 16, True), (4, 2, 16, False)):
+        name = f"heads, {heads} of {key_heads}" + (", normed" if has_norms else "")
+        errors |= {
+            f"{name}, {what}": error for what, error in split_errors(heads, key_heads, size, has_norms, generator)
+        }
     x = torch.randn(7, 40, generator=generator)
     x[3] = 0
     small, scales = quantise_rows_on_gpu(x, torch.float32, 448.0)

@@ -82,7 +82,9 @@ class Projection:
         """[P, N], the layers' outputs side by side; in training, the adapters' input is dropped out."""
         if not any(self.adapters):
             return self._base(x_PD)
-        low_PR, b_NR = self._low(x_PD, training)
+        dropped_PD = drop(x_PD, self.seed + self.salt, self.dropout) if training and self.dropout > 0 else x_PD
+        low_PR = F.linear(dropped_PD, torch.cat([adapter.a for adapter in self.adapters if adapter is not None]))
+        b_NR = self._b().to(low_PR.dtype)
         if self.fp8 is not None:
             return self.fp8(x_PD.to(low_PR.dtype), self.bias, low_PR, b_NR)
         if self.weight is None:
@@ -90,22 +92,6 @@ class Projection:
         dtype = self.weight.dtype
         y_PN: Tensor = adapted_linear(x_PD.to(dtype), self.weight, self.bias, low_PR.to(dtype), b_NR.to(dtype))
         return y_PN
-
-    def in_two(self, x_PD: Tensor, training: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """[P, N] of the layers alone; [P, R] and [N, R], whose product along R the adapters add, if there are any."""
-        if not any(self.adapters):
-            return self._base(x_PD), None, None
-        return self._base(x_PD), *self._low(x_PD, training)
-
-    @property
-    def ranks(self) -> list[int]:
-        """Ranks of the layers' adapters, 0 for a layer without."""
-        return [0 if adapter is None else adapter.a.shape[0] for adapter in self.adapters]
-
-    def _low(self, x_PD: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-        dropped_PD = drop(x_PD, self.seed + self.salt, self.dropout) if training and self.dropout > 0 else x_PD
-        low_PR = F.linear(dropped_PD, torch.cat([adapter.a for adapter in self.adapters if adapter is not None]))
-        return low_PR, self._b().to(low_PR.dtype)
 
     def _base(self, x_PD: Tensor) -> Tensor:
         if self.fp8 is not None:
@@ -162,7 +148,7 @@ class Projection:
 
     def _b(self) -> Tensor:
         """[N, R]: the layers' B, scaled, each beside the ranks of its own A."""
-        ranks = self.ranks
+        ranks = [0 if adapter is None else adapter.a.shape[0] for adapter in self.adapters]
         rows, before = [], 0
         for adapter, size, rank in zip(self.adapters, self.sizes, ranks, strict=True):
             if adapter is None:
@@ -223,10 +209,11 @@ class FusedAttention:
                 hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
             )
             return output
+        joined = self.surestep_qkv(hidden_states.squeeze(0), self.training)
         mask = surestep_plan.kernel_mask
-        has_kernel = mask is not None and hidden_states.is_cuda and position_embeddings[0].shape[-1] == self.head_dim
+        has_kernel = mask is not None and joined.is_cuda and position_embeddings[0].shape[-1] == self.head_dim
         split = self._split_in_kernel if has_kernel else self._split
-        query, key, value = split(hidden_states.squeeze(0), *position_embeddings)
+        query, key, value = split(joined, *position_embeddings)
         if mask is not None:
             # One operation that a compiler can leave where it is, so the layer stays whole.
             attended = kernel_attention(mask, query, key, value, self.scaling, self.surestep_window)
@@ -246,9 +233,9 @@ class FusedAttention:
             attended = attended.index_select(0, surestep_plan.batch.label_index_S)
         return self.surestep_o(attended, self.training).unsqueeze(0), None
 
-    def _split(self: Any, x_PD: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Query [1, H, P, E], key and value [1, K, P, E], normed and rotated."""
-        heads = self.surestep_qkv(x_PD, self.training).view(1, len(x_PD), -1, self.head_dim)
+    def _split(self: Any, joined: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query [1, H, P, E], key and value [1, K, P, E] of `joined` [P, (H + 2 K) E], normed and rotated."""
+        heads = joined.view(1, len(joined), -1, self.head_dim)
         num_key_heads = self.config.num_key_value_heads
         query, key, value = torch.split(heads, [self.config.num_attention_heads, num_key_heads, num_key_heads], dim=2)
         if hasattr(self, "q_norm"):
@@ -256,21 +243,13 @@ class FusedAttention:
         query, key = self.surestep_rotate(query, key, cos, sin, unsqueeze_dim=2)
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
-    def _split_in_kernel(self: Any, x_PD: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _split_in_kernel(self: Any, joined: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `_split`, by our own kernel."""
-        from surestep.model.heads_kernel import LARGEST_RANK, SMALLEST_HEAD, split_heads
+        from surestep.model.heads_kernel import split_heads
 
-        ranks = self.surestep_qkv.ranks
-        if max(ranks) <= LARGEST_RANK and self.head_dim >= SMALLEST_HEAD:
-            joined, low, b = self.surestep_qkv.in_two(x_PD, self.training)
-        else:
-            joined, low, b = self.surestep_qkv(x_PD, self.training), None, None
         has_norms = hasattr(self, "q_norm")
         query, key, value = split_heads(
             joined,
-            low,
-            b,
-            [] if low is None else ranks,
             self.q_norm.weight if has_norms else None,
             self.k_norm.weight if has_norms else None,
             cos.squeeze(0),

@@ -1,15 +1,13 @@
 """From the joined product of queries, keys and values to heads: split, norm of each head and rotation in one kernel.
 
 Each number is read once and written once, forward and backward; a compiler's kernels for the same arithmetic read
-rows twice and write the gradients' parts before they join them. What adapters of small rank add to the product is
-computed where it is added: a product of its own would read and write all of it. Everything between is float32 and is
-rounded once.
+rows twice and write the gradients' parts before they join them. Everything between is float32 and is rounded once.
 
 The norm is that of Qwen3 (RMS of a head, Zhang and Sennrich, 2019), the rotation that of all families in
 `surestep.model.families` (RoPE, Su et al., 2021, halves of a head as pairs).
 
 Shapes: `P` tokens of the pack (a multiple of 128), `H` query heads, `K` key heads, `E` head dimension (a power of two),
-`N` = (H + 2 K) E, `R` ranks of all adapters.
+`N` = (H + 2 K) E.
 """
 
 # Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
@@ -24,12 +22,6 @@ from torch import Tensor
 
 _TOKENS = 16
 """Tokens that a block of threads works on, of one key head and its query heads."""
-
-LARGEST_RANK = 32
-"""Of an adapter whose share is computed here."""
-
-SMALLEST_HEAD = 32
-"""Head dimension, for adapters' shares to be computed here: a product's smallest side is 16."""
 
 
 @triton.jit
@@ -53,28 +45,11 @@ def _weight_halves(weight_ptr, E: tl.constexpr):
 
 
 @triton.jit
-def _adapted_halves(
-    x_ptr, low_ptr, b_ptr, token, x_stride,
-    E: tl.constexpr, FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr, PADDED: tl.constexpr,
-):  # fmt: skip
-    """A head of the joined product and what its adapter adds: ranks `FIRST` to `FIRST + RANK` of `R`."""
-    x1, x2 = _halves(x_ptr, token, x_stride, E)
-    if RANK > 0:
-        rank = tl.arange(0, PADDED)
-        inside = rank < RANK
-        low = tl.load(low_ptr + token[:, None] * R + FIRST + rank[None, :], mask=inside[None, :], other=0.0)
-        place = b_ptr + tl.arange(0, E // 2)[None, :] * R + FIRST + rank[:, None]
-        x1 += tl.dot(low, tl.load(place, mask=inside[:, None], other=0.0), input_precision="ieee")
-        place += E // 2 * R
-        x2 += tl.dot(low, tl.load(place, mask=inside[:, None], other=0.0), input_precision="ieee")
-    return x1, x2
-
-
-@triton.jit
 def _head_forward(
-    x1, x2, out_ptr, weight_ptr, token, out_stride, cos1, cos2, sin1, sin2, eps,
+    x_ptr, out_ptr, weight_ptr, token, x_stride, out_stride, cos1, cos2, sin1, sin2, eps,
     E: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
+    x1, x2 = _halves(x_ptr, token, x_stride, E)
     if NORM:
         w1, w2 = _weight_halves(weight_ptr, E)
         scale = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / E + eps)[:, None]
@@ -84,42 +59,36 @@ def _head_forward(
 
 @triton.jit
 def _forward_kernel(
-    x_ptr, low_ptr, b_ptr, q_ptr, k_ptr, v_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, eps,
+    x_ptr, q_ptr, k_ptr, v_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, eps,
     K: tl.constexpr, G: tl.constexpr, E: tl.constexpr, BT: tl.constexpr, NORM: tl.constexpr,
-    RQ: tl.constexpr, RK: tl.constexpr, RV: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
     key_head = tl.program_id(0)
     token = tl.program_id(1).to(tl.int64) * BT + tl.arange(0, BT)
     cos1, cos2 = _halves(cos_ptr, token, E, E)
     sin1, sin2 = _halves(sin_ptr, token, E, E)
     N: tl.constexpr = (G + 2) * K * E
-    R: tl.constexpr = RQ + RK + RV
     for member in tl.static_range(G):
-        place = (key_head * G + member) * E
-        x1, x2 = _adapted_halves(x_ptr + place, low_ptr, b_ptr + place * R, token, N, E, 0, RQ, R, PADDED)
+        head = key_head * G + member
         _head_forward(
-            x1, x2, q_ptr + place, q_weight_ptr, token, G * K * E, cos1, cos2, sin1, sin2, eps, E, NORM
-        )  # fmt: skip
-    place = (G * K + key_head) * E
-    x1, x2 = _adapted_halves(x_ptr + place, low_ptr, b_ptr + place * R, token, N, E, RQ, RK, R, PADDED)
+            x_ptr + head * E, q_ptr + head * E, q_weight_ptr, token, N, G * K * E, cos1, cos2, sin1, sin2, eps, E, NORM
+        )
+    x_ptr += (G * K + key_head) * E
     _head_forward(
-        x1, x2, k_ptr + key_head * E, k_weight_ptr, token, K * E, cos1, cos2, sin1, sin2, eps, E, NORM
+        x_ptr, k_ptr + key_head * E, k_weight_ptr, token, N, K * E, cos1, cos2, sin1, sin2, eps, E, NORM
     )  # fmt: skip
-    place += K * E
-    v1, v2 = _adapted_halves(x_ptr + place, low_ptr, b_ptr + place * R, token, N, E, RQ + RK, RV, R, PADDED)
+    v1, v2 = _halves(x_ptr + K * E, token, N, E)
     _store_halves(v_ptr + key_head * E, token, K * E, v1, v2, E)
 
 
 @triton.jit
 def _head_backward(
-    x_ptr, low_ptr, b_ptr, g_ptr, dx_ptr, weight_ptr, token, x_stride, g_stride, cos1, cos2, sin1, sin2, eps, dw1, dw2,
+    x_ptr, g_ptr, dx_ptr, weight_ptr, token, x_stride, g_stride, cos1, cos2, sin1, sin2, eps, dw1, dw2,
     E: tl.constexpr, NORM: tl.constexpr, TRAINED: tl.constexpr,
-    FIRST: tl.constexpr, RANK: tl.constexpr, R: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
     g1, g2 = _halves(g_ptr, token, g_stride, E)
     d1, d2 = g1 * cos1 + g2 * sin2, g2 * cos2 - g1 * sin1
     if NORM:
-        x1, x2 = _adapted_halves(x_ptr, low_ptr, b_ptr, token, x_stride, E, FIRST, RANK, R, PADDED)
+        x1, x2 = _halves(x_ptr, token, x_stride, E)
         w1, w2 = _weight_halves(weight_ptr, E)
         scale = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / E + eps)[:, None]
         x1, x2 = x1 * scale, x2 * scale
@@ -135,9 +104,9 @@ def _head_backward(
 
 @triton.jit
 def _backward_kernel(
-    gq_ptr, gk_ptr, gv_ptr, x_ptr, low_ptr, b_ptr, dx_ptr, dw_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, eps,
-    K: tl.constexpr, G: tl.constexpr, E: tl.constexpr, BT: tl.constexpr, NORM: tl.constexpr,
-    RQ: tl.constexpr, RK: tl.constexpr, RV: tl.constexpr, PADDED: tl.constexpr, TRAINED: tl.constexpr,
+    gq_ptr, gk_ptr, gv_ptr, x_ptr, dx_ptr, dw_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, eps,
+    K: tl.constexpr, G: tl.constexpr, E: tl.constexpr, BT: tl.constexpr,
+    NORM: tl.constexpr, TRAINED: tl.constexpr,
 ):  # fmt: skip
     key_head = tl.program_id(0)
     tile = tl.program_id(1).to(tl.int64)
@@ -148,12 +117,11 @@ def _backward_kernel(
     # Summed over tokens once, at the end: a sum across threads for every head took longer than all the rest.
     dw1 = tl.zeros([BT, E // 2], tl.float32)
     dw2 = tl.zeros([BT, E // 2], tl.float32)
-    R: tl.constexpr = RQ + RK + RV
     for member in tl.static_range(G):
-        place = (key_head * G + member) * E
+        head = key_head * G + member
         dw1, dw2 = _head_backward(
-            x_ptr + place, low_ptr, b_ptr + place * R, gq_ptr + place, dx_ptr + place, q_weight_ptr, token, N,
-            G * K * E, cos1, cos2, sin1, sin2, eps, dw1, dw2, E, NORM, TRAINED, 0, RQ, R, PADDED,
+            x_ptr + head * E, gq_ptr + head * E, dx_ptr + head * E, q_weight_ptr, token, N, G * K * E,
+            cos1, cos2, sin1, sin2, eps, dw1, dw2, E, NORM, TRAINED,
         )  # fmt: skip
     half = tl.arange(0, E // 2)
     dw_ptr += (tile * K + key_head) * 2 * E
@@ -162,9 +130,9 @@ def _backward_kernel(
         tl.store(dw_ptr + E // 2 + half, tl.sum(dw2, 0))
     of_key = (G * K + key_head) * E
     dw1, dw2 = _head_backward(
-        x_ptr + of_key, low_ptr, b_ptr + of_key * R, gk_ptr + key_head * E, dx_ptr + of_key, k_weight_ptr, token, N,
-        K * E, cos1, cos2, sin1, sin2, eps, tl.zeros([BT, E // 2], tl.float32), tl.zeros([BT, E // 2], tl.float32),
-        E, NORM, TRAINED, RQ, RK, R, PADDED,
+        x_ptr + of_key, gk_ptr + key_head * E, dx_ptr + of_key, k_weight_ptr, token, N, K * E,
+        cos1, cos2, sin1, sin2, eps, tl.zeros([BT, E // 2], tl.float32), tl.zeros([BT, E // 2], tl.float32),
+        E, NORM, TRAINED,
     )  # fmt: skip
     if TRAINED:
         tl.store(dw_ptr + E + half, tl.sum(dw1, 0))
@@ -176,9 +144,6 @@ def _backward_kernel(
 @torch.library.custom_op("surestep::split_heads", mutates_args=())
 def split_heads(
     joined: Tensor,
-    low: Tensor | None,
-    b: Tensor | None,
-    ranks: list[int],
     q_weight: Tensor | None,
     k_weight: Tensor | None,
     cos: Tensor,
@@ -189,23 +154,23 @@ def split_heads(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Queries [P, H, E], keys and values [P, K, E], contiguous, of `joined` [P, N] in its dtype.
 
-    Adapters add `low` [P, R] times the transpose of `b` [N, R]: queries' are the first of `ranks`, then keys', then
-    values', and `b` is 0 elsewhere (or nothing: all three empty). Queries and keys are normed by `q_weight` and
-    `k_weight` [E] (or not: both None) and then rotated by `cos` and `sin` [P, E]. `joined` must be contiguous.
+    Queries and keys are normed by `q_weight` and `k_weight` [E] (or not: both None) and then rotated by `cos` and
+    `sin` [P, E]. `joined` must be contiguous.
     """
     num_tokens, dim = cos.shape
     if num_tokens % _TOKENS:
         raise ValueError(f"{num_tokens} tokens are no multiple of {_TOKENS}; pad the batch first")
+    cos, sin = cos.contiguous(), sin.contiguous()
     query, key, value = _empty(joined, dim, num_heads, num_key_heads)
     _forward_kernel[(num_key_heads, num_tokens // _TOKENS)](
-        *_adapted(joined, low, b), query, key, value, *_weights(joined, q_weight, k_weight),
-        cos.contiguous(), sin.contiguous(), eps, **_sizes(dim, num_heads, num_key_heads, q_weight, ranks),
+        joined, query, key, value, *_weights(joined, q_weight, k_weight), cos, sin, eps,
+        **_sizes(dim, num_heads, num_key_heads, q_weight),
     )  # fmt: skip
     return query, key, value
 
 
 @split_heads.register_fake
-def _(joined, low, b, ranks, q_weight, k_weight, cos, sin, num_heads, num_key_heads, eps):
+def _(joined, q_weight, k_weight, cos, sin, num_heads, num_key_heads, eps):
     return _empty(joined, cos.shape[1], num_heads, num_key_heads)
 
 
@@ -215,9 +180,6 @@ def split_heads_backward(
     of_key: Tensor,
     of_value: Tensor,
     joined: Tensor,
-    low: Tensor | None,
-    b: Tensor | None,
-    ranks: list[int],
     q_weight: Tensor | None,
     k_weight: Tensor | None,
     cos: Tensor,
@@ -228,19 +190,20 @@ def split_heads_backward(
     """The gradient of `joined`, and those of both weights as float32 [2, E], which without `trained` are no numbers."""
     num_tokens, dim = cos.shape
     num_heads, num_key_heads = of_query.shape[1], of_key.shape[1]
+    cos, sin = cos.contiguous(), sin.contiguous()
     of_joined = torch.empty_like(joined)
     tiles = num_tokens // _TOKENS
     parts = joined.new_empty((tiles * num_key_heads if trained else 1, 2, dim), dtype=torch.float32)
     _backward_kernel[(num_key_heads, tiles)](
-        of_query.contiguous(), of_key.contiguous(), of_value.contiguous(), *_adapted(joined, low, b), of_joined, parts,
-        *_weights(joined, q_weight, k_weight), cos.contiguous(), sin.contiguous(), eps,
-        **_sizes(dim, num_heads, num_key_heads, q_weight, ranks), TRAINED=trained,
+        of_query.contiguous(), of_key.contiguous(), of_value.contiguous(), joined, of_joined, parts,
+        *_weights(joined, q_weight, k_weight), cos, sin, eps,
+        **_sizes(dim, num_heads, num_key_heads, q_weight), TRAINED=trained,
     )  # fmt: skip
     return of_joined, parts.sum(0)
 
 
 @split_heads_backward.register_fake
-def _(of_query, of_key, of_value, joined, low, b, ranks, q_weight, k_weight, cos, sin, eps, trained):
+def _(of_query, of_key, of_value, joined, q_weight, k_weight, cos, sin, eps, trained):
     return torch.empty_like(joined), joined.new_empty((2, cos.shape[1]), dtype=torch.float32)
 
 
@@ -251,47 +214,27 @@ def _empty(joined: Tensor, dim: int, num_heads: int, num_key_heads: int) -> tupl
     return query, key, value
 
 
-def _adapted(joined: Tensor, low: Tensor | None, b: Tensor | None) -> list[Tensor]:
-    # Without adapters nothing is read there; a kernel wants a place all the same.
-    return [joined, joined if low is None else low.contiguous(), joined if b is None else b.contiguous()]
-
-
 def _weights(joined: Tensor, *weights: Tensor | None) -> list[Tensor]:
+    # Without a norm nothing is read there; a kernel wants a place all the same.
     return [joined if weight is None else weight for weight in weights]
 
 
-def _sizes(
-    dim: int, num_heads: int, num_key_heads: int, weight: Tensor | None, ranks: list[int]
-) -> dict[str, Any]:  # fmt: skip
-    of_query, of_key, of_value = ranks or (0, 0, 0)
-    padded = max(16, triton.next_power_of_2(max(of_query, of_key, of_value)))
-    return {
-        "K": num_key_heads,
-        "G": num_heads // num_key_heads,
-        "E": dim,
-        "BT": _TOKENS,
-        "NORM": weight is not None,
-        "RQ": of_query,
-        "RK": of_key,
-        "RV": of_value,
-        "PADDED": padded,
-    }
+def _sizes(dim: int, num_heads: int, num_key_heads: int, weight: Tensor | None) -> dict[str, Any]:
+    group = num_heads // num_key_heads
+    return {"K": num_key_heads, "G": group, "E": dim, "BT": _TOKENS, "NORM": weight is not None}
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    joined, low, b, ctx.ranks, *tensors, _, _, ctx.eps = inputs
-    ctx.save_for_backward(joined, low, b, *tensors)
+    ctx.save_for_backward(*inputs[:5])
+    ctx.eps = inputs[7]
 
 
 def _backward(ctx: Any, of_query: Tensor, of_key: Tensor, of_value: Tensor) -> tuple[Tensor | None, ...]:
-    joined, low, b, *tensors = ctx.saved_tensors
-    trained = any(ctx.needs_input_grad[4:6])
-    of_joined, of_weights = split_heads_backward(
-        of_query, of_key, of_value, joined, low, b, ctx.ranks, *tensors, ctx.eps, trained
-    )
-    of_low, of_b = (None, None) if low is None else (of_joined @ b, of_joined.t() @ low)
-    of_both = tuple(part.to(one.dtype) for part, one in zip(of_weights, tensors[:2], strict=True)) if trained else ()
-    return of_joined, of_low, of_b, None, *(of_both or (None, None)), None, None, None, None, None
+    q_weight, k_weight = ctx.saved_tensors[1:3]
+    trained = any(ctx.needs_input_grad[1:3])
+    of_joined, of_weights = split_heads_backward(of_query, of_key, of_value, *ctx.saved_tensors, ctx.eps, trained)
+    of_both = (of_weights[0].to(q_weight.dtype), of_weights[1].to(k_weight.dtype)) if trained else (None, None)
+    return (of_joined, *of_both, None, None, None, None, None)
 
 
 split_heads.register_autograd(_backward, setup_context=_keep)

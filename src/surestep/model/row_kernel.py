@@ -128,7 +128,7 @@ def _gated_gradient_kernel(
 def quantise_rows_on_gpu(x: Tensor, dtype: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
     """`x` [rows, width] as `dtype` and float32 [rows, 1]; its rows may lie apart."""
     small, scale = _empty(x, x.shape[1], dtype)
-    _quantise_kernel[(len(x),)](x, small, scale, x.stride(0), x.shape[1], largest, **_launch(x.shape[1], few=4096))
+    _quantise_kernel[(len(x),)](x, small, scale, x.stride(0), x.shape[1], largest, **_launch(x.shape[1], few=16384))
     return small, scale
 
 
