@@ -210,6 +210,29 @@ def test_a_compiled_layer_is_whole_and_takes_only_its_lengths_for_changing(
     assert not any(isinstance(value, Tensor) and value.dtype == torch.float64 for value in inputs)
 
 
+def test_sizes_that_are_equal_by_chance_are_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many wanted rows as a head has numbers: the next count must not need another compilation."""
+    graphs: list[torch.fx.GraphModule] = []
+
+    def record(graph: torch.fx.GraphModule, _: Any) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), ["q_proj"])
+    model.fuse_layers()
+    assert model.narrow_layers()
+    compile_layers(model.transformer, backend=record)
+    monkeypatch.setattr(fused, "kernel_attention", lambda _, query, *__: query.squeeze(0).transpose(0, 1))
+    wanted = []
+    for count in (2, 20, 30):
+        trees = [encoded_tree([-1, 0, 0], [40, 30, 20], [1.0] * 3, random.Random(n)) for n in range(count)]
+        plan = plan_attention(to_batch(pack_trees(trees)), "triton")
+        wanted.append(len(plan.batch.label_index_S))
+        model._packed(plan).sum().backward()
+    assert wanted[0] == 16 != wanted[1]
+    assert len(graphs) == 3, "first, middle and last layers, once each"
+
+
 def test_other_backbones_keep_their_own_layers() -> None:
     from transformers import GPT2Config
 

@@ -324,10 +324,14 @@ def compile_layers(transformer: Any, backend: str | Callable[..., Any] = "induct
     import torch._dynamo
     import torch._dynamo.config
     import torch._inductor.config
+    import torch.fx.experimental._config
 
     # Left to itself, a compiler for any length takes every Python float, too, for one that may change: each becomes a
     # tensor on the CPU, and a C++ program is written, compiled and loaded for their arithmetic.
     torch._dynamo.config.specialize_float = True
+    # Sizes that are equal in the first pass would be taken for one: as many wanted steps as a head has numbers, and any
+    # other count of steps compiles anew, in a recording, too, which that breaks off.
+    torch.fx.experimental._config.use_duck_shape = False
     if torch.cuda.is_available():
         # Should a program for the CPU be needed all the same: which vector instructions there are is asked in every
         # new process by compiling and running five small ones. The processor's own list is trusted instead.
