@@ -159,8 +159,8 @@ class Projection:
         return torch.cat(rows)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is one frozen weight and nothing else."""
+    def is_only_a_frozen_weight(self) -> bool:
+        """Whether there is neither a bias nor an adapter."""
         return self.weight is not None and self.bias is None and not any(self.adapters)
 
 
@@ -307,7 +307,9 @@ def hold_in_fp8(transformer: Any) -> None:
     for layer in transformer.layers:
         mlp = layer.mlp
         parts = mlp.surestep_gate, mlp.surestep_up, mlp.surestep_down
-        is_whole = all(part.is_plain for part in parts) and isinstance(mlp.act_fn, nn.SiLU | SiLUActivation)
+        is_whole = all(part.is_only_a_frozen_weight for part in parts) and isinstance(
+            mlp.act_fn, nn.SiLU | SiLUActivation
+        )
         for projection in (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o, *(() if is_whole else parts)):
             projection.to_fp8()
         if is_whole:

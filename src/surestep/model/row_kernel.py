@@ -50,41 +50,26 @@ def _store_scale(scale_ptr, row, largest, LARGEST: tl.constexpr):
 
 
 @triton.jit
+def _read(start_ptr, width, FIRST: tl.constexpr, SIZE: tl.constexpr, GATED: tl.constexpr):
+    """A part of a row; or silu(gate) · up of it, where up lies behind gate."""
+    x = _part(start_ptr, width, FIRST, SIZE)
+    if GATED:
+        x = x * tl.sigmoid(x) * _part(start_ptr + width, width, FIRST, SIZE)
+    return x
+
+
+@triton.jit
 def _quantise_kernel(
     x_ptr, small_ptr, scale_ptr, x_stride, width,
-    LARGEST: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
+    GATED: tl.constexpr, LARGEST: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     x_ptr += row * x_stride
     small_ptr += row * width
-    x = _part(x_ptr, width, 0, MAIN)
+    x = _read(x_ptr, width, 0, MAIN, GATED)
     largest = _largest(x)
     if REST > 0:
-        rest = _part(x_ptr, width, MAIN, REST)
-        largest = _larger(largest, _largest(rest))
-    factor = _store_scale(scale_ptr, row, largest, LARGEST)
-    _store_part(small_ptr, x, factor, width, 0, MAIN)
-    if REST > 0:
-        _store_part(small_ptr, rest, factor, width, MAIN, REST)
-
-
-@triton.jit
-def _gated(joined_ptr, width, FIRST: tl.constexpr, SIZE: tl.constexpr):
-    gate = _part(joined_ptr, width, FIRST, SIZE)
-    return gate * tl.sigmoid(gate) * _part(joined_ptr + width, width, FIRST, SIZE)
-
-
-@triton.jit
-def _gated_kernel(
-    joined_ptr, small_ptr, scale_ptr, width, LARGEST: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    joined_ptr += row * 2 * width
-    small_ptr += row * width
-    x = _gated(joined_ptr, width, 0, MAIN)
-    largest = _largest(x)
-    if REST > 0:
-        rest = _gated(joined_ptr, width, MAIN, REST)
+        rest = _read(x_ptr, width, MAIN, REST, GATED)
         largest = _larger(largest, _largest(rest))
     factor = _store_scale(scale_ptr, row, largest, LARGEST)
     _store_part(small_ptr, x, factor, width, 0, MAIN)
@@ -127,16 +112,19 @@ def _gated_gradient_kernel(
 
 def quantise_rows_on_gpu(x: Tensor, dtype: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
     """`x` [rows, width] as `dtype` and float32 [rows, 1]; its rows may lie apart."""
-    small, scale = _empty(x, x.shape[1], dtype)
-    _quantise_kernel[(len(x),)](x, small, scale, x.stride(0), x.shape[1], largest, **_launch(x.shape[1], few=16384))
-    return small, scale
+    return _quantised(x, x.shape[1], dtype, largest, few=16384, gated=False)
 
 
 def quantise_gated_on_gpu(joined: Tensor, dtype: torch.dtype, largest: float) -> tuple[Tensor, Tensor]:
     """silu(gate) · up of `joined` [rows, gate and up beside it], as `quantise_rows_on_gpu` gives it."""
-    width = joined.shape[1] // 2
-    small, scale = _empty(joined, width, dtype)
-    _gated_kernel[(len(joined),)](joined.contiguous(), small, scale, width, largest, **_launch(width, few=2048))
+    return _quantised(joined, joined.shape[1] // 2, dtype, largest, few=2048, gated=True)
+
+
+def _quantised(
+    x: Tensor, width: int, dtype: torch.dtype, largest: float, *, few: int, gated: bool
+) -> tuple[Tensor, Tensor]:
+    small, scale = _empty(x, width, dtype)
+    _quantise_kernel[(len(x),)](x, small, scale, x.stride(0), width, gated, largest, **_launch(width, few))
     return small, scale
 
 
