@@ -45,6 +45,7 @@ OTHER_VALUES = {
     "model.mlp_hidden_dims": "[8, 4]",
     "lora.lora_target_modules": '["q_proj"]',
     "lora.base_precision": "fp8",
+    "eval.scoring_weights": "merged",
     "training.lr_scheduler_type": "linear",
     "training.optimizer": "adamw_8bit",
     "training.loss": "mse",

@@ -26,6 +26,7 @@ from surestep.model.fused import compile_layers
 from surestep.model.head import ConfidenceHead
 from surestep.model.lora import add_adapters
 from surestep.model.plan import dense_mask, plan_attention
+from surestep.model.sum_norm import sum_norm, sum_norm_backward, sum_norm_fp8
 from surestep.scoring.scorer import to_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -213,6 +214,30 @@ def test_rows_scaled_on_the_gpu_are_those_of_the_reference(width: int) -> None:
     assert (small_nan[3].float() * scale_nan[3]).isnan().all(), "one broken number breaks its row, as in the reference"
     # A quotient on the edge between two numbers of 8 bits may fall to either side.
     assert float((small.float() != expected.float()).float().mean()) < 1e-5
+
+
+@pytest.mark.parametrize(("rows", "width"), [(300, 64), (2500, 1000), (300, 2560), (40, 8192)])
+def test_a_sum_and_its_norm_on_the_gpu_are_those_of_the_reference(rows: int, width: int) -> None:
+    torch.manual_seed(0)
+    x, y, of_sum, of_normed = (torch.randn(rows, width, device="cuda").bfloat16() for _ in range(4))
+    weight = torch.randn(width, device="cuda")
+
+    def on_cpu(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        return [tensor.cpu() for tensor in tensors]
+
+    summed, normed = sum_norm(x, y, weight, 1e-6)
+    expected_sum, expected = sum_norm(*on_cpu(x, y, weight), 1e-6)
+    assert torch.equal(summed.cpu(), expected_sum)
+    torch.testing.assert_close(normed.cpu(), expected, rtol=2**-7, atol=1e-6)  # the last of 8 bits
+    of_x, of_weight = sum_norm_backward(of_sum, of_normed, summed, weight, 1e-6)
+    expected_x, expected_weight = sum_norm_backward(*on_cpu(of_sum, of_normed, summed, weight), 1e-6)
+    torch.testing.assert_close(of_x.cpu(), expected_x, rtol=2**-7, atol=1e-3)
+    torch.testing.assert_close(of_weight.cpu(), expected_weight, rtol=1e-4, atol=1e-4 * rows**0.5)
+    again, small, scale = sum_norm_fp8(x, y, weight, 1e-6)
+    _, expected_small, expected_scale = sum_norm_fp8(*on_cpu(x, y, weight), 1e-6)
+    assert torch.equal(again, summed)
+    torch.testing.assert_close(scale.cpu(), expected_scale, rtol=1e-5, atol=0)
+    assert float((small.cpu().float() != expected_small.float()).float().mean()) < 1e-3
 
 
 def test_frozen_weights_in_fp8_stay_near_the_reference() -> None:

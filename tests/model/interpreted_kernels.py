@@ -12,6 +12,7 @@ from surestep.model.block_lists import block_lists
 from surestep.model.fp8 import quantise_rows
 from surestep.model.fp8_mlp import quantise_gated, quantise_gated_gradient
 from surestep.model.heads_kernel import split_heads
+from surestep.model.norm_kernel import sum_norm_gradient_on_gpu, sum_norm_on_gpu, sum_norm_quantised_on_gpu
 from surestep.model.plan import dense_mask
 from surestep.model.row_kernel import (
     quantise_gated_gradient_on_gpu,
@@ -78,6 +79,30 @@ def split_errors(
     ]
 
 
+def norm_errors(rows: int, width: int, generator: torch.Generator) -> dict[str, float]:
+    """Of a sum, its norm and their gradients, against transformers' norm."""
+    x, y, of_sum, of_normed = (torch.randn(rows, width, generator=generator) for _ in range(4))
+    norm = Qwen3RMSNorm(width, eps=1e-3)
+    norm.weight.data = torch.randn(width, generator=generator)
+    summed, normed = sum_norm_on_gpu(x, y, norm.weight, 1e-3)
+    both = (x + y).requires_grad_()
+    expected = torch.autograd.grad((both, norm(both)), (both, norm.weight), (of_sum, of_normed))
+    found = sum_norm_gradient_on_gpu(of_sum, of_normed, summed, norm.weight, 1e-3)
+    again, small, scale = sum_norm_quantised_on_gpu(x, y, norm.weight, 1e-3, torch.float32, 448.0)
+    _, expected_scale = quantise_rows(norm(x + y))
+    pairs = {
+        "sum": (summed, x + y),
+        "norm": (normed, norm(x + y)),
+        "gradient": (found[0], expected[0]),
+        "weight": (found[1], expected[1]),
+        "sum before 8 bits": (again, x + y),
+        "scales": (scale, expected_scale),
+        # As with rows: the interpreter does not round to 8 bits as the hardware does.
+        "rows": (small * scale, norm(x + y)),
+    }
+    return {name: float((one - other).detach().abs().max() / other.abs().max()) for name, (one, other) in pairs.items()}
+
+
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
     errors: dict[str, float] = {}
@@ -132,6 +157,9 @@ def main() -> None:
         # As above; what is expected is rounded, by a half of the last of 4 bits.
         rounding = (small - expected_small.float()).abs() / (small.abs() + 2**-6)
         errors[f"{name}, values beyond rounding"] = float((rounding - 1 / 16).clamp(min=0).max())
+    for rows, width in ((5, 40), (1100, 24), (3, 64)):
+        found_errors = norm_errors(rows, width, generator)
+        errors |= {f"norm of {rows} rows, {name}": error for name, error in found_errors.items()}
     broken = joined.clone()
     broken[2, 5] = torch.inf
     small, scales = quantise_gated_on_gpu(broken, torch.float32, 448.0)

@@ -16,7 +16,7 @@ from surestep.model.batch import TreeBatch
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fused import projections
 from surestep.model.head import ConfidenceHead
-from surestep.model.trained import trained_linear
+from surestep.model.trained import trained_linear, trained_pair
 from surestep.scoring.scorer import to_batch
 
 
@@ -34,6 +34,22 @@ def test_gradients_of_weights_are_summed_and_kept_in_float32() -> None:
     assert float((found - exact).norm() / exact.norm()) < 1e-6
     assert float((exact.bfloat16() - exact).norm() / exact.norm()) > 1e-3, "what rounding would have cost"
     torch.testing.assert_close(of_x, upstream @ half)
+
+
+def test_two_weights_that_stay_apart_share_the_gradient_of_their_input() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(500, 24).bfloat16().requires_grad_()
+    a, b = (torch.randn(10, 24, requires_grad=True) for _ in range(2))
+    halves = [weight.detach().bfloat16() for weight in (a, b)]
+    found = trained_pair(x, *halves, a, b)
+    apart = [trained_linear(x, half, [weight], None) for half, weight in zip(halves, (a, b), strict=True)]
+    assert all(torch.equal(one, other) for one, other in zip(found, apart, strict=True))
+    upstream = [torch.randn(500, 10).bfloat16() for _ in range(2)]
+    of_x, of_a, of_b = torch.autograd.grad(found, [x, a, b], upstream)
+    expected = torch.autograd.grad(apart, [x, a, b], upstream)
+    assert torch.equal(of_a, expected[1])
+    assert torch.equal(of_b, expected[2])
+    torch.testing.assert_close(of_x, expected[0], rtol=0.02, atol=0.05)
 
 
 def _model_and_batch() -> tuple[ConfidenceModel, TreeBatch]:

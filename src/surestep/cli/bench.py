@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from surestep.bench.measure import environment, matmul_ceiling
     from surestep.bench.shapes import SHAPES, build_shape
     from surestep.cli.progress import make_console
+    from surestep.scoring.build import settle
     from surestep.scoring.hardware import choose_hardware, nf4_device
     from surestep.training.optimizer_8bit import check_8bit_optimizer
 
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
     nf4_device(config, hardware)
     ceiling = matmul_ceiling(hardware)
     built = build_shape(config, hardware, shape)
+    if args.work == "score":
+        settle(built, config)
     compiling = built.compile_if_worth(config, float("inf"))
     for line in [*built.reasons, *([compiling] if compiling else [])]:
         console.print(f"· {line}", markup=False, highlight=False)

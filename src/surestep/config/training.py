@@ -117,6 +117,14 @@ class EvalConfig(Section):
     eval_token_budget: PositiveInt | None = Field(
         None, description="Tokens in one scoring pass; unset: what memory allows."
     )
+    scoring_weights: Literal["as_trained", "merged", "fp8"] = Field(
+        "as_trained",
+        description=(
+            "The weights that score. `merged`: adapters merged into the backbone's; a twentieth faster, rounds anew. "
+            "`fp8`: merged and in 8-bit floats, on Hopper GPUs and later; faster again, less exact. Training and its "
+            "validations always have them as trained."
+        ),
+    )
     save_predictions: bool = Field(False, description="Write `predictions.jsonl`, one line per step.")
     report: bool = Field(True, description="Write `report.html`, its plots as PNG, and `MODEL_CARD.md`.")
     bootstrap_resamples: NonNegativeInt = Field(

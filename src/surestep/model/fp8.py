@@ -10,7 +10,7 @@ Shapes: `P` rows, `D` inputs, `N` outputs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,14 @@ LARGEST = 448.0
 
 LONGEST_ROW = 32768
 """Numbers in a row that is scaled, at most."""
+
+
+class Fp8Rows(NamedTuple):
+    """Rows [P, D] in e4m3, their scales [P, 1], and the dtype of what is computed from them. Has no gradient."""
+
+    small: Tensor
+    scale: Tensor
+    dtype: torch.dtype
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,6 +106,31 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
 fp8_linear.register_autograd(_backward, setup_context=_keep_weights)
 
 
+@torch.library.custom_op("surestep::fp8_rows", mutates_args=())
+def fp8_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """`quantise`, as an operation that a compiler leaves alone. Has no gradient."""
+    return quantise(x)
+
+
+@fp8_rows.register_fake
+def _(x: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x, dtype=E4M3), x.new_empty((x.shape[0], 1), dtype=torch.float32)
+
+
+@torch.library.custom_op("surestep::fp8_product", mutates_args=())
+def fp8_product(
+    small: Tensor, scale: Tensor, w: Tensor, w_scale: Tensor, bias: Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """[P, N] x Wᵀ + bias in `dtype` of x [P, D] and W [N, D], both as `quantise_rows` gives them. Has no gradient."""
+    y = scaled_product(small, scale, w, w_scale, dtype)
+    return y if bias is None else y.add_(bias)
+
+
+@fp8_product.register_fake
+def _(small: Tensor, scale: Tensor, w: Tensor, w_scale: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    return small.new_empty((small.shape[0], w.shape[0]), dtype=dtype)
+
+
 class Fp8Weight:
     """A frozen weight [N, D] in e4m3, laid out for both products."""
 
@@ -110,6 +143,11 @@ class Fp8Weight:
     ) -> Tensor:
         """[P, N]: x Wᵀ + bias + low bᵀ in the dtype of `x`."""
         output: Tensor = fp8_linear(x_PD, *self.parts, bias_N, low_PR, b_NR)
+        return output
+
+    def of_rows(self, x: Fp8Rows, bias_N: Tensor | None = None) -> Tensor:
+        """[P, N]: x Wᵀ + bias; has no gradient."""
+        output: Tensor = fp8_product(x.small, x.scale, self.forward_ND, self.forward_scale, bias_N, x.dtype)
         return output
 
     @property

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from surestep.model.fp8 import E4M3, LARGEST, Fp8Weight, quantise, quantise_rows, scaled_product
+from surestep.model.fp8 import E4M3, LARGEST, Fp8Rows, Fp8Weight, quantise, quantise_rows, scaled_product
 
 
 @torch.library.custom_op("surestep::fp8_mlp", mutates_args=())
@@ -96,6 +96,19 @@ def quantise_gated_gradient(joined: Tensor, of_product: Tensor) -> tuple[Tensor,
     return quantise_rows(torch.cat([of_gate, of_product * gate * share], dim=1))
 
 
+@torch.library.custom_op("surestep::fp8_gated_rows", mutates_args=())
+def fp8_gated_rows(joined: Tensor) -> tuple[Tensor, Tensor]:
+    """`quantise_gated`, as an operation that a compiler leaves alone. Has no gradient."""
+    return quantise_gated(joined)
+
+
+@fp8_gated_rows.register_fake
+def _(joined: Tensor) -> tuple[Tensor, Tensor]:
+    rows, width = joined.shape
+    small = joined.new_empty((rows, width // 2), dtype=E4M3)
+    return small, joined.new_empty((rows, 1), dtype=torch.float32)
+
+
 class Fp8Mlp:
     """Frozen gate, up [F, D] and down [D, F] in e4m3, laid out for products forward and backward."""
 
@@ -107,3 +120,8 @@ class Fp8Mlp:
         """[P, D], in the dtype of `x`."""
         output_PD, _ = fp8_mlp(x_PD, *self.gate_and_up.parts, *self.down.parts)
         return output_PD  # type: ignore[no-any-return]
+
+    def of_rows(self, x: Fp8Rows) -> Tensor:
+        """[P, D]; has no gradient."""
+        small, scale = fp8_gated_rows(self.gate_and_up.of_rows(x))
+        return self.down.of_rows(Fp8Rows(small, scale, x.dtype))

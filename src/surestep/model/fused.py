@@ -28,10 +28,10 @@ from surestep.model.adapted import adapted_linear
 from surestep.model.attention import TREE_ATTENTION, kernel_attention, product_dtype, tree_attention
 from surestep.model.dropout import drop
 from surestep.model.families import become, is_known
-from surestep.model.fp8 import LONGEST_ROW, Fp8Weight
+from surestep.model.fp8 import LONGEST_ROW, Fp8Rows, Fp8Weight
 from surestep.model.fp8_mlp import Fp8Mlp
 from surestep.model.plan import AttentionPlan
-from surestep.model.trained import RoundedWeights, trained_linear
+from surestep.model.trained import RoundedWeights, trained_linear, trained_pair
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ class Projection:
         if self.bases[0].bias is not None:
             self.bias = _frozen([base.bias for base in self.bases])
 
-    def __call__(self, x_PD: Tensor, training: bool) -> Tensor:
+    def __call__(self, x_PD: Tensor | Fp8Rows, training: bool) -> Tensor:
         """[P, N], the layers' outputs side by side; in training, the adapters' input is dropped out."""
+        if isinstance(x_PD, Fp8Rows):
+            assert self.fp8 is not None
+            return self.fp8.of_rows(x_PD, self.bias)
         if not any(self.adapters):
             return self._base(x_PD)
         dropped_PD = drop(x_PD, self.seed + self.salt, self.dropout) if training and self.dropout > 0 else x_PD
@@ -104,10 +107,15 @@ class Projection:
         dtype = product_dtype(x_PD)
         if not self._rounds(dtype):
             return F.linear(x_PD, _joined(weights), bias)
-        rounded = self.rounded
-        half = rounded.joined if rounded else _joined([weight.detach() for weight in weights]).to(dtype)
-        y_PN: Tensor = trained_linear(x_PD.to(dtype), half, weights, None if bias is None else bias.to(dtype))
+        bias = None if bias is None else bias.to(dtype)
+        y_PN: Tensor = trained_linear(x_PD.to(dtype), self.in_half(dtype), weights, bias)
         return y_PN
+
+    def in_half(self, dtype: torch.dtype) -> Tensor:
+        """[N, D]: trained weights joined, in `dtype`: the copy of them, or rounded anew."""
+        if self.rounded is not None:
+            return self.rounded.joined
+        return _joined([base.weight.detach() for base in self.bases]).to(dtype)
 
     def keep_rounded(self, dtype: torch.dtype | None) -> RoundedWeights | None:
         """A copy of trained weights in `dtype`, from now on what products read; None where there is nothing to round.
@@ -122,6 +130,27 @@ class Projection:
     def _rounds(self, dtype: torch.dtype) -> bool:
         is_full = self.weight is None and all(base.weight.dtype == torch.float32 for base in self.bases)
         return is_full and dtype != torch.float32
+
+    def is_only_a_trained_weight(self, dtype: torch.dtype) -> bool:
+        """Whether it is one trained weight, multiplied in `dtype` but held in more, without bias and adapter."""
+        is_one = len(self.bases) == 1 and self.bases[0].bias is None and not any(self.adapters)
+        return is_one and self._rounds(dtype)
+
+    def freeze(self, dtype: torch.dtype) -> bool:
+        """Hold trained weights in `dtype` and frozen from now on; whether there were any in another."""
+        if not self._rounds(dtype):
+            return False
+        self.rounded = None
+        for base in self.bases:
+            base.weight = nn.Parameter(base.weight.detach().to(dtype), requires_grad=False)
+            if base.bias is not None:
+                base.bias = nn.Parameter(base.bias.detach().to(dtype), requires_grad=False)
+        self._lay_together()
+        return True
+
+    def drop_adapters(self) -> None:
+        """Compute without adapters from now on: they were merged into the weights."""
+        self.adapters = [None] * len(self.adapters)
 
     def to_fp8(self) -> None:
         """Run the frozen weights in 8-bit floats from now on.
@@ -159,6 +188,11 @@ class Projection:
         return torch.cat(rows)
 
     @property
+    def reads_fp8(self) -> bool:
+        """Whether it takes `Fp8Rows`: adapters would want the input in half precision beside them."""
+        return self.fp8 is not None and not any(self.adapters)
+
+    @property
     def is_only_a_frozen_weight(self) -> bool:
         """Whether there is neither a bias nor an adapter."""
         return self.weight is not None and self.bias is None and not any(self.adapters)
@@ -194,9 +228,14 @@ class FusedAttention:
     surestep_attend: Callable[..., tuple[Tensor, None]] = staticmethod(tree_attention)
     surestep_is_last: bool = False
 
+    @property
+    def surestep_reads_fp8(self) -> bool:
+        """Whether it takes its input in 8 bits, too."""
+        return self.surestep_qkv.reads_fp8
+
     def forward(
         self: Any,
-        hidden_states: Tensor,
+        hidden_states: Tensor | Fp8Rows,
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Any = None,
@@ -209,7 +248,8 @@ class FusedAttention:
                 hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
             )
             return output
-        joined = self.surestep_qkv(hidden_states.squeeze(0), self.training)
+        rows = hidden_states.squeeze(0) if isinstance(hidden_states, Tensor) else hidden_states
+        joined = self.surestep_qkv(rows, self.training)
         mask = surestep_plan.kernel_mask
         has_kernel = mask is not None and joined.is_cuda and position_embeddings[0].shape[-1] == self.head_dim
         split = self._split_in_kernel if has_kernel else self._split
@@ -269,13 +309,28 @@ class FusedMLP:
     surestep_down: Projection
     surestep_fp8: Fp8Mlp | None = None
 
-    def forward(self: Any, x: Tensor) -> Tensor:
-        """As the family's own, over one row or several."""
+    @property
+    def surestep_reads_fp8(self) -> bool:
+        """Whether it takes its input in 8 bits, too."""
+        return self.surestep_fp8 is not None
+
+    def forward(self: Any, x: Tensor | Fp8Rows) -> Tensor:
+        """As the family's own, over one row or several; of `Fp8Rows` over one."""
+        if isinstance(x, Fp8Rows):
+            return self.surestep_fp8.of_rows(x).unsqueeze(0)  # type: ignore[no-any-return]
         rows = x.flatten(0, -2)
         if self.surestep_fp8 is not None:
             return self.surestep_fp8(rows.to(product_dtype(rows))).view_as(x)  # type: ignore[no-any-return]
-        gate, up = self.surestep_gate(rows, self.training), self.surestep_up(rows, self.training)
+        gate, up = self._gate_and_up(rows)
         return self.surestep_down(self.act_fn(gate) * up, self.training).view_as(x)  # type: ignore[no-any-return]
+
+    def _gate_and_up(self: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        both, dtype = (self.surestep_gate, self.surestep_up), product_dtype(rows)
+        if torch.is_grad_enabled() and all(part.is_only_a_trained_weight(dtype) for part in both):
+            halves, weights = [part.in_half(dtype) for part in both], [part.bases[0].weight for part in both]
+            return trained_pair(rows.to(dtype), *halves, *weights)  # type: ignore[no-any-return]
+        gate, up = (part(rows, self.training) for part in both)
+        return gate, up
 
 
 def can_fuse(transformer: Any) -> bool:

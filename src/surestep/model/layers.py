@@ -15,14 +15,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from surestep.model.families import become, is_known
 from surestep.model.fused import FusedAttention
 from surestep.model.plan import AttentionPlan
-
-States = Tensor | tuple[Tensor, Tensor]
-"""[1, P, D], or two such whose sum is meant."""
+from surestep.model.sum_norm import States, summed_and_normed
 
 
 class OpenLayer:
@@ -33,10 +32,11 @@ class OpenLayer:
         if surestep_plan is None:
             output: Tensor = super().forward(hidden_states, **kwargs)  # type: ignore[misc]
             return output
-        summed = added(hidden_states)
-        attended, _ = self.self_attn(hidden_states=self.input_layernorm(summed), surestep_plan=surestep_plan, **kwargs)
-        summed = summed + attended
-        transformed = self.mlp(self.post_attention_layernorm(summed))
+        summed, normed = summed_and_normed(hidden_states, self.input_layernorm, in_fp8=_reads_fp8(self.self_attn))
+        attended, _ = self.self_attn(hidden_states=normed, surestep_plan=surestep_plan, **kwargs)
+        both = summed, attended
+        summed, normed = summed_and_normed(both, self.post_attention_layernorm, in_fp8=_reads_fp8(self.mlp))
+        transformed = self.mlp(normed)
         if self.gradient_checkpointing and self.training:
             return summed + transformed  # type: ignore[no-any-return]
         return summed, transformed
@@ -51,17 +51,17 @@ class LastLayer:
             output: Tensor = super().forward(hidden_states, **kwargs)  # type: ignore[misc]
             return output
         wanted_W = surestep_plan.batch.label_index_S
-        summed = added(hidden_states)
-        attended, _ = self.self_attn(hidden_states=self.input_layernorm(summed), surestep_plan=surestep_plan, **kwargs)
+        summed, normed = summed_and_normed(hidden_states, self.input_layernorm, in_fp8=_reads_fp8(self.self_attn))
+        attended, _ = self.self_attn(hidden_states=normed, surestep_plan=surestep_plan, **kwargs)
         if not isinstance(self.self_attn, FusedAttention):
             attended = attended.index_select(1, wanted_W)
         summed = summed.index_select(1, wanted_W) + attended
         return summed + self.mlp(self.post_attention_layernorm(summed))  # type: ignore[no-any-return]
 
 
-def added(states: States) -> Tensor:
-    """The hidden states that `states` stand for."""
-    return states if isinstance(states, Tensor) else states[0] + states[1]
+def _reads_fp8(module: Any) -> bool:
+    """Whether it takes its input in 8 bits: fused modules whose weights are, while nothing is trained."""
+    return getattr(module, "surestep_reads_fp8", False) and not torch.is_grad_enabled()
 
 
 def narrow_layers(transformer: Any) -> bool:

@@ -62,6 +62,42 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
 trained_linear.register_autograd(_backward, setup_context=_keep)
 
 
+@torch.library.custom_op("surestep::trained_pair", mutates_args=())
+def trained_pair(x: Tensor, half_a: Tensor, half_b: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """`trained_linear` of `x` with two weights that stay apart; the gradient of `x` is summed by the products."""
+    return F.linear(x, half_a), F.linear(x, half_b)
+
+
+@trained_pair.register_fake
+def _(x: Tensor, half_a: Tensor, half_b: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    return x.new_empty((x.shape[0], half_a.shape[0])), x.new_empty((x.shape[0], half_b.shape[0]))
+
+
+@torch.library.custom_op("surestep::pair_input_gradient", mutates_args=())
+def pair_input_gradient(of_a: Tensor, half_a: Tensor, of_b: Tensor, half_b: Tensor) -> Tensor:
+    """[P, D]: of_a half_a + of_b half_b."""
+    return torch.mm(of_a, half_a).addmm_(of_b, half_b)
+
+
+@pair_input_gradient.register_fake
+def _(of_a: Tensor, half_a: Tensor, of_b: Tensor, half_b: Tensor) -> Tensor:
+    return of_a.new_empty((of_a.shape[0], half_a.shape[1]))
+
+
+def _keep_pair(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3])
+
+
+def _pair_backward(ctx: Any, of_a: Tensor, of_b: Tensor) -> tuple[Tensor | None, ...]:
+    x, half_a, half_b = ctx.saved_tensors
+    of_a, of_b = of_a.contiguous(), of_b.contiguous()
+    of_x = pair_input_gradient(of_a, half_a, of_b, half_b)
+    return of_x, None, None, weight_gradient(of_a, x), weight_gradient(of_b, x)
+
+
+trained_pair.register_autograd(_pair_backward, setup_context=_keep_pair)
+
+
 class RoundedWeights:
     """Trained weights [., D] in float32, and all of them joined in half precision, as products read them.
 

@@ -23,6 +23,8 @@ from surestep.model.lora import add_adapters
 from surestep.model.nf4 import num_weights
 from surestep.model.probe import probe_parity
 from surestep.model.quiet import quiet_transformers
+from surestep.model.settled import freeze, hold_in_half, merge_adapters
+from surestep.model.weights import is_adapted
 from surestep.scoring.hardware import Hardware, choose_route, nf4_device, scoring_budget
 from surestep.scoring.scorer import StepScorer
 
@@ -148,7 +150,7 @@ def assemble(
     _probe(model, backbone, hardware, reasons)
     if config.lora.use_lora and config.lora.base_precision == "fp8":
         # After the probe, whose rows of paths keep the exact weights.
-        use_fp8(model, hardware)
+        use_fp8(model, hardware, setting="lora.base_precision", otherwise="same")
         reasons.append("frozen weights: fp8 (as set)")
     if config.training.gradient_checkpointing:
         with quiet_transformers():  # the new name of this function is not in every version that we support
@@ -165,22 +167,42 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def use_fp8(model: ConfidenceModel, hardware: Hardware) -> None:
-    """Run the frozen weights of fused layers in 8-bit floats.
+def use_fp8(model: ConfidenceModel, hardware: Hardware, *, setting: str, otherwise: str) -> None:
+    """Run the frozen weights of fused layers in 8-bit floats, as `setting` asks.
+
+    Raises:
+        DeviceError: the GPU or the backbone does not allow it; `otherwise` is what `setting` may be instead.
+    """
+    if not runs_fp8(hardware.device):
+        raise DeviceError(
+            f"{setting} is fp8, which needs a GPU of compute capability 9.0 (Hopper) or later; use {otherwise}"
+        )
+    if not model.is_fused or model.route == "paths":
+        raise DeviceError(f"{setting} is fp8, which needs layers of {', '.join(FAMILIES)}; use {otherwise}")
+    try:
+        hold_in_fp8(model.transformer)
+    except ValueError as error:
+        raise DeviceError(f"{setting} is fp8, but {error}; use {otherwise}") from None
+
+
+def settle(built: BuiltModel, config: Config) -> None:
+    """Hold the weights as `eval.scoring_weights` says; they cannot be trained or saved any more.
 
     Raises:
         DeviceError: the GPU or the backbone does not allow it.
     """
-    if not runs_fp8(hardware.device):
-        raise DeviceError(
-            "lora.base_precision is fp8, which needs a GPU of compute capability 9.0 (Hopper) or later; use same"
-        )
-    if not model.is_fused or model.route == "paths":
-        raise DeviceError(f"lora.base_precision is fp8, which needs layers of {', '.join(FAMILIES)}; use same")
-    try:
-        hold_in_fp8(model.transformer)
-    except ValueError as error:
-        raise DeviceError(f"lora.base_precision is fp8, but {error}; use same") from None
+    wanted, model, dtype = config.eval.scoring_weights, built.model, built.hardware.compute_dtype
+    freeze(model)
+    if hold_in_half(model, dtype):
+        built.reasons.append(f"weights: {_name(dtype)}, as products take them (exact)")
+    if wanted == "as_trained":
+        return
+    if is_adapted(model):
+        merge_adapters(model)
+        built.reasons.append("adapters: merged into the weights (as set; scores differ by rounding)")
+    if wanted == "fp8":
+        use_fp8(model, built.hardware, setting="eval.scoring_weights", otherwise="merged")
+        built.reasons.append("weights: fp8 (as set)")
 
 
 def _probe(model: ConfidenceModel, backbone: Backbone, hardware: Hardware, reasons: list[str]) -> None:

@@ -30,7 +30,7 @@ from surestep.errors import BackboneError, CheckpointError, ConfigError, Storage
 from surestep.model.backbone import Backbone, load_backbone, load_pretrained
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_head, save_weights
-from surestep.scoring.build import BuiltModel, assemble, base_dtype
+from surestep.scoring.build import BuiltModel, assemble, base_dtype, settle
 from surestep.scoring.calibration_file import CALIBRATION_FILE, calibration_text, read_calibration
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
 from surestep.scoring.manifest import Manifest, check_is_checkpoint, read_manifest, write_manifest
@@ -137,6 +137,7 @@ def load_checkpoint(
     *,
     hardware: Hardware | None = None,
     config: Config | None = None,
+    trainable: bool = False,
     with_state: bool = False,
 ) -> LoadedCheckpoint:
     """Load a checkpoint for scoring, or for training on from it.
@@ -147,11 +148,14 @@ def load_checkpoint(
             frozen weights as they were, in their own precision.
         config: unset: the checkpoint's own. Another may change dropout, data or training, and name the place
             where the same backbone lies now; a head or adapter of another shape does not fit the weights.
+        trainable: keep every weight as training, saving and merging want it; else they are held as scoring reads them,
+            by `eval.scoring_weights`.
         with_state: demand and verify `training_state/` too.
 
     Raises:
         CheckpointError: a file is missing or changed, a key is missing or unexpected, or the backbone, the
             tokenizer or the formatter is not the one it was trained with.
+        DeviceError: the GPU or the backbone does not allow the settings.
     """
     manifest = read_manifest(folder, with_state=with_state)
     trained_with = read_config(folder)
@@ -165,6 +169,8 @@ def load_checkpoint(
     chosen = hardware or choose_hardware(config.training.device, config.training.mixed_precision)
     if hardware is None:
         base_that_fits(config, chosen.device)
+    if not trainable and config.eval.scoring_weights != "as_trained":
+        config.lora.base_precision = "same"  # what adapters are merged into
     tokenizer = load_tokenizer(str(folder / "tokenizer"))
     if tokenizer.confidence_id != manifest.confidence_id:
         raise CheckpointError(
@@ -177,6 +183,8 @@ def load_checkpoint(
     if manifest.kind == "lora" and config.lora.base_precision != trained_with.lora.base_precision:
         built.reasons.append(_other_base(config, trained_with))
     built.calibration = read_calibration(folder)
+    if not trainable:
+        settle(built, config)
     return LoadedCheckpoint(folder, config, manifest, built)
 
 

@@ -31,7 +31,7 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
     # On the CPU and in float32: merged in half precision, the adapters would lose their last digits.
     config.training.device, config.training.mixed_precision = "cpu", "no"
     config.lora.base_precision = "same"
-    loaded = load_checkpoint(checkpoint, hardware=choose_hardware("cpu", "no"), config=config)
+    loaded = load_checkpoint(checkpoint, hardware=choose_hardware("cpu", "no"), config=config, trainable=True)
     model = loaded.built.model
     if is_adapted(model):
         model.backbone = model.backbone.merge_and_unload()

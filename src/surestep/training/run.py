@@ -133,7 +133,7 @@ def _tokenizer(config: Config, start: Path | None) -> tuple[StepTokenizer, int |
 def _model(config: Config, hardware: Hardware, start: Path | None, is_resume: bool, data: RunData) -> BuiltModel:
     if start is None:
         return build_model(config, hardware, initial_confidence=data.initial_confidence)
-    return load_checkpoint(start, hardware=hardware, config=config, with_state=is_resume).built
+    return load_checkpoint(start, hardware=hardware, config=config, trainable=True, with_state=is_resume).built
 
 
 def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
@@ -201,7 +201,7 @@ def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult)
 
 
 def _reload_full(config: Config, built: BuiltModel, folder: Path) -> None:
-    loaded = load_checkpoint(folder, hardware=built.hardware, config=config)
+    loaded = load_checkpoint(folder, hardware=built.hardware, config=config, trainable=True)
     built.model.load_state_dict(loaded.built.model.state_dict())
 
 

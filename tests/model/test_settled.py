@@ -1,0 +1,86 @@
+"""Weights held as scoring reads them: merged adapters, and half precision where products take it anyway."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import GPT2Config, Qwen2Config, Qwen3Config
+
+from model.test_fused import CONFIGS, SHAPE, batch, make_model
+from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.fused import projections
+from surestep.model.settled import freeze, hold_in_half, merge_adapters
+
+
+def _logits(model: ConfidenceModel, *, half: bool = False) -> torch.Tensor:
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+        found: torch.Tensor = model(batch())
+    return found
+
+
+@pytest.mark.parametrize("fuse", [False, True], ids=["own", "fused"])
+@pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"], ids=["q and v", "all"])
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
+def test_merged_adapters_score_alike(config: object, targets: list[str] | str, fuse: bool) -> None:
+    model = make_model(config, targets)
+    expected = _logits(model)
+    without = copy.deepcopy(model)
+    for name, parameter in without.named_parameters():
+        if "lora_B" in name:
+            parameter.data.zero_()
+    assert float((_logits(without) - expected).abs().max()) > 1e-3, "adapters matter here"
+    if fuse:
+        model.fuse_layers()
+    merge_adapters(model)
+    torch.testing.assert_close(_logits(model), expected, rtol=1e-4, atol=1e-5)
+    if fuse:
+        assert not any(adapter for one in projections(model.transformer) for adapter in one.adapters)
+    model.set_route("paths")
+    torch.testing.assert_close(_logits(model), expected, rtol=1e-4, atol=1e-4), "no adapter counts twice"
+
+
+def test_merged_half_precision_weights_are_rounded_once() -> None:
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), ["q_proj"])
+    model.transformer.to(torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.float()
+    model.fuse_layers()
+    projection = next(projections(model.transformer))
+    adapter = projection.adapters[0]
+    assert adapter is not None
+    assert projection.weight is not None
+    base = projection.weight[: projection.sizes[0]].float()
+    exact = (base + adapter.scale * adapter.b @ adapter.a).detach()
+    rest = projection.weight[projection.sizes[0] :].clone()
+    merge_adapters(model)
+    assert torch.equal(projection.weight[: projection.sizes[0]], exact.bfloat16())
+    assert torch.equal(projection.weight[projection.sizes[0] :], rest), "keys and values have no adapters"
+
+
+@pytest.mark.parametrize("config", [Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16)], ids=["bias", "none"])
+def test_trained_weights_in_half_precision_score_exactly_as_before(config: object) -> None:
+    model = make_model(config, None)
+    model.fuse_layers()
+    expected = _logits(model, half=True)
+    size = sum(p.numel() * p.element_size() for p in model.transformer.layers.parameters())
+    freeze(model)
+    assert hold_in_half(model, torch.bfloat16)
+    assert torch.equal(_logits(model, half=True), expected)
+    assert sum(p.numel() * p.element_size() for p in model.transformer.layers.parameters()) < 0.51 * size
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not hold_in_half(model, torch.bfloat16), "a second time there is nothing to do"
+
+
+def test_layers_of_other_families_and_float32_stay_as_they_are() -> None:
+    other = make_model(GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=200), None)
+    assert not other.fuse_layers()
+    assert not hold_in_half(other, torch.bfloat16)
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), None)
+    model.fuse_layers()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert not hold_in_half(model, torch.float32)
+    merge_adapters(model)
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in before.items())
