@@ -3,8 +3,9 @@
     python benchmarks/fp8_quality.py --seeds 1 2 3 --steps 300 --output fp8_quality.json
 
 Pairs of runs that differ in nothing but the arithmetic of the frozen weights: `builtin:tiny`, adapters on every linear
-layer, the same data, order and dropout. Runs anywhere: without a GPU the numbers are rounded to 8 bits as there and
-multiplied in float32. A small model on made data: whether a model of billions loses something, it cannot tell.
+layer, the same data, order and dropout. Each is also scored with `eval.scoring_weights` merged and fp8. Runs anywhere:
+without a GPU the numbers are rounded to 8 bits as there and multiplied in float32. A small model on made data: whether
+a model of billions loses something, it cannot tell.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import Formatter
 from surestep.model.fused import hold_in_fp8
+from surestep.model.settled import merge_adapters
 from surestep.scoring.build import build_model
 from surestep.scoring.hardware import choose_hardware
 from surestep.training.examples import load_run_data
@@ -47,7 +49,7 @@ def config_of(seed: int, steps: int, rate: float) -> Config:
 
 
 def run(config: Config, *, fp8: bool) -> dict[str, Any]:
-    """Losses of the steps, and the figures on held-out problems at the end."""
+    """Losses of the steps, and the figures on held-out problems at the end by the weights that score."""
     hardware = choose_hardware("auto", "auto")
     built = build_model(config, hardware)
     data = load_run_data(config, built.tokenizer, Formatter(), max_positions=built.backbone.max_positions)
@@ -70,8 +72,18 @@ def run(config: Config, *, fp8: bool) -> dict[str, Any]:
         pass
     losses = [float(loss) for loss in trainer._interval.losses]
     subsets = choose_subsets(data.validation, config, tokens_per_step=1.0)
-    record = validate(built.scorer(config), subsets, step=config.training.max_steps, metric="nll", best=None)
-    return {"losses": losses, "figures": record.per_dataset["arithmetic"]}
+
+    def scored() -> dict[str, float]:
+        record = validate(built.scorer(config), subsets, step=config.training.max_steps, metric="nll", best=None)
+        return record.per_dataset["arithmetic"]
+
+    figures = {"as_trained": scored()}
+    merge_adapters(built.model)
+    if not fp8:
+        figures["merged"] = scored()
+    hold_in_fp8(built.model.transformer)
+    figures["fp8"] = scored()
+    return {"losses": losses, "figures": figures}
 
 
 def main() -> None:
@@ -86,9 +98,11 @@ def main() -> None:
         for fp8 in (False, True):
             found = run(config_of(seed, arguments.steps, arguments.learning_rate), fp8=fp8)
             rows.append({"seed": seed, "base": "fp8" if fp8 else "same", **found})
-            figures = "  ".join(f"{name} {found['figures'][name]:.4f}" for name in FIGURES)
             tail = sum(found["losses"][-50:]) / len(found["losses"][-50:])
-            print(f"seed {seed}  {rows[-1]['base']:5s}{figures}  mean of the last 50 losses {tail:.4f}", flush=True)
+            print(f"seed {seed}, base {rows[-1]['base']}: mean of the last 50 losses {tail:.4f}")
+            for weights, values in found["figures"].items():
+                figures = "  ".join(f"{name} {values[name]:.4f}" for name in FIGURES)
+                print(f"  {weights:12s}{figures}", flush=True)
             if arguments.output is not None:
                 arguments.output.write_text(json.dumps({"torch": torch.__version__, "rows": rows}) + "\n", "utf-8")
 
