@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import statistics
 import random
 from dataclasses import replace
 from typing import Any
@@ -362,6 +363,12 @@ def _gradients(model: torch.nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def _distance(found: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
+    """How far gradients are from the exact ones, as a share of their length."""
+    apart = sum(float((found[name] - exact[name]).square().sum()) for name in exact)
+    return float(apart / sum(float(value.square().sum()) for value in exact.values())) ** 0.5
+
+
 @pytest.mark.parametrize("is_compiled", [False, True])
 @pytest.mark.parametrize("config", [Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16)], ids=["biases", "norms"])
 def test_a_full_fine_tune_in_bf16_is_at_least_as_near_to_float32_as_with_the_familys_layers(
@@ -373,15 +380,20 @@ def test_a_full_fine_tune_in_bf16_is_at_least_as_near_to_float32_as_with_the_fam
     fused.narrow_layers()
     if is_compiled:
         compile_layers(fused.transformer, backend="aot_eager")
-    logits = own(batch())
-    logits.square().sum().backward()
-    exact = {name: p.grad.clone() for name, p in own.named_parameters() if p.grad is not None}
-    rounded, found = _gradients(own), _gradients(fused)
-    assert found.keys() == exact.keys()
-
-    def error(gradients: dict[str, Tensor]) -> float:
-        distance = sum(float((gradients[name] - exact[name]).square().sum()) for name in exact)
-        return float(distance / sum(float(value.square().sum()) for value in exact.values())) ** 0.5
-
-    assert all(value.dtype == torch.float32 for value in found.values())
-    assert error(found) < 1.1 * error(rounded) < 0.1
+    ratios = []
+    # Which of two roundings is the nearer one changes with the weights, by a tenth and more: several draws.
+    for draw in range(9):
+        generator = torch.Generator().manual_seed(draw)
+        for one, other in zip(own.parameters(), fused.parameters(), strict=True):
+            one.data += 0.02 * torch.randn(one.shape, generator=generator)
+            other.data.copy_(one.data)
+        own.zero_grad()
+        own(batch()).square().sum().backward()
+        exact = {name: p.grad.clone() for name, p in own.named_parameters() if p.grad is not None}
+        rounded, found = _gradients(own), _gradients(fused)
+        assert found.keys() == exact.keys()
+        assert all(value.dtype == torch.float32 for value in found.values())
+        assert _distance(rounded, exact) < 0.1
+        ratios.append(_distance(found, exact) / _distance(rounded, exact))
+    assert statistics.median(ratios) < 1.03
+    assert max(ratios) < 1.5
