@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import statistics
 import random
+import statistics
 from dataclasses import replace
 from typing import Any
 

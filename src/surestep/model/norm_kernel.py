@@ -16,8 +16,11 @@ from torch import Tensor
 
 from surestep.model.row_parts import larger, largest_of, launch_sizes, part, store_part, store_scale
 
-_PROGRAMS = 1024
-"""Blocks among which the backward pass deals out the rows; a constant, so that sums do not depend on the GPU."""
+_PROGRAMS = 1056
+"""Blocks among which the backward pass deals out the rows; a constant, so that sums do not depend on the GPU.
+
+Eight to each multiprocessor of an H200.
+"""
 
 
 @triton.jit
@@ -58,12 +61,6 @@ def _sum_norm_kernel(
 
 
 @triton.jit
-def _store_gradient(of_sum_ptr, of_x_ptr, x, g, w, factor, along, width, FIRST: tl.constexpr, SIZE: tl.constexpr):
-    of_x = (g * w - x * along) * factor + part(of_sum_ptr, width, FIRST, SIZE)
-    store_part(of_x_ptr, of_x, 1.0, width, FIRST, SIZE)
-
-
-@triton.jit
 def _sum_norm_gradient_kernel(
     of_sum_ptr, of_normed_ptr, sum_ptr, weight_ptr, of_x_ptr, of_weight_ptr, num_rows, width, eps,
     PROGRAMS: tl.constexpr, MAIN: tl.constexpr, REST: tl.constexpr,
@@ -74,23 +71,25 @@ def _sum_norm_gradient_kernel(
     if REST > 0:
         rest_w = part(weight_ptr, width, MAIN, REST)
         rest_dw = tl.zeros([REST], tl.float32)
-    for row in range(program, num_rows, PROGRAMS):
+    # Three stages: the next rows are fetched while this one is computed.
+    for row in tl.range(program, num_rows, PROGRAMS, num_stages=3):
         start = tl.cast(row, tl.int64) * width
         x, g = part(sum_ptr + start, width, 0, MAIN), part(of_normed_ptr + start, width, 0, MAIN)
+        above = part(of_sum_ptr + start, width, 0, MAIN)
         squares, along = tl.sum(x * x, 0), tl.sum(g * w * x, 0)
         if REST > 0:
             rest_x, rest_g = part(sum_ptr + start, width, MAIN, REST), part(of_normed_ptr + start, width, MAIN, REST)
+            rest_above = part(of_sum_ptr + start, width, MAIN, REST)
             squares += tl.sum(rest_x * rest_x, 0)
             along += tl.sum(rest_g * rest_w * rest_x, 0)
         factor = tl.rsqrt(squares / width + eps)
         along = along * factor * factor / width
         dw += g * x * factor
-        _store_gradient(of_sum_ptr + start, of_x_ptr + start, x, g, w, factor, along, width, 0, MAIN)
+        store_part(of_x_ptr + start, (g * w - x * along) * factor + above, 1.0, width, 0, MAIN)
         if REST > 0:
             rest_dw += rest_g * rest_x * factor
-            _store_gradient(
-                of_sum_ptr + start, of_x_ptr + start, rest_x, rest_g, rest_w, factor, along, width, MAIN, REST
-            )
+            rest_of_x = (rest_g * rest_w - rest_x * along) * factor + rest_above
+            store_part(of_x_ptr + start, rest_of_x, 1.0, width, MAIN, REST)
     of_weight_ptr += program * width
     store_part(of_weight_ptr, dw, 1.0, width, 0, MAIN)
     if REST > 0:
