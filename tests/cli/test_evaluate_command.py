@@ -52,6 +52,17 @@ def test_an_output_dir_is_taken_as_given(succeed: Command, checkpoint: Path, tmp
     assert not (tmp_path / "outputs" / "eval_run" / "checkpoint_step_2").exists()
 
 
+def test_merged_weights_on_request(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
+    succeed("evaluate", "--checkpoint", checkpoint, "--output_dir", tmp_path / "own")
+    out = succeed(
+        "evaluate", "--checkpoint", checkpoint, "--scoring_weights", "merged", "--output_dir", tmp_path / "merged"
+    )
+    assert "adapters: merged into the weights" in out
+    own, merged = report_at(tmp_path / "own")["overall"], report_at(tmp_path / "merged")["overall"]
+    assert merged["num_steps"] == own["num_steps"]
+    assert merged["mse"] == pytest.approx(own["mse"], abs=1e-5)
+
+
 def test_the_validation_split_on_request(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
     out = succeed("evaluate", "--checkpoint", checkpoint, "--split", "validation", "--output_dir", tmp_path / "v")
     assert "validation split" in out

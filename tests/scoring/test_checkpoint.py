@@ -19,7 +19,7 @@ from backbones import save_backbone
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import Formatter
-from surestep.errors import CheckpointError, StorageError
+from surestep.errors import CheckpointError, DeviceError, StorageError
 from surestep.model.weights import HEAD_FILE
 from surestep.scoring import checkpoint as checkpoint_module
 from surestep.scoring.build import BuiltModel, build_model
@@ -113,6 +113,53 @@ def test_saving_what_was_loaded_writes_the_same_weights(lora: bool, saved: Any, 
     for name, entry in read_manifest(again, with_state=False).files.items():
         if name.endswith(".safetensors"):
             assert entry == files[name], name
+
+
+def with_weights(config: Config, weights: str) -> Config:
+    """The configuration, but for the weights that score."""
+    other = config.model_copy(deep=True)
+    other.eval.scoring_weights = weights  # type: ignore[assignment]
+    return other
+
+
+def test_merged_weights_score_alike_and_have_no_adapters_left(saved: Any) -> None:
+    folder, config, built = saved(True)
+    loaded = load_checkpoint(folder, config=with_weights(config, "merged"))
+    expected = built.scorer(config).score(TREES)
+    for found, own in zip(scores(loaded), expected, strict=True):
+        assert [score is None for score in found] == [score is None for score in own]
+        assert [score for score in found if score is not None] == pytest.approx(
+            [score for score in own if score is not None], abs=1e-5
+        )
+    assert not any(parameter.requires_grad for parameter in loaded.built.model.parameters())
+    assert sum("adapters: merged" in reason for reason in loaded.built.reasons) == 1
+    assert not any("merged" in reason for reason in load_checkpoint(folder).built.reasons)
+
+
+def test_training_on_has_its_adapters_whatever_scores(saved: Any, tmp_path: Path) -> None:
+    folder, config, built = saved(True)
+    loaded = load_checkpoint(folder, config=with_weights(config, "merged"), trainable=True)
+    for (name, own), (_, found) in zip(
+        built.model.named_parameters(), loaded.built.model.named_parameters(), strict=True
+    ):
+        assert torch.equal(own, found), name
+        assert own.requires_grad == found.requires_grad, name
+
+
+def test_merging_is_nothing_to_a_full_checkpoint(saved: Any) -> None:
+    folder, config, built = saved(False)
+    loaded = load_checkpoint(folder, config=with_weights(config, "merged"))
+    assert scores(loaded) == built.scorer(config).score(TREES)
+    assert not any("merged" in reason for reason in loaded.built.reasons)
+
+
+def test_fp8_where_there_is_none_is_one_line_that_says_what_to_use(saved: Any) -> None:
+    folder, config, _ = saved(True)
+    with pytest.raises(DeviceError) as caught:
+        load_checkpoint(folder, hardware=CPU, config=with_weights(config, "fp8"))
+    assert str(caught.value) == (
+        "eval.scoring_weights is fp8, which needs a GPU of compute capability 9.0 (Hopper) or later; use merged"
+    )
 
 
 def test_a_full_checkpoint_needs_nothing_beside_itself(full_copy: Path, saved: Any, backbone_folder: Any) -> None:
