@@ -30,7 +30,7 @@ COMMANDS = {
     "bench": "measure how fast this machine trains and scores",
     "export": "write a checkpoint as one merged backbone with its head",
 }
-"""Subcommand to help line; the module of the same name in this package runs it."""
+"""Subcommand to help line; the module of the same name in `commands` runs it."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """A full disk, a used-up quota, a file-size limit: raised by a write, which knows no file name."""
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             allow_abbrev=False,  # a flag cut short would change its meaning with the next field that is added
         )
         if name == chosen:
-            module = importlib.import_module(f"surestep.cli.{name}")
+            module = importlib.import_module(f"surestep.cli.commands.{name}")
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
