@@ -14,7 +14,7 @@ et al., 2020, arXiv 2003.10555). Each needs what the one before it found, and a 
 the finding from the digits to the `<CONFIDENCE>` token: trained after the last layer instead, detection was as good
 (loss 0.02) and useless. No label of a step, no meaning of a stated rate and nothing that is held out occurs; the last
 layer, the head and the `<CONFIDENCE>` row stay random. Without a warm start, labels alone leave a model of this size on
-a plateau for longer than a demo may take (docs/experiments.md).
+a plateau for longer than a demo may take (docs/experiments/README.md).
 """
 
 from __future__ import annotations

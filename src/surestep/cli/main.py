@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(args: argparse.Namespace) -> int:
     """Call the chosen command and translate what it raises."""
     # Read when torch loads its OpenMP: threads that wait for each other spin for microseconds, then sleep. Spinning
-    # on, they take a busy machine's cores from each other; sleeping at once is slow on a quiet one (experiments, E8).
+    # on, they take a busy machine's cores from each other; sleeping at once is slow on a quiet one
+    # (docs/experiments/2026-11-23-waiting-threads-that-sleep.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     # Packs differ in size from pass to pass: segments that grow hold one pack after another where fixed ones pile up.

@@ -13,7 +13,7 @@ _USABLE = 0.85
 
 ENOUGH_CUDA = 5120
 """Tokens in a pass that keep a large GPU busy with a 4B model: within a tenth of the speed of three times as many, in
-half the memory (docs/experiments.md)."""
+half the memory (docs/experiments/README.md)."""
 
 _GRADIENT_BYTES = 4
 """Of a trained weight: its gradient in float32."""

@@ -21,7 +21,8 @@ def clip_for(num_steps: float) -> float:
     """1 / (2 (√n + 1)): where the minimax estimate of a proportion puts n steps that were all right.
 
     Source: Steinhaus (Annals of Mathematical Statistics, 1957). Of the amounts tried it costs the least on new problems
-    (docs/experiments.md, E9): with no clip a few sure mistakes outweigh all that the map mends.
+    (docs/experiments/2026-11-23-choice-of-calibration-map.md): with no clip a few sure mistakes outweigh all that the
+    map mends.
 
     >>> clip_for(10_000)
     0.0049504950495049506

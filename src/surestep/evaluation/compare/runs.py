@@ -26,7 +26,8 @@ from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES
 from surestep.scoring.predictions_file import predictions_of_rows
 
 PULLED_TO_ZERO = frozenset({"ece", "ece_equal_mass"})
-"""Figures whose plain estimates are biased toward each other (docs/experiments.md, E15)."""
+"""Figures whose plain estimates are biased toward each other
+(docs/experiments/2026-11-23-differences-leaks-probes.md)."""
 KEY_FIELDS = ("dataset", "problem_id", "step")
 _READ_FIELDS = (*KEY_FIELDS, "group", "confidence", "raw_confidence", "label", "position")
 

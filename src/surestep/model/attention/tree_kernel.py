@@ -245,8 +245,9 @@ class Launch(NamedTuple):
 FORWARD = Launch(128, {"num_warps": 4, "num_stages": 2})
 QUERY_GRADIENT = Launch(64, {"num_warps": 4, "num_stages": 2})
 KEY_GRADIENT = Launch(64, {"num_warps": 4, "num_stages": 2})
-"""The fastest of eight or nine each on an H200 with Qwen3-4B's heads (docs/experiments.md, E28). A block shares at most
-100 kB there and 74 kB elsewhere, which every GPU has whose bf16 products are fast."""
+"""The fastest of eight or nine each on an H200 with Qwen3-4B's heads
+(docs/experiments/2026-11-23-h200-last-layer-and-memory.md). A block shares at most 100 kB there and 74 kB elsewhere,
+which every GPU has whose bf16 products are fast."""
 
 
 def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[str, int]:

@@ -3,7 +3,7 @@
 Queries, keys and values are one matrix product over weights that lie one after another; the adapters of layers with
 the same input share one product and one dropout mask; tensors keep the layout [tokens, heads, head size] from the
 projections through the attention, so nothing is transposed. (Gate and up stay apart: joined, the backward pass of
-their product reads everything twice; measured in docs/experiments.md.) Written for the layout that Llama, Mistral,
+their product reads everything twice; measured in docs/experiments.) Written for the layout that Llama, Mistral,
 Qwen2 and Qwen3 share; other backbones keep their own layers.
 
 Only the class of a module is exchanged: its parameters, their names and what is saved stay as they were. Without a

@@ -10,7 +10,7 @@ STEPS_TO_WATCH = 20
 
 BUSY_PASS = 2048
 """Tokens in a pass below which a large GPU waits for the CPU more than it computes (a 4B model on an H200 reaches two
-thirds of its speed at about 4,000 tokens: docs/experiments.md, E17 and E18)."""
+thirds of its speed at about 4,000 tokens: docs/experiments/2026-11-23-h200-first-round-of-changes.md)."""
 
 
 @dataclass
