@@ -33,7 +33,7 @@ SUMMED_IN_BINS = (
     *("ece", "ece_equal_mass", "smooth_ece", "rms_calibration_error"),
     *("brier_reliability", "brier_resolution", "brier_within_bin"),
 )
-RESAMPLED = frozenset({"interval", "intervals", "if_calibrated", "low", "high"})
+RESAMPLED = frozenset({"interval", "intervals", "if_calibrated", "low", "high", "difference"})
 LEFT_OUT = frozenset(
     {
         *("seconds", "tokens_per_s", "labels_per_s", "memory_gb", "idle_gpu"),
@@ -42,6 +42,9 @@ LEFT_OUT = frozenset(
 )
 HASHED_FILES = frozenset({"files", "state_files", "pending"})
 """Of a manifest: its sizes and hashes are of files that are compared themselves."""
+
+WITHOUT_ORDER = frozenset({"target_modules"})
+"""PEFT keeps the names of adapted layers as a set, whose order is another one in each process."""
 
 ROW_NAMES = ("kind", "dataset", "subset", "problem_id", "id", "tree", "step", "candidate")
 NOT_COMPARED = frozenset({"cache", "printed.txt", "tensorboard"})
@@ -149,6 +152,8 @@ class Comparison:
                 else:
                     self._values(name, (*path, key), old[key], new[key], tally, words=words)
         elif isinstance(old, list) and isinstance(new, list):
+            if path[-1:] and path[-1] in WITHOUT_ORDER:
+                old, new = sorted(old), sorted(new)
             if len(old) != len(new):
                 tally.differs(where, f"{len(old)} entries before, {len(new)} now")
             for index, pair in enumerate(zip(old, new, strict=False)):
