@@ -18,6 +18,7 @@ Row = dict[str, Any]
 PRM800K_TRAIN, PRM800K_TEST = 70, 12
 EOBQA_TRAIN, EOBQA_TEST = 50, 25
 OWN_TRAIN, OWN_TEST = 90, 40
+DOUBTFUL = 60
 PROCESSBENCH, GSM8K = 20, 8
 CATEGORIES = ("redundency", "circular", "counterfactual", "confidence", "missing_condition", "deception")
 _LABELS = (0.0, 0.1, 0.1, 1 / 3, 0.5, 1.0, None)
@@ -29,6 +30,8 @@ def write_inputs(folder: Path, shared: Path) -> None:
     _cut_real_files(folder, shared)
     _write_rows(folder / "own_train.jsonl", _own(OWN_TRAIN, seed=1))
     _write_rows(folder / "own_test.jsonl", _own(OWN_TEST, seed=2))
+    for seed, part in ((8, "validation"), (9, "test")):
+        _write_rows(folder / f"doubtful_{part}.jsonl", _doubtful(DOUBTFUL, seed=seed))
     _write_rows(folder / "other_predictions.jsonl", _other_predictions(400, seed=3))
     solutions = json.loads((folder / "processbench.json").read_text(encoding="utf-8"))
     _write_rows(folder / "processbench_predictions.jsonl", _solution_scores(solutions, "steps", "id", seed=4))
@@ -97,6 +100,17 @@ def _own(count: int, *, seed: int) -> Iterator[Row]:
         if number % 10 == 0:  # a second solution of the same problem, another judge of its first step
             again = {**first, "confidence": 1.0, "alternatives": []}
             yield {**row, "steps": [again, {"text": f"hence {left + right}", "confidence": 0.9}]}
+
+
+def _doubtful(count: int, *, seed: int) -> Iterator[Row]:
+    """Sums of which few steps are right: a dataset that wants a calibration map of its own."""
+    rng = random.Random(seed)
+    for number in range(count):
+        steps = [
+            f"step {part}: {rng.randint(1, 99)} + {rng.randint(1, 99)} = {rng.randint(2, 198)}" for part in range(4)
+        ]
+        confidences = [rng.choice((0.0, 0.0, 0.0, 0.1, 0.1, 1.0)) for _ in steps]
+        yield {"problem": f"{seed}.{number}: four sums", "steps": steps, "confidences": confidences}
 
 
 def _other_predictions(count: int, *, seed: int) -> Iterator[Row]:

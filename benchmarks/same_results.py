@@ -64,6 +64,7 @@ class Tally:
     """What one run's comparison found.
 
     Attributes:
+        files, values, equal: compared ones of both folders; values that are the same or close enough.
         differing: a line for each value, file or key that is not as before.
         largest: the largest relative difference among numbers that differ, and where it is.
         largest_close: the same among numbers that are close enough.
@@ -72,6 +73,7 @@ class Tally:
 
     files: int = 0
     values: int = 0
+    equal: int = 0
     differing: list[str] = field(default_factory=list)
     largest: tuple[float, str] = (0.0, "")
     largest_close: tuple[float, str] = (0.0, "")
@@ -117,7 +119,9 @@ class Comparison:
             if Path(name).suffix in PAGES:
                 return _pages(name, old, new, tally)
         tally.values += 1
-        if old.read_bytes() != new.read_bytes():
+        if old.read_bytes() == new.read_bytes():
+            tally.equal += 1
+        else:
             size = _largest_in_tensors(old, new) if name.endswith(".safetensors") else None
             said = (
                 "other bytes" if size is None else f"other bytes; largest relative difference {size[0]:.1e}, {size[1]}"
@@ -165,6 +169,7 @@ class Comparison:
         """One number, name, sentence, truth value or null."""
         tally.values += 1
         if isinstance(old, bool) is isinstance(new, bool) and (old == new or (old != old and new != new)):
+            tally.equal += 1
             return
         both = (old, new)
         if words and all(isinstance(text, str) and re.search(r"\s", text) for text in both):
@@ -179,6 +184,7 @@ class Comparison:
         )
         is_float = any(isinstance(value, float) for value in both)
         if is_float and is_close and (size <= CLOSE_ENOUGH or abs(old - new) <= ROUNDING):
+            tally.equal += 1
             if size > tally.largest_close[0]:
                 tally.largest_close = (size, where)
             return
@@ -265,6 +271,7 @@ def _pages(name: str, old: Path, new: Path, tally: Tally) -> None:
     before, after = (_shown(_text(path)) for path in (old, new))
     old_numbers, new_numbers = (_NUMBER.findall(text) for text in (before, after))
     tally.values += len(old_numbers)
+    tally.equal += sum(one == two for one, two in zip(old_numbers, new_numbers, strict=False))
     if len(old_numbers) != len(new_numbers):
         tally.differs(name, f"{len(old_numbers)} numbers before, {len(new_numbers)} now")
     elif old_numbers != new_numbers:
@@ -290,8 +297,7 @@ def _lines(tallies: Mapping[str, Tally], show: int) -> Iterator[str]:
     yield f"{'run':{width}}  {heads}  largest relative difference"
     for name, tally in tallies.items():
         size, where = max(tally.largest, tally.largest_close)
-        equal = max(tally.values - len(tally.differing), 0)
-        counts = f"{tally.files:>5}  {tally.values:>7}  {equal:>7}  {len(tally.differing):>6}"
+        counts = f"{tally.files:>5}  {tally.values:>7}  {tally.equal:>7}  {len(tally.differing):>6}"
         others = f"{tally.added.total():>4}  {tally.words.total():>5}"
         yield f"{name:{width}}  {counts}  {others}  " + (f"{size:.1e}, {where}" if where else "none")
     for name, tally in tallies.items():
