@@ -19,7 +19,7 @@ PRM800K_TRAIN, PRM800K_TEST = 70, 12
 EOBQA_TRAIN, EOBQA_TEST = 50, 25
 OWN_TRAIN, OWN_TEST = 90, 40
 DOUBTFUL = 60
-PROCESSBENCH, GSM8K = 20, 8
+EVERY_OF_PROCESSBENCH, GSM8K = 16, 8
 CATEGORIES = ("redundency", "circular", "counterfactual", "confidence", "missing_condition", "deception")
 _LABELS = (0.0, 0.1, 0.1, 1 / 3, 0.5, 1.0, None)
 
@@ -52,7 +52,8 @@ def _cut_real_files(folder: Path, shared: Path) -> None:
     shutil.copyfile(data / "eQASC" / "eqasc_dev_grc.json", folder / "eqasc" / "eqasc_dev_grc.json")
     for part, count in (("train", EOBQA_TRAIN), ("test", EOBQA_TEST)):
         _cut_array(data / "eOBQA" / f"eqasc_{part}_grc.json", folder / "eqasc" / f"eqasc_{part}_grc.json", count)
-    _cut_array(data / "ProcessBench" / "gsm8k.json", folder / "processbench.json", PROCESSBENCH)
+    # Its wrong solutions stand before its right ones.
+    _cut_array(data / "ProcessBench" / "gsm8k.json", folder / "processbench.json", every=EVERY_OF_PROCESSBENCH)
     _cut_lines(data / "GSM8K" / "example_model_solutions.jsonl", folder / "candidates.jsonl", GSM8K)
     shutil.copytree(shared / "models" / "stories260K", folder / "stories260K", copy_function=shutil.copyfile)
     for path in (folder, *folder.rglob("*")):
@@ -64,9 +65,9 @@ def _cut_lines(source: Path, target: Path, count: int) -> None:
         target.write_text("".join(islice(lines, count)), encoding="utf-8")
 
 
-def _cut_array(source: Path, target: Path, count: int) -> None:
+def _cut_array(source: Path, target: Path, count: int | None = None, *, every: int = 1) -> None:
     rows = json.loads(source.read_text(encoding="utf-8"))
-    target.write_text(json.dumps(rows[:count], ensure_ascii=False, indent=1), encoding="utf-8")
+    target.write_text(json.dumps(rows[:count:every], ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 def _write_rows(path: Path, rows: Iterable[Row]) -> None:
