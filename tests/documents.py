@@ -8,23 +8,33 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
+_FENCE = re.compile(r"^(?P<indent>(?:> ?)? *)```(?P<language>\w*)\s*$")
 _MARK = re.compile(r"^\s*<!--\s*(?P<mark>[\w-]+)\s*-->\s*$")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: `mark` is the HTML comment on the line before its fence, `line` that of the fence."""
+    """A fenced block.
+
+    Attributes:
+        language: the word behind the fence; empty where there is none.
+        code: its lines, freed of the indentation of a list or of the marks of a quotation.
+        line: the line of its opening fence, from 1.
+        heading: the heading above it.
+        mark: the HTML comment on the line before its fence.
+        quoted: it stands in a quotation (`> ...`).
+    """
 
     language: str
     code: str
     line: int
     heading: str
     mark: str
+    quoted: bool = False
 
 
 def blocks_of(text: str) -> list[Block]:
-    """The fenced blocks of a document, in order, freed of a list's indentation."""
+    """The fenced blocks of a document, in order."""
     blocks: list[Block] = []
     heading = mark = ""
     lines = iter(enumerate(text.splitlines(), start=1))
@@ -32,10 +42,12 @@ def blocks_of(text: str) -> list[Block]:
         if opening := _FENCE.match(line):
             indent, body = opening["indent"], []
             for _, inner in lines:
-                if inner.strip() == "```":
+                line_of_code = inner.removeprefix(indent) if inner.strip() != indent.strip() else ""
+                if line_of_code.strip() == "```":
                     break
-                body.append(inner.removeprefix(indent))
-            blocks.append(Block(opening["language"], "\n".join(body) + "\n", number, heading, mark))
+                body.append(line_of_code)
+            quoted = indent.startswith(">")
+            blocks.append(Block(opening["language"], "\n".join(body) + "\n", number, heading, mark, quoted))
         elif line.startswith("#"):
             heading = line.lstrip("# ")
         found = _MARK.match(line)
