@@ -82,7 +82,11 @@ class Exercises:
             rest = operations[index + 1 :]
             if operation.name == "read":
                 value = rng.randint(SMALLEST, LARGEST)
-                text, original, note = f"read {value}", "", f", dial right {draw_rate(rng, RELIABILITIES, held_out=False):.3f}"
+                text, original, note = (
+                    f"read {value}",
+                    "",
+                    f", dial right {draw_rate(rng, RELIABILITIES, held_out=False):.3f}",
+                )
             else:
                 right = operation.apply(value)
                 written = self._replace(right) if rng.random() < REPLACED_SHARE else right
