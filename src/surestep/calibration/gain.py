@@ -128,10 +128,10 @@ def step_losses(figure: str, confidence: FloatArray, data: CalibrationData, fold
 
     - `nll`: cross-entropy in nats.
     - `brier`: (p − y)², which is the Brier score where labels are 0 or 1; soft labels count as they are.
-    - `ece`: ± (p − y), the sign that of the mean gap p − y of the step's bin (equal width, as in `surestep.metrics.ece`)
-      in the *other* folds. The plain ECE takes the size of each gap, so noise alone makes it positive, and the more so
-      the more bins are in use; here noise has no part in its own sign, and steps without any gap give 0 on average. A
-      gap that is clear beside its noise counts in full, one within the noise for less.
+    - `ece`: ± (p − y), the sign that of the mean gap p − y of the step's bin in the *other* folds; bins of equal width,
+      as in `surestep.metrics.ece`. The plain ECE takes the size of each gap, so noise alone makes it positive, and the
+      more so the more bins are in use; here noise has no part in its own sign, and steps without any gap give 0 on
+      average. A gap that is clear beside its noise counts in full, one within the noise for less.
 
     Args:
         figure: one of `FIGURES`.

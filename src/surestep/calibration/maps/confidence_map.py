@@ -89,7 +89,7 @@ class Identity(ConfidenceMap):
         return np.array(confidence, dtype=np.float64)
 
     @classmethod
-    def fit(cls, confidence: FloatArray, label: FloatArray, weights: FloatArray) -> Self:  # noqa: ARG003
+    def fit(cls, confidence: FloatArray, label: FloatArray, weights: FloatArray) -> Self:
         """The identity, whatever the labels."""
         return cls()
 

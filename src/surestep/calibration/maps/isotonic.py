@@ -1,4 +1,4 @@
-"""Isotonic regression by pooling adjacent violators, and how far its ends are kept from 0 and 1 (Zadrozny, Elkan, 2002).
+"""Isotonic regression (Zadrozny, Elkan, KDD 2002) by pooling adjacent violators; its ends are kept off 0 and 1.
 
 The rising function of least squared error is also that of least NLL (Robertson, Wright, Dykstra, Order Restricted
 Statistical Inference, 1988, theorem 1.5.1), so it competes with the others on equal terms. Soft labels and weights

@@ -115,7 +115,16 @@ def held_out_parts(tree: ReasoningTree) -> frozenset[str]:
     >>> sorted(held_out_parts(arithmetic_tree("train", 0, seed=0)))
     []
     """
-    return frozenset(tree.id.partition(":")[2].split("+")) - {"seen", ""}
+    return parts_of_id(tree.id)
+
+
+def parts_of_id(tree_id: str) -> frozenset[str]:
+    """`held_out_parts` of the tree that has this `id`, as files of predictions name it.
+
+    >>> sorted(parts_of_id("test-000012:operands+rates"))
+    ['operands', 'rates']
+    """
+    return frozenset(tree_id.partition(":")[2].split("+")) - {"seen", ""}
 
 
 def is_clean(node: Node) -> bool:
