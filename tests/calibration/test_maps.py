@@ -88,7 +88,7 @@ def with_neighbours(values: list[float], dtype: Any) -> Any:
 
 
 @given(extreme_maps, st.lists(any_float, max_size=30), st.sampled_from([np.float32, np.float64]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @pytest.mark.filterwarnings("error")
 def test_every_map_rises_over_all_floats_and_stays_between_0_and_1(
     made: ConfidenceMap, values: list[float], dtype: Any

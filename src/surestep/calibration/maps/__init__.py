@@ -20,6 +20,18 @@ from surestep.calibration.maps.isotonic import Isotonic
 from surestep.calibration.maps.platt import Platt
 from surestep.calibration.maps.temperature import Temperature
 
+__all__ = [
+    "MAPS",
+    "Beta",
+    "ConfidenceMap",
+    "Identity",
+    "Isotonic",
+    "Platt",
+    "Temperature",
+    "map_from_json",
+    "map_to_json",
+]
+
 MAPS: dict[str, type[ConfidenceMap]] = {entry.kind: entry for entry in (Identity, Temperature, Platt, Beta, Isotonic)}
 """Every map by its kind, in the order in which ties are settled: the simpler one first."""
 

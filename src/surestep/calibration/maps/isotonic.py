@@ -60,7 +60,7 @@ class Isotonic(ConfidenceMap):
         points, values = np.array(self.points), np.array(self.values)
         p = np.clip(np.array(confidence, dtype=np.float64), points[0], points[-1])
         if len(points) == 1:
-            return np.clip(p * 0.0 + values[0], self.clip, 1.0 - self.clip)
+            return np.asarray(np.clip(p * 0.0 + values[0], self.clip, 1.0 - self.clip))
         # The share of the way between two points, not the slope of the line: between subnormal points a slope is
         # infinite (numpy.interp then falls). Each operation here rises, and the end of the line bounds it.
         left = np.clip(np.searchsorted(points, p, side="right") - 1, 0, len(points) - 2)
