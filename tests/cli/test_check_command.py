@@ -15,7 +15,7 @@ from backbones import save_backbone
 from documents import run
 from runs import DATA_FLAGS, write_own
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.maps.confidence_map import Platt
+from surestep.calibration.maps.platt import Platt
 from surestep.cli.main import main
 from surestep.evaluation.check.checklist import run_check
 from surestep.evaluation.check.targets import load_targets

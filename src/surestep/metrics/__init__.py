@@ -30,6 +30,7 @@ from surestep.metrics.pointwise import (
     mse,
     nll,
     r2,
+    step_nll,
 )
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.rank_correlation import spearman
@@ -89,5 +90,6 @@ __all__ = [
     "rms_calibration_error_by_problem",
     "smooth_ece",
     "spearman",
+    "step_nll",
     "truth_report",
 ]

@@ -15,12 +15,23 @@ import numpy as np
 import numpy.typing as npt
 
 from surestep.metrics.calibration_error import equal_width_bins
-from surestep.metrics.columns import POSITIVE_LABEL, UndefinedFigureError, check_columns, weighted_mean
+from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, UndefinedFigureError, check_columns, weighted_mean
 
 NLL_CLIP = 1e-7
 """NLL takes confidences as no closer than this to 0 and 1: a sure mistake costs 16.1 nats, not ∞."""
 
 NUM_LABEL_RANGES = 5
+
+
+def step_nll(confidence: FloatArray, label: FloatArray) -> FloatArray:
+    """The cross-entropy of each step in nats, −y ln p − (1 − y) ln(1 − p), p clipped to [1e-7, 1 − 1e-7].
+
+    >>> step_nll(np.array([0.5]), np.array([0.25])).round(6)
+    array([0.693147])
+    """
+    p = np.clip(confidence, NLL_CLIP, 1.0 - NLL_CLIP)
+    losses: FloatArray = -(label * np.log(p) + (1.0 - label) * np.log1p(-p))
+    return losses
 
 
 def mse(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
@@ -75,8 +86,7 @@ def nll(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike 
     0.693147
     """
     p, y, w = check_columns(confidence, label, weights)
-    clipped = np.clip(p, NLL_CLIP, 1.0 - NLL_CLIP)
-    return weighted_mean(-(y * np.log(clipped) + (1.0 - y) * np.log1p(-clipped)), w)
+    return weighted_mean(step_nll(p, y), w)
 
 
 def brier(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
