@@ -56,7 +56,7 @@ def rows(tree: ReasoningTree) -> list[tuple[str, float | None, int]]:
 
 def test_validity_is_carried_by_the_last_fact_and_first_facts_are_shared(file: Path) -> None:
     (tree,), report = read(file, question(chain("a", "b", "yes"), chain("a", "c", "not-quite"), chain("d", "e", "?")))
-    assert rows(tree) == [("a", None, -1), ("b", 1.0, 0), ("c", 0.0, 0), ("d", None, -1), ("e", 0.5, 3)]
+    assert rows(tree) == [("a", None, -1), ("b", 1.0, 0), ("c", 0.0, 0), ("d", None, -1), ("e", 0.0, 3)]
     assert report["no_chains"] == 1
     assert any("crowd's verdict" in note for note in report.notes)
 
@@ -64,7 +64,7 @@ def test_validity_is_carried_by_the_last_fact_and_first_facts_are_shared(file: P
 def test_the_tree_shows_question_choice_and_claim_and_is_grouped_by_question(file: Path) -> None:
     (tree,), _ = read(file, question(chain("a", "b", "yes")))
     assert tree.problem == "Question: What do clouds make?\nAnswer: rain\nClaim: Clouds make rain"
-    assert (tree.id, tree.group, tree.problem_key) == ("Q1:A", "Q1", "Q1")
+    assert (tree.id, tree.group) == ("Q1:A", "Q1")
 
 
 def test_two_choices_of_one_question_are_two_trees_of_one_group(file: Path) -> None:

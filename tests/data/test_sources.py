@@ -15,6 +15,7 @@ from surestep.config.data import DataConfig
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import SPLITS, enabled_sources
 from surestep.data.sources.source import Source
+from surestep.data.trees.identity import problem_key
 from surestep.errors import ConfigError, DataError
 
 OFF = {f"use_{name}": False for name in ("prm800k", "reveal", "eqasc", "arithmetic", "own")}
@@ -66,7 +67,7 @@ def put_reveal(folder: Path) -> None:
 
 
 def problems(source: Source) -> set[str]:
-    return {tree.problem_key for tree in source.read(ReadReport())}
+    return {problem_key(tree) for tree in source.read(ReadReport())}
 
 
 def test_folders_are_found_in_any_case_and_layout(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_reveal_questions_are_divided_three_ways_and_its_terms_are_said(tmp_path
     sides, report = [], ReadReport()
     for split in SPLITS:
         (source,) = enabled_sources(config(tmp_path, use_reveal=True), split, seed=3)
-        sides.append({tree.problem_key for tree in source.read(report)})
+        sides.append({problem_key(tree) for tree in source.read(report)})
     assert sum(map(len, sides)) == len(set.union(*sides)) == 50
     assert all(sides)
     assert len([note for note in report.notes if "not as a training set" in note]) == 1

@@ -42,13 +42,14 @@ def test_every_step_decodes_to_its_text_and_ends_in_the_confidence_token(tree: R
     for node in range(encoded.num_nodes):
         ids = encoded.tokens_T[encoded.offsets[node] : encoded.offsets[node + 1]].tolist()
         if node == 0:
-            assert tokenizer.tokenizer.decode(ids) == tree.problem + "\n\n"
+            assert tokenizer.tokenizer.decode(ids) == tree.problem.strip() + "\n\n"
             assert encoded.source_N[0] == -1
             continue
         source = tree.nodes[encoded.source_N[node]]
-        evidence = f"[Evidence: {source.context}]\n" if source.context else ""
+        context = (source.context or "").strip()
+        evidence = f"[Evidence: {context}]\n" if context else ""
         assert ids[-1] == tokenizer.confidence_id
-        assert tokenizer.tokenizer.decode(ids[:-1]) == evidence + source.text + "\n"
+        assert tokenizer.tokenizer.decode(ids[:-1]) == evidence + source.text.strip() + "\n"
 
 
 @given(trees())

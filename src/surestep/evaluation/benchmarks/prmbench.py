@@ -14,6 +14,7 @@ import numpy as np
 
 from surestep.data.benchmarks.prmbench import CATEGORIES, GROUPS, PrmbenchSolution, read_prmbench
 from surestep.data.records.read_report import ReadReport
+from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
 from surestep.metrics.columns import FloatArray
@@ -100,7 +101,7 @@ class _Table:
         return cls(
             np.stack([_counts(s, values, threshold) for s, values in zip(solutions, confidences, strict=True)]),
             np.array([CATEGORIES.index(s.category) for s in solutions]),
-            np.array([problems.setdefault(s.tree.problem_key, len(problems)) for s in solutions]),
+            np.array([problems.setdefault(problem_key(s.tree), len(problems)) for s in solutions]),
             np.array([s.has_index_outside for s in solutions]),
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from surestep.data.datasets.processbench import Solution, read_solutions, subset_name
 from surestep.data.datasets.readers import READERS
 from surestep.data.records.read_report import ReadReport
+from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.metrics.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
 from surestep.scoring.score_file import Confidences, StepScores, ToScore
@@ -38,7 +39,7 @@ class SolutionSet:
         return first_errors(
             self.confidences,
             [solution.label for solution in self.solutions],
-            [problems.setdefault(solution.tree.problem_key, len(problems)) for solution in self.solutions],
+            [problems.setdefault(problem_key(solution.tree), len(problems)) for solution in self.solutions],
         )
 
     def blind(self) -> dict[str, float] | None:
@@ -123,7 +124,7 @@ def _first_wrong(tree: ReasoningTree, nodes: Sequence[int]) -> int | None:
 
 def _as_chain(tree: ReasoningTree, nodes: Sequence[int]) -> ReasoningTree:
     steps = tuple(replace(tree.nodes[node], parent=rank - 1) for rank, node in enumerate(nodes))
-    return replace(tree, nodes=steps, id=f"{tree.id}/{nodes[-1]}", group=tree.problem_key)
+    return replace(tree, nodes=steps, id=f"{tree.id}/{nodes[-1]}")
 
 
 def _unusable(path: Path, report: ReadReport) -> DataError:
