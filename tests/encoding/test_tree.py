@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 
 from strategies import random_tree, trees
+from surestep.encoding import formatter as formatter_module
 from surestep.encoding.encoded_tree import encode_trees, preorder
-from surestep.encoding.formatter import Formatter
+from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.types import Node, ReasoningTree, chain
@@ -116,6 +117,13 @@ def test_the_formatters_hash_changes_with_each_template() -> None:
     }
     assert len(hashes) == 4
     assert Formatter().hash() == Formatter().hash()
+
+
+def test_the_formatters_hash_changes_with_how_texts_are_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Formatter().hash()
+    assert before not in FORMER_HASHES
+    monkeypatch.setattr(formatter_module, "TEXT_VERSION", formatter_module.TEXT_VERSION + 1)
+    assert Formatter().hash() != before
 
 
 def test_selecting_keeps_paths_whole(tokenizer: StepTokenizer) -> None:

@@ -19,8 +19,6 @@ from surestep.types import ROOT, ReasoningTree
 VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
-RATINGS = "-1, 0, 1 or null"
-
 
 def read_prm800k(
     paths: PathOrPaths,
@@ -122,9 +120,9 @@ def _add_completions(
     for values in step.items("completions"):
         completion = step.inner(values, "a completion")
         text = completion.text("text")
-        rating = whole_number(step, completion.get("rating"), "'rating'", RATINGS)
+        rating = whole_number(step, completion.get("rating"), "'rating'", "-1, 0, 1 or null")
         if rating not in confidences:
-            raise step.error(f"'rating' is {rating!r}; allowed: {RATINGS}")
+            raise step.error(f"'rating' is {rating!r}; allowed: -1, 0, 1 or null")
         if not text.strip():
             report.count("empty_step", where=step.place)
             nodes.append(None)

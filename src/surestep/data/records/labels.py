@@ -49,11 +49,20 @@ def whole_number(record: Record, value: object, what: str, allowed: str = "a who
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if (number := as_integer(value)) is not None:
+        return number
     raise record.error(f"{what} is {value!r}; allowed: {allowed}")
+
+
+def as_integer(value: object) -> int | None:
+    """A whole number, also where it is written as 3.0; None for everything else, true and false among it.
+
+    >>> as_integer(3.0), as_integer(3.5), as_integer("3"), as_integer(True)
+    (3, None, None, None)
+    """
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def read_name(record: Record, field: str) -> str:

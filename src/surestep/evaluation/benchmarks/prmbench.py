@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from surestep.data.benchmarks.prmbench import CATEGORIES, GROUPS, PrmbenchSolution, read_prmbench
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
@@ -48,7 +49,7 @@ class PrmbenchResult:
 
 
 def run_prmbench(
-    scores: StepScores, data: Sequence[Path], *, threshold: float, resampling: Resampling
+    scores: StepScores, data: Sequence[Path], *, threshold: float, resampling: Resampling, bad_rows: BadRows = "stop"
 ) -> PrmbenchResult:
     """Score every changed solution of `data` (files, or folders of files) and measure.
 
@@ -57,7 +58,7 @@ def run_prmbench(
     """
     paths = find_data(*data)
     reading = ReadReport()
-    solutions = list(read_prmbench(paths, report=reading))
+    solutions = list(read_prmbench(paths, report=reading, bad_rows=bad_rows))
     if not solutions:
         raise DataError("holds no usable solution; " + "; ".join(reading.lines()), path=paths[0])
     confidences = scores.score("prmbench", [ToScore(found.category, found.tree) for found in solutions])

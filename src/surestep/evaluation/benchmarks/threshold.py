@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.data.datasets.processbench import Solution
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.identity import normalize_text
 from surestep.data.trees.text import clean_text
@@ -33,13 +34,16 @@ class ThresholdData:
     layout: str = FIRST_ERROR_LAYOUT
 
 
-def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solution]) -> dict[str, Any]:
+def choose(
+    other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solution], *, bad_rows: BadRows = "stop"
+) -> dict[str, Any]:
     """The threshold with the highest mean F1 over the subsets of `other`, as the result file says it.
 
     Args:
         other: what to choose on.
         paths: the evaluated files.
         solutions: the evaluated solutions.
+        bad_rows: see `read_rows`.
 
     Raises:
         ConfigError: a file or a solution is evaluated too, or right or wrong solutions are lacking.
@@ -56,11 +60,11 @@ def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solu
             )
     reading = ReadReport()
     if other.layout == FIRST_ERROR_LAYOUT:
-        found = read_files(files, reading)
+        found = read_files(files, reading, bad_rows)
         _refuse_shared(other.path, found, solutions)  # before the model has to score them
         subsets = score_solutions(other.scores, found)
     else:
-        subsets = [score_paths(other.scores, file, other.layout, reading) for file in files]
+        subsets = [score_paths(other.scores, file, other.layout, reading, bad_rows) for file in files]
         _refuse_shared(other.path, _all(subsets), solutions)
     try:
         best = choose_threshold([subset.first_errors() for subset in subsets])
