@@ -112,5 +112,5 @@ def test_a_fraction_is_an_error_that_names_it(name: str, tmp_path: Path) -> None
 def test_processbench_without_a_label_is_an_error(label: Any, tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     path.write_text(json.dumps({"problem": "p", "steps": ["a"], "label": label}) + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match="'label' is null"):
+    with pytest.raises(DataError, match="'label' is None; allowed: -1"):
         list(READERS["processbench"](path, report=ReadReport()))

@@ -89,10 +89,9 @@ def _read(paths: PathOrPaths, report: ReadReport, bad_rows: BadRows) -> Iterator
 def _parse(record: Record, report: ReadReport) -> _Read | None:
     """None where the record is left out."""
     steps = record.items("steps")
-    allowed = "-1 (no error) or the index of the first wrong step"
-    label = whole_number(record, record.get("label"), "'label'", allowed)
+    label = whole_number(record, record.get("label"), "'label'", "-1 (no error) or the index of the first wrong step")
     if label is None:
-        raise record.error(f"'label' is null; allowed: {allowed}")
+        raise record.error("'label' is None; allowed: -1 (no error) or the index of the first wrong step")
     if not -1 <= label < len(steps):
         report.count("label_past_end", where=record.place)
         return None
