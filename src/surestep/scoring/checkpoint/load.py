@@ -24,7 +24,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from surestep.config import Config
-from surestep.encoding.formatter import Formatter
+from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError, StorageError
 from surestep.model.backbones.load import Backbone, load_backbone, load_pretrained
@@ -251,8 +251,9 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
 
 def _check_formatter(folder: Path, manifest: Manifest) -> None:
     now = Formatter().hash()
-    if manifest.formatter_hash != now:
+    if (then := manifest.formatter_hash) != now:
+        former = f" ({FORMER_HASHES[then]})" if then in FORMER_HASHES else ""
         raise CheckpointError(
-            f"{folder} was trained with text format {manifest.formatter_hash}, this Surestep writes {now}: its scores "
+            f"{folder} was trained with text format {then}{former}, this Surestep writes {now}: its scores "
             f"would be wrong; use Surestep {manifest.versions.get('surestep', 'of that time')} or train again"
         )
