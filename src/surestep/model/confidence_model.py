@@ -14,12 +14,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from surestep.model.attention.interface import TREE_ATTENTION, product_dtype
+from surestep.model.attention.executions import product_dtype
+from surestep.model.attention.interface import TREE_ATTENTION
 from surestep.model.attention.one_path_per_row import path_rows
 from surestep.model.attention.plan import AttentionPlan, Execution, plan_attention
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.fast.decoder_layers import narrow_layers
-from surestep.model.fast.projection import can_fuse, fuse, projections
+from surestep.model.fast.fuse import can_fuse, fuse, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.precision.float32_weights import RoundedWeights, round_weights
 from surestep.model.tree_batch import TreeBatch

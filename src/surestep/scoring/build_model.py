@@ -12,14 +12,15 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
-from surestep.model.attention.interface import kernel_runs_on
+from surestep.model.attention.executions import kernel_runs_on
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.backbones.families import FAMILIES
 from surestep.model.backbones.load import Backbone, load_backbone
 from surestep.model.backbones.lora import add_adapters
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.confidence_model import ConfidenceModel, Route
-from surestep.model.fast.projection import compile_layers, hold_in_fp8
+from surestep.model.fast.compile_layers import compile_layers
+from surestep.model.fast.fuse import hold_in_fp8
 from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
 from surestep.model.head import ConfidenceHead
 from surestep.model.precision.fp8 import runs_fp8

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from surestep.errors import BackboneError
-from surestep.model.attention.interface import heads_of, kernel_attention
+from surestep.model.attention.executions import heads_of, kernel_attention
 from surestep.model.attention.plan import plan_attention
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.tree_batch import TreeBatch

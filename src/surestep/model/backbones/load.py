@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from surestep.config import TINY_BACKBONE
 from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
-from surestep.model.attention.interface import can_run_kernel, heads_of, register_tree_attention
+from surestep.model.attention.executions import can_run_kernel, heads_of
+from surestep.model.attention.interface import register_tree_attention
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.precision.nf4 import nf4_config, quantise_linear_layers
 

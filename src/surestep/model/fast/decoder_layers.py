@@ -20,7 +20,7 @@ from torch import Tensor
 
 from surestep.model.attention.plan import AttentionPlan
 from surestep.model.backbones.families import become, is_known
-from surestep.model.fast.projection import FusedAttention
+from surestep.model.fast.fused_attention import FusedAttention
 from surestep.model.fast.sum_norm import States, summed_and_normed
 
 
