@@ -72,7 +72,8 @@ class BuiltModel:
             return "compile: off (4-bit layers were not measured compiled); --compile true"
         if wanted == "auto" and (num_tokens < _WORTH_COMPILING or self.model.route == "paths"):
             return f"compile: off (about {num_tokens:,.0f} tokens are too few to win its wait back); --compile true"
-        compile_layers(self.model.transformer)
+        if not compile_layers(self.model.transformer):
+            return "compile: off (this backbone's layers are not laid out as those that can be compiled)"
         self.is_compiled = True
         return "compile: on (the first passes of each kind take up to a minute); --compile false"
 

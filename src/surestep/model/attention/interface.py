@@ -33,6 +33,7 @@ from surestep.model.attention.plan import AttentionPlan
 TREE_ATTENTION = "surestep_tree"
 
 
+@torch.compiler.disable(reason="the plan differs from pack to pack")  # type: ignore[untyped-decorator]
 def tree_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -78,12 +79,13 @@ def tree_attention(
 
 
 def register_tree_attention() -> None:
-    """Make `surestep_tree` known to transformers; calling it again changes nothing."""
+    """Make `surestep_tree` known to transformers, once in a process."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
-    AttentionInterface.register(TREE_ATTENTION, tree_attention)
-    AttentionMaskInterface.register(TREE_ATTENTION, _no_mask)
+    if TREE_ATTENTION not in AttentionInterface():
+        AttentionInterface.register(TREE_ATTENTION, tree_attention)
+        AttentionMaskInterface.register(TREE_ATTENTION, _no_mask)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

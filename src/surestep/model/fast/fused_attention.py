@@ -8,7 +8,6 @@ Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `E` head dimensi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,7 +25,6 @@ class FusedAttention:
 
     surestep_qkv: Projection
     surestep_o: Projection
-    surestep_attend: Callable[..., tuple[Tensor, None]] = staticmethod(tree_attention)
     surestep_is_last: bool = False
 
     @property
@@ -59,7 +57,7 @@ class FusedAttention:
             # One operation that a compiler can leave where it is, so the layer stays whole.
             attended = kernel_attention(mask, query, key, value, self.scaling, self.surestep_window)
         else:
-            attended, _ = self.surestep_attend(
+            attended, _ = tree_attention(
                 self,
                 query,
                 key,
