@@ -16,7 +16,7 @@ from surestep.model.attention.executions import kernel_runs_on
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.backbones.families import FAMILIES
 from surestep.model.backbones.load import Backbone, load_backbone
-from surestep.model.backbones.lora import add_adapters
+from surestep.model.backbones.lora import add_adapters, describe_adapters
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.fast.compile_layers import compile_layers
@@ -125,11 +125,19 @@ def assemble(
     backbone: Backbone,
     *,
     initial_confidence: float = 0.5,
+    adapter_targets: list[str] | None = None,
 ) -> BuiltModel:
-    """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device."""
+    """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device.
+
+    `adapter_targets` are the layers that saved adapters adapt; else `lora_target_modules` says which.
+    """
     torch.manual_seed(config.training.seed)
     route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel and kernel_runs_on(hardware.device))
-    module = add_adapters(backbone.module, config.lora) if config.lora.use_lora else backbone.module
+    reasons = [*hardware.reasons, reason]
+    module = backbone.module
+    if config.lora.use_lora:
+        module = add_adapters(module, config.lora, targets=adapter_targets)
+        reasons.append(describe_adapters(module))
     model = ConfidenceModel(
         module,
         ConfidenceHead(
@@ -142,7 +150,6 @@ def assemble(
         route=route,
         own_attention=backbone.attention_implementation,
     ).to(hardware.device)
-    reasons = [*hardware.reasons, reason]
     if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
         reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
     if route != "paths" and model.narrow_layers():
