@@ -18,6 +18,7 @@ from surestep.model.attention.executions import product_dtype
 from surestep.model.attention.interface import TREE_ATTENTION
 from surestep.model.attention.one_path_per_row import path_rows
 from surestep.model.attention.plan import AttentionPlan, Execution, plan_attention
+from surestep.model.backbones.rotary import fix_rotary_factors
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.fast.decoder_layers import narrow_layers
 from surestep.model.fast.fuse import can_fuse, fuse, projections
@@ -70,6 +71,7 @@ class ConfidenceModel(nn.Module):
         self._rounded: list[RoundedWeights] = []
         self.is_fused = False
         self.is_narrowed = False
+        fix_rotary_factors(self.transformer)
         self.route: Route = route
         self.set_route(route)
 

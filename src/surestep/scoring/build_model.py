@@ -17,6 +17,7 @@ from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.backbones.families import FAMILIES
 from surestep.model.backbones.load import Backbone, load_backbone
 from surestep.model.backbones.lora import add_adapters, describe_adapters
+from surestep.model.backbones.rotary import describe_limit
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.fast.compile_layers import compile_layers
@@ -135,6 +136,9 @@ def assemble(
     route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel and kernel_runs_on(hardware.device))
     reasons = [*hardware.reasons, reason]
     module = backbone.module
+    limit = describe_limit(module.config.get_text_config())
+    if limit is not None:
+        reasons.append(limit)
     if config.lora.use_lora:
         module = add_adapters(module, config.lora, targets=adapter_targets)
         reasons.append(describe_adapters(module))

@@ -16,7 +16,7 @@ Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `E` head dimensi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,22 @@ from surestep.model.attention.plan import AttentionPlan
 
 TREE_ATTENTION = "surestep_tree"
 
+_HARMLESS = {
+    "is_causal": "the plan is causal; False is refused",
+    "position_ids": "positions are in the plan",
+    "use_cache": "nothing is generated",
+    "past_key_values": "nothing is generated",
+    "cache_position": "nothing is generated",
+    "output_attentions": "nobody reads attention weights",
+    "output_hidden_states": "it changes what a model returns, not what it computes",
+    "output_router_logits": "it changes what a model returns, not what it computes",
+    "return_dict": "it changes what a model returns, not what it computes",
+    "layer_idx": "a number",
+}
+"""What families hand to their attention that changes nothing in a pack, and why."""
+
+_MEANING = {"softcap": "a soft cap", "s_aux": "attention sinks", "position_bias": "a bias", "indices": "chosen keys"}
+
 
 @torch.compiler.disable(reason="the plan differs from pack to pack")  # type: ignore[untyped-decorator]
 def tree_attention(
@@ -44,19 +60,21 @@ def tree_attention(
     surestep_plan: AttentionPlan,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **_: Any,
+    sliding_window: int | Literal["of the layer"] | None = "of the layer",
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Attention of a pack, as transformers' attention interface calls it.
 
     `query` is [1, H, P, E], `key` and `value` [1, K, P, E]; returns [1, P, H, E]. `attention_mask` is ignored: the
-    plan is the mask.
+    plan is the mask. Not every family passes `sliding_window`; where one does not, it is looked up in the layer.
+
+    Raises:
+        NotImplementedError: an argument that changes attention in a way that packs do not know.
     """
-    if softcap is not None:
-        # Small scores are hardly capped, so a probe might not notice that the cap is missing.
-        raise NotImplementedError("attention scores with a soft cap cannot be packed")
+    _refuse_unknown(others)
     plan = surestep_plan
+    if sliding_window == "of the layer":
+        sliding_window = window_of_layer(module)
     if plan.kernel_mask is not None and dropout == 0.0:
         return kernel_attention(plan.kernel_mask, query, key, value, scaling, sliding_window).unsqueeze(0), None
     query, key, value = in_one_dtype(query, key, value)
@@ -76,6 +94,33 @@ def tree_attention(
     else:
         output = dense_attention(plan, query, key, value, scaling, dropout, window)
     return output.transpose(1, 2).contiguous(), None
+
+
+def _refuse_unknown(others: dict[str, Any]) -> None:
+    """Swallowed, an argument that changes attention might hardly show in a probe: small scores reach no soft cap."""
+    unknown = [name for name, value in others.items() if value is not None and name not in _HARMLESS]
+    if others.get("is_causal") is False:
+        unknown.append("is_causal=False")
+    if unknown:
+        named = ", ".join(f"{name} ({_MEANING[name]})" if name in _MEANING else name for name in unknown)
+        raise NotImplementedError(f"its attention takes {named}, which packs of trees do not know")
+
+
+def window_of_layer(module: Any) -> int | None:
+    """The sliding window of an attention module whose family does not pass it: its own, or that of its kind of layer.
+
+    transformers builds such a family's masks from the configuration alone.
+    """
+    if hasattr(module, "sliding_window"):
+        return module.sliding_window  # type: ignore[no-any-return]
+    config = getattr(module, "config", None)
+    window: int | None = getattr(config, "sliding_window", None)
+    if not window or getattr(config, "use_sliding_window", None) is False:
+        return None
+    layer_types, number = getattr(config, "layer_types", None), getattr(module, "layer_idx", None)
+    if layer_types is not None and number is not None:
+        return window if "sliding" in layer_types[number] else None
+    return window
 
 
 def register_tree_attention() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
+from surestep.model.attention.interface import window_of_layer
 from surestep.model.backbones.families import become, is_known
 from surestep.model.fast.fused_attention import FusedAttention
 from surestep.model.fast.fused_mlp import FusedMLP
@@ -52,8 +53,7 @@ def fuse(transformer: Any, seed: Tensor) -> None:
         fused = {
             "surestep_qkv": Projection([attention.q_proj, attention.k_proj, attention.v_proj], seed, 5 * number),
             "surestep_o": Projection([attention.o_proj], seed, 5 * number + 1),
-            # Mistral reads it from the configuration, where Qwen2 and Qwen3 decide it layer by layer.
-            "surestep_window": getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)),
+            "surestep_window": window_of_layer(attention),
             "surestep_rotate": sys.modules[type(attention).__module__].apply_rotary_pos_emb,
         }
         become(attention, FusedAttention, fused)

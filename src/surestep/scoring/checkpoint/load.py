@@ -230,7 +230,8 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
             name=origin["name"],
             revision=origin["revision"],
             weights_sha256=origin["weights_sha256"],
-            max_positions=origin["max_positions"],
+            # A manifest may be older than a limit that is known now.
+            max_positions=min((n for n in (origin["max_positions"], found.max_positions) if n), default=None),
             attention_implementation=found.attention_implementation,
         )
     try:
