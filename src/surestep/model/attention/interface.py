@@ -49,7 +49,7 @@ _HARMLESS = {
 _MEANING = {"softcap": "a soft cap", "s_aux": "attention sinks", "position_bias": "a bias", "indices": "chosen keys"}
 
 
-@torch.compiler.disable(reason="the plan differs from pack to pack")  # type: ignore[untyped-decorator]
+@torch.compiler.disable(reason="the plan differs from pack to pack")  # type: ignore[no-untyped-call, untyped-decorator]
 def tree_attention(
     module: torch.nn.Module,
     query: Tensor,

@@ -139,7 +139,7 @@ def _decoder_layers(transformer: nn.Module) -> list[_DecoderLayer]:
     if stacks:
         # By weights: the experts of a layer are a stack as well, and so are the layers of an image encoder.
         name, stack = max(stacks, key=lambda pair: sum(weight.numel() for weight in pair[1].parameters()))
-        blocks = [(f"{name}.{number}.", block) for number, block in enumerate(stack)]  # type: ignore[arg-type]
+        blocks = [(f"{name}.{number}.", block) for number, block in enumerate(stack)]
     return [
         _DecoderLayer(
             attention=[prefix + name for name in _attention_projections(block)],

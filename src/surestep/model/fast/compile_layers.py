@@ -15,8 +15,8 @@ from torch import nn
 def compile_layers(transformer: Any, backend: str | Callable[..., Any] = "inductor") -> bool:
     """Compile every decoder layer, for packs of any length; the first pass of each kind then takes a while.
 
-    Attention other than our own kernel's stays outside (see `tree_attention`). Returns whether it was
-    done: not where the transformer has no `layers`.
+    Attention other than our own kernel's stays outside (see `tree_attention`). Returns whether it was done: not
+    where the transformer has no `layers`.
     """
     layers = getattr(transformer, "layers", None)
     if not isinstance(layers, nn.ModuleList):
@@ -27,8 +27,9 @@ def compile_layers(transformer: Any, backend: str | Callable[..., Any] = "induct
         # new process by compiling and running five small ones. The processor's own list is trusted instead.
         options["options"] = {"cpp.vec_isa_ok": True}
     for layer in layers:
-        layer.compile(dynamic=True, backend=backend, **options)
-        layer._compiled_call_impl = _with_settings(layer._compiled_call_impl)
+        layer._compiled_call_impl = _with_settings(
+            torch.compile(layer._call_impl, dynamic=True, backend=backend, **options)
+        )
     return True
 
 
