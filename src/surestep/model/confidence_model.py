@@ -4,7 +4,7 @@ The token's embedding is a parameter of its own, laid over the backbone's embedd
 trained and saved alike under LoRA and in full, the embedding matrix is neither resized nor copied, and no id can
 be out of range. Knows no text.
 
-Shapes: `P` tokens of the pack, `S` wanted steps, `D` hidden size, `R` rows of the path execution, `L` their length.
+Shapes: `P` tokens of the pack, `S` needed steps, `D` hidden size, `R` rows of the path execution, `L` their length.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def prepare(batch: TreeBatch, route: Route) -> Prepared:
 
 
 class ConfidenceModel(nn.Module):
-    """Scores every wanted step of a pack in one forward pass.
+    """Scores every needed step of a pack in one forward pass.
 
     Args:
         backbone: a transformer without language-model head, or a PEFT model around one.
@@ -120,7 +120,7 @@ class ConfidenceModel(nn.Module):
             round_weights(self._rounded)
 
     def forward(self, batch: Prepared) -> Tensor:
-        """[S] logits of the wanted steps, float32."""
+        """[S] logits of the needed steps, float32."""
         if self.is_fused and self.training:
             self.get_buffer("dropout_seed").random_()
         prepared = prepare(batch, self.route) if isinstance(batch, TreeBatch) else batch
@@ -152,7 +152,7 @@ class ConfidenceModel(nn.Module):
         hidden: Tensor = output.last_hidden_state[0]
         if not self.is_narrowed:
             hidden = hidden.index_select(0, plan.batch.label_index_S)
-        return hidden[: plan.num_wanted]
+        return hidden[: plan.num_needed]
 
     def _paths(self, batch: TreeBatch) -> Tensor:
         rows = path_rows(batch)

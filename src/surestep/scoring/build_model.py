@@ -62,7 +62,7 @@ class BuiltModel:
         )
 
     def compile_if_worth(self, config: Config, num_tokens: float) -> str | None:
-        """Compile the decoder layers where `model.compile` says so; `auto`: where `num_tokens` win the wait back.
+        """Compile the decoder layers where `model.compile` says so; `auto`: where `num_tokens` repay the time.
 
         Returns what was decided, in a line; None where there is nothing to decide.
         """
@@ -72,7 +72,9 @@ class BuiltModel:
         if wanted == "auto" and is_nf4(self.model):
             return "compile: off (4-bit layers were not measured compiled); --compile true"
         if wanted == "auto" and (num_tokens < _WORTH_COMPILING or self.model.route == "paths"):
-            return f"compile: off (about {num_tokens:,.0f} tokens are too few to win its wait back); --compile true"
+            return (
+                f"compile: off (about {num_tokens:,.0f} tokens are too few to repay the compile time); --compile true"
+            )
         if not compile_layers(self.model.transformer):
             return "compile: off (this backbone's layers are not laid out as those that can be compiled)"
         self.is_compiled = True

@@ -46,7 +46,7 @@ class AttentionPlan:
         batch: the pack; `positions_P` is needed where a layer looks through a sliding window.
         max_position: the largest position in the pack; a window wider than this changes nothing.
         chain_B: for each tree, whether it is a plain chain.
-        num_wanted: how many of `batch.label_index_S` are wanted steps; the rest is padding.
+        num_needed: how many of `batch.label_index_S` are needed steps; the rest is padding.
         cu_seqlens, max_seqlen: for `varlen`, where chains start and how long the longest is.
         block_mask: for `flex`.
         kernel_mask: for `triton`.
@@ -56,7 +56,7 @@ class AttentionPlan:
     batch: TreeBatch
     max_position: int
     chain_B: list[bool]
-    num_wanted: int
+    num_needed: int
     cu_seqlens: Tensor | None = None
     max_seqlen: int = 0
     block_mask: Any = None
@@ -94,7 +94,7 @@ class AttentionPlan:
 def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
 
-    `AttentionPlan.batch` is padded, its wanted steps to whole blocks of 16 and, but for `dense`, its tokens to whole
+    `AttentionPlan.batch` is padded, its needed steps to whole blocks of 16 and, but for `dense`, its tokens to whole
     blocks of 128: the model runs that one, and meets fewer different lengths. A batch on the CPU is planned there,
     without waiting for a device.
     """
@@ -104,16 +104,16 @@ def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     max_position = int(batch.positions_P.max()) if len(ends) else 0
     if execution == "varlen" and not all(chains):
         execution = "flex"
-    num_wanted = len(batch.label_index_S)
+    num_needed = len(batch.label_index_S)
     batch = batch.padded_labels(LABEL_BLOCK)
     if execution == "dense":
-        return AttentionPlan(execution, batch, max_position, chains, num_wanted)
+        return AttentionPlan(execution, batch, max_position, chains, num_needed)
     # Below 128 queries, FlexAttention takes its decoding kernel, which does not compile for every head size (torch
     # 2.11: "no valid choices").
     padded = batch.padded(FLEX_BLOCK)
     # To varlen, the padding is one more chain: nobody reads what it computes.
     chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
-    plan = AttentionPlan(execution, padded, max_position, chains, num_wanted)
+    plan = AttentionPlan(execution, padded, max_position, chains, num_needed)
     device = batch.tokens_P.device
     if execution == "triton":
         plan.kernel_mask = KernelMask(

@@ -183,8 +183,8 @@ def _peft_refuses(name: str, backbone: Any) -> bool:
 
 def _shortest_endings(chosen: list[str], backbone: nn.Module) -> list[str]:
     """The shortest endings of the `chosen` names, at a dot, with which no other module's name ends."""
-    wanted = set(chosen)
-    others = [name for name, _ in backbone.named_modules() if name not in wanted]
+    chosen_names = set(chosen)
+    others = [name for name, _ in backbone.named_modules() if name not in chosen_names]
     taken = {ending for name in others for ending in _endings(name)}
     endings = (next((ending for ending in _endings(name) if ending not in taken), name) for name in chosen)
     return list(dict.fromkeys(endings))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.activations import SiLUActivation
 
 from surestep.model.attention.interface import window_of_layer
-from surestep.model.backbones.families import become, is_known
+from surestep.model.backbones.families import exchange_class, is_known
 from surestep.model.fast.fused_attention import FusedAttention
 from surestep.model.fast.fused_mlp import FusedMLP
 from surestep.model.fast.projection import Projection, check_fp8_sizes
@@ -56,13 +56,13 @@ def fuse(transformer: Any, seed: Tensor) -> None:
             "surestep_window": window_of_layer(attention),
             "surestep_rotate": sys.modules[type(attention).__module__].apply_rotary_pos_emb,
         }
-        become(attention, FusedAttention, fused)
+        exchange_class(attention, FusedAttention, fused)
         fused = {
             "surestep_gate": Projection([mlp.gate_proj], seed, 5 * number + 2),
             "surestep_up": Projection([mlp.up_proj], seed, 5 * number + 3),
             "surestep_down": Projection([mlp.down_proj], seed, 5 * number + 4),
         }
-        become(mlp, FusedMLP, fused)
+        exchange_class(mlp, FusedMLP, fused)
 
 
 def hold_in_fp8(transformer: Any) -> None:

@@ -41,7 +41,7 @@ class FusedAttention:
         surestep_plan: AttentionPlan | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """As the family's own; with a plan, over one row of packed trees (in the last layer, its wanted tokens)."""
+        """As the family's own; with a plan, over one row of packed trees (in the last layer, its needed tokens)."""
         if surestep_plan is None:
             output: tuple[Tensor, Tensor | None] = super().forward(  # type: ignore[misc]
                 hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
