@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from surestep.data.datasets.readers import READERS
+from surestep.data.datasets import DATASETS, LAYOUTS
 from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 
-FILE_READERS = sorted(set(READERS) - {"arithmetic"})
+READERS = {name: DATASETS[name].read for name in LAYOUTS}
+FILE_READERS = sorted(READERS)
 VALID: dict[str, dict[str, Any]] = {
     "prm800k": {
         "is_quality_control_question": False,

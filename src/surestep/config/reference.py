@@ -19,12 +19,14 @@ from pydantic_core import PydanticUndefined
 
 from surestep.config import Config, get_lora_config
 from surestep.config.training import FLAG_ALIASES
+from surestep.files import write_text
 
 _INTRODUCTION = """\
 # Configuration reference
 
 This page is generated from the configuration classes by `make docs`; a test compares the two. Change the
-descriptions in `src/surestep/config/`, not here.
+descriptions in `src/surestep/config/`, or for a dataset's own fields in its file in `src/surestep/data/datasets/`,
+not here.
 
 Three ways to set a field, the later one wins:
 
@@ -176,4 +178,4 @@ if __name__ == "__main__":
     # Parsed, so that a mistyped flag is refused and does not become a file of that name.
     parser = argparse.ArgumentParser(description="Write the configuration reference.")
     parser.add_argument("page", type=Path, help="the Markdown file to write")
-    parser.parse_args().page.write_text(reference_markdown(), encoding="utf-8")
+    write_text(parser.parse_args().page, reference_markdown(), advice="name another file")

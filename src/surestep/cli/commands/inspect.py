@@ -12,16 +12,16 @@ from typing import Any
 
 from rich.console import Console
 
-from surestep.config.data import DATASET_NAMES, DataConfig
-from surestep.data.fetch.catalogue import CATALOGUE
+from surestep.config import DataConfig
+from surestep.data.datasets import BENCHMARKS, DATASET_NAMES
+from surestep.data.datasets.dataset import SPLITS, Split
 from surestep.data.inspect.describe import NUM_BINS, Description, observe
 from surestep.data.inspect.overlaps import Overlap, find_overlap
 from surestep.data.inspect.render import render_tree
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import read_records
-from surestep.data.sources.choose import enabled_sources
-from surestep.data.sources.locate import Wanted
-from surestep.data.sources.source import SPLITS, Source, Split
+from surestep.data.sources.choose import enabled_sources, wanted_file
+from surestep.data.sources.source import Source
 from surestep.errors import ConfigError, DataError
 from surestep.types import ReasoningTree
 
@@ -121,9 +121,9 @@ def _overlaps(looks: list[_Look], benchmarks: dict[str, list[str]]) -> list[tupl
 def _benchmarks(data: DataConfig) -> dict[str, list[str]]:
     """Problems of the benchmarks found in `data_dir`, by the name of their file."""
     found = {}
-    for name in ("math500", "processbench"):
-        for file in CATALOGUE[name].files:
-            if path := Wanted(name, (file.name,), None, data.data_dir).find():
+    for name, dataset in BENCHMARKS.items():
+        for file in dataset.files:
+            if path := wanted_file(dataset, (file.name,), data).find():
                 found[f"{name} {path.stem}"] = [record.text("problem") for record in read_records(path, fetch=name)]
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from surestep.data.datasets.dataset import Dataset
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
 from surestep.data.trees.problem_records import Problems
@@ -78,3 +79,13 @@ def _verdicts(record: Record, steps: list[str]) -> list[float]:
         confidences.append(_VERDICTS[verdict])
         position += 1
     return confidences
+
+
+DATASET = Dataset(
+    name="math_shepherd",
+    title="solutions with a tag after every step, judged by a model that completed them",
+    spelling="Math-Shepherd",
+    page="https://huggingface.co/datasets/peiyi9979/Math-Shepherd",
+    read=read_math_shepherd,
+    version=str(VERSION),
+)

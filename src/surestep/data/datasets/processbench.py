@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from surestep.data.datasets.dataset import Dataset, RemoteFile
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
 from surestep.data.trees.builder import TreeBuilder, finish
@@ -100,3 +101,23 @@ def _read(paths: PathOrPaths, report: ReadReport) -> Iterator[tuple[Record, Reas
                 report.count("no_steps", where=record.place)
             elif tree := finish(builder, report):
                 yield record, tree, label
+
+
+_FILES = "https://huggingface.co/datasets/Qwen/ProcessBench/resolve/main/"
+
+DATASET = Dataset(
+    name="processbench",
+    title="solutions with the index of their first wrong step; a test, not for training",
+    spelling="ProcessBench",
+    licence="Apache-2.0",
+    page="https://huggingface.co/datasets/Qwen/ProcessBench",
+    read=read_processbench,
+    version=str(VERSION),
+    inner_folders=("data",),
+    judges_every_step=False,
+    language="en",
+    files=tuple(
+        RemoteFile(f"{subset}.json", f"{_FILES}{subset}.json")
+        for subset in ("gsm8k", "math", "olympiadbench", "omnimath")
+    ),
+)

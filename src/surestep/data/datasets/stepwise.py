@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from surestep.data.datasets.dataset import Dataset
 from surestep.data.records.labels import read_label
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import PathOrPaths, as_paths, read_records
@@ -47,3 +48,11 @@ def read_stepwise(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Reasoni
                 report.count("missing_label", int(confidence is None))
                 parent = builder.add(text, parent, confidence=confidence)
     yield from problems.trees(report, drop_unlabelled_tails=False)
+
+
+DATASET = Dataset(
+    name="stepwise",
+    title="rows {prompt, completions, labels}, the community's layout",
+    read=read_stepwise,
+    version=str(VERSION),
+)

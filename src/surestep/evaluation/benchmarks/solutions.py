@@ -9,16 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from surestep.data.datasets import DATASETS
 from surestep.data.datasets.processbench import Solution, read_solutions, subset_name
-from surestep.data.datasets.readers import READERS
 from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 from surestep.metrics.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
 from surestep.scoring.score_file import Confidences, StepScores, ToScore
 from surestep.types import ReasoningTree
-
-TREE_FORMATS = tuple(sorted(READERS.keys() - {"arithmetic", "processbench"}))
-"""Layouts whose trees give solutions as paths."""
 
 WRONG_BELOW = 0.5
 """A step of a tree with a label below this is wrong."""
@@ -87,13 +84,15 @@ def score_paths(scores: StepScores, path: Path, layout: str, report: ReadReport)
     Args:
         scores: who scores the trees.
         path: the file.
-        layout: one of `TREE_FORMATS`.
+        layout: one of `TREE_LAYOUTS` (`surestep.data.datasets`).
         report: counts what is left out.
 
     Raises:
         DataError: the file is missing, malformed or without a usable path.
     """
-    trees = list(READERS[layout](path, report=report))
+    read = DATASETS[layout].read
+    assert read is not None, layout
+    trees = list(read(path, report=report))
     name = subset_name(path)
     values = scores.score(name, [ToScore(name, tree) for tree in trees])
     solutions: list[Solution] = []

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from surestep.config import DATASET_NAMES, Config
+from surestep.config import Config
+from surestep.data.datasets import DATASET_NAMES, DATASETS
 from surestep.data.sources.choose import enabled_sources
 from surestep.errors import SurestepError
 from surestep.evaluation.check.figures import check_figures
@@ -39,7 +40,8 @@ from surestep.evaluation.results.find import FoundEvaluation, find_evaluation
 from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.types import ReasoningTree
 
-_FIELDS_OF_TESTS = (*(f"use_{name}" for name in DATASET_NAMES), "own_test", "own_name", "own_format", "prm800k_phase")
+_FIELDS_OF_TESTS = tuple(field for name in DATASET_NAMES for field in (f"use_{name}", *DATASETS[name].test_fields))
+"""Fields of `data` that decide which problems the test splits hold."""
 
 MakeScorer = Callable[[Path, Config], Scorer]
 
