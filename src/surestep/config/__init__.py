@@ -17,7 +17,7 @@ from surestep.config import consistency
 from surestep.config.data import DataConfig
 from surestep.config.evaluation import EvalConfig
 from surestep.config.model import DEFAULT_BACKBONE, TINY_BACKBONE, LoraConfig, ModelConfig
-from surestep.config.read import merge, read_config_file
+from surestep.config.read import lay_over, read_config_file
 from surestep.config.training import LORA_LEARNING_RATE, TrainingConfig
 from surestep.data.datasets import DATASET_NAMES
 from surestep.errors import ConfigError
@@ -105,7 +105,7 @@ class Config(Section):
         Raises:
             ConfigError: the file is missing, is not JSON or YAML, or holds unknown or bad values.
         """
-        values = merge((base or Config()).to_dict(), read_config_file(path))
+        values = lay_over((base or Config()).to_dict(), read_config_file(path))
         try:
             return cls.from_dict(values)
         except ConfigError as error:
@@ -119,6 +119,10 @@ class Config(Section):
     def problems(self) -> list[str]:
         """What contradicts within the configuration, one sentence each; empty where all is well."""
         return consistency.problems(self)
+
+    def warnings(self) -> list[str]:
+        """What is allowed but seldom meant, one sentence each; a run says them at its start."""
+        return consistency.warnings(self)
 
     def check(self) -> None:
         """Raise all `problems` as one error.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from surestep.data.datasets import DATASET_NAMES
+from surestep.config.training import DEFAULT_WARMUP_STEPS
+from surestep.data.datasets import DATASET_NAMES, name_is_taken
 
 if TYPE_CHECKING:
     from surestep.config import Config
@@ -15,7 +16,24 @@ if TYPE_CHECKING:
 
 def problems(config: Config) -> list[str]:
     """What contradicts, one sentence each with what mends it; empty where all is well."""
-    return [*_data_problems(config), *_place_problems(config), *_precision_problems(config)]
+    return [
+        *_data_problems(config),
+        *_warmup_problems(config),
+        *_place_problems(config),
+        *_precision_problems(config),
+    ]
+
+
+def warnings(config: Config) -> list[str]:
+    """What is allowed but seldom meant, one sentence each; a run says them at its start."""
+    training = config.training
+    warmup, steps, peak = training.num_warmup_steps, training.max_steps, training.learning_rate
+    if warmup < steps:
+        return []
+    return [
+        f"warmup takes {warmup:,} steps and the run has {steps:,}: the learning rate only rises, to "
+        f"{peak * steps / warmup:.2g} of {peak:g}; shorten it (--warmup_ratio 0.1) or train longer (--max_steps)"
+    ]
 
 
 def _data_problems(config: Config) -> list[str]:
@@ -27,7 +45,19 @@ def _data_problems(config: Config) -> list[str]:
         found.append("the weights of the enabled datasets sum to 0: set one of them above 0")
     if data.use_own and data.own_train is None and data.own_test is None:
         found.append("data.use_own is set, but neither data.own_train nor data.own_test names a file")
+    if data.use_own and (taken := name_is_taken(data.own_name, by="own")):
+        found.append(f"data.{taken}")
     return found
+
+
+def _warmup_problems(config: Config) -> list[str]:
+    steps, ratio = config.training.warmup_steps, config.training.warmup_ratio
+    if ratio is None or steps == DEFAULT_WARMUP_STEPS:  # every saved file holds both, the one not set at its default
+        return []
+    return [
+        f"training.warmup_steps is {steps} and training.warmup_ratio {ratio:g}: warmup is one or the other; take one "
+        f"out of the file, or give --warmup_steps {steps} or --warmup_ratio {ratio:g}, which unsets the other"
+    ]
 
 
 def _place_problems(config: Config) -> list[str]:

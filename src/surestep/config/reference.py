@@ -34,6 +34,9 @@ Three ways to set a field, the later one wins:
 2. a file: `--config run.json` (or `.yaml`), which need not name every field;
 3. a flag: `--max_steps 2000`.
 
+`warmup_steps` and `warmup_ratio` are one setting: whoever sets one unsets the other, in Python by a later assignment,
+in a file what the preset said, with a flag what the file said. Both flags, or a file with both, are refused.
+
 Each field is a flag under its own name (`--max_steps`), with dashes (`--max-steps`) and under its dotted path
 (`--training.max_steps`). Values are read as JSON where they parse (`--mlp_hidden_dims "[512, 128]"`), names and paths
 as text; `none` or `null` unsets a field, and a switch may stand alone (`--use_lora` is `--use_lora true`).

@@ -64,14 +64,28 @@ def train(
     accelerator = make_accelerator(hardware)
     tokenizer, max_positions = _tokenizer(config, start)
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
-        data = load_run_data(config, tokenizer, Formatter(), max_positions=max_positions, progress=progress)
+        data = load_run_data(
+            config,
+            tokenizer,
+            Formatter(),
+            max_positions=max_positions,
+            num_processes=accelerator.num_processes,
+            progress=progress,
+        )
     built = _model(config, hardware, start, resume_from is not None, data)
     stale = _drop_calibration(built, start)
     warning = check_space(config, built.model)
     resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
     budget, reason = _token_budget(config, built)
     compiling = built.compile_if_worth(config, _tokens_per_step(config, data) * config.training.max_steps)
-    lines = [*built.reasons, *([compiling] if compiling else []), *data.lines, *([warning] if warning else []), reason]
+    lines = [
+        *config.warnings(),
+        *built.reasons,
+        *([compiling] if compiling else []),
+        *data.lines,
+        *([warning] if warning else []),
+        reason,
+    ]
     if config.training.optimizer == "adamw_8bit":
         lines.append(
             f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "

@@ -117,11 +117,18 @@ def load_run_data(
     formatter: Formatter,
     *,
     max_positions: int | None,
+    num_processes: int = 1,
     progress: ProgressFactory = silent,
 ) -> RunData:
     """Read, tokenise (or find in the cache), hold out, limit and describe all data of a run.
 
-    `max_positions` is the longest path that the backbone takes.
+    Args:
+        config: what to read, and how long the run is.
+        tokenizer: the backbone's.
+        formatter: how steps become text.
+        max_positions: the longest path that the backbone takes, in tokens; None: no limit.
+        num_processes: processes that train together, each with its own batch.
+        progress: told about datasets that are read.
 
     Raises:
         DataError: files are missing or malformed, or a dataset is left without an example.
@@ -144,7 +151,7 @@ def load_run_data(
         run.training[source.name] = _limited(
             source.name, shares[key], store, index, max_length, data.max_steps_per_example
         )
-    _describe(config, run, {source.name: store for source, store in stores.values()})
+    _describe(config, run, {source.name: store for source, store in stores.values()}, num_processes)
     return run
 
 
@@ -218,11 +225,12 @@ def _limited(
     return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum)
 
 
-def _describe(config: Config, run: RunData, stores: dict[str, TreeStore]) -> None:
+def _describe(config: Config, run: RunData, stores: dict[str, TreeStore], num_processes: int) -> None:
     draws = (
         config.training.max_steps
         * config.training.per_device_train_batch_size
         * config.training.gradient_accumulation_steps
+        * num_processes
     )
     datasets: dict[str, Any] = {}
     for name, dataset in run.training.items():

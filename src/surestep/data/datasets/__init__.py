@@ -48,3 +48,16 @@ PUBLIC_DATASETS = {name: dataset for name, dataset in DATASETS.items() if datase
 
 BENCHMARKS = {name: dataset for name, dataset in PUBLIC_DATASETS.items() if not dataset.in_mixture}
 """Public sets of problems that are for testing only."""
+
+
+def name_is_taken(shown_as: str, *, by: str) -> str:
+    """Why data of `by` cannot be shown under this name; empty where it can.
+
+    Reports, mixtures and cards know a dataset by the name it is shown under: of two with one name, one would be lost.
+    """
+    if shown_as.lower() == by or shown_as.lower() not in DATASET_NAMES:
+        return ""
+    return (
+        f"{by}_name is '{shown_as}', which is the name of a built-in dataset: of two datasets with one name one would "
+        f"be lost; choose another (--{by}_name mine)"
+    )

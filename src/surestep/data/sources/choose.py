@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from surestep.data.datasets import DATASET_NAMES, DATASETS
+from surestep.data.datasets import DATASET_NAMES, DATASETS, name_is_taken
 from surestep.data.datasets.dataset import SPLITS, Dataset, Split, SplitPlan, SplitRequest
 from surestep.data.sources.hold_out import Division, Side
 from surestep.data.sources.locate import Wanted
@@ -58,6 +58,8 @@ class _Choice:
         layout = DATASETS[plan.layout or dataset.name]
         options = layout.options(self.data) | dict(plan.options)
         shown_as = plan.shown_as or dataset.name
+        if taken := name_is_taken(shown_as, by=dataset.name):
+            raise ConfigError(taken)
         self.sources.append(Source(dataset.name, shown_as, self.split, layout.name, files, options, plan.divisions))
 
     def _files(self, dataset: Dataset, plan: SplitPlan) -> tuple[Path, ...] | None:
@@ -91,7 +93,7 @@ def enabled_sources(data: DataSettings, split: Split, *, seed: int = 0) -> list[
 
     Raises:
         DataError: files are missing; all of them are named, with the command that gets each.
-        ConfigError: no dataset is enabled, or none has this split.
+        ConfigError: no dataset is enabled, none has this split, or the user's data has a built-in dataset's name.
     """
     choice = _Choice(data, split, seed)
     trained = data.enabled()
