@@ -182,7 +182,7 @@ def _sample(
     store: TreeStore, evaluated: dict[str, NDArray[np.uint64]], config: Config, name: str, run: RunData
 ) -> NDArray[np.int64]:
     """The trees in use: overlaps out where asked, then `max_train_samples` of the rest, drawn by seed."""
-    keep = np.ones(len(store), bool)
+    keep, is_shared = np.ones(len(store), bool), np.zeros(len(store), bool)
     for split, problems in evaluated.items():
         shared = np.isin(store.problem_hashes, problems)
         if not shared.any():
@@ -190,14 +190,35 @@ def _sample(
         run.report.setdefault("overlaps", []).append({"train": name, "evaluated": split, "problems": int(shared.sum())})
         fate = "removed" if config.data.remove_overlap else "kept; --remove_overlap drops them"
         run.lines.append(f"{shared.sum()} training problems of {name} also occur in {split} ({fate})")
-        if config.data.remove_overlap:
-            keep &= ~shared
-    index = np.flatnonzero(keep)
+        is_shared |= shared
+    if config.data.remove_overlap:
+        keep &= ~is_shared
+    index = left = np.flatnonzero(keep)
     cap = config.data.max_train_samples
     if cap is not None and cap < len(index):
         random = np.random.default_rng([config.training.seed, len(index)])
         index = np.sort(random.permutation(index)[:cap])
+    unused = np.setdiff1d(left, index, assume_unique=True)
+    num_unused = _num_labels(store, unused)
+    run.report.setdefault("selection", {})[name] = {
+        "problems_read": len(store),
+        "labels_read": store.num_labels,
+        "problems_in_evaluated_splits": int(is_shared.sum()),
+        "labels_in_evaluated_splits": _num_labels(store, np.flatnonzero(is_shared)),
+        "problems_beyond_max_train_samples": len(unused),
+        "labels_beyond_max_train_samples": num_unused,
+    }
+    if len(unused):
+        run.lines.append(
+            f"{name}: max_train_samples {cap:,} leaves out {len(unused):,} of {len(left):,} training problems, with "
+            f"{num_unused:,} labels"
+        )
     return index
+
+
+def _num_labels(store: TreeStore, index: NDArray[np.int64]) -> int:
+    parts = (index[start : start + _CHUNK_TREES] for start in range(0, len(index), _CHUNK_TREES))
+    return sum(int(np.count_nonzero(~np.isnan(store.nodes(part).label_N))) for part in parts)
 
 
 def _limited(

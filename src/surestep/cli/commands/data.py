@@ -22,6 +22,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from surestep.cli.commands import train
 from surestep.cli.commands.inspect import inspect
 from surestep.cli.flags import add_config_flags, config_from_args, fields
 from surestep.config import DataConfig
@@ -49,20 +50,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in (listing, look):
         action.add_argument("--json", action="store_true", help="print JSON for machines")
     other = frozenset(path for path, _ in fields() if not path.startswith("data."))
-    for action in (listing, fetch, look):
+    for action in (listing, fetch):
         add_config_flags(action, exclude=other)
+    train.configure(look)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the chosen action; returns the exit code."""
-    data = config_from_args(args).data
     console = Console(soft_wrap=True, highlight=False)
+    if args.action == "inspect":
+        inspect(train.run_config(args), console, names=args.names, num_examples=args.examples, as_json=args.json)
+        return 0
+    data = config_from_args(args).data
     if args.action == "list":
         _list(data, console, as_json=args.json)
-    elif args.action == "fetch":
-        _fetch(data, console, names=args.names, only=args.only, base=args.base)
     else:
-        inspect(data, console, names=args.names, num_examples=args.examples, as_json=args.json)
+        _fetch(data, console, names=args.names, only=args.only, base=args.base)
     return 0
 
 

@@ -1,6 +1,7 @@
-"""`surestep data inspect`: what the readers make of the data, for people or as JSON.
+"""`surestep data inspect`: what the readers make of the data, and the run that would be trained on it.
 
-Knows printing; the numbers come from `surestep.data`.
+Splits, held-out problems and limits are those of `surestep train` with the same flags. Knows printing; the numbers come
+from `surestep.data` and, for the run, from `surestep.training`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from surestep.config import DataConfig
+from surestep.cli.commands.planned_run import planned_run, print_planned_run
+from surestep.config import Config, DataConfig
 from surestep.data.datasets import BENCHMARKS, DATASET_NAMES
 from surestep.data.datasets.dataset import SPLITS, Split
 from surestep.data.inspect.describe import NUM_BINS, Description, observe
@@ -41,11 +43,11 @@ class _Look:
         return f"{self.source.name} {self.source.split}"
 
 
-def inspect(data: DataConfig, console: Console, *, names: list[str], num_examples: int, as_json: bool) -> None:
-    """Reads every split that is there and prints what it holds.
+def inspect(config: Config, console: Console, *, names: list[str], num_examples: int, as_json: bool) -> None:
+    """Reads every split that is there and prints what it holds, then what a run would train on.
 
     Args:
-        data: the configuration; `names`, where given, replaces its choice of datasets.
+        config: the configuration of the run; `names`, where given, replaces its choice of datasets.
         console: where to print.
         names: datasets, or none for those enabled.
         num_examples: trees shown for each split.
@@ -58,22 +60,26 @@ def inspect(data: DataConfig, console: Console, *, names: list[str], num_example
     unknown = [name for name in names if name not in DATASET_NAMES]
     if unknown:
         raise ConfigError(f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(DATASET_NAMES)}")
-    chosen = names or [name for name in DATASET_NAMES if getattr(data, f"use_{name}")]
+    if names:
+        config = config.model_copy(deep=True)
+        config.data.use_only(names)
     looks, missing = [], []
-    for name, split in itertools.product(chosen, SPLITS):
+    for name, split in itertools.product(config.data.used(), SPLITS):
         try:
-            looks += [_look(source, num_examples) for source in _sources(data, name, split)]
+            looks += [_look(source, num_examples) for source in _sources(config, name, split)]
         except _AbsentError as absent:
             missing.append(str(absent))
     missing = list(dict.fromkeys(missing))
     if not looks:
         raise DataError("; ".join(missing) or "every dataset is off; name one, or turn on a use_... flag")
-    overlaps = _overlaps(looks, _benchmarks(data))
+    overlaps = _overlaps(looks, _benchmarks(config.data))
+    run = planned_run(config)
     if as_json:
-        print(json.dumps(_to_dict(looks, overlaps, missing), indent=2, ensure_ascii=False))
+        print(json.dumps(_to_dict(looks, overlaps, missing) | {"run": run}, indent=2, ensure_ascii=False))
         return
     for look in looks:
-        _print(look, console)
+        _print(look, console, config.data.max_steps_per_example)
+    print_planned_run(run, console)
     for first, second, overlap in overlaps:
         shared = f"{overlap.num_shared:,} of {overlap.num_left:,} problems of {first} also occur in {second}"
         example = f", e.g. {overlap.examples[0][:80]!r}" if overlap.examples else ""
@@ -86,12 +92,13 @@ class _AbsentError(Exception):
     """A split whose file is not there; other splits may be."""
 
 
-def _sources(data: DataConfig, name: str, split: Split) -> list[Source]:
-    # Only this dataset, with a weight that keeps it in: inspecting needs neither to be configured.
-    switches = {f"use_{other}": other == name for other in DATASET_NAMES}
-    values = data.model_dump() | switches | {f"{name}_weight": 1.0}
+def _sources(config: Config, name: str, split: Split) -> list[Source]:
+    # Only this dataset, with a weight that keeps it in: to be looked at it need not be trained on.
+    data = config.data.model_copy(deep=True)
+    data.use_only({name})
+    setattr(data, f"{name}_weight", 1.0)
     try:
-        return enabled_sources(type(data)(**values), split)
+        return enabled_sources(data, split, seed=config.training.seed)
     except (DataError, ConfigError) as error:
         raise _AbsentError(f"{split}: {error}") from None
 
@@ -148,7 +155,7 @@ def _to_dict(looks: list[_Look], overlaps: list[tuple[str, str, Overlap]], missi
     }
 
 
-def _print(look: _Look, console: Console) -> None:
+def _print(look: _Look, console: Console, cap: int | None) -> None:
     values: dict[str, Any] = look.description.to_dict()
     console.rule(look.title, align="left")
     lines = [f"files: {', '.join(map(str, look.source.files)) or 'generated'}"]
@@ -161,8 +168,9 @@ def _print(look: _Look, console: Console) -> None:
     lines.append(f"labels in {NUM_BINS} bins from 0 to 1: {' '.join(f'{count:,}' for count in values['label_bins'])}")
     lines.append(f"steps on a path: {_spread(values['steps_per_path'])}")
     lines.append(f"depth of labelled steps: {_spread(values['labelled_depth'])}")
-    beyond = _figure(values["share_labels_beyond_depth_10"])
-    lines.append(f"share of labels deeper than 10 steps: {beyond} (what max_steps_per_example 10 leaves out)")
+    if cap is not None and look.source.split == "train":
+        beyond = _figure(look.description.share_beyond(cap))
+        lines.append(f"share of labels deeper than {cap} steps: {beyond} (what max_steps_per_example {cap} leaves out)")
     lines.append(f"longest step: {values['longest_step_characters']:,} characters")
     for line in [*lines, "what the reader saw:", *(f"  - {sentence}" for sentence in look.report.lines())]:
         console.print(line, markup=False)
