@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from surestep.cli.commands.planned_run import planned_run, print_planned_run
+from surestep.cli.output.progress import counting
 from surestep.config import Config, DataConfig
 from surestep.data.datasets import BENCHMARKS, DATASET_NAMES
 from surestep.data.datasets.dataset import SPLITS, Split
@@ -73,10 +74,12 @@ def inspect(config: Config, console: Console, *, names: list[str], num_examples:
     if not looks:
         raise DataError("; ".join(missing) or "every dataset is off; name one, or turn on a use_... flag")
     overlaps = _overlaps(looks, _benchmarks(config.data))
-    run = planned_run(config)
     if as_json:
-        print(json.dumps(_to_dict(looks, overlaps, missing) | {"run": run}, indent=2, ensure_ascii=False))
+        values = _to_dict(looks, overlaps, missing) | {"run": planned_run(config)}
+        print(json.dumps(values, indent=2, ensure_ascii=False))
         return
+    with counting(console) as progress:
+        run = planned_run(config, progress)
     for look in looks:
         _print(look, console, config.data.max_steps_per_example)
     print_planned_run(run, console)

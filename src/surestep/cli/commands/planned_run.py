@@ -16,12 +16,13 @@ from surestep.config import TINY_BACKBONE, Config
 from surestep.errors import BackboneError, SurestepError
 
 if TYPE_CHECKING:
+    from surestep.scoring.stored_split import ProgressFactory
     from surestep.training.training_sets import RunData
 
 _NO_LIMIT = 2**31 - 1
 
 
-def planned_run(config: Config) -> dict[str, Any]:
+def planned_run(config: Config, progress: ProgressFactory | None = None) -> dict[str, Any]:
     """What training would say and save of its data, JSON-ready.
 
     `not_shown` says why there is nothing where training would refuse to start; `max_length_not_known` why the cost of
@@ -40,19 +41,21 @@ def planned_run(config: Config) -> dict[str, Any]:
     }
     try:
         config.check()
-        found, unknown = _read(config)
+        found, unknown = _read(config, progress)
     except SurestepError as error:
         return values | {"not_shown": str(error)}
     return values | found.report | {"max_length_not_known": unknown}
 
 
-def _read(config: Config) -> tuple[RunData, str | None]:
+def _read(config: Config, progress: ProgressFactory | None) -> tuple[RunData, str | None]:
     """The data of the run, and why the tokens of its backbone could not be counted, if they could not."""
     from surestep.encoding.formatter import Formatter
     from surestep.encoding.load_tokenizer import load_tokenizer
+    from surestep.scoring.stored_split import silent
     from surestep.training.run_tokenizer import run_tokenizer
     from surestep.training.training_sets import load_run_data
 
+    progress = progress or silent
     try:
         tokenizer, limit = run_tokenizer(config, config.training.init_from)
     except BackboneError as error:
@@ -60,9 +63,11 @@ def _read(config: Config) -> tuple[RunData, str | None]:
         with tempfile.TemporaryDirectory() as folder:
             unlimited = config.model_copy(deep=True)
             unlimited.data.cache_dir, unlimited.data.max_length = Path(folder), _NO_LIMIT
-            found = load_run_data(unlimited, load_tokenizer(TINY_BACKBONE), Formatter(), max_positions=None)
+            found = load_run_data(
+                unlimited, load_tokenizer(TINY_BACKBONE), Formatter(), max_positions=None, progress=progress
+            )
         return found, str(error)
-    return load_run_data(config, tokenizer, Formatter(), max_positions=limit), None
+    return load_run_data(config, tokenizer, Formatter(), max_positions=limit, progress=progress), None
 
 
 def print_planned_run(run: dict[str, Any], console: Console) -> None:
