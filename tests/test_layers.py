@@ -19,9 +19,9 @@ LAYERS = (
     {"training", "evaluation", "serving"},
     {"scoring"},
     {"model", "encoding"},
+    {"config"},
     {"calibration"},
     {"data", "metrics"},
-    {"config"},
     {"files", "scored", "settings"},
     {"types", "errors", "hub"},
 )

@@ -247,7 +247,7 @@ def test_a_planted_leak_fails(place: Path, check: Callable[..., dict[str, Any]],
         name = "own train in GSM8K/test.jsonl"
     leak = failures(check(*arguments, code=1))[name]
     assert leak["numbers"]["shared"] == 1
-    assert leak["numbers"]["examples"] == [planted["problem"]]
+    assert leak["numbers"]["examples"] in ([planted["problem"]], [planted["problem"].strip()])  # own rows are cleaned
     assert "WHAT IS" in leak["detail"]
 
 

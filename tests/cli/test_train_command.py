@@ -43,6 +43,11 @@ def test_a_run_shows_its_progress_and_what_to_do_next(succeed: Command, flags: l
     assert (config.lora.use_lora, config.training.learning_rate, config.training.max_steps) == (True, 1e-4, 4)
 
 
+def test_a_warmup_as_long_as_the_run_is_said_at_its_start(succeed: Command, flags: list[str]) -> None:
+    out = succeed("train", *flags, "--max_steps", "1", "--warmup_steps", "4", "--learning_rate", "1e-3")
+    assert "warmup takes 4 steps and the run has 1: the learning rate only rises, to 0.00025 of 0.001" in out
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_with_its_exit_code_and_the_way_on(
     succeed: Command, flags: list[str], experiment: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from surestep.config.data import DataConfig
+from surestep.config import DataConfig
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import SPLITS, enabled_sources
 from surestep.data.sources.source import Source
+from surestep.data.trees.identity import problem_key
 from surestep.errors import ConfigError, DataError
 
 OFF = {f"use_{name}": False for name in ("prm800k", "reveal", "eqasc", "arithmetic", "own")}
@@ -66,7 +67,7 @@ def put_reveal(folder: Path) -> None:
 
 
 def problems(source: Source) -> set[str]:
-    return {tree.problem_key for tree in source.read(ReadReport())}
+    return {problem_key(tree) for tree in source.read(ReadReport())}
 
 
 def test_folders_are_found_in_any_case_and_layout(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_reveal_questions_are_divided_three_ways_and_its_terms_are_said(tmp_path
     sides, report = [], ReadReport()
     for split in SPLITS:
         (source,) = enabled_sources(config(tmp_path, use_reveal=True), split, seed=3)
-        sides.append({tree.problem_key for tree in source.read(report)})
+        sides.append({problem_key(tree) for tree in source.read(report)})
     assert sum(map(len, sides)) == len(set.union(*sides)) == 50
     assert all(sides)
     assert len([note for note in report.notes if "not as a training set" in note]) == 1
@@ -193,6 +194,16 @@ def test_own_files_without_a_test_file_have_no_test_split(tmp_path: Path) -> Non
         enabled_sources(data, "test")
     (source,) = enabled_sources(data, "train")
     assert [tree.dataset for tree in source.read(ReadReport())] == ["mine"]
+
+
+@pytest.mark.parametrize("taken", ["prm800k", "eqasc", "reveal", "arithmetic", "PRM800K"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_own_data_under_a_built_in_name_is_refused_in_every_split(tmp_path: Path, taken: str, split: Any) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"problem": "p", "steps": ["a"], "confidences": [1]}\n' * 2, encoding="utf-8")
+    data = config(tmp_path, use_own=True, own_train=path, own_test=path, own_name=taken, use_arithmetic=True)
+    with pytest.raises(ConfigError, match=f"own_name is '{taken}', which is the name of a built-in"):
+        enabled_sources(data, split)
 
 
 def test_a_split_left_without_problems_says_why(tmp_path: Path) -> None:
@@ -251,3 +262,31 @@ def test_the_fingerprint_sees_a_changed_file(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("train 3", "train x"), encoding="utf-8")
     os.utime(path, ns=(1, 1))
     assert enabled_sources(data, "train")[0].fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["own", "renamed"])
+def test_ways_to_type_a_problem_never_part_and_a_datasets_name_moves_none(tmp_path: Path, name: str) -> None:
+    """Each problem stands in the file in four spellings; with them on two sides, a split would leak."""
+    path = tmp_path / "own.jsonl"
+    rows = [
+        {"problem": spelling, "id": str(index), "steps": [{"text": "s", "confidence": 1}]}
+        for number in range(40)
+        for index, spelling in enumerate(
+            (
+                f"What is {number} - 1?",
+                f"what is ${number}-1$",
+                f"What  is {number}−1 ?",
+                f"What is {number} \u2013 1.\n",
+            )
+        )
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    sides = {}
+    for chosen in ("own", name):
+        data = config(tmp_path, use_own=True, own_train=path, validation_fraction=0.3, own_name=chosen)
+        train, validation = (enabled_sources(data, split)[0] for split in ("train", "validation"))
+        sides[chosen] = (problems(train), problems(validation))
+    (train_problems, held_out) = sides["own"]
+    assert sides[name] == sides["own"]
+    assert len(train_problems) + len(held_out) == 40
+    assert not train_problems & held_out

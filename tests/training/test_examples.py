@@ -166,6 +166,13 @@ def test_many_passes_over_few_problems_are_said(roomy, load) -> None:
     assert not any("passes" in line for line in load(roomy(max_steps=20)).lines)
 
 
+def test_passes_count_the_examples_of_every_process(roomy, tokenizer: StepTokenizer) -> None:
+    config = roomy(max_train_samples=4, max_steps=30)
+    for processes in (1, 2, 8):
+        data = load_run_data(config, tokenizer, Formatter(), max_positions=None, num_processes=processes)
+        assert data.report["datasets"]["own"]["expected_passes"] == pytest.approx(30.0 * processes)
+
+
 def test_own_data_is_reported_under_its_own_name(roomy, load) -> None:
     data = load(roomy(own_name="chemistry"))
     assert list(data.training) == list(data.validation) == ["chemistry"]

@@ -17,6 +17,7 @@ from surestep.calibration.calibration import Calibration
 from surestep.config import Config
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import Source, enabled_sources
+from surestep.data.trees.identity import problem_key
 from surestep.encoding.encoded_tree import encode_trees
 from surestep.evaluation.calibration_effect import content_of, figures_by_dataset
 from surestep.metrics.predictions import Predictions
@@ -127,7 +128,7 @@ def _score(
         columns.confidence += scores.raw_S.tolist()
         columns.label += scores.label_S.astype(np.float64).tolist()
         columns.position += scores.depth_S.tolist()
-        number = columns.problems.setdefault(tree.problem_key, len(columns.problems))
+        number = columns.problems.setdefault(problem_key(tree), len(columns.problems))
         columns.problem += [number] * len(scores.raw_S)
         columns.dataset += [index] * len(scores.raw_S)
         advance(1)

@@ -9,9 +9,6 @@ from typing import Any
 
 from surestep.config import Config
 from surestep.encoding.formatter import Formatter
-from surestep.encoding.load_tokenizer import load_tokenizer
-from surestep.encoding.tokenizer import StepTokenizer
-from surestep.model.backbones.load import read_max_positions
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.load import CONFIG_FILE, load_checkpoint, load_weights, read_config
 from surestep.scoring.checkpoint.manifest import read_manifest
@@ -26,6 +23,7 @@ from surestep.training.optimizer.adamw_8bit import SMALLEST, check_8bit_optimize
 from surestep.training.optimizer.build import moment_bytes
 from surestep.training.passes.recorded import replays, why_not_recorded
 from surestep.training.processes import make_accelerator
+from surestep.training.run_tokenizer import run_tokenizer
 from surestep.training.trainer import RunResult, Trainer
 from surestep.training.training_sets import RunData, load_run_data
 
@@ -62,16 +60,30 @@ def train(
     _check_memory_settings(config, hardware)
     start = resume_from or config.training.init_from
     accelerator = make_accelerator(hardware)
-    tokenizer, max_positions = _tokenizer(config, start)
+    tokenizer, max_positions = run_tokenizer(config, start)
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
-        data = load_run_data(config, tokenizer, Formatter(), max_positions=max_positions, progress=progress)
+        data = load_run_data(
+            config,
+            tokenizer,
+            Formatter(),
+            max_positions=max_positions,
+            num_processes=accelerator.num_processes,
+            progress=progress,
+        )
     built = _model(config, hardware, start, resume_from is not None, data)
     stale = _drop_calibration(built, start)
     warning = check_space(config, built.model)
     resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
     budget, reason = _token_budget(config, built)
     compiling = built.compile_if_worth(config, _tokens_per_step(config, data) * config.training.max_steps)
-    lines = [*built.reasons, *([compiling] if compiling else []), *data.lines, *([warning] if warning else []), reason]
+    lines = [
+        *config.warnings(),
+        *built.reasons,
+        *([compiling] if compiling else []),
+        *data.lines,
+        *([warning] if warning else []),
+        reason,
+    ]
     if config.training.optimizer == "adamw_8bit":
         lines.append(
             f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "
@@ -120,14 +132,6 @@ def _check_memory_settings(config: Config, hardware: Hardware) -> None:
     nf4_device(config, hardware)
     if config.training.optimizer == "adamw_8bit":
         check_8bit_optimizer()
-
-
-def _tokenizer(config: Config, start: Path | None) -> tuple[StepTokenizer, int | None]:
-    if start is not None:
-        manifest = read_manifest(start, with_state=False)
-        return load_tokenizer(str(start / "tokenizer")), manifest.backbone["max_positions"]
-    name, revision = config.model.backbone, config.model.revision
-    return load_tokenizer(name, revision=revision), read_max_positions(name, revision=revision)
 
 
 def _model(config: Config, hardware: Hardware, start: Path | None, is_resume: bool, data: RunData) -> BuiltModel:

@@ -117,11 +117,18 @@ def load_run_data(
     formatter: Formatter,
     *,
     max_positions: int | None,
+    num_processes: int = 1,
     progress: ProgressFactory = silent,
 ) -> RunData:
     """Read, tokenise (or find in the cache), hold out, limit and describe all data of a run.
 
-    `max_positions` is the longest path that the backbone takes.
+    Args:
+        config: what to read, and how long the run is.
+        tokenizer: the backbone's.
+        formatter: how steps become text.
+        max_positions: the longest path that the backbone takes, in tokens; None: no limit.
+        num_processes: processes that train together, each with its own batch.
+        progress: told about datasets that are read.
 
     Raises:
         DataError: files are missing or malformed, or a dataset is left without an example.
@@ -144,7 +151,7 @@ def load_run_data(
         run.training[source.name] = _limited(
             source.name, shares[key], store, index, max_length, data.max_steps_per_example
         )
-    _describe(config, run, {source.name: store for source, store in stores.values()})
+    _describe(config, run, {source.name: store for source, store in stores.values()}, num_processes)
     return run
 
 
@@ -175,7 +182,7 @@ def _sample(
     store: TreeStore, evaluated: dict[str, NDArray[np.uint64]], config: Config, name: str, run: RunData
 ) -> NDArray[np.int64]:
     """The trees in use: overlaps out where asked, then `max_train_samples` of the rest, drawn by seed."""
-    keep = np.ones(len(store), bool)
+    keep, is_shared = np.ones(len(store), bool), np.zeros(len(store), bool)
     for split, problems in evaluated.items():
         shared = np.isin(store.problem_hashes, problems)
         if not shared.any():
@@ -183,14 +190,35 @@ def _sample(
         run.report.setdefault("overlaps", []).append({"train": name, "evaluated": split, "problems": int(shared.sum())})
         fate = "removed" if config.data.remove_overlap else "kept; --remove_overlap drops them"
         run.lines.append(f"{shared.sum()} training problems of {name} also occur in {split} ({fate})")
-        if config.data.remove_overlap:
-            keep &= ~shared
-    index = np.flatnonzero(keep)
+        is_shared |= shared
+    if config.data.remove_overlap:
+        keep &= ~is_shared
+    index = left = np.flatnonzero(keep)
     cap = config.data.max_train_samples
     if cap is not None and cap < len(index):
         random = np.random.default_rng([config.training.seed, len(index)])
         index = np.sort(random.permutation(index)[:cap])
+    unused = np.setdiff1d(left, index, assume_unique=True)
+    num_unused = _num_labels(store, unused)
+    run.report.setdefault("selection", {})[name] = {
+        "problems_read": len(store),
+        "labels_read": store.num_labels,
+        "problems_in_evaluated_splits": int(is_shared.sum()),
+        "labels_in_evaluated_splits": _num_labels(store, np.flatnonzero(is_shared)),
+        "problems_beyond_max_train_samples": len(unused),
+        "labels_beyond_max_train_samples": num_unused,
+    }
+    if len(unused):
+        run.lines.append(
+            f"{name}: max_train_samples {cap:,} leaves out {len(unused):,} of {len(left):,} training problems, with "
+            f"{num_unused:,} labels"
+        )
     return index
+
+
+def _num_labels(store: TreeStore, index: NDArray[np.int64]) -> int:
+    parts = (index[start : start + _CHUNK_TREES] for start in range(0, len(index), _CHUNK_TREES))
+    return sum(int(np.count_nonzero(~np.isnan(store.nodes(part).label_N))) for part in parts)
 
 
 def _limited(
@@ -218,11 +246,12 @@ def _limited(
     return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum)
 
 
-def _describe(config: Config, run: RunData, stores: dict[str, TreeStore]) -> None:
+def _describe(config: Config, run: RunData, stores: dict[str, TreeStore], num_processes: int) -> None:
     draws = (
         config.training.max_steps
         * config.training.per_device_train_batch_size
         * config.training.gradient_accumulation_steps
+        * num_processes
     )
     datasets: dict[str, Any] = {}
     for name, dataset in run.training.items():

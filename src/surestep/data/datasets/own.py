@@ -9,61 +9,65 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from surestep.data.records.labels import read_label
+from pydantic import Field
+
+from surestep.data.datasets.dataset import Dataset, SplitPlan, SplitRequest, Weight
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import read_label, read_name
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
 FIELDS = frozenset({"problem", "steps", "confidences", "source", "id", "group"})
 STEP_FIELDS = frozenset({"text", "confidence", "alternatives", "context"})
 
 
-def read_own(paths: PathOrPaths, *, report: ReadReport) -> Iterator[ReasoningTree]:
+def read_own(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[ReasoningTree]:
     """One tree for each problem (and `id`); rows of one problem share their common steps.
 
     Args:
         paths: .jsonl, .json, or either gzipped. `group`, where given, keeps problems together when data
             is split; `source` is for your own bookkeeping.
         report: counts unlabelled steps and records with unknown fields.
+        bad_rows: see `read_rows`.
 
     Raises:
-        DataError: naming file and line: a broken file, an empty problem or step, no step at all, a label out
-            of range, labels given twice or not one a step, an unknown field of a step.
+        DataError: naming file and line: a broken file; where rows are not skipped, an empty problem or
+            step, no step at all, a label out of range, labels given twice or not one a step, an unknown
+            field of a step.
     """
     problems = Problems()
-    for path in as_paths(paths):
-        for record in read_records(path):
-            report.count("records")
-            if unknown := sorted(record.values.keys() - FIELDS):
-                report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
-            steps = record.items("steps")
-            if not steps:
-                raise record.error("'steps' is empty; allowed: at least one step")
-            builder = problems.builder(
-                record, record.text("problem"), name=_name(record), group=record.optional_text("group") or ""
-            )
-            labels = _labels(record, len(steps))
-            parent = ROOT
-            for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):
-                parent = _add_step(builder, record, value, f"step {number}", parent, label, report)
+    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
+        problems.add(steps)
     yield from problems.trees(report, drop_unlabelled_tails=False)
 
 
-def _name(record: Record) -> str:
-    name = record.values.get("id", "")
-    if isinstance(name, bool) or not isinstance(name, str | int):
-        raise record.error(f"'id' is {name!r}; allowed: text or a whole number")
-    return str(name)
+def _parse(record: Record, report: ReadReport) -> RecordSteps:
+    if unknown := sorted(record.values.keys() - FIELDS):
+        report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
+    steps = record.items("steps")
+    if not steps:
+        raise record.error("'steps' is empty; allowed: at least one step")
+    found = RecordSteps(
+        record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group").strip()
+    )
+    labels = _labels(record, len(steps))
+    parent = ROOT
+    for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):
+        parent = _add_step(found, record, value, f"step {number}", parent, label, report)
+    return found
 
 
 def _labels(record: Record, num_steps: int) -> list[float | None]:
-    if record.values.get("confidences") is None:
+    if record.get("confidences") is None:
         return [None] * num_steps
     values = record.items("confidences")
     if len(values) != num_steps:
@@ -102,3 +106,41 @@ def _add_step(
             raise step.error(f"{name} has alternatives itself; write another record with the same problem and id")
         _add_step(builder, record, alternative, name, parent, None, report)
     return index
+
+
+class Fields(Section):
+    """The fields of a user's own data."""
+
+    use_own: bool = Field(False, description="Your own files: see `own_train`.")
+    own_weight: Weight = Field(1.0, description="Share of your own data, before normalisation.")
+    own_train: Path | None = Field(None, description="Training file of your own data.")
+    own_validation: Path | None = Field(
+        None, description="Validation file of your own data; unset: held out of `own_train` by problem."
+    )
+    own_test: Path | None = Field(None, description="Test file of your own data.")
+    own_format: str = Field("own", description="Layout of your own files.")
+    own_name: str = Field("own", pattern=r"^[A-Za-z0-9_.-]+$", description="Its name in reports.")
+
+
+def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
+    """The file that the user named for the split; validation is held out of `own_train` where none is named."""
+    named = {"train": fields.own_train, "validation": fields.own_validation, "test": fields.own_test}
+    is_held_out = request.split != "test" and fields.own_validation is None
+    return SplitPlan(
+        path=fields.own_train if is_held_out else named[request.split],
+        named_by=f"own_{request.split}",
+        layout=fields.own_format,
+        shown_as=fields.own_name,
+        divisions=(request.hold_out,) if is_held_out else (),
+    )
+
+
+DATASET = Dataset(
+    name="own",
+    title="your own files",
+    read=read_own,
+    version=str(VERSION),
+    fields=Fields,
+    splits=_splits,
+    test_fields=("own_test", "own_name", "own_format"),
+)

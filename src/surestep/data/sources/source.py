@@ -10,43 +10,24 @@ import json
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from surestep.data.datasets.readers import READERS, reader_version
+from surestep.data.datasets import DATASETS
+from surestep.data.datasets.dataset import Split
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.disk_list import Spool
 from surestep.data.records.read_report import ReadReport
-from surestep.data.sources.hold_out import held_out, place
+from surestep.data.sources.hold_out import Division, place
+from surestep.data.trees.identity import VERSION as IDENTITY_VERSION
+from surestep.data.trees.identity import key_of
+from surestep.data.trees.text import VERSION as TEXT_VERSION
 from surestep.errors import DataError
+from surestep.files import sha256_of
 from surestep.types import Node, ReasoningTree
-
-Split = Literal["train", "validation", "test"]
-Side = Literal["held_out", "rest"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Division:
-    """One side of a file that is divided by problem.
-
-    Attributes:
-        fraction: share of the problems that is held out.
-        seed: which ones.
-        keep: whether this side is the problems held out or the rest.
-    """
-
-    fraction: float
-    seed: int
-    keep: Side
-
-    def keeps(self, places: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which trees are on this side, by `splits.place` of each with this division's seed."""
-        out = held_out(places, fraction=self.fraction)
-        return out if self.keep == "held_out" else ~out
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +38,11 @@ class Source:
         key: the dataset's name in the configuration (`use_<key>`, `<key>_weight`).
         name: the name shown in reports and given to the trees; differs from `key` for own data only.
         split: train, validation or test.
-        reader: name of the reader in `READERS`.
+        reader: name of the dataset or layout whose reader reads it.
         files: what it reads; none where it generates.
         options: its keyword options.
         divisions: applied one after the other, each to what the one before left.
+        bad_rows: what to do with a row that contradicts its layout (`read_rows`).
     """
 
     key: str
@@ -70,9 +52,11 @@ class Source:
     files: tuple[Path, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     divisions: tuple[Division, ...] = ()
+    bad_rows: BadRows = "stop"
 
     def fingerprint(self) -> str:
-        """SHA-256 over the files' bytes, the reader and its version, the options and the division.
+        """SHA-256 over the files' bytes, the reader and its version, the options, the division, and the versions of
+        how texts are cleaned and problems told apart.
 
         Equal fingerprints mean equal trees; where the files lie and what they are called does not matter,
         except for trees named after their file.
@@ -81,10 +65,13 @@ class Source:
             "name": self.name,
             "split": self.split,
             "reader": self.reader,
-            "version": reader_version(self.reader),
+            "version": DATASETS[self.reader].version,
             "options": dict(sorted(self.options.items())),
+            "bad_rows": self.bad_rows,
+            "texts": TEXT_VERSION,
+            "problems": IDENTITY_VERSION,
             "divisions": [[part.fraction, part.seed, part.keep] for part in self.divisions],
-            "files": [[path.name, file_sha256(path)] for path in self.files],
+            "files": [[path.name, sha256_of(path)] for path in self.files],
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
@@ -105,20 +92,25 @@ class Source:
             raise DataError(f"{self.name}: no labelled problem for {self.split} in {files}; {_why(report)}")
 
     def _trees(self, report: ReadReport) -> Iterator[ReasoningTree]:
-        reader = READERS[self.reader]
+        read = DATASETS[self.reader].read
+        assert read is not None, self.reader
+        # What is generated has no rows.
+        policy = {"bad_rows": self.bad_rows} if self.files else {}
+        reader = partial(read, list(self.files), **policy, **self.options)
         if not self.divisions:
-            yield from reader(list(self.files), report=report, **self.options)
+            yield from reader(report=report)
             return
         whole = ReadReport()
         waiting = Spool()
         places = [array("Q") for _ in self.divisions]
         num_steps, num_labels = array("q"), array("q")
-        for tree in reader(list(self.files), report=whole, **self.options):
+        for tree in reader(report=whole):
             waiting.append(_values_of(tree))
             num_steps.append(len(tree.nodes))
             num_labels.append(tree.num_labels)
             for division, column in zip(self.divisions, places, strict=True):
-                column.append(place(division.seed, tree.problem_key))
+                # Without the dataset's name: what a file is called in a report moves no problem to the other side.
+                column.append(place(division.seed, key_of(tree.problem, group=tree.group)))
         kept = np.arange(len(waiting))
         for division, column in zip(self.divisions, places, strict=True):
             kept = kept[division.keeps(np.array(column, np.uint64)[kept])]
@@ -153,15 +145,3 @@ def _tree_of(values: list[Any]) -> ReasoningTree:
 
 def _why(report: ReadReport) -> str:
     return "; ".join(report.lines()) or "it holds no record"
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, remembered for as long as its size and time stay the same."""
-    status = path.stat()
-    return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
