@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from surestep.metrics.calibration_error import NUM_BINS, ece, equal_mass_bins, equal_width_bins
-from surestep.metrics.figures import compute_figures
+from surestep.metrics.figure_table import compute_figures
 from surestep.metrics.gap_intervals import gap_intervals, total
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.problem_sums import ProblemSums, ratio

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from surestep.metrics.figures import compute_figures
-from surestep.metrics.paired import Scores, paired_difference
+from surestep.metrics.figure_table import compute_figures
+from surestep.metrics.old_paired import Scores, paired_difference
 
 STEPS = 5
 FIGURES = ("mse", "nll", "ece", "auroc", "average_precision_error")

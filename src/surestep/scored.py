@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -218,8 +218,15 @@ class ScoredSteps:
         if keep_texts and self.texts is not None:
             kept = np.flatnonzero(mask).astype(np.int64)
             texts = _ChosenTexts((self.texts,), np.zeros_like(kept), kept)
-        columns = {name: getattr(self, name)[mask] for name in (*_FLOATS, *_WHOLE)}
-        return replace(self, **columns, texts=texts)
+        # Not built anew: these rows have been checked, and a report selects some seventy times.
+        part = object.__new__(type(self))
+        for column in fields(self):
+            value = getattr(self, column.name)
+            if column.name in (*_FLOATS, *_WHOLE):
+                value = value[mask]
+                value.setflags(write=False)
+            object.__setattr__(part, column.name, texts if column.name == "texts" else value)
+        return part
 
     def densely(self) -> Self:
         """Problems without a row left out and the others numbered 0 to G − 1 in the same order: before drawing."""

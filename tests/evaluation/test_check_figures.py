@@ -12,8 +12,8 @@ from surestep.evaluation.check import CheckResult
 from surestep.evaluation.check_figures import check_figures
 from surestep.evaluation.findings import Finding
 from surestep.evaluation.targets import Bound, Targets, load_targets
+from surestep.metrics.old_report import build_report
 from surestep.metrics.predictions import Predictions
-from surestep.metrics.report import build_report
 
 
 def report_of(error: float, *, values: tuple[float, ...] = (0.0, 1.0), truth: bool = False, size: int = 4000) -> Any:

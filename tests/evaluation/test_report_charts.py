@@ -20,8 +20,8 @@ from surestep.evaluation.report_groups import group_means
 from surestep.evaluation.report_png import write_png
 from surestep.evaluation.report_run_charts import mixture, training_curve
 from surestep.evaluation.report_svg import to_svg
+from surestep.metrics.old_report import build_report
 from surestep.metrics.predictions import Predictions
-from surestep.metrics.report import build_report
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -9,7 +9,7 @@ import pytest
 
 from surestep.metrics.columns import UndefinedFigureError
 from surestep.metrics.draws import figure_draws
-from surestep.metrics.figures import FIGURES, RANKING_FIGURES
+from surestep.metrics.figure_table import FIGURES, RANKING_FIGURES
 from surestep.metrics.resamples import resample_counts
 
 

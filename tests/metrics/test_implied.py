@@ -7,8 +7,8 @@ import pytest
 
 from surestep.metrics.baselines import ConstantBaseline
 from surestep.metrics.implied import implied_by, label_variance
+from surestep.metrics.old_report import build_report
 from surestep.metrics.predictions import Predictions
-from surestep.metrics.report import build_report
 
 
 def section(label: np.ndarray, constant: float | None = None) -> dict:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surestep.metrics import FIGURES, RANKING_FIGURES, Predictions, build_report, compute_figures, ece
+from surestep.metrics.bootstrap.inversion import inverted_interval
 from surestep.metrics.breakdown import by_label, by_position
 from surestep.metrics.gap_intervals import total
-from surestep.metrics.inversion import inverted_interval
 from surestep.metrics.presorted import PresortedRanking
 from surestep.metrics.problem_sums import ProblemSums, ratio
 from surestep.metrics.resamples import resample_counts

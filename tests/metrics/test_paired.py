@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from surestep.errors import DataError
-from surestep.metrics.figures import FIGURES
-from surestep.metrics.paired import HIGHER_IS_BETTER, LOWER_IS_BETTER, WITHOUT_DIRECTION, Scores, paired_difference
+from surestep.metrics.figure_table import FIGURES
+from surestep.metrics.old_paired import HIGHER_IS_BETTER, LOWER_IS_BETTER, WITHOUT_DIRECTION, Scores, paired_difference
 
 
 def test_every_figure_has_one_direction_or_is_known_to_have_none() -> None:

@@ -121,7 +121,7 @@ def _reports(
     before: Predictions, after: Predictions, config: Config, training_mean: float
 ) -> dict[str, dict[str, Any]]:
     from surestep.evaluation.baselines import predict_by_position, predict_constant, predict_truth
-    from surestep.metrics.report import build_report
+    from surestep.metrics.old_report import build_report
 
     rows = {
         "constant (training mean)": predict_constant(after, training_mean),

@@ -12,7 +12,7 @@ from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps import map_to_json
 from surestep.data.source import Source
 from surestep.metrics.columns import FloatArray
-from surestep.metrics.figures import compute_figures
+from surestep.metrics.figure_table import compute_figures
 from surestep.metrics.predictions import Predictions
 
 CalibrationUse = Literal["pooled", "dataset", "none"]

@@ -19,8 +19,8 @@ from surestep.errors import ConfigError
 from surestep.evaluation.find_results import FoundEvaluation
 from surestep.evaluation.predictions_file import predictions_of_rows
 from surestep.evaluation.same_data import OVERALL, differences_of_data, unknown_data
-from surestep.metrics.figures import FIGURES
-from surestep.metrics.paired import HIGHER_IS_BETTER, WITHOUT_DIRECTION, Scores, paired_difference
+from surestep.metrics.figure_table import FIGURES
+from surestep.metrics.old_paired import HIGHER_IS_BETTER, WITHOUT_DIRECTION, Scores, paired_difference
 from surestep.metrics.pointwise import mse
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES

@@ -26,7 +26,7 @@ from surestep.evaluation.report_write import PREDICTIONS_FILE as PREDICTIONS_FIL
 from surestep.evaluation.report_write import WrittenReport, write_report
 from surestep.evaluation.step_texts import texts_of_rows
 from surestep.metrics.baselines import ConstantBaseline
-from surestep.metrics.report import build_report
+from surestep.metrics.old_report import build_report
 from surestep.scoring.build import BuiltModel
 from surestep.scoring.checkpoint import LoadedCheckpoint
 from surestep.scoring.manifest import git_commit, library_versions

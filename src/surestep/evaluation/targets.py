@@ -17,7 +17,7 @@ from surestep.config.base import Section, describe
 from surestep.config.io import merge, read_config_file
 from surestep.errors import ConfigError
 from surestep.evaluation.probe_changes import PROBES
-from surestep.metrics.figures import FIGURES
+from surestep.metrics.figure_table import FIGURES
 from surestep.metrics.section_intervals import SKILL_FIGURES
 
 TIERS = ("quick", "full", "production")

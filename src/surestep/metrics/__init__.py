@@ -19,7 +19,8 @@ from surestep.metrics.decomposition import (
     brier_uncertainty,
     brier_within_bin,
 )
-from surestep.metrics.figures import FIGURES, RANKING_FIGURES, FigureSet, compute_figures
+from surestep.metrics.figure_table import FIGURES, RANKING_FIGURES, FigureSet, compute_figures
+from surestep.metrics.old_report import build_report
 from surestep.metrics.pointwise import (
     LabelRangeError,
     accuracy,
@@ -41,7 +42,6 @@ from surestep.metrics.ranking import (
     average_precision_error_without_half,
     average_precision_without_half,
 )
-from surestep.metrics.report import build_report
 from surestep.metrics.risk_coverage import risk_coverage_area, risk_coverage_excess
 from surestep.metrics.smooth_error import smooth_ece
 from surestep.metrics.truth import truth_report

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from surestep.metrics.columns import FloatArray
-from surestep.metrics.figures import compute_figures
+from surestep.metrics.figure_table import compute_figures
 from surestep.metrics.intervals import intervals_json, percentile_interval
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.presorted import PresortedRanking

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surestep.metrics.columns import FloatArray, IntArray
-from surestep.metrics.figures import compute_figures
+from surestep.metrics.figure_table import compute_figures
 from surestep.metrics.pointwise import NUM_LABEL_RANGES
 from surestep.metrics.predictions import Predictions
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from surestep.metrics.calibration_error import NUM_BINS, equal_width_bins
 from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, IntArray, UndefinedFigureError, check_columns
-from surestep.metrics.figures import FIGURES, RANKING_FIGURES
+from surestep.metrics.figure_table import FIGURES, RANKING_FIGURES
 from surestep.metrics.pointwise import NLL_CLIP
 from surestep.metrics.resamples import DEFAULT_RESAMPLES, resample_counts
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from surestep.metrics.bootstrap.inversion import Inverted, Size, inverted_interval, scaled_interval
 from surestep.metrics.calibration_error import equal_mass_bins, equal_width_bins
 from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, IntArray, bin_sums
-from surestep.metrics.inversion import Inverted, Size, inverted_interval, scaled_interval
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.section_draws import SectionDraws
 from surestep.metrics.smooth_error import fixed_point, gap_cells, grid_places, smoothed

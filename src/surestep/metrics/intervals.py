@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surestep.metrics.bootstrap.inversion import Inverted
 from surestep.metrics.columns import FloatArray
-from surestep.metrics.inversion import Inverted
 from surestep.metrics.resamples import DEFAULT_LEVEL
 
 PERCENTILE = "percentile"

@@ -14,7 +14,7 @@ import numpy as np
 
 from surestep.metrics.calibration_error import equal_mass_bins
 from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, IntArray, bin_sums
-from surestep.metrics.figures import RANKING_FIGURES
+from surestep.metrics.figure_table import RANKING_FIGURES
 from surestep.metrics.risk_coverage import area_of_groups
 
 _MASS_FIGURES = ("auroc", "average_precision", "average_precision_error")

@@ -13,7 +13,7 @@ import numpy as np
 from surestep.metrics.breakdown import group_rows
 from surestep.metrics.calibration_error import reliability_equal_mass, reliability_equal_width
 from surestep.metrics.columns import FloatArray
-from surestep.metrics.figures import FigureSet, compute_figures
+from surestep.metrics.figure_table import FigureSet, compute_figures
 from surestep.metrics.pointwise import mae_by_label_range
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.resamples import Bootstrap

@@ -16,7 +16,7 @@ import numpy as np
 from surestep.metrics.breakdown import Grouping, by_label, by_position
 from surestep.metrics.calibration_error import equal_mass_bins, equal_width_bins
 from surestep.metrics.columns import BoolArray, FloatArray
-from surestep.metrics.figures import FIGURES
+from surestep.metrics.figure_table import FIGURES
 from surestep.metrics.gap_intervals import gap_intervals
 from surestep.metrics.intervals import FEWEST_PROBLEMS, inverted_to_interval, percentile_interval
 from surestep.metrics.pointwise import NUM_LABEL_RANGES

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from surestep.metrics.columns import FloatArray, check_unit_interval
-from surestep.metrics.figures import compute_figures
+from surestep.metrics.figure_table import compute_figures
 from surestep.metrics.pointwise import mse, nll
 
 CLEAN_FIGURES = ("mse", "mae", "r2", "ece")

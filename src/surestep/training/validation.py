@@ -13,7 +13,7 @@ from surestep.config import Config, EvalConfig
 from surestep.encoding.store import TreeStore
 from surestep.encoding.tree import EncodedTree
 from surestep.metrics.baselines import ConstantBaseline
-from surestep.metrics.report import build_report
+from surestep.metrics.old_report import build_report
 from surestep.scoring.predict import predict_labelled
 from surestep.scoring.scorer import StepScorer
 from surestep.training.observer import ValidationRecord

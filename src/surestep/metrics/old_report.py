@@ -14,7 +14,7 @@ import numpy as np
 from surestep.metrics.baseline_report import baseline_table, constant_baselines, dataset_constants
 from surestep.metrics.baseline_table import Baseline
 from surestep.metrics.baselines import ConstantBaseline
-from surestep.metrics.figures import compute_figures
+from surestep.metrics.figure_table import compute_figures
 from surestep.metrics.intervals import percentile_interval
 from surestep.metrics.notes import NOTES
 from surestep.metrics.predictions import Predictions
