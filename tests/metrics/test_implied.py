@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from surestep.metrics.baselines import ConstantBaseline
-from surestep.metrics.implied import implied_by, label_variance
 from surestep.metrics.old_report import build_report
 from surestep.metrics.predictions import Predictions
+from surestep.metrics.report.implied import implied_by, label_variance
 
 
 def section(label: np.ndarray, constant: float | None = None) -> dict:

@@ -75,3 +75,49 @@ def test_paired_differences() -> None:
         )
         assert new[name].difference == pytest.approx(old.difference, abs=4e-15), name
         assert (new[name].low, new[name].high) == pytest.approx((old.low, old.high), abs=1e-12), name
+
+
+def _alike(old: Any, new: Any, where: str) -> None:
+    if isinstance(old, dict):
+        assert old.keys() == new.keys(), (where, old.keys() ^ new.keys())
+        for key in old:
+            _alike(old[key], new[key], f"{where}/{key}")
+    elif isinstance(old, list):
+        assert len(old) == len(new), where
+        for number, (one, two) in enumerate(zip(old, new, strict=True)):
+            _alike(one, two, f"{where}/{number}")
+    elif isinstance(old, float):
+        assert new == pytest.approx(old, abs=1e-12), where
+    else:
+        assert old == new, where
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_whole_reports(several: bool) -> None:
+    from surestep.metrics.baseline_table import Baseline as OldBaseline
+    from surestep.metrics.baselines import ConstantBaseline as OldConstant
+    from surestep.metrics.report import Baseline, ConstantBaseline, build_report
+
+    found = columns(7, 1500, 5, decimals=17)
+    rng = np.random.default_rng(2)
+    dataset = (found["problem"] % 2 if several else 0 * found["problem"]).astype(np.int64)
+    order = np.argsort(dataset, kind="stable")
+    found = {name: values[order] for name, values in found.items()}
+    dataset = dataset[order]
+    _, first = np.unique(found["problem"], return_index=True)
+    found["problem"] = np.argsort(np.argsort(first))[np.unique(found["problem"], return_inverse=True)[1]]
+    names = ("a", "b", "c") if several else ("a",)
+    position, true = rng.integers(1, 30, 1500), rng.choice([0.0, 0.5, 1.0, np.nan], 1500)
+    part = Predictions(**found, dataset=dataset, dataset_names=names, position=position, true_confidence=true)
+    steps = ScoredSteps.of_columns(
+        **found, dataset=dataset, dataset_names=names, position=position, true_confidence=true
+    )
+    other = rng.random(1500)
+    means = {"a": 0.6, "b": 0.5}
+    old = old_report(
+        part, baseline=OldConstant(means, 0.55), baselines=[OldBaseline("r", "random", other)], resamples=60
+    )
+    new = build_report(
+        steps, baseline=ConstantBaseline(means, 0.55), baselines=[Baseline("r", "random", other)], resamples=60
+    )
+    _alike(old, new, "")

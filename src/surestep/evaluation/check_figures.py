@@ -10,7 +10,7 @@ from typing import Any
 from surestep.evaluation.findings import Finding, Status
 from surestep.evaluation.same_data import OVERALL
 from surestep.evaluation.targets import SKILLS, Bound, Targets
-from surestep.metrics.implied import Implied, implied_by, label_variance
+from surestep.metrics.report.implied import Implied, implied_by, label_variance
 
 Section = dict[str, Any]
 
