@@ -18,9 +18,9 @@ import numpy as np
 
 from surestep.calibration import CalibrationData, Isotonic, assign_folds, choose_map
 from surestep.calibration.choose import FITS, METHODS, TIE
-from surestep.calibration.columns import FloatArray, nll, nll_gain
-from surestep.calibration.isotonic import pool_adjacent_violators
-from surestep.calibration.maps import clipped, logit, sigmoid
+from surestep.calibration.gain import FloatArray, nll, nll_gain
+from surestep.calibration.maps.confidence_map import clipped, logit, sigmoid
+from surestep.calibration.maps.isotonic import pool_adjacent_violators
 
 STEPS_EACH = 20
 NEW_PROBLEMS = 2000

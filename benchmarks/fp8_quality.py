@@ -19,15 +19,15 @@ import torch
 
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import Formatter
-from surestep.model.fused import hold_in_fp8
-from surestep.model.settled import merge_adapters
-from surestep.scoring.build import build_model
+from surestep.model.fast.projection import hold_in_fp8
+from surestep.model.fast.weights_for_scoring import merge_adapters
+from surestep.scoring.build_model import build_model
 from surestep.scoring.hardware import choose_hardware
-from surestep.training.examples import load_run_data
-from surestep.training.observer import Observers
+from surestep.training.events.records import Observers
+from surestep.training.events.validate import choose_subsets, validate
 from surestep.training.processes import make_accelerator
 from surestep.training.trainer import Trainer
-from surestep.training.validation import choose_subsets, validate
+from surestep.training.training_sets import load_run_data
 
 FIGURES = ("nll", "mse", "r2", "ece", "auroc")
 

@@ -101,8 +101,8 @@ class Bench:
     """A model of a known shape, and the two measurements of `surestep bench` on any trees."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from surestep.bench.measure import environment, matmul_ceiling
-        from surestep.bench.shapes import build_shape
+        from surestep.bench.backbone_shapes import build_shape
+        from surestep.bench.timing import environment, matmul_ceiling
         from surestep.config import get_lora_config
         from surestep.scoring.hardware import choose_hardware
 
@@ -174,7 +174,7 @@ def attempt(work: Callable[[], float], notes: list[str], what: str) -> float | N
 
 def measure_length(bench: Bench, lengths: list[int]) -> list[Growth]:
     """Chains of growing length, as many in a step as fill a pass."""
-    from surestep.bench.work import chain
+    from surestep.bench.example_work import chain
 
     random = np.random.default_rng(0)
     found = []
@@ -200,7 +200,7 @@ def measure_length(bench: Bench, lengths: list[int]) -> list[Growth]:
 
 def measure_tree(bench: Bench, sizes: list[int], most_tokens: int) -> list[Growth]:
     """Problem trees of growing size, and the same steps as one row for each path."""
-    from surestep.bench.work import paths_of, problem_tree
+    from surestep.bench.example_work import paths_of, problem_tree
 
     random = np.random.default_rng(0)
     tokens: list[float | None] = []
@@ -246,7 +246,7 @@ def measure_tree(bench: Bench, sizes: list[int], most_tokens: int) -> list[Growt
 
 def measure_candidates(bench: Bench, counts: list[int]) -> list[Growth]:
     """N candidates of one problem, scored as one tree and as N rows."""
-    from surestep.bench.work import candidates, paths_of
+    from surestep.bench.example_work import candidates, paths_of
 
     random = np.random.default_rng(0)
     costs: dict[str, list[float | None]] = {"tree": [], "flat": []}
@@ -330,13 +330,13 @@ def read_once(args: argparse.Namespace) -> dict[str, float]:
     import gc
 
     from surestep.config import Config
-    from surestep.data.sources import enabled_sources
+    from surestep.data.sources.choose import enabled_sources
     from surestep.encoding.formatter import Formatter
-    from surestep.encoding.load import load_tokenizer
-    from surestep.scoring.prepare import prepare_source
-    from surestep.training.examples import load_run_data
+    from surestep.encoding.load_tokenizer import load_tokenizer
+    from surestep.scoring.stored_split import prepare_source
     from surestep.training.mixture import Mixture
-    from surestep.training.packs import prefetch_steps
+    from surestep.training.step_data import prefetch_steps
+    from surestep.training.training_sets import load_run_data
 
     config = Config()
     config.data.use_prm800k = config.data.use_eqasc = config.data.use_reveal = config.data.use_arithmetic = False

@@ -19,8 +19,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, Qwen3Config
 
-from surestep.bench.shapes import SHAPES
-from surestep.bench.work import chain_lengths
+from surestep.bench.backbone_shapes import SHAPES
+from surestep.bench.example_work import chain_lengths
 
 
 def main() -> None:

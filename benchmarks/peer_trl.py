@@ -21,8 +21,8 @@ from peft import LoraConfig
 from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast, Qwen3Config, TrainerCallback
 from trl.experimental.prm import PRMConfig, PRMTrainer
 
-from surestep.bench.shapes import SHAPES
-from surestep.bench.work import bushy, chain_lengths, paths_of
+from surestep.bench.backbone_shapes import SHAPES
+from surestep.bench.example_work import bushy, chain_lengths, paths_of
 
 
 class Clock(TrainerCallback):

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, Qwen3Config
 
-from surestep.bench.shapes import SHAPES
+from surestep.bench.backbone_shapes import SHAPES
 
 
 def write_backbone(folder: Path, shape: str, tokenizer: Path) -> None:

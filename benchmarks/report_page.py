@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from surestep.evaluation.evaluate import evaluate_predictions
-from surestep.evaluation.report_write import report_on_folder
+from surestep.evaluation.report.write import report_on_folder
 
 TEXT = "so the sum of both sides gives that each term is divided by a factor hence x equals the area of a triangle"
 WORDS = TEXT.split()

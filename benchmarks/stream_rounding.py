@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surestep.bench.work import chain
+from surestep.bench.example_work import chain
 from surestep.encoding.packing import Pack, pack_trees
 from surestep.model import confidence_model
-from surestep.model.attention import product_dtype
-from surestep.model.backbone import load_backbone
+from surestep.model.attention.interface import product_dtype
+from surestep.model.backbones.load import load_backbone
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.head import ConfidenceHead
-from surestep.scoring.scorer import to_batch
+from surestep.scoring.model_scorer import to_batch
 
 STREAMS: dict[str, Callable[[Tensor], torch.dtype]] = {"float32": lambda x: x.dtype, "bf16": product_dtype}
 

@@ -21,9 +21,9 @@ from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from surestep.data.prm800k import read_prm800k
-from surestep.data.processbench import read_processbench, subset_name
-from surestep.data.report import ReadReport
+from surestep.data.datasets.prm800k import read_prm800k
+from surestep.data.datasets.processbench import read_processbench, subset_name
+from surestep.data.records.read_report import ReadReport
 from surestep.types import ROOT, ReasoningTree
 
 Texts = tuple[list[str], list[str], list[str]]

@@ -19,21 +19,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from surestep.bench.shapes import SHAPES, build_shape
-from surestep.bench.work import paths_of
+from surestep.bench.backbone_shapes import SHAPES, build_shape
+from surestep.bench.example_work import paths_of
 from surestep.config import Config, get_lora_config
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
-from surestep.encoding.load import load_tokenizer
+from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.packing import pack_trees, plan_packs
-from surestep.encoding.tree import EncodedTree
-from surestep.model.backbone import read_max_positions
+from surestep.model.backbones.load import read_max_positions
 from surestep.model.confidence_model import prepare
-from surestep.scoring.build import build_model
+from surestep.scoring.build_model import build_model
 from surestep.scoring.hardware import choose_hardware
-from surestep.scoring.scorer import to_batch
-from surestep.training.examples import load_run_data
+from surestep.scoring.model_scorer import to_batch
 from surestep.training.loss import step_losses
-from surestep.training.optimizer import build_optimizer
+from surestep.training.optimizer.build import build_optimizer
+from surestep.training.training_sets import load_run_data
 
 
 def rows_of(tree: EncodedTree) -> list[EncodedTree]:

@@ -1,6 +1,6 @@
 """Makes the weights of `builtin:tiny`: it learns to calculate and to notice a replaced digit, on the CPU.
 
-    python recipes/tiny_warm_start.py --output src/surestep/model/tiny_weights
+    python recipes/tiny_warm_start.py --output src/surestep/model/backbones/tiny_weights
 
 The text has the form of the dataset, with digits of some results replaced at random:
 
@@ -14,7 +14,7 @@ et al., 2020, arXiv 2003.10555). Each needs what the one before it found, and a 
 the finding from the digits to the `<CONFIDENCE>` token: trained after the last layer instead, detection was as good
 (loss 0.02) and useless. No label of a step, no meaning of a stated rate and nothing that is held out occurs; the last
 layer, the head and the `<CONFIDENCE>` row stay random. Without a warm start, labels alone leave a model of this size on
-a plateau for longer than a demo may take (docs/experiments.md).
+a plateau for longer than a demo may take (docs/experiments/README.md).
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlamaModel
 
-from surestep.data.arithmetic import split_of_problem
-from surestep.data.arithmetic_steps import LARGEST, SMALLEST, can_continue, draw_operations, write_step
+from surestep.data.synthetic.arithmetic import split_of_problem
+from surestep.data.synthetic.operations import LARGEST, SMALLEST, can_continue, draw_operations, write_step
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.model.tiny import NUM_EMBEDDINGS, load_tiny_backbone
+from surestep.model.backbones.tiny import NUM_EMBEDDINGS, load_tiny_backbone
 
 CALCULATING_LAYERS, DETECTING_LAYERS = 2, 3
 READ_SHARE, CHECKED_SHARE, REPLACED_SHARE = 0.14, 0.16, 0.45

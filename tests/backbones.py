@@ -134,7 +134,7 @@ def save_backbone(family: str, folder: Path, *, seed: int = 0) -> Path:
     import torch
 
     from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
-    from surestep.model.quiet import quiet_transformers
+    from surestep.model.backbones.silence_transformers import quiet_transformers
 
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from surestep.calibration import CalibrationData
-from surestep.calibration.columns import FloatArray
-from surestep.calibration.maps import logit, sigmoid
+from surestep.calibration.gain import FloatArray
+from surestep.calibration.maps.confidence_map import logit, sigmoid
 
 
 def steps(

@@ -16,7 +16,7 @@ from warm_python import warm_python
 
 if TYPE_CHECKING:
     from surestep.config import Config
-    from surestep.scoring.build import BuiltModel
+    from surestep.scoring.build_model import BuiltModel
 
 settings.register_profile(
     "surestep",
@@ -92,7 +92,7 @@ def build_small(small_config: Callable[..., Config]) -> Callable[..., BuiltModel
     """A new tiny model of a family whose head answers to what it reads; `lora` puts random adapters in."""
     import torch
 
-    from surestep.scoring.build import build_model
+    from surestep.scoring.build_model import build_model
     from surestep.scoring.hardware import choose_hardware
 
     def make(family: str = "llama", *, lora: bool = False, config: Config | None = None) -> BuiltModel:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from surestep.encoding.tree import EncodedTree
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.types import ROOT, Node, ReasoningTree
 
 NUM_TOKEN_IDS = 200

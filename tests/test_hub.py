@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from surestep import hub
-from surestep.encoding.load import load_tokenizer
+from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError
-from surestep.model.backbone import read_max_positions
+from surestep.model.backbones.load import read_max_positions
 
 
 @pytest.fixture(autouse=True)

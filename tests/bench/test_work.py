@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surestep.bench.work import bushy, candidates, chain, chain_lengths, paths_of, problem_tree, run_data
-from surestep.encoding.tree import EncodedTree
+from surestep.bench.example_work import bushy, candidates, chain, chain_lengths, paths_of, problem_tree, run_data
+from surestep.encoding.encoded_tree import EncodedTree
 
 SHAPE = {"num_ids": 500, "confidence_id": 400}
 

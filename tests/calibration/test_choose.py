@@ -18,7 +18,7 @@ from surestep.calibration import (
     held_out_by_choice,
 )
 from surestep.calibration.choose import TIE
-from surestep.calibration.columns import nll, nll_gain
+from surestep.calibration.gain import nll, nll_gain
 from surestep.errors import DataError
 
 

@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 
 from calibration_samples import overconfident, steps
 from surestep.calibration import ConfidenceMap, clip_for, fit_beta, fit_isotonic, fit_platt, fit_temperature
-from surestep.calibration.columns import FloatArray, nll
-from surestep.calibration.isotonic import pool_adjacent_violators
-from surestep.calibration.maps import clipped, logit, sigmoid
+from surestep.calibration.gain import FloatArray, nll
+from surestep.calibration.maps.confidence_map import clipped, logit, sigmoid
+from surestep.calibration.maps.isotonic import pool_adjacent_violators
 from surestep.metrics import nll as metrics_nll
 
 FITS = [fit_temperature, fit_platt, fit_beta, fit_isotonic]

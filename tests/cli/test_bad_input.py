@@ -148,7 +148,7 @@ def drop_a_key(checkpoint: Path) -> None:
     """With a manifest that fits, as if it had been written without the key."""
     from safetensors.torch import load_file, save_file
 
-    from surestep.scoring.manifest import read_manifest, write_manifest
+    from surestep.scoring.checkpoint.manifest import read_manifest, write_manifest
 
     manifest = read_manifest(checkpoint, with_state=True)
     tensors = load_file(checkpoint / "head.safetensors")

@@ -14,8 +14,8 @@ import pytest
 from documents import Ran, run
 from runs import hashes, read_lines
 from surestep.calibration import Platt
-from surestep.scoring.calibration_file import read_calibration
-from surestep.scoring.checkpoint import load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.calibration_file import read_calibration
+from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
 from surestep.types import chain
 
 SETTINGS = [

@@ -15,13 +15,13 @@ from backbones import save_backbone
 from documents import run
 from runs import DATA_FLAGS, write_own
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.maps import Platt
+from surestep.calibration.maps.confidence_map import Platt
 from surestep.cli.main import main
-from surestep.evaluation.check import run_check
-from surestep.evaluation.targets import load_targets
-from surestep.scoring.calibration_file import store_calibration
-from surestep.scoring.checkpoint import read_config
-from surestep.scoring.manifest import read_manifest
+from surestep.evaluation.check.checklist import run_check
+from surestep.evaluation.check.targets import load_targets
+from surestep.scoring.checkpoint.calibration_file import store_calibration
+from surestep.scoring.checkpoint.load import read_config
+from surestep.scoring.checkpoint.manifest import read_manifest
 
 FAST = ("--bootstrap_resamples", "20", "--baselines", "false")
 Fail = Callable[..., str]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from surestep.cli.main import main
-from surestep.data import catalogue
-from surestep.data.catalogue import Dataset, RemoteFile
+from surestep.data.fetch import catalogue
+from surestep.data.fetch.catalogue import Dataset, RemoteFile
 
 OWN = [
     {"problem": f"problem {number}", "steps": ["first", "second"], "confidences": [1.0, number % 2]}

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from surestep.cli.progress import TrainingDisplay, counting, make_console
-from surestep.cli.tables import baselines_table, figure, metrics_table
+from surestep.cli.output.progress import TrainingDisplay, counting, make_console
+from surestep.cli.output.tables import baselines_table, figure, metrics_table
 from surestep.metrics import Baseline, Predictions, build_report
-from surestep.training.observer import StepRecord, ValidationRecord
+from surestep.training.events.records import StepRecord, ValidationRecord
 
 RECORD = StepRecord(
     step=10,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from runs import assert_same_bits, hashes, logged, read_lines
-from surestep.cli.progress import TrainingDisplay
+from surestep.cli.output.progress import TrainingDisplay
 from surestep.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surestep.data.answers import extract_answer, normalize_answer
+from surestep.data.benchmarks.final_answer import extract_answer, normalize_answer
 
 
 @pytest.mark.parametrize(

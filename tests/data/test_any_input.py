@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from surestep.data.readers import READERS
-from surestep.data.report import ReadReport
+from surestep.data.datasets.readers import READERS
+from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 
 FILE_READERS = sorted(set(READERS) - {"arithmetic"})

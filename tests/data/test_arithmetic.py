@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from surestep.data import arithmetic
-from surestep.data.arithmetic import Split, arithmetic_tree, generate_arithmetic, held_out_parts, is_clean
-from surestep.data.arithmetic_steps import HELD_OUT_VALUES, is_held_out_pair, is_held_out_rate
+from surestep.data.synthetic import arithmetic
+from surestep.data.synthetic.arithmetic import Split, arithmetic_tree, generate_arithmetic, held_out_parts, is_clean
+from surestep.data.synthetic.operations import HELD_OUT_VALUES, is_held_out_pair, is_held_out_rate
 from surestep.types import ROOT, Node, ReasoningTree
 
 STEP = re.compile(r"(\d+) ([-+]) (\d+) = (\d+)(?:, checker errs (0\.\d{3}))?")

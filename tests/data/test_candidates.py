@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from surestep.data.candidates import GSM8K_SYSTEMS, Candidate, read_candidates
-from surestep.data.report import ReadReport
+from surestep.data.benchmarks.candidates import GSM8K_SYSTEMS, Candidate, read_candidates
+from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 
 

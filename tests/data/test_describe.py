@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from surestep.data.describe import describe
-from surestep.data.render import render_tree
+from surestep.data.inspect.describe import describe
+from surestep.data.inspect.render import render_tree
 from surestep.types import Node, ReasoningTree, chain
 
 TREE = ReasoningTree(

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from surestep.data import download
-from surestep.data.catalogue import CATALOGUE, RemoteFile
-from surestep.data.download import fetch_file
+from surestep.data.fetch import download
+from surestep.data.fetch.catalogue import CATALOGUE, RemoteFile
+from surestep.data.fetch.download import fetch_file
 from surestep.errors import DownloadError, StorageError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB, four chunks

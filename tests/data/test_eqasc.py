@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from surestep.data.eqasc import read_eqasc
-from surestep.data.report import ReadReport
+from surestep.data.datasets.eqasc import read_eqasc
+from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 from surestep.types import ReasoningTree
 

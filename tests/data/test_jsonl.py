@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from surestep.data import files
-from surestep.data.jsonl import Record, read_records
+from surestep.data.records import lines as files
+from surestep.data.records.record import Record, read_records
 from surestep.errors import DataError
 
 ROWS = [{"n": number, "text": "é" * number} for number in range(20)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surestep.data.near_copies import find_near_copies
+from surestep.data.inspect.near_copies import find_near_copies
 
 LONG = (
     "A baker bakes twelve loaves of bread every morning and sells each of them for three dollars at the market. "

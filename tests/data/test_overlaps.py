@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from surestep.data.overlaps import find_overlap, problem_texts, remove_overlap
-from surestep.data.prm800k import read_prm800k
-from surestep.data.report import ReadReport
+from surestep.data.datasets.prm800k import read_prm800k
+from surestep.data.inspect.overlaps import find_overlap, problem_texts, remove_overlap
+from surestep.data.records.read_report import ReadReport
 from surestep.types import chain
 
 

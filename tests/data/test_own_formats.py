@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from surestep.data.math_shepherd import read_math_shepherd
-from surestep.data.own import read_own
-from surestep.data.report import ReadReport
-from surestep.data.stepwise import read_stepwise
+from surestep.data.datasets.math_shepherd import read_math_shepherd
+from surestep.data.datasets.own import read_own
+from surestep.data.datasets.stepwise import read_stepwise
+from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 from surestep.types import ReasoningTree
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from surestep.data.prm800k import read_prm800k
-from surestep.data.report import ReadReport
+from surestep.data.datasets.prm800k import read_prm800k
+from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 from surestep.types import ReasoningTree
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from surestep.data.prmbench import CATEGORIES, read_prmbench
-from surestep.data.report import ReadReport
+from surestep.data.benchmarks.prmbench import CATEGORIES, read_prmbench
+from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 
 

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surestep.data import spool as spool_module
-from surestep.data.build import TreeBuilder, finish
-from surestep.data.jsonl import Record
-from surestep.data.problems import Problems
-from surestep.data.readers import READERS
-from surestep.data.report import ReadReport
-from surestep.data.source import Division, Source
-from surestep.data.spool import Spool
+from surestep.data.datasets.readers import READERS
+from surestep.data.records import disk_list as spool_module
+from surestep.data.records.disk_list import Spool
+from surestep.data.records.read_report import ReadReport
+from surestep.data.records.record import Record
+from surestep.data.sources.source import Division, Source
+from surestep.data.trees.builder import TreeBuilder, finish
+from surestep.data.trees.problem_records import Problems
 from surestep.errors import StorageError
 from surestep.types import ROOT
 

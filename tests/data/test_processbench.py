@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from surestep.data.processbench import read_processbench, read_solutions
-from surestep.data.report import ReadReport
+from surestep.data.datasets.processbench import read_processbench, read_solutions
+from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 
 

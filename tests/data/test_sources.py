@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from surestep.config.data import DataConfig
-from surestep.data.report import ReadReport
-from surestep.data.source import Source
-from surestep.data.sources import SPLITS, enabled_sources
+from surestep.data.records.read_report import ReadReport
+from surestep.data.sources.choose import SPLITS, enabled_sources
+from surestep.data.sources.source import Source
 from surestep.errors import ConfigError, DataError
 
 OFF = {f"use_{name}": False for name in ("prm800k", "reveal", "eqasc", "arithmetic", "own")}

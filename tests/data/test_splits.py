@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surestep.data import splits
-from surestep.data.splits import place, positions
+from surestep.data.sources.choose import hold_out as splits
+from surestep.data.sources.hold_out import place, positions
 
 KEYS = st.lists(st.text(max_size=8), max_size=60)
 FRACTIONS = st.floats(0.001, 0.5)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import encoded_tree, encoded_trees
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.limits import LimitLoss, cut_tree, limit_tree
-from surestep.encoding.tree import EncodedTree
 
 limits = st.one_of(st.none(), st.integers(1, 40))
 

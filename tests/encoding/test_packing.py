@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import CONFIDENCE_ID, encoded_trees
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs, subtree_ends
-from surestep.encoding.tree import EncodedTree
 
 tree_lists = st.lists(encoded_trees(), min_size=1, max_size=5)
 

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import random_tree, trees
-from surestep.encoding import store as store_module
+from surestep.encoding import token_store as store_module
+from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, limit_nodes, limit_tree
-from surestep.encoding.load import load_tokenizer
-from surestep.encoding.store import TreeStore, store_key, write_store
+from surestep.encoding.load_tokenizer import load_tokenizer
+from surestep.encoding.token_store import TreeStore, store_key, write_store
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.encoding.tree import EncodedTree, encode_trees
 from surestep.errors import DataError, StorageError
 from surestep.types import ReasoningTree, chain
 

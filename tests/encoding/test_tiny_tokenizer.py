@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from surestep.data.arithmetic import generate_arithmetic
+from surestep.data.synthetic.arithmetic import generate_arithmetic
 from surestep.encoding.formatter import CONFIDENCE_TOKEN, Formatter
 from surestep.encoding.tiny_tokenizer import END_OF_TEXT, build_tiny_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 
 from strategies import random_tree, trees
+from surestep.encoding.encoded_tree import encode_trees, preorder
 from surestep.encoding.formatter import Formatter
-from surestep.encoding.load import load_tokenizer
+from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.encoding.tree import encode_trees, preorder
 from surestep.types import Node, ReasoningTree, chain
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from surestep.config import Config
-from surestep.data.arithmetic import generate_arithmetic
-from surestep.evaluation.baselines import predict_by_position, predict_constant, predict_truth, step_depths
+from surestep.data.synthetic.arithmetic import generate_arithmetic
+from surestep.evaluation.baselines.simple import predict_by_position, predict_constant, predict_truth, step_depths
 from surestep.metrics.baselines import POSITION_PSEUDO_COUNT
 from surestep.metrics.predictions import Predictions
 

@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.maps import Platt
-from surestep.cli import benchmark
+from surestep.calibration.maps.confidence_map import Platt
+from surestep.cli.commands import benchmark
 from surestep.config import Config
-from surestep.data.candidates import Candidate, CandidateSet
-from surestep.data.report import ReadReport
+from surestep.data.benchmarks.candidates import Candidate, CandidateSet
+from surestep.data.records.read_report import ReadReport
 from surestep.errors import ConfigError, DataError
-from surestep.evaluation.benchmark_file import Resampling, find_data
-from surestep.evaluation.best_of_n import candidate_tree, run_best_of_n, score_candidates
-from surestep.evaluation.first_error import run_processbench
-from surestep.evaluation.prmbench import run_prmbench
-from surestep.evaluation.solutions import TREE_FORMATS, score_paths
-from surestep.evaluation.step_scores import CheckpointScores, Confidences, FileScores, ToScore
-from surestep.evaluation.threshold import ThresholdData
-from surestep.scoring.build import BuiltModel
-from surestep.scoring.checkpoint import LoadedCheckpoint
-from surestep.scoring.manifest import Manifest
-from surestep.scoring.scorer import StepScorer
+from surestep.evaluation.benchmarks.best_of_n import candidate_tree, run_best_of_n, score_candidates
+from surestep.evaluation.benchmarks.prmbench import run_prmbench
+from surestep.evaluation.benchmarks.processbench import run_processbench
+from surestep.evaluation.benchmarks.result_file import Resampling, find_data
+from surestep.evaluation.benchmarks.solutions import TREE_FORMATS, score_paths
+from surestep.evaluation.benchmarks.threshold import ThresholdData
+from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.checkpoint.load import LoadedCheckpoint
+from surestep.scoring.checkpoint.manifest import Manifest
+from surestep.scoring.model_scorer import StepScorer
+from surestep.scoring.score_file import CheckpointScores, Confidences, FileScores, ToScore
 from surestep.types import chain
 
 FEW = Resampling(resamples=20, seed=0)

@@ -14,14 +14,14 @@ from sklearn.metrics import roc_auc_score
 from runs import read_lines
 from surestep.calibration import Calibration, Identity, Isotonic, Platt, Temperature
 from surestep.config import Config
-from surestep.data.report import ReadReport
-from surestep.data.sources import enabled_sources
+from surestep.data.records.read_report import ReadReport
+from surestep.data.sources.choose import enabled_sources
 from surestep.errors import DataError
 from surestep.evaluation.calibrate import WITHIN_FOLDS, calibrate
 from surestep.evaluation.evaluate import evaluate_checkpoint
-from surestep.scoring.build import BuiltModel
-from surestep.scoring.checkpoint import LoadedCheckpoint, load_checkpoint, save_checkpoint
-from surestep.scoring.prepare import silent
+from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.checkpoint.load import LoadedCheckpoint, load_checkpoint, save_checkpoint
+from surestep.scoring.stored_split import silent
 
 STORED = Calibration(Temperature(2.0), {"own": Platt(0.5, -1.0)})
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surestep.evaluation.check import CheckResult
-from surestep.evaluation.check_figures import check_figures
-from surestep.evaluation.findings import Finding
-from surestep.evaluation.targets import Bound, Targets, load_targets
+from surestep.evaluation.check.checklist import CheckResult
+from surestep.evaluation.check.figures import check_figures
+from surestep.evaluation.check.finding import Finding
+from surestep.evaluation.check.targets import Bound, Targets, load_targets
 from surestep.metrics.old_report import build_report
 from surestep.metrics.predictions import Predictions
 

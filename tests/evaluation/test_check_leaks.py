@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from surestep.errors import DataError
-from surestep.evaluation.check_leaks import ProblemSet, benchmark_files, check_leaks, read_problems
-from surestep.evaluation.targets import LeakBounds
+from surestep.evaluation.check.leaks import ProblemSet, benchmark_files, check_leaks, read_problems
+from surestep.evaluation.check.targets import LeakBounds
 
 TRAIN = ProblemSet(
     "own", [f"what is {i} + {i}?" for i in range(10)] + ["why " * 8 + "does it rain so much in the west of"]

@@ -17,8 +17,8 @@ from runs import Watcher, count_labels, hashes, read_lines
 from surestep.config import Config, EvalConfig
 from surestep.errors import DataError, StorageError
 from surestep.evaluation.evaluate import default_output_dir, evaluate_checkpoint, evaluate_predictions
-from surestep.scoring.checkpoint import load_checkpoint
-from surestep.scoring.prepare import silent
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.stored_split import silent
 from surestep.training.run import train
 
 

@@ -16,11 +16,11 @@ from runs import Watcher
 from surestep.config import Config
 from surestep.errors import CheckpointError, DataError
 from surestep.evaluation.evaluate import evaluate_checkpoint
-from surestep.evaluation.model_card import card_text, metadata
-from surestep.evaluation.report_files import RunFiles, find_run
-from surestep.evaluation.report_write import report_on_folder
-from surestep.scoring.checkpoint import load_checkpoint
-from surestep.scoring.prepare import silent
+from surestep.evaluation.report.model_card import card_text, metadata
+from surestep.evaluation.report.write import report_on_folder
+from surestep.evaluation.results.run_files import RunFiles, find_run
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.stored_split import silent
 from surestep.training.run import train
 
 

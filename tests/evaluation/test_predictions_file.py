@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from surestep.errors import DataError
-from surestep.evaluation.predictions_file import read_predictions, write_rows
+from surestep.scoring.predictions_file import read_predictions, write_rows
 
 ROWS: list[dict[str, Any]] = [
     {"dataset": "a", "problem_id": "p", "step": 0, "position": 1, "confidence": 0.1, "label": 0.0},

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from surestep.evaluation.check_probes import check_probes
-from surestep.evaluation.probe_changes import PROBES, Chain, shuffled_steps
-from surestep.evaluation.probes import probe_scorer, sample_problems
-from surestep.evaluation.targets import load_targets
+from surestep.evaluation.check.probe_bounds import check_probes
+from surestep.evaluation.check.probe_changes import PROBES, Chain, shuffled_steps
+from surestep.evaluation.check.run_probes import probe_scorer, sample_problems
+from surestep.evaluation.check.targets import load_targets
 from surestep.types import ROOT, Node, ReasoningTree
 
 TARGETS = load_targets("production").probes

@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import make_rows
-from surestep.evaluation import report_charts, report_positions, report_risk_charts
-from surestep.evaluation.predictions_file import predictions_of_rows
-from surestep.evaluation.report_chart import Bars, Chart, Line, Points, axis, count_axis
-from surestep.evaluation.report_groups import group_means
-from surestep.evaluation.report_png import write_png
-from surestep.evaluation.report_run_charts import mixture, training_curve
-from surestep.evaluation.report_svg import to_svg
+from surestep.evaluation.report.charts import confidence as report_charts
+from surestep.evaluation.report.charts import positions as report_positions
+from surestep.evaluation.report.charts import risk_coverage as report_risk_charts
+from surestep.evaluation.report.charts.chart import Bars, Chart, Line, Points, axis, count_axis
+from surestep.evaluation.report.charts.group_means import group_means
+from surestep.evaluation.report.charts.png import write_png
+from surestep.evaluation.report.charts.run import mixture, training_curve
+from surestep.evaluation.report.charts.svg import to_svg
 from surestep.metrics.old_report import build_report
 from surestep.metrics.predictions import Predictions
+from surestep.scoring.predictions_file import predictions_of_rows
 
 SVG = "{http://www.w3.org/2000/svg}"
 

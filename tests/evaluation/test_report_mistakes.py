@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports import make_rows
-from surestep.evaluation.report_mistakes import (
+from surestep.evaluation.report.mistakes import (
     KINDS,
     MAX_CHARACTERS,
     MAX_STEP,

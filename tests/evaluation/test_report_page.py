@@ -18,9 +18,9 @@ from reports import ATTACK, make_rows, write_predictions
 from surestep.config import EvalConfig
 from surestep.errors import DataError
 from surestep.evaluation.evaluate import evaluate_predictions
-from surestep.evaluation.report_page import NO_ROWS, NO_TEXT
-from surestep.evaluation.report_words import verdict
-from surestep.evaluation.report_write import report_on_folder
+from surestep.evaluation.report.headline import verdict
+from surestep.evaluation.report.page import NO_ROWS, NO_TEXT
+from surestep.evaluation.report.write import report_on_folder
 
 
 class Elements(HTMLParser):
@@ -204,7 +204,7 @@ def test_small_and_strange_results_have_a_page(
     rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Figures, intervals or whole charts may be undefined there; drawing in PNG is left out to be quick."""
-    monkeypatch.setattr("surestep.evaluation.report_page.write_png", lambda chart, path: None)
+    monkeypatch.setattr("surestep.evaluation.report.page.write_png", lambda chart, path: None)
     found = Elements(page_of(tmp_path / "e", rows))
     assert sum(tag == "h1" for tag, _ in found.tags) == 1
     assert sum(tag == "svg" for tag, _ in found.tags) >= 4

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from surestep.errors import ConfigError
-from surestep.evaluation.probe_changes import PROBES
-from surestep.evaluation.targets import TIERS, Bound, load_targets
+from surestep.evaluation.check.probe_changes import PROBES
+from surestep.evaluation.check.targets import TIERS, Bound, load_targets
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 

@@ -15,19 +15,19 @@ from transformers import AutoModel, Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
 from surestep.config import LoraConfig
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
-from surestep.encoding.tree import EncodedTree
-from surestep.model.attention import register_tree_attention
-from surestep.model.block_lists import block_lists
+from surestep.model.attention.block_lists import block_lists
+from surestep.model.attention.interface import register_tree_attention
+from surestep.model.attention.plan import dense_mask, plan_attention
+from surestep.model.backbones.lora import add_adapters
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fp8 import E4M3, LARGEST, Fp8Weight, quantise_rows, runs_fp8
-from surestep.model.fp8_mlp import Fp8Mlp, quantise_gated, quantise_gated_gradient
-from surestep.model.fused import compile_layers
+from surestep.model.fast.projection import compile_layers
+from surestep.model.fast.sum_norm import sum_norm, sum_norm_backward, sum_norm_fp8
 from surestep.model.head import ConfidenceHead
-from surestep.model.lora import add_adapters
-from surestep.model.plan import dense_mask, plan_attention
-from surestep.model.sum_norm import sum_norm, sum_norm_backward, sum_norm_fp8
-from surestep.scoring.scorer import to_batch
+from surestep.model.precision.fp8 import E4M3, LARGEST, Fp8Weight, quantise_rows, runs_fp8
+from surestep.model.precision.fp8_mlp import Fp8Mlp, quantise_gated, quantise_gated_gradient
+from surestep.scoring.model_scorer import to_batch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -142,7 +142,7 @@ def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bo
 @pytest.mark.parametrize("has_norms", [True, False])
 @pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (7, 1, 64), (4, 4, 16)])
 def test_heads_are_split_within_the_rounding_of_bf16(heads: int, key_heads: int, size: int, has_norms: bool) -> None:
-    from surestep.model.heads_kernel import split_heads
+    from surestep.model.fast.split_heads_kernel import split_heads
 
     torch.manual_seed(0)
     joined = torch.randn(512, (heads + 2 * key_heads) * size, device="cuda", dtype=torch.bfloat16, requires_grad=True)
@@ -168,7 +168,7 @@ def test_heads_are_split_within_the_rounding_of_bf16(heads: int, key_heads: int,
 @pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (8, 2, 64), (7, 1, 64), (16, 8, 128)])
 def test_the_kernel_stays_within_the_rounding_of_bf16(heads: int, key_heads: int, size: int, window: int) -> None:
     """Inputs and outputs are rounded to 1 part in 256 each: 0.25 % in norm was measured, the bound is 0.5 %."""
-    from surestep.model.tree_kernel import packed_attention
+    from surestep.model.attention.tree_kernel import packed_attention
 
     random = np.random.default_rng(4)
     torch.manual_seed(0)
@@ -202,7 +202,7 @@ def test_the_kernel_stays_within_the_rounding_of_bf16(heads: int, key_heads: int
 
 @pytest.mark.parametrize("width", [64, 2560, 9728])
 def test_rows_scaled_on_the_gpu_are_those_of_the_reference(width: int) -> None:
-    from surestep.model.row_kernel import quantise_rows_on_gpu
+    from surestep.model.precision.fp8_row_kernel import quantise_rows_on_gpu
 
     torch.manual_seed(0)
     x = torch.randn(300, width, device="cuda", dtype=torch.bfloat16)

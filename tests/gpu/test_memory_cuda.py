@@ -20,19 +20,19 @@ from safetensors.torch import load_file
 from runs import Watcher, logged, write_own
 from surestep.cli.main import main
 from surestep.config import Config, TrainingConfig, get_default_config, get_lora_config
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
-from surestep.encoding.tree import EncodedTree
-from surestep.model.fused import compile_layers
-from surestep.model.low_bits import bitsandbytes_problem, load_bitsandbytes
-from surestep.model.plan import plan_attention
-from surestep.scoring.build import BuiltModel, build_model, is_nf4
-from surestep.scoring.checkpoint import load_checkpoint, save_checkpoint
+from surestep.model.attention.plan import plan_attention
+from surestep.model.fast.projection import compile_layers
+from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem, load_bitsandbytes
+from surestep.scoring.build_model import BuiltModel, build_model, is_nf4
+from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
 from surestep.scoring.hardware import choose_hardware
-from surestep.scoring.scorer import to_batch
-from surestep.training.optimizer import build_optimizer, moment_bytes, parameter_names
+from surestep.scoring.model_scorer import to_batch
+from surestep.training.optimizer.build import build_optimizer, moment_bytes, parameter_names
 from surestep.training.run import train
-from surestep.training.state import RunState, load_state, save_state
+from surestep.training.run_state import RunState, load_state, save_state
 from surestep.types import Node, ReasoningTree
 
 _MISSING = "needs a CUDA GPU" if not torch.cuda.is_available() else bitsandbytes_problem()

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from surestep.bench.shapes import build_shape
-from surestep.bench.work import bushy, chain, chain_lengths, run_data
+from surestep.bench.backbone_shapes import build_shape
+from surestep.bench.example_work import bushy, chain, chain_lengths, run_data
 from surestep.config import Config, get_lora_config
 from surestep.scoring.hardware import choose_hardware
-from surestep.training import replay
-from surestep.training.observer import Observers
-from surestep.training.packs import TrainingPack
+from surestep.training.events.records import Observers
+from surestep.training.passes import recorded as replay
 from surestep.training.processes import make_accelerator
+from surestep.training.step_data import TrainingPack
 from surestep.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

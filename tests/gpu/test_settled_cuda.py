@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from surestep.bench.shapes import build_shape
-from surestep.bench.work import bushy, chain, chain_lengths
+from surestep.bench.backbone_shapes import build_shape
+from surestep.bench.example_work import bushy, chain, chain_lengths
 from surestep.config import get_default_config, get_lora_config
-from surestep.model.fp8 import runs_fp8
-from surestep.scoring.build import settle
+from surestep.model.precision.fp8 import runs_fp8
+from surestep.scoring.build_model import settle
 from surestep.scoring.hardware import choose_hardware
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
-from surestep.model.block_lists import block_lists
-from surestep.model.fp8 import quantise_rows
-from surestep.model.fp8_mlp import quantise_gated, quantise_gated_gradient
-from surestep.model.heads_kernel import split_heads
-from surestep.model.norm_kernel import sum_norm_gradient_on_gpu, sum_norm_on_gpu, sum_norm_quantised_on_gpu
-from surestep.model.plan import dense_mask
-from surestep.model.row_kernel import (
+from surestep.model.attention.block_lists import block_lists
+from surestep.model.attention.plan import dense_mask
+from surestep.model.attention.tree_kernel import packed_attention
+from surestep.model.fast.norm_kernel import sum_norm_gradient_on_gpu, sum_norm_on_gpu, sum_norm_quantised_on_gpu
+from surestep.model.fast.split_heads_kernel import split_heads
+from surestep.model.precision.fp8 import quantise_rows
+from surestep.model.precision.fp8_mlp import quantise_gated, quantise_gated_gradient
+from surestep.model.precision.fp8_row_kernel import (
     quantise_gated_gradient_on_gpu,
     quantise_gated_on_gpu,
     quantise_rows_on_gpu,
 )
-from surestep.model.tree_kernel import packed_attention
 
 
 def nested_ends(num_tokens: int, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from surestep.model.adapted import adapted_linear
+from surestep.model.fast.adapter_linear import adapted_linear
 
 
 @pytest.mark.parametrize("has_bias", [True, False])

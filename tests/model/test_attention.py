@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from strategies import encoded_tree, encoded_trees
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
-from surestep.encoding.tree import EncodedTree
-from surestep.model import attention
-from surestep.model.attention import tree_attention
-from surestep.model.batch import TreeBatch
-from surestep.model.plan import DENSE_BLOCK, FLEX_BLOCK, dense_mask, plan_attention, tree_block_mask
-from surestep.scoring.scorer import to_batch
+from surestep.model.attention import interface as attention
+from surestep.model.attention.interface import tree_attention
+from surestep.model.attention.plan import DENSE_BLOCK, FLEX_BLOCK, dense_mask, plan_attention, tree_block_mask
+from surestep.model.tree_batch import TreeBatch
+from surestep.scoring.model_scorer import to_batch
 
 windows = st.one_of(st.none(), st.integers(1, 12))
 

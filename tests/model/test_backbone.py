@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from surestep.errors import BackboneError
-from surestep.model.backbone import Backbone, hash_weights, load_backbone
+from surestep.model.backbones.load import Backbone, hash_weights, load_backbone
 
 Find = Callable[[str], Path]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from strategies import encoded_tree
 from surestep.encoding.packing import pack_trees
-from surestep.model.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
-from surestep.model.plan import dense_mask, plan_attention
-from surestep.scoring.scorer import to_batch
+from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
+from surestep.model.attention.plan import dense_mask, plan_attention
+from surestep.scoring.model_scorer import to_batch
 
 
 def walked(lists: Tensor, num_tokens: int) -> list[list[list[int]]]:

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from strategies import random_tree
+from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import pack_trees, plan_packs
-from surestep.encoding.tree import EncodedTree, encode_trees
+from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.quiet import quiet_transformers
-from surestep.scoring.build import BuiltModel
-from surestep.scoring.scorer import to_batch
+from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.model_scorer import to_batch
 
 Build = Callable[..., BuiltModel]
 

@@ -18,19 +18,19 @@ from transformers import AutoModel, LlamaConfig, MistralConfig, PreTrainedConfig
 from strategies import CONFIDENCE_ID, encoded_tree
 from surestep.config import LoraConfig
 from surestep.encoding.packing import pack_trees
-from surestep.model import fused
-from surestep.model.attention import register_tree_attention
-from surestep.model.batch import TreeBatch
+from surestep.model.attention.interface import register_tree_attention
+from surestep.model.attention.plan import plan_attention
+from surestep.model.backbones.families import FAMILIES
+from surestep.model.backbones.lora import add_adapters
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.dropout import drop, keep_mask
-from surestep.model.families import FAMILIES
-from surestep.model.fp8 import Fp8Weight
-from surestep.model.fp8_mlp import Fp8Mlp, quantise_gated, quantise_gated_gradient
-from surestep.model.fused import can_fuse, compile_layers, hold_in_fp8
+from surestep.model.fast import projection as fused
+from surestep.model.fast.hashed_dropout import drop, keep_mask
+from surestep.model.fast.projection import can_fuse, compile_layers, hold_in_fp8
 from surestep.model.head import ConfidenceHead
-from surestep.model.lora import add_adapters
-from surestep.model.plan import plan_attention
-from surestep.scoring.scorer import to_batch
+from surestep.model.precision.fp8 import Fp8Weight
+from surestep.model.precision.fp8_mlp import Fp8Mlp, quantise_gated, quantise_gated_gradient
+from surestep.model.tree_batch import TreeBatch
+from surestep.scoring.model_scorer import to_batch
 
 SHAPE = {
     "hidden_size": 32,

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from surestep.config import LoraConfig
-from surestep.model.backbone import load_backbone
-from surestep.model.fused import can_fuse
-from surestep.model.lora import add_adapters
-from surestep.model.low_bits import bitsandbytes_problem
-from surestep.model.nf4 import num_weights, quantise_linear_layers
+from surestep.model.backbones.load import load_backbone
+from surestep.model.backbones.lora import add_adapters
+from surestep.model.fast.projection import can_fuse
+from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
+from surestep.model.precision.nf4 import num_weights, quantise_linear_layers
 
 pytestmark = pytest.mark.skipif(bitsandbytes_problem() is not None, reason=str(bitsandbytes_problem()))
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import encoded_trees
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
-from surestep.encoding.tree import EncodedTree
-from surestep.model.paths import path_rows
-from surestep.scoring.scorer import to_batch
+from surestep.model.attention.one_path_per_row import path_rows
+from surestep.scoring.model_scorer import to_batch
 
 
 def path_tokens(tree: EncodedTree, source: int) -> list[int]:

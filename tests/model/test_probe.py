@@ -9,11 +9,11 @@ import torch
 
 from backbones import FAMILIES, VOCABULARY
 from surestep.errors import BackboneError
-from surestep.model import attention, plan
-from surestep.model.attention import register_tree_attention
+from surestep.model.attention import interface as attention
+from surestep.model.attention.interface import plan, register_tree_attention
+from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.head import ConfidenceHead
-from surestep.model.probe import probe_parity
 
 
 def model_of(family: str, route: Route = "dense", *, seed: int = 0) -> ConfidenceModel:

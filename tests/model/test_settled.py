@@ -10,8 +10,8 @@ from transformers import GPT2Config, Qwen2Config, Qwen3Config
 
 from model.test_fused import CONFIGS, SHAPE, batch, make_model
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fused import projections
-from surestep.model.settled import freeze, hold_in_half, merge_adapters
+from surestep.model.fast.projection import projections
+from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
 
 
 def _logits(model: ConfidenceModel, *, half: bool = False) -> torch.Tensor:

@@ -12,11 +12,11 @@ from transformers import LlamaConfig, MistralConfig, PreTrainedConfig, Qwen2Conf
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
 from model.test_fused import SHAPE, assert_alike, batch, make_model, scores_and_gradients
-from surestep.model import sum_norm as operations
-from surestep.model.fp8 import Fp8Rows, fp8_rows, quantise_rows
-from surestep.model.fused import compile_layers, hold_in_fp8
-from surestep.model.settled import merge_adapters
-from surestep.model.sum_norm import States, sum_norm, sum_norm_fp8, summed_and_normed
+from surestep.model.fast import sum_norm as operations
+from surestep.model.fast.projection import compile_layers, hold_in_fp8
+from surestep.model.fast.sum_norm import States, sum_norm, sum_norm_fp8, summed_and_normed
+from surestep.model.fast.weights_for_scoring import merge_adapters
+from surestep.model.precision.fp8 import Fp8Rows, fp8_rows, quantise_rows
 
 CONFIGS: list[PreTrainedConfig] = [
     LlamaConfig(**SHAPE),
@@ -156,7 +156,7 @@ def test_modules_without_adapters_read_eight_bits_while_nothing_is_trained(
         in_fp8.append(isinstance(found[1], Fp8Rows))
         return found
 
-    monkeypatch.setattr("surestep.model.layers.summed_and_normed", seen)
+    monkeypatch.setattr("surestep.model.fast.decoder_layers.summed_and_normed", seen)
     trained = model(batch()).detach()
     assert in_fp8 == [False] * 5, "training has gradients to keep"
     del in_fp8[:]

@@ -7,7 +7,7 @@ import torch
 
 from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.model.tiny import NUM_EMBEDDINGS, load_tiny_backbone
+from surestep.model.backbones.tiny import NUM_EMBEDDINGS, load_tiny_backbone
 
 
 def test_a_seed_gives_the_same_weights_and_leaves_the_random_state() -> None:

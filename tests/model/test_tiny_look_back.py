@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surestep.model.tiny import LOOK_BACK, load_tiny_backbone
+from surestep.model.backbones.tiny import LOOK_BACK, load_tiny_backbone
 
 
 @pytest.mark.parametrize("position", [10, 40])

@@ -11,13 +11,13 @@ from transformers import AutoModel, Qwen3Config
 
 from strategies import CONFIDENCE_ID, encoded_tree
 from surestep.encoding.packing import pack_trees
-from surestep.model.attention import register_tree_attention
-from surestep.model.batch import TreeBatch
+from surestep.model.attention.interface import register_tree_attention
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fused import projections
+from surestep.model.fast.projection import projections
 from surestep.model.head import ConfidenceHead
-from surestep.model.trained import trained_linear, trained_pair
-from surestep.scoring.scorer import to_batch
+from surestep.model.precision.float32_weights import trained_linear, trained_pair
+from surestep.model.tree_batch import TreeBatch
+from surestep.scoring.model_scorer import to_batch
 
 
 def test_gradients_of_weights_are_summed_and_kept_in_float32() -> None:

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from surestep.errors import CheckpointError, ConfigError
-from surestep.model import weights as weights_module
-from surestep.model.lora import target_modules
-from surestep.model.weights import ADAPTER_FILE, HEAD_FILE, check_keys, load_adapter, load_head, save_weights
-from surestep.scoring.build import BuiltModel
+from surestep.model import saved_weights as weights_module
+from surestep.model.backbones.lora import target_modules
+from surestep.model.saved_weights import ADAPTER_FILE, HEAD_FILE, check_keys, load_adapter, load_head, save_weights
+from surestep.scoring.build_model import BuiltModel
 
 Build = Callable[..., BuiltModel]
 

@@ -12,9 +12,9 @@ import torch
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
 from surestep.errors import BackboneError, DeviceError
-from surestep.model import attention
-from surestep.scoring import build as build_module
-from surestep.scoring.build import base_dtype, build_model
+from surestep.model.attention import interface as attention
+from surestep.scoring import build_model as build_module
+from surestep.scoring.build_model import base_dtype, build_model
 from surestep.scoring.hardware import Hardware, choose_hardware, choose_route, memory_used_gb, scoring_budget
 
 CPU = choose_hardware("cpu", "no")

@@ -16,12 +16,12 @@ from strategies import random_tree
 from surestep.calibration import Calibration, Identity, Isotonic, Platt, Temperature
 from surestep.config import Config
 from surestep.errors import CheckpointError, StorageError
-from surestep.scoring import manifest as manifest_module
-from surestep.scoring.build import BuiltModel
-from surestep.scoring.calibration_file import CALIBRATION_FILE, read_calibration, store_calibration
-from surestep.scoring.checkpoint import load_checkpoint, save_checkpoint
-from surestep.scoring.export import export_merged
-from surestep.scoring.manifest import MANIFEST, read_manifest
+from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.checkpoint.calibration_file import CALIBRATION_FILE, read_calibration, store_calibration
+from surestep.scoring.checkpoint.export import export_merged
+from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.load import manifest as manifest_module
+from surestep.scoring.checkpoint.manifest import MANIFEST, read_manifest
 
 TREES = [random_tree(seed, num_nodes=8) for seed in range(3)]
 OLD = Calibration(Temperature(2.0), {"own": Platt(0.5, -1.0)}, {"steps": 100})
@@ -80,7 +80,7 @@ def test_a_datasets_own_map_applies_only_where_the_request_names_it(folder: Path
 
 
 def test_raw_scores_stand_beside_calibrated_ones(folder: Path) -> None:
-    from surestep.encoding.tree import encode_trees
+    from surestep.encoding.encoded_tree import encode_trees
 
     store(folder, OLD)
     loaded = load_checkpoint(folder)

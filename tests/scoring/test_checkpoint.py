@@ -20,18 +20,18 @@ from strategies import random_tree
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import Formatter
 from surestep.errors import CheckpointError, DeviceError, StorageError
-from surestep.model.weights import HEAD_FILE
-from surestep.scoring import checkpoint as checkpoint_module
-from surestep.scoring.build import BuiltModel, build_model
-from surestep.scoring.checkpoint import (
+from surestep.model.saved_weights import HEAD_FILE
+from surestep.scoring.build_model import BuiltModel, build_model
+from surestep.scoring.checkpoint import load as checkpoint_module
+from surestep.scoring.checkpoint.load import (
     LoadedCheckpoint,
     checkpoint_path,
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
+from surestep.scoring.checkpoint.manifest import MANIFEST, read_manifest, write_manifest
 from surestep.scoring.hardware import choose_hardware, for_scoring_here
-from surestep.scoring.manifest import MANIFEST, read_manifest, write_manifest
 
 Build = Callable[..., BuiltModel]
 TREES = [random_tree(seed, num_nodes=8) for seed in range(3)]

@@ -10,9 +10,9 @@ import torch
 from surestep.cli.main import main
 from surestep.config import Config, get_default_config, get_lora_config
 from surestep.errors import StorageError
-from surestep.scoring.build import build_model
-from surestep.scoring.checkpoint import load_checkpoint, save_checkpoint
-from surestep.scoring.export import export_merged
+from surestep.scoring.build_model import build_model
+from surestep.scoring.checkpoint.export import export_merged
+from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 from surestep.types import Node, ReasoningTree
 

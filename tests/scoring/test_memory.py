@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from surestep.scoring import memory
+from surestep.scoring import token_budget as memory
 from surestep.scoring.hardware import Hardware
-from surestep.scoring.memory import activation_bytes_per_token, training_token_budget
+from surestep.scoring.token_budget import activation_bytes_per_token, training_token_budget
 
 CPU = Hardware(torch.device("cpu"), "no", ())
 HALF = Hardware(torch.device("cpu"), "bf16", ())

@@ -13,10 +13,10 @@ import torch
 from surestep.cli.main import main
 from surestep.config import Config
 from surestep.errors import ConfigError, DeviceError
-from surestep.model import low_bits
+from surestep.model.precision import bitsandbytes_available as low_bits
 from surestep.scoring import hardware as hardware_module
-from surestep.scoring.build import build_model
-from surestep.scoring.checkpoint import load_checkpoint, save_checkpoint
+from surestep.scoring.build_model import build_model
+from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
 from surestep.types import Node, ReasoningTree
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from surestep.data.report import ReadReport
-from surestep.data.source import Source
+from surestep.data.records.read_report import ReadReport
+from surestep.data.sources.source import Source
 from surestep.encoding.formatter import Formatter
-from surestep.encoding.load import load_tokenizer
-from surestep.encoding.store import TreeStore
+from surestep.encoding.load_tokenizer import load_tokenizer
+from surestep.encoding.token_store import TreeStore
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DataError, StorageError
-from surestep.scoring.prepare import default_cache_dir, prepare_source
+from surestep.scoring.stored_split import default_cache_dir, prepare_source
 
 
 @pytest.fixture(scope="module")

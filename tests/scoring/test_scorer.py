@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from strategies import random_tree, trees
 from surestep.config import Config
-from surestep.encoding.tree import encode_trees
+from surestep.encoding.encoded_tree import encode_trees
 from surestep.errors import DeviceError
-from surestep.scoring.build import BuiltModel, build_model
+from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.hardware import choose_hardware
-from surestep.scoring.scorer import StepScorer
+from surestep.scoring.model_scorer import StepScorer
 from surestep.types import Node, ReasoningTree, chain
 
 Build = Callable[..., BuiltModel]
@@ -203,7 +203,7 @@ def test_trees_of_many_windows_come_out_in_order(
     trees = [*none, *several[:6], *none, *none, *several[6:]]
     encoded = encode_trees(trees, scorer.tokenizer, scorer.formatter)
     in_one = list(scorer.score_encoded(encoded))
-    monkeypatch.setattr("surestep.scoring.scorer._WINDOW", 2)
+    monkeypatch.setattr("surestep.scoring.model_scorer._WINDOW", 2)
     told: list[int] = []
     in_many = list(scorer.score_encoded(encoded, progress=told.append))
     assert told == [2] * 9 + [1]

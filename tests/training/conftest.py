@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from surestep.training import trainer
-from surestep.training.observer import ValidationRecord
+from surestep.training.events.records import ValidationRecord
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 from runs import count_labels, write_own
 from surestep.config import Config
 from surestep.encoding.formatter import Formatter
-from surestep.encoding.load import load_tokenizer
+from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import ConfigError, DataError
-from surestep.scoring import prepare
-from surestep.training.examples import RunData, load_run_data
+from surestep.scoring import stored_split as prepare
+from surestep.training.training_sets import RunData, load_run_data
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 
 from runs import Watcher, read_lines
 from surestep.config import Config
-from surestep.training.logs import MetricsFile, TensorBoardLog
-from surestep.training.observer import Observers
+from surestep.training.events.records import Observers
+from surestep.training.events.run_log import MetricsFile, TensorBoardLog
 from surestep.training.run import train
 
 
@@ -40,7 +40,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_said(tmp_path: Path) -> None:
 
 def test_speeds_count_training_only(run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     """A validation in the middle of an interval takes no time from it and hides no step of it."""
-    import surestep.training.interval as interval
+    import surestep.training.events.log as interval
 
     clock = [0.0]
     monkeypatch.setattr(interval.time, "perf_counter", lambda: clock[0])

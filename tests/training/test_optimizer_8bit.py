@@ -16,12 +16,12 @@ from safetensors.torch import load_file, save_file
 from runs import Watcher, assert_same_bits, logged
 from surestep.config import Config, TrainingConfig, get_default_config
 from surestep.errors import CheckpointError
-from surestep.model.low_bits import bitsandbytes_problem
-from surestep.scoring.build import build_model
+from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
+from surestep.scoring.build_model import build_model
 from surestep.scoring.hardware import choose_hardware
-from surestep.training.optimizer import build_optimizer, moment_bytes, parameter_names
+from surestep.training.optimizer.build import build_optimizer, moment_bytes, parameter_names
 from surestep.training.run import train
-from surestep.training.state import RunState, load_state, save_state
+from surestep.training.run_state import RunState, load_state, save_state
 
 pytestmark = pytest.mark.skipif(bitsandbytes_problem() is not None, reason=str(bitsandbytes_problem()))
 

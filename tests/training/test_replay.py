@@ -9,8 +9,8 @@ import pytest
 
 from runs import Watcher, read_lines
 from surestep.config import Config
+from surestep.training.passes.recorded import _SHORT_PASS, replays, why_not_recorded
 from surestep.training.processes import make_accelerator
-from surestep.training.replay import _SHORT_PASS, replays, why_not_recorded
 from surestep.training.run import train
 
 

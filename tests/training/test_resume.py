@@ -184,7 +184,7 @@ def test_a_second_ctrl_c_quits_at_once(settings) -> None:
 KILLED = """
 import os, signal, sys
 from surestep.cli.main import main
-from surestep.cli.progress import TrainingDisplay
+from surestep.cli.output.progress import TrainingDisplay
 shown = TrainingDisplay.stepped
 def stepped(self, step):
     shown(self, step)

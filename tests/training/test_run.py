@@ -13,9 +13,9 @@ from runs import Watcher, hashes, read_lines, tensors
 from surestep.calibration import Calibration, Temperature
 from surestep.config import Config, get_default_config
 from surestep.errors import CheckpointError, ConfigError, DeviceError
-from surestep.scoring.calibration_file import read_calibration, store_calibration
-from surestep.scoring.checkpoint import load_checkpoint
-from surestep.scoring.manifest import read_manifest
+from surestep.scoring.checkpoint.calibration_file import read_calibration, store_calibration
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.manifest import read_manifest
 from surestep.training.run import train
 
 

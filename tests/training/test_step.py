@@ -14,23 +14,23 @@ import torch
 
 from runs import Watcher, assert_same_bits, logged, tensors
 from strategies import random_tree
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, limit_tree
-from surestep.encoding.load import load_tokenizer
+from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.packing import pack_trees
-from surestep.encoding.store import TreeStore, write_store
-from surestep.encoding.tree import EncodedTree
+from surestep.encoding.token_store import TreeStore, write_store
 from surestep.errors import DeviceError, SurestepError
-from surestep.scoring.build import build_model
-from surestep.scoring.checkpoint import load_checkpoint
+from surestep.scoring.build_model import build_model
+from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.hardware import choose_hardware
-from surestep.scoring.scorer import to_batch
-from surestep.training.examples import TrainingSet, load_run_data
+from surestep.scoring.model_scorer import to_batch
 from surestep.training.loss import label_weights, step_losses
 from surestep.training.mixture import Draw, Mixture
-from surestep.training.packs import ROUND_TOKENS, StepPacks, build_step, prefetch_steps
 from surestep.training.run import train
+from surestep.training.step_data import ROUND_TOKENS, StepPacks, build_step, prefetch_steps
 from surestep.training.trainer import Trainer
+from surestep.training.training_sets import TrainingSet, load_run_data
 
 SHARES = {"bushy": 0.7, "chains": 0.3}
 BRANCHING = {"bushy": 0.6, "chains": 0.0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surestep.training.unused_speed import STEPS_TO_WATCH, UnusedSpeed
+from surestep.training.events.idle_gpu import STEPS_TO_WATCH, UnusedSpeed
 
 
 def watched(*, on_gpu: bool, steps: int = STEPS_TO_WATCH, budget: int = 5120, **step: float) -> UnusedSpeed:

@@ -12,8 +12,8 @@ import pytest
 
 from strategies import random_tree
 from surestep.config import TrainingConfig, get_default_config
-from surestep.encoding.store import TreeStore, write_store
-from surestep.training.validation import choose_subsets, is_better, validate
+from surestep.encoding.token_store import TreeStore, write_store
+from surestep.training.events.validate import choose_subsets, is_better, validate
 
 
 @pytest.fixture(scope="module")

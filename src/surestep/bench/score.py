@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from surestep.bench.measure import Measurement, seconds, synchronize
+from surestep.bench.timing import Measurement, seconds, synchronize
 from surestep.bench.train import flops_per_token
-from surestep.encoding.tree import EncodedTree
-from surestep.scoring.build import BuiltModel
+from surestep.encoding.encoded_tree import EncodedTree
+from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
-from surestep.scoring.scorer import StepScorer
+from surestep.scoring.model_scorer import StepScorer
 
 
 def bench_scoring(

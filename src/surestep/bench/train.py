@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from surestep.bench.measure import Measurement, synchronize
-from surestep.bench.work import run_data
+from surestep.bench.example_work import run_data
+from surestep.bench.timing import Measurement, synchronize
 from surestep.config import Config
-from surestep.encoding.tree import EncodedTree
-from surestep.scoring.build import BuiltModel
+from surestep.encoding.encoded_tree import EncodedTree
+from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
-from surestep.training.observer import Observers
+from surestep.training.events.records import Observers
 from surestep.training.processes import make_accelerator
 from surestep.training.trainer import Trainer
 

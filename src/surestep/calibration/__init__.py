@@ -1,12 +1,10 @@
 """Calibration: maps from a model's confidence to one that can be trusted; numpy in, numbers out; no torch, no files."""
 
-from surestep.calibration.build import DatasetVerdict, Fitted, fit_calibration
 from surestep.calibration.calibration import Calibration
 from surestep.calibration.choose import METHODS, Choice, assign_folds, choose_map, cross_validate, held_out_by_choice
-from surestep.calibration.columns import CalibrationData
-from surestep.calibration.isotonic import clip_for, fit_isotonic
-from surestep.calibration.logistic import fit_beta, fit_platt, fit_temperature
-from surestep.calibration.maps import (
+from surestep.calibration.fit import DatasetVerdict, Fitted, fit_calibration
+from surestep.calibration.gain import CalibrationData
+from surestep.calibration.maps.confidence_map import (
     Beta,
     ConfidenceMap,
     Identity,
@@ -16,6 +14,8 @@ from surestep.calibration.maps import (
     map_from_json,
     map_to_json,
 )
+from surestep.calibration.maps.isotonic import clip_for, fit_isotonic
+from surestep.calibration.maps.logistic_fit import fit_beta, fit_platt, fit_temperature
 
 __all__ = [
     "METHODS",

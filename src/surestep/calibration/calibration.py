@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from surestep.calibration.maps import ConfidenceMap, map_from_json, map_to_json
+from surestep.calibration.maps.confidence_map import ConfidenceMap, map_from_json, map_to_json
 
 FORMAT_VERSION = 1
 
@@ -31,7 +31,7 @@ class Calibration:
     def map_for(self, dataset: str | None = None) -> ConfidenceMap:
         """A dataset's own map where the request names one that has it, else the pooled map.
 
-        >>> from surestep.calibration.maps import Identity, Platt
+        >>> from surestep.calibration.maps.confidence_map import Identity, Platt
         >>> calibration = Calibration(Identity(), {"own": Platt(0.5, 0.0)})
         >>> [calibration.map_for(name).kind for name in (None, "own", "another")]
         ['identity', 'platt', 'identity']

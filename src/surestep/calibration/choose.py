@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surestep.calibration.columns import BoolArray, CalibrationData, FloatArray, IntArray, nll, nll_gain
-from surestep.calibration.isotonic import fit_isotonic
-from surestep.calibration.logistic import fit_beta, fit_platt, fit_temperature
-from surestep.calibration.maps import ConfidenceMap, Identity
+from surestep.calibration.gain import BoolArray, CalibrationData, FloatArray, IntArray, nll, nll_gain
+from surestep.calibration.maps.confidence_map import ConfidenceMap, Identity
+from surestep.calibration.maps.isotonic import fit_isotonic
+from surestep.calibration.maps.logistic_fit import fit_beta, fit_platt, fit_temperature
 
 NUM_FOLDS = 5
 TIE = 1e-4

@@ -30,7 +30,7 @@ COMMANDS = {
     "bench": "measure how fast this machine trains and scores",
     "export": "write a checkpoint as one merged backbone with its head",
 }
-"""Subcommand to help line; the module of the same name in this package runs it."""
+"""Subcommand to help line; the module of the same name in `commands` runs it."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """A full disk, a used-up quota, a file-size limit: raised by a write, which knows no file name."""
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             allow_abbrev=False,  # a flag cut short would change its meaning with the next field that is added
         )
         if name == chosen:
-            module = importlib.import_module(f"surestep.cli.{name}")
+            module = importlib.import_module(f"surestep.cli.commands.{name}")
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_command(args: argparse.Namespace) -> int:
     """Call the chosen command and translate what it raises."""
     # Read when torch loads its OpenMP: threads that wait for each other spin for microseconds, then sleep. Spinning
-    # on, they take a busy machine's cores from each other; sleeping at once is slow on a quiet one (experiments, E8).
+    # on, they take a busy machine's cores from each other; sleeping at once is slow on a quiet one
+    # (docs/experiments/2026-11-23-waiting-threads-that-sleep.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     # Packs differ in size from pass to pass: segments that grow hold one pack after another where fixed ones pile up.

@@ -15,8 +15,8 @@ from pydantic import Field, ValidationError
 
 from surestep.config.base import Section, describe
 from surestep.config.data import DATASET_NAMES, DataConfig
-from surestep.config.io import merge, read_config_file
 from surestep.config.model import DEFAULT_BACKBONE, TINY_BACKBONE, LoraConfig, ModelConfig
+from surestep.config.read import merge, read_config_file
 from surestep.config.training import LORA_LEARNING_RATE, EvalConfig, TrainingConfig
 from surestep.errors import ConfigError, StorageError
 

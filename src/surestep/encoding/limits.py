@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.encoding.tree import EncodedTree, Nodes, path_sums
+from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.encoding.tree import EncodedTree, FloatArray, IntArray
+from surestep.encoding.encoded_tree import EncodedTree, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)

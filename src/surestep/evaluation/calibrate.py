@@ -15,14 +15,14 @@ import numpy as np
 from surestep.calibration import CalibrationData, Fitted, fit_calibration
 from surestep.calibration.calibration import Calibration
 from surestep.config import Config
-from surestep.data.report import ReadReport
-from surestep.data.sources import Source, enabled_sources
-from surestep.encoding.tree import encode_trees
-from surestep.evaluation.calibration_report import content_of, figures_by_dataset
+from surestep.data.records.read_report import ReadReport
+from surestep.data.sources.choose import Source, enabled_sources
+from surestep.encoding.encoded_tree import encode_trees
+from surestep.evaluation.calibration_effect import content_of, figures_by_dataset
 from surestep.metrics.predictions import Predictions
-from surestep.scoring.build import BuiltModel
-from surestep.scoring.manifest import git_commit, library_versions
-from surestep.scoring.scorer import StepScorer
+from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.checkpoint.manifest import git_commit, library_versions
+from surestep.scoring.model_scorer import StepScorer
 
 WITHIN_FOLDS = "chosen within folds"
 """The row of the whole procedure, choice included: what to expect on new problems."""

@@ -13,25 +13,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from surestep.config import Config, EvalConfig
-from surestep.data.jsonl import read_records
-from surestep.data.report import ReadReport
-from surestep.data.sources import Source, enabled_sources
-from surestep.encoding.tree import EncodedTree, encode_trees
+from surestep.data.records.read_report import ReadReport
+from surestep.data.records.record import read_records
+from surestep.data.sources.choose import Source, enabled_sources
+from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.errors import StorageError
-from surestep.evaluation.baseline_scores import Baselines, own_baselines, trained_baselines
-from surestep.evaluation.calibration_report import CalibrationUse, calibration_report, content_of
-from surestep.evaluation.predictions_file import PredictionsFile, predictions_of_rows, write_rows
-from surestep.evaluation.report_write import METRICS_FILE as METRICS_FILE
-from surestep.evaluation.report_write import PREDICTIONS_FILE as PREDICTIONS_FILE
-from surestep.evaluation.report_write import WrittenReport, write_report
-from surestep.evaluation.step_texts import texts_of_rows
+from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines
+from surestep.evaluation.baselines.step_texts import texts_of_rows
+from surestep.evaluation.calibration_effect import CalibrationUse, calibration_report, content_of
+from surestep.evaluation.report.write import METRICS_FILE as METRICS_FILE
+from surestep.evaluation.report.write import PREDICTIONS_FILE as PREDICTIONS_FILE
+from surestep.evaluation.report.write import WrittenReport, write_report
 from surestep.metrics.baselines import ConstantBaseline
 from surestep.metrics.old_report import build_report
-from surestep.scoring.build import BuiltModel
-from surestep.scoring.checkpoint import LoadedCheckpoint
-from surestep.scoring.manifest import git_commit, library_versions
-from surestep.scoring.prepare import default_cache_dir
-from surestep.scoring.scorer import StepScorer
+from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.checkpoint.load import LoadedCheckpoint
+from surestep.scoring.checkpoint.manifest import git_commit, library_versions
+from surestep.scoring.model_scorer import StepScorer
+from surestep.scoring.predictions_file import PredictionsFile, predictions_of_rows, write_rows
+from surestep.scoring.stored_split import default_cache_dir
 from surestep.types import ReasoningTree
 
 EvaluatedSplit = Literal["test", "validation"]

@@ -14,15 +14,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from surestep.model.attention import TREE_ATTENTION, product_dtype
-from surestep.model.batch import TreeBatch
-from surestep.model.fused import can_fuse, fuse, projections
+from surestep.model.attention.interface import TREE_ATTENTION, product_dtype
+from surestep.model.attention.one_path_per_row import path_rows
+from surestep.model.attention.plan import AttentionPlan, Execution, plan_attention
+from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.fast.decoder_layers import narrow_layers
+from surestep.model.fast.projection import can_fuse, fuse, projections
 from surestep.model.head import ConfidenceHead
-from surestep.model.layers import narrow_layers
-from surestep.model.paths import path_rows
-from surestep.model.plan import AttentionPlan, Execution, plan_attention
-from surestep.model.quiet import quiet_transformers
-from surestep.model.trained import RoundedWeights, round_weights
+from surestep.model.precision.float32_weights import RoundedWeights, round_weights
+from surestep.model.tree_batch import TreeBatch
 
 Route = Execution | Literal["paths"]
 Prepared = TreeBatch | AttentionPlan
@@ -41,7 +41,7 @@ class ConfidenceModel(nn.Module):
         backbone: a transformer without language-model head, or a PEFT model around one.
         head: reads the hidden states at the `<CONFIDENCE>` tokens.
         confidence_id: id of that token; need not have a row in the backbone's embedding.
-        route: how the tree mask is executed; see `surestep.model.attention`. `paths` runs every path as a row
+        route: how the tree mask is executed; see `surestep.model.attention.interface`. `paths` runs every path as a row
             of its own, with the backbone's own attention.
         own_attention: name of the backbone's own attention implementation.
     """

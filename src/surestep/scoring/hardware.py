@@ -11,8 +11,8 @@ import torch
 from surestep.config import Config
 from surestep.errors import ConfigError, DeviceError
 from surestep.model.confidence_model import Route
-from surestep.model.fp8 import runs_fp8
-from surestep.model.low_bits import bitsandbytes_problem
+from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
+from surestep.model.precision.fp8 import runs_fp8
 
 Precision = Literal["no", "bf16", "fp16"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.limits import LimitLoss
-from surestep.encoding.tree import EncodedTree
 from surestep.metrics.predictions import Predictions
-from surestep.scoring.scorer import StepScorer
+from surestep.scoring.model_scorer import StepScorer
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
 from surestep.scoring.hardware import Hardware
-from surestep.training.state import RunState
+from surestep.training.run_state import RunState
 
 
 def make_accelerator(hardware: Hardware) -> Accelerator:

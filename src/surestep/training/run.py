@@ -9,25 +9,25 @@ from typing import Any
 
 from surestep.config import Config
 from surestep.encoding.formatter import Formatter
-from surestep.encoding.load import load_tokenizer
+from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.model.backbone import read_max_positions
-from surestep.scoring.build import BuiltModel, build_model
-from surestep.scoring.checkpoint import CONFIG_FILE, load_checkpoint, load_weights, read_config
+from surestep.model.backbones.load import read_max_positions
+from surestep.scoring.build_model import BuiltModel, build_model
+from surestep.scoring.checkpoint.load import CONFIG_FILE, load_checkpoint, load_weights, read_config
+from surestep.scoring.checkpoint.manifest import read_manifest
 from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
-from surestep.scoring.manifest import read_manifest
-from surestep.scoring.memory import ENOUGH_CUDA, training_token_budget
-from surestep.scoring.prepare import ProgressFactory, silent
-from surestep.training.examples import RunData, load_run_data
-from surestep.training.folder import check_space, latest_with_state, refuse_existing, start_folder
-from surestep.training.logs import MetricsFile, TensorBoardLog
-from surestep.training.observer import Observers, TrainingObserver
-from surestep.training.optimizer import moment_bytes
-from surestep.training.optimizer_8bit import SMALLEST, check_8bit_optimizer
+from surestep.scoring.stored_split import ProgressFactory, silent
+from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
+from surestep.training.events.records import Observers, TrainingObserver
+from surestep.training.events.run_log import MetricsFile, TensorBoardLog
+from surestep.training.events.validate import REPORT_FILE, choose_subsets, write_validation_report
+from surestep.training.experiment_folder import check_space, latest_with_state, refuse_existing, start_folder
+from surestep.training.optimizer.adamw_8bit import SMALLEST, check_8bit_optimizer
+from surestep.training.optimizer.build import moment_bytes
+from surestep.training.passes.recorded import replays, why_not_recorded
 from surestep.training.processes import make_accelerator
-from surestep.training.replay import replays, why_not_recorded
 from surestep.training.trainer import RunResult, Trainer
-from surestep.training.validation import REPORT_FILE, choose_subsets, write_validation_report
+from surestep.training.training_sets import RunData, load_run_data
 
 
 @dataclass(frozen=True)

@@ -21,24 +21,24 @@ from torch import Tensor
 
 from surestep.config import Config
 from surestep.errors import DeviceError, SurestepError
-from surestep.scoring.build import BuiltModel
-from surestep.scoring.checkpoint import checkpoint_path, save_checkpoint
+from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.checkpoint.load import checkpoint_path, save_checkpoint
 from surestep.scoring.hardware import memory_used_gb
-from surestep.training.examples import RunData
-from surestep.training.folder import prune, write_best
-from surestep.training.interval import Interval
+from surestep.training.events.idle_gpu import UnusedSpeed
+from surestep.training.events.log import Interval
+from surestep.training.events.records import StepRecord, TrainingObserver, ValidationRecord
+from surestep.training.events.stop import StopSignal
+from surestep.training.events.validate import ValidationSubset, is_better, validate
+from surestep.training.experiment_folder import prune, write_best
 from surestep.training.loss import label_weights, step_losses
 from surestep.training.mixture import Mixture
-from surestep.training.observer import StepRecord, TrainingObserver, ValidationRecord
-from surestep.training.optimizer import build_optimizer, parameter_names, set_learning_rate
-from surestep.training.packs import StepPacks, TrainingPack, build_step, prefetch_steps
+from surestep.training.optimizer.build import build_optimizer, parameter_names, set_learning_rate
+from surestep.training.passes.recorded import ReplayedPasses, replays
 from surestep.training.processes import share
-from surestep.training.replay import ReplayedPasses, replays
+from surestep.training.run_state import RunState, load_state, save_state, seed_step
 from surestep.training.schedule import learning_rate_factor
-from surestep.training.signals import StopSignal
-from surestep.training.state import RunState, load_state, save_state, seed_step
-from surestep.training.unused_speed import UnusedSpeed
-from surestep.training.validation import ValidationSubset, is_better, validate
+from surestep.training.step_data import StepPacks, TrainingPack, build_step, prefetch_steps
+from surestep.training.training_sets import RunData
 
 
 @dataclass(frozen=True)

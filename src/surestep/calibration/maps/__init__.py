@@ -1,0 +1,1 @@
+"""Maps from a raw confidence to a calibrated one, a file each."""

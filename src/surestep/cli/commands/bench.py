@@ -1,0 +1,223 @@
+"""`surestep bench`: how fast this machine trains and scores, with the program's own loop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from surestep.cli.flags import PRESETS, add_config_flags, fields, override
+from surestep.config import Config
+from surestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from surestep.bench.timing import Measurement
+    from surestep.encoding.encoded_tree import EncodedTree
+    from surestep.scoring.build_model import BuiltModel
+
+_KEPT = ("model.", "lora.", "training.", "eval.", "data.max_length")
+_WORKS = {
+    "train": "examples of mixed lengths, as PRM800K, REVEAL and eQASC mix",
+    "trees": "problem trees with alternatives at every step, as PRM800K's phase 1",
+    "score": "the same mixed lengths, and 64 candidates of one problem with and without their shared prefix",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "work", choices=sorted(_WORKS), help="; ".join(f"{name}: {text}" for name, text in _WORKS.items())
+    )
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), default="lora", help="settings to start from (default: lora)"
+    )
+    parser.add_argument(
+        "--shape",
+        help="random weights of this shape, made in memory: qwen3-4b or small (default: small, where no --backbone "
+        "is named)",
+    )
+    parser.add_argument(
+        "--budgets", type=int, nargs="+", metavar="TOKENS", help="token budgets to measure, one row each"
+    )
+    parser.add_argument("--steps", type=int, default=4, help="optimiser steps in one repeat (default: 4)")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats, of which the median counts (default: 3)")
+    parser.add_argument(
+        "--examples", type=int, help="examples in one optimiser step, or scored (default: fills a pass)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="append the JSON line to this file too")
+    paths = {path for path, _ in fields()}
+    add_config_flags(parser, exclude=frozenset(path for path in paths if not path.startswith(_KEPT)), from_file=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; 0 when done."""
+    from surestep.bench.backbone_shapes import SHAPES, build_shape
+    from surestep.bench.timing import environment, matmul_ceiling
+    from surestep.cli.output.progress import make_console
+    from surestep.scoring.build_model import settle
+    from surestep.scoring.hardware import choose_hardware, nf4_device
+    from surestep.training.optimizer.adamw_8bit import check_8bit_optimizer
+
+    if args.shape is not None and args.shape not in SHAPES:
+        raise ConfigError(f"--shape is {args.shape!r}; allowed: {', '.join(SHAPES)}")
+    if args.steps < 1 or args.repeats < 1 or (args.examples is not None and args.examples < 1):
+        raise ConfigError("--steps, --repeats and --examples must be at least 1")
+    config = override(_base(args), args)
+    config.check()
+    named = config.model.backbone != Config().model.backbone
+    if named and args.shape is not None:
+        raise ConfigError("name either --shape or --backbone")
+    shape = args.shape or (None if named else "small")
+    console = make_console()
+    hardware = choose_hardware(config.training.device, config.training.mixed_precision)
+    if config.training.optimizer == "adamw_8bit":
+        check_8bit_optimizer()
+    nf4_device(config, hardware)
+    ceiling = matmul_ceiling(hardware)
+    built = build_shape(config, hardware, shape)
+    if args.work == "score":
+        settle(built, config)
+    compiling = built.compile_if_worth(config, float("inf"))
+    for line in [*built.reasons, *([compiling] if compiling else [])]:
+        console.print(f"· {line}", markup=False, highlight=False)
+    console.print(f"· matrix products reach {ceiling / 1e12:,.2f} TFLOP/s here; that is the ceiling", markup=False)
+    rows = _measure(args, config, built, ceiling)
+    _print(console, rows, ceiling)
+    record: dict[str, Any] = {
+        "bench": args.work,
+        "backbone": built.backbone.name,
+        "ceiling_tflops": ceiling / 1e12,
+        **environment(hardware),
+        "rows": [row.to_dict() for row in rows],
+    }
+    line = json.dumps(record)
+    print(line)
+    if args.output is not None:
+        with args.output.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    return 0
+
+
+def _base(args: argparse.Namespace) -> Config:
+    config: Config = PRESETS[args.preset]()
+    config.training.warmup_steps = 0
+    return config
+
+
+def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceiling: float) -> list[Measurement]:
+    import numpy as np
+
+    from surestep.bench.example_work import bushy, candidates, chain, chain_lengths, paths_of
+
+    on_gpu = built.hardware.device.type == "cuda"
+    shape: dict[str, int] = {
+        "num_ids": built.model.embedding.weight.shape[0],
+        "confidence_id": built.model.confidence_id,
+    }
+    random = np.random.default_rng(config.training.seed)
+    longest = config.data.max_length if built.backbone.max_positions is None else built.backbone.max_positions
+    longest = min(longest, config.data.max_length)
+    if args.work == "score":
+        from surestep.bench.score import bench_scoring
+
+        count = args.examples or (1024 if on_gpu else 64)
+        trees = [chain(length, random, **shape) for length in chain_lengths(count, longest=longest)]
+        one = [candidates(64, random, **shape) for _ in range(4 if on_gpu else 1)]
+        flat = [path for tree in one for path in paths_of(tree)]
+        scorer = built.scorer(config)
+        rows = []
+        for budget in args.budgets or [scorer.token_budget]:
+            scorer.token_budget = budget
+            works: list[tuple[str, Sequence[EncodedTree]]] = [
+                ("mixed lengths", trees),
+                ("64 candidates, as a tree", one),
+                ("64 candidates, flat", flat),
+            ]
+            rows += [
+                bench_scoring(
+                    f"{name}, passes of {budget:,}", built, scorer, work, ceiling=ceiling, repeats=args.repeats
+                )
+                for name, work in works
+            ]
+        return rows
+
+    from surestep.bench.train import bench_training
+
+    rows = []
+    for budget in args.budgets or [None, 16384 if on_gpu else 4096]:
+        examples = _examples(args, config, budget)
+        count = (args.steps * args.repeats + 4) * examples
+        if args.work == "trees":
+            trees = [bushy(random, **shape) for _ in range(min(count, 2000))]
+        else:
+            trees = [chain(length, random, **shape) for length in chain_lengths(min(count, 20000), longest=longest)]
+        name = "as documented: 4 x 4 examples" if budget is None else f"passes of {budget:,} tokens"
+        chosen = config.model_copy(deep=True)
+        if budget is not None:
+            chosen.training.per_device_train_batch_size, chosen.training.gradient_accumulation_steps = examples, 1
+        rows.append(
+            bench_training(
+                name,
+                built,
+                chosen,
+                trees,
+                token_budget=budget or _documented_budget(config, built),
+                ceiling=ceiling,
+                steps=args.steps,
+                repeats=args.repeats,
+            )
+        )
+    return rows
+
+
+def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> int:
+    """Examples in an optimiser step: as documented, as told, or about two full passes."""
+    if args.examples is not None:
+        return int(args.examples)
+    if budget is None:
+        return config.training.per_device_train_batch_size * config.training.gradient_accumulation_steps
+    mean = 1000 if args.work == "trees" else 235
+    return max(4, 2 * budget // mean)
+
+
+def _documented_budget(config: Config, built: BuiltModel) -> int:
+    from surestep.scoring.token_budget import training_token_budget
+    from surestep.training.optimizer.build import moment_bytes
+
+    training = config.training
+    if training.token_budget is not None:
+        return training.token_budget
+    wanted = training.per_device_train_batch_size * config.data.max_length
+    return training_token_budget(
+        built.model,
+        built.hardware,
+        checkpointing=training.gradient_checkpointing,
+        wanted=wanted,
+        moment_bytes=moment_bytes(built.model, training),
+    )
+
+
+def _print(console: Console, rows: Sequence[Measurement], ceiling: float) -> None:
+    table = Table()
+    for title in ("work", "tokens/s", "steps/s", "of ceiling", "peak GB", "padding", "first step", "spread"):
+        table.add_column(title, justify="left" if title == "work" else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            f"{row.tokens_per_s:,.0f}",
+            f"{row.labels_per_s:,.1f}",
+            f"{row.ceiling_share:.0%}",
+            f"{row.peak_gb:.1f}",
+            f"{row.padding:.1%}",
+            f"{row.first_step_s:.1f} s",
+            f"{row.spread:.0%}",
+        )
+    console.print(table)
+    console.print("steps/s: labelled steps trained on, or steps scored; spread: of the repeats", markup=False)

@@ -1,0 +1,238 @@
+"""`surestep benchmark`: first errors, wrong steps, best-of-N.
+
+Knows arguments and printing; the work is done in `surestep.evaluation`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from surestep.cli.flags import add_config_flags, fields, override
+from surestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from surestep.evaluation.benchmarks.result_file import Resampling
+    from surestep.scoring.score_file import StepScores
+
+TREE_FORMATS = ("eqasc", "math_shepherd", "own", "prm800k", "reveal", "stepwise")
+"""As in `surestep.evaluation.benchmarks.solutions`, which would import torch here; a test compares them."""
+_FLAGS = frozenset(
+    {
+        *("training.device", "training.mixed_precision", "model.backbone", "model.attention"),
+        *("eval.eval_token_budget", "eval.save_predictions"),
+    }
+)
+"""What of the configuration a benchmark heeds."""
+
+RESULT_NAMES = {"processbench": "processbench", "prmbench": "prmbench", "best-of-n": "best_of_n"}
+"""Benchmark to the name of its result file."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the benchmarks and their flags."""
+    actions = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
+    process = actions.add_parser(
+        "processbench", help="is the first step below the threshold the first wrong one?", allow_abbrev=False
+    )
+    prm = actions.add_parser("prmbench", help="is every wrong step found, and no right one?", allow_abbrev=False)
+    best = actions.add_parser("best-of-n", help="is the best-scored of N candidates right?", allow_abbrev=False)
+
+    _flag(
+        process,
+        "threshold",
+        type=_share,
+        metavar="T",
+        help="measure at this threshold too, fixed beforehand; 0.5 always is measured",
+    )
+    _flag(
+        process,
+        "threshold_data",
+        type=Path,
+        metavar="FILE",
+        help="measure at the threshold with the highest mean F1 on this other file (or folder) too",
+    )
+    _flag(
+        process,
+        "threshold_format",
+        choices=("processbench", *TREE_FORMATS),
+        default="processbench",
+        help="layout of --threshold_data (default: processbench); for the others each path of a tree is a solution",
+    )
+    _flag(
+        process,
+        "threshold_predictions",
+        type=Path,
+        metavar="FILE",
+        help="with --predictions: the confidences for --threshold_data (default: they stand in --predictions)",
+    )
+    _flag(
+        prm, "threshold", type=_share, default=0.5, metavar="T", help="a step below it is called wrong (default: 0.5)"
+    )
+    _flag(
+        best,
+        "n",
+        type=_sizes,
+        metavar="N,N,...",
+        help="the N to measure (default: 1,2,4,... up to the smallest number of candidates)",
+    )
+    for action, holds in (
+        (process, "subsets, a file each, or folders of them"),
+        (prm, "PRMBench's file"),
+        (best, "candidates with their correctness (docs/evaluation.md)"),
+    ):
+        _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
+        _flag(action, "checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder that scores")
+        if action is not best:
+            _flag(
+                action,
+                "predictions",
+                type=Path,
+                metavar="FILE",
+                help="confidences of any scorer instead: one line a solution, {subset, id, confidences: [...]}",
+            )
+        # A map may tie what the scorer told apart, so candidates are ranked without it.
+        default = "none" if action is best else "pooled"
+        _flag(
+            action,
+            "calibration",
+            choices=("pooled", "none"),
+            default=default,
+            help=f"apply the checkpoint's calibration, if it has one (default: {default})",
+        )
+        _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
+        _flag(
+            action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)"
+        )
+        _flag(action, "bootstrap_seed", type=int, default=0, metavar="S", help="seed of resamples and drawn subsets")
+        add_config_flags(action, exclude=frozenset(path for path, _ in fields()) - _FLAGS, from_file=False)
+
+
+def _flag(parser: argparse.ArgumentParser, name: str, **options: Any) -> None:
+    names = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
+    parser.add_argument(*names, **options)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: 0 to 1")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}; allowed: a whole number from 1")
+    return value
+
+
+def _sizes(text: str) -> list[int]:
+    try:
+        return [_positive(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from 1, with commas between") from None
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the benchmark; 0 when done."""
+    scores_in_data = args.benchmark == "best-of-n"
+    predictions = None if scores_in_data else args.predictions
+    if args.checkpoint is not None and predictions is not None:
+        raise ConfigError("--checkpoint and --predictions exclude each other: drop one")
+    if args.checkpoint is None and predictions is None and not scores_in_data:
+        raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
+
+    from surestep.cli.output.progress import make_console
+
+    console = make_console()
+    with _scores(args, console) as (scores, folder, save_rows):
+        report, rows = _BENCHMARKS[args.benchmark](args, scores)
+    from surestep.cli.output.benchmark_tables import print_result
+    from surestep.evaluation.benchmarks.result_file import write_result
+
+    path = write_result(folder, RESULT_NAMES[args.benchmark], report, argv=args.argv, rows=rows if save_rows else None)
+    print_result(report, console)
+    if save_rows:
+        beside = path.with_name(f"{path.stem}_predictions.jsonl")
+        console.print(f"{len(rows):,} lines of confidences: {beside}", markup=False, highlight=False)
+    console.print(f"results: {path}", markup=False, highlight=False)
+    return 0
+
+
+@contextmanager
+def _scores(args: argparse.Namespace, console: Console) -> Iterator[tuple[StepScores | None, Path, bool]]:
+    """Who scores, where results go, and whether confidences are written too."""
+    if args.checkpoint is None:
+        from surestep.config import get_default_config
+        from surestep.scoring.score_file import FileScores
+
+        source = args.data[0] if args.benchmark == "best-of-n" else args.predictions
+        scores = None if args.benchmark == "best-of-n" else FileScores.read(args.predictions)
+        folder = args.output_dir or source.with_name(f"eval_{source.name.split('.')[0]}")
+        yield scores, folder, override(get_default_config(), args).eval.save_predictions
+        return
+
+    from surestep.cli.output.progress import counting
+    from surestep.evaluation.evaluate import default_output_dir
+    from surestep.scoring.checkpoint.load import load_checkpoint, read_config
+    from surestep.scoring.hardware import for_scoring_here
+    from surestep.scoring.score_file import CheckpointScores
+
+    config = override(for_scoring_here(read_config(args.checkpoint)), args)
+    loaded = load_checkpoint(args.checkpoint, config=config)
+    for reason in loaded.built.reasons:
+        console.print(f"· {reason}", markup=False, highlight=False)
+    folder = args.output_dir or default_output_dir(config, args.checkpoint)
+    with counting(console) as progress:
+        yield (
+            CheckpointScores(loaded, config, progress, args.calibration == "pooled"),
+            folder,
+            config.eval.save_predictions,
+        )
+
+
+def _resampling(args: argparse.Namespace) -> Resampling:
+    from surestep.evaluation.benchmarks.result_file import Resampling
+
+    return Resampling(args.resamples, args.bootstrap_seed)
+
+
+def _processbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from surestep.evaluation.benchmarks.processbench import run_processbench
+    from surestep.evaluation.benchmarks.threshold import ThresholdData
+    from surestep.scoring.score_file import FileScores
+
+    other = None
+    if args.threshold_predictions is not None and (args.predictions is None or args.threshold_data is None):
+        raise ConfigError("--threshold_predictions needs --predictions and --threshold_data")
+    if args.threshold_data is not None:
+        own = args.threshold_predictions
+        theirs = scores if own is None else FileScores.read(own)
+        other = ThresholdData(args.threshold_data, theirs, args.threshold_format)
+    result = run_processbench(
+        scores, args.data, threshold=args.threshold, threshold_data=other, resampling=_resampling(args)
+    )
+    return result.report, result.rows
+
+
+def _prmbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from surestep.evaluation.benchmarks.prmbench import run_prmbench
+
+    result = run_prmbench(scores, args.data, threshold=args.threshold, resampling=_resampling(args))
+    return result.report, result.rows
+
+
+def _best_of_n(args: argparse.Namespace, scores: StepScores | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from surestep.evaluation.benchmarks.best_of_n import run_best_of_n
+
+    result = run_best_of_n(scores, args.data, sizes=args.n, resampling=_resampling(args))
+    return result.report, result.rows
+
+
+_BENCHMARKS: dict[str, Any] = {"processbench": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}

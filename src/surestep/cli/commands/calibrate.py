@@ -1,0 +1,173 @@
+"""`surestep calibrate`: fit a checkpoint's confidence to labels, and store the map in it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.table import Table
+
+from surestep.cli.flags import add_scoring_flags, override
+from surestep.config import Config
+from surestep.config.data import DATASET_NAMES, FileFormat
+from surestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from surestep.evaluation.calibrate import CalibrationResult
+
+_METHODS = ("auto", "temperature", "platt", "beta", "isotonic")
+_FIGURES = ("nll", "ece", "ece_equal_mass", "mse", "brier")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="a checkpoint_step_<N> folder")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="labelled steps to calibrate on, in place of the validation split"
+    )
+    parser.add_argument("--format", choices=get_args(FileFormat), help="layout of --data (default: own)")
+    parser.add_argument(
+        "--split",
+        choices=("validation", "test"),
+        default="validation",
+        help="always validation: the test split is for evaluation only",
+    )
+    parser.add_argument(
+        "--method",
+        choices=_METHODS,
+        help="auto (default): the map of least cross-validated NLL; a named one competes with no map only. None stays "
+        "unless another is clearly better",
+    )
+    parser.add_argument("--remove", action="store_true", help="take the calibration out of the checkpoint")
+    add_scoring_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Calibrate; 0 when done."""
+    _check(args)
+    if args.remove:
+        return _remove(args.checkpoint)
+
+    from surestep.calibration import METHODS
+    from surestep.cli.output.progress import counting, make_console
+    from surestep.evaluation.calibrate import calibrate
+    from surestep.scoring.checkpoint.calibration_file import store_calibration
+    from surestep.scoring.checkpoint.load import load_checkpoint, read_config
+    from surestep.scoring.hardware import for_scoring_here
+
+    console = make_console()
+    config = _config(args, for_scoring_here(read_config(args.checkpoint)))
+    loaded = load_checkpoint(args.checkpoint, config=config)
+    methods = METHODS if args.method in {None, "auto"} else (args.method,)
+    with counting(console) as progress:
+        result = calibrate(loaded.built, config, methods=methods, progress=progress)
+    _show(console, result)
+    store_calibration(args.checkpoint, loaded.manifest, result.calibration)
+    what = "replaced" if loaded.built.calibration is not None else "stored"
+    console.print(f"{what}: {args.checkpoint / 'calibration.json'}", markup=False, highlight=False)
+    console.print(f"next: surestep evaluate --checkpoint {args.checkpoint}", markup=False, highlight=False)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.split == "test":
+        raise ConfigError(
+            "--split test: the test split is for evaluation only; calibrate on validation, or name other labels "
+            "with --data"
+        )
+    if args.format is not None and args.data is None:
+        raise ConfigError("--format says how --data is laid out: name a file with --data")
+    if args.remove and (args.data is not None or args.method is not None):
+        raise ConfigError("--remove only takes the calibration out: drop --data and --method, or drop --remove")
+
+
+def _config(args: argparse.Namespace, config: Config) -> Config:
+    config = override(config, args)
+    if args.data is None:
+        return config
+    for name in DATASET_NAMES:
+        setattr(config.data, f"use_{name}", name == "own")
+    config.data.own_validation = args.data
+    config.data.own_format = args.format or "own"
+    return config
+
+
+def _remove(folder: Path) -> int:
+    from surestep.scoring.checkpoint.calibration_file import CALIBRATION_FILE, store_calibration
+    from surestep.scoring.checkpoint.manifest import read_manifest
+
+    manifest = read_manifest(folder, with_state=False)
+    if CALIBRATION_FILE not in manifest.files:
+        print(f"{folder} has no calibration")
+        return 0
+    store_calibration(folder, manifest, None)
+    print(f"removed: {folder / CALIBRATION_FILE}; the checkpoint gives the model's own confidence again")
+    return 0
+
+
+def _show(console: Console, result: CalibrationResult) -> None:
+    for name, found in result.datasets.items():
+        for note in found["reading"]["notes"]:
+            console.print(f"· {name}: {note}", markup=False, highlight=False)
+        if found["labels_beyond_position_limit"]:
+            console.print(
+                f"· {name}: {found['labels_beyond_position_limit']} labelled steps lie beyond the backbone's position "
+                "limit and were not scored",
+                markup=False,
+            )
+    console.print(_table(result))
+    chosen = result.fitted.choice.chosen
+    console.print(f"pooled map: {describe(chosen)}", markup=False, highlight=False)
+    if chosen.kind == "identity":
+        console.print("no map is clearly better than none on held-out problems: the confidence stays as it is")
+    for name, verdict in result.fitted.verdicts.items():
+        own = "its own map, " + describe(verdict.own) if verdict.own is not None else "the pooled map"
+        console.print(f"· {name}: {own}; {verdict.reason}", markup=False, highlight=False)
+
+
+def describe(made: Any) -> str:
+    """A map in words.
+
+    >>> from surestep.calibration import Platt
+    >>> describe(Platt(0.5, -0.25))
+    'platt (slope 0.5, intercept -0.25)'
+    """
+    if made.kind == "isotonic":
+        return f"isotonic ({len(made.points)} points, kept {made.clip:.2g} off 0 and 1)"
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in vars(made).items())
+    return f"{made.kind} ({numbers})" if numbers else str(made.kind)
+
+
+def _table(result: CalibrationResult) -> Table:
+    """Before and after, on problems that the map had not seen."""
+    from surestep.cli.output.tables import figure
+    from surestep.evaluation.calibrate import WITHIN_FOLDS
+
+    about = result.calibration.about
+    table = Table(
+        title=f"{about['num_steps']:,} steps of {about['num_problems']:,} problems, figures of held-out folds"
+    )
+    table.add_column("dataset")
+    table.add_column("map")
+    for name in _FIGURES:
+        table.add_column(name, justify="right")
+
+    def add(dataset: str, name: str, figures: dict[str, float | None]) -> None:
+        table.add_row(dataset, name, *(figure(figures[column]) for column in _FIGURES))
+
+    chosen = result.fitted.choice.chosen.kind
+    for name, figures in result.held_out.items():
+        label = {"identity": "none (before)", WITHIN_FOLDS: "after, chosen within folds"}.get(name, name)
+        add("all" if name == "identity" else "", f"{label} *" if name == chosen else label, figures["overall"])
+    if len(result.datasets) > 1:
+        for dataset in result.fitted.verdicts:
+            add(dataset, "none (before)", result.held_out["identity"]["per_dataset"][dataset])
+            add("", "pooled, chosen within folds", result.held_out[WITHIN_FOLDS]["per_dataset"][dataset])
+    table.caption = (
+        f"Each step is mapped by a map fitted without its problem ({about['num_folds']} folds over problems). * is "
+        "stored, fitted on all steps. The last row of all repeats the choice in each fold: expect that on new problems."
+    )
+    return table

@@ -1,0 +1,171 @@
+"""`surestep check`: the production checklist; exit code 0 where it passes, 1 where it does not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surestep.cli.flags import add_scoring_flags, flag_values, override
+from surestep.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from surestep.evaluation.check.checklist import CheckResult
+    from surestep.evaluation.check.finding import Finding
+
+_TITLES = {
+    "intact": "checkpoint",
+    "steps": "checkpoint",
+    "config": "checkpoint",
+    "evaluated": "evaluation",
+    "calibration": "calibration",
+    "figures": "figures against targets",
+    "error_analysis": "documents",
+    "documented": "documents",
+    "leaks": "leaks: training problems in evaluated sets",
+    "probes": "anti-hacking probes: how far a change that adds nothing moves a solution's score",
+}
+_SHOWN = {"pass": "pass", "fail": "FAIL", "contradicts-data": "contradicts data", "skipped": "skipped", "info": "·"}
+_STYLES = {"pass": "green", "fail": "bold red", "contradicts-data": "yellow", "skipped": "yellow", "info": "dim"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint_step_<N> folder")
+    parser.add_argument(
+        "--tier",
+        choices=("quick", "full", "production"),
+        default="production",
+        help="whose targets (default: production)",
+    )
+    parser.add_argument("--targets", type=Path, metavar="FILE", help="JSON or YAML file of targets, laid over the tier")
+    parser.add_argument(
+        "--evaluation", type=Path, metavar="RUN", help="the result to judge (default: the checkpoint's own on test)"
+    )
+    parser.add_argument(
+        "--leak_data",
+        "--leak-data",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="further evaluated sets whose problems training must not hold (JSON, JSONL or CSV)",
+    )
+    parser.add_argument(
+        "--probe_problems",
+        "--probe-problems",
+        type=int,
+        default=50,
+        metavar="N",
+        help="test problems that are probed (default: 50; 0: none)",
+    )
+    parser.add_argument(
+        "--probe_seed", "--probe-seed", type=int, default=0, metavar="N", help="draws them (default: 0)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_scoring_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check; 0 where it passes, 1 where it does not."""
+    for name in ("probe_problems", "probe_seed"):
+        if getattr(args, name) < 0:
+            raise ConfigError(f"--{name} is {getattr(args, name)}; allowed: 0 or more")
+
+    from surestep.cli.output.progress import make_console
+    from surestep.evaluation.check.checklist import run_check
+    from surestep.evaluation.check.targets import load_targets
+    from surestep.scoring.checkpoint.load import read_config
+    from surestep.scoring.checkpoint.manifest import check_is_checkpoint
+    from surestep.scoring.hardware import for_scoring_here
+
+    targets = load_targets(args.tier, args.targets)
+    check_is_checkpoint(args.checkpoint)
+    console = make_console()
+    config, config_error = None, ""
+    try:
+        config = for_scoring_here(read_config(args.checkpoint))
+    except CheckpointError as error:
+        config_error = str(error)
+    if config is not None:
+        config = override(config, args)
+    result = run_check(
+        args.checkpoint,
+        config,
+        targets,
+        config_error=config_error,
+        given=set(flag_values(args)),
+        evaluation=args.evaluation,
+        leak_files=args.leak_data,
+        probe_problems=args.probe_problems,
+        seed=args.probe_seed,
+        progress=(lambda _title: None) if args.json else lambda title: console.print(f"{title} ...", highlight=False),
+    )
+    if args.json:
+        print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _print(result, console)
+    return 0 if result.passed else 1
+
+
+def _print(result: CheckResult, console: Console) -> None:
+    sections: dict[str, list[Finding]] = {}
+    for finding in result.findings:
+        sections.setdefault(_TITLES[finding.item], []).append(finding)
+    for title, findings in sections.items():
+        console.print(_table(title, findings))
+        for finding in findings:
+            if finding.detail and (finding.status != "pass" or finding.item in {"leaks", "probes"}):
+                console.print(f"· {finding.what}: {finding.detail}", markup=False, highlight=False)
+            if finding.mend and finding.status != "pass":
+                console.print(f"  {finding.what}: to mend it, {finding.mend}", markup=False, highlight=False)
+    console.print(_summary(result), markup=False, highlight=False)
+
+
+def _table(title: str, findings: list[Finding]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    from surestep.cli.output.tables import figure
+
+    of_figures = findings[0].item == "figures"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("what")
+    for name in ("value", "target", *(("constant", "skill", "implies R²") if of_figures else ())):
+        table.add_column(name, justify="right" if of_figures else "left")
+    for finding in findings:
+        beside = [figure(finding.numbers.get(name)) for name in ("constant", "skill", "implied_r2")]
+        table.add_row(
+            Text(_SHOWN[finding.status], style=_STYLES[finding.status]),
+            Text(finding.what),
+            Text(finding.value),
+            Text(finding.target),
+            *(beside if of_figures else ()),
+        )
+    if of_figures:
+        table.caption = (
+            "constant: what always saying the mean label scores; skill: 1 - figure / constant's; implies R²: the least "
+            "R² of a scorer that meets the target on these labels"
+        )
+    return table
+
+
+def _summary(result: CheckResult) -> str:
+    counts = [
+        f"{result.count('pass')} pass",
+        f"{result.count('fail')} fail",
+        f"{result.count('contradicts-data')} contradict the data",
+        f"{result.count('skipped')} skipped",
+    ]
+    word = "PASSED" if result.passed else "NOT PASSED"
+    said = f"{word} ({result.targets.name}): {', '.join(counts)}"
+    if result.count("contradicts-data"):
+        allowed = result.targets.contradictions == "allow"
+        said += "; a target that contradicts the data is no pass" + (
+            ", and these targets let it be (contradictions: allow)" if allowed else " and fails the check"
+        )
+    return said

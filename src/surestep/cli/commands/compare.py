@@ -1,0 +1,102 @@
+"""`surestep compare`: evaluations side by side, and which differences are real."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from surestep.errors import ConfigError
+
+_COLUMNS = ("mse", "mae", "r2", "ece", "nll", "auroc", "accuracy")
+_MANY = 100_000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="an eval_metrics.json, its folder, a checkpoint_step_<N>, or an experiment's folder",
+    )
+    parser.add_argument("--sort", default="nll", metavar="FIGURE", help="figure that decides the order (default: nll)")
+    parser.add_argument(
+        "--dataset", default="overall", metavar="NAME", help="compare on this dataset alone (default: overall)"
+    )
+    parser.add_argument(
+        "--split", choices=("test", "validation"), help="take results of this split only (default: what is there)"
+    )
+    parser.add_argument(
+        "--allow_different",
+        "--allow-different",
+        action="store_true",
+        help="compare runs of different splits or data all the same, and say what differs",
+    )
+    parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="bootstrap resamples (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare; 0 when done."""
+    if not 100 <= args.resamples <= _MANY:
+        raise ConfigError(f"--resamples is {args.resamples}; allowed: 100 to {_MANY}")
+    if args.seed < 0:
+        raise ConfigError(f"--seed is {args.seed}; allowed: 0 or more")
+
+    from surestep.evaluation.compare.runs import check_sort, compare_runs
+    from surestep.evaluation.results.find import find_evaluation
+
+    sort = check_sort(args.sort)
+    runs = [find_evaluation(path, split=args.split) for path in args.runs]
+    result = compare_runs(
+        runs,
+        sort=sort,
+        dataset=args.dataset,
+        allow_different=args.allow_different,
+        resamples=args.resamples,
+        seed=args.seed,
+    )
+    if args.json:
+        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        _print(result)
+    return 0
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from surestep.cli.output.progress import make_console
+    from surestep.cli.output.tables import figure
+
+    console = make_console()
+    columns = dict.fromkeys((result["sort"], *_COLUMNS))
+    table = Table(title=f"{result['dataset']}, by {result['sort']} ({result['better']} is better)")
+    table.add_column("run")
+    for name in ("split", "step", "steps", *columns):
+        table.add_column(name, justify="right")
+    for row in result["runs"]:
+        table.add_row(
+            Text(row["name"]),
+            row["split"],
+            "–" if row["step"] is None else str(row["step"]),
+            f"{row['num_steps']:,}",
+            *(figure(row["figures"].get(name)) for name in columns),
+        )
+    console.print(table)
+    for row in result["runs"]:
+        console.print(f"· {row['name']}: {row['verdict']}", markup=False, highlight=False)
+    if len(result["runs"]) > 1:
+        console.print(
+            f"differences are to {result['best']}, on the steps that both scored, with {result['level']:.0%} intervals "
+            f"by {result['resamples']:,} paired resamples of problems (seed {result['seed']})",
+            markup=False,
+            highlight=False,
+        )
+    for note in result["notes"]:
+        console.print(f"· {note}", markup=False, highlight=False)

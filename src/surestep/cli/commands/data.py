@@ -1,0 +1,191 @@
+"""`surestep data`: what data is configured and present, official downloads, and a look inside.
+
+Knows arguments and printing; the work is done in `surestep.data`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from surestep.cli.commands.inspect import inspect
+from surestep.cli.flags import add_config_flags, config_from_args, fields
+from surestep.config.data import DATASET_NAMES, DataConfig
+from surestep.data.fetch.catalogue import CATALOGUE, Dataset
+from surestep.data.fetch.download import fetch_file
+from surestep.data.sources.locate import find_folders
+from surestep.errors import DownloadError
+
+ROWS_COUNTED_BELOW_BYTES = 64 * 2**20
+"""`list` counts the rows of .jsonl files up to this size; larger ones would make it slow."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the actions and their flags."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="what is configured and present, licences, how to get the rest")
+    fetch = actions.add_parser("fetch", help="official downloads: resumable, checked by sha256")
+    look = actions.add_parser("inspect", help="counts, labels, lengths, overlaps and readable examples")
+    fetch.add_argument("names", nargs="+", metavar="NAME", help=f"one of {', '.join(CATALOGUE)}")
+    fetch.add_argument("--only", metavar="PATTERN", help="only files whose name matches, e.g. 'phase1*'")
+    fetch.add_argument("--from", dest="base", metavar="PLACE", help="a mirror's address, a folder, or the file itself")
+    look.add_argument("names", nargs="*", metavar="NAME", help="datasets to look at (default: those enabled)")
+    look.add_argument("--examples", type=int, default=2, metavar="N", help="trees shown for each split (default: 2)")
+    for action in (listing, look):
+        action.add_argument("--json", action="store_true", help="print JSON for machines")
+    other = frozenset(path for path, _ in fields() if not path.startswith("data."))
+    for action in (listing, fetch, look):
+        add_config_flags(action, exclude=other)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the chosen action; returns the exit code."""
+    data = config_from_args(args).data
+    console = Console(soft_wrap=True, highlight=False)
+    if args.action == "list":
+        _list(data, console, as_json=args.json)
+    elif args.action == "fetch":
+        _fetch(data, console, names=args.names, only=args.only, base=args.base)
+    else:
+        inspect(data, console, names=args.names, num_examples=args.examples, as_json=args.json)
+    return 0
+
+
+def _list(data: DataConfig, console: Console, *, as_json: bool) -> None:
+    shares = data.enabled()
+    rows = [_Row.of(dataset, data, shares) for dataset in CATALOGUE.values()]
+    generated = f"{shares.get('arithmetic', 0.0):.0%} of the loss" if data.use_arithmetic else "off"
+    if as_json:
+        arithmetic = {"enabled": data.use_arithmetic, "share": shares.get("arithmetic", 0.0)}
+        print(json.dumps({"datasets": [asdict(row) for row in rows], "arithmetic": arithmetic}, indent=2))
+        return
+    for row in rows:
+        console.print(f"{row.name} ({row.use}): {row.title}", markup=False)
+        console.print(f"    licence  {row.licence}  {row.page}", markup=False)
+        for file in row.files:
+            console.print(f"    here     {file.line()}", markup=False)
+        console.print(f"    get it   {row.how}", markup=False)
+    console.print(f"arithmetic ({generated}): sums whose true confidence is known; built in", markup=False)
+    if data.use_own:
+        console.print(
+            f"{data.own_name} ({shares.get('own', 0.0):.0%} of the loss): {data.own_format} files",
+            markup=False,
+        )
+        for split in ("train", "validation", "test"):
+            console.print(f"    {split:<10} {getattr(data, f'own_{split}') or 'not set'}", markup=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: str
+    num_bytes: int
+    num_rows: int | None
+
+    def line(self) -> str:
+        rows = "" if self.num_rows is None else f", {self.num_rows:,} rows"
+        return f"{self.path} ({self.num_bytes:,} bytes{rows})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    name: str
+    title: str
+    use: str
+    enabled: bool
+    share: float
+    licence: str
+    page: str
+    files: list[_File]
+    how: str
+
+    @classmethod
+    def of(cls, dataset: Dataset, data: DataConfig, shares: dict[str, float]) -> _Row:
+        name = dataset.name
+        enabled, share = bool(getattr(data, f"use_{name}", False)), shares.get(name, 0.0)
+        off = "off" if name in DATASET_NAMES else "not for training"
+        use = f"{share:.0%} of the loss" if enabled else off
+        how = dataset.by_hand or f"surestep data fetch {name}"
+        files = _present(_folder(data, dataset))
+        return cls(name, dataset.title, use, enabled, share, dataset.licence, dataset.page, files, how)
+
+
+def _folder(data: DataConfig, dataset: Dataset) -> Path:
+    """Where the dataset lies, or where it would be put."""
+    named: Path | None = getattr(data, f"{dataset.name}_dir", None)
+    found = find_folders(data.data_dir, dataset.name)
+    return named or (found[0] if found else data.data_dir / dataset.name)
+
+
+def _present(folder: Path) -> list[_File]:
+    if not folder.is_dir():
+        return []
+    return [
+        _File(str(path), path.stat().st_size, _num_rows(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix in {".json", ".jsonl", ".csv", ".gz", ".part"}
+    ]
+
+
+def _num_rows(path: Path) -> int | None:
+    if path.suffix != ".jsonl" or path.stat().st_size > ROWS_COUNTED_BELOW_BYTES:
+        return None
+    with path.open("rb") as file:
+        return sum(not line.isspace() for line in file)
+
+
+def _fetch(data: DataConfig, console: Console, *, names: list[str], only: str | None, base: str | None) -> None:
+    unknown = [name for name in names if name not in CATALOGUE]
+    if unknown:
+        raise DownloadError(f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(CATALOGUE)}")
+    for name in names:
+        dataset = CATALOGUE[name]
+        files = [file for file in dataset.files if only is None or fnmatch.fnmatch(file.name, only)]
+        if not files:
+            have = ", ".join(file.name for file in dataset.files)
+            raise DownloadError(f"--only {only} matches no file of {name}; its files: {have}")
+        folder = _folder(data, dataset)
+        console.print(f"{name}: {dataset.title}. Licence: {dataset.licence}. {dataset.page}", markup=False)
+        if dataset.by_hand and base is None:
+            raise DownloadError(
+                f"{name} is not downloaded automatically: {dataset.by_hand} and put it into {folder}/, "
+                f"or run `surestep data fetch {name} --only {files[0].name} --from FILE`"
+            )
+        with _progress(console) as bars:
+            for file in files:
+                bar = bars.add_task(file.name, total=file.num_bytes)
+
+                def progress(done: int, total: int | None, bar: TaskID = bar) -> None:
+                    bars.update(bar, completed=done, total=total)
+
+                path = fetch_file(file, folder, base=base, progress=progress)
+                size = path.stat().st_size
+                bars.update(bar, completed=size, total=size)
+                checked = (
+                    "sha256 matches" if file.sha256 else "no official sha256 is known, so only its length was checked"
+                )
+                console.print(f"{path} ({size:,} bytes, {checked})", markup=False)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True)

@@ -1,0 +1,89 @@
+"""`surestep train`: also behind `train.py` (full fine-tuning) and `train_lora.py` (LoRA)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from surestep.cli.flags import add_config_flags, config_from_args, flag_values, override
+from surestep.cli.main import run_command
+from surestep.cli.output.tables import metrics_table
+from surestep.cli.parser import OneLineParser
+from surestep.config import Config
+from surestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from surestep.training.run import TrainedRun
+
+
+def configure(parser: argparse.ArgumentParser, *, preset: str = "full") -> None:
+    """Add the flags."""
+    parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint, exactly")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
+    add_config_flags(parser, preset=preset)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; 0 when done, 128 + signal after a clean stop."""
+    if args.resume and args.overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other: drop one")
+    config = config_from_args(args)
+    config.check()
+
+    from surestep.cli.output.progress import TrainingDisplay, counting, make_console
+    from surestep.training.run import train
+
+    console = make_console()
+    if args.resume:
+        config = _resumed(args, config)
+    with counting(console) as counters:
+        display = TrainingDisplay(console, before=counters.close)
+        trained = train(config, display, resume=args.resume, overwrite=args.overwrite, progress=counters)
+    return _conclude(trained, console)
+
+
+def _conclude(trained: TrainedRun, console: Console) -> int:
+    """Say how the run ended and what comes next; the exit code."""
+    result = trained.result
+    if result.stopped_by is not None:
+        console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is whole")
+        console.print("go on with the same command and --resume", markup=False)
+        return 128 + int(result.stopped_by)
+    if trained.validation is None:  # not the main process of several
+        return 0
+    if result.early:
+        console.print(f"stopped early at step {result.steps}: validation has not improved")
+    console.print(metrics_table(trained.validation, title=f"validation, best checkpoint ({result.best.name})"))
+    console.print(f"validation report: {trained.report_path}", markup=False, highlight=False)
+    console.print(f"next: python evaluate.py --checkpoint {result.best}", markup=False, highlight=False)
+    return 0
+
+
+def _resumed(args: argparse.Namespace, config: Config) -> Config:
+    """The run's own configuration, with the flags given now on top; a changed setting is said."""
+    from surestep.training.run import resumed_config
+
+    saved = resumed_config(config)
+    resumed = override(saved, args)
+    before, after = saved.to_dict(), resumed.to_dict()
+    changed = [path for path in flag_values(args) if _get(before, path) != _get(after, path)]
+    if changed:
+        print(f"· resuming with other settings than the run was started with: {', '.join(changed)}")
+    return resumed
+
+
+def _get(values: dict[str, Any], path: str) -> Any:
+    for name in path.split("."):
+        values = values[name]
+    return values
+
+
+def script(preset: str) -> int:
+    """What `train.py` and `train_lora.py` run."""
+    parser = OneLineParser(description="Train a step-confidence model.", allow_abbrev=False)
+    configure(parser, preset=preset)
+    parser.set_defaults(run=run)
+    return run_command(parser.parse_args(sys.argv[1:]))

@@ -1,0 +1,141 @@
+"""What a person sees while something long runs: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from surestep.training.events.records import StepRecord, ValidationRecord
+
+_WIDTH_ELSEWHERE = 140
+"""Columns where the output is a file or a pipe: tables stay whole."""
+
+
+def make_console() -> Console:
+    """A console as wide as the terminal, or wide enough for our tables where there is none."""
+    console = Console(soft_wrap=True)
+    return console if console.is_terminal else Console(soft_wrap=True, width=_WIDTH_ELSEWHERE)
+
+
+class Counters:
+    """Counters of what is being read: give a title, get a function that is told how many more are done."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}"),
+            TextColumn("{task.completed:,.0f} problems"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __call__(self, title: str) -> Callable[[int], None]:
+        """Count under `title`; the counter before it is done."""
+        self._finish()
+        if not self._console.is_terminal:
+            self._console.print(f"{title} ...")
+        self._progress.start()
+        task = self._progress.add_task(title, total=None)
+        return lambda count: self._progress.advance(task, count)
+
+    def close(self) -> None:
+        """Leave the counters as they stand: what follows has a display of its own."""
+        self._finish()
+        self._progress.stop()
+
+    def _finish(self) -> None:
+        for task in self._progress.tasks:
+            self._progress.update(task.id, total=task.completed)
+
+
+@contextmanager
+def counting(console: Console) -> Iterator[Counters]:
+    """Counters that are taken away whatever happens."""
+    counters = Counters(console)
+    try:
+        yield counters
+    finally:
+        counters.close()
+
+
+class TrainingDisplay:
+    """A run's progress on the console.
+
+    On a terminal a bar with loss, learning rate, tokens/s, labelled steps/s, time left and memory stays at the
+    bottom; elsewhere each logging interval is a line.
+    """
+
+    def __init__(self, console: Console, *, before: Callable[[], None] = lambda: None) -> None:
+        self.console = console
+        self._before = before
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("train", total=None, figures="", start=False)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        self.console.print(f"· {line}", markup=False, highlight=False)
+
+    def started(self, *, first_step: int, max_steps: int) -> None:
+        """Show the bar, after `before` has made room for it."""
+        self._before()
+        self._progress.start_task(self._task)
+        self._progress.update(self._task, completed=first_step, total=max_steps)
+        self._max_steps = max_steps
+        self._progress.start()
+
+    def stepped(self, step: int) -> None:
+        """Move the bar."""
+        self._progress.update(self._task, completed=step)
+
+    def logged(self, record: StepRecord) -> None:
+        """Show the interval's figures."""
+        figures = (
+            f"loss {record.loss:.4f}  lr {record.learning_rate:.1e}  {record.tokens_per_s:,.0f} tokens/s  "
+            f"{record.labels_per_s:,.0f} labelled steps/s  {record.memory_gb:.1f} GB"
+        )
+        self._progress.update(self._task, figures=figures)
+        if not self.console.is_terminal:
+            self.console.print(f"step {record.step}/{self._max_steps}  {figures}", markup=False, highlight=False)
+
+    def validated(self, record: ValidationRecord) -> None:
+        """One line for a validation."""
+
+        def show(name: str) -> str:
+            value = record.mean[name]
+            return f"{name} {'–' if value is None else format(value, '.4f')}"
+
+        figures = "  ".join(show(name) for name in ("nll", "mse", "r2", "ece", "auroc"))
+        best = "  best so far" if record.is_best else ""
+        self.console.print(f"validation at step {record.step}: {figures}{best}", markup=False, highlight=False)
+
+    def saved(self, folder: Path) -> None:
+        """One line for a checkpoint."""
+        self.console.print(f"saved {folder}", markup=False, highlight=False)
+
+    def finished(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()

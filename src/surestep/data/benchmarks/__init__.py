@@ -1,0 +1,1 @@
+"""Files of benchmarks that are no training data."""

@@ -1,0 +1,1 @@
+"""Datasets and file layouts, a reader each."""

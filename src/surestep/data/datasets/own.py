@@ -1,0 +1,104 @@
+"""Your own data: one JSON object a problem, a path of steps with alternatives and any label in [0, 1].
+
+    {"problem": "1 + 1 = ?", "steps": ["One and one.", {"text": "It is 2.", "confidence": 1,
+     "alternatives": [{"text": "It is 3.", "confidence": 0}], "context": "Peano, 1889"}], "id": "p1"}
+
+`confidences` gives the labels as one list instead. The step itself continues; its alternatives end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from surestep.data.records.labels import read_label
+from surestep.data.records.read_report import ReadReport
+from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.types import ROOT, ReasoningTree
+
+VERSION = 1
+"""Changes whenever the trees made from the same file change."""
+
+FIELDS = frozenset({"problem", "steps", "confidences", "source", "id", "group"})
+STEP_FIELDS = frozenset({"text", "confidence", "alternatives", "context"})
+
+
+def read_own(paths: PathOrPaths, *, report: ReadReport) -> Iterator[ReasoningTree]:
+    """One tree for each problem (and `id`); rows of one problem share their common steps.
+
+    Args:
+        paths: .jsonl, .json, or either gzipped. `group`, where given, keeps problems together when data
+            is split; `source` is for your own bookkeeping.
+        report: counts unlabelled steps and records with unknown fields.
+
+    Raises:
+        DataError: naming file and line: a broken file, an empty problem or step, no step at all, a label out
+            of range, labels given twice or not one a step, an unknown field of a step.
+    """
+    problems = Problems()
+    for path in as_paths(paths):
+        for record in read_records(path):
+            report.count("records")
+            if unknown := sorted(record.values.keys() - FIELDS):
+                report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
+            steps = record.items("steps")
+            if not steps:
+                raise record.error("'steps' is empty; allowed: at least one step")
+            builder = problems.builder(
+                record, record.text("problem"), name=_name(record), group=record.optional_text("group") or ""
+            )
+            labels = _labels(record, len(steps))
+            parent = ROOT
+            for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):
+                parent = _add_step(builder, record, value, f"step {number}", parent, label, report)
+    yield from problems.trees(report, drop_unlabelled_tails=False)
+
+
+def _name(record: Record) -> str:
+    name = record.values.get("id", "")
+    if isinstance(name, bool) or not isinstance(name, str | int):
+        raise record.error(f"'id' is {name!r}; allowed: text or a whole number")
+    return str(name)
+
+
+def _labels(record: Record, num_steps: int) -> list[float | None]:
+    if record.values.get("confidences") is None:
+        return [None] * num_steps
+    values = record.items("confidences")
+    if len(values) != num_steps:
+        raise record.error(f"{len(values)} confidences for {num_steps} steps; give one each, null if unknown")
+    return [read_label(record, value, f"confidence {number}") for number, value in enumerate(values, start=1)]
+
+
+def _add_step(
+    builder: RecordSteps,
+    record: Record,
+    value: Any,
+    what: str,
+    parent: int,
+    label: float | None,
+    report: ReadReport,
+) -> int:
+    """Adds a step with its alternatives and returns the step's own index."""
+    if isinstance(value, str):
+        value = {"text": value}
+    step = record.inner(value, what)
+    if unknown := sorted(step.values.keys() - STEP_FIELDS):
+        # A misspelt "confidence" would lose every label, so this is no place for tolerance.
+        raise step.error(f"{what} has the field '{unknown[0]}'; allowed: {', '.join(sorted(STEP_FIELDS))}")
+    text = step.text("text")
+    if not text.strip():
+        raise step.error(f"{what} is empty; remove it or give its text")
+    confidence = read_label(step, step.values.get("confidence"), f"the confidence of {what}")
+    if confidence is not None and label is not None:
+        raise step.error(f"{what} has a confidence of its own and one in 'confidences'; keep one")
+    confidence = label if confidence is None else confidence
+    report.count("missing_label", int(confidence is None))
+    index = builder.add(text, parent, confidence=confidence, context=step.optional_text("context") or None)
+    for number, alternative in enumerate(step.items("alternatives"), start=1):
+        name = f"alternative {number} of {what}"
+        if isinstance(alternative, dict) and "alternatives" in alternative:
+            raise step.error(f"{name} has alternatives itself; write another record with the same problem and id")
+        _add_step(builder, record, alternative, name, parent, None, report)
+    return index

@@ -1,0 +1,151 @@
+"""REVEAL (CC BY-ND 4.0, by agreement): answers judged step by step against evidence.
+
+One row a step and evidence passage: https://huggingface.co/datasets/google/reveal. A step's rows become
+one node that shows its evidence; the answers to one question are the branches of one tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from surestep.data.records.read_report import ReadReport
+from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.trees.builder import TreeBuilder, finish
+from surestep.types import ROOT, ReasoningTree
+
+VERSION = 1
+"""Changes whenever the trees made from the same file change."""
+
+ATTRIBUTION = {"fully": 1.0, "partially": 0.5, "unsupported": 0.25, "contradictory": 0.0}
+CORRECTNESS = {"correct": 1.0, "incorrect": 0.0}
+TERMS = (
+    "REVEAL is CC BY-ND 4.0 and given by agreement; its card permits it as a test set, not as a training "
+    "set, and asks not to put it where web crawlers read it"
+)
+COLUMNS = ("question_id", "question", "answer_id", "step_idx", "step")
+_MISSING = frozenset({"", "nan", "none", "null", "n/a"})
+
+
+@dataclass(slots=True)
+class _Step:
+    text: str
+    evidence: list[str] = field(default_factory=list)
+    attribution: set[str] = field(default_factory=set)
+    correctness: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Question:
+    text: str
+    answers: dict[str, dict[int, _Step]] = field(default_factory=dict)
+
+
+def step_confidence(attribution: set[str], correctness: set[str]) -> float | None:
+    """A step's label from those of its evidence rows.
+
+    Attribution: any `fully` is 1.0, else any `contradictory` 0.0, else the highest. Where a step is judged
+    for correctness too, the lower of both; None where it was judged for neither.
+
+    >>> step_confidence({"contradictory", "fully"}, set()), step_confidence({"partially"}, {"incorrect"})
+    (1.0, 0.0)
+    """
+    values = [CORRECTNESS[word] for word in correctness]
+    if "contradictory" in attribution and "fully" not in attribution:
+        values.append(0.0)
+    elif attribution:
+        values.append(max(ATTRIBUTION[word] for word in attribution))
+    return min(values, default=None)
+
+
+def read_reveal(paths: PathOrPaths, *, report: ReadReport) -> Iterator[ReasoningTree]:
+    """One tree for each question, its answers as branches, evidence as `Node.context`.
+
+    Args:
+        paths: `reveal_eval.csv` or a .json or .jsonl conversion with the same columns.
+        report: counts what is merged, left out or unlabelled, and notes the terms of use.
+
+    Raises:
+        DataError: naming file and line: a broken file, a column that is not there, an unknown label word.
+    """
+    report.note(TERMS)
+    questions: dict[str, _Question] = {}
+    for path in as_paths(paths):
+        for record in read_records(path, fetch="reveal"):
+            report.count("records")
+            _add_row(questions, record, report)
+    while questions:
+        identity = next(iter(questions))
+        builder = _build(identity, questions.pop(identity), report)
+        if len(builder) and (tree := finish(builder, report)):
+            yield tree
+
+
+def _add_row(questions: dict[str, _Question], record: Record, report: ReadReport) -> None:
+    absent = [name for name in COLUMNS if name not in record.values]
+    if absent:
+        raise record.error(f"no column {', '.join(absent)}; allowed: reveal_eval.csv, or its rows as JSON objects")
+    question_id, answer_id = _word(record, "question_id"), _word(record, "answer_id")
+    index, question = _index(record), record.optional_text("question")
+    if question_id is None or answer_id is None or index is None or not question or not question.strip():
+        report.count("incomplete_row", where=record.place)
+        return
+    text = record.optional_text("step") or ""
+    steps = questions.setdefault(question_id, _Question(question)).answers.setdefault(answer_id, {})
+    step = steps.get(index)
+    if step is None:
+        step = steps[index] = _Step(text)
+    elif step.text != text:
+        report.count("step_text_differs", where=record.place)
+        return
+    else:
+        report.count("evidence_rows_merged")
+    evidence = record.optional_text("evidence")
+    if evidence and evidence.strip() and evidence not in step.evidence:
+        step.evidence.append(evidence)
+    for name, allowed, words in (
+        ("attribution_label", ATTRIBUTION, step.attribution),
+        ("correctness_label", CORRECTNESS, step.correctness),
+    ):
+        if word := _label(record, name, allowed):
+            words.add(word)
+
+
+def _build(identity: str, question: _Question, report: ReadReport) -> TreeBuilder:
+    builder = TreeBuilder(question.text, id=identity, group=identity)
+    for answer_id, steps in question.answers.items():
+        parent = ROOT
+        for index in sorted(steps):
+            step = steps[index]
+            if not step.text.strip():
+                report.count("empty_step", where=f"answer {answer_id}, step {index}")
+                break
+            confidence = step_confidence(step.attribution, step.correctness)
+            report.count("evidence_conflict", int(len(step.attribution) > 1 or len(step.correctness) > 1))
+            report.count("missing_label", int(confidence is None))
+            parent = builder.add(step.text, parent, confidence=confidence, context="\n\n".join(step.evidence) or None)
+    return builder
+
+
+def _word(record: Record, name: str) -> str | None:
+    value = record.values.get(name)
+    return None if value is None or str(value).strip().lower() in _MISSING else str(value).strip()
+
+
+def _index(record: Record) -> int | None:
+    word = _word(record, "step_idx")
+    try:
+        return None if word is None else int(float(word))
+    except (ValueError, OverflowError):
+        raise record.error(f"'step_idx' is {word!r}; allowed: a whole number") from None
+
+
+def _label(record: Record, name: str, allowed: dict[str, float]) -> str | None:
+    word = _word(record, name)
+    if word is None:
+        return None
+    # Conversions write "Fully", "fully" and "Fully attributable" for the same label.
+    first = word.lower().split()[0].rstrip(".,:;")
+    if first not in allowed:
+        raise record.error(f"'{name}' is {word!r}; allowed: {', '.join(allowed)} or nothing")
+    return first

@@ -1,0 +1,1 @@
+"""Official files: what there is, and how it is downloaded whole."""

@@ -1,0 +1,1 @@
+"""A look inside: sizes, labels, trees as text, problems that two sets share."""

@@ -1,0 +1,62 @@
+"""Problems that occur in two sets: a model trained on one of them is not tested by the other.
+
+Knows problem texts; knows no dataset and no file. Copies are found by normalised text (case, spacing,
+trailing punctuation), not by meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from surestep.data.records.read_report import ReadReport
+from surestep.types import ReasoningTree, normalize_text
+
+NUM_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How many problems two sets share, out of how many, and the first few of them as written."""
+
+    num_shared: int
+    num_left: int
+    num_right: int
+    examples: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values for a JSON file."""
+        return {
+            "num_shared": self.num_shared,
+            "num_left": self.num_left,
+            "num_right": self.num_right,
+            "examples": list(self.examples),
+        }
+
+
+def problem_texts(trees: Iterable[ReasoningTree]) -> frozenset[str]:
+    """Normalised problem texts, as `find_overlap` and `remove_overlap` compare them."""
+    return frozenset(normalize_text(tree.problem) for tree in trees)
+
+
+def find_overlap(left: Iterable[str], right: Iterable[str]) -> Overlap:
+    """Problems of `left` that also occur in `right`; each set counts a problem once.
+
+    >>> find_overlap(["What is  2+2?", "x"], ["what is 2+2"]).num_shared
+    1
+    """
+    first = {normalize_text(problem): problem for problem in left}
+    second = {normalize_text(problem) for problem in right}
+    shared = [problem for key, problem in first.items() if key in second]
+    return Overlap(len(shared), len(first), len(second), tuple(shared[:NUM_EXAMPLES]))
+
+
+def remove_overlap(
+    trees: Iterable[ReasoningTree], evaluated: frozenset[str], report: ReadReport
+) -> Iterator[ReasoningTree]:
+    """The trees whose problem is not among `evaluated` (`problem_texts`); the others are counted."""
+    for tree in trees:
+        if normalize_text(tree.problem) in evaluated:
+            report.count("overlap_removed", where=tree.id or None)
+        else:
+            yield tree

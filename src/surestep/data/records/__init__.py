@@ -1,0 +1,1 @@
+"""Files as records with their place; labels checked; what reading dropped or merged."""

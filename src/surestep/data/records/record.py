@@ -1,0 +1,217 @@
+"""Records from .jsonl, .json and .csv files (each also gzipped), one at a time, with their place.
+
+Knows JSON and CSV; knows no dataset. A .jsonl or .csv file is streamed; a .json file is held as text
+while its records are parsed one by one, so that memory stays proportional to its text.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from surestep.data.records.lines import MAX_LINE_BYTES, read_lines
+from surestep.errors import DataError
+
+MAX_MESSAGE = 400
+"""Longest message of a record's error, in characters."""
+
+PathOrPaths = Path | str | Iterable[Path | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A JSON object or CSV row, and where it stands.
+
+    Attributes:
+        values: its fields. CSV fields are text, with None for an empty one.
+        path: the file.
+        line: 1-based line on which it begins.
+        number: 1-based count among the records of a .json file, where a line may hold many; else 0.
+    """
+
+    values: dict[str, Any]
+    path: Path
+    line: int
+    number: int = 0
+
+    @property
+    def place(self) -> str:
+        """File name and line (or record, where a line may hold many), for reports."""
+        return f"{self.path.name}, " + (f"record {self.number}" if self.number else f"line {self.line}")
+
+    def error(self, message: str) -> DataError:
+        """An error about this record; the value it quotes may be a whole document, so it is cut."""
+        message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
+        if self.number:
+            message = f"record {self.number}: {message}"
+        return DataError(message, path=self.path, line=self.line)
+
+    def inner(self, values: object, what: str) -> Record:
+        """An object inside this record, at the same place."""
+        if not isinstance(values, dict):
+            raise self.error(f"{what} is {_kind(values)}; allowed: an object")
+        return Record(values, self.path, self.line, self.number)
+
+    def text(self, name: str) -> str:
+        """A field that must be there and be text."""
+        value = self.optional_text(name)
+        if value is None:
+            raise self.error(f"'{name}' is missing; allowed: text")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        """A field that is text, or null or absent (None)."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        return self.as_text(value, f"'{name}'")
+
+    def as_text(self, value: object, what: str) -> str:
+        """`value` where it is text that UTF-8 can hold."""
+        if not isinstance(value, str):
+            raise self.error(f"{what} is {_kind(value)}; allowed: text")
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise self.error(f"{what} holds half of a surrogate pair; allowed: valid Unicode") from None
+        return value
+
+    def items(self, name: str) -> list[Any]:
+        """A field that is a list; null or absent is the empty list."""
+        value = self.values.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self.error(f"'{name}' is {_kind(value)}; allowed: a list")
+        return value
+
+
+def as_paths(paths: PathOrPaths) -> list[Path]:
+    """One path or several as a list.
+
+    >>> as_paths("a.jsonl")[0].name
+    'a.jsonl'
+    """
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def read_records(path: Path, *, fetch: str | None = None) -> Iterator[Record]:
+    """Every record of one file, in order.
+
+    The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of
+    objects, anything else one object a line (or one array). `.gz` may follow.
+
+    Raises:
+        DataError: naming file and line: what `read_lines` finds, JSON that does not parse, a record cut at
+            the end of the file, a record that is not an object, a CSV row of the wrong width.
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    kind = suffixes[-1] if suffixes else ""
+    lines = read_lines(path, fetch=fetch)
+    if kind == ".csv":
+        yield from _read_csv(lines, path)
+    elif kind == ".json":
+        yield from _read_json("".join(line for _, line in lines), path)
+    else:
+        yield from _read_jsonl(lines, path)
+
+
+def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path) -> Iterator[Record]:
+    first = True
+    for line, text in lines:
+        if not text.strip():
+            continue
+        if first and text.lstrip().startswith("["):
+            yield from _read_json("\n" * (line - 1) + text + "".join(rest for _, rest in lines), path)
+            return
+        first = False
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            _refuse(error, path, line, text)
+        yield _record(value, path, line)
+
+
+def _read_json(text: str, path: Path) -> Iterator[Record]:
+    decoder = json.JSONDecoder()
+    index, line, counted = _skip_space(text, 0), 1, 0
+    in_array = text[index : index + 1] == "["
+    index = _skip_space(text, index + 1) if in_array else index
+    number = 0
+    while index < len(text) and not (in_array and text[index] == "]"):
+        line += text.count("\n", counted, index)
+        counted = index
+        try:
+            value, index = decoder.raw_decode(text, index)
+        except (ValueError, RecursionError) as error:
+            place = error.pos if isinstance(error, json.JSONDecodeError) else index
+            _refuse(error, path, line + text.count("\n", counted, place), text)
+        number += 1
+        yield _record(value, path, line, number)
+        index = _skip_space(text, index)
+        if in_array and text[index : index + 1] == ",":
+            index = _skip_space(text, index + 1)
+        elif in_array and text[index : index + 1] not in ("]", ""):
+            message = "not valid JSON (a comma is missing between two records); correct or remove the record"
+            raise DataError(message, path=path, line=line + text.count("\n", counted, index))
+    if in_array and index >= len(text):
+        raise _cut(path, line + text.count("\n", counted))
+
+
+def _read_csv(lines: Iterator[tuple[int, str]], path: Path) -> Iterator[Record]:
+    # The module's own limit is 128 KiB a field and is global; evidence passages are longer.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    reader = csv.reader((text for _, text in lines), strict=True)
+    try:
+        header = next(reader, [])
+        line = reader.line_num + 1
+        for row in reader:
+            if row and len(row) != len(header):
+                message = f"the row has {len(row)} fields, the header {len(header)}; quote fields that hold commas"
+                raise DataError(message, path=path, line=line)
+            if row:
+                yield Record(dict(zip(header, (cell or None for cell in row), strict=True)), path, line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"not valid CSV ({error}); the file may be cut", path=path, line=reader.line_num) from None
+
+
+def _record(value: object, path: Path, line: int, number: int = 0) -> Record:
+    if not isinstance(value, dict):
+        raise DataError(f"the record is {_kind(value)}; allowed: an object", path=path, line=line)
+    return Record(value, path, line, number)
+
+
+def _refuse(error: Exception, path: Path, line: int, text: str) -> NoReturn:
+    if isinstance(error, json.JSONDecodeError):
+        # A string that never closes, or an error at the very end: the rest of the record is missing.
+        if not text.endswith("\n") and (error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip())):
+            raise _cut(path, line) from None
+        what = f"{error.msg}, column {error.colno}"
+    else:
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+    raise DataError(f"not valid JSON ({what}); correct or remove the record", path=path, line=line) from None
+
+
+def _cut(path: Path, line: int) -> DataError:
+    return DataError(
+        "the file ends in the middle of a record; it was cut, so copy or download it again",
+        path=path,
+        line=line,
+    )
+
+
+def _skip_space(text: str, index: int) -> int:
+    while index < len(text) and text[index] in " \t\r\n":
+        index += 1
+    return index
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), f"the number {value!r}")

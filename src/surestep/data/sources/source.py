@@ -1,0 +1,167 @@
+"""One split of one dataset: its files, reader and options, its trees, and a fingerprint of both.
+
+Knows readers and divisions by problem; knows no configuration, tokenizer or training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surestep.data.datasets.readers import READERS, reader_version
+from surestep.data.records.disk_list import Spool
+from surestep.data.records.read_report import ReadReport
+from surestep.data.sources.hold_out import held_out, place
+from surestep.errors import DataError
+from surestep.types import Node, ReasoningTree
+
+Split = Literal["train", "validation", "test"]
+Side = Literal["held_out", "rest"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """One side of a file that is divided by problem.
+
+    Attributes:
+        fraction: share of the problems that is held out.
+        seed: which ones.
+        keep: whether this side is the problems held out or the rest.
+    """
+
+    fraction: float
+    seed: int
+    keep: Side
+
+    def keeps(self, places: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which trees are on this side, by `splits.place` of each with this division's seed."""
+        out = held_out(places, fraction=self.fraction)
+        return out if self.keep == "held_out" else ~out
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Everything that decides which trees a split of a dataset holds.
+
+    Attributes:
+        key: the dataset's name in the configuration (`use_<key>`, `<key>_weight`).
+        name: the name shown in reports and given to the trees; differs from `key` for own data only.
+        split: train, validation or test.
+        reader: name of the reader in `READERS`.
+        files: what it reads; none where it generates.
+        options: its keyword options.
+        divisions: applied one after the other, each to what the one before left.
+    """
+
+    key: str
+    name: str
+    split: Split
+    reader: str
+    files: tuple[Path, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    divisions: tuple[Division, ...] = ()
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the files' bytes, the reader and its version, the options and the division.
+
+        Equal fingerprints mean equal trees; where the files lie and what they are called does not matter,
+        except for trees named after their file.
+        """
+        what = {
+            "name": self.name,
+            "split": self.split,
+            "reader": self.reader,
+            "version": reader_version(self.reader),
+            "options": dict(sorted(self.options.items())),
+            "divisions": [[part.fraction, part.seed, part.keep] for part in self.divisions],
+            "files": [[path.name, file_sha256(path)] for path in self.files],
+        }
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+    def read(self, report: ReadReport) -> Iterator[ReasoningTree]:
+        """The trees, each with `dataset` set to `name`.
+
+        Where the file is divided, its trees wait in a temporary file until all problems are known.
+
+        Raises:
+            DataError: a file is broken, or holds nothing for this split.
+        """
+        is_empty = True
+        for tree in self._trees(report):
+            is_empty = False
+            yield ReasoningTree(tree.problem, tree.nodes, id=tree.id, group=tree.group, dataset=self.name)
+        if is_empty:
+            files = ", ".join(map(str, self.files)) or self.reader
+            raise DataError(f"{self.name}: no labelled problem for {self.split} in {files}; {_why(report)}")
+
+    def _trees(self, report: ReadReport) -> Iterator[ReasoningTree]:
+        reader = READERS[self.reader]
+        if not self.divisions:
+            yield from reader(list(self.files), report=report, **self.options)
+            return
+        whole = ReadReport()
+        waiting = Spool()
+        places = [array("Q") for _ in self.divisions]
+        num_steps, num_labels = array("q"), array("q")
+        for tree in reader(list(self.files), report=whole, **self.options):
+            waiting.append(_values_of(tree))
+            num_steps.append(len(tree.nodes))
+            num_labels.append(tree.num_labels)
+            for division, column in zip(self.divisions, places, strict=True):
+                column.append(place(division.seed, tree.problem_key))
+        kept = np.arange(len(waiting))
+        for division, column in zip(self.divisions, places, strict=True):
+            kept = kept[division.keeps(np.array(column, np.uint64)[kept])]
+        # The readers counted the whole file; what this split holds is less.
+        for reason, number in (
+            ("trees", len(kept)),
+            ("steps", int(np.array(num_steps, np.int64)[kept].sum())),
+            ("labels", int(np.array(num_labels, np.int64)[kept].sum())),
+        ):
+            whole.counts.pop(reason, None)
+            whole.count(reason, number)
+        whole.count("other_split", len(waiting) - len(kept))
+        report.merge(whole)
+        for index in kept:
+            yield _tree_of(waiting[int(index)])
+        waiting.close()
+
+
+def _values_of(tree: ReasoningTree) -> list[Any]:
+    """A tree without its dataset's name, as JSON can hold it."""
+    nodes = [
+        (node.text, node.parent, node.confidence, node.num_ratings, node.context, node.true_confidence)
+        for node in tree.nodes
+    ]
+    return [tree.problem, nodes, tree.id, tree.group]
+
+
+def _tree_of(values: list[Any]) -> ReasoningTree:
+    problem, nodes, identity, group = values
+    return ReasoningTree(problem, tuple(Node(*node) for node in nodes), id=identity, group=group)
+
+
+def _why(report: ReadReport) -> str:
+    return "; ".join(report.lines()) or "it holds no record"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, remembered for as long as its size and time stay the same."""
+    status = path.stat()
+    return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _sha256(path: Path, size: int, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

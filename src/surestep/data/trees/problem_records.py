@@ -1,0 +1,120 @@
+"""Collecting the records of one problem, wherever in the files they stand, into one tree.
+
+Knows trees and the order in which problems appeared; knows no file format. Records wait in a temporary file, so that
+what is held of each is some 50 bytes: where it waits, which problem it is about, and its place in the order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from surestep.data.records.disk_list import Spool
+from surestep.data.records.read_report import ReadReport
+from surestep.data.records.record import Record
+from surestep.data.trees.builder import TreeBuilder, finish
+from surestep.types import ROOT, ReasoningTree
+
+
+class RecordSteps:
+    """The steps of one record, as `TreeBuilder.add` takes them; its indices count within the record."""
+
+    __slots__ = ("_index", "added", "group", "id", "problem")
+
+    def __init__(self, problem: str, id: str, group: str) -> None:
+        self.problem = problem
+        self.id = id
+        self.group = group
+        self.added: list[tuple[int, str, int, float | None, str | None]] = []
+        self._index: dict[tuple[int, str, str | None], int] = {}
+
+    def add(self, text: str, parent: int = ROOT, *, confidence: float | None = None, context: str | None = None) -> int:
+        """Adds one step, or one more rating of it, and returns its index; see `TreeBuilder.add`."""
+        index = self._index.setdefault((parent, text, context), len(self._index))
+        self.added.append((index, text, parent, confidence, context))
+        return index
+
+
+class Problems:
+    """The records of each problem; problems are told apart by their exact text and name.
+
+    Copies that differ in spacing or case become separate trees, which `ReasoningTree.problem_key` still
+    keeps on one side of every split.
+    """
+
+    def __init__(self) -> None:
+        self._records = Spool()
+        self._keys = array("Q")
+        self._last: RecordSteps | None = None
+
+    def builder(self, record: Record, problem: str, *, name: str = "", group: str = "") -> RecordSteps:
+        """Takes the steps of `record`; it is done when the next one is asked for.
+
+        Args:
+            record: names the tree (file and line) where `name` is empty.
+            problem: its text.
+            name: the tree's own id, where the file gives one.
+            group: see `ReasoningTree.group`.
+
+        Raises:
+            DataError: the problem is blank.
+        """
+        if not problem.strip():
+            raise record.error("the problem is empty; allowed: text")
+        self._park()
+        # 128 bits: that two problems of a dataset ever share them is out of the question.
+        text = f"{len(name)} {name}{problem}".encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        self._keys.append(int.from_bytes(digest[:8], "big"))
+        self._keys.append(int.from_bytes(digest[8:], "big"))
+        place = f"{record.path.name.split('.')[0]}:{record.number or record.line}"
+        self._last = RecordSteps(problem, name or place, group)
+        return self._last
+
+    def trees(self, report: ReadReport, *, drop_unlabelled_tails: bool) -> Iterator[ReasoningTree]:
+        """The trees in order of first appearance, each made as it is asked for."""
+        self._park()
+        keys, self._keys = np.array(self._keys, np.uint64).reshape(-1, 2), array("Q")
+        groups = _groups(keys)
+        del keys
+        for records in groups:
+            builder: TreeBuilder | None = None
+            for number in records.tolist():
+                problem, identity, group, added = self._records[number]
+                if builder is None:
+                    builder = TreeBuilder(problem, id=identity, group=group)
+                _replay(added, builder)
+            assert builder is not None
+            if tree := finish(builder, report, drop_unlabelled_tails=drop_unlabelled_tails):
+                yield tree
+        self._records.close()
+
+    def _park(self) -> None:
+        if (last := self._last) is not None:
+            self._records.append((last.problem, last.id, last.group, last.added))
+            self._last = None
+
+
+def _replay(added: list[tuple[int, str, int, float | None, str | None]], builder: TreeBuilder) -> None:
+    """Adds one record's steps to those of the records before it."""
+    places: list[int] = []
+    for index, text, parent, confidence, context in added:
+        place = builder.add(text, ROOT if parent == ROOT else places[parent], confidence=confidence, context=context)
+        if index == len(places):
+            places.append(place)
+
+
+def _groups(keys: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """Indices of the records of each problem, in order; the problems by their first record."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable, so equal keys keep their order
+    keys = keys[order]
+    is_first = np.ones(len(keys), bool)
+    is_first[1:] = (keys[1:] != keys[:-1]).any(axis=1)
+    starts, ends = np.flatnonzero(is_first), np.append(np.flatnonzero(is_first)[1:], len(keys))
+    del keys, is_first
+    for group in np.argsort(order[starts]):
+        yield order[starts[group] : ends[group]]

@@ -1,0 +1,1 @@
+"""Scorers without a language model, measured beside the model."""

@@ -1,0 +1,131 @@
+"""ProcessBench: how often the first step below a threshold is the first wrong step, per subset and on average.
+
+Thresholds are fixed beforehand: 0.5, one that the user gives, one chosen on other data. Data that is evaluated never
+chooses its own threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surestep.data.records.read_report import ReadReport
+from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
+from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_solutions
+from surestep.evaluation.benchmarks.threshold import ThresholdData, choose
+from surestep.metrics.first_error import FirstErrorFigures, first_below, first_error_figures, mean_over_subsets
+from surestep.metrics.percentile import seed_for
+from surestep.scoring.score_file import StepScores
+
+DEFAULT_THRESHOLD = 0.5
+
+NOTES = {
+    "prediction": "the first step whose confidence is below the threshold, else none",
+    "f1": "harmonic mean of the accuracy on erroneous and on correct solutions of the subset",
+    "mean": "plain mean over subsets; mean_by_count weights each subset by its number of solutions",
+    "blind": (
+        "the highest F1 of a scorer that does not read and calls each step wrong with one chance, best in hindsight: "
+        "what must be beaten"
+    ),
+    "unscored": "a solution with a step beyond the position limit counts as missed, unless an earlier step decides it",
+    "intervals": "95 %, percentile bootstrap over problems, each subset resampled apart; the threshold is held fixed",
+}
+
+
+@dataclass
+class FirstErrorResult:
+    """The content of `processbench.json`, and each solution's confidences with what was predicted."""
+
+    report: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def run_processbench(
+    scores: StepScores,
+    data: Sequence[Path],
+    *,
+    threshold: float | None,
+    threshold_data: ThresholdData | None,
+    resampling: Resampling,
+) -> FirstErrorResult:
+    """Score every solution of `data` and measure at each threshold.
+
+    Args:
+        scores: who scores `data`.
+        data: files, or folders with one file for each subset.
+        threshold: one that the user fixed, beside 0.5.
+        threshold_data: other data to choose one on.
+        resampling: how intervals are made.
+
+    Raises:
+        ConfigError: the threshold's data holds solutions that are evaluated, or lacks right or wrong ones.
+        DataError: a file is missing, malformed or without solutions.
+    """
+    paths = find_data(*data)
+    reading = ReadReport()
+    solutions = read_files(paths, reading)
+    chosen: list[dict[str, Any]] = [_fixed(DEFAULT_THRESHOLD, "fixed beforehand")]
+    if threshold is not None and threshold != DEFAULT_THRESHOLD:
+        chosen.append(_fixed(threshold, "given with --threshold, which says nothing of how it was found"))
+    if threshold_data is not None:
+        chosen.append(choose(threshold_data, paths, solutions))
+    subsets = score_solutions(scores, solutions)
+    report: dict[str, Any] = {
+        "benchmark": "processbench",
+        **scores.about(),
+        "data": file_facts(paths),
+        "reading": reading.to_dict(),
+        "steps_not_scored": {subset.name: subset.steps_not_scored for subset in subsets},
+        "blind": {subset.name: subset.blind() for subset in subsets},
+        "thresholds": [{**how, **_measure(subsets, how["threshold"], resampling)} for how in chosen],
+        "resampling": resampling.about(),
+        "notes": NOTES,
+    }
+    return FirstErrorResult(report, _rows(subsets, [how["threshold"] for how in chosen]))
+
+
+def _fixed(threshold: float, how: str) -> dict[str, Any]:
+    return {"threshold": threshold, "how": how}
+
+
+def _measure(subsets: Sequence[SolutionSet], threshold: float, resampling: Resampling) -> dict[str, Any]:
+    found = [
+        first_error_figures(
+            subset.first_errors(),
+            threshold,
+            resamples=resampling.resamples,
+            seed=seed_for(resampling.seed, subset.name),
+        )
+        for subset in subsets
+    ]
+    names = [subset.name for subset in subsets]
+    return {
+        "subsets": {name: _section(figures) for name, figures in zip(names, found, strict=True)},
+        "mean": mean_over_subsets(found, by_count=False),
+        "mean_by_count": mean_over_subsets(found, by_count=True),
+    }
+
+
+def _section(figures: FirstErrorFigures) -> dict[str, Any]:
+    undefined = {}
+    for kind in ("erroneous", "correct"):
+        if not figures.counts[f"num_{kind}"]:
+            undefined[f"accuracy_{kind}"] = undefined["f1"] = f"the subset has no {kind} solution"
+    return {**figures.section(), "undefined": undefined}
+
+
+def _rows(subsets: Sequence[SolutionSet], thresholds: Sequence[float]) -> list[dict[str, Any]]:
+    return [
+        {
+            "subset": subset.name,
+            "id": solution.tree.id,
+            "confidences": values,
+            "label": solution.label,
+            "predictions": {str(threshold): first_below(values, threshold) for threshold in thresholds},
+            "problem": solution.tree.problem,
+        }
+        for subset in subsets
+        for solution, values in zip(subset.solutions, subset.confidences, strict=True)
+    ]

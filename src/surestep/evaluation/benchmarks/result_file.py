@@ -1,0 +1,96 @@
+"""What every benchmark's result file says beside its figures: enough to run it again and to see that it is the same.
+
+Knows files and JSON; no benchmark.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from surestep.data.records.lines import missing_file
+from surestep.errors import DataError, StorageError
+from surestep.scoring.checkpoint.manifest import git_commit, library_versions, sha256_of
+from surestep.scoring.predictions_file import write_rows
+
+_DATA_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals are made: how many resamples of the problems, from which seed."""
+
+    resamples: int
+    seed: int
+
+    def about(self) -> dict[str, Any]:
+        """As the result file says it."""
+        return {"resamples": self.resamples, "seed": self.seed, "level": 0.95, "unit": "problem"}
+
+
+def find_data(*paths: Path) -> list[Path]:
+    """The files among `paths`, and the data files of the folders among them in order of name.
+
+    Raises:
+        DataError: there is none, or two have the same name but for their endings.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise missing_file([path])
+        inside = (
+            sorted(f for f in path.iterdir() if f.is_file() and f.name.endswith(_DATA_ENDINGS))
+            if path.is_dir()
+            else [path]
+        )
+        if not inside:
+            raise DataError(f"{path} holds no data file; allowed endings: {', '.join(_DATA_ENDINGS)}")
+        found += inside
+    by_name: dict[str, Path] = {}
+    for path in found:
+        other = by_name.setdefault(path.name.split(".")[0], path)
+        if other is not path:
+            raise DataError(
+                f"{other} and {path} are both called {path.name.split('.')[0]}; name one of them, or rename"
+            )
+    return found
+
+
+def file_facts(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Path, size and sha256 of each file."""
+    return [{"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths]
+
+
+def write_result(
+    folder: Path, name: str, report: Mapping[str, Any], *, argv: Sequence[str], rows: list[dict[str, Any]] | None
+) -> Path:
+    """Write `<name>.json` into `folder`, and `<name>_predictions.jsonl` where there are `rows`; the former's path.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    path = folder / f"{name}.json"
+    whole = {
+        **report,
+        "command": shlex.join(["surestep", *argv]),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": library_versions(),
+        "git_commit": git_commit(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if rows is not None:
+            write_rows(folder / f"{name}_predictions.jsonl", rows)
+        beside = path.with_suffix(".part")
+        beside.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written ({error.strerror}); free space or choose another --output_dir"
+        ) from None
+    return path

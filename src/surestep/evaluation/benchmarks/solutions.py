@@ -1,0 +1,130 @@
+"""Solutions with their first wrong step and their confidences, from first-error files or from paths of labelled trees.
+
+Knows which solutions belong together and how they are scored; measures nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from surestep.data.datasets.processbench import Solution, read_solutions, subset_name
+from surestep.data.datasets.readers import READERS
+from surestep.data.records.read_report import ReadReport
+from surestep.errors import DataError
+from surestep.metrics.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
+from surestep.scoring.score_file import Confidences, StepScores, ToScore
+from surestep.types import ReasoningTree
+
+TREE_FORMATS = tuple(sorted(READERS.keys() - {"arithmetic", "processbench"}))
+"""Layouts whose trees give solutions as paths."""
+
+WRONG_BELOW = 0.5
+"""A step of a tree with a label below this is wrong."""
+
+
+@dataclass(frozen=True)
+class SolutionSet:
+    """One subset's solutions with a confidence for each of their steps, None where it was not scored."""
+
+    name: str
+    solutions: list[Solution]
+    confidences: list[Confidences]
+
+    def first_errors(self) -> FirstErrors:
+        """As columns; solutions of one problem share its number."""
+        problems: dict[str, int] = {}
+        return first_errors(
+            self.confidences,
+            [solution.label for solution in self.solutions],
+            [problems.setdefault(solution.tree.problem_key, len(problems)) for solution in self.solutions],
+        )
+
+    def blind(self) -> dict[str, float] | None:
+        """What a scorer that does not read could reach; None where F1 has no value."""
+        found = blind_f1([s.label for s in self.solutions], [len(s.tree.nodes) for s in self.solutions])
+        return None if found is None else {"f1": found[0], "chance": found[1]}
+
+    @property
+    def steps_not_scored(self) -> int:
+        """Steps without a confidence."""
+        return sum(value is None for values in self.confidences for value in values)
+
+
+def read_files(paths: Sequence[Path], report: ReadReport) -> list[Solution]:
+    """The solutions of first-error files.
+
+    Raises:
+        DataError: a file is missing, malformed or without a usable solution.
+    """
+    solutions: list[Solution] = []
+    for path in paths:
+        before = len(solutions)
+        solutions += read_solutions(path, report=report)
+        if len(solutions) == before:
+            raise _unusable(path, report)
+    return solutions
+
+
+def score_solutions(scores: StepScores, solutions: Sequence[Solution]) -> list[SolutionSet]:
+    """Every subset's solutions, each scored alone."""
+    by_name: dict[str, list[Solution]] = {}
+    for solution in solutions:
+        by_name.setdefault(solution.subset, []).append(solution)
+    return [
+        SolutionSet(name, found, scores.score(name, [ToScore(name, solution.tree) for solution in found]))
+        for name, found in by_name.items()
+    ]
+
+
+def score_paths(scores: StepScores, path: Path, layout: str, report: ReadReport) -> SolutionSet:
+    """Every path of a file's trees, from the problem to a leaf, as a solution; each tree is scored once.
+
+    Its first wrong step is the first with a label below `WRONG_BELOW`. A path whose steps up to there (all of them,
+    where none is wrong) are not all labelled has no known first error and is left out, counted.
+
+    Args:
+        scores: who scores the trees.
+        path: the file.
+        layout: one of `TREE_FORMATS`.
+        report: counts what is left out.
+
+    Raises:
+        DataError: the file is missing, malformed or without a usable path.
+    """
+    trees = list(READERS[layout](path, report=report))
+    name = subset_name(path)
+    values = scores.score(name, [ToScore(name, tree) for tree in trees])
+    solutions: list[Solution] = []
+    confidences: list[Confidences] = []
+    for tree, each in zip(trees, values, strict=True):
+        for nodes in tree.paths():
+            label = _first_wrong(tree, nodes)
+            if label is None:
+                report.count("path_without_verdict")
+                continue
+            solutions.append(Solution(name, _as_chain(tree, nodes), label))
+            confidences.append([each[node] for node in nodes])
+    if not solutions:
+        raise _unusable(path, report)
+    return SolutionSet(name, solutions, confidences)
+
+
+def _first_wrong(tree: ReasoningTree, nodes: Sequence[int]) -> int | None:
+    for index, node in enumerate(nodes):
+        confidence = tree.nodes[node].confidence
+        if confidence is None:
+            return None
+        if confidence < WRONG_BELOW:
+            return index
+    return NO_ERROR
+
+
+def _as_chain(tree: ReasoningTree, nodes: Sequence[int]) -> ReasoningTree:
+    steps = tuple(replace(tree.nodes[node], parent=rank - 1) for rank, node in enumerate(nodes))
+    return replace(tree, nodes=steps, id=f"{tree.id}/{nodes[-1]}", group=tree.problem_key)
+
+
+def _unusable(path: Path, report: ReadReport) -> DataError:
+    return DataError("holds no usable solution; " + "; ".join(report.lines()), path=path)

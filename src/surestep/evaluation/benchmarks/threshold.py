@@ -1,0 +1,100 @@
+"""A threshold chosen on other data, which is named, and which shares no solution with what is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surestep.data.datasets.processbench import Solution
+from surestep.data.records.read_report import ReadReport
+from surestep.errors import ConfigError
+from surestep.evaluation.benchmarks.result_file import file_facts, find_data
+from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_paths, score_solutions
+from surestep.metrics.first_error import choose_threshold
+from surestep.scoring.score_file import StepScores
+
+FIRST_ERROR_LAYOUT = "processbench"
+
+
+@dataclass(frozen=True)
+class ThresholdData:
+    """Other data to choose the threshold on, who scores it, and its layout.
+
+    Attributes:
+        layout: `processbench`, or one of `TREE_FORMATS`: then each path of a tree is a solution.
+    """
+
+    path: Path
+    scores: StepScores
+    layout: str = FIRST_ERROR_LAYOUT
+
+
+def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solution]) -> dict[str, Any]:
+    """The threshold with the highest mean F1 over the subsets of `other`, as the result file says it.
+
+    Args:
+        other: what to choose on.
+        paths: the evaluated files.
+        solutions: the evaluated solutions.
+
+    Raises:
+        ConfigError: a file or a solution is evaluated too, or right or wrong solutions are lacking.
+        DataError: a file is missing, malformed or without solutions.
+    """
+    files = find_data(other.path)
+    facts = file_facts(files)
+    evaluated = {fact["sha256"]: fact["path"] for fact in file_facts(paths)}
+    for fact in facts:
+        if fact["sha256"] in evaluated:
+            raise ConfigError(
+                f"--threshold-data {fact['path']} is the evaluated file {evaluated[fact['sha256']]} by content: a "
+                "threshold is never tuned on what it is measured on; name other data"
+            )
+    reading = ReadReport()
+    if other.layout == FIRST_ERROR_LAYOUT:
+        found = read_files(files, reading)
+        _refuse_shared(other.path, found, solutions)  # before the model has to score them
+        subsets = score_solutions(other.scores, found)
+    else:
+        subsets = [score_paths(other.scores, file, other.layout, reading) for file in files]
+        _refuse_shared(other.path, _all(subsets), solutions)
+    try:
+        best = choose_threshold([subset.first_errors() for subset in subsets])
+    except ValueError:
+        raise ConfigError(
+            f"--threshold-data {other.path} has a subset without erroneous or without correct solutions, so that F1 "
+            "has no value there; name data with both, or give --threshold"
+        ) from None
+    problems = {solution.tree.problem_key for solution in solutions}
+    return {
+        "threshold": best.threshold,
+        "how": f"highest mean F1 on {other.path}",
+        "chosen_on": facts,
+        "layout": other.layout,
+        "num_solutions": len(_all(subsets)),
+        "problems_shared_with_evaluated": len({solution.tree.problem_key for solution in _all(subsets)} & problems),
+        "f1_there": best.f1,
+        "equal_there": {"above": best.low, "up_to": best.high},
+        "steps_not_scored_there": sum(subset.steps_not_scored for subset in subsets),
+        "reading_there": reading.to_dict(),
+        "scorer_there": {name: value for name, value in other.scores.about().items() if name.startswith("predictions")},
+    }
+
+
+def _all(subsets: Sequence[SolutionSet]) -> list[Solution]:
+    return [solution for subset in subsets for solution in subset.solutions]
+
+
+def _refuse_shared(path: Path, found: Sequence[Solution], evaluated: Sequence[Solution]) -> None:
+    known = {_identity(solution) for solution in evaluated}
+    if shared := sum(_identity(solution) in known for solution in found):
+        raise ConfigError(
+            f"--threshold-data {path} holds {shared} of the evaluated solutions: a threshold is never tuned on what it "
+            "is measured on; name other data"
+        )
+
+
+def _identity(solution: Solution) -> tuple[str, tuple[str, ...]]:
+    return solution.tree.problem_key, tuple(node.text.strip() for node in solution.tree.nodes)

@@ -1,0 +1,1 @@
+"""The production checklist, from files and figures to probes."""

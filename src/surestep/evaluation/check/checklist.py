@@ -1,0 +1,249 @@
+"""The production checklist on one checkpoint: files, figures against targets, leaks, anti-hacking probes.
+
+Everything that can be looked at is looked at, also after a failure, so that one run shows all there is to mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from surestep.config import DATASET_NAMES, Config
+from surestep.data.sources.choose import enabled_sources
+from surestep.errors import SurestepError
+from surestep.evaluation.check.figures import check_figures
+from surestep.evaluation.check.finding import Finding
+from surestep.evaluation.check.folder import (
+    check_calibration,
+    check_config,
+    check_documented,
+    check_error_analysis,
+    check_evaluated,
+    check_intact,
+    check_steps,
+)
+from surestep.evaluation.check.leaks import (
+    ProblemSet,
+    benchmark_files,
+    check_leaks,
+    read_problems,
+    read_split,
+    training_problems,
+)
+from surestep.evaluation.check.probe_bounds import check_probes
+from surestep.evaluation.check.run_probes import DEFAULT_PROBLEMS, Scorer, probe_scorer, sample_problems
+from surestep.evaluation.check.targets import Targets
+from surestep.evaluation.results.find import FoundEvaluation, find_evaluation
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.types import ReasoningTree
+
+_FIELDS_OF_TESTS = (*(f"use_{name}" for name in DATASET_NAMES), "own_test", "own_name", "own_format", "prm800k_phase")
+
+MakeScorer = Callable[[Path, Config], Scorer]
+
+
+@dataclass
+class CheckResult:
+    """All findings of one check.
+
+    Attributes:
+        checkpoint: what was checked.
+        targets: what was demanded.
+        evaluation: the result that the figures come from.
+    """
+
+    checkpoint: Path
+    targets: Targets
+    evaluation: Path | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, status: str) -> int:
+        """How many findings stand so."""
+        return sum(finding.status == status for finding in self.findings)
+
+    @property
+    def passed(self) -> bool:
+        """Nothing failed, and no target contradicts the data (unless the targets allow that).
+
+        A contradicting target is no pass: a check that passed on it would pass on nothing, and one that dropped it
+        in silence would hide that the demand was never met. Skipped points and mere information do not count.
+        """
+        return not self.count("fail") and (self.targets.contradictions == "allow" or not self.count("contradicts-data"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "checkpoint": str(self.checkpoint),
+            "evaluation": None if self.evaluation is None else str(self.evaluation),
+            "passed": self.passed,
+            "counts": {name: self.count(name) for name in ("pass", "fail", "contradicts-data", "skipped", "info")},
+            "targets": self.targets.model_dump(mode="json"),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def load_scorer(folder: Path, config: Config) -> Scorer:
+    """The checkpoint's own scorer."""
+    return load_checkpoint(folder, config=config).built.scorer(config)
+
+
+def run_check(
+    folder: Path,
+    config: Config | None,
+    targets: Targets,
+    *,
+    config_error: str = "",
+    given: Collection[str] = (),
+    evaluation: Path | None = None,
+    leak_files: Sequence[Path] = (),
+    probe_problems: int = DEFAULT_PROBLEMS,
+    seed: int = 0,
+    make_scorer: MakeScorer = load_scorer,
+    progress: Callable[[str], object] = lambda _title: None,
+) -> CheckResult:
+    """Walk the checklist.
+
+    Args:
+        folder: a checkpoint.
+        config: its configuration, with what the user overrides; None where it cannot be read.
+        targets: what is demanded.
+        config_error: why there is no configuration.
+        given: dotted paths of the fields that the user set now; the others of the test sets are as evaluated.
+        evaluation: the result to judge; unset: the checkpoint's own on the test split.
+        leak_files: further evaluated sets that training must not hold.
+        probe_problems: problems that are probed; 0 leaves the probes out.
+        seed: of the sample, the changes and the draws.
+        make_scorer: what is probed.
+        progress: is told what is being done.
+
+    Raises:
+        DataError: a file of `leak_files`, or the evaluation that was named, cannot be read.
+    """
+    extra = [read_problems(path) for path in leak_files]
+    result = CheckResult(folder, targets)
+    add = result.findings
+    progress("checking the checkpoint's files")
+    manifest, intact = check_intact(folder)
+    add += [intact, check_steps(folder, manifest, targets.min_steps), check_config(folder, config, config_error)]
+    found, error = _find(folder, evaluation)
+    result.evaluation = None if found is None else found.path
+    add += check_evaluated(folder, found, error, config)
+    if found is not None:
+        add += check_figures(found.report, targets)
+    add += check_calibration(folder, found)
+    add += [check_error_analysis(found), check_documented(found)]
+    if config is None:
+        add += [Finding(item, item, "fail", value="not looked at", detail=config_error) for item in ("leaks", "probes")]
+        return result
+    evaluated = _as_evaluated(config, found, given)
+    tests, missing = _read_tests(evaluated)
+    add += missing + _changed_data(evaluated, found)
+    progress("comparing training problems with every evaluated set")
+    add += _leaks(config, tests, extra, leak_files, targets)
+    progress("probing")
+    add += _probes(folder, config, tests, targets, number=probe_problems, seed=seed, make_scorer=make_scorer)
+    return result
+
+
+def _find(folder: Path, evaluation: Path | None) -> tuple[FoundEvaluation | None, str]:
+    if evaluation is not None:
+        return find_evaluation(evaluation), ""
+    try:
+        return find_evaluation(folder, split="test"), ""
+    except SurestepError as error:
+        return None, str(error)
+
+
+def _as_evaluated(config: Config, found: FoundEvaluation | None, given: Collection[str]) -> Config:
+    """The configuration whose test sets were scored: an evaluation may have named others than training did."""
+    settings = {} if found is None else found.report.get("settings")
+    if not isinstance(settings, dict) or "data" not in settings:
+        return config
+    try:
+        scored = Config.from_dict(settings)
+    except SurestepError:
+        return config
+    merged = config.model_copy(deep=True)
+    for name in _FIELDS_OF_TESTS:
+        if f"data.{name}" not in given:
+            setattr(merged.data, name, getattr(scored.data, name))
+    return merged
+
+
+def _read_tests(config: Config) -> tuple[dict[str, list[ReasoningTree]], list[Finding]]:
+    try:
+        return read_split(config, "test"), []
+    except SurestepError as error:
+        mend = "say where the data lies (--data_dir, --own_test, ...)"
+        return {}, [Finding("leaks", "own test splits", "fail", value="cannot be read", detail=str(error), mend=mend)]
+
+
+def _changed_data(config: Config, found: FoundEvaluation | None) -> list[Finding]:
+    """A finding for each test set whose files are no longer those that were evaluated."""
+    if found is None:
+        return []
+    try:
+        sources = enabled_sources(config.data, "test", seed=config.training.seed)
+    except SurestepError:
+        return []  # said already
+    findings = []
+    for source in sources:
+        then = found.report.get("datasets", {}).get(source.name, {}).get("fingerprint")
+        if then is not None and then != source.fingerprint():
+            detail = f"fingerprint {then[:8]} when evaluated, {source.fingerprint()[:8]} now"
+            findings.append(
+                Finding(
+                    "evaluated", f"{source.name} data", "fail", value="changed", detail=detail, mend="evaluate again"
+                )
+            )
+    return findings
+
+
+def _leaks(
+    config: Config,
+    tests: dict[str, list[ReasoningTree]],
+    extra: Sequence[ProblemSet],
+    leak_files: Sequence[Path],
+    targets: Targets,
+) -> list[Finding]:
+    try:
+        training = training_problems(config, [tree for trees in tests.values() for tree in trees])
+    except SurestepError as error:
+        mend = "say where the training data lies (--data_dir, --own_train, ...)"
+        return [Finding("leaks", "training data", "fail", value="cannot be read", detail=str(error), mend=mend)]
+    evaluated = [ProblemSet(f"{name} test", [tree.problem for tree in trees]) for name, trees in tests.items()]
+    unreadable = []
+    named = {path.resolve() for path in leak_files}
+    for path in (path for path in benchmark_files(config.data.data_dir) if path.resolve() not in named):
+        try:
+            evaluated.append(read_problems(path))
+        except SurestepError as error:
+            unreadable.append(Finding("leaks", path.name, "skipped", value="cannot be read", detail=str(error)))
+    return check_leaks(training, [*evaluated, *extra], targets.leaks) + unreadable
+
+
+def _probes(
+    folder: Path,
+    config: Config,
+    tests: dict[str, list[ReasoningTree]],
+    targets: Targets,
+    *,
+    number: int,
+    seed: int,
+    make_scorer: MakeScorer,
+) -> list[Finding]:
+    if number == 0:
+        return [Finding("probes", "all probes", "skipped", value="left out", detail="--probe_problems is 0")]
+    problems = sample_problems([tree for trees in tests.values() for tree in trees], number, seed=seed)
+    if not problems:
+        return [
+            Finding("probes", "all probes", "fail", value="no test problem to probe", mend="see the leaks' findings")
+        ]
+    try:
+        scorer = make_scorer(folder, config)
+    except SurestepError as error:
+        detail, mend = str(error), "mend the checkpoint, or name its backbone with --backbone"
+        return [Finding("probes", "all probes", "fail", value="cannot be scored", detail=detail, mend=mend)]
+    return check_probes(probe_scorer(scorer, problems, seed=seed), targets.probes)

@@ -1,0 +1,84 @@
+"""The probes' moves against their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from surestep.evaluation.check.finding import Finding
+from surestep.evaluation.check.run_probes import Move, ProbeResult
+from surestep.evaluation.check.targets import ProbeBound, ProbeTargets
+
+_MEND = {
+    "right_after_wrong": "join steps by a figure that remembers a wrong step; train on solutions with repaired errors",
+    "shuffled_steps": "the scorer does not read the order of steps; train longer, or on whole solutions",
+}
+_OTHERWISE = "join steps by a figure that this does not move (probes.aggregations), or train on such steps, labelled"
+
+
+def check_probes(results: Sequence[ProbeResult], targets: ProbeTargets) -> list[Finding]:
+    """One finding a probe: the aggregation that comes nearest to breaking its bound, or breaks it worst.
+
+    Judged by the mean over problems; the interval says how sure that is.
+    """
+    return [_check(result, targets) for result in results]
+
+
+def _check(result: ProbeResult, targets: ProbeTargets) -> Finding:
+    bound = targets.bounds.get(result.name)
+    counted = [
+        f"{number} of {result.num_problems + result.num_not_possible + result.num_unscored} problems {words}"
+        for number, words in (
+            (result.num_not_possible, "do not allow it"),
+            (result.num_unscored, "lie beyond the scorer's limit"),
+        )
+        if number
+    ]
+    if not result.moves:
+        return Finding("probes", result.name, "skipped", value="not measured", detail="; ".join(counted))
+    moves = {name: result.moves[name] for name in targets.aggregations}
+    name, move = max(moves.items(), key=lambda item: _excess(item[1], bound))
+    broken = bound is not None and _excess(move, bound) > 0.0
+    others = ", ".join(f"{key} {_signed(other.mean)}" for key, other in moves.items() if key != name)
+    details = [f"in {result.num_problems} problems", f"other joins: {others}" if others else "", *counted]
+    return Finding(
+        "probes",
+        result.name,
+        "info" if bound is None else "fail" if broken else "pass",
+        value=f"{name} {_words(move)}",
+        target="" if bound is None else _target(bound),
+        detail="; ".join(part for part in details if part),
+        mend=_MEND.get(result.name, _OTHERWISE) if broken else "",
+        numbers={
+            "probe": result.name,
+            "moves": {key: asdict(value) for key, value in result.moves.items()},
+            "worst": name,
+            "num_problems": result.num_problems,
+            "num_not_possible": result.num_not_possible,
+            "num_unscored": result.num_unscored,
+        },
+    )
+
+
+def _excess(move: Move, bound: ProbeBound | None) -> float:
+    """By how much a move breaks its bound; negative while it keeps to it. Without a bound: the rise."""
+    if bound is None:
+        return move.mean
+    over = [move.mean - bound.max_rise] if bound.max_rise is not None else []
+    return max(over + ([abs(move.mean) - bound.max_move] if bound.max_move is not None else []))
+
+
+def _words(move: Move) -> str:
+    if move.low is None or move.high is None:
+        return _signed(move.mean)
+    return f"{_signed(move.mean)} [{_signed(move.low)}, {_signed(move.high)}]"
+
+
+def _signed(value: float) -> str:
+    """Three decimals with a sign; never -0.000."""
+    return f"{round(value, 3) + 0.0:+.3f}"
+
+
+def _target(bound: ProbeBound) -> str:
+    parts = [] if bound.max_rise is None else [f"rise ≤ {bound.max_rise:g}"]
+    return ", ".join(parts + ([] if bound.max_move is None else [f"move ≤ {bound.max_move:g}"]))

@@ -1,0 +1,1 @@
+"""The page and the card of an evaluation."""

@@ -1,0 +1,227 @@
+"""`MODEL_CARD.md`: what a checkpoint is, what it was made from and how far it can be trusted, written from the run.
+
+Nothing in it is typed by hand: a figure that was not measured is not in it, and what the run does not say (the licence
+of its weights, the licence of own data) is asked of the reader in so many words. The header is the metadata block of
+the Hugging Face hub. Knows no tensor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from surestep import __version__
+from surestep.data.fetch.catalogue import CATALOGUE
+from surestep.evaluation.report.headline import FIGURES, baselines_table, number, shown_figures, value_of, verdict
+from surestep.evaluation.results.run_files import RunFiles
+
+CARD_FILE = "MODEL_CARD.md"
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_HUB_DATASET = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
+_SETTINGS = (
+    ("training", "max_steps"),
+    ("training", "learning_rate"),
+    ("training", "lr_scheduler_type"),
+    ("training", "per_device_train_batch_size"),
+    ("training", "gradient_accumulation_steps"),
+    ("training", "loss"),
+    ("training", "loss_weighting"),
+    ("training", "weight_decay"),
+    ("training", "seed"),
+    ("lora", "lora_r"),
+    ("lora", "lora_alpha"),
+    ("data", "max_length"),
+    ("data", "max_steps_per_example"),
+    ("data", "remove_overlap"),
+    ("model", "mlp_hidden_dims"),
+)
+_ENGLISH = frozenset({"prm800k", "eqasc", "reveal", "processbench"})
+
+
+@dataclass(frozen=True)
+class UsedDataset:
+    """A dataset that the model was trained on or measured on; `counts` is "" where they are unknown."""
+
+    name: str
+    title: str
+    licence: str
+    page: str
+    role: str
+    counts: str
+
+
+def write_card(report: Mapping[str, Any], run: RunFiles, folder: Path) -> Path:
+    """Write the card into `folder`.
+
+    Args:
+        report: the content of `eval_metrics.json`; it must name a checkpoint.
+        run: what was found of that checkpoint and its run; what is missing is said in the card.
+        folder: where it goes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = folder / CARD_FILE
+    beside = path.with_suffix(".part")
+    beside.write_text(card_text(report, run), encoding="utf-8")
+    beside.replace(path)
+    return path
+
+
+def card_text(report: Mapping[str, Any], run: RunFiles) -> str:
+    """The whole card, metadata block first."""
+    from markupsafe import Markup
+
+    from surestep.evaluation.report.page import environment
+
+    header, baselines = baselines_table(report)
+    checkpoint = Path(str(report["checkpoint"])) if run.checkpoint is None else run.checkpoint
+    templates = environment()
+    templates.filters["cell"] = _cell
+    text = templates.get_template("model_card.md.j2").render(
+        metadata=Markup(yaml.safe_dump(metadata(report, run), sort_keys=False, allow_unicode=True)),
+        name=_name(report),
+        version=__version__,
+        report=report,
+        run=run,
+        verdict=verdict(report),
+        backbone=_backbone(report, run),
+        folder=Markup(re.sub(r"[^\w.+-]", "_", checkpoint.name)),
+        trained_on=trained_on(run),
+        measured_on=measured_on(report),
+        figures=FIGURES,
+        sections=_sections(report),
+        shown=shown_figures,
+        baselines_header=header,
+        baselines=baselines,
+        settings=_settings(run),
+        calibration=_calibration(report, run),
+        number=number,
+    )
+    # Quotes mean nothing to Markdown outside of tags, and the card has none; `<`, `>` and `&` stay escaped.
+    return text.replace("&#39;", "'").replace("&#34;", '"')
+
+
+def metadata(report: Mapping[str, Any], run: RunFiles) -> dict[str, Any]:
+    """The values of the hub's metadata block; see https://huggingface.co/docs/hub/model-cards.
+
+    The weights' licence is not in it: whoever publishes them decides, within the backbone's and the data's.
+    """
+    backbone = _backbone(report, run)
+    names = {dataset.name for dataset in trained_on(run)}
+    values: dict[str, Any] = {"library_name": "surestep"}
+    if names & _ENGLISH:
+        values["language"] = ["en"]
+    values["tags"] = ["process-reward-model", "step-confidence", "calibration", "reasoning"]
+    if HUB_NAME.fullmatch(backbone["name"]):
+        values["base_model"] = backbone["name"]
+        values["base_model_relation"] = "adapter" if run.manifest.get("kind") == "lora" else "finetune"
+    on_hub = [match[1] for name in sorted(names) if name in CATALOGUE and (match := _hub_dataset(name))]
+    if on_hub:
+        values["datasets"] = on_hub
+    values["model-index"] = [{"name": _name(report), "results": _results(report)}]
+    return values
+
+
+def _results(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    results = []
+    for name, section in report["per_dataset"].items():
+        found = [
+            {"type": figure, "name": title, "value": round(value, 6)}
+            for figure, title, _ in FIGURES
+            if figure != "skill" and (value := value_of(section, figure)) is not None
+        ]
+        if found:
+            match = _hub_dataset(name)
+            dataset = {
+                "name": name,
+                "type": match[1] if match else re.sub(r"[^\w.-]", "-", name),
+                "split": str(report.get("split", "test")),
+            }
+            task = {"type": "token-classification", "name": "Step confidence"}
+            results.append({"task": task, "dataset": dataset, "metrics": found})
+    return results
+
+
+def _hub_dataset(name: str) -> re.Match[str] | None:
+    return _HUB_DATASET.fullmatch(CATALOGUE[name].page) if name in CATALOGUE else None
+
+
+def trained_on(run: RunFiles) -> list[UsedDataset]:
+    """Every dataset with a share of the loss; empty where the run's data report is not known."""
+    found = []
+    for name, values in (run.data_report.get("datasets") or {}).items():
+        counts = (
+            f"{values['problems']:,} problems, {values['labels']:,} labels, {values['share_of_loss']:.0%} of the loss"
+        )
+        found.append(_used(name, "training", counts))
+    return found
+
+
+def measured_on(report: Mapping[str, Any]) -> list[UsedDataset]:
+    """Every dataset with figures in the report."""
+    return [
+        _used(name, "evaluation", f"{section['num_problems']:,} problems, {section['num_steps']:,} labels")
+        for name, section in report["per_dataset"].items()
+    ]
+
+
+def _used(name: str, role: str, counts: str) -> UsedDataset:
+    if name in CATALOGUE:
+        entry = CATALOGUE[name]
+        return UsedDataset(name, entry.title, entry.licence, entry.page, role, counts)
+    if name == "arithmetic":
+        return UsedDataset(
+            name, "arithmetic generated by Surestep, true confidence known", "Apache-2.0", "", role, counts
+        )
+    return UsedDataset(name, "the user's own data", "not known to Surestep: state it here", "", role, counts)
+
+
+def _sections(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    per_dataset = list(report["per_dataset"].items())
+    return [*per_dataset, ("all", report["overall"])] if len(per_dataset) > 1 else per_dataset
+
+
+def _name(report: Mapping[str, Any]) -> str:
+    settings = report.get("settings") or {}
+    said = Path(str(report.get("checkpoint", "model")))
+    return str(settings.get("experiment_name") or said.parent.name or said.name)
+
+
+def _backbone(report: Mapping[str, Any], run: RunFiles) -> dict[str, Any]:
+    values = dict(run.manifest.get("backbone") or report.get("backbone") or {})
+    name = str(values.get("name", "unknown"))
+    # A folder of the machine that trained it says nothing to others; the hash does.
+    is_public = HUB_NAME.fullmatch(name) or name.startswith("builtin:")
+    return {**values, "name": name if is_public else Path(name).name, "is_local": not is_public}
+
+
+def _settings(run: RunFiles) -> list[tuple[str, str]]:
+    shown = []
+    for section, name in _SETTINGS:
+        values = run.settings.get(section) or {}
+        if name in values and (section != "lora" or values.get("use_lora")):
+            shown.append((f"{section}.{name}", str(values[name])))
+    return shown
+
+
+def _calibration(report: Mapping[str, Any], run: RunFiles) -> dict[str, Any]:
+    """What is known of the calibration map: whether one is stored, which was applied, ECE and NLL around it."""
+    said = report.get("calibration") or {}
+    around = []
+    for figure, title in (("ece", "ECE"), ("nll", "NLL"), ("mse", "MSE")):
+        before = ((said.get("before") or {}).get("overall") or {}).get(figure)
+        after = ((said.get("after") or {}).get("overall") or {}).get(figure)
+        if before is not None and after is not None:
+            around.append((title, number(before, 4), number(after, 4)))
+    return {"stored": bool(run.calibration or said.get("stored")), "applied": said.get("applied"), "around": around}
+
+
+def _cell(value: object) -> str:
+    """Text for one cell of a Markdown table."""
+    return " ".join(str(value).replace("|", "/").split())

@@ -1,0 +1,246 @@
+"""`report.html`: one file that explains an evaluation to a person, and a PNG of each of its charts.
+
+The page needs no network, no font and no other file, and its Content-Security-Policy allows nothing but its own style
+and script, by their hashes. Everything that comes from data is escaped by the template. Only what is shown is embedded,
+so that the page of 100,000 steps is as small as that of a thousand.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surestep import __version__
+from surestep.evaluation.report.charts import confidence as report_charts
+from surestep.evaluation.report.charts import positions as report_positions
+from surestep.evaluation.report.charts import risk_coverage as report_risk_charts
+from surestep.evaluation.report.charts.chart import Chart
+from surestep.evaluation.report.charts.png import write_png
+from surestep.evaluation.report.charts.run import mixture, training_curve
+from surestep.evaluation.report.charts.svg import to_svg
+from surestep.evaluation.report.headline import baselines_table, number, shown_figures, verdict
+from surestep.evaluation.report.mistakes import KINDS, Mistakes, worst_mistakes
+from surestep.evaluation.results.run_files import RunFiles
+from surestep.metrics.predictions import Predictions
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+REPORT_FILE = "report.html"
+PLOTS_FOLDER = "plots"
+MAX_DATASET_CHARTS = 12
+NO_ROWS = (
+    "Confidence histogram, risk and coverage and the worst mistakes need predictions.jsonl, "
+    "which is not in this folder (surestep evaluate --save_predictions true writes it)."
+)
+NO_TEXT = "The worst mistakes: these predictions carry no text (`problem` and `text` in each row)."
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a page is made from.
+
+    Attributes:
+        report: the content of `eval_metrics.json`.
+        run: what was found around it.
+        predictions: the labelled steps, or None where they were not kept.
+        rows: every step as in `predictions.jsonl`, or None.
+    """
+
+    report: Mapping[str, Any]
+    run: RunFiles
+    predictions: Predictions | None = None
+    rows: Sequence[Row] | None = None
+
+
+@dataclass(frozen=True)
+class WrittenPage:
+    """Where the page lies, its charts, and what it says is missing."""
+
+    path: Path
+    plots: tuple[Path, ...]
+    missing: tuple[str, ...]
+
+
+def write_page(sources: Sources, folder: Path) -> WrittenPage:
+    """Write `report.html` and `plots/*.png` into `folder`; plots of an earlier page are removed.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    charts = {
+        "reliability": _reliability(sources),
+        "quality": _quality(sources),
+        "training": [chart for chart in _training(sources.run) if chart is not None],
+    }
+    missing = _missing(sources)
+    page = _render(sources, charts, missing)
+    path = folder / REPORT_FILE
+    beside = path.with_suffix(".part")
+    beside.write_text(page, encoding="utf-8")
+    beside.replace(path)
+    plots = folder / PLOTS_FOLDER
+    shutil.rmtree(plots, ignore_errors=True)
+    plots.mkdir()
+    written = []
+    for chart in (chart for group in charts.values() for chart in group):
+        written.append(plots / f"{chart.name}.png")
+        write_png(chart, written[-1])
+    return WrittenPage(path, tuple(written), missing)
+
+
+def _reliability(sources: Sources) -> list[Chart]:
+    report, predictions = sources.report, sources.predictions
+    overall = report["overall"]["reliability"]["equal_width"]
+    charts = [report_charts.reliability("reliability", "All steps", overall, predictions)]
+    by_count = report["overall"]["reliability"].get("equal_mass") or []
+    if len(by_count) > 1:
+        title = "All steps, bins of equal counts"
+        charts.append(report_charts.reliability_equal_counts("reliability_equal_counts", title, by_count))
+    per_dataset = report["per_dataset"]
+    if len(per_dataset) > 1:
+        for place, (name, section) in enumerate(per_dataset.items()):
+            if section["num_steps"] and place < MAX_DATASET_CHARTS:
+                part = None if predictions is None else predictions.for_dataset(name)
+                table = section["reliability"]["equal_width"]
+                charts.append(report_charts.reliability(f"reliability_{place + 1}", name, table, part))
+    if predictions is not None and (predictions.raw_confidence != predictions.confidence).any():
+        charts.append(report_charts.before_and_after(predictions))
+    return charts
+
+
+def _quality(sources: Sources) -> list[Chart]:
+    predictions = sources.predictions
+    charts: list[Chart | None] = []
+    if predictions is not None:
+        charts += [
+            report_charts.histogram(predictions),
+            report_risk_charts.risk_coverage(predictions),
+            report_risk_charts.risk_coverage_by_dataset(predictions),
+        ]
+    if groups := report_positions.position_groups(sources.report["overall"], predictions):
+        charts += [report_positions.error_by_position(groups), report_positions.label_by_position(groups)]
+    return [chart for chart in charts if chart is not None]
+
+
+def _training(run: RunFiles) -> list[Chart | None]:
+    loss = (run.settings.get("training") or {}).get("loss", "bce")
+    return [training_curve(run.log, loss=loss), mixture(run.data_report)]
+
+
+def _missing(sources: Sources) -> tuple[str, ...]:
+    missing = list(sources.run.missing)
+    if sources.rows is None:
+        missing.append(NO_ROWS)
+    elif not any(row.get("text") for row in sources.rows):
+        missing.append(NO_TEXT)
+    without = [name for name, section in sources.report["per_dataset"].items() if not section["num_steps"]]
+    missing += [f"{name}: no labelled step, so it has no figures." for name in without]
+    if len(sources.report["per_dataset"]) > MAX_DATASET_CHARTS:
+        missing.append(f"Reliability diagrams of single datasets beyond the first {MAX_DATASET_CHARTS}.")
+    return tuple(missing)
+
+
+def _render(sources: Sources, charts: Mapping[str, list[Chart]], missing: Sequence[str]) -> str:
+    from markupsafe import Markup
+
+    report = sources.report
+    mistakes = worst_mistakes(sources.rows or [])
+    style, script = _asset("report.css"), _asset("report.js")
+    header, baselines = baselines_table(report)
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; "
+            "form-action 'none'",
+            style=Markup(style),
+            script=Markup(script),
+            title=_title(report),
+            report=report,
+            verdict=verdict(report),
+            figures=shown_figures(report["overall"]),
+            sections=[(name, section, shown_figures(section)) for name, section in _sections(report)],
+            baselines_header=header,
+            baselines=baselines,
+            charts={group: [(chart, Markup(to_svg(chart))) for chart in found] for group, found in charts.items()},
+            mistakes=mistakes,
+            kinds=[(kind, _total(mistakes, kind)) for kind in KINDS],
+            has_text=any(mistake.problem or mistake.focus.text for mistake in mistakes.shown),
+            missing=missing,
+            run=sources.run,
+            reading=_reading_notes(sources),
+            settings=json.dumps(sources.run.settings, indent=2, ensure_ascii=False) if sources.run.settings else "",
+            version=__version__,
+            number=number,
+            shade=shade,
+        )
+    )
+
+
+def _total(mistakes: Mistakes, kind: str) -> int:
+    return sum(count for (_, found), count in mistakes.totals.items() if found == kind)
+
+
+def _sections(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    per_dataset = list(report["per_dataset"].items())
+    return [*per_dataset, ("all steps", report["overall"])] if len(per_dataset) > 1 else per_dataset
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    checkpoint = report.get("checkpoint")
+    if isinstance(checkpoint, str):
+        return "/".join(Path(checkpoint).parts[-2:])
+    return Path(str(report.get("predictions", "predictions"))).name
+
+
+def _reading_notes(sources: Sources) -> list[str]:
+    """Terms of use and what reading left out, of evaluated and of training data."""
+    notes: list[str] = []
+    for values in (sources.report.get("datasets"), sources.run.data_report.get("datasets")):
+        for name, dataset in (values or {}).items():
+            notes += [f"{name}: {note}" for note in (dataset.get("reading") or {}).get("notes", [])]
+            if beyond := dataset.get("labels_beyond_position_limit"):
+                notes.append(f"{name}: {beyond:,} labelled steps lie beyond the position limit and were not scored")
+    notes += [str(line) for line in sources.run.data_report.get("lines", [])]
+    return list(dict.fromkeys(notes))
+
+
+def shade(confidence: float) -> int:
+    """Which of eleven shades, 0 (low) to 10 (high), a confidence is shown in.
+
+    >>> shade(0.0), shade(0.449), shade(1.0)
+    (0, 4, 10)
+    """
+    return round(confidence * 10)
+
+
+def environment() -> Environment:
+    """Templates of this package, every value escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("surestep.evaluation.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("surestep.evaluation.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """A source of a Content-Security-Policy that allows exactly `text` inline."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -1,0 +1,157 @@
+"""From what a person names (a result, its folder, a checkpoint, an experiment) to the evaluation that is meant.
+
+Knows where `surestep train` and `surestep evaluate` leave their results; measures nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surestep.errors import CheckpointError, ConfigError, DataError
+from surestep.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE
+from surestep.scoring.checkpoint.load import CONFIG_FILE, list_checkpoints, read_config
+from surestep.scoring.checkpoint.manifest import MANIFEST
+
+BEST_FILE = "best_checkpoint.json"
+
+
+@dataclass(frozen=True)
+class FoundEvaluation:
+    """One evaluation on disk.
+
+    Attributes:
+        name: what the person wrote.
+        path: its `eval_metrics.json`.
+        report: the content of that file.
+        predictions: its `predictions.jsonl`, where it lies beside, or the file that it reports on.
+    """
+
+    name: str
+    path: Path
+    report: dict[str, Any]
+    predictions: Path | None
+
+    @property
+    def split(self) -> str:
+        """What was scored: test, validation, or what the file says."""
+        return str(self.report.get("split", "unknown"))
+
+    @property
+    def step(self) -> int | None:
+        """The checkpoint's step, where the report or the checkpoint's name says it."""
+        step = self.report.get("step")
+        name = Path(str(self.report.get("checkpoint", ""))).name.removeprefix("checkpoint_step_")
+        return step if isinstance(step, int) else int(name) if name.isdecimal() else None
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.path.parent
+
+
+def find_evaluation(run: Path, *, split: str | None = None) -> FoundEvaluation:
+    """The evaluation that `run` names.
+
+    Args:
+        run: an `eval_metrics.json`, its folder, a `checkpoint_step_<N>`, or an experiment's folder.
+        split: take a result of this split only. Unset: for a checkpoint its own evaluation wherever one is, for an
+            experiment the validation result of its best checkpoint.
+
+    Raises:
+        CheckpointError: a checkpoint or experiment that was not evaluated; the message has the command.
+        ConfigError: `run` is none of these, or its result is of another split.
+        DataError: the result cannot be read.
+    """
+    if run.is_file():
+        found = read_evaluation(run, name=str(run))
+    elif (run / METRICS_FILE).is_file():
+        found = read_evaluation(run / METRICS_FILE, name=str(run))
+    elif (run / MANIFEST).is_file():
+        return _of_checkpoint(run, split, name=str(run))
+    elif (run / CONFIG_FILE).is_file() or list_checkpoints(run):
+        return _of_experiment(run, split)
+    else:
+        what = "holds none of these" if run.is_dir() else "is not there"
+        raise ConfigError(
+            f"{run} {what}; allowed: an {METRICS_FILE}, its folder, a checkpoint_step_<N>, or an experiment's folder"
+        )
+    if split is not None and found.split != split:
+        raise ConfigError(f"{run} is a result of the {found.split} split; asked for: {split} (--split)")
+    return found
+
+
+def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
+    """Read one `eval_metrics.json`.
+
+    Raises:
+        DataError: it cannot be read, or holds no report.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not valid JSON"
+        raise DataError(f"cannot be read ({reason}); write it again with `surestep evaluate`", path=path) from None
+    if not isinstance(report, dict) or not all(isinstance(report.get(k), dict) for k in ("overall", "per_dataset")):
+        raise DataError("holds no 'overall' and 'per_dataset'; name what `surestep evaluate` wrote", path=path)
+    places = [path.with_name(PREDICTIONS_FILE), Path(str(report.get("predictions", path.with_name(PREDICTIONS_FILE))))]
+    return FoundEvaluation(name, path, report, next((place for place in places if place.is_file()), None))
+
+
+def _of_checkpoint(folder: Path, split: str | None, *, name: str) -> FoundEvaluation:
+    for path in _places(folder):
+        found = read_evaluation(path, name=name)
+        if is_about(found.report, folder) and split in {None, found.split}:
+            return found
+    raise CheckpointError(
+        f"{folder} has no evaluation{f' of its {split} split' if split else ''}; make one with "
+        f"`surestep evaluate --checkpoint {folder}{f' --split {split}' if split else ''} --save_predictions true`"
+    )
+
+
+def _of_experiment(folder: Path, split: str | None) -> FoundEvaluation:
+    path = folder.resolve().parent / f"eval_{folder.resolve().name}" / METRICS_FILE
+    if path.is_file() and split in {None, "validation"}:
+        return read_evaluation(path, name=str(folder))
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        raise CheckpointError(f"{folder} holds no checkpoint and no result; finish its training with --resume")
+    return _of_checkpoint(_best(folder) or checkpoints[-1][1], split, name=str(folder))
+
+
+def _best(folder: Path) -> Path | None:
+    try:
+        path = folder / str(json.loads((folder / BEST_FILE).read_text(encoding="utf-8"))["checkpoint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return path if path.is_dir() else None
+
+
+def _places(checkpoint: Path) -> Iterator[Path]:
+    """Results that may be about a checkpoint: its own place first, then all evaluations beside its experiment."""
+    here = checkpoint.resolve()
+    config = read_config(checkpoint)
+    seen = set()
+    # Beside the experiment as it lies now, and where the configuration once put it.
+    for outputs in dict.fromkeys((here.parent.parent, config.output_dir.resolve())):
+        own = outputs / f"eval_{here.parent.name}" / here.name / METRICS_FILE
+        others = [*sorted(outputs.glob(f"eval_*/{METRICS_FILE}")), *sorted(outputs.glob(f"eval_*/*/{METRICS_FILE}"))]
+        for path in (own, *others):
+            if path not in seen and path.is_file():
+                seen.add(path)
+                yield path
+
+
+def is_about(report: dict[str, Any], checkpoint: Path) -> bool:
+    """Whether a report says that it is about this checkpoint.
+
+    Compared by the names of experiment and step, since outputs are moved and named relative to many folders.
+    """
+    said = Path(str(report.get("checkpoint", "")))
+    here = checkpoint.resolve()
+    if not said.is_absolute() and len(said.parts) < 2:  # written from within the experiment's folder
+        return said.name == here.name
+    return (said.parent.name, said.name) == (here.parent.name, here.name)

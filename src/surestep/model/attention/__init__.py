@@ -1,0 +1,1 @@
+"""The attention mask of packed trees, its executions and their proof."""

@@ -1,0 +1,52 @@
+"""Which blocks of keys each block of queries looks at, as one flat array of integers: made in the loader, read by
+the attention kernel of `surestep.model.attention.tree_kernel`.
+
+Shapes: `P` tokens of the pack (a multiple of 128), `Q` blocks of 32 queries, `K` blocks of 64 keys.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+QUERY_BLOCK = 32
+KEY_BLOCK = 64
+
+
+def block_lists(subtree_end_P: Tensor) -> Tensor:
+    """int32: four CSR lists that lie in one tensor, and whose starts count from its beginning.
+
+    `[starts a: Q + 1][starts b: Q + 1][starts c: K + 1][starts d: K + 1][a][b][c][d]` with, in ascending order,
+
+        a   for each block of queries, the blocks of keys that some of them see, though not all see all;
+        b   for each block of queries, the blocks of keys that all of them see in full;
+        c, d   the same the other way round: for each block of keys, the blocks of queries.
+
+    Computed on the CPU: (P / 32) (P / 64) comparisons.
+
+    >>> lists = block_lists(torch.tensor([128] * 128))  # a chain: 4 blocks of queries, 2 of keys
+    >>> [part.tolist() for part in (lists[:5], lists[5:10], lists[16:20], lists[20:22])]
+    [[16, 17, 18, 19, 20], [20, 20, 20, 21, 22], [0, 0, 1, 1], [0, 0]]
+    """
+    num_tokens = len(subtree_end_P)
+    if num_tokens % 128:
+        raise ValueError(f"{num_tokens} tokens are no multiple of 128; pad the batch first")
+    num_queries, num_keys = num_tokens // QUERY_BLOCK, num_tokens // KEY_BLOCK
+    ends = subtree_end_P.cpu().view(num_keys, KEY_BLOCK)
+    query = torch.arange(num_queries)[:, None] * QUERY_BLOCK
+    key = torch.arange(num_keys)[None, :] * KEY_BLOCK
+    before = key + KEY_BLOCK <= query
+    # A query after all keys of a block: seen if some key's subtree reaches it, in full if all of them span its block.
+    seen = before & (ends.amax(1)[None, :] > query)
+    full = before & (ends.amin(1)[None, :] >= query + QUERY_BLOCK)
+    # On the diagonal the causal edge runs through, and every query sees itself.
+    partial = (seen & ~full) | ((query < key + KEY_BLOCK) & (key <= query))
+    parts, starts = [], []
+    before_all = 2 * (num_queries + 1) + 2 * (num_keys + 1)
+    for mask in (partial, full, partial.T, full.T):
+        indices = mask.nonzero()[:, 1]
+        starts.append(F.pad(mask.sum(1).cumsum(0), (1, 0)) + before_all)
+        parts.append(indices)
+        before_all += len(indices)
+    return torch.cat([*starts, *parts]).to(torch.int32)

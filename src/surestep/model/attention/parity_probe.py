@@ -1,0 +1,191 @@
+"""The parity probe: does this backbone score a packed tree as it scores each path alone?
+
+Run after loading, on random tokens, on branches and on plain chains. A backbone that differs, or that fails on
+packed trees, is scored one path per row; one that reads what comes later is refused. Layers with a sliding window
+are only probed up to the probe's length: their windows are covered by the mask itself (`dense_mask`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from surestep.errors import BackboneError
+from surestep.model.attention.interface import heads_of, kernel_attention
+from surestep.model.attention.plan import plan_attention
+from surestep.model.confidence_model import ConfidenceModel, Route
+from surestep.model.tree_batch import TreeBatch
+
+_Shape = tuple[tuple[int, int], ...]
+
+_BRANCHES: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1), (6, 1), (4, 0), (5, 4), (8, 5), (3, 4)),)
+"""Length and parent of eight nodes in preorder: two branches under the problem, each branching again."""
+
+_CHAINS: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1)), ((4, -1), (6, 0), (3, 1), (5, 2)))
+"""Two plain solutions: what `varlen` runs itself instead of leaving it to `flex`."""
+
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.06, torch.float16: 0.02}
+"""Largest relative error of the hidden states; a wrong mask gives errors near 1."""
+
+_CAUSAL_RATIO = 0.2
+"""How much of the change that new tokens cause behind them may show in front of them. In a causal backbone that is
+rounding, if anything; in an encoder it is all of it (0.96 or more, measured on random ones of several sizes)."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What the probe found.
+
+    Attributes:
+        error: ‖packed - alone‖ / ‖alone‖ over the hidden states; infinite where packed trees failed.
+        cause: why the backbone cannot run packed trees, in words; empty where it can.
+    """
+
+    error: float
+    cause: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether packed trees score as their paths alone."""
+        return not self.cause
+
+
+def probe_batch(
+    shapes: Sequence[_Shape], *, num_token_ids: int, confidence_id: int, device: torch.device, seed: int = 0
+) -> TreeBatch:
+    """Trees of random tokens in the given shapes, every node but the problem ending in `<CONFIDENCE>`."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens: list[Tensor] = []
+    positions: list[int] = []
+    ends: list[int] = []
+    labels: list[int] = []
+    starts = [0]
+    for shape in shapes:
+        path_end: list[int] = []
+        last: list[int] = []
+        offset = starts[-1]
+        for node, (length, parent) in enumerate(shape):
+            ids = torch.randint(num_token_ids, (length,), generator=generator)
+            ids[ids == confidence_id] = 0
+            start = path_end[parent] if node else 0
+            positions += range(start, start + length)
+            path_end.append(start + length)
+            offset += length
+            last.append(offset)
+            if node:
+                ids[-1] = confidence_id
+                labels.append(offset - 1)
+            tokens.append(ids)
+        for node in range(len(shape) - 1, 0, -1):
+            parent = shape[node][1]
+            last[parent] = max(last[parent], last[node])
+        for (length, _), end in zip(shape, last, strict=True):
+            ends += [end] * length
+        starts.append(offset)
+    return TreeBatch(
+        tokens_P=torch.cat(tokens),
+        positions_P=torch.tensor(positions),
+        subtree_end_P=torch.tensor(ends),
+        tree_starts=tuple(starts),
+        label_index_S=torch.tensor(labels),
+    ).to(device)
+
+
+@torch.no_grad()
+def probe_parity(model: ConfidenceModel, *, dtype: torch.dtype) -> ProbeResult:
+    """Compare the model's route with its paths scored alone, in the arithmetic of `dtype`.
+
+    Raises:
+        BackboneError: the backbone reads later tokens (a bidirectional encoder).
+    """
+    was_training, route = model.training, model.route
+    device = model.confidence_row.device
+    model.eval()
+    worst = ProbeResult(0.0)
+    try:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            for shapes in (_BRANCHES, _CHAINS):
+                batch = probe_batch(
+                    shapes,
+                    num_token_ids=model.embedding.weight.shape[0],
+                    confidence_id=model.confidence_id,
+                    device=device,
+                )
+                alone = _hidden(model, batch, "paths")
+                _refuse_bidirectional(model, batch, alone)
+                if route != "paths":
+                    found = _compare(model, batch, route, alone, _TOLERANCE[dtype])
+                    worst = max(worst, found, key=lambda result: result.error)
+    finally:
+        model.set_route(route)
+        model.train(was_training)
+    return worst
+
+
+def _compare(model: ConfidenceModel, batch: TreeBatch, route: Route, alone: Tensor, tolerance: float) -> ProbeResult:
+    try:
+        packed = _hidden(model, batch, route)
+        if route == "triton":
+            _run_backward(model, batch)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # other people's code, given a mask it may never have heard of
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        return ProbeResult(math.inf, f"it fails on them: {type(error).__name__}: {first_line[:100]}")
+    error_size = _distance(packed, alone)
+    # `not <=`, so that a NaN counts as a difference.
+    if not error_size <= tolerance:
+        return ProbeResult(error_size, f"packed and alone differ by {error_size:.1%}")
+    return ProbeResult(error_size)
+
+
+@torch.enable_grad()
+def _run_backward(model: ConfidenceModel, batch: TreeBatch) -> None:
+    """Run the attention kernel's gradients, which need more of a GPU than its scores do.
+
+    Raises:
+        RuntimeError: they are not numbers.
+        Exception: whatever Triton raises.
+    """
+    heads, key_heads, size = heads_of(model.transformer)
+    mask = plan_attention(batch, "triton").kernel_mask
+    assert mask is not None, "a plan for the kernel has its mask"
+    dtype, device = torch.get_autocast_dtype(batch.tokens_P.device.type), batch.tokens_P.device
+    query, key, value = (
+        torch.ones(1, number, len(mask.positions_P), size, dtype=dtype, device=device, requires_grad=True)
+        for number in (heads, key_heads, key_heads)
+    )
+    gradients = torch.autograd.grad(kernel_attention(mask, query, key, value, None, None).sum(), (query, key, value))
+    if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+        raise RuntimeError("the gradients of the kernel are not finite")
+
+
+def _distance(found: Tensor, expected: Tensor) -> float:
+    distance = float((found - expected).norm() / expected.norm())
+    return distance if not math.isnan(distance) else math.inf
+
+
+def _hidden(model: ConfidenceModel, batch: TreeBatch, route: Route) -> Tensor:
+    model.set_route(route)
+    hidden = model._paths(batch) if route == "paths" else model._packed(plan_attention(batch, route))
+    return hidden.float()
+
+
+def _refuse_bidirectional(model: ConfidenceModel, batch: TreeBatch, alone: Tensor) -> None:
+    """Change two tokens of every path's last step: only the steps that end there may change."""
+    changed = batch.tokens_P.clone()
+    leaves = batch.label_index_S[batch.subtree_end_P[batch.label_index_S] == batch.label_index_S + 1]
+    for back in (1, 2):
+        place = leaves - back
+        changed[place] = (changed[place] + 1) % min(model.confidence_id, model.embedding.weight.shape[0])
+    inner = ~torch.isin(batch.label_index_S, leaves)
+    after = _hidden(model, replace(batch, tokens_P=changed), "paths")
+    if _distance(after[inner], alone[inner]) > _CAUSAL_RATIO * _distance(after[~inner], alone[~inner]):
+        raise BackboneError(
+            "the backbone reads later steps when it scores earlier ones (a bidirectional encoder); "
+            "use a causal model with --backbone"
+        )

@@ -1,0 +1,237 @@
+"""The mask of one pack, planned once for all layers: which execution runs it, and what that needs of it.
+
+A query `q` sees a key `k` iff `k <= q < subtree_end[k]`. Plans are made on the CPU, in the loader, and moved with the
+pack; `surestep.model.attention.interface` runs them.
+
+Shapes: `P` tokens of the pack, `B` trees, `Q` blocks of 128 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from surestep.model.attention.block_lists import block_lists
+from surestep.model.tree_batch import TreeBatch
+
+FLEX_BLOCK = 128
+DENSE_BLOCK = 192
+LABEL_BLOCK = 16
+Execution = Literal["dense", "triton", "varlen", "flex"]
+
+
+class KernelMask(NamedTuple):
+    """The mask as the kernels of `surestep.model.attention.tree_kernel` read it.
+
+    Attributes:
+        subtree_end_P, positions_P: int32, of the padded pack.
+        lists: from `block_lists`.
+    """
+
+    subtree_end_P: Tensor
+    positions_P: Tensor
+    lists: Tensor
+
+
+@dataclass
+class AttentionPlan:
+    """How the mask of one pack is executed, computed once and used by all layers.
+
+    Attributes:
+        execution: which of the four.
+        batch: the pack; `positions_P` is needed where a layer looks through a sliding window.
+        max_position: the largest position in the pack; a window wider than this changes nothing.
+        chain_B: for each tree, whether it is a plain chain.
+        num_wanted: how many of `batch.label_index_S` are wanted steps; the rest is padding.
+        cu_seqlens, max_seqlen: for `varlen`, where chains start and how long the longest is.
+        block_mask: for `flex`.
+        kernel_mask: for `triton`.
+    """
+
+    execution: Execution
+    batch: TreeBatch
+    max_position: int
+    chain_B: list[bool]
+    num_wanted: int
+    cu_seqlens: Tensor | None = None
+    max_seqlen: int = 0
+    block_mask: Any = None
+    kernel_mask: KernelMask | None = None
+    _blocks: dict[int | None, list[DenseBlock]] = field(default_factory=dict)
+
+    def to(self, device: torch.device) -> AttentionPlan:
+        """The same plan on `device`; what was computed on the CPU is not computed again."""
+        batch = self.batch.to(device)
+        mask = self.block_mask
+        if mask is not None:
+            mask = mask.to(device)
+            mask.mask_mod = _sees(batch.subtree_end_P.to(torch.int32))
+        cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.to(device, non_blocking=True)
+        kernel_mask = self.kernel_mask
+        if kernel_mask is not None:
+            kernel_mask = KernelMask(*(tensor.to(device, non_blocking=True) for tensor in kernel_mask))
+        return replace(self, batch=batch, cu_seqlens=cu_seqlens, block_mask=mask, kernel_mask=kernel_mask, _blocks={})
+
+    def pinned(self) -> AttentionPlan:
+        """The same plan in page-locked memory, from where a copy to the GPU does not wait."""
+        cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.pin_memory()
+        mask = self.kernel_mask
+        if mask is not None:
+            mask = KernelMask(*(tensor.pin_memory() for tensor in mask))
+        return replace(self, batch=self.batch.pinned(), cu_seqlens=cu_seqlens, kernel_mask=mask)
+
+    def dense_blocks(self, window: int | None) -> list[DenseBlock]:
+        """The pack as blocks of queries with the keys they see, in order."""
+        if window not in self._blocks:
+            self._blocks[window] = list(dense_blocks(self.batch, self.chain_B, window))
+        return self._blocks[window]
+
+
+@dataclass(frozen=True)
+class DenseBlock:
+    """Queries `start` to `end` of the pack and the keys that some of them see.
+
+    Attributes:
+        keys: a slice of the pack, or int64 indices into it.
+        mask: bool [queries, keys]; None where the block is a whole chain, which is plainly causal.
+    """
+
+    start: int
+    end: int
+    keys: slice | Tensor
+    mask: Tensor | None
+
+
+def dense_blocks(batch: TreeBatch, chain_B: list[bool], window: int | None) -> Iterator[DenseBlock]:
+    """Cut the pack into blocks of queries.
+
+    A whole tree is one block while it is small. In a large one, a block of queries sees its ancestors and itself,
+    a few hundred keys of thousands, so the cost grows with the paths and not with the square of the tree.
+    """
+    device = batch.subtree_end_P.device
+    for (start, end), is_chain in zip(batch.spans, chain_B, strict=True):
+        if is_chain and window is None:
+            yield DenseBlock(start, end, slice(start, end), None)
+            continue
+        size = DENSE_BLOCK if end - start > 2 * DENSE_BLOCK else end - start
+        for first in range(start, end, size):
+            last = min(first + size, end)
+            reaching = batch.subtree_end_P[start:last] > first
+            keys = start + torch.nonzero(reaching).squeeze(1)
+            queries = torch.arange(first, last, device=device)
+            seen = (keys[None, :] <= queries[:, None]) & (queries[:, None] < batch.subtree_end_P[keys][None, :])
+            if window is not None:
+                seen &= batch.positions_P[first:last, None] - batch.positions_P[keys][None, :] < window
+            yield DenseBlock(first, last, keys if len(keys) < last - start else slice(start, last), seen)
+
+
+def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None) -> Tensor:
+    """bool [P, P]: whether row (query) sees column (key).
+
+    >>> dense_mask(torch.tensor([3, 2, 3]), torch.tensor([0, 1, 1])).int().tolist()
+    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    """
+    index = torch.arange(len(subtree_end), device=subtree_end.device)
+    query, key = index[:, None], index[None, :]
+    seen = (key <= query) & (query < subtree_end[None, :])
+    if window is not None:
+        # A sliding window looks back along the path, not along the pack.
+        seen &= positions[:, None] - positions[None, :] < window
+    return seen
+
+
+def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
+    """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
+
+    `AttentionPlan.batch` is padded, its wanted steps to whole blocks of 16 and, but for `dense`, its tokens to whole
+    blocks of 128: the model runs that one, and meets fewer different lengths. A batch on the CPU is planned there,
+    without waiting for a device.
+    """
+    # One transfer for all trees; a check per tree would wait for the device once for each.
+    ends = batch.subtree_end_P.cpu()
+    chains = [bool((ends[start:end] == end).all()) for start, end in batch.spans]
+    max_position = int(batch.positions_P.max()) if len(ends) else 0
+    if execution == "varlen" and not all(chains):
+        execution = "flex"
+    num_wanted = len(batch.label_index_S)
+    batch = batch.padded_labels(LABEL_BLOCK)
+    if execution == "dense":
+        return AttentionPlan(execution, batch, max_position, chains, num_wanted)
+    # Below 128 queries, FlexAttention takes its decoding kernel, which does not compile for every head size (torch
+    # 2.11: "no valid choices").
+    padded = batch.padded(FLEX_BLOCK)
+    # To varlen, the padding is one more chain: nobody reads what it computes.
+    chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
+    plan = AttentionPlan(execution, padded, max_position, chains, num_wanted)
+    device = batch.tokens_P.device
+    if execution == "triton":
+        plan.kernel_mask = KernelMask(
+            padded.subtree_end_P.to(torch.int32),
+            padded.positions_P.to(torch.int32),
+            block_lists(padded.subtree_end_P).to(device),
+        )
+    elif execution == "varlen":
+        starts = torch.tensor(padded.tree_starts, dtype=torch.int32)
+        plan.max_seqlen = int(starts.diff().max())
+        plan.cu_seqlens = starts.to(device)
+    else:
+        plan.block_mask = tree_block_mask(padded.subtree_end_P.cpu(), device)
+    return plan
+
+
+def tree_block_mask(subtree_end_P: Tensor, device: torch.device) -> Any:
+    """FlexAttention's block mask, from the largest and smallest `subtree_end` of each block of keys.
+
+    A block of keys is seen by a later block of queries iff some key's subtree reaches into it, and in full iff
+    every key's subtree spans it; on the diagonal the causal edge runs through. Costs (P / 128)² comparisons on the
+    CPU.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
+
+    num_tokens = len(subtree_end_P)
+    num_blocks = -(-num_tokens // FLEX_BLOCK)
+    padding = num_blocks * FLEX_BLOCK - num_tokens
+    last = F.pad(subtree_end_P, (0, padding), value=0).view(num_blocks, FLEX_BLOCK)
+    block = torch.arange(num_blocks)
+    query, key = block[:, None], block[None, :]
+    reaches = (key < query) & (last.amax(1)[None, :] > query * FLEX_BLOCK)
+    spans = (key < query) & (last.amin(1)[None, :] >= ((query + 1) * FLEX_BLOCK).clamp(max=num_tokens))
+    partial, full = (reaches & ~spans) | (key == query), spans & reaches
+    # Both directions are laid out here: left to BlockMask, the transposed one would be computed on the device.
+    of_queries, of_queries_full, of_keys, of_keys_full = (
+        [part.to(device) for part in _ordered(mask)] for mask in (partial, full, partial.T, full.T)
+    )
+    return BlockMask(
+        (num_tokens, num_tokens),
+        of_queries[0],
+        of_queries[1],
+        of_queries_full[0],
+        of_queries_full[1],
+        of_keys[0],
+        of_keys[1],
+        of_keys_full[0],
+        of_keys_full[1],
+        BLOCK_SIZE=(FLEX_BLOCK, FLEX_BLOCK),
+        mask_mod=_sees(subtree_end_P.to(device, torch.int32)),
+    )
+
+
+def _sees(end_P: Tensor) -> Any:
+    """The mask as FlexAttention asks for it, over the `subtree_end` of a pack."""
+
+    def sees(_batch: Tensor, _head: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
+        return (kv_idx <= q_idx) & (q_idx < end_P[kv_idx])
+
+    return sees
+
+
+def _ordered(mask_QQ: Tensor) -> tuple[Tensor, Tensor]:
+    """Number of marked key blocks of each query block, and their indices in front, as FlexAttention wants."""
+    counts = mask_QQ.sum(1, dtype=torch.int32)
+    indices = mask_QQ.int().argsort(dim=1, descending=True, stable=True).to(torch.int32)
+    return counts[None, None], indices[None, None].contiguous()

@@ -1,0 +1,355 @@
+"""Attention over packed trees as three Triton kernels of our own: forward, gradient of queries, of keys and values.
+
+The mask is `k <= q < subtree_end[k]`, and nothing else has to be stored of it. Made for what general kernels spend
+their time on here:
+
+- Steps are short and branch often, so tiles of 128 queries are mostly masked out. Here the query heads that share a
+  key head lie in one tile: 32 tokens by 4 heads are the 128 rows that the hardware wants. (The backward pass takes 64
+  rows, so that two tiles are worked on at once.)
+- Gradients of keys and values of all those heads are summed in the tile, and every gradient has one writer: the same
+  numbers in every run.
+- Queries, keys and values are read where the projections left them.
+
+Online softmax after Milakov and Gimelshein (2018), recomputation in the backward pass after Dao et al.,
+FlashAttention (2022).
+
+Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `G` = H / K, `E` head dimension (16 to 128, a power
+of two).
+"""
+
+# Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
+# mypy: disable-error-code="no-untyped-def, misc, no-any-return, untyped-decorator"
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from surestep.errors import DeviceError
+from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK
+
+_LOG2_E = 1.4426950408889634
+
+
+@triton.jit
+def _visible(end_ptr, position_ptr, token, keys, WINDOW: tl.constexpr):
+    # `token` and `keys` lie along different axes of the tile.
+    seen = (keys <= token) & (token < tl.load(end_ptr + keys))
+    if WINDOW > 0:
+        seen = seen & (tl.load(position_ptr + token) - tl.load(position_ptr + keys) < WINDOW)
+    return seen
+
+
+@triton.jit
+def _attend_block(
+    q, peak, total, acc, block, k_ptr, v_ptr, end_ptr, position_ptr, token,
+    k_stride, v_stride, scale,
+    E: tl.constexpr, BN: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr,
+):  # fmt: skip
+    keys = block * BN + tl.arange(0, BN)
+    dim = tl.arange(0, E)
+    k = tl.load(k_ptr + keys[None, :] * k_stride + dim[:, None])
+    scores = tl.dot(q, k) * scale
+    if MASKED:
+        seen = _visible(end_ptr, position_ptr, token[:, None], keys[None, :], WINDOW)
+        # Finite, so that a row whose first block holds nothing for it stays a number; what it sums up there is wiped
+        # out by the first key that it sees, and it sees itself.
+        scores = tl.where(seen, scores, -1.0e30)
+    higher = tl.maximum(peak, tl.max(scores, 1))
+    p = tl.exp2(scores - higher[:, None])
+    shrink = tl.exp2(peak - higher)
+    total = total * shrink + tl.sum(p, 1)
+    v = tl.load(v_ptr + keys[:, None] * v_stride + dim[None, :])
+    acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None])
+    return higher, total, acc
+
+
+@triton.jit
+def _forward_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, end_ptr, position_ptr, lists_ptr,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale,
+    G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
+    LIST: tl.constexpr, WINDOW: tl.constexpr,
+):  # fmt: skip
+    key_head = tl.program_id(0)
+    block = tl.program_id(1)
+    row = tl.arange(0, BQ * GP)
+    token = block * BQ + row // GP
+    head = key_head * G + row % GP
+    real = (row % GP) < G
+    dim = tl.arange(0, E)
+    q = tl.load(
+        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
+    )
+    k_ptr += key_head * k_head
+    v_ptr += key_head * v_head
+    peak = tl.full([BQ * GP], -1.0e30, tl.float32)
+    total = tl.zeros([BQ * GP], tl.float32)
+    acc = tl.zeros([BQ * GP, E], tl.float32)
+    listed = block * BQ // LIST
+    num_listed = num_tokens // LIST
+    for i in range(tl.load(lists_ptr + num_listed + 1 + listed), tl.load(lists_ptr + num_listed + 2 + listed)):
+        peak, total, acc = _attend_block(
+            q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
+            k_stride, v_stride, scale, E, BN, WINDOW > 0, WINDOW,
+        )  # fmt: skip
+    for i in range(tl.load(lists_ptr + listed), tl.load(lists_ptr + listed + 1)):
+        peak, total, acc = _attend_block(
+            q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
+            k_stride, v_stride, scale, E, BN, True, WINDOW,
+        )  # fmt: skip
+    out = (acc / total[:, None]).to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + (token[:, None] * num_heads + head[:, None]) * E + dim[None, :], out, mask=real[:, None])
+    tl.store(lse_ptr + token * num_heads + head, peak + tl.log2(total), mask=real)
+
+
+@triton.jit
+def _query_block(
+    q, do, lse, delta, dq, block, k_ptr, v_ptr, end_ptr, position_ptr, token,
+    k_stride, v_stride, scale,
+    E: tl.constexpr, BN: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr,
+):  # fmt: skip
+    keys = block * BN + tl.arange(0, BN)
+    dim = tl.arange(0, E)
+    k = tl.load(k_ptr + keys[:, None] * k_stride + dim[None, :])
+    v = tl.load(v_ptr + keys[:, None] * v_stride + dim[None, :])
+    p = tl.exp2(tl.dot(q, tl.trans(k)) * scale - lse[:, None])
+    if MASKED:
+        p = tl.where(_visible(end_ptr, position_ptr, token[:, None], keys[None, :], WINDOW), p, 0.0)
+    ds = p * (tl.dot(do, tl.trans(v)) - delta[:, None])
+    return tl.dot(ds.to(k.dtype), k, dq)
+
+
+@triton.jit
+def _query_gradient_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, end_ptr, position_ptr, lists_ptr,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale, back_scale,
+    G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
+    LIST: tl.constexpr, WINDOW: tl.constexpr,
+):  # fmt: skip
+    key_head = tl.program_id(0)
+    block = tl.program_id(1)
+    row = tl.arange(0, BQ * GP)
+    token = block * BQ + row // GP
+    head = key_head * G + row % GP
+    real = (row % GP) < G
+    dim = tl.arange(0, E)
+    q = tl.load(
+        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
+    )
+    place = (token[:, None] * num_heads + head[:, None]) * E + dim[None, :]
+    do = tl.load(do_ptr + place, mask=real[:, None], other=0.0)
+    out = tl.load(out_ptr + place, mask=real[:, None], other=0.0)
+    delta = tl.sum(do.to(tl.float32) * out.to(tl.float32), 1)
+    tl.store(delta_ptr + token * num_heads + head, delta, mask=real)
+    lse = tl.load(lse_ptr + token * num_heads + head, mask=real, other=0.0)
+    k_ptr += key_head * k_head
+    v_ptr += key_head * v_head
+    dq = tl.zeros([BQ * GP, E], tl.float32)
+    listed = block * BQ // LIST
+    num_listed = num_tokens // LIST
+    for i in range(tl.load(lists_ptr + num_listed + 1 + listed), tl.load(lists_ptr + num_listed + 2 + listed)):
+        dq = _query_block(
+            q, do, lse, delta, dq, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
+            k_stride, v_stride, scale, E, BN, WINDOW > 0, WINDOW,
+        )  # fmt: skip
+    for i in range(tl.load(lists_ptr + listed), tl.load(lists_ptr + listed + 1)):
+        dq = _query_block(
+            q, do, lse, delta, dq, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
+            k_stride, v_stride, scale, E, BN, True, WINDOW,
+        )  # fmt: skip
+    tl.store(dq_ptr + place, (dq * back_scale).to(dq_ptr.dtype.element_ty), mask=real[:, None])
+
+
+@triton.jit
+def _key_block(
+    k, v, dk, dv, start, row, keys, key_head, q_ptr, do_ptr, lse_ptr, delta_ptr, end_ptr, position_ptr,
+    q_stride, q_head, num_heads, scale,
+    G: tl.constexpr, GP: tl.constexpr, E: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr,
+):  # fmt: skip
+    token = start + row // GP
+    head = key_head * G + row % GP
+    real = (row % GP) < G
+    dim = tl.arange(0, E)
+    q = tl.load(
+        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
+    )
+    lse = tl.load(lse_ptr + token * num_heads + head, mask=real, other=0.0)
+    p = tl.exp2(tl.dot(k, tl.trans(q)) * scale - lse[None, :])
+    if MASKED:
+        p = tl.where(_visible(end_ptr, position_ptr, token[None, :], keys[:, None], WINDOW), p, 0.0)
+    # Rows that stand for no head read zeros of `do`, so they add nothing to either sum.
+    do = tl.load(
+        do_ptr + (token[:, None] * num_heads + head[:, None]) * E + dim[None, :], mask=real[:, None], other=0.0
+    )
+    delta = tl.load(delta_ptr + token * num_heads + head, mask=real, other=0.0)
+    dv = tl.dot(p.to(do.dtype), do, dv)
+    ds = p * (tl.dot(v, tl.trans(do)) - delta[None, :])
+    dk = tl.dot(ds.to(q.dtype), q, dk)
+    return dk, dv
+
+
+@triton.jit
+def _key_gradient_kernel(
+    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, end_ptr, position_ptr, lists_ptr,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, num_key_heads, scale, back_scale,
+    G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
+    LIST: tl.constexpr, WINDOW: tl.constexpr,
+):  # fmt: skip
+    key_head = tl.program_id(0)
+    block = tl.program_id(1)
+    keys = block * BN + tl.arange(0, BN)
+    dim = tl.arange(0, E)
+    k = tl.load(k_ptr + key_head * k_head + keys[:, None] * k_stride + dim[None, :])
+    v = tl.load(v_ptr + key_head * v_head + keys[:, None] * v_stride + dim[None, :])
+    dk = tl.zeros([BN, E], tl.float32)
+    dv = tl.zeros([BN, E], tl.float32)
+    row = tl.arange(0, BQ * GP)
+    starts = lists_ptr + 2 * (num_tokens // LIST + 1)
+    num_blocks = num_tokens // BN
+    # A listed block of queries may be several tiles of them.
+    TILES: tl.constexpr = LIST // BQ
+    first, last = tl.load(starts + num_blocks + 1 + block), tl.load(starts + num_blocks + 2 + block)
+    for i in range(first * TILES, last * TILES):
+        start = tl.load(lists_ptr + i // TILES) * LIST + i % TILES * BQ
+        dk, dv = _key_block(
+            k, v, dk, dv, start, row, keys, key_head, q_ptr, do_ptr, lse_ptr, delta_ptr, end_ptr, position_ptr,
+            q_stride, q_head, num_heads, scale, G, GP, E, WINDOW > 0, WINDOW,
+        )  # fmt: skip
+    first, last = tl.load(starts + block), tl.load(starts + block + 1)
+    for i in range(first * TILES, last * TILES):
+        start = tl.load(lists_ptr + i // TILES) * LIST + i % TILES * BQ
+        dk, dv = _key_block(
+            k, v, dk, dv, start, row, keys, key_head, q_ptr, do_ptr, lse_ptr, delta_ptr, end_ptr, position_ptr,
+            q_stride, q_head, num_heads, scale, G, GP, E, True, WINDOW,
+        )  # fmt: skip
+    place = (keys[:, None] * num_key_heads + key_head) * E + dim[None, :]
+    tl.store(dk_ptr + place, (dk * back_scale).to(dk_ptr.dtype.element_ty))
+    tl.store(dv_ptr + place, dv.to(dv_ptr.dtype.element_ty))
+
+
+class Launch(NamedTuple):
+    """How a kernel is started.
+
+    Attributes:
+        rows: of a tile: tokens by the heads that share a key head.
+        options: Triton's.
+    """
+
+    rows: int
+    options: dict[str, int]
+
+
+FORWARD = Launch(128, {"num_warps": 4, "num_stages": 2})
+QUERY_GRADIENT = Launch(64, {"num_warps": 4, "num_stages": 2})
+KEY_GRADIENT = Launch(64, {"num_warps": 4, "num_stages": 2})
+"""The fastest of eight or nine each on an H200 with Qwen3-4B's heads
+(docs/experiments/2026-11-23-h200-last-layer-and-memory.md). A block shares at most 100 kB there and 74 kB elsewhere,
+which every GPU has whose bf16 products are fast."""
+
+
+def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[str, int]:
+    """The sizes that the kernels are compiled for."""
+    group = num_heads // num_key_heads
+    padded = triton.next_power_of_2(group)
+    tokens = max(1, min(QUERY_BLOCK, rows // padded))
+    return {"G": group, "GP": padded, "BQ": tokens, "BN": KEY_BLOCK, "E": head_dim, "LIST": QUERY_BLOCK}
+
+
+@torch.library.custom_op("surestep::tree_attention", mutates_args=())
+def packed_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    subtree_end: Tensor,
+    positions: Tensor,
+    lists: Tensor,
+    scale: float,
+    window: int,
+) -> tuple[Tensor, Tensor]:
+    """[P, H, E] attended values of `query` [P, H, E], `key` and `value` [P, K, E], and [P, H] log2 of the sums.
+
+    `subtree_end` and `positions` are int32 [P], `lists` is from `block_lists`; a `window` of 0 is none. The last
+    dimension of the inputs must be contiguous.
+    """
+    num_tokens, num_heads, head_dim = query.shape
+    if max(query.numel(), num_tokens * query.stride(0)) >= 2**31:
+        raise DeviceError(
+            f"{num_tokens} tokens in a pass are more than the attention kernel can address; lower --token_budget or "
+            "--eval_token_budget"
+        )
+    out = query.new_empty((num_tokens, num_heads, head_dim))
+    lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
+    sizes = tiles(num_heads, key.shape[1], head_dim, FORWARD.rows)
+    _forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
+        query, key, value, out, lse, subtree_end, positions, lists,
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * _LOG2_E,
+        **sizes, WINDOW=window, **FORWARD.options,
+    )  # fmt: skip
+    return out, lse
+
+
+@packed_attention.register_fake
+def _(query, key, value, subtree_end, positions, lists, scale, window):
+    return query.new_empty(query.shape), query.new_empty(query.shape[:2], dtype=torch.float32)
+
+
+@torch.library.custom_op("surestep::tree_attention_backward", mutates_args=())
+def packed_attention_backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    subtree_end: Tensor,
+    positions: Tensor,
+    lists: Tensor,
+    scale: float,
+    window: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of `query`, `key` and `value`, each contiguous."""
+    num_tokens, num_heads, head_dim = query.shape
+    num_key_heads = key.shape[1]
+    gradient = gradient.contiguous()
+    dq = query.new_empty(query.shape)
+    dk, dv = key.new_empty(key.shape), value.new_empty(value.shape)
+    delta = torch.empty_like(lse)
+    sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
+    strides = (*query.stride()[:2], *key.stride()[:2], *value.stride()[:2])
+    # The query's kernel goes first: it also computes `delta`, which the other one reads.
+    _query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
+        query, key, value, out, gradient, lse, delta, dq, subtree_end, positions, lists,
+        *strides, num_tokens, num_heads, scale * _LOG2_E, scale,
+        **sizes, WINDOW=window, **QUERY_GRADIENT.options,
+    )  # fmt: skip
+    sizes = tiles(num_heads, num_key_heads, head_dim, KEY_GRADIENT.rows)
+    _key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
+        query, key, value, gradient, lse, delta, dk, dv, subtree_end, positions, lists,
+        *strides, num_tokens, num_heads, num_key_heads, scale * _LOG2_E, scale,
+        **sizes, WINDOW=window, **KEY_GRADIENT.options,
+    )  # fmt: skip
+    return dq, dk, dv
+
+
+@packed_attention_backward.register_fake
+def _(gradient, query, key, value, out, lse, subtree_end, positions, lists, scale, window):
+    return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3], *output, *inputs[3:6])
+    ctx.scale, ctx.window = inputs[6:]
+
+
+def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    query, key, value, out, lse, subtree_end, positions, lists = ctx.saved_tensors
+    gradients = packed_attention_backward(
+        gradient, query, key, value, out, lse, subtree_end, positions, lists, ctx.scale, ctx.window
+    )
+    return (*gradients, None, None, None, None, None)
+
+
+packed_attention.register_autograd(_backward, setup_context=_keep)

@@ -1,0 +1,1 @@
+"""Loading a backbone: hub, folder or built in, with adapters where asked."""

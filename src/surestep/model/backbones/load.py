@@ -1,0 +1,223 @@
+"""Loading a backbone: a hub id, a local folder or `builtin:tiny`, whole and pinned.
+
+Weights that are missing from the files are an error, never silently random. Nothing of the backbone's
+repository is executed, and only safetensors are read. Knows no text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from surestep.config import TINY_BACKBONE
+from surestep.errors import BackboneError
+from surestep.hub import from_cache_only
+from surestep.model.attention.interface import can_run_kernel, heads_of, register_tree_attention
+from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.precision.nf4 import nf4_config, quantise_linear_layers
+
+_HASH_BLOCK = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded backbone and what pins it.
+
+    Attributes:
+        module: the transformer without its language-model head.
+        name: as the configuration names it.
+        revision: commit of a hub repository, or None.
+        weights_sha256: over the weight files, in order of their names; over the tensors of `builtin:tiny`.
+        max_positions: the longest path it was built for, or None where it states no limit.
+        attention_implementation: what it runs with when left alone.
+    """
+
+    module: Any
+    name: str
+    revision: str | None
+    weights_sha256: str
+    max_positions: int | None
+    attention_implementation: str
+
+    @property
+    def hidden_size(self) -> int:
+        """`D`, width of its hidden states."""
+        return int(self.module.config.get_text_config().hidden_size)
+
+    @property
+    def suits_kernel(self) -> bool:
+        """Whether Surestep's own attention kernel is made for its heads."""
+        return can_run_kernel(*heads_of(self.module))
+
+
+def load_backbone(
+    name: str,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    seed: int = 0,
+    nf4_device: torch.device | None = None,
+) -> Backbone:
+    """Load `name` in `dtype` on the CPU, or with its linear layers in NF4 on `nf4_device`.
+
+    Raises:
+        BackboneError: it cannot be found or read, lacks weights, or is no decoder.
+    """
+    register_tree_attention()
+    if name == TINY_BACKBONE:
+        from surestep.model.backbones.tiny import load_tiny_backbone
+
+        module = load_tiny_backbone(seed=seed)
+        weights_sha256 = _hash_tensors(module)
+        module = module.to(dtype)
+        if nf4_device is not None:
+            quantise_linear_layers(module, dtype=dtype, device=nf4_device)
+        return _describe(module, name, None, weights_sha256)
+    return load_pretrained(name, revision=revision, dtype=dtype, nf4_device=nf4_device)
+
+
+def read_max_positions(name: str, *, revision: str | None) -> int | None:
+    """The longest path that a backbone was built for, from its configuration alone.
+
+    Raises:
+        BackboneError: it cannot be found or read.
+    """
+    if name == TINY_BACKBONE:
+        from surestep.model.backbones.tiny import tiny_config
+
+        return _max_positions(tiny_config())
+    from transformers import AutoConfig
+
+    _check_local_folder(name)
+    try:
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(
+                name, revision=revision, trust_remote_code=False, local_files_only=from_cache_only(name)
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(_why_not_loaded(name, error)) from None
+    return _max_positions(config)
+
+
+def _max_positions(config: Any) -> int | None:
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
+def load_pretrained(
+    name: str,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    exact: bool = False,
+    nf4_device: torch.device | None = None,
+) -> Backbone:
+    """Load a hub id or a local folder through transformers' `AutoModel`.
+
+    Args:
+        name: the hub id or folder.
+        revision: of a hub repository.
+        dtype: of the weights in memory.
+        exact: refuse weights that the transformer has no place for, such as a language-model head.
+        nf4_device: unset: on the CPU, as the files hold it; else there, its linear layers in 4 bits.
+
+    Raises:
+        BackboneError: as `load_backbone`.
+    """
+    from transformers import AutoModel
+
+    register_tree_attention()
+    _check_local_folder(name)
+    quantised: dict[str, Any] = {}
+    if nf4_device is not None:
+        quantised = {"quantization_config": nf4_config(dtype), "device_map": {"": nf4_device}}
+    try:
+        with quiet_transformers():
+            module, report = AutoModel.from_pretrained(
+                name,
+                revision=revision,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=from_cache_only(name),
+                output_loading_info=True,
+                **quantised,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise BackboneError(_why_not_loaded(name, error)) from None
+    if module.config.is_encoder_decoder:
+        raise BackboneError(f"{name} is an encoder-decoder; use a causal (decoder-only) backbone")
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise BackboneError(
+            f"{name}: {len(missing)} weights are missing from its files ({', '.join(missing[:3])}, ...); "
+            "they would be random, so the backbone is refused"
+        )
+    unexpected = sorted(report["unexpected_keys"])
+    if exact and unexpected:
+        raise BackboneError(f"{name} holds weights that have no place in it: {', '.join(unexpected[:3])}")
+    commit = getattr(module.config, "_commit_hash", None)
+    return _describe(module, name, commit, hash_weights(_weights_folder(name, commit or revision)))
+
+
+def _describe(module: Any, name: str, revision: str | None, weights_sha256: str) -> Backbone:
+    return Backbone(
+        module=module,
+        name=name,
+        revision=revision,
+        weights_sha256=weights_sha256,
+        max_positions=_max_positions(module.config),
+        attention_implementation=module.config._attn_implementation or "eager",
+    )
+
+
+def _check_local_folder(name: str) -> None:
+    path = Path(name)
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise BackboneError(f"{name} holds no config.json; name a folder written by `save_pretrained`")
+    elif looks_local:
+        raise BackboneError(f"{name}: no such folder; name a local folder, a hub id or {TINY_BACKBONE}")
+
+
+def _why_not_loaded(name: str, error: Exception) -> str:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if isinstance(error, OSError) and not Path(name).is_dir():
+        return (
+            f"{name} cannot be loaded: it is neither a local folder nor in the local cache, and the hub does not "
+            f"answer or does not know it; name a local folder with --backbone, connect to the network, or use "
+            f"--backbone {TINY_BACKBONE}"
+        )
+    return f"{name} cannot be loaded ({type(error).__name__}: {first_line}); name a causal model in safetensors"
+
+
+def _weights_folder(name: str, revision: str | None) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"], local_files_only=True))
+
+
+def hash_weights(folder: Path) -> str:
+    """sha256 over the safetensors files of `folder`, in order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            while block := file.read(_HASH_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _hash_tensors(module: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Faster forms of known layers, with the same results."""

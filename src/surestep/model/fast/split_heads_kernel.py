@@ -1,0 +1,240 @@
+"""From the joined product of queries, keys and values to heads: split, norm of each head and rotation in one kernel.
+
+Each number is read once and written once, forward and backward; a compiler's kernels for the same arithmetic read
+rows twice and write the gradients' parts before they join them. Everything between is float32 and is rounded once.
+
+The norm is that of Qwen3 (RMS of a head, Zhang and Sennrich, 2019), the rotation that of all families in
+`surestep.model.backbones.families` (RoPE, Su et al., 2021, halves of a head as pairs).
+
+Shapes: `P` tokens of the pack (a multiple of 128), `H` query heads, `K` key heads, `E` head dimension (a power of two),
+`N` = (H + 2 K) E.
+"""
+
+# Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
+# mypy: disable-error-code="no-untyped-def, misc, no-any-return, untyped-decorator"
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_TOKENS = 16
+"""Tokens that a block of threads works on, of one key head and its query heads."""
+
+
+@triton.jit
+def _halves(start_ptr, token, stride, E: tl.constexpr):
+    place = start_ptr + token[:, None] * stride + tl.arange(0, E // 2)[None, :]
+    return tl.load(place).to(tl.float32), tl.load(place + E // 2).to(tl.float32)
+
+
+@triton.jit
+def _store_halves(start_ptr, token, stride, first, second, E: tl.constexpr):
+    place = start_ptr + token[:, None] * stride + tl.arange(0, E // 2)[None, :]
+    tl.store(place, first.to(start_ptr.dtype.element_ty))
+    tl.store(place + E // 2, second.to(start_ptr.dtype.element_ty))
+
+
+@triton.jit
+def _weight_halves(weight_ptr, E: tl.constexpr):
+    half = tl.arange(0, E // 2)
+    first = tl.load(weight_ptr + half).to(tl.float32)[None, :]
+    return first, tl.load(weight_ptr + E // 2 + half).to(tl.float32)[None, :]
+
+
+@triton.jit
+def _head_forward(
+    x_ptr, out_ptr, weight_ptr, token, x_stride, out_stride, cos1, cos2, sin1, sin2, eps,
+    E: tl.constexpr, NORM: tl.constexpr,
+):  # fmt: skip
+    x1, x2 = _halves(x_ptr, token, x_stride, E)
+    if NORM:
+        w1, w2 = _weight_halves(weight_ptr, E)
+        scale = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / E + eps)[:, None]
+        x1, x2 = x1 * scale * w1, x2 * scale * w2
+    _store_halves(out_ptr, token, out_stride, x1 * cos1 - x2 * sin1, x2 * cos2 + x1 * sin2, E)
+
+
+@triton.jit
+def _forward_kernel(
+    x_ptr, q_ptr, k_ptr, v_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, eps,
+    K: tl.constexpr, G: tl.constexpr, E: tl.constexpr, BT: tl.constexpr, NORM: tl.constexpr,
+):  # fmt: skip
+    key_head = tl.program_id(0)
+    token = tl.program_id(1).to(tl.int64) * BT + tl.arange(0, BT)
+    cos1, cos2 = _halves(cos_ptr, token, E, E)
+    sin1, sin2 = _halves(sin_ptr, token, E, E)
+    N: tl.constexpr = (G + 2) * K * E
+    for member in tl.static_range(G):
+        head = key_head * G + member
+        _head_forward(
+            x_ptr + head * E, q_ptr + head * E, q_weight_ptr, token, N, G * K * E, cos1, cos2, sin1, sin2, eps, E, NORM
+        )
+    x_ptr += (G * K + key_head) * E
+    _head_forward(
+        x_ptr, k_ptr + key_head * E, k_weight_ptr, token, N, K * E, cos1, cos2, sin1, sin2, eps, E, NORM
+    )  # fmt: skip
+    v1, v2 = _halves(x_ptr + K * E, token, N, E)
+    _store_halves(v_ptr + key_head * E, token, K * E, v1, v2, E)
+
+
+@triton.jit
+def _head_backward(
+    x_ptr, g_ptr, dx_ptr, weight_ptr, token, x_stride, g_stride, cos1, cos2, sin1, sin2, eps, dw1, dw2,
+    E: tl.constexpr, NORM: tl.constexpr, TRAINED: tl.constexpr,
+):  # fmt: skip
+    g1, g2 = _halves(g_ptr, token, g_stride, E)
+    d1, d2 = g1 * cos1 + g2 * sin2, g2 * cos2 - g1 * sin1
+    if NORM:
+        x1, x2 = _halves(x_ptr, token, x_stride, E)
+        w1, w2 = _weight_halves(weight_ptr, E)
+        scale = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / E + eps)[:, None]
+        x1, x2 = x1 * scale, x2 * scale
+        if TRAINED:
+            dw1 += d1 * x1
+            dw2 += d2 * x2
+        d1, d2 = d1 * w1, d2 * w2
+        along = ((tl.sum(d1 * x1, 1) + tl.sum(d2 * x2, 1)) / E)[:, None]
+        d1, d2 = (d1 - x1 * along) * scale, (d2 - x2 * along) * scale
+    _store_halves(dx_ptr, token, x_stride, d1, d2, E)
+    return dw1, dw2
+
+
+@triton.jit
+def _backward_kernel(
+    gq_ptr, gk_ptr, gv_ptr, x_ptr, dx_ptr, dw_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, eps,
+    K: tl.constexpr, G: tl.constexpr, E: tl.constexpr, BT: tl.constexpr,
+    NORM: tl.constexpr, TRAINED: tl.constexpr,
+):  # fmt: skip
+    key_head = tl.program_id(0)
+    tile = tl.program_id(1).to(tl.int64)
+    token = tile * BT + tl.arange(0, BT)
+    cos1, cos2 = _halves(cos_ptr, token, E, E)
+    sin1, sin2 = _halves(sin_ptr, token, E, E)
+    N: tl.constexpr = (G + 2) * K * E
+    # Summed over tokens once, at the end: a sum across threads for every head took longer than all the rest.
+    dw1 = tl.zeros([BT, E // 2], tl.float32)
+    dw2 = tl.zeros([BT, E // 2], tl.float32)
+    for member in tl.static_range(G):
+        head = key_head * G + member
+        dw1, dw2 = _head_backward(
+            x_ptr + head * E, gq_ptr + head * E, dx_ptr + head * E, q_weight_ptr, token, N, G * K * E,
+            cos1, cos2, sin1, sin2, eps, dw1, dw2, E, NORM, TRAINED,
+        )  # fmt: skip
+    half = tl.arange(0, E // 2)
+    dw_ptr += (tile * K + key_head) * 2 * E
+    if TRAINED:
+        tl.store(dw_ptr + half, tl.sum(dw1, 0))
+        tl.store(dw_ptr + E // 2 + half, tl.sum(dw2, 0))
+    of_key = (G * K + key_head) * E
+    dw1, dw2 = _head_backward(
+        x_ptr + of_key, gk_ptr + key_head * E, dx_ptr + of_key, k_weight_ptr, token, N, K * E,
+        cos1, cos2, sin1, sin2, eps, tl.zeros([BT, E // 2], tl.float32), tl.zeros([BT, E // 2], tl.float32),
+        E, NORM, TRAINED,
+    )  # fmt: skip
+    if TRAINED:
+        tl.store(dw_ptr + E + half, tl.sum(dw1, 0))
+        tl.store(dw_ptr + E + E // 2 + half, tl.sum(dw2, 0))
+    v1, v2 = _halves(gv_ptr + key_head * E, token, K * E, E)
+    _store_halves(dx_ptr + of_key + K * E, token, N, v1, v2, E)
+
+
+@torch.library.custom_op("surestep::split_heads", mutates_args=())
+def split_heads(
+    joined: Tensor,
+    q_weight: Tensor | None,
+    k_weight: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    num_heads: int,
+    num_key_heads: int,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [P, H, E], keys and values [P, K, E], contiguous, of `joined` [P, N] in its dtype.
+
+    Queries and keys are normed by `q_weight` and `k_weight` [E] (or not: both None) and then rotated by `cos` and
+    `sin` [P, E]. `joined` must be contiguous.
+    """
+    num_tokens, dim = cos.shape
+    if num_tokens % _TOKENS:
+        raise ValueError(f"{num_tokens} tokens are no multiple of {_TOKENS}; pad the batch first")
+    cos, sin = cos.contiguous(), sin.contiguous()
+    query, key, value = _empty(joined, dim, num_heads, num_key_heads)
+    _forward_kernel[(num_key_heads, num_tokens // _TOKENS)](
+        joined, query, key, value, *_weights(joined, q_weight, k_weight), cos, sin, eps,
+        **_sizes(dim, num_heads, num_key_heads, q_weight),
+    )  # fmt: skip
+    return query, key, value
+
+
+@split_heads.register_fake
+def _(joined, q_weight, k_weight, cos, sin, num_heads, num_key_heads, eps):
+    return _empty(joined, cos.shape[1], num_heads, num_key_heads)
+
+
+@torch.library.custom_op("surestep::split_heads_backward", mutates_args=())
+def split_heads_backward(
+    of_query: Tensor,
+    of_key: Tensor,
+    of_value: Tensor,
+    joined: Tensor,
+    q_weight: Tensor | None,
+    k_weight: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    eps: float,
+    trained: bool,
+) -> tuple[Tensor, Tensor]:
+    """The gradient of `joined`, and those of both weights as float32 [2, E], which without `trained` are no numbers."""
+    num_tokens, dim = cos.shape
+    num_heads, num_key_heads = of_query.shape[1], of_key.shape[1]
+    cos, sin = cos.contiguous(), sin.contiguous()
+    of_joined = torch.empty_like(joined)
+    tiles = num_tokens // _TOKENS
+    parts = joined.new_empty((tiles * num_key_heads if trained else 1, 2, dim), dtype=torch.float32)
+    _backward_kernel[(num_key_heads, tiles)](
+        of_query.contiguous(), of_key.contiguous(), of_value.contiguous(), joined, of_joined, parts,
+        *_weights(joined, q_weight, k_weight), cos, sin, eps,
+        **_sizes(dim, num_heads, num_key_heads, q_weight), TRAINED=trained,
+    )  # fmt: skip
+    return of_joined, parts.sum(0)
+
+
+@split_heads_backward.register_fake
+def _(of_query, of_key, of_value, joined, q_weight, k_weight, cos, sin, eps, trained):
+    return torch.empty_like(joined), joined.new_empty((2, cos.shape[1]), dtype=torch.float32)
+
+
+def _empty(joined: Tensor, dim: int, num_heads: int, num_key_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value = (
+        joined.new_empty((joined.shape[0], count, dim)) for count in (num_heads, num_key_heads, num_key_heads)
+    )
+    return query, key, value
+
+
+def _weights(joined: Tensor, *weights: Tensor | None) -> list[Tensor]:
+    # Without a norm nothing is read there; a kernel wants a place all the same.
+    return [joined if weight is None else weight for weight in weights]
+
+
+def _sizes(dim: int, num_heads: int, num_key_heads: int, weight: Tensor | None) -> dict[str, Any]:
+    group = num_heads // num_key_heads
+    return {"K": num_key_heads, "G": group, "E": dim, "BT": _TOKENS, "NORM": weight is not None}
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs[:5])
+    ctx.eps = inputs[7]
+
+
+def _backward(ctx: Any, of_query: Tensor, of_key: Tensor, of_value: Tensor) -> tuple[Tensor | None, ...]:
+    q_weight, k_weight = ctx.saved_tensors[1:3]
+    trained = any(ctx.needs_input_grad[1:3])
+    of_joined, of_weights = split_heads_backward(of_query, of_key, of_value, *ctx.saved_tensors, ctx.eps, trained)
+    of_both = (of_weights[0].to(q_weight.dtype), of_weights[1].to(k_weight.dtype)) if trained else (None, None)
+    return (of_joined, *of_both, None, None, None, None, None)
+
+
+split_heads.register_autograd(_backward, setup_context=_keep)

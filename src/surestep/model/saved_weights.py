@@ -1,0 +1,115 @@
+"""A model's weights as safetensors, and back: every key accounted for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from surestep.errors import CheckpointError
+from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.confidence_model import ConfidenceModel
+
+HEAD_FILE = "head.safetensors"
+ADAPTER_FILE = "adapter/adapter_model.safetensors"
+BACKBONE_FOLDER = "backbone"
+_ROW = "confidence_row"
+
+
+def is_adapted(model: ConfidenceModel) -> bool:
+    """Whether the backbone carries LoRA adapters."""
+    return hasattr(model.backbone, "peft_config")
+
+
+def save_weights(model: ConfidenceModel, folder: Path) -> None:
+    """Write head and row, and either the adapters or the whole backbone.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    tensors = {f"head.{name}": value.contiguous().cpu() for name, value in model.head.state_dict().items()}
+    tensors[_ROW] = model.confidence_row.detach().contiguous().cpu()
+    try:
+        save_file(tensors, folder / HEAD_FILE)
+        if is_adapted(model):
+            # save_embedding_layers=False: the embedding is not trained, and looking it up would ask the network.
+            model.backbone.save_pretrained(folder / "adapter", save_embedding_layers=False)
+            (folder / "adapter" / "README.md").unlink(missing_ok=True)
+        else:
+            own = model.transformer.config._attn_implementation
+            model.transformer.set_attn_implementation(model.own_attention)
+            try:
+                with quiet_transformers():
+                    model.transformer.save_pretrained(folder / BACKBONE_FOLDER)
+            finally:
+                model.transformer.set_attn_implementation(own)
+    except SafetensorError as error:
+        # safetensors reports a full disk as an error of its own kind.
+        raise OSError(28, str(error), str(folder)) from None
+
+
+def load_head(model: ConfidenceModel, folder: Path) -> None:
+    """Fill head and `<CONFIDENCE>` row.
+
+    Raises:
+        CheckpointError: a key is missing, unexpected, or of another shape.
+    """
+    tensors = read_tensors(folder / HEAD_FILE)
+    expected = {f"head.{name}": value for name, value in model.head.state_dict().items()}
+    expected[_ROW] = model.confidence_row.detach()
+    check_keys(folder / HEAD_FILE, tensors, expected)
+    with torch.no_grad():
+        model.confidence_row.copy_(tensors.pop(_ROW))
+    model.head.load_state_dict({name.removeprefix("head."): value for name, value in tensors.items()})
+
+
+def load_adapter(model: ConfidenceModel, folder: Path) -> None:
+    """Fill the adapters.
+
+    Raises:
+        CheckpointError: a key is missing, unexpected, or of another shape.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    path = folder / ADAPTER_FILE
+    tensors = read_tensors(path)
+    check_keys(path, tensors, get_peft_model_state_dict(model.backbone, save_embedding_layers=False))
+    set_peft_model_state_dict(model.backbone, tensors)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); restore it from a backup") from None
+    return tensors
+
+
+def check_keys(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise unless `found` has exactly the keys and shapes of `expected`.
+
+    Raises:
+        CheckpointError: naming what is missing, unexpected or of another shape.
+    """
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    shapes = [
+        f"{name} is {tuple(found[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name].shape != expected[name].shape
+    ]
+    parts = [
+        f"{what} {', '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
+        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape:", shapes))
+        if names
+    ]
+    if parts:
+        raise CheckpointError(f"{path}: {'; '.join(parts)}; the configuration beside it does not fit these weights")

@@ -1,0 +1,226 @@
+"""A configuration to a model: backbone, adapters, head, execution of the mask, and the probe that guards it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from surestep.calibration.calibration import Calibration
+from surestep.config import Config
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.load_tokenizer import load_tokenizer
+from surestep.encoding.tokenizer import StepTokenizer
+from surestep.errors import DeviceError
+from surestep.model.attention.interface import kernel_runs_on
+from surestep.model.attention.parity_probe import probe_parity
+from surestep.model.backbones.families import FAMILIES
+from surestep.model.backbones.load import Backbone, load_backbone
+from surestep.model.backbones.lora import add_adapters
+from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.confidence_model import ConfidenceModel, Route
+from surestep.model.fast.projection import compile_layers, hold_in_fp8
+from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
+from surestep.model.head import ConfidenceHead
+from surestep.model.precision.fp8 import runs_fp8
+from surestep.model.precision.nf4 import num_weights
+from surestep.model.saved_weights import is_adapted
+from surestep.scoring.hardware import Hardware, choose_route, nf4_device, scoring_budget
+from surestep.scoring.model_scorer import StepScorer
+
+_WORTH_COMPILING = 2_000_000
+"""Tokens from which compiling pays: it saves about 25 µs a token of a 4B model on an H200 and takes a minute."""
+
+
+@dataclass
+class BuiltModel:
+    """A model on its device and all that scoring with it needs.
+
+    Attributes:
+        reasons: one line for each choice that the program made.
+        calibration: the maps that belong to these weights, if any were fitted.
+    """
+
+    model: ConfidenceModel
+    tokenizer: StepTokenizer
+    formatter: Formatter
+    backbone: Backbone
+    hardware: Hardware
+    reasons: list[str]
+    is_compiled: bool = False
+    calibration: Calibration | None = None
+
+    @property
+    def weights_in_products(self) -> int:
+        """`P`: weights of the backbone that take part in matrix products, adapters and embedding left out."""
+        return sum(
+            num_weights(parameter)
+            for name, parameter in self.model.transformer.named_parameters()
+            if parameter.ndim == 2 and "lora_" not in name and "embed" not in name
+        )
+
+    def compile_if_worth(self, config: Config, num_tokens: float) -> str | None:
+        """Compile the decoder layers where `model.compile` says so; `auto`: where `num_tokens` win the wait back.
+
+        Returns what was decided, in a line; None where there is nothing to decide.
+        """
+        wanted, on_gpu = config.model.compile, self.hardware.device.type == "cuda"
+        if self.is_compiled or wanted is False or not (on_gpu or wanted is True):
+            return None
+        if wanted == "auto" and is_nf4(self.model):
+            return "compile: off (4-bit layers were not measured compiled); --compile true"
+        if wanted == "auto" and (num_tokens < _WORTH_COMPILING or self.model.route == "paths"):
+            return f"compile: off (about {num_tokens:,.0f} tokens are too few to win its wait back); --compile true"
+        compile_layers(self.model.transformer)
+        self.is_compiled = True
+        return "compile: on (the first passes of each kind take up to a minute); --compile false"
+
+    def scorer(self, config: Config, *, calibrated: bool = True) -> StepScorer:
+        """Ready to score with this model's current weights; unless `calibrated`, without its calibration."""
+        return StepScorer(
+            model=self.model,
+            tokenizer=self.tokenizer,
+            formatter=self.formatter,
+            hardware=self.hardware,
+            max_positions=self.backbone.max_positions,
+            token_budget=scoring_budget(config, self.hardware),
+            calibration=self.calibration if calibrated else None,
+        )
+
+
+def base_dtype(config: Config, hardware: Hardware) -> torch.dtype:
+    """The dtype in which backbone weights are held.
+
+    Frozen weights lose nothing in half precision; weights that are trained stay in float32, where an update of
+    one part in ten thousand is not rounded away.
+    """
+    return hardware.compute_dtype if config.lora.use_lora else torch.float32
+
+
+def build_model(config: Config, hardware: Hardware, *, initial_confidence: float = 0.5) -> BuiltModel:
+    """A new model: pretrained backbone, untrained head that predicts `initial_confidence` on average.
+
+    Raises:
+        BackboneError: the backbone cannot be loaded or cannot score steps.
+        DeviceError, ConfigError: what the settings need is not here.
+    """
+    nf4_on = nf4_device(config, hardware)
+    tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision)
+    backbone = load_backbone(
+        config.model.backbone,
+        revision=config.model.revision,
+        dtype=base_dtype(config, hardware),
+        seed=config.training.seed,
+        nf4_device=nf4_on,
+    )
+    return assemble(config, hardware, tokenizer, backbone, initial_confidence=initial_confidence)
+
+
+def assemble(
+    config: Config,
+    hardware: Hardware,
+    tokenizer: StepTokenizer,
+    backbone: Backbone,
+    *,
+    initial_confidence: float = 0.5,
+) -> BuiltModel:
+    """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device."""
+    torch.manual_seed(config.training.seed)
+    route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel and kernel_runs_on(hardware.device))
+    module = add_adapters(backbone.module, config.lora) if config.lora.use_lora else backbone.module
+    model = ConfidenceModel(
+        module,
+        ConfidenceHead(
+            backbone.hidden_size,
+            config.model.mlp_hidden_dims,
+            dropout=config.model.mlp_dropout,
+            initial_confidence=initial_confidence,
+        ),
+        confidence_id=tokenizer.confidence_id,
+        route=route,
+        own_attention=backbone.attention_implementation,
+    ).to(hardware.device)
+    reasons = [*hardware.reasons, reason]
+    if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
+        reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
+    if route != "paths" and model.narrow_layers():
+        reasons.append("last layer: past its attention, only the tokens that are read (exact)")
+    if is_nf4(model):
+        reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
+    _probe(model, backbone, hardware, reasons)
+    if config.lora.use_lora and config.lora.base_precision == "fp8":
+        # After the probe, whose rows of paths keep the exact weights.
+        use_fp8(model, hardware, setting="lora.base_precision", otherwise="same")
+        reasons.append("frozen weights: fp8 (as set)")
+    if config.training.gradient_checkpointing:
+        with quiet_transformers():  # the new name of this function is not in every version that we support
+            model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
+
+
+def is_nf4(model: ConfidenceModel) -> bool:
+    """Whether the linear layers of the backbone are held in 4 bits."""
+    return bool(getattr(model.transformer, "is_loaded_in_4bit", False))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def use_fp8(model: ConfidenceModel, hardware: Hardware, *, setting: str, otherwise: str) -> None:
+    """Run the frozen weights of fused layers in 8-bit floats, as `setting` asks.
+
+    Raises:
+        DeviceError: the GPU or the backbone does not allow it; `otherwise` is what `setting` may be instead.
+    """
+    if not runs_fp8(hardware.device):
+        raise DeviceError(
+            f"{setting} is fp8, which needs a GPU of compute capability 9.0 (Hopper) or later; use {otherwise}"
+        )
+    if not model.is_fused or model.route == "paths":
+        raise DeviceError(f"{setting} is fp8, which needs layers of {', '.join(FAMILIES)}; use {otherwise}")
+    try:
+        hold_in_fp8(model.transformer)
+    except ValueError as error:
+        raise DeviceError(f"{setting} is fp8, but {error}; use {otherwise}") from None
+
+
+def settle(built: BuiltModel, config: Config) -> None:
+    """Hold the weights as `eval.scoring_weights` says; they cannot be trained or saved any more.
+
+    Raises:
+        DeviceError: the GPU or the backbone does not allow it.
+    """
+    wanted, model, dtype = config.eval.scoring_weights, built.model, built.hardware.compute_dtype
+    freeze(model)
+    if hold_in_half(model, dtype):
+        built.reasons.append(f"weights: {_name(dtype)}, as products take them (exact)")
+    if wanted == "as_trained":
+        return
+    if is_adapted(model):
+        merge_adapters(model)
+        built.reasons.append("adapters: merged into the weights (as set; scores differ by rounding)")
+    if wanted == "fp8":
+        use_fp8(model, built.hardware, setting="eval.scoring_weights", otherwise="merged")
+        built.reasons.append("weights: fp8 (as set)")
+
+
+def _probe(model: ConfidenceModel, backbone: Backbone, hardware: Hardware, reasons: list[str]) -> None:
+    """Fall to the next slower execution until one scores packed trees as it scores their paths alone."""
+    text_config = backbone.module.config.get_text_config()
+    # A probe is too short to see chunks of thousands of tokens, so this one is known by name.
+    if getattr(text_config, "attention_chunk_size", None) and model.route != "paths":
+        model.set_route("paths")
+        reasons.append(_slower("it attends in chunks"))
+    while not (result := probe_parity(model, dtype=hardware.compute_dtype)).agrees:
+        if model.route == "dense":
+            model.set_route("paths")
+            reasons.append(_slower(result.cause))
+        else:
+            slower: Route = "varlen" if model.route == "triton" else "dense"
+            reasons.append(f"attention: {slower}, for {model.route} does not work with this backbone ({result.cause})")
+            model.set_route(slower)
+
+
+def _slower(cause: str) -> str:
+    return f"this backbone cannot run packed trees ({cause}): one path per row, which is slower"

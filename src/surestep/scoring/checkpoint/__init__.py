@@ -1,0 +1,1 @@
+"""A checkpoint's folder: written whole, every byte checked when read."""

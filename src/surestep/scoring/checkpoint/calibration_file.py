@@ -1,0 +1,60 @@
+"""`calibration.json`: the maps of a checkpoint, one of the files that its manifest lists.
+
+Knows the file and its place; fits nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from surestep.calibration.calibration import Calibration
+from surestep.errors import CheckpointError, StorageError
+from surestep.scoring.checkpoint.manifest import Manifest, replace_file
+
+CALIBRATION_FILE = "calibration.json"
+
+
+def read_calibration(folder: Path) -> Calibration | None:
+    """The calibration of a checkpoint, None where it has none; its hash is the manifest's business.
+
+    Raises:
+        CheckpointError: the file is there and holds no calibration.
+    """
+    path = folder / CALIBRATION_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Calibration.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read ({error}); take it out with `surestep calibrate --remove` and fit it anew"
+        ) from None
+
+
+def calibration_text(calibration: Calibration) -> str:
+    """The content of `calibration.json`."""
+    return json.dumps(calibration.to_json(), indent=2, allow_nan=False) + "\n"
+
+
+def store_calibration(folder: Path, manifest: Manifest, calibration: Calibration | None) -> None:
+    """Put a calibration into a finished checkpoint, in place of any that is there, or take it out (None).
+
+    Killed at any moment, it leaves a valid checkpoint with the old calibration or with the new one.
+
+    Args:
+        folder: the checkpoint.
+        manifest: as `read_manifest` gave it.
+        calibration: the new one.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    content = None if calibration is None else calibration_text(calibration).encode()
+    try:
+        replace_file(folder, manifest, CALIBRATION_FILE, content)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: the calibration cannot be written ({error.strerror}); free space or allow writing there and "
+            "run the command again; the checkpoint is still valid"
+        ) from None

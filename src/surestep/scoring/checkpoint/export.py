@@ -1,0 +1,60 @@
+"""A checkpoint as one merged backbone with its head: nothing else is needed to score with it.
+
+The result is itself a checkpoint (of kind `full`), and its `backbone/` is a plain Hugging Face folder whose
+embedding holds the trained `<CONFIDENCE>` row, so other programs can read it too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from surestep.errors import StorageError
+from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.saved_weights import is_adapted
+from surestep.scoring.checkpoint.load import load_checkpoint, read_config, save_checkpoint
+from surestep.scoring.hardware import choose_hardware
+
+
+def export_merged(checkpoint: Path, folder: Path) -> None:
+    """Merge adapters and `<CONFIDENCE>` row into the backbone, in float32, and write `folder`.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or its backbone is not here.
+        StorageError: `folder` exists, or cannot be written.
+    """
+    if folder.exists():
+        raise StorageError(f"{folder} exists; name a folder that does not, with --output_dir")
+    config = read_config(checkpoint)
+    # On the CPU and in float32: merged in half precision, the adapters would lose their last digits.
+    config.training.device, config.training.mixed_precision = "cpu", "no"
+    config.lora.base_precision = "same"
+    loaded = load_checkpoint(checkpoint, hardware=choose_hardware("cpu", "no"), config=config, trainable=True)
+    model = loaded.built.model
+    if is_adapted(model):
+        model.backbone = model.backbone.merge_and_unload()
+    _write_row(model)
+    exported = read_config(checkpoint)
+    exported.lora.use_lora, exported.lora.base_precision = False, "same"
+    manifest = loaded.manifest
+    save_checkpoint(
+        folder,
+        loaded.built,
+        exported,
+        step=manifest.step,
+        label_means=manifest.label_means,
+        label_mean=manifest.label_mean,
+    )
+
+
+@torch.no_grad()
+def _write_row(model: ConfidenceModel) -> None:
+    """Put the trained row where its id stands in the embedding, which grows only where it has no such row."""
+    if model.confidence_id >= model.embedding.weight.shape[0]:
+        with quiet_transformers():
+            model.transformer.resize_token_embeddings(model.confidence_id + 1, mean_resizing=False)
+    # Gemma's embedding module scales what it looks up; the row is laid over the scaled vectors.
+    row = model.confidence_row / float(getattr(model.embedding, "scalar_embed_scale", 1.0))
+    model.embedding.weight[model.confidence_id] = row.to(model.embedding.weight.dtype)

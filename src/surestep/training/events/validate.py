@@ -1,0 +1,123 @@
+"""Validation during training, and the report of the best checkpoint on the whole validation set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surestep.config import Config, EvalConfig
+from surestep.encoding.encoded_tree import EncodedTree
+from surestep.encoding.token_store import TreeStore
+from surestep.metrics.baselines import ConstantBaseline
+from surestep.metrics.old_report import build_report
+from surestep.scoring.model_scorer import StepScorer
+from surestep.scoring.predict import predict_labelled
+from surestep.training.events.records import ValidationRecord
+
+REPORT_FILE = "eval_metrics.json"
+FIGURES = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
+HIGHER_IS_BETTER = frozenset({"auroc", "r2"})
+_FEWEST_PROBLEMS = 16
+_SHARE_OF_WORK = 0.1
+_FORWARD_SHARE = 3.0
+"""A forward pass costs about a third of a training pass, so three times the tokens take the same time."""
+
+
+class ValidationSubset(Sequence[EncodedTree]):
+    """Some problems of a validation store, the same ones every time."""
+
+    def __init__(self, store: TreeStore, count: int, *, seed: int) -> None:
+        self.store = store
+        self.chosen = np.sort(np.random.default_rng([seed, len(store)]).permutation(len(store))[:count])
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, item: int) -> EncodedTree:  # type: ignore[override]
+        return self.store[int(self.chosen[item])]
+
+
+def choose_subsets(
+    stores: Mapping[str, TreeStore], config: Config, *, tokens_per_step: float
+) -> dict[str, ValidationSubset]:
+    """Problems to score at each validation: as set, or such that validation takes a tenth of the work."""
+    training = config.training
+    allowed = _SHARE_OF_WORK * _FORWARD_SHARE * training.eval_steps * tokens_per_step / max(len(stores), 1)
+    subsets = {}
+    for name, store in stores.items():
+        mean_tokens = max(store.num_tokens / max(len(store), 1), 1.0)
+        count = training.validation_samples or max(int(allowed / mean_tokens), _FEWEST_PROBLEMS)
+        subsets[name] = ValidationSubset(store, min(count, len(store)), seed=training.seed)
+    return subsets
+
+
+def validate(
+    scorer: StepScorer,
+    datasets: Mapping[str, Sequence[EncodedTree]],
+    *,
+    step: int,
+    metric: str,
+    best: float | None,
+) -> ValidationRecord:
+    """Score `datasets`; the deciding value is the plain mean over datasets of `metric`."""
+    predictions = predict_labelled(scorer, datasets).predictions
+    report: Any = build_report(predictions)
+    per_dataset = {
+        name: {figure: section[figure] for figure in FIGURES} for name, section in report["per_dataset"].items()
+    }
+    mean = {figure: _mean([figures[figure] for figures in per_dataset.values()]) for figure in FIGURES}
+    value = mean[metric]
+    if value is None:  # one class only, say: the likelihood always has a value
+        metric, value = "nll", mean["nll"]
+    assert value is not None, "a validation set has at least one label"
+    return ValidationRecord(step, metric, value, mean, per_dataset, is_better(value, best, metric))
+
+
+def is_better(value: float, best: float | None, metric: str) -> bool:
+    """Whether `value` beats `best` in the direction of `metric`."""
+    if best is None:
+        return True
+    return value > best if metric in HIGHER_IS_BETTER else value < best
+
+
+def write_validation_report(
+    folder: Path,
+    scorer: StepScorer,
+    stores: Mapping[str, TreeStore],
+    *,
+    checkpoint: Path,
+    label_means: Mapping[str, float],
+    label_mean: float,
+    settings: EvalConfig,
+) -> dict[str, Any]:
+    """Score the whole validation set and write `eval_metrics.json` into `folder`; `settings` says which intervals."""
+    predicted = predict_labelled(scorer, stores)
+    baseline = ConstantBaseline(per_dataset=dict(label_means), overall=label_mean)
+    report = build_report(
+        predicted.predictions,
+        baseline=baseline,
+        resamples=settings.bootstrap_resamples,
+        seed=settings.bootstrap_seed,
+    )
+    result: dict[str, Any] = {
+        "split": "validation",
+        "checkpoint": str(checkpoint),
+        "what": "the best checkpoint on the whole validation set; the test splits were not touched",
+        **report,
+        "unscored": {name: loss.labels_dropped for name, loss in predicted.losses.items()},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / REPORT_FILE
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    beside.replace(path)
+    return result
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,135 @@
+"""A run's folder: refused, resumed or replaced; its checkpoints kept and pruned; its disk space checked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from surestep.config import Config
+from surestep.errors import CheckpointError, ConfigError, StorageError
+from surestep.model.confidence_model import ConfidenceModel
+from surestep.scoring.checkpoint.load import CONFIG_FILE, list_checkpoints
+from surestep.training.optimizer.build import moment_bytes
+
+BEST_FILE = "best_checkpoint.json"
+STATES_KEPT = 2
+_OURS = {CONFIG_FILE, BEST_FILE, "metrics.jsonl", "data_report.json", "tensorboard"}
+
+
+def refuse_existing(config: Config, *, overwrite: bool) -> None:
+    """Raise where the run's folder holds something, unless it may be replaced.
+
+    Raises:
+        ConfigError: it exists; the message names `--resume` and `--overwrite`.
+    """
+    folder = config.experiment_dir
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not overwrite:
+        raise ConfigError(
+            f"{folder} exists: go on with --resume, replace it with --overwrite, or choose another --experiment_name"
+        )
+    foreign = [path.name for path in folder.iterdir() if not _is_ours(path)] if folder.is_dir() else [folder.name]
+    if foreign:
+        raise ConfigError(
+            f"{folder} holds files that no run wrote ({', '.join(sorted(foreign)[:3])}); --overwrite leaves such a "
+            "folder alone: choose another --experiment_name"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name in _OURS or path.name.lstrip(".").startswith("checkpoint_step_")
+
+
+def start_folder(config: Config, *, overwrite: bool) -> None:
+    """Make the run's folder, empty."""
+    folder = config.experiment_dir
+    if overwrite and folder.exists():
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be made ({error.strerror}); set --output_dir to a writable folder"
+        ) from None
+
+
+def latest_with_state(config: Config) -> Path:
+    """The checkpoint that `--resume` goes on from.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    checkpoints = [path for _, path in list_checkpoints(config.experiment_dir) if (path / "training_state").is_dir()]
+    if not checkpoints:
+        raise CheckpointError(
+            f"{config.experiment_dir} holds no checkpoint to resume from; start without --resume "
+            "(with --overwrite where the folder exists)"
+        )
+    return checkpoints[-1]
+
+
+def prune(folder: Path, *, keep: int | None, best_step: int | None) -> list[str]:
+    """Drop `training_state` of all but the last two checkpoints, and whole checkpoints beyond `keep`.
+
+    The best and the last are always kept. Returns what was dropped, a line each.
+    """
+    checkpoints = list_checkpoints(folder)
+    dropped = []
+    for _, path in checkpoints[:-STATES_KEPT]:
+        shutil.rmtree(path / "training_state", ignore_errors=True)
+    if keep is not None:
+        spare = [(step, path) for step, path in checkpoints if step != best_step]
+        for step, path in spare[: max(len(spare) - keep, 0)]:
+            shutil.rmtree(path)
+            dropped.append(f"checkpoint_step_{step} was deleted (save_total_limit {keep})")
+    return dropped
+
+
+def write_best(folder: Path, best: dict[str, Any]) -> None:
+    """Mark the best checkpoint."""
+    path = folder / BEST_FILE
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(best, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def check_space(config: Config, model: ConfidenceModel) -> str | None:
+    """Compare the checkpoints to come with the disk; returns a warning where not all of them fit.
+
+    Raises:
+        StorageError: not even one checkpoint and its training state fit.
+    """
+    weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    state = moment_bytes(model, config.training)
+    free = shutil.disk_usage(_existing_parent(config.experiment_dir)).free
+    once = weights + state
+    if free < once:
+        raise StorageError(
+            f"{config.output_dir} has {_size(free)} free, one checkpoint takes {_size(once)}; free space "
+            "or set --output_dir to another disk"
+        )
+    count = -(-config.training.max_steps // config.training.save_steps)
+    if config.training.save_total_limit is not None:
+        count = min(count, config.training.save_total_limit + 1)
+    # Three states at once: the two that are kept, and the one being written.
+    total = count * weights + min(count, STATES_KEPT + 1) * state
+    if free >= total:
+        return None
+    return (
+        f"the run's {count} checkpoints take about {_size(total)}, {config.output_dir} has "
+        f"{_size(free)} free: set --save_total_limit or a larger --save_steps"
+    )
+
+
+def _size(num_bytes: float) -> str:
+    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e8 else f"{num_bytes / 1e6:.2f} MB"
+
+
+def _existing_parent(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path

@@ -1,0 +1,1 @@
+"""AdamW, in 32 or 8 bits, and its moments in files."""

@@ -1,0 +1,101 @@
+"""An optimiser's moments as named tensors and back, to the bit: torch's AdamW, and the 8-bit one of bitsandbytes.
+
+Knows no file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surestep.errors import CheckpointError
+from surestep.model.saved_weights import check_keys
+from surestep.training.optimizer.adamw_8bit import is_8bit
+
+_CODES = ("qmap1", "qmap2")
+"""The numbers that 8 bits stand for, which all parameters share: kept once, and compared when they are read."""
+
+
+def moments_of(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
+    """`name/key` to tensor, on the CPU; `names` gives each parameter's name by its `id`."""
+    tensors: dict[str, Tensor] = {}
+    for parameter, moments in optimizer.state.items():
+        for key, value in moments.items():
+            tensors[key if key in _CODES else f"{names[id(parameter)]}/{key}"] = (
+                torch.as_tensor(value).contiguous().cpu()
+            )
+    return tensors
+
+
+def fill_moments(
+    optimizer: torch.optim.Optimizer, names: dict[int, str], tensors: dict[str, Tensor], *, path: Path
+) -> None:
+    """Put `tensors`, read from `path`, in place.
+
+    Raises:
+        CheckpointError: a moment is missing, unexpected, of another shape or of another optimiser.
+    """
+    in_8_bits = is_8bit(optimizer)
+    saved_by = "adamw_8bit" if any(key.endswith("/state1") for key in tensors) else "adamw"
+    wanted = "adamw_8bit" if in_8_bits else "adamw"
+    if tensors and saved_by != wanted:
+        raise CheckpointError(
+            f"{path} was saved with training.optimizer {saved_by}, which is now {wanted}: resume with "
+            f"--optimizer {saved_by}, or start from these weights with --init_from"
+        )
+    fresh = _fresh_8bit if in_8_bits else _fresh
+    # A parameter that was never stepped, for want of a gradient, has no moments.
+    stepped = {name for key in tensors if "/" in key for name in [key.rpartition("/")[0]]}
+    states = {
+        names[id(parameter)]: (parameter, fresh(optimizer, group_index, index))
+        for group_index, group in enumerate(optimizer.param_groups)
+        for index, parameter in enumerate(group["params"])
+        if names[id(parameter)] in stepped
+    }
+    expected = {
+        key if key in _CODES else f"{name}/{key}": torch.as_tensor(value)
+        for name, (_, state) in states.items()
+        for key, value in state.items()
+    }
+    check_keys(path, tensors, expected)
+    _check_codes(expected, tensors, path)
+    for name, (parameter, state) in states.items():
+        for key, value in state.items():
+            if key in _CODES:
+                continue
+            found = tensors[f"{name}/{key}"]
+            if isinstance(value, Tensor):
+                value.copy_(found)
+            else:
+                state[key] = type(value)(found)
+        optimizer.state[parameter] = state
+
+
+def _fresh(optimizer: torch.optim.Optimizer, group_index: int, index: int) -> dict[str, Any]:
+    """What torch's AdamW holds of a parameter; the fused one counts steps on the device."""
+    group = optimizer.param_groups[group_index]
+    parameter = group["params"][index]
+    return {
+        "step": torch.zeros((), device=parameter.device if group.get("fused") else "cpu"),
+        "exp_avg": torch.empty_like(parameter, requires_grad=False),
+        "exp_avg_sq": torch.empty_like(parameter, requires_grad=False),
+    }
+
+
+def _fresh_8bit(optimizer: Any, group_index: int, index: int) -> dict[str, Any]:
+    """What bitsandbytes' optimiser holds of a parameter, as it makes it itself."""
+    group = optimizer.param_groups[group_index]
+    parameter = group["params"][index]
+    optimizer.init_state(group, parameter, group_index, index)
+    return dict(optimizer.state.pop(parameter))
+
+
+def _check_codes(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:
+    if any(key in expected and not torch.equal(expected[key].cpu(), found[key]) for key in _CODES):
+        raise CheckpointError(
+            f"{path} holds 8-bit moments in other codes than this bitsandbytes has: install the release that "
+            "manifest.json names, or start from these weights with --init_from"
+        )

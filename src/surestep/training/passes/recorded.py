@@ -1,0 +1,149 @@
+"""Passes recorded once and replayed: a CUDA graph for every shape of pack.
+
+A pass of a few thousand tokens is some five thousand kernels, and a small model's kernels end before Python has asked
+for the next one. A recorded pass is started with one call. The numbers are those of the recorded kernels: nothing is
+computed differently, only without waiting for Python.
+
+Costs memory: what recordings use is kept apart from everything else. Packs are built with few shapes (`rounded` in
+`build_step`), gradients keep their place in memory from step to step, and dropout draws anew in every replay from the
+step's own seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from surestep.config import Config
+from surestep.scoring.build_model import BuiltModel
+from surestep.training.step_data import TrainingPack
+
+_SHORT_PASS = 8e13
+"""Floating-point operations (those in 8 bits count half) of a pass that may end before Python has started it: it
+starts the kernels of a 4B model in 0.1 to 0.15 s, depending on the CPU, in which an H200 does 7e13 to 1e14."""
+
+_WARM_PASSES = 2
+"""Passes run as usual at first: they compile and tune what a recording must find ready."""
+
+_MOST = 48
+"""Shapes to keep; others are run as usual."""
+
+
+def why_not_recorded(config: Config, built: BuiltModel, accelerator: Accelerator) -> str | None:
+    """Why passes of this run cannot be recorded, in words; None where nothing in a pass waits for the GPU."""
+    text_config = built.model.transformer.config.get_text_config()
+    rope = (getattr(text_config, "rope_parameters", None) or {}).get("rope_type", "default")
+    reasons = {
+        "the backbone is trained in full": not config.lora.use_lora,
+        f"the attention is {built.model.route}, not triton": built.model.route != "triton",
+        "the layers are not fused": not built.model.is_fused,
+        "there are several processes": accelerator.num_processes > 1,
+        "fp16 scales its loss": accelerator.scaler is not None,
+        "activations are recomputed": config.training.gradient_checkpointing,
+        f"rotary positions of type {rope} depend on the length": rope in {"dynamic", "longrope"},
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def replays(config: Config, built: BuiltModel, accelerator: Accelerator, token_budget: int) -> bool:
+    """Whether passes are recorded: where they can be, and where Python would be too slow without.
+
+    The latter is decided by arithmetic that is known beforehand and not by a clock, so that a resumed run runs as
+    before.
+    """
+    wanted = config.training.cuda_graphs
+    if wanted is False or why_not_recorded(config, built, accelerator) is not None:
+        return False
+    if wanted is True:
+        return True
+    share = 0.5 if config.lora.base_precision == "fp8" else 1.0
+    return bool(4 * built.weights_in_products * token_budget * share < _SHORT_PASS)
+
+
+@dataclass
+class _Recorded:
+    """A graph, the pack whose memory it reads and the loss it writes."""
+
+    graph: Any
+    pack: TrainingPack
+    loss: Tensor
+
+
+class ReplayedPasses:
+    """Runs passes by replaying them.
+
+    Args:
+        run: forward and backward of a pack on the device, adding to the gradients; returns the detached loss.
+        parameters: the trained ones.
+        say: told, in a line, should recording fail; passes then run as usual.
+    """
+
+    def __init__(
+        self, run: Callable[[TrainingPack], Tensor], parameters: Iterable[Tensor], say: Callable[[str], None]
+    ) -> None:
+        self._run = run
+        self._say = say
+        self._recorded: dict[tuple[tuple[int, ...], ...], _Recorded] = {}
+        self._pool = torch.cuda.graph_pool_handle()
+        self._warm = 0
+        self._works = True
+        for parameter in parameters:
+            # A recording adds to the memory that it found: it must be there first and stay.
+            parameter.grad = torch.zeros_like(parameter)
+
+    def __call__(self, pack: TrainingPack, device: torch.device) -> Tensor:
+        """The loss of `pack`, its gradients added; valid until the next call."""
+        shape = tuple(tuple(tensor.shape) for tensor in pack.tensors())
+        recorded = self._recorded.get(shape)
+        if recorded is None:
+            if not self._works or self._warm < _WARM_PASSES or len(self._recorded) >= _MOST:
+                self._warm += 1
+                return self._run(pack.to(device))
+            recorded = self._record(pack.to(device))
+            if recorded is None:
+                return self._run(pack.to(device))
+            self._recorded[shape] = recorded
+        else:
+            for place, value in zip(recorded.pack.tensors(), pack.tensors(), strict=True):
+                place.copy_(value, non_blocking=True)
+        recorded.graph.replay()
+        return recorded.loss
+
+    def _record(self, pack: TrainingPack) -> _Recorded | None:
+        graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.current_stream()
+        draws = torch.cuda.get_rng_state()
+        try:
+            # Only this thread is watched: the loader's may page-lock memory meanwhile.
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                loss = self._run(pack)
+        except torch.OutOfMemoryError:
+            self.forget()
+            raise
+        except RuntimeError as error:
+            self._works = False
+            # A recording that breaks off leaves its stream current, its pool open and the generator of random numbers
+            # believing that it is still recorded, for whatever comes next.
+            torch.cuda.set_stream(stream)
+            with suppress(RuntimeError):
+                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
+            fresh = torch.Generator(stream.device)
+            fresh.set_state(draws)
+            torch.cuda.default_generators[stream.device_index].graphsafe_set_state(fresh)
+            self.forget()
+            first_line = str(error).strip().splitlines()[0]
+            self._say(f"passes cannot be recorded here ({first_line[:100]}): going on without, which may be slower")
+            return None
+        return _Recorded(graph, pack, loss)
+
+    def forget(self) -> None:
+        """Free all recordings; their shapes are recorded again when they come."""
+        self._recorded.clear()
+        self._pool = torch.cuda.graph_pool_handle()  # a pool that nobody uses any more cannot be taken up again
+        torch.cuda.empty_cache()

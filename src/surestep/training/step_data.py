@@ -1,0 +1,192 @@
+"""The examples of one optimiser step as packs: how many passes it takes is the engine's business.
+
+The step's loss is a sum over labels with fixed weights, so with dropout off any packing gives the same gradient.
+Shapes: `S` labelled steps of a pack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from surestep.encoding.encoded_tree import EncodedTree, FloatArray
+from surestep.encoding.limits import cut_tree
+from surestep.encoding.packing import Pack, pack_trees, plan_packs
+from surestep.model.attention.plan import AttentionPlan
+from surestep.model.confidence_model import Prepared, Route, prepare
+from surestep.model.tree_batch import TreeBatch
+from surestep.scoring.model_scorer import to_batch
+from surestep.training.mixture import Draw, Mixture
+from surestep.training.training_sets import TrainingSet
+
+ROUND_TOKENS = 256
+"""Rounded packs are a multiple of this many tokens: few shapes, for some 2 % more padding at the default budget."""
+
+
+@dataclass(frozen=True)
+class TrainingPack:
+    """One forward and backward pass: the loss is `sum(weights * step loss)`.
+
+    Attributes:
+        num_tokens: tokens of its trees; the batch may be padded beyond.
+    """
+
+    batch: Prepared
+    labels_S: Tensor
+    weights_S: Tensor
+    num_tokens: int
+
+    @property
+    def num_tokens_run(self) -> int:
+        """Tokens that go through the backbone, padding included."""
+        batch = self.batch if isinstance(self.batch, TreeBatch) else self.batch.batch
+        return len(batch.tokens_P)
+
+    def tensors(self) -> list[Tensor]:
+        """Everything in it that a pass of a planned pack reads."""
+        assert not isinstance(self.batch, TreeBatch), "only planned packs are taken apart"
+        batch = self.batch.batch
+        return [
+            *(batch.tokens_P, batch.positions_P, batch.subtree_end_P, batch.label_index_S),
+            *(self.batch.kernel_mask or ()),
+            *(self.labels_S, self.weights_S),
+        ]
+
+    def to(self, device: torch.device) -> TrainingPack:
+        """The same on `device`."""
+        return TrainingPack(
+            self.batch.to(device),
+            self.labels_S.to(device, non_blocking=True),
+            self.weights_S.to(device, non_blocking=True),
+            self.num_tokens,
+        )
+
+
+@dataclass(frozen=True)
+class StepPacks:
+    """All passes of one optimiser step on this process.
+
+    Attributes:
+        draws: this process's examples, for packing them anew.
+        drawn: how many examples each dataset had given when the step was drawn, for resuming.
+        labels: labels of each dataset in the step.
+    """
+
+    step: int
+    draws: list[Draw]
+    packs: list[TrainingPack]
+    num_tokens: int
+    drawn: dict[str, int]
+    labels: dict[str, int]
+
+
+def build_step(
+    step: int,
+    draws: list[Draw],
+    datasets: Mapping[str, TrainingSet],
+    weights: Mapping[str, float],
+    *,
+    token_budget: int,
+    num_examples: int,
+    drawn: dict[str, int],
+    route: Route = "dense",
+    pin: bool = False,
+    rounded: bool = False,
+) -> StepPacks:
+    """Cut, pack and weight `draws`, with masks planned for `route`.
+
+    `num_examples` is the effective batch over all processes; `pin` for packs that go to a GPU; `rounded` for packs of
+    few different shapes (route `triton` only).
+    """
+    pieces: list[tuple[str, EncodedTree]] = []
+    for draw in draws:
+        tree = datasets[draw.dataset][draw.example]
+        pieces += [(draw.dataset, piece) for piece in cut_tree(tree, token_budget) if piece.num_labels]
+    packs, num_tokens, labels = [], 0, dict.fromkeys(datasets, 0)
+    for group in plan_packs([piece.num_tokens for _, piece in pieces], token_budget):
+        pack = pack_trees([pieces[i][1] for i in group])
+        weight_B = np.array([weights[pieces[i][0]] for i in group], np.float32) / num_examples
+        packs.append(_training_pack(pack, weight_B[pack.tree_S].astype(np.float32), route, pin, rounded))
+        num_tokens += pack.num_tokens
+        for i in group:
+            labels[pieces[i][0]] += pieces[i][1].num_labels
+    return StepPacks(step, draws, packs, num_tokens, drawn, labels)
+
+
+def _training_pack(pack: Pack, weights_S: FloatArray, route: Route, pin: bool, rounded: bool) -> TrainingPack:
+    batch = to_batch(pack)
+    labels_S, weights_S = pack.labels_S, weights_S
+    if rounded:
+        missing = _rounded_up(len(labels_S)) - len(labels_S)
+        # Labels of no weight, at the first token: they add nothing to the loss or to any gradient.
+        batch = replace(batch.padded(ROUND_TOKENS), label_index_S=F.pad(batch.label_index_S, (0, missing)))
+        labels_S, weights_S = (np.pad(values, (0, missing)) for values in (labels_S, weights_S))
+    prepared = prepare(batch, route)
+    if rounded and isinstance(prepared, AttentionPlan) and prepared.kernel_mask is not None:
+        lists = prepared.kernel_mask.lists
+        lists = F.pad(lists, (0, _rounded_up(len(lists)) - len(lists)))
+        prepared = replace(prepared, kernel_mask=prepared.kernel_mask._replace(lists=lists))
+    return TrainingPack(
+        prepared.pinned() if pin else prepared, _tensor(labels_S, pin), _tensor(weights_S, pin), pack.num_tokens
+    )
+
+
+def _rounded_up(count: int) -> int:
+    """To a power of two, 64 at least.
+
+    >>> _rounded_up(3), _rounded_up(64), _rounded_up(65)
+    (64, 64, 128)
+    """
+    return 1 << (max(count, 64) - 1).bit_length()
+
+
+def _tensor(array: FloatArray, pin: bool) -> Tensor:
+    values = torch.from_numpy(array)
+    return values.pin_memory() if pin else values
+
+
+def prefetch_steps(
+    mixture: Mixture,
+    datasets: Mapping[str, TrainingSet],
+    weights: Mapping[str, float],
+    *,
+    first_step: int,
+    last_step: int,
+    num_examples: int,
+    token_budget: int,
+    rank: int = 0,
+    num_processes: int = 1,
+    route: Route = "dense",
+    pin: bool = False,
+    rounded: bool = False,
+) -> Generator[StepPacks, None, None]:
+    """The packs of each step in order, the next one built while the current one is computed."""
+
+    def build(step: int) -> StepPacks:
+        draws = mixture.draw(step, num_examples)
+        return build_step(
+            step,
+            draws[rank::num_processes],
+            datasets,
+            weights,
+            token_budget=token_budget,
+            num_examples=num_examples,
+            drawn=dict(mixture.drawn),
+            route=route,
+            pin=pin,
+            rounded=rounded,
+        )
+
+    with ThreadPoolExecutor(1, thread_name_prefix="packing") as pool:
+        waiting = pool.submit(build, first_step) if first_step < last_step else None
+        for step in range(first_step, last_step):
+            assert waiting is not None
+            ready = waiting.result()
+            waiting = pool.submit(build, step + 1) if step + 1 < last_step else None
+            yield ready

@@ -1,0 +1,93 @@
+"""A file is written whole or not at all, and its hash is that of the bytes that are there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from surestep import files
+from surestep.errors import StorageError
+from surestep.files import sha256_of, write_folder_whole, write_json, write_text, write_whole
+
+
+def test_a_file_takes_its_place_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.txt"
+    write_text(path, "one\r\ntwo\n")
+    assert path.read_bytes() == b"one\r\ntwo\n"
+    write_text(path, "three")
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
+    assert path.read_text() == "three"
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), OSError(errno.ENOSPC, "No space left on device")])
+def test_after_an_error_the_former_content_stands(tmp_path: Path, error: Exception) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "former")
+    expected = StorageError if isinstance(error, OSError) else ValueError
+
+    def write_and_fail() -> None:
+        with write_whole(path) as file:
+            file.write("half of the n")
+            raise error
+
+    with pytest.raises(expected):
+        write_and_fail()
+    assert path.read_text() == "former"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_failed_write_names_place_reason_and_advice(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match=r"file/inside cannot be written \(.+\); free space or choose another"):
+        write_text(tmp_path / "file" / "inside", "text")
+    with pytest.raises(StorageError, match="set --cache_dir"):
+        write_text(tmp_path / "file" / "inside", "text", advice="set --cache_dir")
+
+
+def test_json_without_numbers_that_are_none(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [1, None]})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": [\n    1,\n    null\n  ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert '"a"' in (tmp_path / "a.json").read_text()
+
+
+def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
+    with write_folder_whole(tmp_path / "folder") as beside:
+        (beside / "a").write_text("a")
+        assert not (tmp_path / "folder").exists()
+    assert (tmp_path / "folder" / "a").read_text() == "a"
+    with pytest.raises(StorageError), write_folder_whole(tmp_path / "folder") as beside:
+        (beside / "b").write_text("b")
+    with pytest.raises(KeyError), write_folder_whole(tmp_path / "other") as beside:
+        raise KeyError
+    assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["a", "folder"]
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"first")
+    assert sha256_of(path) == hashlib.sha256(b"first").hexdigest()
+    # Written a moment ago: the same size and, on a coarse clock, the same times must not hide a change.
+    times = path.stat()
+    path.write_bytes(b"other")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert sha256_of(path) == hashlib.sha256(b"other").hexdigest()
+
+    monkeypatch.setattr(files, "_RACY_NS", -(10**18))  # as if it had been lying there for long
+    counted: list[bytes] = []
+    real = hashlib.sha256
+
+    def counting(*parts: bytes) -> object:
+        counted.append(b"")
+        return real(*parts)
+
+    monkeypatch.setattr(files.hashlib, "sha256", counting)
+    assert sha256_of(path) == sha256_of(path)
+    assert len(counted) == 1
+    path.write_bytes(b"another")
+    assert sha256_of(path) == real(b"another").hexdigest()
