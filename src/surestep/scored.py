@@ -214,16 +214,16 @@ class ScoredSteps:
     def _chosen(self, mask: BoolArray, *, keep_texts: bool) -> Self:
         if mask.dtype != np.bool_ or mask.shape != (len(self),):
             raise ValueError(f"mask is {mask.dtype} of shape {mask.shape}; needed: bool of ({len(self)},)")
+        kept = np.flatnonzero(mask).astype(np.int64)
         texts: StepTexts | None = None
         if keep_texts and self.texts is not None:
-            kept = np.flatnonzero(mask).astype(np.int64)
             texts = _ChosenTexts((self.texts,), np.zeros_like(kept), kept)
         # Not built anew: these rows have been checked, and a report selects some seventy times.
         part = object.__new__(type(self))
         for column in fields(self):
             value = getattr(self, column.name)
             if column.name in (*_FLOATS, *_WHOLE):
-                value = value[mask]
+                value = value[kept]
                 value.setflags(write=False)
             object.__setattr__(part, column.name, texts if column.name == "texts" else value)
         return part

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from surestep.cli.output.progress import TrainingDisplay, counting, make_console
 from surestep.cli.output.tables import baselines_table, figure, metrics_table
-from surestep.metrics import Baseline, Predictions, build_report
+from surestep.metrics import Baseline, build_report
+from surestep.scored import ScoredSteps
 from surestep.training.events.records import StepRecord, ValidationRecord
 
 RECORD = StepRecord(
@@ -126,7 +127,7 @@ def test_an_undefined_figure_is_a_dash() -> None:
 def test_intervals_and_baselines_fit_into_100_columns() -> None:
     random = np.random.default_rng(0)
     label = (random.random(90) < 0.6).astype(float)
-    part = Predictions(
+    part = ScoredSteps.of_columns(
         confidence=np.clip(label * 0.4 + random.random(90) * 0.6, 0, 1),
         label=label,
         dataset=np.arange(90) // 3 % 2,

@@ -11,16 +11,13 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from surestep.errors import DataError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-
-NLL_CLIP = 1e-7
-"""NLL takes confidences as no closer than this to 0 and 1, as `surestep.metrics` does."""
+from surestep.metrics.columns import bin_sums, weighted_mean
+from surestep.metrics.figures.pointwise import step_nll
+from surestep.scored import BoolArray as BoolArray
+from surestep.scored import FloatArray as FloatArray
+from surestep.scored import IntArray as IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,20 +93,13 @@ class CalibrationData:
         return rows
 
 
-def step_losses(confidence: FloatArray, label: FloatArray) -> FloatArray:
-    """The cross-entropy of each step in nats, −y ln p − (1 − y) ln(1 − p), p clipped to [1e-7, 1 − 1e-7]."""
-    p = np.clip(confidence, NLL_CLIP, 1.0 - NLL_CLIP)
-    losses: FloatArray = -(label * np.log(p) + (1.0 - label) * np.log1p(-p))
-    return losses
-
-
 def nll(confidence: FloatArray, label: FloatArray, weights: FloatArray) -> float:
-    """The weighted mean of `step_losses`, in nats a step.
+    """The weighted mean of `step_nll`, in nats a step.
 
     >>> round(nll(np.array([0.5, 0.5]), np.array([0.0, 0.5]), np.ones(2)), 6)
     0.693147
     """
-    return float(np.sum(step_losses(confidence, label) * weights) / np.sum(weights))
+    return weighted_mean(step_nll(confidence, label), weights)
 
 
 def nll_gain(before: FloatArray, after: FloatArray, data: CalibrationData) -> tuple[float, float]:
@@ -118,9 +108,9 @@ def nll_gain(before: FloatArray, after: FloatArray, data: CalibrationData) -> tu
     The steps are the same, so their differences are taken one by one; the error counts problems as independent, not
     steps (the linearised error of a ratio of sums over clusters; Cochran, Sampling Techniques, 1977, 9A.4).
     """
-    gain_of_step = (step_losses(before, data.label) - step_losses(after, data.label)) * data.weights
+    gain_of_step = (step_nll(before, data.label) - step_nll(after, data.label)) * data.weights
     _, place = np.unique(data.problem, return_inverse=True)
-    gains, sizes = np.bincount(place, gain_of_step), np.bincount(place, data.weights)
+    gains, sizes = bin_sums(place, gain_of_step), bin_sums(place, data.weights)
     mean = float(gains.sum() / sizes.sum())
     count = len(gains)
     variance = count / max(count - 1, 1) * float(np.sum((gains - mean * sizes) ** 2)) / float(sizes.sum()) ** 2

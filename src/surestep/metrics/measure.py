@@ -31,7 +31,7 @@ from surestep.metrics.figures.figure import (
     problem_table,
     width_of,
 )
-from surestep.metrics.figures.rank_sums import RankedSteps
+from surestep.metrics.figures.rank_sums import RankedSteps, RankSums
 from surestep.scored import ScoredSteps
 
 MOST_GROUPS = 4096
@@ -76,7 +76,10 @@ class Measure:
         self.figures = {figure.name: figure for figure in (FIGURES.values() if figures is None else figures)}
         self.values: dict[str, float | None] = {}
         self.undefined: dict[str, str] = {}
-        self._most_groups = most_groups
+        self.most_groups = most_groups
+        self._num_problems = num_problems
+        self._ranked: dict[str, RankedSteps] = {}
+        self._ones: dict[str, RankSums] = {}
         self._columns: dict[str, Columns] = {}
         self._totals: dict[str, Totals] = {}
         self._drawn: dict[str, Totals] = {}
@@ -114,18 +117,27 @@ class Measure:
             if self.values[name] is None:
                 reason = figure.undefined(self._read(figure), self.steps.label) if len(self.steps) else NO_STEPS
                 self.undefined[name] = reason
+        self._ones.clear()
 
     def _plain(self, name: str, figure: Figure) -> float:
-        if not isinstance(figure.kind, Sums):
-            try:
-                return figure(self._read(figure), self.steps.label)
-            except UndefinedFigureError:
-                return np.nan
         p, y = self._read(figure), self.steps.label
-        columns = figure.kind.columns(p, y, np.ones(len(self.steps)))
-        self._columns[name] = columns
-        self._totals[name] = {key: plain_total(columns, key, None, self.steps.problem) for key in columns}
-        return float(figure.kind.value(self._totals[name]))
+        if isinstance(figure.kind, Sums):
+            columns = figure.kind.columns(p, y, np.ones(len(self.steps)))
+            self._columns[name] = columns
+            self._totals[name] = {key: plain_total(columns, key, None, self.steps.problem) for key in columns}
+            return float(figure.kind.value(self._totals[name]))
+        if isinstance(figure.kind, Ranks):
+            if figure.reads not in self._ranked:
+                self._ranked[figure.reads] = RankedSteps(p, y, self.steps.problem)
+                self._ones[figure.reads] = self._ranked[figure.reads].sums(np.ones((1, self._num_problems)))
+            return float(figure.kind.value(self._ones[figure.reads])[0])
+        return self._weighted(figure, np.ones(len(self.steps)))
+
+    def _weighted(self, figure: Figure, weights: FloatArray) -> float:
+        try:
+            return figure(self._read(figure), self.steps.label, weights)
+        except UndefinedFigureError:
+            return np.nan
 
     def _tables(self) -> dict[str, list[tuple[str, str]]]:
         """Which columns stand for which: the first of equal ones, and (figure, column) of all."""
@@ -135,8 +147,9 @@ class Measure:
                 found.setdefault(_content(columns, key), []).append((name, key))
         return found
 
-    def _take(self, sums: dict[str, dict[str, FloatArray]], resamples: int) -> None:
-        """Draws of the figures made of sums."""
+    def _take(self, sums: dict[str, dict[str, FloatArray]], others: dict[str, FloatArray], resamples: int) -> None:
+        """The draws: sums by figure and column, and the figures that are none."""
+        self._draws = dict(others)
         for name, columns in self._columns.items():
             kind = self.figures[name].kind
             assert isinstance(kind, Sums), name
@@ -147,63 +160,44 @@ class Measure:
             self._draws[name] = np.full(resamples, np.nan)
 
 
-class _Rankings:
-    """The figures of one measure that are no sums, draw by draw."""
+class _DrawByDraw:
+    """The figures of one measure that are no sums."""
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
         found = [figure for figure in measure.figures.values() if len(measure.steps)]
+        self._ranks = {figure: figure.kind for figure in found if isinstance(figure.kind, Ranks)}
         self._weighted = [figure for figure in found if isinstance(figure.kind, Weighted)]
-        ranks = [figure for figure in found if isinstance(figure.kind, Ranks)]
-        self._ranked: list[tuple[RankedSteps, list[Figure]]] = []
-        for reads in dict.fromkeys(figure.reads for figure in ranks):
-            steps = measure.steps
-            ranked = RankedSteps(
-                steps.raw_confidence if reads == "raw_confidence" else steps.confidence,
-                steps.label,
-                steps.problem,
-                most_groups=measure._most_groups,
-            )
-            self._ranked.append((ranked, [figure for figure in ranks if figure.reads == reads]))
-        self.blocks: dict[str, list[FloatArray]] = {figure.name: [] for figure in (*ranks, *self._weighted)}
+        self._merged = {reads: steps.merged(measure.most_groups) for reads, steps in measure._ranked.items()}
+        self.blocks: dict[str, list[FloatArray]] = {figure.name: [] for figure in (*self._ranks, *self._weighted)}
 
     def add(self, counts: FloatArray) -> None:
         """One block of draws, (b, G)."""
-        rows = max(1, _ENTRIES_AT_ONCE // max(len(self._measure.steps), 1))
-        for some in (counts[start : start + rows] for start in range(0, len(counts), rows)):
-            for ranked, figures in self._ranked:
-                sums = ranked.sums(some)
-                for figure in figures:
-                    assert isinstance(figure.kind, Ranks), figure.name
-                    self.blocks[figure.name].append(figure.kind.value(sums))
-            for figure in self._weighted:
-                self.blocks[figure.name].append(np.array([self._value(figure, row) for row in some]))
-
-    def finish(self) -> None:
-        """Put the draws where the measure has them, the shift that merging causes taken off."""
-        shifts: dict[str, float] = {}
-        for ranked, figures in self._ranked:
-            if ranked.is_merged:
-                sums = ranked.sums(np.ones((1, int(self._measure.steps.problem.max()) + 1)))
-                for figure in figures:
-                    assert isinstance(figure.kind, Ranks), figure.name
-                    exact = self._measure.values[figure.name]
-                    shifts[figure.name] = np.nan if exact is None else exact - float(figure.kind.value(sums)[0])
-        for name, blocks in self.blocks.items():
-            self._measure._draws[name] = np.concatenate([np.empty(0), *blocks]) + shifts.get(name, 0.0)
-
-    def _value(self, figure: Figure, counts: FloatArray) -> float:
         steps = self._measure.steps
-        weights = counts[steps.problem]
-        try:
-            return figure(self._measure._read(figure), steps.label, weights)
-        except UndefinedFigureError:
-            return np.nan
+        rows = max(1, _ENTRIES_AT_ONCE // max(len(steps), 1))
+        for some in (counts[start : start + rows] for start in range(0, len(counts), rows)):
+            sums = {reads: ranked.sums(some) for reads, ranked in self._merged.items()}
+            for figure, kind in self._ranks.items():
+                self.blocks[figure.name].append(kind.value(sums[figure.reads]))
+            for figure in self._weighted:
+                values = [self._measure._weighted(figure, row[steps.problem]) for row in some]
+                self.blocks[figure.name].append(np.array(values))
+
+    def finish(self) -> dict[str, FloatArray]:
+        """The draws by name, the shift that merging causes taken off."""
+        shifts = dict.fromkeys(self.blocks, 0.0)
+        for figure, kind in self._ranks.items():
+            merged = self._merged[figure.reads]
+            if merged is not self._measure._ranked[figure.reads]:
+                exact = self._measure.values[figure.name]
+                ones = merged.sums(np.ones((1, self._measure._num_problems)))
+                shifts[figure.name] = np.nan if exact is None else exact - float(kind.value(ones)[0])
+        return {name: np.concatenate([np.empty(0), *blocks]) + shifts[name] for name, blocks in self.blocks.items()}
 
 
 def resample(measures: Sequence[Measure], draws: Draws) -> None:
     """Measure all figures of all `measures` on the same draws of problems."""
-    rankings = [_Rankings(measure) for measure in measures]
+    others = [_DrawByDraw(measure) for measure in measures]
     sums: list[dict[str, dict[str, FloatArray]]] = [{} for _ in measures]
     for number, places in enumerate(_slices(measures, draws.num_problems)):
         table = np.concatenate(
@@ -223,17 +217,16 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
         for counts in draws.blocks():
             products.append(counts @ table)
             if number == 0:
-                for ranking in rankings:
-                    ranking.add(counts)
+                for other in others:
+                    other.add(counts)
         product = np.concatenate(products)
         start = 0
         for index, same, width in places:
             for name, key in same:
                 sums[index].setdefault(name, {})[key] = product[:, start : start + width]
             start += width
-    for measure, ranking, found in zip(measures, rankings, sums, strict=True):
-        ranking.finish()
-        measure._take(found, draws.resamples)
+    for measure, other, found in zip(measures, others, sums, strict=True):
+        measure._take(found, other.finish(), draws.resamples)
 
 
 _Place = tuple[int, list[tuple[str, str]], int]

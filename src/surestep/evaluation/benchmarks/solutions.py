@@ -13,7 +13,7 @@ from surestep.data.datasets.processbench import Solution, read_solutions, subset
 from surestep.data.datasets.readers import READERS
 from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
-from surestep.metrics.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
+from surestep.metrics.benchmarks.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
 from surestep.scoring.score_file import Confidences, StepScores, ToScore
 from surestep.types import ReasoningTree
 

@@ -18,7 +18,7 @@ from surestep.metrics.figures.brier_parts import (
     brier_uncertainty,
     brier_within_bin,
 )
-from surestep.metrics.figures.figure import Figure
+from surestep.metrics.figures.figure import Figure, PlainSteps
 from surestep.metrics.figures.pointwise import accuracy, brier, calibration_in_the_large, mae, mse, nll, r2
 from surestep.metrics.figures.ranking import (
     auroc,
@@ -108,13 +108,15 @@ def compute_figures(
     FigureSet(values={'mse': 0.125, 'auroc': None},
               undefined={'auroc': 'only one class: all 2 steps count as right (label >= 0.5)'})
     """
-    raw = confidence if raw_confidence is None else raw_confidence
     result = FigureSet()
+    reads = {"confidence": confidence, "raw_confidence": confidence if raw_confidence is None else raw_confidence}
+    steps: dict[str, PlainSteps] = {}
     for name in FIGURES if names is None else names:
         figure = FIGURES[name]
-        read = raw if figure.reads == "raw_confidence" else confidence
         try:
-            result.values[name] = figure(read, label, weights, problem=problem)
+            if figure.reads not in steps:
+                steps[figure.reads] = PlainSteps(reads[figure.reads], label, weights, problem=problem)
+            result.values[name] = figure.of(steps[figure.reads])
         except UndefinedFigureError as error:
             result.values[name] = None
             result.undefined[name] = error.reason

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -165,26 +166,23 @@ class Figure:
             DataError: a confidence or label is outside [0, 1] or NaN.
             UndefinedFigureError: the figure has no value here.
         """
-        if problem is not None and weights is not None:
-            raise ValueError("either weights or problems")
-        p, y, w = check_columns(confidence, label, weights)
-        group = None
-        if problem is not None:
-            group = np.unique(np.asarray(problem), return_inverse=True)[1].astype(np.int64)
-        value = self._plain(p, y, None if weights is None else w, group)
+        return self.of(PlainSteps(confidence, label, weights, problem=problem))
+
+    def of(self, steps: PlainSteps) -> float:
+        """The figure of steps that several figures share; raises as a call does."""
+        p, y, weights = steps.confidence, steps.label, steps.weights
+        ones = np.ones(p.shape) if weights is None else weights
+        if isinstance(self.kind, Sums):
+            columns = self.kind.columns(p, y, ones)
+            totals = {name: plain_total(columns, name, weights, steps.problem) for name in columns}
+            value = float(self.kind.value(totals))
+        elif isinstance(self.kind, Ranks):
+            value = float(self.kind.value(steps.ranked)[0])
+        else:
+            value = float(self.kind.value(p, y, ones))
         if np.isnan(value):
             raise UndefinedFigureError(self.undefined(p, y))
         return value
-
-    def _plain(self, p: FloatArray, y: FloatArray, w: FloatArray | None, group: IntArray | None) -> float:
-        ones = np.ones(p.shape) if w is None else w
-        if isinstance(self.kind, Sums):
-            columns = self.kind.columns(p, y, ones)
-            return float(self.kind.value({name: plain_total(columns, name, w, group) for name in columns}))
-        if isinstance(self.kind, Ranks):
-            steps = RankedSteps(p, y, np.arange(p.size, dtype=np.int64))
-            return float(self.kind.value(steps.sums(ones[None, :]))[0])
-        return float(self.kind.value(p, y, ones))
 
     def is_better(self, value: float, than: float) -> bool:
         """Whether `value` is better; never where neither direction is.
@@ -193,6 +191,36 @@ class Figure:
         True
         """
         return value > than if self.direction == "higher" else value < than if self.direction == "lower" else False
+
+
+class PlainSteps:
+    """Checked steps of plain values, sorted at most once for all the figures that ask for it.
+
+    Args: as of a call of a `Figure`, which they raise for.
+    """
+
+    def __init__(
+        self,
+        confidence: npt.ArrayLike,
+        label: npt.ArrayLike,
+        weights: npt.ArrayLike | None = None,
+        *,
+        problem: npt.ArrayLike | None = None,
+    ) -> None:
+        if problem is not None and weights is not None:
+            raise ValueError("either weights or problems")
+        self.confidence, self.label, checked = check_columns(confidence, label, weights)
+        self.weights = None if weights is None else checked
+        self.problem: IntArray | None = None
+        if problem is not None:
+            self.problem = np.unique(np.asarray(problem), return_inverse=True)[1].astype(np.int64)
+
+    @cached_property
+    def ranked(self) -> RankSums:
+        """The steps in order of confidence, one weighting."""
+        size = self.confidence.size
+        steps = RankedSteps(self.confidence, self.label, np.arange(size, dtype=np.int64))
+        return steps.sums((np.ones(size) if self.weights is None else self.weights)[None, :])
 
 
 def plain_total(columns: Columns, name: str, weights: FloatArray | None, problem: IntArray | None) -> FloatArray:

@@ -13,8 +13,10 @@ import numpy as np
 
 from surestep.metrics.bootstrap.interval import DEFAULT_LEVEL, percentile
 from surestep.metrics.figures import compute_figures
-from surestep.metrics.report.baselines import Baseline, baseline_table, constant_baselines
-from surestep.metrics.report.constants import ConstantBaseline, dataset_constants
+from surestep.metrics.report.baselines import Baseline as Baseline
+from surestep.metrics.report.baselines import baseline_table, constant_baselines
+from surestep.metrics.report.constants import ConstantBaseline as ConstantBaseline
+from surestep.metrics.report.constants import dataset_constants
 from surestep.metrics.report.notes import notes
 from surestep.metrics.report.section import Bootstrap, Section, make_section
 from surestep.scored import ScoredSteps
@@ -66,7 +68,7 @@ def build_report(
     overall = _overall(steps, baseline, sections, bootstrap)
     per_dataset = {name: section.json for name, section in sections.items()}
     overall.json |= _mean_r2(sections)
-    overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline)
+    overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline, sections)
     report: Json = {"overall": overall.json, "per_dataset": per_dataset, "notes": notes()}
     if baselines is not None:
         constants = constant_baselines(steps, baseline)
@@ -98,8 +100,14 @@ def _mean_r2(sections: Mapping[str, Section]) -> Json:
     return result
 
 
-def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline) -> Json:
+def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline, sections: Mapping[str, Section]) -> Json:
     """Figures of a predictor that knows only which dataset a step came from."""
+    for section in sections.values():
+        if len(section.part) == len(steps) > 0:
+            figures = {**section.json["constant_baseline"]}
+            figures.pop("constant")
+            figures.pop("intervals", None)
+            return figures
     constants, sources = dataset_constants(steps, baseline)
     confidence = constants[steps.dataset] if constants.size else np.empty(0)
     figures = compute_figures(confidence, steps.label)

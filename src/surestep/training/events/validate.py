@@ -12,15 +12,15 @@ import numpy as np
 from surestep.config import Config, EvalConfig
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.token_store import TreeStore
-from surestep.metrics.baselines import ConstantBaseline
-from surestep.metrics.old_report import build_report
+from surestep.metrics.figures import FIGURES
+from surestep.metrics.report import ConstantBaseline, build_report
 from surestep.scoring.model_scorer import StepScorer
 from surestep.scoring.predict import predict_labelled
 from surestep.training.events.records import ValidationRecord
 
 REPORT_FILE = "eval_metrics.json"
-FIGURES = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
-HIGHER_IS_BETTER = frozenset({"auroc", "r2"})
+SHOWN = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
+"""The figures of each validation, beside the one that decides."""
 _FEWEST_PROBLEMS = 16
 _SHARE_OF_WORK = 0.1
 _FORWARD_SHARE = 3.0
@@ -66,10 +66,11 @@ def validate(
     """Score `datasets`; the deciding value is the plain mean over datasets of `metric`."""
     predictions = predict_labelled(scorer, datasets).predictions
     report: Any = build_report(predictions)
+    names = list(dict.fromkeys((*SHOWN, metric)))
     per_dataset = {
-        name: {figure: section[figure] for figure in FIGURES} for name, section in report["per_dataset"].items()
+        name: {figure: section[figure] for figure in names} for name, section in report["per_dataset"].items()
     }
-    mean = {figure: _mean([figures[figure] for figures in per_dataset.values()]) for figure in FIGURES}
+    mean = {figure: _mean([figures[figure] for figures in per_dataset.values()]) for figure in names}
     value = mean[metric]
     if value is None:  # one class only, say: the likelihood always has a value
         metric, value = "nll", mean["nll"]
@@ -79,9 +80,7 @@ def validate(
 
 def is_better(value: float, best: float | None, metric: str) -> bool:
     """Whether `value` beats `best` in the direction of `metric`."""
-    if best is None:
-        return True
-    return value > best if metric in HIGHER_IS_BETTER else value < best
+    return best is None or FIGURES[metric].is_better(value, best)
 
 
 def write_validation_report(

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from surestep.metrics.bootstrap.draws import DEFAULT_RESAMPLES, Draws, sums_by_problem
+from surestep.metrics.bootstrap.interval import DEFAULT_LEVEL, percentile
 from surestep.metrics.columns import BoolArray, FloatArray, IntArray
-from surestep.metrics.percentile import percentile_interval, resampled_sums, sums_by_group
-from surestep.metrics.resamples import DEFAULT_RESAMPLES
 
 NO_ERROR = -1
 """The label and the prediction of a solution without a wrong step."""
+
+METHOD = "percentile bootstrap over problems"
 
 FIGURES = ("f1", "accuracy_erroneous", "accuracy_correct")
 
@@ -132,10 +134,22 @@ class FirstErrorFigures:
         return {**self.counts, **section_of(self.values, self.draws)}
 
 
+def interval_json(draws: FloatArray) -> dict[str, object] | None:
+    """The interval of a benchmark's figure from its draws, (R,), as its result file has it; None where none is known.
+
+    >>> interval_json(np.arange(101.0))["high"]
+    97.5
+    """
+    interval = percentile(draws, most_undefined=1.0)
+    if interval.low is None:
+        return None
+    return {**interval.to_json(), "level": DEFAULT_LEVEL, "method": METHOD}
+
+
 def section_of(values: Mapping[str, float], draws: Mapping[str, FloatArray]) -> dict[str, object]:
     """Figures and their intervals as JSON-ready values; null where there is none."""
     figures: dict[str, object] = {name: None if np.isnan(value) else float(value) for name, value in values.items()}
-    return {**figures, "intervals": {name: percentile_interval(draws[name]) for name in values}}
+    return {**figures, "intervals": {name: interval_json(draws[name]) for name in values}}
 
 
 def first_error_figures(
@@ -144,11 +158,11 @@ def first_error_figures(
     """Accuracy on wrong and on right solutions and their harmonic mean, with resamples of the problems."""
     right, wrong_solution = found.is_right(threshold), found.is_erroneous
     columns = (right & wrong_solution, wrong_solution, right & ~wrong_solution, ~wrong_solution)
-    table = sums_by_group(found.problem, np.stack(columns, axis=1).astype(np.float64))
+    table = sums_by_problem(found.problem, np.stack(columns, axis=1).astype(np.float64))
     values = _figures_of_sums(table.sum(axis=0)[None, :])
     return FirstErrorFigures(
         values={name: float(value[0]) for name, value in values.items()},
-        draws=_figures_of_sums(resampled_sums(table, resamples=resamples, seed=seed)),
+        draws=_figures_of_sums(Draws(len(table), resamples, seed).sums(table)),
         counts={
             "num_solutions": len(found),
             "num_erroneous": int(wrong_solution.sum()),

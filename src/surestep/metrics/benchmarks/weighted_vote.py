@@ -15,7 +15,7 @@ from math import comb
 
 import numpy as np
 
-from surestep.metrics.best_of_n import answer_values
+from surestep.metrics.benchmarks.best_of_n import answer_values
 from surestep.metrics.columns import BoolArray, FloatArray, IntArray
 
 ENUMERATION_LIMIT = 10_000

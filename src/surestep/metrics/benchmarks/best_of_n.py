@@ -5,37 +5,16 @@ share enters the expectation: a scorer that says nothing reaches pass@1, whateve
 
 Knows scores, answers and correctness of one problem's candidates; knows no text and no file.
 
-Shapes: `K` candidates of one problem, `T` steps.
+Shapes: `K` candidates of one problem.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import comb, lgamma, log, log1p
 
 import numpy as np
 
-from surestep.metrics.columns import BoolArray, FloatArray, IntArray
-
-AGGREGATIONS: dict[str, Callable[[FloatArray], float]] = {
-    "min": lambda steps: float(steps.min()),
-    "product": lambda steps: float(steps.prod()),
-    "mean": lambda steps: float(steps.mean()),
-    "last": lambda steps: float(steps[-1]),
-}
-"""Confidences of a solution's steps, shape [T], to one score in [0, 1]."""
-
-SCORE_WITHOUT_STEPS = 0.0
-"""The score of a candidate without any scored step: it stays among the N, as the generator's draw that it is."""
-
-
-def aggregate(steps: FloatArray, how: str) -> float:
-    """One score of a solution from its steps' confidences.
-
-    >>> aggregate(np.array([0.5, 0.8]), "product")
-    0.4
-    """
-    return AGGREGATIONS[how](steps) if len(steps) else SCORE_WITHOUT_STEPS
+from surestep.metrics.columns import BoolArray, FloatArray, IntArray, bin_sums
 
 
 def pass_at_n(is_correct: BoolArray, n: int) -> float:
@@ -69,7 +48,7 @@ def best_of_n(scores: FloatArray, is_correct: BoolArray, n: int) -> float:
     """
     _check(len(scores), n)
     _, level, sizes = np.unique(scores, return_inverse=True, return_counts=True)
-    right = np.bincount(level, weights=is_correct.astype(np.float64))
+    right = bin_sums(level, is_correct.astype(np.float64))
     subsets = comb(len(scores), n)
     expected, below = 0.0, 0
     for size, count in zip(sizes.tolist(), right.tolist(), strict=True):
@@ -86,8 +65,8 @@ def answer_values(answers: IntArray, is_correct: BoolArray) -> tuple[IntArray, F
         answers: shape [K], the same number for the same answer, 0 and up without gaps.
         is_correct: shape [K].
     """
-    votes = np.bincount(answers)
-    return votes.astype(np.int64), np.bincount(answers, weights=is_correct.astype(np.float64)) / votes
+    votes = bin_sums(answers)
+    return votes.astype(np.int64), bin_sums(answers, is_correct.astype(np.float64)) / votes
 
 
 def majority_vote(answers: IntArray, is_correct: BoolArray, n: int) -> float:

@@ -1,8 +1,6 @@
-"""The constant and the position baseline."""
+"""The position baseline."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
@@ -10,30 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surestep.errors import DataError
-from surestep.metrics import ConstantBaseline, position_baseline
+from surestep.evaluation.baselines.simple import position_baseline
 
 # Seeded like all tests; no deadline, because other work may share the machine.
 QUICK = settings(derandomize=True, deadline=None, max_examples=60)
-
-
-def test_constants_are_means_over_steps_and_datasets_without_labels_are_absent() -> None:
-    baseline = ConstantBaseline.from_labels({"a": [1.0, 0.5], "b": [0.0] * 6, "c": []})
-    assert dict(baseline.per_dataset) == {"a": 0.75, "b": 0.0}
-    assert baseline.overall == 1.5 / 8
-
-
-def test_constants_of_no_labels_are_unknown() -> None:
-    assert ConstantBaseline.from_labels({"a": []}) == ConstantBaseline()
-
-
-@pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan])
-def test_a_constant_or_label_outside_its_range_is_refused(bad: float) -> None:
-    with pytest.raises(DataError, match=r"baseline of a is .*allowed: 0 to 1"):
-        ConstantBaseline(per_dataset={"a": bad})
-    with pytest.raises(DataError, match=r"all datasets is .*allowed: 0 to 1"):
-        ConstantBaseline(overall=bad)
-    with pytest.raises(DataError, match=r"row 1 .*a training label"):
-        ConstantBaseline.from_labels({"a": [0.5, bad]})
 
 
 def test_position_baseline_is_the_smoothed_mean_of_each_position() -> None:
