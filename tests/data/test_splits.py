@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surestep.data.sources.choose import hold_out as splits
+from surestep.data.sources import hold_out as splits
 from surestep.data.sources.hold_out import place, positions
 
 KEYS = st.lists(st.text(max_size=8), max_size=60)

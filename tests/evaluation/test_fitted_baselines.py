@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from surestep.config import EvalConfig, get_default_config
+from surestep.evaluation.baselines import scores as baseline_scores
 from surestep.evaluation.baselines.fitted import cross_fitted, position_and_length, tfidf
 from surestep.evaluation.baselines.scores import own_baselines, trained_baselines
-from surestep.evaluation.baselines.simple import scores as baseline_scores
 from surestep.evaluation.baselines.step_texts import StepTexts, add_tree, texts_of_rows
 from surestep.evaluation.evaluate import evaluate_predictions
 from surestep.metrics import auroc

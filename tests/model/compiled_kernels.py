@@ -12,7 +12,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from surestep.model.attention.interface import tree_kernel
+from surestep.model.attention import tree_kernel
 
 POINTERS = {"q", "k", "v", "out", "do", "lse", "delta", "dq", "dk", "dv", "end", "position", "lists"}
 KINDS = {"lse": "*fp32", "delta": "*fp32", "end": "*i32", "position": "*i32", "lists": "*i32"}

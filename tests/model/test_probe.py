@@ -10,7 +10,8 @@ import torch
 from backbones import FAMILIES, VOCABULARY
 from surestep.errors import BackboneError
 from surestep.model.attention import interface as attention
-from surestep.model.attention.interface import plan, register_tree_attention
+from surestep.model.attention import plan
+from surestep.model.attention.interface import register_tree_attention
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.head import ConfidenceHead

@@ -17,10 +17,10 @@ from surestep.calibration import Calibration, Identity, Isotonic, Platt, Tempera
 from surestep.config import Config
 from surestep.errors import CheckpointError, StorageError
 from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.checkpoint import manifest as manifest_module
 from surestep.scoring.checkpoint.calibration_file import CALIBRATION_FILE, read_calibration, store_calibration
 from surestep.scoring.checkpoint.export import export_merged
 from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
-from surestep.scoring.checkpoint.load import manifest as manifest_module
 from surestep.scoring.checkpoint.manifest import MANIFEST, read_manifest
 
 TREES = [random_tree(seed, num_nodes=8) for seed in range(3)]
