@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surestep.metrics import FIGURES, build_report, compute_figures, ece
+from surestep.metrics import FIGURES, Measure, build_report, compute_figures, ece, resample
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.bootstrap.inversion import inverted_interval
 from surestep.metrics.figures.binned import total
@@ -150,3 +150,44 @@ def test_resamples_of_one_class_are_left_out_and_counted() -> None:
     # Without the wrong problem 8 of 27, with it alone 1 of 27.
     assert missing == pytest.approx(1000 * 9 / 27, abs=60)
     assert "undefined_resamples" not in section["intervals"]["mse"]
+
+
+def test_datasets_are_drawn_apart_so_that_their_mean_is_as_narrow_as_it_should_be() -> None:
+    """Two datasets alike in every number: the mean of their R² varies by 1 / sqrt(2) of what each does."""
+    one = clustered(5, 100)
+    size = len(one)
+    both = ScoredSteps.of_columns(
+        np.tile(one.confidence, 2),
+        np.tile(one.label, 2),
+        dataset=np.repeat([0, 1], size),
+        dataset_names=("a", "b"),
+        problem=np.concatenate([one.problem, one.problem + 100]),
+    )
+    found: Any = build_report(both, resamples=1000)
+    mean = found["overall"]["r2_mean_per_dataset_interval"]
+    widths = [section["intervals"]["r2"] for section in found["per_dataset"].values()]
+    each = np.mean([interval["high"] - interval["low"] for interval in widths])
+    # An interval's ends vary by some percent with 1,000 draws.
+    assert (mean["high"] - mean["low"]) / each == pytest.approx(1 / np.sqrt(2), abs=0.08)
+    assert widths[0] != widths[1]
+
+
+def test_one_dataset_is_drawn_as_all_steps_are() -> None:
+    found: Any = build_report(clustered(2), resamples=50, seed=3)
+    assert found["per_dataset"]["a"]["intervals"] == found["overall"]["intervals"]
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0, None])
+def test_no_interval_leaves_the_range_of_its_figure(label: float | None) -> None:
+    """Confidences at the wrong end: sizes of gaps are spread beyond what any scorer could show."""
+    rng = np.random.default_rng(1)
+    for size in (2, 3, 12):
+        labels = rng.integers(0, 2, size).astype(float) if label is None else np.full(size, label)
+        for confidence in (1.0 - labels, np.full(size, 0.97), rng.random(size)):
+            measure = Measure(ScoredSteps.of_columns(confidence, labels), num_problems=size)
+            resample([measure], Draws(size, 60))
+            for name, figure in FIGURES.items():
+                interval = measure.interval(name)
+                if interval is not None and interval.low is not None and interval.high is not None:
+                    low, high = figure.range
+                    assert low <= interval.low <= interval.high <= high, (name, interval)

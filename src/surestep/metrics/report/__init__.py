@@ -11,6 +11,7 @@ from copy import deepcopy
 
 import numpy as np
 
+from surestep.metrics.bootstrap.draws import seed_for
 from surestep.metrics.bootstrap.interval import DEFAULT_LEVEL, percentile
 from surestep.metrics.figures import compute_figures
 from surestep.metrics.report.baselines import Baseline as Baseline
@@ -61,9 +62,10 @@ def build_report(
     baseline = baseline if baseline is not None else ConstantBaseline()
     bootstrap = Bootstrap(resamples, seed)
     steps = steps.measured().densely()
+    parts = {name: steps.for_dataset(name).densely() for name in steps.dataset_names}
     sections = {
-        name: make_section(steps.for_dataset(name).densely(), baseline.per_dataset.get(name), bootstrap)
-        for name in steps.dataset_names
+        name: make_section(part, baseline.per_dataset.get(name), _bootstrap_of(name, part, steps, bootstrap))
+        for name, part in parts.items()
     }
     overall = _overall(steps, baseline, sections, bootstrap)
     per_dataset = {name: section.json for name, section in sections.items()}
@@ -75,6 +77,14 @@ def build_report(
         report |= baseline_table(steps, [*constants, *baselines], overall, sections)
     report["bootstrap"] = {"resamples": resamples, "seed": seed, "level": DEFAULT_LEVEL}
     return report
+
+
+def _bootstrap_of(name: str, part: ScoredSteps, steps: ScoredSteps, bootstrap: Bootstrap) -> Bootstrap:
+    """Draws of a dataset's own: alike for all of them, they would make the interval of their mean too wide.
+
+    A dataset that holds all steps is drawn as all of them are: it is the same section.
+    """
+    return bootstrap if len(part) == len(steps) else Bootstrap(bootstrap.resamples, seed_for(bootstrap.seed, name))
 
 
 def _overall(
