@@ -72,6 +72,7 @@ def test_a_dataset_without_steps_has_nulls_with_a_reason_and_harms_no_other() ->
     assert set(empty["undefined"].values()) == {"there are no labelled steps"}
     assert empty["constant_baseline"]["constant"] is None
     assert empty["skill"] == {
+        "against": "constant_baseline",
         "mse": None,
         "nll": None,
         "undefined": dict.fromkeys(("mse", "nll"), "there are no labelled steps"),
@@ -130,14 +131,19 @@ def test_the_constant_is_the_training_mean_where_given_and_says_so() -> None:
     for name, figure in (("mse", mse), ("nll", nll)):
         theirs = figure(constant, predictions.label)
         assert overall["constant_baseline"][name] == theirs
+    # Skill over several datasets is against each dataset's own constant, as each dataset's skill is.
+    own = np.where(predictions.dataset == 0, 0.25, labels.mean())
+    assert overall["skill"]["against"] == "dataset_mean_baseline"
+    for name, figure in (("mse", mse), ("nll", nll)):
         ours = figure(predictions.confidence, predictions.label)
-        assert overall["skill"][name] == pytest.approx(1 - ours / theirs)
+        assert overall["skill"][name] == pytest.approx(1 - ours / figure(own, predictions.label))
 
 
 def test_the_constant_itself_has_no_skill() -> None:
     predictions = mixture()
+    means = np.array([predictions.for_dataset(name).label.mean() for name in ("algebra", "logic")])
     constant = ScoredSteps.of_columns(
-        confidence=np.full(len(predictions), predictions.label.mean()),
+        confidence=means[predictions.dataset],
         label=predictions.label,
         dataset=predictions.dataset,
         dataset_names=predictions.dataset_names,

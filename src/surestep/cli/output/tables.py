@@ -35,11 +35,11 @@ def metrics_table(report: dict[str, Any], *, title: str) -> Table:
             if intervals:
                 ends = (figure(intervals.get(column, {}).get(end)) for column in _COLUMNS)
                 table.add_row(label, "", "", *ends, figure(skill.get(end)), style="cyan")
-        baseline = section["constant_baseline"]
+        baseline = section[section["skill"].get("against", "constant_baseline")]
         table.add_row("  constant", "", "", *(figure(baseline.get(column)) for column in _COLUMNS), "", style="dim")
     table.caption = (
-        "95 % intervals by bootstrap over problems; skill: 1 - MSE / MSE of the constant; overall R² over a mixture "
-        "mostly measures which dataset a step came from (mean of the datasets' own: "
+        "95 % intervals by bootstrap over problems; skill: 1 - MSE / MSE of the dataset's own constant; overall R² over "
+        "a mixture mostly measures which dataset a step came from (mean of the datasets' own: "
         f"{figure(report['overall']['r2_mean_per_dataset'])})"
     )
     return table

@@ -16,6 +16,7 @@ from surestep.evaluation.results.same_data import OVERALL, differences_of_data, 
 from surestep.metrics.bootstrap.draws import DEFAULT_RESAMPLES
 from surestep.metrics.bootstrap.interval import DEFAULT_LEVEL
 from surestep.metrics.figures import FIGURES, with_direction
+from surestep.metrics.report.assessment import few_problems, too_few
 
 PULLED_TO_ZERO = frozenset({"ece", "ece_equal_mass"})
 """Figures whose plain estimates are biased toward each other
@@ -127,6 +128,8 @@ def _verdict(sort: str, difference: Json, sign: float) -> str:
         return f"no difference is given: {difference['why']}{said}"
     value, low, high = difference["difference"], difference["low"], difference["high"]
     figures = f"{sort} {value:+.4f} [{low:+.4f}, {high:+.4f}]"
+    if too_few(difference["num_problems"]):
+        return f"{few_problems(difference['num_problems'])}: {figures}{said}"
     if not difference["is_real"]:
         return f"not told apart from the best: {figures} covers 0{said}"
     return f"{'worse' if sign * value > 0 else 'better'} than the best on the same steps: {figures}{said}"

@@ -21,6 +21,9 @@ from surestep.metrics.columns import FloatArray, IntArray
 DEFAULT_RESAMPLES = 1000
 FEWEST_PROBLEMS = 2
 """With fewer, every draw is the data itself."""
+FEWEST_FOR_VERDICT = 30
+"""With fewer problems intervals are too narrow (the cluster bootstrap's own bias), so nothing is called better or worse
+by them."""
 _BLOCK_ENTRIES = 2**22
 """32 MiB of counts."""
 

@@ -51,7 +51,7 @@ def build_report(
         `overall`, `per_dataset` by name, and `notes`, which say how each figure was made. A section
         has `num_steps`, `num_problems`, all of `FIGURES`, `intervals` (or `no_intervals`, the reason),
         `if_calibrated`, `mae_by_label_range`, `reliability`, `by_position`, `by_label`,
-        `constant_baseline`, `skill`, `beats_baselines`, `truth` where true confidences are known, and
+        `constant_baseline`, `skill`, `assessment`, `beats_baselines`, `truth` where true confidences are known, and
         `undefined`. Only plain dicts, lists, strings and finite numbers:
         `json.dumps(..., allow_nan=False)` takes it.
 
@@ -90,11 +90,13 @@ def _bootstrap_of(name: str, part: ScoredSteps, steps: ScoredSteps, bootstrap: B
 def _overall(
     steps: ScoredSteps, baseline: ConstantBaseline, sections: Mapping[str, Section], bootstrap: Bootstrap
 ) -> Section:
-    """The section of all steps; a copy where one dataset holds them all and the constant is the same."""
-    for name, section in sections.items():
-        if len(section.part) == len(steps) and baseline.per_dataset.get(name) == baseline.overall:
+    """The section of all steps: where one dataset holds them all a copy of its own, compared with its own constant."""
+    for section in sections.values():
+        if len(section.part) == len(steps):
             return Section(deepcopy(section.json), section.part, section.draws, section.measure)
-    return make_section(steps, baseline.overall, bootstrap)
+    constants, _ = dataset_constants(steps, baseline)
+    dataset_means = constants[steps.dataset] if len(sections) > 1 else None
+    return make_section(steps, baseline.overall, bootstrap, dataset_means=dataset_means)
 
 
 def _mean_r2(sections: Mapping[str, Section]) -> Json:
@@ -120,7 +122,7 @@ def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline, secti
             return figures
     constants, sources = dataset_constants(steps, baseline)
     confidence = constants[steps.dataset] if constants.size else np.empty(0)
-    figures = compute_figures(confidence, steps.label)
+    figures = compute_figures(confidence, steps.label, problem=steps.problem)
     return {"source": _common_source(list(sources.values())), **figures.to_json()}
 
 

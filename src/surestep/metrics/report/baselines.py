@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT
 from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.columns import FloatArray
 from surestep.metrics.figures import FIGURES, compute_figures
@@ -47,7 +48,10 @@ def constant_baselines(steps: ScoredSteps, known: ConstantBaseline) -> list[Base
 
     A mean that is not known from training is that of the labels evaluated here, which `about` says.
     """
-    overall, source = constant_of(steps.label, known.overall)
+    present = [steps.dataset_names[index] for index in np.unique(steps.dataset)]
+    # One dataset is compared with its own constant, whatever else was trained on.
+    training_mean = known.per_dataset.get(present[0]) if len(present) == 1 else known.overall
+    overall, source = constant_of(steps.label, training_mean)
     kind = "mean label of the training data" if source != EVALUATED_MEAN else "mean of the labels evaluated here"
     name = "training mean" if source != EVALUATED_MEAN else "evaluated mean"
     found = [Baseline(name, f"One constant for every step: {kind}.", np.full(len(steps), overall or 0.0))]
@@ -100,7 +104,7 @@ def _beside(section: Section, baselines: Sequence[ScoredSteps]) -> list[tuple[Js
 
     The figures, their `intervals` (of `COMPARED`) and `model_difference` (model less baseline: value, low, high); and
     for each of `COMPARED` whether the interval of the difference lies wholly on the model's side, None where there is
-    none.
+    none, or where there are too few problems to go by it.
     """
     chosen = [FIGURES[name] for name in COMPARED]
     measures = [Measure(scored, chosen, num_problems=section.part.num_problems) for scored in baselines]
@@ -111,12 +115,14 @@ def _beside(section: Section, baselines: Sequence[ScoredSteps]) -> list[tuple[Js
         json: Json = compute_figures(scored.confidence, scored.label, problem=scored.problem).to_json()
         beaten: Beaten = dict.fromkeys(COMPARED)
         if section.draws is not None:
+            enough = section.part.num_problems >= FEWEST_FOR_VERDICT
             intervals = {name: measure.interval(name) for name in COMPARED}
             json["intervals"] = {name: value.to_json() for name, value in intervals.items() if value is not None}
             json["model_difference"] = differences = {}
             for name in COMPARED:
                 if (difference := _difference(section.measure, measure, name)) is not None:
-                    differences[name], beaten[name] = difference
+                    differences[name] = difference[0]
+                    beaten[name] = difference[1] if enough else None
         found.append((json, beaten))
     return found
 

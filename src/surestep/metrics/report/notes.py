@@ -27,7 +27,8 @@ _NOTES: dict[str, str] = {
         "95 %, by bootstrap over problems, since steps of one problem are not independent. 'percentile': the middle "
         "95 % of the resampled values (Efron and Tibshirani 1993). 'test inversion': see intervals_of_calibration_"
         "error. undefined_resamples counts resamples in which a figure has no value (one class only); they are left "
-        "out, and where more than half are, there is no interval. Below about 30 problems intervals are too narrow. "
+        "out, and where more than half are, there is no interval. Below about 30 problems intervals are too narrow, "
+        "and nothing is called better or worse by them. "
         "The constants of the baselines, the bins of equal mass and the groups by position and label are held fixed."
     ),
     "intervals_of_calibration_error": (
@@ -60,7 +61,9 @@ _NOTES: dict[str, str] = {
     "constant_baseline": (
         "One constant for every step: the mean training label where known (source training_mean), else the "
         "mean of the labels evaluated here (source evaluated_mean), which no model could have known "
-        "beforehand. skill is 1 - figure / figure of the constant: 0 is no better than it, 1 is perfect."
+        "beforehand. skill is 1 - figure / figure of the constant: 0 is no better than it, 1 is perfect. Over "
+        "several datasets it is measured against dataset_mean_baseline, each dataset's own constant, as each dataset's "
+        "skill is; skill.against names it."
     ),
     "baselines": (
         "A baseline is beaten in a figure where the 95 % interval of the paired difference over the same resampled "

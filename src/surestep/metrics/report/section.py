@@ -20,6 +20,7 @@ from surestep.metrics.figures import FIGURES, FigureSet, compute_figures
 from surestep.metrics.figures.figure import ratio
 from surestep.metrics.figures.pointwise import mean_confidence, mean_label
 from surestep.metrics.measure import Measure, resample
+from surestep.metrics.report.assessment import assessment
 from surestep.metrics.report.constants import constant_of
 from surestep.metrics.report.groups import (
     MeasuredRow,
@@ -34,6 +35,8 @@ from surestep.scored import ScoredSteps
 
 SKILL_FIGURES = ("mse", "nll")
 """Figures of which 0 is perfect, so that the share of the constant's that is removed says something."""
+CONSTANT, DATASET_MEAN = "constant_baseline", "dataset_mean_baseline"
+"""What skill is measured against, by its key in the section."""
 CONSTANT_FIGURES = ("mse", "mae", "nll", "brier")
 
 Json = dict[str, Any]
@@ -69,14 +72,32 @@ class Section:
     measure: Measure
 
 
-def make_section(part: ScoredSteps, training_mean: float | None, bootstrap: Bootstrap) -> Section:
-    """The section of `part`, compared with `training_mean` or, where that is unknown, the mean of its labels."""
+def make_section(
+    part: ScoredSteps,
+    training_mean: float | None,
+    bootstrap: Bootstrap,
+    *,
+    dataset_means: FloatArray | None = None,
+) -> Section:
+    """The section of `part`.
+
+    Args:
+        part: measured, problems numbered densely.
+        training_mean: the constant that it is compared with; where unknown, the mean of its labels.
+        bootstrap: how its intervals are made.
+        dataset_means: shape (N,), the constant of each step's own dataset where there are several: skill over all of
+            them is then over these, as each dataset's skill is over its own.
+    """
     num_problems = part.num_problems
     model = Measure(part, (*FIGURES.values(), mean_confidence, mean_label), num_problems=num_problems)
     constant, source = constant_of(part.label, training_mean)
     # Without a step there is no constant to compare with; the figures are null either way.
     as_constant = part.with_confidence(np.full(len(part), 0.0 if constant is None else constant))
-    of_constant = compute_figures(as_constant.confidence, part.label)
+    of_constant = compute_figures(as_constant.confidence, part.label, problem=part.problem)
+    against, as_own, of_own = CONSTANT, as_constant, of_constant
+    if dataset_means is not None:
+        against, as_own = DATASET_MEAN, part.with_confidence(dataset_means)
+        of_own = compute_figures(as_own.confidence, part.label, names=SKILL_FIGURES)
     broken_down = _BrokenDown(part, num_problems)
     truth = truth_of(part, num_problems=num_problems)
     section: Json = {
@@ -91,18 +112,21 @@ def make_section(part: ScoredSteps, training_mean: float | None, bootstrap: Boot
         "if_calibrated": {},
         **broken_down.json(),
         "constant_baseline": {"constant": constant, "source": source, **of_constant.to_json()},
-        "skill": _skill(model, of_constant).to_json(),
+        "skill": {"against": against, **_skill(model, of_own).to_json()},
         **({} if truth is None else {"truth": truth.json}),
     }
     reason = why_no_intervals(num_problems, bootstrap.resamples)
     if reason is not None:
         section["no_intervals"] = reason
+        section["assessment"] = assessment(section)
         return Section(section, part, None, model)
     draws = Draws(num_problems, bootstrap.resamples, bootstrap.seed)
     base = Measure(as_constant, [FIGURES[name] for name in CONSTANT_FIGURES], num_problems=num_problems)
+    own = Measure(as_own, [FIGURES[name] for name in SKILL_FIGURES], num_problems=num_problems)
     of_truth = [] if truth is None else truth.measures.values()
-    resample([model, base, *broken_down.measures(), *of_truth], draws)
-    _add_intervals(section, model, base)
+    resample([model, base, own, *broken_down.measures(), *of_truth], draws)
+    _add_intervals(section, model, base, own)
+    section["assessment"] = assessment(section)
     broken_down.add_intervals()
     if truth is not None:
         truth.add_intervals()
@@ -153,7 +177,7 @@ class _BrokenDown:
         }
 
 
-def _add_intervals(section: Json, model: Measure, base: Measure) -> None:
+def _add_intervals(section: Json, model: Measure, base: Measure, own: Measure) -> None:
     intervals = {name: found for name in model.figures if (found := model.interval(name)) is not None}
     section["intervals"] = {name: found.to_json() for name, found in intervals.items()}
     section["if_calibrated"] = {
@@ -166,7 +190,7 @@ def _add_intervals(section: Json, model: Measure, base: Measure) -> None:
         name: found.to_json() for name in base.figures if (found := base.interval(name)) is not None
     }
     section["skill"]["intervals"] = {
-        name: percentile(skill_draws(model, base, name)).to_json()
+        name: percentile(skill_draws(model, own, name)).to_json()
         for name in SKILL_FIGURES
         if section["skill"][name] is not None
     }

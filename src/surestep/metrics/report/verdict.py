@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from surestep.metrics.figures import FIGURES
+from surestep.metrics.report.assessment import few_problems, too_few
 
 COMPARED = ("mse", "nll", "auroc")
 """The figures in which a model is compared with every baseline."""
@@ -25,12 +26,14 @@ def sentences(where: str, section: Json, rows: Sequence[tuple[str, Json]]) -> li
         rows: name of each baseline and its section on the same steps.
 
     >>> beaten = {"mean": {"mse": True, "nll": True, "auroc": True}}
-    >>> sentences("a", {"auroc": 0.6, "beats_baselines": beaten}, [])
+    >>> sentences("a", {"num_problems": 50, "beats_baselines": beaten}, [])
     ['a: beats every baseline in MSE, NLL and AUROC.']
     """
     beaten: Mapping[str, Mapping[str, bool | None]] = section["beats_baselines"]
     if not beaten:
         return []
+    if too_few(section["num_problems"]) and not section.get("no_intervals"):
+        return [f"{where}: {few_problems(section['num_problems'])}."]
     figures = {name: dict(row) for name, row in rows}
     found = [
         _not_beaten(where, section, name, figure, figures[name])
