@@ -84,7 +84,8 @@ def write_whole(path: Path, mode: str = "w", *, advice: str = OUTPUT_ADVICE) -> 
     with storage_errors(path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with beside.open(mode, **({} if "b" in mode else {"encoding": "utf-8", "newline": ""})) as file:
+            is_text = "b" not in mode
+            with beside.open(mode, encoding="utf-8" if is_text else None, newline="" if is_text else None) as file:
                 yield file
                 file.flush()
                 # A rename may reach the disk before the content does: after a power cut the file would be empty.

@@ -27,6 +27,7 @@ FAST = ("--bootstrap_resamples", "20", "--baselines", "false")
 Fail = Callable[..., str]
 EASY = {
     "min_steps": 2,
+    "sign_offs": [],
     "figures": {"mse": {"max": 0.5}, "mae": {"max": 0.9}, "r2": None, "ece": {"max": 0.9}},
     "probes": {"bounds": dict.fromkeys(["shuffled_steps", "right_after_wrong"])},
 }
@@ -89,10 +90,13 @@ def test_a_whole_checkpoint_passes_easy_targets(check: Callable[..., dict[str, A
     assert failures(found) == {}
     items = {finding["item"] for finding in found["findings"]}
     assert items == {
-        *("intact", "steps", "config", "evaluated", "figures", "calibration", "error_analysis", "documented"),
-        *("leaks", "probes"),
+        *("intact", "steps", "config", "evaluated", "figures", "calibration", "error_analysis", "backup"),
+        *("documented", "leaks", "probes"),
     }
     by_what = {finding["what"]: finding for finding in found["findings"]}
+    assert {box for box, ticked in found["boxes"].items() if not ticked} == {
+        *("Error analysis performed", "Checkpoints backed up"),
+    }
     assert by_what["own train in own test"]["value"].startswith("0 shared")
     assert by_what["own mse"]["numbers"]["constant"] > 0
     assert by_what["shuffled_steps"]["status"] == "info"
@@ -112,6 +116,38 @@ def test_production_targets_fail_with_the_steps_and_mark_the_contradiction(
     assert "NOT PASSED (production)" in ran.output
     assert "a target that contradicts the data is no pass and fails the check" in ran.output
     assert "to mend it, train on with --resume" in ran.output
+    assert "[ ] Trained for sufficient steps" in ran.output
+    assert "[x] Evaluated on all test sets" in ran.output
+    assert "[ ] Checkpoints backed up" in ran.output
+
+
+def test_a_backup_that_is_compared_and_a_person_who_signed_tick_the_last_boxes(
+    place: Path, check: Callable[..., dict[str, Any]], fail: Fail
+) -> None:
+    (place / "easy.json").write_text(json.dumps({**EASY, "sign_offs": ["backup", "error_analysis"]}))
+    checkpoint = place / "outputs" / "run" / "checkpoint_step_2"
+    broken = failures(check("--probe_problems", 0, code=1))
+    assert set(broken) == {"error analysis performed", "checkpoint backed up"}
+    assert "--by" in fail("check", checkpoint, "--sign_off", "backup")
+    assert "--sign_off" in fail("check", checkpoint, "--by", "Ada")
+
+    shutil.copytree(place / "outputs" / "run", place / "elsewhere" / "run")
+    signed = ("--sign_off", "error_analysis", "--by", "Ada Lovelace", "--note", "read the worst fifty")
+    found = check("--probe_problems", 0, "--backup", place / "elsewhere", *signed, code=0)
+    by_what = {finding["what"]: finding for finding in found["findings"]}
+    assert by_what["error analysis performed"]["value"].startswith("signed off by Ada Lovelace on 20")
+    assert by_what["error analysis performed"]["detail"] == "read the worst fifty"
+    assert by_what["checkpoint backed up"]["value"].endswith("hashes equal")
+    untouched = {"No score moved by what adds nothing"}  # no probe was asked for
+    assert {box for box, ticked in found["boxes"].items() if not ticked} == untouched
+
+    # Kept with the run; a backup can be signed for too; a new state of the checkpoint is signed anew.
+    assert set(failures(check("--probe_problems", 0, code=1))) == {"checkpoint backed up"}
+    check("--probe_problems", 0, "--sign_off", "backup", "--by", "Grace", code=0)
+    store_calibration(checkpoint, read_manifest(checkpoint, with_state=False), Calibration(Platt(0.5, 0.1)))
+    broken = failures(check("--probe_problems", 0, code=1))
+    assert broken["checkpoint backed up"]["value"] == "of an earlier state"
+    assert "error analysis performed" in broken
 
 
 @pytest.mark.parametrize("name", ["head.safetensors", "config.json"])
@@ -270,6 +306,8 @@ def test_probes_on_the_checkpoint_itself_are_repeatable(check: Callable[..., dic
         (["{checkpoint}", "--leak_data", "{here}/gone.jsonl"], "gone.jsonl"),
         (["{checkpoint}", "--evaluation", "{here}/gone"], "gone is not there"),
         (["{checkpoint}", "--prm800k_phase", "3"], "prm800k_phase is"),
+        (["{checkpoint}", "--sign_off", "backup", "--by", "  "], "--by is empty"),
+        (["{checkpoint}", "--sign_off", "backup", "--by", "A" * 201], "--by"),
     ],
 )
 def test_misuse_is_one_line_and_exit_code_2(

@@ -27,7 +27,7 @@ def report_of(error: float, *, values: tuple[float, ...] = (0.0, 1.0), truth: bo
             dataset_names=("one", "two"),
             problem=np.arange(size) % 200,
             position=np.ones(size, int),
-            true_confidence=np.full(size, 0.5) if truth else np.empty(0),
+            true_confidence=np.full(size, 0.5) if truth else None,
         )
     )
 

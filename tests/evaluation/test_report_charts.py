@@ -194,7 +194,7 @@ def test_a_result_with_groups_and_intervals_of_its_own_needs_no_predictions() ->
 
 
 def test_before_and_after_shows_the_raw_score(predictions: ScoredSteps) -> None:
-    calibrated = predictions.with_confidence(predictions.confidence * 0.5, raw_confidence=predictions.confidence)
+    calibrated = predictions.with_confidence(predictions.confidence * 0.5, raw=predictions.confidence)
     chart = report_charts.before_and_after(calibrated)
     lines = {mark.name: mark for mark in marks_of(chart, Line)}
     assert max(lines["before calibration"].x) > 0.9

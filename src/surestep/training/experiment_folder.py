@@ -15,7 +15,7 @@ from surestep.training.optimizer.build import moment_bytes
 
 BEST_FILE = "best_checkpoint.json"
 STATES_KEPT = 2
-_OURS = {CONFIG_FILE, BEST_FILE, "metrics.jsonl", "data_report.json", "tensorboard"}
+_OURS = {CONFIG_FILE, BEST_FILE, "metrics.jsonl", "data_report.json", "tensorboard", "sign_offs.json"}
 
 
 def refuse_existing(config: Config, *, overwrite: bool) -> None:

@@ -24,6 +24,7 @@ _TITLES = {
     "calibration": "calibration",
     "figures": "figures against targets",
     "error_analysis": "documents",
+    "backup": "documents",
     "documented": "documents",
     "leaks": "leaks: training problems in evaluated sets",
     "probes": "anti-hacking probes: how far a change that adds nothing moves a solution's score",
@@ -65,6 +66,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probe_seed", "--probe-seed", type=int, default=0, metavar="N", help="draws them (default: 0)"
     )
+    parser.add_argument(
+        "--backup",
+        type=Path,
+        metavar="FOLDER",
+        help="a copy of the checkpoint, or of a folder that holds it: its files are compared by their hashes",
+    )
+    parser.add_argument(
+        "--sign_off",
+        "--sign-off",
+        nargs="+",
+        choices=("backup", "error_analysis"),
+        default=[],
+        metavar="POINT",
+        help="sign for what a machine cannot see (backup, error_analysis); kept with the run; needs --by",
+    )
+    parser.add_argument("--by", default="", metavar="NAME", help="who signs off")
+    parser.add_argument("--note", default="", metavar="TEXT", help="kept with the sign-off: where the copy lies, say")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     add_scoring_flags(parser)
 
@@ -74,9 +92,12 @@ def run(args: argparse.Namespace) -> int:
     for name in ("probe_problems", "probe_seed"):
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name} is {getattr(args, name)}; allowed: 0 or more")
+    if bool(args.sign_off) != bool(args.by) or (args.note and not args.sign_off):
+        raise ConfigError("--sign_off, --by and --note belong together: --sign_off backup --by 'Ada Lovelace'")
 
     from surestep.cli.output.progress import make_console
     from surestep.evaluation.check.checklist import run_check
+    from surestep.evaluation.check.sign_off import sign_off
     from surestep.evaluation.check.targets import load_targets
     from surestep.scoring.checkpoint.load import read_config
     from surestep.scoring.checkpoint.manifest import check_is_checkpoint
@@ -85,6 +106,10 @@ def run(args: argparse.Namespace) -> int:
     targets = load_targets(args.tier, args.targets)
     check_is_checkpoint(args.checkpoint)
     console = make_console()
+    if args.sign_off:
+        for signed in sign_off(args.checkpoint, args.sign_off, by=args.by, note=args.note):
+            if not args.json:
+                console.print(f"{signed.item}: {signed}", markup=False, highlight=False)
     config, config_error = None, ""
     try:
         config = for_scoring_here(read_config(args.checkpoint))
@@ -100,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
         given=set(flag_values(args)),
         evaluation=args.evaluation,
         leak_files=args.leak_data,
+        backup=args.backup,
         probe_problems=args.probe_problems,
         seed=args.probe_seed,
         progress=(lambda _title: None) if args.json else lambda title: console.print(f"{title} ...", highlight=False),
@@ -122,6 +148,8 @@ def _print(result: CheckResult, console: Console) -> None:
                 console.print(f"· {finding.what}: {finding.detail}", markup=False, highlight=False)
             if finding.mend and finding.status != "pass":
                 console.print(f"  {finding.what}: to mend it, {finding.mend}", markup=False, highlight=False)
+    for title, ticked in result.boxes():
+        console.print(f"[{'x' if ticked else ' '}] {title}", markup=False, highlight=False)
     console.print(_summary(result), markup=False, highlight=False)
 
 

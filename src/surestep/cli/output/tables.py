@@ -38,8 +38,8 @@ def metrics_table(report: dict[str, Any], *, title: str) -> Table:
         baseline = section[section["skill"].get("against", "constant_baseline")]
         table.add_row("  constant", "", "", *(figure(baseline.get(column)) for column in _COLUMNS), "", style="dim")
     table.caption = (
-        "95 % intervals by bootstrap over problems; skill: 1 - MSE / MSE of the dataset's own constant; overall R² over "
-        "a mixture mostly measures which dataset a step came from (mean of the datasets' own: "
+        "95 % intervals by bootstrap over problems; skill: 1 - MSE / MSE of the dataset's own constant; overall R² "
+        "over a mixture mostly measures which dataset a step came from (mean of the datasets' own: "
         f"{figure(report['overall']['r2_mean_per_dataset'])})"
     )
     return table

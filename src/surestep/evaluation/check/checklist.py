@@ -13,6 +13,7 @@ from typing import Any
 from surestep.config import DATASET_NAMES, Config
 from surestep.data.sources.choose import enabled_sources
 from surestep.errors import SurestepError
+from surestep.evaluation.check.backup import check_backup
 from surestep.evaluation.check.figures import check_figures
 from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.check.folder import (
@@ -34,12 +35,29 @@ from surestep.evaluation.check.leaks import (
 )
 from surestep.evaluation.check.probe_bounds import check_probes
 from surestep.evaluation.check.run_probes import DEFAULT_PROBLEMS, Scorer, probe_scorer, sample_problems
+from surestep.evaluation.check.sign_off import SIGNED_ITEMS, SignedItem, SignOff, check_signed, read_sign_offs
 from surestep.evaluation.check.targets import Targets
 from surestep.evaluation.results.find import FoundEvaluation, find_evaluation
 from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.manifest import Manifest
 from surestep.types import ReasoningTree
 
 _FIELDS_OF_TESTS = (*(f"use_{name}" for name in DATASET_NAMES), "own_test", "own_name", "own_format", "prm800k_phase")
+
+BOXES: tuple[tuple[str, str], ...] = (
+    ("steps", "Trained for sufficient steps"),
+    ("evaluated", "Evaluated on all test sets"),
+    ("figures", "Per-dataset metrics acceptable"),
+    ("calibration", "Calibration (ECE) checked"),
+    ("error_analysis", "Error analysis performed"),
+    ("config", "Configuration saved"),
+    ("backup", "Checkpoints backed up"),
+    ("documented", "Results documented"),
+    ("intact", "Every file as it was written"),
+    ("leaks", "No training problem in an evaluated set"),
+    ("probes", "No score moved by what adds nothing"),
+)
+"""Item of the findings to its box: the eight of the best-practices document, then three of ours."""
 
 MakeScorer = Callable[[Path, Config], Scorer]
 
@@ -72,6 +90,21 @@ class CheckResult:
         """
         return not self.count("fail") and (self.targets.contradictions == "allow" or not self.count("contradicts-data"))
 
+    def boxes(self) -> list[tuple[str, bool]]:
+        """Each box of the checklist and whether it is ticked.
+
+        Ticked: something was looked at, nothing of it failed, nothing contradicts the data (unless the targets allow
+        that), and no point that only a person can see to is left open.
+        """
+        open_states = {"fail"} | (set() if self.targets.contradictions == "allow" else {"contradicts-data"})
+        ticked = []
+        for item, title in BOXES:
+            found = [finding.status for finding in self.findings if finding.item == item]
+            looked_at = [status for status in found if status != "skipped"]
+            left_open = item in SIGNED_ITEMS and "skipped" in found
+            ticked.append((title, bool(looked_at) and not left_open and not open_states & set(looked_at)))
+        return ticked
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
@@ -79,6 +112,7 @@ class CheckResult:
             "evaluation": None if self.evaluation is None else str(self.evaluation),
             "passed": self.passed,
             "counts": {name: self.count(name) for name in ("pass", "fail", "contradicts-data", "skipped", "info")},
+            "boxes": dict(self.boxes()),
             "targets": self.targets.model_dump(mode="json"),
             "findings": [finding.to_dict() for finding in self.findings],
         }
@@ -98,6 +132,7 @@ def run_check(
     given: Collection[str] = (),
     evaluation: Path | None = None,
     leak_files: Sequence[Path] = (),
+    backup: Path | None = None,
     probe_problems: int = DEFAULT_PROBLEMS,
     seed: int = 0,
     make_scorer: MakeScorer = load_scorer,
@@ -113,6 +148,7 @@ def run_check(
         given: dotted paths of the fields that the user set now; the others of the test sets are as evaluated.
         evaluation: the result to judge; unset: the checkpoint's own on the test split.
         leak_files: further evaluated sets that training must not hold.
+        backup: a copy of the checkpoint, or of a folder that holds it, which is compared.
         probe_problems: problems that are probed; 0 leaves the probes out.
         seed: of the sample, the changes and the draws.
         make_scorer: what is probed.
@@ -133,7 +169,7 @@ def run_check(
     if found is not None:
         add += check_figures(found.report, targets)
     add += check_calibration(folder, found)
-    add += [check_error_analysis(found), check_documented(found)]
+    add += [check_error_analysis(found), *_seen_to(folder, manifest, backup, targets), check_documented(found)]
     if config is None:
         add += [Finding(item, item, "fail", value="not looked at", detail=config_error) for item in ("leaks", "probes")]
         return result
@@ -145,6 +181,29 @@ def run_check(
     progress("probing")
     add += _probes(folder, config, tests, targets, number=probe_problems, seed=seed, make_scorer=make_scorer)
     return result
+
+
+def _seen_to(folder: Path, manifest: Manifest | None, backup: Path | None, targets: Targets) -> list[Finding]:
+    """The points that a person sees to: the errors were read, a copy lies elsewhere."""
+    signed: list[SignOff] | str
+    try:
+        signed = read_sign_offs(folder)
+    except SurestepError as error:
+        signed = str(error)
+
+    def given(item: SignedItem, what: str, mend: str) -> Finding:
+        return check_signed(item, what, folder, signed, demanded=item in targets.sign_offs, mend=mend)
+
+    sign = f"surestep check {folder} --by 'YOUR NAME' --sign_off"
+    read = given(
+        "error_analysis",
+        "error analysis performed",
+        f"read the worst mistakes of the report, then {sign} error_analysis",
+    )
+    if backup is not None:
+        return [read, check_backup(folder, manifest, backup)]
+    mend = f"compare a copy with --backup FOLDER, or, where this machine cannot see it, {sign} backup"
+    return [read, given("backup", "checkpoint backed up", mend)]
 
 
 def _find(folder: Path, evaluation: Path | None) -> tuple[FoundEvaluation | None, str]:

@@ -1,7 +1,7 @@
 """The points of the checklist that are about files: the checkpoint, its configuration, its evaluation, its documents.
 
 Knows what a checkpoint and an evaluation leave on disk; measures nothing. What a machine cannot see (that somebody
-read the errors, that a backup exists elsewhere) is not claimed: a finding says what was looked for.
+read the errors, that a copy lies elsewhere) a person signs for: `surestep.evaluation.check.sign_off`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def check_intact(folder: Path) -> tuple[Manifest | None, Finding]:
             "intact", what, "fail", value="damaged", target="intact", detail=str(error), mend="restore it from a backup"
         )
     files = len(manifest.files)
-    detail = "a backup elsewhere is yours to see to: the manifest lets anyone verify the copy"
-    return manifest, Finding("intact", what, "pass", value=f"{files} files", target="intact", detail=detail)
+    return manifest, Finding("intact", what, "pass", value=f"{files} files", target="intact")
 
 
 def check_steps(folder: Path, manifest: Manifest | None, least: int) -> Finding:

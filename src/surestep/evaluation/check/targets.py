@@ -18,6 +18,7 @@ from surestep.config.base import Section, describe
 from surestep.config.read import merge, read_config_file
 from surestep.errors import ConfigError
 from surestep.evaluation.check.probe_changes import PROBES
+from surestep.evaluation.check.sign_off import SignedItem
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.report.section import SKILL_FIGURES
@@ -104,6 +105,7 @@ class Targets(Section):
             `FIGURES`, `skill_mse` or `skill_nll`; null takes a tier's bound away.
         datasets: the same for one dataset, over `figures`; `overall` names all of them together.
         plausible_r2: see `metrics.implied`.
+        sign_offs: points that must be shown or signed off by a person: `backup`, `error_analysis`.
         contradictions: whether a target that contradicts the data fails the check.
     """
 
@@ -113,6 +115,7 @@ class Targets(Section):
     datasets: dict[str, FigureBounds] = Field(default_factory=dict)
     plausible_r2: Annotated[float, Field(gt=0.0, le=1.0)] = 0.9
     contradictions: Literal["fail", "allow"] = "fail"
+    sign_offs: list[SignedItem] = Field(default_factory=list)
     leaks: LeakBounds = Field(default_factory=lambda: LeakBounds())
     probes: ProbeTargets = Field(default_factory=lambda: ProbeTargets())
 

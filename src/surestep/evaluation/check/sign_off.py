@@ -1,0 +1,124 @@
+"""What only a person can see to: that the errors were read, that a copy lies somewhere safe.
+
+A person signs with name and date; the sign-offs are kept in the run's folder, beside its checkpoints. One holds for
+the checkpoint as it was then: after a new calibration, say, it has to be given again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from surestep.config.base import Section
+from surestep.errors import CheckpointError, ConfigError
+from surestep.evaluation.check.finding import Finding, Status
+from surestep.files import MANIFEST, sha256_of, write_json
+
+SIGN_OFFS = "sign_offs.json"
+SignedItem = Literal["backup", "error_analysis"]
+SIGNED_ITEMS: tuple[SignedItem, ...] = get_args(SignedItem)
+"""The points of the checklist that may be signed off; each is an `item` of the findings."""
+
+
+class SignOff(Section):
+    """One person's word for one point of the checklist.
+
+    Attributes:
+        item: the point.
+        by: who signed.
+        date: when, UTC, as ISO 8601.
+        checkpoint: name of the checkpoint's folder.
+        manifest_sha256: the checkpoint's manifest at that moment: the state that was signed.
+        note: what the person wants to be read with it.
+    """
+
+    item: SignedItem
+    by: Annotated[str, Field(min_length=1, max_length=200)]
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
+    checkpoint: str
+    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    note: Annotated[str, Field(max_length=2000)] = ""
+
+    def __str__(self) -> str:
+        return f"signed off by {self.by} on {self.date[:10]}"
+
+
+def sign_off(folder: Path, items: Collection[SignedItem], *, by: str, note: str = "") -> list[SignOff]:
+    """Keep `by`'s word for `items` of the checkpoint in `folder` as it is now; former ones stay in the file.
+
+    Raises:
+        ConfigError: the name is empty, or name or note is too long.
+        CheckpointError: the file of sign-offs is damaged.
+        StorageError: it cannot be written.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    state = sha256_of(folder / MANIFEST)
+    if not by.strip():
+        raise ConfigError("--by is empty; allowed: the name of the person who signs, as in --by 'Ada Lovelace'")
+    try:
+        signed = [
+            SignOff(
+                item=item, by=by.strip(), date=now, checkpoint=folder.resolve().name, manifest_sha256=state, note=note
+            )
+            for item in items
+        ]
+    except ValidationError as error:
+        where = error.errors()[0]
+        raise ConfigError(f"--{where['loc'][0]}: {where['msg'].lower()}; name and note are kept as they are") from None
+    path = _path(folder)
+    write_json(path, {"sign_offs": [one.model_dump() for one in (*read_sign_offs(folder), *signed)]})
+    return signed
+
+
+def read_sign_offs(folder: Path) -> list[SignOff]:
+    """All sign-offs of the run that the checkpoint in `folder` belongs to, oldest first.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = _path(folder)
+    if not path.is_file():
+        return []
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return [SignOff.model_validate(one) for one in values["sign_offs"]]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise CheckpointError(f"{path} is damaged; restore it, or remove it and sign off again") from None
+
+
+def check_signed(
+    item: SignedItem, what: str, folder: Path, signed: Sequence[SignOff] | str, *, demanded: bool, mend: str
+) -> Finding:
+    """Whether somebody signed `item` for the checkpoint as it is now.
+
+    Args:
+        item: the point.
+        what: how the finding names it.
+        folder: the checkpoint.
+        signed: the run's sign-offs, or why they cannot be read.
+        demanded: whether the targets ask for it; where not, a missing one is no failure.
+        mend: how to see to it.
+    """
+    if isinstance(signed, str):
+        return Finding(item, what, "fail", value="cannot be read", detail=signed, mend=mend)
+    name = folder.resolve().name
+    given = [one for one in signed if one.item == item and one.checkpoint == name]
+    state = sha256_of(folder / MANIFEST)
+    if current := [one for one in given if one.manifest_sha256 == state]:
+        last = current[-1]
+        return Finding(item, what, "pass", value=str(last), target="a name and a date", detail=last.note)
+    if given:
+        value, detail = "of an earlier state", f"{given[-1]}; the checkpoint has changed since (a new calibration, say)"
+    else:
+        value, detail = "nobody has signed", ""
+    status: Status = "fail" if demanded else "skipped"
+    return Finding(item, what, status, value=value, target="a name and a date", detail=detail, mend=mend)
+
+
+def _path(folder: Path) -> Path:
+    return folder.resolve().parent / SIGN_OFFS
