@@ -126,14 +126,14 @@ def test_an_undefined_figure_is_a_dash() -> None:
 
 def test_intervals_and_baselines_fit_into_100_columns() -> None:
     random = np.random.default_rng(0)
-    label = (random.random(90) < 0.6).astype(float)
+    label = (random.random(240) < 0.6).astype(float)
     part = ScoredSteps.of_columns(
-        confidence=np.clip(label * 0.4 + random.random(90) * 0.6, 0, 1),
+        confidence=np.clip(label * 0.4 + random.random(240) * 0.6, 0, 1),
         label=label,
-        dataset=np.arange(90) // 3 % 2,
+        dataset=np.arange(240) // 3 % 2,
         dataset_names=("prm800k", "arithmetic"),
-        problem=np.arange(90) // 3,
-        position=1 + np.arange(90) % 3,
+        problem=np.arange(240) // 3,
+        position=1 + np.arange(240) % 3,
     )
     words = Baseline("TF-IDF", "words", label * 0.5 + 0.25)
     report: Any = build_report(part, baselines=[words], resamples=100)
@@ -149,6 +149,18 @@ def test_intervals_and_baselines_fit_into_100_columns() -> None:
     line = next(line for line in text.splitlines() if "95 % from" in line)
     assert f"{interval['low']:.4f}" in line
     assert "1.0000*" in next(line for line in text.splitlines() if "TF-IDF" in line)
+
+
+def test_a_table_of_few_problems_marks_no_baseline_and_says_why() -> None:
+    label = np.tile([0.0, 1.0], 20)
+    part = ScoredSteps.of_columns(0.4 + 0.1 * label, label, problem=np.arange(40) // 2)
+    report: Any = build_report(part, baselines=[Baseline("words", "words", label)], resamples=100)
+    table = baselines_table(report)
+    assert table is not None
+    assert table.caption == "all: too few problems to say (20; at least 30 are needed)"
+    screen = io.StringIO()
+    Console(file=screen, width=100).print(table)
+    assert "*" not in screen.getvalue().replace("(* not beaten", "")
 
 
 def test_a_report_without_baselines_has_no_table_of_them() -> None:

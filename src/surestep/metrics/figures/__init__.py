@@ -69,6 +69,11 @@ def with_direction() -> list[str]:
     return [name for name, figure in FIGURES.items() if figure.direction != "none"]
 
 
+def in_tables() -> list[str]:
+    """Names of the figures that printed tables have a column for."""
+    return [name for name, figure in FIGURES.items() if figure.in_tables]
+
+
 @dataclass(frozen=True, slots=True)
 class FigureSet:
     """Figures by name; None where undefined, and then `undefined` says why under the same name."""

@@ -100,6 +100,7 @@ def ece_equal_mass_over(num_bins: int) -> Figure:
         "ECE, equal mass",
         "lower",
         _ece(lambda p, w: equal_mass_bins(p, num_bins, w), num_bins),
+        in_tables=False,
         range=(0.0, 1.0),
         meaning=f"Mean distance between confidence and label over {num_bins} bins of equally many steps; 0 is best.",
         note=(
@@ -164,6 +165,7 @@ rms_calibration_error = Figure(
         _rms,
         inverted_over_bins(lambda sums: sums["gap"], lambda gaps, share: np.sqrt(mean_square(gaps, share))),
     ),
+    in_tables=False,
     range=(0.0, 1.0),
     meaning="Root mean squared distance between confidence and label over bins, less what noise adds; 0 is best.",
     note=(

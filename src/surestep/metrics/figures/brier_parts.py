@@ -70,6 +70,7 @@ brier_reliability = Figure(
     "Brier reliability",
     "lower",
     Sums(_columns, _reliability, inverted_over_bins(_off, mean_square)),
+    in_tables=False,
     range=(0.0, 1.0),
     meaning="The part of the Brier score that comes from bins whose confidence is off; 0 is best.",
 )
@@ -84,6 +85,7 @@ brier_resolution = Figure(
     "Brier resolution",
     "higher",
     Sums(_columns, _resolution, inverted_over_bins(_told, mean_square)),
+    in_tables=False,
     range=(0.0, 0.25),
     meaning="How far the bins' shares of right steps lie apart; up to the uncertainty of the labels.",
 )
@@ -98,6 +100,7 @@ brier_uncertainty = Figure(
     "Brier uncertainty",
     "none",
     Sums(_columns, _uncertainty),
+    in_tables=False,
     range=(0.0, 0.25),
     meaning="How uncertain the labels are, whoever judges them.",
 )
@@ -112,6 +115,7 @@ brier_within_bin = Figure(
     "Brier remainder within bins",
     "none",
     Sums(_columns, _within_bin),
+    in_tables=False,
     range=(-1.0, 1.0),
     meaning="What the other three parts leave of the Brier score; below 0 where confidences order steps within a bin.",
 )

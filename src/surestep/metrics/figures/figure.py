@@ -133,6 +133,7 @@ class Figure:
         note: how exactly it is made, for the notes of a report; "" where `meaning` says it all.
         reads: the calibrated confidence, or the raw one: a map may tie what the scorer told apart.
         undefined: (confidence, label) -> why it has no value where it has none.
+        in_tables: whether printed tables have a column for it; all figures stand in `eval_metrics.json`.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Figure:
     note: str = ""
     reads: Literal["confidence", "raw_confidence"] = "confidence"
     undefined: Callable[[FloatArray, FloatArray], str] = field(default=_no_reason)
+    in_tables: bool = True
 
     def __call__(
         self,

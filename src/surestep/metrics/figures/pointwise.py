@@ -138,6 +138,7 @@ brier = Figure(
     "Brier score",
     "lower",
     mean_of(lambda p, y: (p - _is_right(y)) ** 2),
+    in_tables=False,
     range=(0.0, 1.0),
     meaning="Mean squared distance to the label rounded to 0 or 1; 0 is best.",
 )
@@ -169,6 +170,7 @@ calibration_in_the_large = Figure(
     "Bias",
     "none",
     mean_of(lambda p, y: p - y),
+    in_tables=False,
     range=(-1.0, 1.0),
     meaning="Mean confidence less mean label; above 0 is overconfident on the whole.",
 )

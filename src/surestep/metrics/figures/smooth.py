@@ -54,6 +54,7 @@ smooth_ece = Figure(
     "Smooth ECE",
     "lower",
     Sums(_columns, _value, _inverted),
+    in_tables=False,
     range=(0.0, 1.0),
     meaning="Calibration error without bins, the gap smoothed over neighbouring confidences; 0 is best.",
     note="smECE with a reflected Gaussian kernel (Błasiok and Nakkiran 2023): no bins.",
