@@ -1,36 +1,15 @@
 """Figures of merit for scored steps: numpy in, numbers out; no torch, no files, no printing."""
 
 from surestep.metrics.columns import UndefinedFigureError
-from surestep.metrics.figures import (
-    FIGURES,
-    FigureSet,
-    accuracy,
-    auroc,
-    auroc_without_half,
-    average_precision,
-    average_precision_error,
-    average_precision_error_without_half,
-    average_precision_without_half,
-    brier,
-    brier_reliability,
-    brier_resolution,
-    brier_uncertainty,
-    brier_within_bin,
-    calibration_in_the_large,
-    compute_figures,
+from surestep.metrics.figures import FIGURES, FigureSet, compute_figures
+from surestep.metrics.figures.binned import (
     ece,
     ece_equal_mass,
-    mae,
-    mse,
-    nll,
-    r2,
-    risk_coverage_area,
-    risk_coverage_excess,
+    ece_equal_mass_over,
+    ece_over,
     rms_calibration_error,
-    smooth_ece,
-    spearman,
+    rms_calibration_error_by_problem,
 )
-from surestep.metrics.figures.binned import ece_equal_mass_over, ece_over, rms_calibration_error_by_problem
 from surestep.metrics.figures.bins import (
     ReliabilityBin,
     equal_mass_bins,
@@ -38,8 +17,35 @@ from surestep.metrics.figures.bins import (
     reliability_equal_mass,
     reliability_equal_width,
 )
+from surestep.metrics.figures.brier_parts import (
+    brier_reliability,
+    brier_resolution,
+    brier_uncertainty,
+    brier_within_bin,
+)
 from surestep.metrics.figures.figure import Figure
-from surestep.metrics.figures.pointwise import LabelRangeError, mae_by_label_range
+from surestep.metrics.figures.pointwise import (
+    LabelRangeError,
+    accuracy,
+    brier,
+    calibration_in_the_large,
+    mae,
+    mae_by_label_range,
+    mse,
+    nll,
+    r2,
+)
+from surestep.metrics.figures.ranking import (
+    auroc,
+    auroc_without_half,
+    average_precision,
+    average_precision_error,
+    average_precision_error_without_half,
+    average_precision_without_half,
+    spearman,
+)
+from surestep.metrics.figures.risk_coverage import risk_coverage_area, risk_coverage_excess
+from surestep.metrics.figures.smooth import smooth_ece
 from surestep.metrics.measure import Measure, resample
 from surestep.metrics.paired import Difference, paired_differences
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report

@@ -18,7 +18,7 @@ from surestep.errors import ConfigError
 from surestep.evaluation.results.find import FoundEvaluation
 from surestep.evaluation.results.same_data import OVERALL
 from surestep.metrics.bootstrap.draws import Draws
-from surestep.metrics.figures import mse
+from surestep.metrics.figures.pointwise import mse
 from surestep.metrics.paired import paired_differences
 from surestep.scored import ScoredSteps
 from surestep.scoring.predictions_file import predictions_of_rows

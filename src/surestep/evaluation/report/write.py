@@ -18,7 +18,7 @@ from surestep.errors import DataError, StorageError
 from surestep.evaluation.report.model_card import write_card
 from surestep.evaluation.report.page import Sources, WrittenPage, write_page
 from surestep.evaluation.results.run_files import find_run
-from surestep.metrics.figures import mse
+from surestep.metrics.figures.pointwise import mse
 from surestep.scored import ScoredSteps
 from surestep.scoring.predictions_file import predictions_of_rows
 

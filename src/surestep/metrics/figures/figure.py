@@ -44,24 +44,26 @@ class Column:
 
     def total(self, weights: FloatArray | None) -> FloatArray:
         """The sum over all steps, each counted `weights`, (N,), times, or once: () or (B,)."""
-        values = self.values if weights is None else self.values * self._of_steps(weights)
-        values = self._counted(values)
-        return np.asarray(values.sum()) if self.bins is None else bin_sums(self._bins(), values, self.num_bins)
+        values = self.values
+        if weights is not None:
+            values = values * (weights if self.steps is None else weights[self.steps])
+        if self.where is not None:
+            values = values[self.where]
+        return np.asarray(values.sum()) if self.bins is None else bin_sums(self.bin_of_each(), values, self.num_bins)
 
     def by_problem(self, problem: IntArray, num_problems: int) -> FloatArray:
         """The sum over each problem's steps; `problem` has shape (N,); the result (G, B)."""
-        place = self._counted(self._of_steps(problem)) * self.num_bins + self._bins()
-        sums = bin_sums(place, self._counted(self.values), num_problems * self.num_bins)
+        owner = problem if self.steps is None else problem[self.steps]
+        values = self.values
+        if self.where is not None:
+            owner, values = owner[self.where], values[self.where]
+        sums = bin_sums(owner * self.num_bins + self.bin_of_each(), values, num_problems * self.num_bins)
         return sums.reshape(num_problems, self.num_bins)
 
-    def _of_steps(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        return array if self.steps is None else array[self.steps]
-
-    def _counted(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        return array if self.where is None else array[self.where]
-
-    def _bins(self) -> npt.NDArray[np.generic] | int:
-        return 0 if self.bins is None else self._counted(self.bins)
+    def bin_of_each(self) -> IntArray:
+        """The bin of each entry that counts."""
+        bins = np.zeros(self.values.size, np.int64) if self.bins is None else self.bins
+        return bins if self.where is None else bins[self.where]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def plain_total(columns: Columns, name: str, weights: FloatArray | None, problem
     if isinstance(column, Column):
         return column.total(weights)
     first, second = _operand(columns, column.first), _operand(columns, column.second)
-    bins = np.zeros(first.values.size, np.int64) if first.bins is None else first.bins
+    bins = first.bin_of_each()
     if problem is None:
         added = column.combine(first.values, second.values)
         return bin_sums(bins, added if weights is None else added * weights, first.num_bins)
@@ -300,4 +302,5 @@ def ratio(above: FloatArray, below: FloatArray) -> FloatArray:
     """
     above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
     result = np.full(np.broadcast(above, below).shape, np.nan)
-    return np.divide(above, below, out=result, where=below > 0.0)
+    np.divide(above, below, out=result, where=below > 0.0)
+    return result

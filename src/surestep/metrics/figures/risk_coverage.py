@@ -38,7 +38,7 @@ def area_of_groups(mass: FloatArray, loss: FloatArray) -> FloatArray:
     lost_before = np.cumsum(loss, axis=-1) - loss
     area = np.sum((lost_before - before * mean) * growth + loss, axis=-1)
     all_mass = until[..., -1]
-    return np.divide(area, all_mass, out=np.full_like(all_mass, np.nan), where=all_mass > 0.0)
+    return np.asarray(np.divide(area, all_mass, out=np.full_like(all_mass, np.nan), where=all_mass > 0.0))
 
 
 def _area(sums: RankSums) -> FloatArray:

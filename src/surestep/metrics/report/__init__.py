@@ -116,10 +116,8 @@ def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline, secti
     """Figures of a predictor that knows only which dataset a step came from."""
     for section in sections.values():
         if len(section.part) == len(steps) > 0:
-            figures = {**section.json["constant_baseline"]}
-            figures.pop("constant")
-            figures.pop("intervals", None)
-            return figures
+            of_constant = section.json["constant_baseline"]
+            return {name: value for name, value in of_constant.items() if name not in {"constant", "intervals"}}
     constants, sources = dataset_constants(steps, baseline)
     confidence = constants[steps.dataset] if constants.size else np.empty(0)
     figures = compute_figures(confidence, steps.label, problem=steps.problem)
