@@ -16,12 +16,12 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from surestep.arrays import BoolArray as BoolArray
+from surestep.arrays import FloatArray as FloatArray
+from surestep.arrays import IntArray as IntArray
+from surestep.arrays import KeyArray as KeyArray
+from surestep.arrays import check_range, check_unit_interval, whole_numbers
 from surestep.errors import DataError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-KeyArray = npt.NDArray[np.uint64]
 
 FIRST_STEP = -1
 """The `parent` of a step that begins its solution."""
@@ -141,7 +141,7 @@ class ScoredSteps:
         for name in _FLOATS:
             self._freeze(name, np.array(getattr(self, name), dtype=np.float64), num_rows)
         for name in _WHOLE:
-            self._freeze(name, _whole_numbers(name, getattr(self, name)), num_rows)
+            self._freeze(name, whole_numbers(name, getattr(self, name)), num_rows)
         keys = np.array(self.problem_keys, dtype=np.uint64)
         keys.setflags(write=False)
         object.__setattr__(self, "problem_keys", keys)
@@ -173,13 +173,13 @@ class ScoredSteps:
             raise DataError(f"dataset_names holds {repeated[0]!r} more than once; allowed: each name once")
         if np.unique(self.problem_keys).size < self.problem_keys.size:
             raise DataError("problem_keys holds a key more than once; allowed: one problem a key")
-        _check_range("num_ratings", self.num_ratings, 0, None)
-        _check_range("dataset", self.dataset, 0, len(self.dataset_names) - 1)
-        _check_range("problem", self.problem, 0, self.problem_keys.size - 1)
-        _check_range("tree", self.tree, 0, len(self.tree_ids) - 1)
-        _check_range("step", self.step, 0, None)
-        _check_range("parent", self.parent, FIRST_STEP, None)
-        _check_range("position", self.position, 1, None)
+        check_range("num_ratings", self.num_ratings, 0, None)
+        check_range("dataset", self.dataset, 0, len(self.dataset_names) - 1)
+        check_range("problem", self.problem, 0, self.problem_keys.size - 1)
+        check_range("tree", self.tree, 0, len(self.tree_ids) - 1)
+        check_range("step", self.step, 0, None)
+        check_range("parent", self.parent, FIRST_STEP, None)
+        check_range("position", self.position, 1, None)
         late = self.parent >= self.step
         if late.any():
             row = int(np.argmax(late))
@@ -288,8 +288,8 @@ class ScoredSteps:
             for key in part.problem_keys.tolist():
                 numbers.setdefault(key, len(numbers))
         columns = {name: [getattr(part, name) for part in parts] for name in (*_FLOATS, *_WHOLE)}
-        columns["dataset"] = [_renumbered(p.dataset, [names.index(name) for name in p.dataset_names]) for p in parts]
-        columns["problem"] = [_renumbered(p.problem, [numbers[key] for key in p.problem_keys.tolist()]) for p in parts]
+        columns["dataset"] = [np.array([names.index(n) for n in p.dataset_names], int)[p.dataset] for p in parts]
+        columns["problem"] = [np.array([numbers[k] for k in p.problem_keys.tolist()], int)[p.problem] for p in parts]
         first_tree = np.cumsum([0, *(len(part.tree_ids) for part in parts)])
         columns["tree"] = [part.tree + first for part, first in zip(parts, first_tree, strict=False)]
         return cls(
@@ -319,14 +319,11 @@ class ScoredSteps:
         Args:
             confidence: shape (N,), in [0, 1].
             label: shape (N,), in [0, 1]; NaN where nobody judged the step.
-            raw_confidence: `confidence` where left out.
-            true_confidence: unknown where left out.
+            raw_confidence, true_confidence: `confidence`, and unknown, where left out.
             problem: shape (N,), the key of each row's problem: whatever is equal is one problem, wherever it stands.
                 Left out: every row is a problem of its own.
             position: 1 where left out.
-            dataset: index into `dataset_names`; 0 where left out.
-            dataset_names: the datasets by name.
-            texts: the words behind the rows.
+            dataset, dataset_names: index into the names; 0 where left out.
 
         >>> steps = ScoredSteps.of_columns([0.9, 0.2, 0.4], [1.0, 0.5, np.nan], problem=["x", "y", "x"])
         >>> len(steps), steps.problem.tolist(), len(steps.measured()), steps.num_problems
@@ -366,45 +363,6 @@ _HINTS = {
 }
 
 
-def check_unit_interval(name: str, values: FloatArray, hint: str = "") -> None:
-    """Refuse values outside [0, 1], naming the first.
-
-    Args:
-        name: what the values are, for the message.
-        values: shape (N,).
-        hint: how to mend it, appended to the message.
-
-    Raises:
-        DataError: a value is below 0, above 1 or NaN.
-    """
-    # Written as "not inside" so that NaN, which compares false with everything, is refused too.
-    wrong = ~((values >= 0.0) & (values <= 1.0))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"prediction row {row} (counted from 0) has {name} {values[row]}; allowed: 0 to 1, not NaN"
-            + (f"; {hint}" if hint else "")
-        )
-
-
-def _whole_numbers(name: str, values: IntArray) -> IntArray:
-    """As int64; 1.5 or NaN are refused rather than cut to a whole number."""
-    raw = np.array(values)
-    if raw.size and not np.issubdtype(raw.dtype, np.integer):
-        raise DataError(f"{name} is of type {raw.dtype}; allowed: whole numbers")
-    return raw.astype(np.int64)
-
-
-def _check_range(name: str, values: IntArray, least: int, greatest: int | None) -> None:
-    wrong = values < least
-    if greatest is not None:
-        wrong |= values > greatest
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        allowed = f"at least {least}" if greatest is None else f"{least} to {greatest}"
-        raise DataError(f"prediction row {row} (counted from 0) has {name} {values[row]}; allowed: {allowed}")
-
-
 def _path_to(row: int, before: dict[int, int | None]) -> IntArray:
     """The rows from the first step down to `row`."""
     rows: list[int] = []
@@ -415,16 +373,11 @@ def _path_to(row: int, before: dict[int, int | None]) -> IntArray:
     return np.array(rows[::-1], dtype=np.int64)
 
 
-def _renumbered(values: IntArray, new: Sequence[int]) -> IntArray:
-    return np.array(new, dtype=np.int64)[values]
-
-
 def _joined_texts(parts: Sequence[ScoredSteps]) -> StepTexts | None:
     """The texts of all parts; None where one of them has rows without."""
-    found = [part.texts for part in parts if len(part)]
-    texts = tuple(text for text in found if text is not None)
-    if len(texts) < len(found) or not texts:
+    filled = [part for part in parts if len(part)]
+    texts = tuple(part.texts for part in filled if part.texts is not None)
+    if len(texts) < len(filled) or not texts:
         return None
-    sizes = [len(part) for part in parts if len(part)]
-    part = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
-    return _ChosenTexts(texts, part, np.concatenate([np.arange(size, dtype=np.int64) for size in sizes]))
+    part = np.repeat(np.arange(len(filled), dtype=np.int64), [len(one) for one in filled])
+    return _ChosenTexts(texts, part, np.concatenate([np.arange(len(one), dtype=np.int64) for one in filled]))

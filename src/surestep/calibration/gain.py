@@ -12,12 +12,12 @@ from typing import Self
 
 import numpy as np
 
+from surestep.arrays import BoolArray as BoolArray
+from surestep.arrays import FloatArray as FloatArray
+from surestep.arrays import IntArray as IntArray
 from surestep.errors import DataError
 from surestep.metrics.columns import bin_sums, weighted_mean
 from surestep.metrics.figures.pointwise import step_nll
-from surestep.scored import BoolArray as BoolArray
-from surestep.scored import FloatArray as FloatArray
-from surestep.scored import IntArray as IntArray
 
 
 @dataclass(frozen=True, eq=False)

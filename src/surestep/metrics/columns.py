@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from surestep.scored import BoolArray as BoolArray
-from surestep.scored import FloatArray as FloatArray
-from surestep.scored import IntArray as IntArray
-from surestep.scored import check_unit_interval as check_unit_interval
+from surestep.arrays import BoolArray as BoolArray
+from surestep.arrays import FloatArray as FloatArray
+from surestep.arrays import IntArray as IntArray
+from surestep.arrays import check_unit_interval as check_unit_interval
 
 POSITIVE_LABEL = 0.5
 """A label of at least this counts as "the step is right" wherever a binary label is needed."""
