@@ -180,13 +180,10 @@ class ScoredSteps:
         check_range("step", self.step, 0, None)
         check_range("parent", self.parent, FIRST_STEP, None)
         check_range("position", self.position, 1, None)
-        late = self.parent >= self.step
-        if late.any():
+        if (late := self.parent >= self.step).any():
             row = int(np.argmax(late))
-            raise DataError(
-                f"prediction row {row} (counted from 0) is step {self.step[row]} with parent {self.parent[row]}; "
-                "allowed: -1, or a step before it"
-            )
+            where = f"prediction row {row} (counted from 0) is step {self.step[row]} with parent {self.parent[row]}"
+            raise DataError(f"{where}; allowed: -1, or a step before it")
 
     def __len__(self) -> int:
         """N, the number of rows."""
@@ -319,11 +316,14 @@ class ScoredSteps:
         Args:
             confidence: shape (N,), in [0, 1].
             label: shape (N,), in [0, 1]; NaN where nobody judged the step.
-            raw_confidence, true_confidence: `confidence`, and unknown, where left out.
+            raw_confidence: `confidence` where left out.
+            true_confidence: unknown where left out.
             problem: shape (N,), the key of each row's problem: whatever is equal is one problem, wherever it stands.
                 Left out: every row is a problem of its own.
             position: 1 where left out.
-            dataset, dataset_names: index into the names; 0 where left out.
+            dataset: index into `dataset_names`; 0 where left out.
+            dataset_names: the datasets by name.
+            texts: the words behind the rows.
 
         >>> steps = ScoredSteps.of_columns([0.9, 0.2, 0.4], [1.0, 0.5, np.nan], problem=["x", "y", "x"])
         >>> len(steps), steps.problem.tolist(), len(steps.measured()), steps.num_problems
