@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from surestep.calibration import CalibrationData, Isotonic, assign_folds, choose_map
-from surestep.calibration.choose import FITS, METHODS, TIE
-from surestep.calibration.gain import FloatArray, nll, nll_gain
-from surestep.calibration.maps.confidence_map import clipped, logit, sigmoid
+from surestep.calibration import MAPS, CalibrationData, Isotonic, assign_folds, choose_map
+from surestep.calibration.choose import TIE
+from surestep.calibration.gain import FloatArray, changes
 from surestep.calibration.maps.isotonic import pool_adjacent_violators
+from surestep.calibration.maps.logistic_fit import clipped, logit, sigmoid
+from surestep.metrics import nll
 
 STEPS_EACH = 20
 NEW_PROBLEMS = 2000
@@ -62,22 +63,24 @@ def isotonic_with(clip: float, data: CalibrationData) -> Isotonic:
 
 def choices(data: CalibrationData) -> dict[str, str]:
     """Which map each rule takes."""
-    choice = choose_map(data, assign_folds(data))
+    folds = assign_folds(data)
+    choice = choose_map(data, folds)
     scores, held_out = choice.scores, choice.held_out
     best = min(scores, key=lambda name: scores[name])
 
     def is_close(name: str) -> bool:
-        gain, error = nll_gain(held_out[name], held_out[best], data)
-        return name == best or gain <= error
+        change = changes(held_out[name], held_out[best], data, folds)["nll"]
+        return name == best or -change.rise <= change.error
 
-    tied = next(name for name in METHODS if scores[name] <= scores[best] + TIE)
-    gain, error = nll_gain(held_out["identity"], held_out[tied], data)
-    close = [name for name in METHODS if is_close(name) and scores[name] <= scores["identity"]]
+    tied = next(name for name in MAPS if scores[name] <= scores[best] + TIE)
+    change = changes(held_out["identity"], held_out[tied], data, folds)["nll"]
+    close = [name for name in MAPS if is_close(name) and scores[name] <= scores["identity"]]
     return {
         "least NLL": best,
         "least NLL, ties to the simpler": tied,
-        "the same, or none within one standard error": tied if gain > error else "identity",
+        "the same, or none within one standard error": tied if -change.rise > change.error else "identity",
         "simplest within one standard error": close[0],
+        "accepted by NLL, Brier score and ECE (the product's)": choice.chosen.kind,
     }
 
 
@@ -92,8 +95,8 @@ def measure(num_problems: int, name: str, repeats: int) -> dict[str, dict[str, f
     for seed in range(repeats):
         data, _ = draw(num_problems, seed, DISTORTIONS[name])
         of_map = {
-            kind: excess(fit(data.confidence, data.label, data.weights).apply(new.confidence))
-            for kind, fit in FITS.items()
+            kind: excess(entry.fit(data.confidence, data.label, data.weights).apply(new.confidence))
+            for kind, entry in MAPS.items()
         }
         found = {
             "map": of_map,

@@ -19,7 +19,7 @@ import torch
 
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import Formatter
-from surestep.model.fast.projection import hold_in_fp8
+from surestep.model.fast.fuse import hold_in_fp8
 from surestep.model.fast.weights_for_scoring import merge_adapters
 from surestep.scoring.build_model import build_model
 from surestep.scoring.hardware import choose_hardware

@@ -20,7 +20,7 @@ from torch import Tensor
 from surestep.bench.example_work import chain
 from surestep.encoding.packing import Pack, pack_trees
 from surestep.model import confidence_model
-from surestep.model.attention.interface import product_dtype
+from surestep.model.attention.executions import product_dtype
 from surestep.model.backbones.load import load_backbone
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.head import ConfidenceHead

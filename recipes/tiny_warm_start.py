@@ -30,8 +30,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlamaModel
 
-from surestep.data.synthetic.arithmetic import split_of_problem
-from surestep.data.synthetic.operations import LARGEST, SMALLEST, can_continue, draw_operations, write_step
+from surestep.data.synthetic.arithmetic import ERR_RATES, RELIABILITIES, split_of_problem
+from surestep.data.synthetic.operations import (
+    LARGEST,
+    SMALLEST,
+    can_continue,
+    draw_operations,
+    draw_rate,
+    write_step,
+)
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
@@ -75,13 +82,19 @@ class Exercises:
             rest = operations[index + 1 :]
             if operation.name == "read":
                 value = rng.randint(SMALLEST, LARGEST)
-                text, original, note = f"read {value}", "", f", dial right {rng.uniform(0.02, 0.98):.3f}"
+                text, original, note = (
+                    f"read {value}",
+                    "",
+                    f", dial right {draw_rate(rng, RELIABILITIES, held_out=False):.3f}",
+                )
             else:
                 right = operation.apply(value)
                 written = self._replace(right) if rng.random() < REPLACED_SHARE else right
                 text, original = write_step(value, operation, written)[0], str(right)
                 value = written
-                note = f", checker errs {rng.uniform(0.02, 0.45):.3f}" if rng.random() < CHECKED_SHARE else ""
+                note = ""
+                if rng.random() < CHECKED_SHARE:
+                    note = f", checker errs {draw_rate(rng, ERR_RATES, held_out=False):.3f}"
             if not (SMALLEST <= value <= LARGEST and can_continue(value, rest, held_out=False)):
                 return None
             texts += [text, f"{note}\n"]

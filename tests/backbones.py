@@ -22,90 +22,18 @@ _SMALL: dict[str, Any] = {
 _GROUPED: dict[str, Any] = {**_SMALL, "num_key_value_heads": 2, "intermediate_size": 48}
 
 
-def _llama() -> Any:
-    from transformers import LlamaConfig, LlamaModel
+def _of(name: str, **settings: Any) -> Callable[[], Any]:
+    """A builder of a random backbone from the configuration that transformers calls `<name>Config`."""
 
-    return LlamaModel(LlamaConfig(**_GROUPED))
+    def build() -> Any:
+        import transformers
 
+        from surestep.model.backbones.silence_transformers import quiet_transformers
 
-def _qwen3() -> Any:
-    from transformers import Qwen3Config, Qwen3Model
+        with quiet_transformers():
+            return transformers.AutoModel.from_config(getattr(transformers, f"{name}Config")(**settings))
 
-    return Qwen3Model(Qwen3Config(**_GROUPED, head_dim=16))
-
-
-def _mistral() -> Any:
-    from transformers import MistralConfig, MistralModel
-
-    return MistralModel(MistralConfig(**_GROUPED, sliding_window=8))
-
-
-def _gemma3() -> Any:
-    from transformers import Gemma3TextConfig, Gemma3TextModel
-
-    layers = ["sliding_attention", "full_attention"]
-    return Gemma3TextModel(
-        Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=8, layer_types=layers, query_pre_attn_scalar=8)
-    )
-
-
-def _gemma2() -> Any:
-    from transformers import Gemma2Config, Gemma2Model
-
-    return Gemma2Model(
-        Gemma2Config(**_GROUPED, head_dim=8, sliding_window=8, query_pre_attn_scalar=8, attn_logit_softcapping=2.0)
-    )
-
-
-def _gpt2() -> Any:
-    from transformers import GPT2Config, GPT2Model
-
-    return GPT2Model(
-        GPT2Config(
-            vocab_size=VOCABULARY,
-            n_embd=32,
-            n_layer=2,
-            n_head=4,
-            n_positions=256,
-            initializer_range=0.3,
-            bos_token_id=None,
-            eos_token_id=0,
-        )
-    )
-
-
-def _bloom() -> Any:
-    from transformers import BloomConfig, BloomModel
-
-    return BloomModel(
-        BloomConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=32,
-            n_layer=2,
-            n_head=4,
-            initializer_range=0.3,
-            bos_token_id=None,
-            eos_token_id=0,
-            pad_token_id=0,
-        )
-    )
-
-
-def _mamba() -> Any:
-    from transformers import MambaConfig, MambaModel
-
-    return MambaModel(
-        MambaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=32,
-            num_hidden_layers=2,
-            state_size=4,
-            initializer_range=0.3,
-            bos_token_id=None,
-            eos_token_id=0,
-            pad_token_id=0,
-        )
-    )
+    return build
 
 
 def _bert() -> Any:
@@ -115,17 +43,75 @@ def _bert() -> Any:
     return BertModel(BertConfig(**small, intermediate_size=48))
 
 
-FAMILIES: dict[str, Callable[[], Any]] = {
-    "llama": _llama,
-    "qwen3": _qwen3,
-    "mistral": _mistral,
-    "gemma3": _gemma3,
-    "gemma2": _gemma2,
-    "gpt2": _gpt2,
-    "bloom": _bloom,
-    "mamba": _mamba,
-    "bert": _bert,
+_NO_NAMES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "initializer_range": 0.3,
+    "bos_token_id": None,
+    "eos_token_id": 0,
 }
+_WINDOW: dict[str, Any] = {"sliding_window": 8}
+_BOTH_KINDS: dict[str, Any] = {**_WINDOW, "layer_types": ["sliding_attention", "full_attention"]}
+_EXPERTS: dict[str, Any] = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+_USED: dict[str, Any] = {**_WINDOW, "use_sliding_window": True}
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [8.0, 6.0, 4.0, 2.0],
+}
+_DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
+
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "llama": _of("Llama", **_GROUPED),
+    "qwen3": _of("Qwen3", **_GROUPED, head_dim=16),
+    "mistral": _of("Mistral", **_GROUPED, **_WINDOW),
+    "gemma3": _of("Gemma3Text", **_GROUPED, **_BOTH_KINDS, head_dim=8, query_pre_attn_scalar=8),
+    "gemma2": _of("Gemma2", **_GROUPED, **_WINDOW, head_dim=8, query_pre_attn_scalar=8, attn_logit_softcapping=2.0),
+    "gpt2": _of("GPT2", **_NO_NAMES, n_embd=32, n_layer=2, n_head=4, n_positions=256),
+    "bloom": _of("Bloom", **_NO_NAMES, hidden_size=32, n_layer=2, n_head=4, pad_token_id=0),
+    "mamba": _of("Mamba", **_NO_NAMES, hidden_size=32, num_hidden_layers=2, state_size=4, pad_token_id=0),
+    "bert": _bert,
+    # Sliding windows, handed to the attention, kept in the layer, or known to the configuration alone.
+    "qwen2_window": _of("Qwen2", **_GROUPED, **_USED, max_window_layers=1),
+    "phi3": _of("Phi3", **_GROUPED, **_WINDOW),
+    "starcoder2": _of("Starcoder2", **_GROUPED, **_WINDOW),
+    "cohere2": _of("Cohere2", **_GROUPED, **_BOTH_KINDS),
+    "olmo3": _of("Olmo3", **_GROUPED, **_BOTH_KINDS),
+    "mixtral": _of("Mixtral", **_GROUPED, **_WINDOW, num_local_experts=4),
+    "phimoe": _of("Phimoe", **_GROUPED, **_WINDOW, num_local_experts=4),
+    "qwen2_moe": _of("Qwen2Moe", **_GROUPED, **_EXPERTS, **_USED, max_window_layers=2),
+    "qwen3_moe": _of("Qwen3Moe", **_GROUPED, **_EXPERTS, **_USED, max_window_layers=0, head_dim=16),
+    "gpt_oss": _of("GptOss", **_GROUPED, **_BOTH_KINDS, head_dim=16, num_local_experts=4),
+    # Rotary factors that follow the longest path of a pass.
+    "phi3_longrope": _of("Phi3", **_GROUPED, rope_parameters=_LONGROPE, original_max_position_embeddings=64),
+    "llama_dynamic": _of("Llama", **{**_GROUPED, "max_position_embeddings": 64}, rope_parameters=_DYNAMIC),
+    # Other names and other shapes of attention.
+    "deepseek_v3": _of(
+        "DeepseekV3", **{**_GROUPED, "num_key_value_heads": 4}, moe_intermediate_size=32, n_routed_experts=4,
+        n_shared_experts=1, num_experts_per_tok=2, n_group=1, topk_group=1, first_k_dense_replace=1, kv_lora_rank=16,
+        q_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=16,
+    ),
+    "falcon": _of("Falcon", **_SMALL),
+    "gpt_neox": _of("GPTNeoX", **_SMALL, intermediate_size=48),
+    "gpt_neo": _of(
+        "GPTNeo", **_NO_NAMES, hidden_size=32, num_layers=2, num_heads=4, window_size=8,
+        attention_types=[[["global", "local"], 1]],
+    ),
+    "opt": _of("OPT", **_SMALL, ffn_dim=48, word_embed_proj_dim=32),
+    # Layers without attention, among others or alone.
+    "qwen3_next": _of(
+        "Qwen3Next", **{**_GROUPED, "num_hidden_layers": 4}, head_dim=16, linear_num_key_heads=2,
+        linear_num_value_heads=4, linear_key_head_dim=16, linear_value_head_dim=16, num_experts=0,
+        decoder_sparse_step=1, mlp_only_layers=[0, 1, 2, 3],
+    ),
+    "recurrent_gemma": _of(
+        "RecurrentGemma", **{**_GROUPED, "num_hidden_layers": 3}, lru_width=32, attention_window_size=8
+    ),
+    "jamba": _of(
+        "Jamba", **{**_GROUPED, "num_hidden_layers": 4}, attn_layer_period=4, attn_layer_offset=2, num_experts=2,
+        mamba_d_state=4, expert_layer_period=8, expert_layer_offset=7,
+    ),
+}  # fmt: skip
 """Family to a builder of one random backbone without language-model head."""
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from surestep.calibration import CalibrationData
 from surestep.calibration.gain import FloatArray
-from surestep.calibration.maps.confidence_map import logit, sigmoid
+from surestep.calibration.maps.logistic_fit import logit, sigmoid
 
 
 def steps(

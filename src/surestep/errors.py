@@ -3,6 +3,7 @@
     SurestepError                 the user can mend it; one line, exit code 2
     ├── ConfigError               a setting is unknown, out of range or contradicts another
     ├── DataError                 a data file is missing, cut, malformed or out of range
+    │   └── BadRowError           one row contradicts its layout; the file around it can be read
     ├── DownloadError             a download failed or its checksum differs
     ├── BackboneError             a backbone or tokenizer cannot be loaded or used
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
@@ -41,6 +42,30 @@ class DataError(SurestepError):
         self.line = line
         where = "" if path is None else f"{path}{'' if line is None else f', line {line}'}: "
         super().__init__(where + message)
+
+
+class BadRowError(DataError):
+    """One row or record contradicts its layout, in a file that is otherwise whole.
+
+    Args:
+        reason: what is wrong with it.
+        path: its file.
+        line: the 1-based line on which it begins.
+        number: 1-based count among the records of a .json file, where a line may hold many; else 0.
+    """
+
+    def __init__(
+        self, reason: str, *, path: Path | str | None = None, line: int | None = None, number: int = 0
+    ) -> None:
+        self.reason = reason
+        self.number = number
+        super().__init__(f"record {number}: {reason}" if number else reason, path=path, line=line)
+
+    @property
+    def place(self) -> str:
+        """File name and line (or record, where a line may hold many), for reports."""
+        name = "" if self.path is None else self.path.name
+        return f"{name}, record {self.number}" if self.number else f"{name}, line {self.line}"
 
 
 class DownloadError(SurestepError):

@@ -43,8 +43,8 @@ class ReasoningTree:
         problem: the text that all steps answer.
         nodes: the steps.
         id: names the tree within its dataset; shown to people, written to predictions.
-        group: trees of one group never part when data is split; "" means the problem's own text
-            (`problem_key`). eQASC's choices of one question share a group.
+        group: trees of one group and dataset never part when data is split; "" means the problem's own text
+            (`data.trees.identity.problem_key`). eQASC's choices of one question share a group.
         dataset: the name of the dataset it came from.
 
     Raises:
@@ -70,11 +70,6 @@ class ReasoningTree:
                 value = getattr(node, name)
                 if value is not None and not 0.0 <= value <= 1.0:
                     raise ValueError(f"step {index} has {name} {value}; allowed: 0 to 1, or none")
-
-    @property
-    def problem_key(self) -> str:
-        """What keeps trees of one problem together: `group`, or the problem's normalised text."""
-        return self.group or normalize_text(self.problem)
 
     @property
     def num_labels(self) -> int:
@@ -117,12 +112,3 @@ def chain(problem: str, steps: list[str], confidences: list[float | None] | None
             for index, (text, value) in enumerate(zip(steps, values, strict=True))
         ),
     )
-
-
-def normalize_text(text: str) -> str:
-    """Case, spacing and trailing punctuation removed, so that copies of one problem compare equal.
-
-    >>> normalize_text("  What is  $2 + 2$? ")
-    'what is $2 + 2$'
-    """
-    return " ".join(text.lower().split()).rstrip(".?!: ")

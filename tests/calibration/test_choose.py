@@ -9,17 +9,20 @@ from hypothesis import strategies as st
 
 from calibration_samples import overconfident, steps, together
 from surestep.calibration import (
-    METHODS,
+    MAPS,
     CalibrationData,
+    Judgement,
     assign_folds,
     choose_map,
     cross_validate,
     fit_calibration,
     held_out_by_choice,
+    judge,
 )
-from surestep.calibration.choose import TIE
-from surestep.calibration.gain import nll, nll_gain
+from surestep.calibration.choose import LEAST_RISE, TIE
+from surestep.calibration.gain import RANDOM_SIGNS, FloatArray, changes, mean_and_error, step_losses
 from surestep.errors import DataError
+from surestep.metrics import ece, nll
 
 
 @given(st.integers(0, 1000), st.integers(2, 7))
@@ -72,12 +75,17 @@ def test_the_choice_is_never_worse_than_no_map_in_cross_validation(seed: int) ->
     random = np.random.default_rng(seed)
     distort = overconfident(float(random.uniform(0.5, 3)), float(random.normal()))
     data = steps(num_problems=12, steps_each=5, seed=seed, distort=distort)
-    choice = choose_map(data, assign_folds(data))
+    folds = assign_folds(data)
+    choice = choose_map(data, folds)
+    accepted = [choice.scores[kind] for kind, judgement in choice.judgements.items() if judgement.accepted]
     assert choice.scores[choice.chosen.kind] <= choice.scores["identity"]
+    assert (choice.chosen.kind == "identity") == (accepted == [])
     if choice.chosen.kind != "identity":
-        assert choice.scores[choice.chosen.kind] <= min(choice.scores.values()) + TIE
-        gain, error = nll_gain(data.confidence, choice.held_out[choice.chosen.kind], data)
-        assert gain > error
+        assert choice.scores[choice.chosen.kind] <= min(accepted) + TIE
+        found = changes(data.confidence, choice.held_out[choice.chosen.kind], data, folds)
+        assert -found["nll"].rise > found["nll"].error
+        for figure in ("brier", "ece"):
+            assert found[figure].rise <= max(found[figure].error, LEAST_RISE)
     for method, held_out in choice.held_out.items():
         assert choice.scores[method] == pytest.approx(nll(held_out, data.label, data.weights))
 
@@ -155,14 +163,19 @@ def test_the_error_of_a_gain_counts_problems() -> None:
     data = steps(num_problems=40, distort=overconfident(2.0))
     after = np.full(len(data), 0.6)
     twice = together(data, data)
-    gain, error = nll_gain(data.confidence, after, data)
-    again = nll_gain(np.tile(data.confidence, 2), np.tile(after, 2), twice)
-    assert again == pytest.approx((gain, error))
-    assert gain == pytest.approx(nll(data.confidence, data.label, data.weights) - nll(after, data.label, data.weights))
-    resampled = [
-        nll_gain(data.confidence, after, _weighted(data, np.random.default_rng(seed)))[0] for seed in range(300)
-    ]
-    assert error == pytest.approx(float(np.std(resampled)), rel=0.2)
+    folds = assign_folds(data)
+    found = changes(data.confidence, after, data, folds)
+    again = changes(np.tile(data.confidence, 2), np.tile(after, 2), twice, np.tile(folds, 2))
+    for figure, change in found.items():
+        assert again[figure] == pytest.approx(change)
+        resampled = [
+            changes(data.confidence, after, _weighted(data, np.random.default_rng(seed)), folds)[figure].rise
+            for seed in range(300)
+        ]
+        spread = float(np.std(resampled))
+        assert 0.8 * spread < change.error < (1.2 if figure != "ece" else 1.2 * RANDOM_SIGNS) * spread
+    assert found["nll"][:2] == pytest.approx([nll(p, data.label, data.weights) for p in (data.confidence, after)])
+    assert found["brier"].after == pytest.approx(float(np.mean((after - data.label) ** 2)))
 
 
 def _weighted(data: CalibrationData, random: np.random.Generator) -> CalibrationData:
@@ -199,7 +212,125 @@ def test_a_dataset_of_one_kind_of_label_has_no_map_of_its_own() -> None:
 
 def test_the_same_data_gives_the_same_calibration() -> None:
     data = steps(num_problems=60, distort=overconfident(2.0))
-    assert fit_calibration(data, methods=METHODS).calibration() == fit_calibration(data).calibration()
+    assert fit_calibration(data, methods=list(MAPS)).calibration() == fit_calibration(data).calibration()
+
+
+def judged(data: CalibrationData, after: FloatArray) -> Judgement:
+    return judge(data.confidence, after, data, assign_folds(data))
+
+
+def with_sure_mistakes(*, num_problems: int = 400, seed: int = 0) -> CalibrationData:
+    """A calibrated model, but for a step in fifty that it is sure of and wrong about half of the time."""
+    data = steps(num_problems=num_problems, seed=seed)
+    sure = np.random.default_rng(seed + 1).random(len(data)) < 0.02
+    right = (np.random.default_rng(seed + 2).random(len(data)) < 0.5).astype(float)
+    return CalibrationData(
+        np.where(sure, 1.0 - 1e-7, data.confidence),
+        np.where(sure, right, data.label),
+        data.problem,
+        data.dataset,
+        data.dataset_names,
+    )
+
+
+def test_a_map_that_lowers_nll_and_worsens_ece_is_not_stored_and_the_figure_is_named() -> None:
+    """A temperature tames the sure mistakes and spoils all other confidences."""
+    data = with_sure_mistakes()
+    choice = choose_map(data, assign_folds(data), methods=["temperature"])
+    assert choice.chosen.kind == "identity"
+    assert choice.scores["temperature"] < choice.scores["identity"] - 0.02
+    judgement = choice.judgements["temperature"]
+    assert judgement.rejected_by in {"brier", "ece"}
+    change = judgement.changes["ece"]
+    assert change.rise > change.error > 0
+    after = choice.held_out["temperature"]
+    assert ece(after, data.label) > ece(data.confidence, data.label)
+    shown = judgement.changes[judgement.rejected_by]
+    for number in (f"{shown.before:.4f}", f"{shown.after:.4f}", f"{shown.rise:+.4f}", f"{shown.error:.4f}", "rises"):
+        assert number in judgement.in_words()
+    assert judgement.to_json()["changes"]["ece"] == pytest.approx({**change._asdict(), "rise": change.rise})
+
+
+def test_ece_alone_can_speak_against_a_map() -> None:
+    """Labels of pairs that no score tells apart: the mean is honest, the sharper one has the lower NLL and Brier."""
+    random = np.random.default_rng(0)
+    true = np.tile([0.1, 0.9], 3000)
+    label = (random.random(6000) < true).astype(float)
+    data = CalibrationData(np.full(6000, 0.5), label, np.arange(6000) // 10, np.zeros(6000), ("a",))
+    off = np.where(true > 0.5, 0.8, 0.3)
+    judgement = judged(data, off)
+    assert judgement.changes["nll"].rise < -0.1
+    assert judgement.changes["brier"].rise < -0.1
+    assert judgement.rejected_by == "ece"
+    assert "ECE" in judgement.in_words()
+
+
+def test_the_next_best_map_is_taken_where_the_best_by_nll_is_rejected() -> None:
+    data = with_sure_mistakes()
+    choice = choose_map(data, assign_folds(data))
+    accepted = {kind for kind, judgement in choice.judgements.items() if judgement.accepted}
+    assert "temperature" not in accepted
+    assert choice.chosen.kind in accepted
+    after = choice.held_out[choice.chosen.kind]
+    assert ece(after, data.label) < ece(data.confidence, data.label) + 0.002
+
+
+def test_where_noise_decides_no_map_is_stored() -> None:
+    """The same true improvement, on many problems and on few: there it gains too, but within noise."""
+    clear, noisy = (steps(num_problems=count, distort=overconfident(1.3)) for count in (1000, 15))
+    results = [judged(data, overconfident(1 / 1.3)(data.confidence)) for data in (clear, noisy)]
+    assert results[0].accepted
+    assert results[1].rejected_by == "nll"
+    assert 0 < -results[1].changes["nll"].rise < results[1].changes["nll"].error
+    assert "does not clearly fall" in results[1].in_words()
+
+
+def test_a_map_that_clearly_helps_is_stored() -> None:
+    for seed in range(5):
+        data = steps(num_problems=150, seed=seed, distort=overconfident(2.5, 0.5))
+        choice = choose_map(data, assign_folds(data))
+        assert choice.judgements[choice.chosen.kind].accepted
+        assert all(change.rise < 0 for change in choice.judgements[choice.chosen.kind].changes.values())
+
+
+def test_a_change_by_rounding_alone_is_no_worsening() -> None:
+    """Soft labels that are met to the last digits: standard errors of 0 must not reject."""
+    data = steps(num_problems=60, soft=True, distort=overconfident(2.0))
+    judgement = judged(data, data.label)
+    assert judgement.accepted
+    assert judgement.changes["brier"].after == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_cross_fitted_ece_is_the_plain_one_where_gaps_are_clear_and_0_on_average_where_there_are_none() -> None:
+    data = steps(num_problems=1000, distort=overconfident(3.0))
+    losses = step_losses("ece", data.confidence, data, assign_folds(data))
+    assert float(losses.mean()) == pytest.approx(ece(data.confidence, data.label), rel=0.01)
+    found, plain, errors = [], [], []
+    for seed in range(200):
+        calibrated = steps(num_problems=40, seed=seed)
+        losses = step_losses("ece", calibrated.confidence, calibrated, assign_folds(calibrated))
+        mean, error = mean_and_error(losses, calibrated)
+        found.append(mean)
+        errors.append(error)
+        plain.append(ece(calibrated.confidence, calibrated.label))
+    assert abs(np.mean(found)) < 3 * np.std(found) / 200**0.5
+    assert np.mean(plain) > 5 * abs(np.mean(found))
+    assert np.mean(errors) < np.std(found) < 1.1 * RANDOM_SIGNS * np.mean(errors)
+
+
+def test_a_datasets_own_map_is_stored_only_if_it_harms_nothing() -> None:
+    """Dataset b needs its sure mistakes tamed, and only a temperature is at hand."""
+    spoiled = with_sure_mistakes()
+    b = CalibrationData(spoiled.confidence, spoiled.label, 500 + spoiled.problem, spoiled.dataset, ("b",))
+    fitted = fit_calibration(together(steps(num_problems=400, seed=9), b), methods=["temperature"])
+    verdict = fitted.verdicts["b"]
+    assert verdict.own is None
+    assert verdict.maps["temperature"].rejected_by in {"brier", "ece"}
+    assert verdict.judgement is not None
+    assert fitted.calibration().datasets == {}
+    stored = verdict.to_json()
+    assert stored["maps"]["temperature"]["accepted"] is False
+    assert stored["own_map"]["changes"]["nll"]["error"] >= 0
 
 
 def labelled(count: int, problems: int, right: float) -> CalibrationData:

@@ -13,10 +13,10 @@ from sklearn.linear_model import LogisticRegression
 
 from calibration_samples import overconfident, steps
 from surestep.calibration import ConfidenceMap, clip_for, fit_beta, fit_isotonic, fit_platt, fit_temperature
-from surestep.calibration.gain import FloatArray, nll
-from surestep.calibration.maps.confidence_map import clipped, logit, sigmoid
+from surestep.calibration.gain import FloatArray
 from surestep.calibration.maps.isotonic import pool_adjacent_violators
-from surestep.metrics import nll as metrics_nll
+from surestep.calibration.maps.logistic_fit import clipped, logit, sigmoid
+from surestep.metrics import nll
 
 FITS = [fit_temperature, fit_platt, fit_beta, fit_isotonic]
 Fit = Callable[[FloatArray, FloatArray, FloatArray], ConfidenceMap]
@@ -201,9 +201,3 @@ def test_steps_parted_without_exception_give_finite_numbers(fit: Fit) -> None:
     found = fit(confidence, label, np.ones(4)).apply(confidence)
     assert np.isfinite(found).all()
     assert nll(found, label, np.ones(4)) <= nll(confidence, label, np.ones(4)) + 0.2
-
-
-@given(samples())
-def test_its_nll_is_that_of_the_metrics(sample: tuple[FloatArray, FloatArray, FloatArray]) -> None:
-    confidence, label, weights = sample
-    assert nll(confidence, label, weights) == pytest.approx(metrics_nll(confidence, label, weights), rel=1e-12)

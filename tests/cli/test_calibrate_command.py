@@ -106,6 +106,12 @@ def test_an_overconfident_model_is_mended_on_problems_that_nobody_fitted(
     assert "no calibration is stored" in out
     assert not any("raw_confidence" in row for row in raw_rows)
     out = done(surestep("calibrate", "--checkpoint", checkpoint))
+    judged = json.loads((checkpoint / "calibration.json").read_text())["about"]["maps"]
+    assert list(judged) == ["temperature", "platt", "beta", "isotonic"]
+    for kind, judgement in judged.items():
+        assert f"{kind} {judgement['reason']}" in " ".join(out.split())
+        assert set(judgement["changes"]) == {"nll", "brier", "ece"}
+        assert judgement["accepted"] == (judgement["rejected_by"] is None)
     for words in ("none (before)", "isotonic", "after, chosen within folds", "pooled map: ", "stored: "):
         assert words in out
     after, rows, out = evaluated(surestep, checkpoint, tmp_path / "after")

@@ -15,7 +15,7 @@ from backbones import save_backbone
 from documents import run
 from runs import DATA_FLAGS, write_own
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.maps.confidence_map import Platt
+from surestep.calibration.maps.platt import Platt
 from surestep.cli.main import main
 from surestep.evaluation.check.checklist import run_check
 from surestep.evaluation.check.targets import load_targets
@@ -247,7 +247,7 @@ def test_a_planted_leak_fails(place: Path, check: Callable[..., dict[str, Any]],
         name = "own train in GSM8K/test.jsonl"
     leak = failures(check(*arguments, code=1))[name]
     assert leak["numbers"]["shared"] == 1
-    assert leak["numbers"]["examples"] == [planted["problem"]]
+    assert leak["numbers"]["examples"] in ([planted["problem"]], [planted["problem"].strip()])  # own rows are cleaned
     assert "WHAT IS" in leak["detail"]
 
 

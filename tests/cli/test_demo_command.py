@@ -21,6 +21,8 @@ def test_too_few_steps_fail_honestly_and_leave_everything(tmp_path: Path, capsys
     said = capsys.readouterr().out
     for row in ("constant (training mean)", "step position", "before training", "after training", "best possible (p*)"):
         assert row in said
+    for part in ("all seen in training", "held-out operands", "held-out rates", "both held out"):
+        assert part in said
     assert "expected above 0.5" in said
     best = json.loads((tmp_path / "outputs" / "demo" / "best_checkpoint.json").read_text())["checkpoint"]
     results = tmp_path / "outputs" / "eval_demo" / best

@@ -36,6 +36,8 @@ OTHER_VALUES = {
     "data.prm800k_phase": "1",
     "data.prm800k_neutral": "missing",
     "data.eqasc_label": "retrieval",
+    "data.eqasc_unsure": "votes",
+    "data.bad_rows": "skip",
     "data.own_format": "stepwise",
     "data.own_name": "mine",
     "data.validation_fraction": "0.25",

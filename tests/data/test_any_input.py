@@ -10,52 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from layout_rows import FILE_READERS, VALID
 from surestep.data.datasets.readers import READERS
 from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 
-FILE_READERS = sorted(set(READERS) - {"arithmetic"})
-VALID: dict[str, dict[str, Any]] = {
-    "prm800k": {
-        "is_quality_control_question": False,
-        "question": {"problem": "p"},
-        "label": {
-            "steps": [
-                {"completions": [{"text": "a", "rating": 1}], "chosen_completion": 0, "human_completion": None},
-                {"completions": None, "chosen_completion": None, "human_completion": {"text": "h"}},
-            ]
-        },
-    },
-    "eqasc": {
-        "id": "q",
-        "question": {
-            "stem": "s",
-            "choices": [
-                {
-                    "text": "c",
-                    "label": "A",
-                    "df": "d",
-                    "chains": [[{"text": "a", "score": 1.0}, {"turk_label": {"label": "yes"}}]],
-                }
-            ],
-        },
-        "answerKey": "A",
-    },
-    "reveal": {
-        "question_id": "q",
-        "question": "s",
-        "answer_id": "a",
-        "step_idx": 0,
-        "step": "t",
-        "evidence": "e",
-        "attribution_label": "Fully",
-        "correctness_label": None,
-    },
-    "processbench": {"id": "x", "problem": "p", "steps": ["a", "b"], "label": 1},
-    "stepwise": {"prompt": "p", "completions": ["a", "b"], "labels": [True, 0.5]},
-    "math_shepherd": {"input": "p Step 1: a ки", "label": "p Step 1: a +"},
-    "own": {"problem": "p", "steps": ["a", {"text": "b", "confidence": 1, "alternatives": ["c"]}]},
-}
 SCALARS = st.sampled_from(
     [None, True, False, 0, 1, -1, 7, 0.5, 1e400, "", " ", "a", "\ud800", "1", [], {}, [None], 10**30]
 )

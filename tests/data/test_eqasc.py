@@ -56,7 +56,7 @@ def rows(tree: ReasoningTree) -> list[tuple[str, float | None, int]]:
 
 def test_validity_is_carried_by_the_last_fact_and_first_facts_are_shared(file: Path) -> None:
     (tree,), report = read(file, question(chain("a", "b", "yes"), chain("a", "c", "not-quite"), chain("d", "e", "?")))
-    assert rows(tree) == [("a", None, -1), ("b", 1.0, 0), ("c", 0.0, 0), ("d", None, -1), ("e", 0.5, 3)]
+    assert rows(tree) == [("a", None, -1), ("b", 1.0, 0), ("c", 0.0, 0), ("d", None, -1), ("e", 0.0, 3)]
     assert report["no_chains"] == 1
     assert any("crowd's verdict" in note for note in report.notes)
 
@@ -64,7 +64,7 @@ def test_validity_is_carried_by_the_last_fact_and_first_facts_are_shared(file: P
 def test_the_tree_shows_question_choice_and_claim_and_is_grouped_by_question(file: Path) -> None:
     (tree,), _ = read(file, question(chain("a", "b", "yes")))
     assert tree.problem == "Question: What do clouds make?\nAnswer: rain\nClaim: Clouds make rain"
-    assert (tree.id, tree.group, tree.problem_key) == ("Q1:A", "Q1", "Q1")
+    assert (tree.id, tree.group) == ("Q1:A", "Q1")
 
 
 def test_two_choices_of_one_question_are_two_trees_of_one_group(file: Path) -> None:
@@ -93,6 +93,48 @@ def test_a_chain_that_nobody_judged_is_counted_not_called_wrong(file: Path, turk
     (tree,), report = read(file, question(unjudged, chain("c", "d", "yes")))
     assert rows(tree) == [("c", None, -1), ("d", 1.0, 0)]
     assert (report["missing_verdict"], report["unlabelled_tail"]) == (1, 2)
+
+
+UNSURE_RULES = [("negative", 0.0), ("half", 0.5), ("missing", None), ("votes", 1 / 3)]
+
+
+@pytest.mark.parametrize("word", ["?", "unsure"])
+@pytest.mark.parametrize(("rule", "expected"), UNSURE_RULES)
+def test_unsure_chains_become_what_the_rule_says_and_are_counted(
+    file: Path, word: str, rule: Any, expected: float | None
+) -> None:
+    unsure, sure = chain("a", "b", word), chain("c", "d", "no")
+    for each in (unsure, sure):
+        each[2]["votes"] = ["yes", "no", "fact1"]
+    (tree,), report = read(file, question(unsure, sure, chain("e", "f", "yes")), unsure=rule)
+    labels = {node.text: node.confidence for node in tree.nodes}
+    assert labels.get("b") == expected
+    assert (labels["d"], labels["f"]) == (0.0, 1.0)  # the rule is about unsure chains only
+    assert report[f"unsure_{rule}"] == 1
+    assert any("`?` or `unsure`" in line for line in report.lines())
+
+
+@pytest.mark.parametrize("votes", [None, [], [None], float("nan")])
+def test_without_votes_an_unsure_chain_is_not_valid(file: Path, votes: Any) -> None:
+    unsure = chain("a", "b", "?")
+    unsure[2]["votes"] = votes
+    (tree,), report = read(file, question(unsure), unsure="votes")
+    assert tree.nodes[1].confidence == 0.0
+    assert (report["unsure_votes"], report["unsure_without_votes"]) == (0, 1)
+
+
+def test_real_eobqa_labels_under_each_rule(real_data: Callable[[str], Path]) -> None:
+    """200 judged chains: 16 yes, 31 unsure, the rest not valid; a fifth of the votes on unsure chains say yes."""
+    path = real_data("eOBQA/eqasc_test_grc.json")
+    found = {}
+    for rule, _ in UNSURE_RULES:
+        trees, report = read(path, unsure=rule)
+        labels = [node.confidence for tree in trees for node in tree.nodes if node.confidence is not None]
+        found[rule] = (report[f"unsure_{rule}"], report["labels"], sum(label >= 0.5 for label in labels))
+    assert found["negative"] == (31, 200, 16)
+    assert found["half"] == (31, 200, 47)
+    assert found["missing"] == (31, 169, 16)
+    assert found["votes"][:2] == (31, 200)
 
 
 def test_an_unlisted_verdict_is_not_valid_and_is_reported(file: Path) -> None:

@@ -193,10 +193,58 @@ def test_math_shepherd_text_after_the_last_tag_has_no_label(write_jsonl: Write) 
     assert report["missing_label"] == 1
 
 
+TAG_IN_PROBLEM = "A box holds 4. ки How many do 3 hold? Step 1: 3 * 4 = 12. ки\nStep 2: So 12 ки"
+
+
+@pytest.mark.parametrize("layout", ["label", "value", "value of the steps only"])
+def test_math_shepherd_a_tag_within_the_problem_is_removed_with_its_verdict(write_jsonl: Write, layout: str) -> None:
+    record: dict[str, Any] = shepherd(TAG_IN_PROBLEM, "-+-")
+    if layout != "label":
+        record = {"input": TAG_IN_PROBLEM, "value": ["-", "+", "-"] if layout == "value" else ["+", "-"]}
+    (tree,), report = read("math_shepherd", write_jsonl(record))
+    assert tree.problem == "A box holds 4. How many do 3 hold?"
+    assert rows(tree) == [("Step 1: 3 * 4 = 12.", 1.0, -1), ("Step 2: So 12", 0.0, 0)]
+    assert report["tag_in_problem"] == 1
+    assert report.places["tag_in_problem"] == ["data.jsonl, line 1"]
+
+
+@pytest.mark.parametrize("marker", ["step 1:", "STEP 1:", "Step 1 :", "Step1:", "Step  1:"])
+def test_math_shepherd_other_spellings_of_the_first_step(write_jsonl: Write, marker: str) -> None:
+    (tree,), report = read("math_shepherd", write_jsonl(shepherd(f"Find 6 + 7. {marker} 6 + 7 = 13. ки", "+")))
+    assert tree.problem == "Find 6 + 7."
+    assert tree.nodes[0].text == f"{marker} 6 + 7 = 13."
+    assert (report["step_one_spelling"], report["step_one_missing"]) == (1, 0)
+
+
+@pytest.mark.parametrize("end", ["?", '?"', "?$"])
+def test_math_shepherd_without_step_1_the_question_mark_ends_the_problem(write_jsonl: Write, end: str) -> None:
+    text = f"Tom has 2. How many weeks{end} 2 * 7 = 14. ки\nStep 2: as in step 1: 14 ки"
+    (tree,), report = read("math_shepherd", write_jsonl(shepherd(text, "+-")))
+    assert tree.problem == f"Tom has 2. How many weeks{end}"
+    assert rows(tree) == [("2 * 7 = 14.", 1.0, -1), ("Step 2: as in step 1: 14", 0.0, 0)]
+    assert report["step_one_missing"] == 1
+
+
+def test_math_shepherd_usual_rows_count_as_no_quirk(write_jsonl: Write) -> None:
+    _, report = read("math_shepherd", write_jsonl(shepherd("Why? Step 1: a ки\nStep 2: b ки\n", "++")))
+    assert set(report.counts) == {"records", "trees", "steps", "labels"}
+
+
+def test_math_shepherd_verdicts_as_a_list(write_jsonl: Write) -> None:
+    text = "Q Step 1: a ки\nStep 2: b ки\nStep 3: c ки\nStep 4: d ки"
+    (tree,), report = read("math_shepherd", write_jsonl({"input": text, "value": ["+", "-", 0.25, None]}))
+    assert [node.confidence for node in tree.nodes] == [1.0, 0.0, 0.25, None]
+    assert report["missing_label"] == 1
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [
         ({"input": "Q Step 1: a", "label": "Q Step 1: a"}, "no step tag"),
+        ({"input": "Q Step 1: a ки"}, "'label' and 'value' are missing"),
+        ({"input": "Q Step 1: a ки", "value": ["+", "-"]}, "2 verdicts for 1 step tags"),
+        ({"input": "Q Step 1: a ки", "value": ["good"]}, "verdict 1 is 'good'"),
+        ({"input": "Q Step 1: a ки", "value": [2]}, "verdict 1 is 2"),
         (shepherd("Q first: a ки", "+"), "no 'Step 1:'"),
         (shepherd("Step 1: a ки", "+"), "the problem is empty"),
         (shepherd("Q Step 1: a ки ки", "++"), "step 2 is empty"),

@@ -8,6 +8,7 @@ import pytest
 
 from surestep.data.benchmarks.prmbench import CATEGORIES, read_prmbench
 from surestep.data.records.read_report import ReadReport
+from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 
 
@@ -45,7 +46,7 @@ def test_changes_of_one_problem_stay_together(write_jsonl) -> None:
     rows = [record(classification=name, modified_question=f"{name}?") for name in CATEGORIES]
     found = list(read_prmbench(write_jsonl(*rows), report=ReadReport()))
     assert len(found) == 9
-    assert len({one.tree.problem_key for one in found}) == 1
+    assert len({problem_key(one.tree) for one in found}) == 1
 
 
 def test_a_repeated_record_is_left_out(write_jsonl) -> None:

@@ -22,7 +22,7 @@ from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.data.sources.source import Division, Source
 from surestep.data.trees.builder import TreeBuilder, finish
-from surestep.data.trees.problem_records import Problems
+from surestep.data.trees.problem_records import Problems, RecordSteps
 from surestep.errors import StorageError
 from surestep.types import ROOT
 
@@ -49,7 +49,9 @@ def test_equals_one_builder_for_each_problem(records: Any, drop: bool, in_memory
         patch.setattr(spool_module, "IN_MEMORY", in_memory)
         for line, (problem, name, steps) in enumerate(records, start=1):
             record = Record({}, Path("rows.jsonl"), line)
-            add_all(collected.builder(record, problem, name=name, group=f"g{line}"), steps)
+            found_steps = RecordSteps(record, problem, name=name, group=f"g{line}")
+            add_all(found_steps, steps)
+            collected.add(found_steps)
             builder = builders.setdefault(
                 (name, problem), TreeBuilder(problem, id=name or f"rows:{line}", group=f"g{line}")
             )

@@ -77,7 +77,7 @@ def test_the_real_gsm8k_subset(real_data: Callable[[str], Path]) -> None:
     for tree, values in zip(trees, records, strict=True):
         wrong = [index for index, node in enumerate(tree.nodes) if node.confidence == 0.0]
         assert wrong == ([] if values["label"] == -1 else [values["label"]])
-        assert [node.text for node in tree.nodes] == values["steps"]
+        assert [node.text for node in tree.nodes] == [text.strip() for text in values["steps"]]
 
 
 def test_solutions_carry_their_subset_and_label(tmp_path: Path) -> None:

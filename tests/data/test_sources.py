@@ -15,6 +15,7 @@ from surestep.config.data import DataConfig
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import SPLITS, enabled_sources
 from surestep.data.sources.source import Source
+from surestep.data.trees.identity import problem_key
 from surestep.errors import ConfigError, DataError
 
 OFF = {f"use_{name}": False for name in ("prm800k", "reveal", "eqasc", "arithmetic", "own")}
@@ -66,7 +67,7 @@ def put_reveal(folder: Path) -> None:
 
 
 def problems(source: Source) -> set[str]:
-    return {tree.problem_key for tree in source.read(ReadReport())}
+    return {problem_key(tree) for tree in source.read(ReadReport())}
 
 
 def test_folders_are_found_in_any_case_and_layout(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_reveal_questions_are_divided_three_ways_and_its_terms_are_said(tmp_path
     sides, report = [], ReadReport()
     for split in SPLITS:
         (source,) = enabled_sources(config(tmp_path, use_reveal=True), split, seed=3)
-        sides.append({tree.problem_key for tree in source.read(report)})
+        sides.append({problem_key(tree) for tree in source.read(report)})
     assert sum(map(len, sides)) == len(set.union(*sides)) == 50
     assert all(sides)
     assert len([note for note in report.notes if "not as a training set" in note]) == 1
@@ -251,3 +252,31 @@ def test_the_fingerprint_sees_a_changed_file(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("train 3", "train x"), encoding="utf-8")
     os.utime(path, ns=(1, 1))
     assert enabled_sources(data, "train")[0].fingerprint() != before
+
+
+@pytest.mark.parametrize("name", ["own", "renamed"])
+def test_ways_to_type_a_problem_never_part_and_a_datasets_name_moves_none(tmp_path: Path, name: str) -> None:
+    """Each problem stands in the file in four spellings; with them on two sides, a split would leak."""
+    path = tmp_path / "own.jsonl"
+    rows = [
+        {"problem": spelling, "id": str(index), "steps": [{"text": "s", "confidence": 1}]}
+        for number in range(40)
+        for index, spelling in enumerate(
+            (
+                f"What is {number} - 1?",
+                f"what is ${number}-1$",
+                f"What  is {number}−1 ?",
+                f"What is {number} \u2013 1.\n",
+            )
+        )
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    sides = {}
+    for chosen in ("own", name):
+        data = config(tmp_path, use_own=True, own_train=path, validation_fraction=0.3, own_name=chosen)
+        train, validation = (enabled_sources(data, split)[0] for split in ("train", "validation"))
+        sides[chosen] = (problems(train), problems(validation))
+    (train_problems, held_out) = sides["own"]
+    assert sides[name] == sides["own"]
+    assert len(train_problems) + len(held_out) == 40
+    assert not train_problems & held_out

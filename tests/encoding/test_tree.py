@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 
 from strategies import random_tree, trees
+from surestep.encoding import formatter as formatter_module
 from surestep.encoding.encoded_tree import encode_trees, preorder
-from surestep.encoding.formatter import Formatter
+from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.types import Node, ReasoningTree, chain
@@ -42,13 +43,14 @@ def test_every_step_decodes_to_its_text_and_ends_in_the_confidence_token(tree: R
     for node in range(encoded.num_nodes):
         ids = encoded.tokens_T[encoded.offsets[node] : encoded.offsets[node + 1]].tolist()
         if node == 0:
-            assert tokenizer.tokenizer.decode(ids) == tree.problem + "\n\n"
+            assert tokenizer.tokenizer.decode(ids) == tree.problem.strip() + "\n\n"
             assert encoded.source_N[0] == -1
             continue
         source = tree.nodes[encoded.source_N[node]]
-        evidence = f"[Evidence: {source.context}]\n" if source.context else ""
+        context = (source.context or "").strip()
+        evidence = f"[Evidence: {context}]\n" if context else ""
         assert ids[-1] == tokenizer.confidence_id
-        assert tokenizer.tokenizer.decode(ids[:-1]) == evidence + source.text + "\n"
+        assert tokenizer.tokenizer.decode(ids[:-1]) == evidence + source.text.strip() + "\n"
 
 
 @given(trees())
@@ -115,6 +117,13 @@ def test_the_formatters_hash_changes_with_each_template() -> None:
     }
     assert len(hashes) == 4
     assert Formatter().hash() == Formatter().hash()
+
+
+def test_the_formatters_hash_changes_with_how_texts_are_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Formatter().hash()
+    assert before not in FORMER_HASHES
+    monkeypatch.setattr(formatter_module, "TEXT_VERSION", formatter_module.TEXT_VERSION + 1)
+    assert Formatter().hash() != before
 
 
 def test_selecting_keeps_paths_whole(tokenizer: StepTokenizer) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.maps.confidence_map import Platt
+from surestep.calibration.maps.platt import Platt
 from surestep.cli.commands import benchmark
 from surestep.config import Config
 from surestep.data.benchmarks.candidates import Candidate, CandidateSet

@@ -16,6 +16,7 @@ from surestep.calibration import Calibration, Identity, Isotonic, Platt, Tempera
 from surestep.config import Config
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import enabled_sources
+from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.evaluation.calibrate import WITHIN_FOLDS, calibrate
 from surestep.evaluation.evaluate import evaluate_checkpoint
@@ -124,7 +125,7 @@ def test_calibration_scores_every_label_of_validation_without_the_stored_map(
         trees = list(source.read(ReadReport()))
         found = about["datasets"][source.name]
         assert found["num_steps"] == sum(tree.num_labels for tree in trees)
-        assert found["num_problems"] == len({tree.problem_key for tree in trees})
+        assert found["num_problems"] == len({problem_key(tree) for tree in trees})
     assert about["num_steps"] == sum(found["num_steps"] for found in about["datasets"].values())
     assert set(results[0].held_out) == {"identity", "platt", WITHIN_FOLDS}
     json.dumps(about, allow_nan=False)

@@ -18,11 +18,12 @@ from surestep.config import LoraConfig
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention.block_lists import block_lists
+from surestep.model.attention.dense_mask import dense_mask
 from surestep.model.attention.interface import register_tree_attention
-from surestep.model.attention.plan import dense_mask, plan_attention
+from surestep.model.attention.plan import plan_attention
 from surestep.model.backbones.lora import add_adapters
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fast.projection import compile_layers
+from surestep.model.fast.compile_layers import compile_layers
 from surestep.model.fast.sum_norm import sum_norm, sum_norm_backward, sum_norm_fp8
 from surestep.model.head import ConfidenceHead
 from surestep.model.precision.fp8 import E4M3, LARGEST, Fp8Weight, quantise_rows, runs_fp8

@@ -24,7 +24,7 @@ from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
 from surestep.model.attention.plan import plan_attention
-from surestep.model.fast.projection import compile_layers
+from surestep.model.fast.compile_layers import compile_layers
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem, load_bitsandbytes
 from surestep.scoring.build_model import BuiltModel, build_model, is_nf4
 from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint

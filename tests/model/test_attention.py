@@ -15,8 +15,9 @@ from strategies import encoded_tree, encoded_trees
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention import interface as attention
+from surestep.model.attention.dense_mask import DENSE_BLOCK, dense_mask
 from surestep.model.attention.interface import tree_attention
-from surestep.model.attention.plan import DENSE_BLOCK, FLEX_BLOCK, dense_mask, plan_attention, tree_block_mask
+from surestep.model.attention.plan import FLEX_BLOCK, plan_attention, tree_block_mask
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.model_scorer import to_batch
 
@@ -189,7 +190,7 @@ def test_flex_execution_equals_attention_written_out(window: int | None, monkeyp
     from torch.nn.attention.flex_attention import flex_attention
 
     # The kernel needs a GPU; its uncompiled form shows that mask, scale and grouped heads reach it.
-    monkeypatch.setattr(attention, "_compiled_flex", lambda: flex_attention)
+    monkeypatch.setattr(attention, "compiled_flex", lambda: flex_attention)
     whole_blocks = batch_of(large_trees(3)).padded(FLEX_BLOCK)  # as the model runs them
     found, expected = run(whole_blocks, "flex", window=window)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)

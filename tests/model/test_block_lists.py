@@ -13,7 +13,8 @@ from torch import Tensor
 from strategies import encoded_tree
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
-from surestep.model.attention.plan import dense_mask, plan_attention
+from surestep.model.attention.dense_mask import dense_mask
+from surestep.model.attention.plan import plan_attention
 from surestep.scoring.model_scorer import to_batch
 
 

@@ -23,9 +23,10 @@ from surestep.model.attention.plan import plan_attention
 from surestep.model.backbones.families import FAMILIES
 from surestep.model.backbones.lora import add_adapters
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fast import projection as fused
+from surestep.model.fast import fused_attention as fused
+from surestep.model.fast.compile_layers import compile_layers
+from surestep.model.fast.fuse import can_fuse, hold_in_fp8
 from surestep.model.fast.hashed_dropout import drop, keep_mask
-from surestep.model.fast.projection import can_fuse, compile_layers, hold_in_fp8
 from surestep.model.head import ConfidenceHead
 from surestep.model.precision.fp8 import Fp8Weight
 from surestep.model.precision.fp8_mlp import Fp8Mlp, quantise_gated, quantise_gated_gradient

@@ -17,7 +17,7 @@ from torch import nn
 from surestep.config import LoraConfig
 from surestep.model.backbones.load import load_backbone
 from surestep.model.backbones.lora import add_adapters
-from surestep.model.fast.projection import can_fuse
+from surestep.model.fast.fuse import can_fuse
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
 from surestep.model.precision.nf4 import num_weights, quantise_linear_layers
 

@@ -13,7 +13,8 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm
 
 from model.test_fused import SHAPE, assert_alike, batch, make_model, scores_and_gradients
 from surestep.model.fast import sum_norm as operations
-from surestep.model.fast.projection import compile_layers, hold_in_fp8
+from surestep.model.fast.compile_layers import compile_layers
+from surestep.model.fast.fuse import hold_in_fp8
 from surestep.model.fast.sum_norm import States, sum_norm, sum_norm_fp8, summed_and_normed
 from surestep.model.fast.weights_for_scoring import merge_adapters
 from surestep.model.precision.fp8 import Fp8Rows, fp8_rows, quantise_rows

@@ -104,7 +104,7 @@ def test_a_fast_execution_that_fails_gives_way_to_the_dense_one(
             raise RuntimeError("no kernel for this head size\nand more")
         return torch.zeros_like(query)
 
-    monkeypatch.setattr(attention, "_compiled_flex", lambda: kernel)
+    monkeypatch.setattr(attention, "compiled_flex", lambda: kernel)
     monkeypatch.setattr(build_module, "choose_route", lambda *_, **__: ("flex", "attention: flex (as set)"))
     config = small_config("llama")
     built = build_model(config, CPU)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from backbones import save_backbone
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
-from surestep.encoding.formatter import Formatter
+from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.errors import CheckpointError, DeviceError, StorageError
 from surestep.model.saved_weights import HEAD_FILE
 from surestep.scoring.build_model import BuiltModel, build_model
@@ -292,6 +292,16 @@ def test_another_text_format_is_refused(lora_copy: Path, monkeypatch: pytest.Mon
     message = refusal(lora_copy)
     assert "text format" in message
     assert other in message
+
+
+def test_a_checkpoint_from_before_texts_were_cleaned_says_so(lora_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = Formatter().hash()
+    (what,) = FORMER_HASHES.values()
+    monkeypatch.setattr(Formatter, "hash", lambda _self: "another")
+    monkeypatch.setitem(FORMER_HASHES, now, what)
+    message = refusal(lora_copy)
+    assert "left the white space around problems, steps and evidence as written" in message
+    assert "train again" in message
 
 
 def test_another_base_model_is_refused(lora_copy: Path, saved: Any, tmp_path: Path) -> None:

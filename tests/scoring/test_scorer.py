@@ -266,3 +266,17 @@ def test_out_of_memory_is_one_line_that_names_the_flag(
         scorer.score([random_tree(0, num_nodes=3)])
     assert "\n" not in str(caught.value)
     assert scorer.model.training
+
+
+def test_white_space_around_texts_changes_no_confidence(scorers: Callable[[str], StepScorer]) -> None:
+    """What a splitter leaves at a step's ends, in a tree that no reader made."""
+    around = ["{}", "{}\n", "\n {} \r\n", "\t{}\n\n"]
+    evidence = "It is a sum."
+    found = []
+    for form in around:
+        nodes = tuple(
+            Node(form.format(text), rank - 1, context=form.format(evidence))
+            for rank, text in enumerate(["12 + 2 = 14", "14 + 1 = 15"])
+        )
+        found += scorers("llama").score([ReasoningTree(form.format("Add 12, 2 and 1."), nodes)])
+    assert found == [found[0]] * len(around)

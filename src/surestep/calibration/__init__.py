@@ -1,10 +1,19 @@
 """Calibration: maps from a model's confidence to one that can be trusted; numpy in, numbers out; no torch, no files."""
 
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.choose import METHODS, Choice, assign_folds, choose_map, cross_validate, held_out_by_choice
+from surestep.calibration.choose import (
+    Choice,
+    Judgement,
+    assign_folds,
+    choose_map,
+    cross_validate,
+    held_out_by_choice,
+    judge,
+)
 from surestep.calibration.fit import DatasetVerdict, Fitted, fit_calibration
-from surestep.calibration.gain import CalibrationData
-from surestep.calibration.maps.confidence_map import (
+from surestep.calibration.gain import CalibrationData, Change
+from surestep.calibration.maps import (
+    MAPS,
     Beta,
     ConfidenceMap,
     Identity,
@@ -14,20 +23,23 @@ from surestep.calibration.maps.confidence_map import (
     map_from_json,
     map_to_json,
 )
-from surestep.calibration.maps.isotonic import clip_for, fit_isotonic
-from surestep.calibration.maps.logistic_fit import fit_beta, fit_platt, fit_temperature
+from surestep.calibration.maps.isotonic import clip_for
+
+fit_temperature, fit_platt, fit_beta, fit_isotonic = Temperature.fit, Platt.fit, Beta.fit, Isotonic.fit
 
 __all__ = [
-    "METHODS",
+    "MAPS",
     "Beta",
     "Calibration",
     "CalibrationData",
+    "Change",
     "Choice",
     "ConfidenceMap",
     "DatasetVerdict",
     "Fitted",
     "Identity",
     "Isotonic",
+    "Judgement",
     "Platt",
     "Temperature",
     "assign_folds",
@@ -40,6 +52,7 @@ __all__ = [
     "fit_platt",
     "fit_temperature",
     "held_out_by_choice",
+    "judge",
     "map_from_json",
     "map_to_json",
 ]

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from surestep.calibration.maps.confidence_map import ConfidenceMap, map_from_json, map_to_json
+from surestep.calibration.maps import map_from_json, map_to_json
+from surestep.calibration.maps.confidence_map import ConfidenceMap
 
 FORMAT_VERSION = 1
 
@@ -31,7 +32,7 @@ class Calibration:
     def map_for(self, dataset: str | None = None) -> ConfidenceMap:
         """A dataset's own map where the request names one that has it, else the pooled map.
 
-        >>> from surestep.calibration.maps.confidence_map import Identity, Platt
+        >>> from surestep.calibration.maps import Identity, Platt
         >>> calibration = Calibration(Identity(), {"own": Platt(0.5, 0.0)})
         >>> [calibration.map_for(name).kind for name in (None, "own", "another")]
         ['identity', 'platt', 'identity']
@@ -60,6 +61,9 @@ class Calibration:
         missing = {"pooled", "datasets", "about"} - values.keys()
         if missing:
             raise ValueError(f"calibration without {', '.join(sorted(missing))}")
+        for name in ("datasets", "about"):
+            if not isinstance(values[name], dict):
+                raise ValueError(f"{name} of a calibration is a {type(values[name]).__name__}; allowed: an object")
         return cls(
             pooled=map_from_json(values["pooled"]),
             datasets={name: map_from_json(made) for name, made in values["datasets"].items()},

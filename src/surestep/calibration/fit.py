@@ -1,22 +1,33 @@
 """A model's calibration from its scored validation steps: the pooled map, and which datasets get their own.
 
-A dataset's own map must earn its place: enough problems, and on problems that neither had seen an NLL lower than the
-pooled map's by more than one standard error (the one-standard-error rule of Breiman and others, Classification and
-Regression Trees, 1984). Refuses data that cannot tell one map from another.
+A dataset's own map must earn its place: enough problems, and on problems that neither had seen it must be accepted in
+the pooled map's place by the same rule by which a map replaces none (`surestep.calibration.choose.judge`): NLL lower by
+more than one standard error (the one-standard-error rule of Breiman and others, Classification and Regression Trees,
+1984), Brier score and ECE not higher by more than one. Refuses data that cannot tell one map from another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.choose import METHODS, NUM_FOLDS, TIE, Choice, assign_folds, choose_map, held_out_by_choice
-from surestep.calibration.gain import CalibrationData, FloatArray, IntArray, nll, nll_gain
+from surestep.calibration.choose import (
+    NUM_FOLDS,
+    Choice,
+    Judgement,
+    assign_folds,
+    choose_map,
+    held_out_by_choice,
+    judge,
+)
+from surestep.calibration.gain import CalibrationData, FloatArray, IntArray
 from surestep.calibration.maps.confidence_map import ConfidenceMap
 from surestep.errors import DataError
+from surestep.metrics import nll
 
 LEAST_LABELS = 50
 LEAST_PROBLEMS = 2 * NUM_FOLDS
@@ -36,6 +47,8 @@ class DatasetVerdict:
         nll_pooled, nll_own: on held-out folds, in nats a step; own is None where it was not tried.
         own: the map where it earned its place.
         reason: one sentence.
+        judgement: its own map in place of the pooled one, on held-out folds; None where it was not tried.
+        maps: each kind of map fitted on this dataset alone, in place of no map; empty where it was not tried.
     """
 
     num_problems: int
@@ -44,6 +57,20 @@ class DatasetVerdict:
     nll_own: float | None
     own: ConfidenceMap | None
     reason: str
+    judgement: Judgement | None = None
+    maps: dict[str, Judgement] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the map."""
+        return {
+            "num_problems": self.num_problems,
+            "num_steps": self.num_steps,
+            "nll_pooled": self.nll_pooled,
+            "nll_own": self.nll_own,
+            "reason": self.reason,
+            "own_map": None if self.judgement is None else self.judgement.to_json(),
+            "maps": {kind: judgement.to_json() for kind, judgement in self.maps.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -72,7 +99,7 @@ class Fitted:
 def fit_calibration(
     data: CalibrationData,
     *,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     seed: int = 0,
     least_own_problems: int = LEAST_PROBLEMS_OF_ITS_OWN,
 ) -> Fitted:
@@ -80,7 +107,7 @@ def fit_calibration(
 
     Args:
         data: scored without any map. Every step counts by its weight, whatever its dataset.
-        methods: which maps compete with the identity.
+        methods: which maps compete with the identity; all where left out.
         seed: deals the problems out to folds.
         least_own_problems: see `LEAST_PROBLEMS_OF_ITS_OWN`.
 
@@ -104,15 +131,15 @@ def _judge(
     data: CalibrationData,
     folds: IntArray,
     pooled_held_out: FloatArray,
-    methods: Sequence[str],
+    methods: Sequence[str] | None,
     least_problems: int,
 ) -> DatasetVerdict:
     rows = data.rows_of(name)
     part = data.select(rows)
     nll_pooled = nll(pooled_held_out[rows], part.label, part.weights)
 
-    def verdict(reason: str, nll_own: float | None = None, own: ConfidenceMap | None = None) -> DatasetVerdict:
-        return DatasetVerdict(part.num_problems, len(part), nll_pooled, nll_own, own, reason)
+    def verdict(reason: str) -> DatasetVerdict:
+        return DatasetVerdict(part.num_problems, len(part), nll_pooled, None, None, reason)
 
     if rows.all():
         return verdict("it is all the data, so the pooled map is its own")
@@ -123,13 +150,19 @@ def _judge(
     ):
         return verdict("its labels are almost all of one kind")
     own_held_out = held_out_by_choice(part, folds[rows], methods=methods)
-    nll_own = nll(own_held_out, part.label, part.weights)
-    gain, error = nll_gain(pooled_held_out[rows], own_held_out, part)
-    found = f"{gain:+.4f} ± {error:.4f} nats a step on held-out problems"
-    if gain <= max(error, TIE):
-        return verdict(f"its own map is not clearly better than the pooled one ({found})", nll_own)
-    own = choose_map(part, folds[rows], methods=methods).chosen
-    return verdict(f"its own map is better than the pooled one ({found})", nll_own, own)
+    judgement = judge(pooled_held_out[rows], own_held_out, part, folds[rows])
+    choice = choose_map(part, folds[rows], methods=methods)
+    better = "better" if judgement.accepted else "not clearly better"
+    return DatasetVerdict(
+        part.num_problems,
+        len(part),
+        nll_pooled,
+        nll(own_held_out, part.label, part.weights),
+        choice.chosen if judgement.accepted else None,
+        f"its own map is {better} than the pooled one ({judgement.in_words()})",
+        judgement,
+        choice.judgements,
+    )
 
 
 def _refuse_too_little(data: CalibrationData) -> None:

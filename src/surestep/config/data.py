@@ -56,6 +56,15 @@ class DataConfig(Section):
         description="`validity`: the crowd's verdict on the chain; `retrieval`: each fact's score, (s - 10) / 78.",
     )
 
+    eqasc_unsure: Literal["negative", "half", "missing", "votes"] = Field(
+        "negative",
+        description="What the verdicts `?` and `unsure` become: not valid (the authors' rule), 0.5, no label, or the "
+        "share of votes for yes where a file has votes (else not valid).",
+    )
+    bad_rows: Literal["stop", "skip"] = Field(
+        "stop", description="Rows that contradict their layout: `stop` at the first, or `skip` and count them."
+    )
+
     own_train: Path | None = Field(None, description="Training file of your own data.")
     own_validation: Path | None = Field(
         None, description="Validation file of your own data; unset: held out of `own_train` by problem."

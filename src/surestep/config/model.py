@@ -61,7 +61,8 @@ class LoraConfig(Section):
     lora_target_modules: list[str] | Literal["auto", "all-linear"] = Field(
         "auto",
         description=(
-            "Names of the layers to adapt. `auto`: `q_proj, k_proj, v_proj, o_proj`, or every linear layer "
-            "where the backbone has none of these."
+            "Names of the layers to adapt. `auto`: the linear layers of every attention, whatever they are called "
+            "(`q_proj, k_proj, v_proj, o_proj`, say), and in layers without attention every linear layer that PEFT "
+            "can adapt."
         ),
     )

@@ -26,11 +26,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.data.trees.identity import normalize_text
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, encode_trees
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import StorageError
-from surestep.types import ReasoningTree, normalize_text
+from surestep.types import ReasoningTree
 
 STORE_VERSION = 5
 _DTYPES: dict[str, type] = {

@@ -6,7 +6,7 @@ Every figure here is of problems that the map had not seen. Writes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from surestep.calibration.calibration import Calibration
 from surestep.config import Config
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import Source, enabled_sources
+from surestep.data.trees.identity import problem_key
 from surestep.encoding.encoded_tree import encode_trees
 from surestep.evaluation.calibration_effect import content_of, figures_by_dataset
 from surestep.scored import ScoredSteps
@@ -61,10 +62,13 @@ def calibrate(
     built: BuiltModel,
     config: Config,
     *,
-    methods: Sequence[str],
+    methods: Sequence[str] | None,
     progress: Callable[[str], Callable[[int], None]],
 ) -> CalibrationResult:
     """Score the validation split of every enabled dataset and fit the maps.
+
+    The record says of every map in which place it competed (`maps`: in place of none, on all data; `own_map` and `maps`
+    of a dataset), whether it was accepted, and if not by which figure it was rejected, with the numbers.
 
     Problems are told apart by their key, which eQASC's choices of one question share, and two datasets that hold the
     same problem: no fold parts them.
@@ -89,14 +93,15 @@ def calibrate(
     maps = fitted.calibration()
     about = {
         "split": "validation",
-        "methods": list(methods),
+        "methods": list(fitted.choice.scores) if methods is None else list(methods),
         "num_steps": len(data),
         "num_problems": data.num_problems,
         "num_folds": fitted.num_folds,
         "seed": fitted.seed,
         "held_out": held_out,
+        "maps": {kind: judgement.to_json() for kind, judgement in fitted.choice.judgements.items()},
         "datasets": {
-            name: {**found, **_without_map(asdict(fitted.verdicts[name]))} if name in fitted.verdicts else found
+            name: {**found, **fitted.verdicts[name].to_json()} if name in fitted.verdicts else found
             for name, found in datasets.items()
         },
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -123,7 +128,7 @@ def _score(
         columns.confidence += scores.raw_S.tolist()
         columns.label += scores.label_S.astype(np.float64).tolist()
         columns.position += scores.depth_S.tolist()
-        number = columns.problems.setdefault(tree.problem_key, len(columns.problems))
+        number = columns.problems.setdefault(problem_key(tree), len(columns.problems))
         columns.problem += [number] * len(scores.raw_S)
         columns.dataset += [index] * len(scores.raw_S)
         advance(1)
@@ -147,7 +152,3 @@ def _figures(data: CalibrationData, position: Any, fitted: Fitted) -> dict[str, 
     )
     confidences = {**fitted.choice.held_out, WITHIN_FOLDS: fitted.held_out}
     return {name: figures_by_dataset(predictions, confidence) for name, confidence in confidences.items()}
-
-
-def _without_map(verdict: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in verdict.items() if name != "own"}

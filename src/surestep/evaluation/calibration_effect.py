@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.maps.confidence_map import map_to_json
+from surestep.calibration.maps import map_to_json
 from surestep.data.sources.source import Source
 from surestep.metrics.columns import FloatArray
 from surestep.metrics.figures import compute_figures

@@ -16,6 +16,7 @@ from surestep.config import Config, EvalConfig
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import read_records
 from surestep.data.sources.choose import Source, enabled_sources
+from surestep.data.trees.identity import problem_key
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.errors import StorageError
 from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines
@@ -225,7 +226,7 @@ def _row(tree: ReasoningTree, dataset: str, index: int, depth: int, confidences:
     node = tree.nodes[index]
     row: Row = {
         "dataset": dataset,
-        "problem_id": tree.id or tree.problem_key,
+        "problem_id": tree.id or problem_key(tree),
         **({"group": tree.group} if tree.group else {}),
         "step": index,
         "parent": node.parent,

@@ -34,6 +34,7 @@ from surestep.metrics.figures.pointwise import (
     mse,
     nll,
     r2,
+    step_nll,
 )
 from surestep.metrics.figures.ranking import (
     auroc,
@@ -97,4 +98,5 @@ __all__ = [
     "rms_calibration_error_by_problem",
     "smooth_ece",
     "spearman",
+    "step_nll",
 ]

@@ -4,7 +4,7 @@ The token's embedding is a parameter of its own, laid over the backbone's embedd
 trained and saved alike under LoRA and in full, the embedding matrix is neither resized nor copied, and no id can
 be out of range. Knows no text.
 
-Shapes: `P` tokens of the pack, `S` wanted steps, `D` hidden size, `R` rows of the path execution, `L` their length.
+Shapes: `P` tokens of the pack, `S` needed steps, `D` hidden size, `R` rows of the path execution, `L` their length.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from surestep.model.attention.interface import TREE_ATTENTION, product_dtype
+from surestep.model.attention.executions import product_dtype
+from surestep.model.attention.interface import TREE_ATTENTION
 from surestep.model.attention.one_path_per_row import path_rows
 from surestep.model.attention.plan import AttentionPlan, Execution, plan_attention
+from surestep.model.backbones.rotary import fix_rotary_factors
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.fast.decoder_layers import narrow_layers
-from surestep.model.fast.projection import can_fuse, fuse, projections
+from surestep.model.fast.fuse import can_fuse, fuse, projections
 from surestep.model.head import ConfidenceHead
 from surestep.model.precision.float32_weights import RoundedWeights, round_weights
 from surestep.model.tree_batch import TreeBatch
@@ -35,7 +37,7 @@ def prepare(batch: TreeBatch, route: Route) -> Prepared:
 
 
 class ConfidenceModel(nn.Module):
-    """Scores every wanted step of a pack in one forward pass.
+    """Scores every needed step of a pack in one forward pass.
 
     Args:
         backbone: a transformer without language-model head, or a PEFT model around one.
@@ -69,6 +71,7 @@ class ConfidenceModel(nn.Module):
         self._rounded: list[RoundedWeights] = []
         self.is_fused = False
         self.is_narrowed = False
+        fix_rotary_factors(self.transformer)
         self.route: Route = route
         self.set_route(route)
 
@@ -117,7 +120,7 @@ class ConfidenceModel(nn.Module):
             round_weights(self._rounded)
 
     def forward(self, batch: Prepared) -> Tensor:
-        """[S] logits of the wanted steps, float32."""
+        """[S] logits of the needed steps, float32."""
         if self.is_fused and self.training:
             self.get_buffer("dropout_seed").random_()
         prepared = prepare(batch, self.route) if isinstance(batch, TreeBatch) else batch
@@ -149,7 +152,7 @@ class ConfidenceModel(nn.Module):
         hidden: Tensor = output.last_hidden_state[0]
         if not self.is_narrowed:
             hidden = hidden.index_select(0, plan.batch.label_index_S)
-        return hidden[: plan.num_wanted]
+        return hidden[: plan.num_needed]
 
     def _paths(self, batch: TreeBatch) -> Tensor:
         rows = path_rows(batch)

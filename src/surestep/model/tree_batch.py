@@ -1,6 +1,6 @@
 """What a forward pass takes: the tokens of a pack and the two numbers that shape its mask.
 
-Shapes: `P` tokens of the pack, `S` wanted steps, `B` trees.
+Shapes: `P` tokens of the pack, `S` needed steps, `B` trees.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class TreeBatch:
         positions_P: int64 depth of each token along its path.
         subtree_end_P: int64 index just past the last token of the token's subtree.
         tree_starts: where each tree begins in the pack, and the end of the last; `B + 1` integers.
-        label_index_S: int64 index of the `<CONFIDENCE>` token of each wanted step.
+        label_index_S: int64 index of the `<CONFIDENCE>` token of each needed step.
     """
 
     tokens_P: Tensor
@@ -66,9 +66,9 @@ class TreeBatch:
         )
 
     def padded_labels(self, multiple: int) -> TreeBatch:
-        """The batch with its wanted steps filled up to a multiple of `multiple`, at least one, by the first token."""
-        num_wanted = len(self.label_index_S)
-        missing = multiple - num_wanted if num_wanted < multiple else -num_wanted % multiple
+        """The batch with its needed steps filled up to a multiple of `multiple`, at least one, by the first token."""
+        num_needed = len(self.label_index_S)
+        missing = multiple - num_needed if num_needed < multiple else -num_needed % multiple
         return replace(self, label_index_S=F.pad(self.label_index_S, (0, missing))) if missing else self
 
     @property

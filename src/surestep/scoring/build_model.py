@@ -12,14 +12,16 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
-from surestep.model.attention.interface import kernel_runs_on
+from surestep.model.attention.executions import kernel_runs_on
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.backbones.families import FAMILIES
 from surestep.model.backbones.load import Backbone, load_backbone
-from surestep.model.backbones.lora import add_adapters
+from surestep.model.backbones.lora import add_adapters, describe_adapters
+from surestep.model.backbones.rotary import describe_limit
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.confidence_model import ConfidenceModel, Route
-from surestep.model.fast.projection import compile_layers, hold_in_fp8
+from surestep.model.fast.compile_layers import compile_layers
+from surestep.model.fast.fuse import hold_in_fp8
 from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
 from surestep.model.head import ConfidenceHead
 from surestep.model.precision.fp8 import runs_fp8
@@ -60,7 +62,7 @@ class BuiltModel:
         )
 
     def compile_if_worth(self, config: Config, num_tokens: float) -> str | None:
-        """Compile the decoder layers where `model.compile` says so; `auto`: where `num_tokens` win the wait back.
+        """Compile the decoder layers where `model.compile` says so; `auto`: where `num_tokens` repay the time.
 
         Returns what was decided, in a line; None where there is nothing to decide.
         """
@@ -70,8 +72,11 @@ class BuiltModel:
         if wanted == "auto" and is_nf4(self.model):
             return "compile: off (4-bit layers were not measured compiled); --compile true"
         if wanted == "auto" and (num_tokens < _WORTH_COMPILING or self.model.route == "paths"):
-            return f"compile: off (about {num_tokens:,.0f} tokens are too few to win its wait back); --compile true"
-        compile_layers(self.model.transformer)
+            return (
+                f"compile: off (about {num_tokens:,.0f} tokens are too few to repay the compile time); --compile true"
+            )
+        if not compile_layers(self.model.transformer):
+            return "compile: off (this backbone's layers are not laid out as those that can be compiled)"
         self.is_compiled = True
         return "compile: on (the first passes of each kind take up to a minute); --compile false"
 
@@ -123,11 +128,22 @@ def assemble(
     backbone: Backbone,
     *,
     initial_confidence: float = 0.5,
+    adapter_targets: list[str] | None = None,
 ) -> BuiltModel:
-    """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device."""
+    """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device.
+
+    `adapter_targets` are the layers that saved adapters adapt; else `lora_target_modules` says which.
+    """
     torch.manual_seed(config.training.seed)
     route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel and kernel_runs_on(hardware.device))
-    module = add_adapters(backbone.module, config.lora) if config.lora.use_lora else backbone.module
+    reasons = [*hardware.reasons, reason]
+    module = backbone.module
+    limit = describe_limit(module.config.get_text_config())
+    if limit is not None:
+        reasons.append(limit)
+    if config.lora.use_lora:
+        module = add_adapters(module, config.lora, targets=adapter_targets)
+        reasons.append(describe_adapters(module))
     model = ConfidenceModel(
         module,
         ConfidenceHead(
@@ -140,7 +156,6 @@ def assemble(
         route=route,
         own_attention=backbone.attention_implementation,
     ).to(hardware.device)
-    reasons = [*hardware.reasons, reason]
     if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
         reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
     if route != "paths" and model.narrow_layers():

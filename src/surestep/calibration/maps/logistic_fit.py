@@ -1,10 +1,15 @@
-"""Temperature, Platt and beta maps by maximum likelihood: one logistic regression on functions of the confidence.
+"""What temperature, Platt and beta maps share: log odds, the sigmoid, and a fit by maximum likelihood.
 
-Soft labels count as they are: the loss of a label y is y times that of a right step plus 1 − y times that of a wrong
-one. No regularisation. The loss is convex, so Newton's method with halved steps finds its minimum, and where slopes
-must not be negative the best of the borders does.
+Each is a logistic regression on functions of the confidence. Soft labels count as they are: the loss of a label y is y
+times that of a right step plus 1 − y times that of a wrong one. No regularisation. The loss is convex, so Newton's
+method with halved steps finds its minimum, and where slopes must not be negative the best of the borders does.
 
-Legend: N steps, K coefficients; p confidence, y label, w weight.
+**Why nothing falls in the last digit.** A logarithm or exponential of floats is right to its last digit or two, and may
+fall by that much between two neighbouring floats. So the argument is rounded first, to 44 of 53 bits: rounding never
+falls, and two different rounded arguments lie so far apart that the error cannot turn their results around. All other
+steps are single additions, multiplications by a number of at least 0, and divisions, which do not fall either.
+
+Legend: N steps, K coefficients; p confidence, y label, w weight, z logit of the calibrated confidence.
 """
 
 from __future__ import annotations
@@ -12,9 +17,17 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 
 from surestep.calibration.gain import FloatArray
-from surestep.calibration.maps.confidence_map import Beta, Platt, Temperature, clipped, logit, sigmoid
+
+LOGIT_CLIP = 1e-12
+"""A logit takes confidences as no closer than this to 0 and 1: it stays within ±27.6."""
+
+_DROPPED_BITS = 9
+_GREATEST_Z = 700.0
+"""e^700 is still a float; the sigmoid is 1 long before."""
+_Z_STEP = 2.0**-44
 
 _MAX_NEWTON_STEPS = 100
 _MAX_HALVINGS = 40
@@ -22,38 +35,67 @@ _LEAST_GAIN = 1e-15
 _RIDGE = 1e-10
 """Share of the Hessian's trace added to its diagonal: where all confidences are equal it has no inverse."""
 
-MAX_TEMPERATURE = 1000.0
-"""At this T every confidence is 0.5 to the second digit; where no slope above 0 helps, T stays here."""
 
+def log_parts(confidence: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """ln p, which never falls, and ln(1 − p), which never rises; p clipped by `LOGIT_CLIP`; shapes as given.
 
-def fit_temperature(confidence: FloatArray, label: FloatArray, weights: FloatArray) -> Temperature:
-    """The temperature of least NLL, at most `MAX_TEMPERATURE`.
-
-    >>> p = np.array([0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, 0.1])
-    >>> y = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0])
-    >>> round(fit_temperature(p, y, np.ones(8)).temperature, 6)
-    2.0
+    >>> [float(part.round(6)) for part in log_parts(0.5)]
+    [-0.693147, -0.693147]
     """
-    (slope,) = minimise_nll(logit(confidence)[:, None], label, weights)
-    return Temperature(1.0 / max(float(slope), 1.0 / MAX_TEMPERATURE))
-
-
-def fit_platt(confidence: FloatArray, label: FloatArray, weights: FloatArray) -> Platt:
-    """Slope (at least 0) and intercept of least NLL."""
-    features = np.stack([logit(confidence), np.ones_like(confidence)], axis=1)
-    slope, intercept = _with_slopes_from_zero(features, label, weights, num_slopes=1)
-    return Platt(float(slope), float(intercept))
-
-
-def fit_beta(confidence: FloatArray, label: FloatArray, weights: FloatArray) -> Beta:
-    """a, b (at least 0) and c of least NLL."""
     p = clipped(confidence)
-    features = np.stack([np.log(p), -np.log1p(-p), np.ones_like(p)], axis=1)
-    a, b, c = _with_slopes_from_zero(features, label, weights, num_slopes=2)
-    return Beta(float(a), float(b), float(c))
+    return np.log(_rounded(p)), np.log(_rounded(1.0 - p))
 
 
-def _with_slopes_from_zero(
+def logit(confidence: npt.ArrayLike) -> FloatArray:
+    """ln p − ln(1 − p), with p clipped by `LOGIT_CLIP`.
+
+    >>> float(logit(0.5))
+    0.0
+    """
+    log_p, log_rest = log_parts(confidence)
+    odds: FloatArray = log_p - log_rest
+    return odds
+
+
+def sigmoid(values: npt.ArrayLike) -> FloatArray:
+    """1 / (1 + e^−z), without overflow at either end; never falls.
+
+    >>> sigmoid(np.array([-1e4, 0.0, 1e4])).tolist()[1:]
+    [0.5, 1.0]
+    """
+    z = np.clip(np.asarray(values, dtype=np.float64), -_GREATEST_Z, _GREATEST_Z)
+    # One formula for both signs: e^z / (1 + e^z) can fall where 1 + e^z is rounded up.
+    result: FloatArray = 1.0 / (1.0 + np.exp(-np.rint(z / _Z_STEP) * _Z_STEP))
+    return result
+
+
+def sigmoid_of_sum(*terms: FloatArray | float) -> FloatArray:
+    """`sigmoid` of the sum of terms none of which falls, however large they are.
+
+    Terms beyond ±1e300 are taken as that, so that infinities of both signs never meet.
+    """
+    total: FloatArray | float = 0.0
+    for term in terms:
+        total = total + np.clip(term, -1e300, 1e300)
+    return sigmoid(total)
+
+
+def clipped(confidence: npt.ArrayLike) -> FloatArray:
+    """float64, `LOGIT_CLIP` away from 0 and 1."""
+    # Contiguous: numpy's vector and scalar functions may differ in the last digit.
+    p = np.array(confidence, dtype=np.float64, order="C")
+    return np.clip(p, LOGIT_CLIP, 1.0 - LOGIT_CLIP)
+
+
+def _rounded(values: FloatArray) -> FloatArray:
+    """Numbers above 0 with the last bits of their mantissa rounded away."""
+    half, mask = np.int64(1 << (_DROPPED_BITS - 1)), np.int64(-1 << _DROPPED_BITS)
+    bits = np.asarray(values).view(np.int64)
+    rounded: FloatArray = np.asarray((bits + half) & mask).view(np.float64)
+    return rounded
+
+
+def minimise_nll_with_slopes_from_zero(
     features: FloatArray, label: FloatArray, weights: FloatArray, *, num_slopes: int
 ) -> FloatArray:
     """Coefficients [K] of least NLL among those whose first `num_slopes` are at least 0.

@@ -17,6 +17,7 @@ from surestep.cli.flags import add_config_flags, fields, override
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from surestep.data.records.bad_rows import BadRows
     from surestep.evaluation.benchmarks.result_file import Resampling
     from surestep.scoring.score_file import StepScores
 
@@ -25,7 +26,7 @@ TREE_FORMATS = ("eqasc", "math_shepherd", "own", "prm800k", "reveal", "stepwise"
 _FLAGS = frozenset(
     {
         *("training.device", "training.mixed_precision", "model.backbone", "model.attention"),
-        *("eval.eval_token_budget", "eval.save_predictions"),
+        *("eval.eval_token_budget", "eval.save_predictions", "data.bad_rows"),
     }
 )
 """What of the configuration a benchmark heeds."""
@@ -203,6 +204,13 @@ def _resampling(args: argparse.Namespace) -> Resampling:
     return Resampling(args.resamples, args.bootstrap_seed)
 
 
+def _bad_rows(args: argparse.Namespace) -> BadRows:
+    """As the flag says; a checkpoint's own setting is about its training data."""
+    from surestep.config import get_default_config
+
+    return override(get_default_config(), args).data.bad_rows
+
+
 def _processbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from surestep.evaluation.benchmarks.processbench import run_processbench
     from surestep.evaluation.benchmarks.threshold import ThresholdData
@@ -216,7 +224,12 @@ def _processbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[st
         theirs = scores if own is None else FileScores.read(own)
         other = ThresholdData(args.threshold_data, theirs, args.threshold_format)
     result = run_processbench(
-        scores, args.data, threshold=args.threshold, threshold_data=other, resampling=_resampling(args)
+        scores,
+        args.data,
+        threshold=args.threshold,
+        threshold_data=other,
+        resampling=_resampling(args),
+        bad_rows=_bad_rows(args),
     )
     return result.report, result.rows
 
@@ -224,14 +237,16 @@ def _processbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[st
 def _prmbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from surestep.evaluation.benchmarks.prmbench import run_prmbench
 
-    result = run_prmbench(scores, args.data, threshold=args.threshold, resampling=_resampling(args))
+    result = run_prmbench(
+        scores, args.data, threshold=args.threshold, resampling=_resampling(args), bad_rows=_bad_rows(args)
+    )
     return result.report, result.rows
 
 
 def _best_of_n(args: argparse.Namespace, scores: StepScores | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from surestep.evaluation.benchmarks.best_of_n import run_best_of_n
 
-    result = run_best_of_n(scores, args.data, sizes=args.n, resampling=_resampling(args))
+    result = run_best_of_n(scores, args.data, sizes=args.n, resampling=_resampling(args), bad_rows=_bad_rows(args))
     return result.report, result.rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from rich.table import Table
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
     from surestep.evaluation.calibrate import CalibrationResult
 
-_METHODS = ("auto", "temperature", "platt", "beta", "isotonic")
 _FIGURES = ("nll", "ece", "ece_equal_mass", "mse", "brier")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    from surestep.calibration.maps import MAPS, Identity
+
     parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="a checkpoint_step_<N> folder")
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="labelled steps to calibrate on, in place of the validation split"
@@ -37,9 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=_METHODS,
+        "--methods",
+        choices=("auto", *(kind for kind in MAPS if kind != Identity.kind)),
         help="auto (default): the map of least cross-validated NLL; a named one competes with no map only. None stays "
-        "unless another is clearly better",
+        "unless another lowers NLL and raises neither Brier score nor ECE, beyond noise",
     )
     parser.add_argument("--remove", action="store_true", help="take the calibration out of the checkpoint")
     add_scoring_flags(parser)
@@ -51,7 +53,6 @@ def run(args: argparse.Namespace) -> int:
     if args.remove:
         return _remove(args.checkpoint)
 
-    from surestep.calibration import METHODS
     from surestep.cli.output.progress import counting, make_console
     from surestep.evaluation.calibrate import calibrate
     from surestep.scoring.checkpoint.calibration_file import store_calibration
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     console = make_console()
     config = _config(args, for_scoring_here(read_config(args.checkpoint)))
     loaded = load_checkpoint(args.checkpoint, config=config)
-    methods = METHODS if args.method in {None, "auto"} else (args.method,)
+    methods = None if args.method in {None, "auto"} else (args.method,)
     with counting(console) as progress:
         result = calibrate(loaded.built, config, methods=methods, progress=progress)
     _show(console, result)
@@ -119,26 +120,20 @@ def _show(console: Console, result: CalibrationResult) -> None:
                 markup=False,
             )
     console.print(_table(result))
-    chosen = result.fitted.choice.chosen
-    console.print(f"pooled map: {describe(chosen)}", markup=False, highlight=False)
-    if chosen.kind == "identity":
-        console.print("no map is clearly better than none on held-out problems: the confidence stays as it is")
+    choice = result.fitted.choice
+    for kind, judgement in choice.judgements.items():
+        console.print(f"· {kind} {judgement.in_words()}", markup=False, highlight=False)
+    console.print(f"pooled map: {choice.chosen.in_words()}", markup=False, highlight=False)
+    if choice.chosen.kind == "identity":
+        console.print(
+            "no map is clearly better than none on held-out problems, in NLL and without harm to Brier score or ECE: "
+            "the confidence stays as it is"
+        )
     for name, verdict in result.fitted.verdicts.items():
-        own = "its own map, " + describe(verdict.own) if verdict.own is not None else "the pooled map"
+        own = "its own map, " + verdict.own.in_words() if verdict.own is not None else "the pooled map"
         console.print(f"· {name}: {own}; {verdict.reason}", markup=False, highlight=False)
-
-
-def describe(made: Any) -> str:
-    """A map in words.
-
-    >>> from surestep.calibration import Platt
-    >>> describe(Platt(0.5, -0.25))
-    'platt (slope 0.5, intercept -0.25)'
-    """
-    if made.kind == "isotonic":
-        return f"isotonic ({len(made.points)} points, kept {made.clip:.2g} off 0 and 1)"
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in vars(made).items())
-    return f"{made.kind} ({numbers})" if numbers else str(made.kind)
+        for kind, judgement in verdict.maps.items():
+            console.print(f"·   {kind} on {name} alone {judgement.in_words()}", markup=False, highlight=False)
 
 
 def _table(result: CalibrationResult) -> Table:

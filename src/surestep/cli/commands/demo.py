@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     assert mean is not None, "training leaves the mean label in its checkpoints"
     reports = _reports(before.predictions().predictions, after.predictions().predictions, config, mean)
     console.print(_table(reports))
+    console.print(_table_of_parts(after.rows))
     _show_steps(console, after.rows)
     r2 = evaluation.report["overall"]["r2"]
     console.print(f"checkpoint: {trained.result.best}", markup=False, highlight=False)
@@ -155,6 +156,44 @@ def _table(reports: dict[str, dict[str, Any]]) -> Table:
     table.caption = (
         "clean MSE: on steps that the text decides. noisy regret: mean (p - p*)² on steps whose label is drawn with a "
         "probability p* that the text reveals. Operands and rates of part of these problems never occur in training."
+    )
+    return table
+
+
+_PARTS = {
+    "all seen in training": frozenset[str](),
+    "held-out operands": frozenset({"operands"}),
+    "held-out rates": frozenset({"rates"}),
+    "both held out": frozenset({"operands", "rates"}),
+}
+
+
+def _table_of_parts(rows: list[dict[str, Any]]) -> Table:
+    """Regret after training, mean (p - p*)², by what the problems hold that training never showed."""
+    import numpy as np
+
+    from surestep.cli.output.tables import figure
+    from surestep.data.synthetic.arithmetic import parts_of_id
+    from surestep.metrics import mse
+
+    table = Table(title="after training: regret to the known truth, by what training never showed")
+    for name in ("problems", "clean steps", "clean regret", "noisy steps", "noisy regret"):
+        table.add_column(name, justify="left" if name == "problems" else "right")
+    confidence, truth = (
+        np.array([row[name] for row in rows], np.float64) for name in ("confidence", "true_confidence")
+    )
+    parts = [parts_of_id(row["problem_id"]) for row in rows]
+    clean = (truth == 0.0) | (truth == 1.0)
+    for name, part in _PARTS.items():
+        mine = np.array([found == part for found in parts])
+        cells: list[str] = []
+        for kind in (clean, ~clean):
+            chosen = mine & kind
+            regret = mse(confidence[chosen], truth[chosen]) if chosen.any() else None
+            cells += [f"{int(chosen.sum()):,}", figure(regret)]
+        table.add_row(name, *cells)
+    table.caption = (
+        "Training shows none of the held-out pairs of operands, in either order, and none of the held-out rates."
     )
     return table
 

@@ -10,12 +10,15 @@ which system wrote it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from surestep.data.benchmarks.final_answer import extract_answer, normalize_answer
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import read_name
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record
+from surestep.data.trees.text import clean_text
 
 CANDIDATE_FIELDS = frozenset({"steps", "solution", "correct", "answer", "confidences", "source"})
 PROBLEM_FIELDS = frozenset({"problem", "id", "candidates"})
@@ -56,31 +59,36 @@ class CandidateSet:
     candidates: list[Candidate] = field(default_factory=list)
 
 
-def read_candidates(paths: PathOrPaths, *, report: ReadReport) -> list[CandidateSet]:
+def read_candidates(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> list[CandidateSet]:
     """Every problem with its candidates, in order of first appearance.
 
     Args:
         paths: files of one object a line, or JSON arrays.
         report: counts candidates without steps or answer and unknown fields; notes what people must know.
+        bad_rows: see `read_rows`.
 
     Raises:
         DataError: naming file and line, where a file is broken, a field is missing or of the wrong kind, or there
             are not as many confidences as steps.
     """
     sets: dict[tuple[str, str], CandidateSet] = {}
-    for path in as_paths(paths):
-        for record in read_records(path):
-            report.count("records")
-            problem, name, candidates = _parts(record, report)
-            if not problem.strip():
-                raise record.error("the problem is empty; allowed: text")
-            place = f"{path.name.split('.')[0]}:{record.number or record.line}"
-            found = sets.setdefault((name, problem), CandidateSet(problem, name or place, record.line))
-            found.candidates += candidates
+    for name, row in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
+        sets.setdefault((name, row.problem), replace(row, candidates=[])).candidates.extend(row.candidates)
     for found in sets.values():
         by_answer = {(c.answer, c.is_correct) for c in found.candidates if c.answer is not None}
         report.count("answer_conflict", int(len(by_answer) > len({answer for answer, _ in by_answer})), where=found.id)
     return list(sets.values())
+
+
+def _parse(record: Record, report: ReadReport) -> tuple[str, CandidateSet]:
+    """The name ("" where none) and the candidates of one record."""
+    written, name, candidates = _parts(record, report)
+    problem = clean_text(written)
+    report.count("text_cleaned", int(problem != written))
+    if not problem:
+        raise record.error("the problem is empty; allowed: text")
+    place = f"{record.path.name.split('.')[0]}:{record.number or record.line}"
+    return name, CandidateSet(problem, name or place, record.line, candidates)
 
 
 def _parts(record: Record, report: ReadReport) -> tuple[str, str, list[Candidate]]:
@@ -101,7 +109,7 @@ def _parts(record: Record, report: ReadReport) -> tuple[str, str, list[Candidate
         return record.text("question"), "", made
     if "candidates" not in values:
         _count_unknown(record, PROBLEM_FIELDS | CANDIDATE_FIELDS, report)
-        return record.text("problem"), _name(record), [_candidate(record, "the candidate", "", report)]
+        return record.text("problem"), read_name(record, "id"), [_candidate(record, "the candidate", "", report)]
     _count_unknown(record, PROBLEM_FIELDS, report)
     given = record.items("candidates")
     if not given:
@@ -111,7 +119,7 @@ def _parts(record: Record, report: ReadReport) -> tuple[str, str, list[Candidate
         inner = record.inner(value, f"candidate {number}")
         _count_unknown(inner, CANDIDATE_FIELDS, report)
         made.append(_candidate(inner, f"candidate {number}", "", report))
-    return record.text("problem"), _name(record), made
+    return record.text("problem"), read_name(record, "id"), made
 
 
 def _candidate(record: Record, what: str, source: str, report: ReadReport) -> Candidate:
@@ -145,7 +153,8 @@ def _steps(record: Record, what: str, report: ReadReport) -> list[str] | None:
         step = record.as_text(value, f"step {number} of {what}")
         if not step.strip():
             raise record.error(f"step {number} of {what} is empty; remove it or give its text")
-        steps.append(step)
+        steps.append(clean_text(step))
+        report.count("text_cleaned", int(steps[-1] != step))
     return steps
 
 
@@ -162,10 +171,3 @@ def _confidences(record: Record, what: str) -> tuple[float, ...] | None:
 def _count_unknown(record: Record, known: frozenset[str], report: ReadReport) -> None:
     if unknown := sorted(record.values.keys() - known):
         report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
-
-
-def _name(record: Record) -> str:
-    name = record.values.get("id", "")
-    if isinstance(name, bool) or not isinstance(name, str | int):
-        raise record.error(f"'id' is {name!r}; allowed: text or a whole number")
-    return str(name)

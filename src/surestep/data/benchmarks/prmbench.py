@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import as_integer, read_name
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.builder import TreeBuilder, finish
+from surestep.data.trees.identity import normalize_text
 from surestep.types import ROOT, ReasoningTree
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -41,7 +44,7 @@ class PrmbenchSolution:
     has_index_outside: bool
 
 
-def read_prmbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[PrmbenchSolution]:
+def read_prmbench(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[PrmbenchSolution]:
     """Every changed solution, in the files' order.
 
     An error index that lies outside the steps is ignored and counted, as the benchmark's own program does without
@@ -50,25 +53,28 @@ def read_prmbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Prmbenc
     Args:
         paths: files of one object a line, or JSON arrays.
         report: counts everything left out.
+        bad_rows: see `read_rows`.
 
     Raises:
-        DataError: naming file and line, where a file is broken, a category is unknown, or `error_steps` holds
-            something else than whole numbers.
+        DataError: naming file and line: a broken file; where rows are not skipped, an unknown category, or something
+            else than whole numbers in `error_steps`.
     """
     seen: set[tuple[str, str]] = set()
-    for path in as_paths(paths):
-        for record in read_records(path):
-            report.count("records")
-            category = record.text("classification")
-            if category not in CATEGORIES:
-                raise record.error(f"'classification' is {category!r}; allowed: {', '.join(CATEGORIES)}")
-            name = _name(record)
-            if (category, name) in seen:
-                report.count("repeated_record", where=record.place)
-                continue
-            seen.add((category, name))
-            if solution := _solution(record, category, name, report):
-                yield solution
+
+    def parse(record: Record, counted: ReadReport) -> tuple[tuple[str, str], PrmbenchSolution | None]:
+        category = record.text("classification")
+        if category not in CATEGORIES:
+            raise record.error(f"'classification' is {category!r}; allowed: {', '.join(CATEGORIES)}")
+        name = _name(record)
+        if (category, name) in seen:
+            counted.count("repeated_record", where=record.place)
+            return (category, name), None
+        return (category, name), _solution(record, category, name, counted)
+
+    for identity, solution in read_rows(paths, parse, report=report, bad_rows=bad_rows):
+        seen.add(identity)
+        if solution is not None:
+            yield solution
 
 
 def _solution(record: Record, category: str, name: str, report: ReadReport) -> PrmbenchSolution | None:
@@ -82,7 +88,7 @@ def _solution(record: Record, category: str, name: str, report: ReadReport) -> P
     problem = record.optional_text("modified_question") or original
     if not problem or not problem.strip():
         raise record.error("'modified_question' and 'question' are missing; one of them must hold the problem")
-    builder = TreeBuilder(problem, id=f"{category}_{name}", group=(original or problem).strip())
+    builder = TreeBuilder(problem, id=f"{category}_{name}", group=normalize_text(original or problem))
     parent = ROOT
     for number, value in enumerate(steps, start=1):
         text = record.as_text(value, f"step {number}")
@@ -98,17 +104,15 @@ def _solution(record: Record, category: str, name: str, report: ReadReport) -> P
 
 
 def _error_steps(record: Record) -> set[int]:
-    values = record.items("error_steps")
-    for value in values:
-        if isinstance(value, bool) or not isinstance(value, int):
+    found: set[int] = set()
+    for value in record.items("error_steps"):
+        number = as_integer(value)
+        if number is None:
             raise record.error(f"'error_steps' holds {value!r}; allowed: whole numbers, counted from 1")
-    return set(values)
+        found.add(number)
+    return found
 
 
 def _name(record: Record) -> str:
-    value = record.values.get("idx", record.values.get("id"))
-    if value is None:
-        return f"{record.path.name.split('.')[0]}:{record.number or record.line}"
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise record.error(f"'idx' is {value!r}; allowed: text or a whole number")
-    return str(value)
+    place = f"{record.path.name.split('.')[0]}:{record.number or record.line}"
+    return read_name(record, "idx") or read_name(record, "id") or place

@@ -7,23 +7,32 @@ whole chains; the retrieval scores are of single facts and say how similar, not 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import read_name
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.builder import TreeBuilder, finish
-from surestep.types import ROOT, ReasoningTree, normalize_text
+from surestep.data.trees.identity import normalize_text
+from surestep.data.trees.text import clean_text
+from surestep.types import ROOT, ReasoningTree
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
 Label = Literal["validity", "retrieval"]
 
+Unsure = Literal["negative", "half", "missing", "votes"]
+
 VERDICTS = {
     "yes": 1.0, "no": 0.0, "fact1": 0.0, "fact2": 0.0, "fact12": 0.0, "not-quite": 0.0, "bad-answer": 0.0,
-    "?": 0.5, "unsure": 0.5,
 }  # fmt: skip
-"""The crowd's words for a whole chain -> confidence; only `yes` is valid, two are undecided."""
+"""The crowd's words for a whole chain -> confidence; only `yes` is valid."""
+
+UNSURE = frozenset({"?", "unsure"})
+"""Its words for a chain that the annotators could not agree on, or not decide."""
 
 NOTES = {
     "validity": "eQASC labels: the crowd's verdict on the whole chain, carried by its last fact",
@@ -42,7 +51,13 @@ def retrieval_confidence(score: float) -> float:
 
 
 def read_eqasc(
-    paths: PathOrPaths, *, report: ReadReport, label: Label = "validity", add_gold: bool = False
+    paths: PathOrPaths,
+    *,
+    report: ReadReport,
+    label: Label = "validity",
+    unsure: Unsure = "negative",
+    add_gold: bool = False,
+    bad_rows: BadRows = "stop",
 ) -> Iterator[ReasoningTree]:
     """One tree for each question and answer choice that has chains; a question's trees share a group.
 
@@ -51,48 +66,54 @@ def read_eqasc(
         report: counts everything left out or unlabelled, and notes which label was used.
         label: `validity` labels a chain's last fact with the crowd's verdict; `retrieval` labels every
             fact with its score. Missing ones stay missing.
+        unsure: what the verdicts `?` and `unsure` become. `negative`, the rule of the data's authors: not valid;
+            `half`: 0.5; `missing`: no label; `votes`: the share of the annotators who voted `yes`, and not valid
+            where the file has no votes (eOBQA has them).
         add_gold: with `validity`, add the author's fact pair to the correct choice as a valid chain
             where it is absent. For training only: it would make a test easier.
+        bad_rows: see `read_rows`.
 
     Raises:
-        DataError: naming file and line, where a file is broken or a score is not a number.
+        DataError: naming file and line: a broken file; where rows are not skipped, a question, chain or score that is
+            none.
     """
     report.note(NOTES[label])
-    for path in as_paths(paths):
-        for record in read_records(path, fetch="eqasc"):
-            report.count("records")
-            question = record.inner(record.values.get("question"), "'question'")
-            stem, identity = question.text("stem"), _identity(record)
-            for values in question.items("choices"):
-                choice = record.inner(values, "a choice")
-                builder = TreeBuilder(
-                    _problem(stem, choice), id=f"{identity}:{choice.optional_text('label')}", group=identity
-                )
-                for chain in choice.items("chains"):
-                    if not isinstance(chain, list):
-                        raise record.error("a chain is not a list; allowed: [fact, fact, verdict]")
-                    _add_chain(builder, record, chain, label, report)
-                if add_gold and label == "validity" and choice.values.get("label") == record.values.get("answerKey"):
-                    _add_gold(builder, record, report)
-                if len(builder) == 0:
-                    report.count("no_chains")
-                elif tree := finish(builder, report, drop_unlabelled_tails=True):
-                    yield tree
+    parse = partial(_parse, label=label, unsure=unsure, add_gold=add_gold and label == "validity")
+    for trees in read_rows(paths, parse, report=report, bad_rows=bad_rows, fetch="eqasc"):
+        yield from trees
 
 
-def _identity(record: Record) -> str:
-    value = record.values.get("id")
-    return str(value) if isinstance(value, str | int) and str(value) else f"{record.path.stem}:{record.number}"
+def _parse(record: Record, report: ReadReport, *, label: Label, unsure: Unsure, add_gold: bool) -> list[ReasoningTree]:
+    """The trees of one question."""
+    question = record.inner(record.get("question"), "'question'")
+    stem, identity = question.text("stem"), read_name(record, "id") or f"{record.path.stem}:{record.number}"
+    trees = []
+    for values in question.items("choices"):
+        choice = record.inner(values, "a choice")
+        builder = TreeBuilder(_problem(stem, choice), id=f"{identity}:{read_name(choice, 'label')}", group=identity)
+        for chain in choice.items("chains"):
+            if not isinstance(chain, list):
+                raise record.error("a chain is not a list; allowed: [fact, fact, verdict]")
+            _add_chain(builder, record, chain, label, unsure, report)
+        if add_gold and choice.values.get("label") == record.values.get("answerKey"):
+            _add_gold(builder, record, report)
+        if len(builder) == 0:
+            report.count("no_chains")
+        elif tree := finish(builder, report, drop_unlabelled_tails=True):
+            trees.append(tree)
+    return trees
 
 
 def _problem(stem: str, choice: Record) -> str:
     """What the chain must support: the question, the choice and, where given, the claim they make."""
-    claim = choice.optional_text("df")
-    lines = [f"Question: {stem}", f"Answer: {choice.text('text')}"]
-    return "\n".join([*lines, f"Claim: {claim}"] if claim and claim.strip() else lines)
+    claim = clean_text(choice.optional_text("df") or "")
+    lines = [f"Question: {clean_text(stem)}", f"Answer: {clean_text(choice.text('text'))}"]
+    return "\n".join([*lines, f"Claim: {claim}"] if claim else lines)
 
 
-def _add_chain(builder: TreeBuilder, record: Record, chain: list[Any], label: Label, report: ReadReport) -> None:
+def _add_chain(
+    builder: TreeBuilder, record: Record, chain: list[Any], label: Label, unsure: Unsure, report: ReadReport
+) -> None:
     parts = [record.inner(part, "a part of a chain") for part in chain]
     facts = [part for part in parts if "text" in part.values]
     if not facts:
@@ -100,7 +121,7 @@ def _add_chain(builder: TreeBuilder, record: Record, chain: list[Any], label: La
         return
     verdict = None
     if label == "validity":
-        verdict = _verdict([part for part in parts if "text" not in part.values], record, report)
+        verdict = _verdict([part for part in parts if "text" not in part.values], record, unsure, report)
     parent = ROOT
     for number, fact in enumerate(facts, start=1):
         text = fact.text("text")
@@ -113,15 +134,29 @@ def _add_chain(builder: TreeBuilder, record: Record, chain: list[Any], label: La
         parent = builder.add(text, parent, confidence=confidence)
 
 
-def _verdict(others: list[Record], record: Record, report: ReadReport) -> float | None:
-    judged = next((part.values["turk_label"] for part in others if part.values.get("turk_label") is not None), None)
-    word = None if judged is None else record.inner(judged, "'turk_label'").optional_text("label")
-    if word is None:
+def _verdict(others: list[Record], record: Record, unsure: Unsure, report: ReadReport) -> float | None:
+    part = next((part for part in others if part.get("turk_label") is not None), None)
+    word = None if part is None else record.inner(part.get("turk_label"), "'turk_label'").optional_text("label")
+    if part is None or word is None:
         report.count("missing_verdict")
         return None
+    if word in UNSURE:
+        return _unsure(part, unsure, report)
     if word not in VERDICTS:
         report.count("unlisted_verdict", where=f"{record.place}: {word!r}")
     return VERDICTS.get(word, 0.0)
+
+
+def _unsure(part: Record, unsure: Unsure, report: ReadReport) -> float | None:
+    """The label of a chain that the crowd was unsure about."""
+    votes = [part.as_text(vote, "a vote") for vote in part.items("votes") if vote is not None]
+    if unsure == "votes" and not votes:
+        report.count("unsure_without_votes")
+        return 0.0
+    report.count(f"unsure_{unsure}")
+    if unsure == "votes":
+        return sum(vote == "yes" for vote in votes) / len(votes)
+    return {"negative": 0.0, "half": 0.5, "missing": None}[unsure]
 
 
 def _score(fact: Record, report: ReadReport) -> float | None:

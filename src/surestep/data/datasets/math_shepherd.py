@@ -1,28 +1,40 @@
-"""Math-Shepherd: `input` with a tag after every step, `label` the same text with + or - for each tag.
+"""Math-Shepherd: `input` with a tag after every step, and a verdict for each tag.
 
-Layout: https://huggingface.co/datasets/peiyi9979/Math-Shepherd. Its labels were made by a model that
-completed each step many times: + says only that a right answer could still be reached.
+Layout: https://huggingface.co/datasets/peiyi9979/Math-Shepherd, where `label` is the same text with + or - for each
+tag; a derived layout has the verdicts as a list, `value`. Its labels were made by a model that completed each step many
+times: + says only that a right answer could still be reached.
+
+Quirks of the published file are repaired and counted: a tag within the problem, "step 1:" in other spellings, and no
+"Step 1:" at all.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import read_label
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
-from surestep.data.trees.problem_records import Problems
+from surestep.data.records.record import PathOrPaths, Record
+from surestep.data.trees.problem_records import Problems, RecordSteps
 from surestep.types import ROOT, ReasoningTree
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
 STEP_TAG = "ки"
+USUAL_FIRST_STEP = "Step 1:"
 _VERDICTS = {"+": 1.0, "-": 0.0}
-_FIRST_STEP = re.compile(r"(?=Step 1:)")
+_FIRST_STEP = re.compile(r"\bstep\s*1\s*:", re.IGNORECASE)
+_LATER_STEP = re.compile(r"\s*step\s*(?!0*1\b)\d+\s*:", re.IGNORECASE)
+_QUESTION_END = re.compile(r"\?[$)\"'\u201d\u2019]*(?=\s+\S)")
 
 
-def read_math_shepherd(paths: PathOrPaths, *, report: ReadReport) -> Iterator[ReasoningTree]:
+def read_math_shepherd(
+    paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop"
+) -> Iterator[ReasoningTree]:
     """One tree for each problem; its solutions share their common steps.
 
     A step keeps its "Step 1:" and loses the white space around it. Text after the last tag is a step
@@ -30,44 +42,85 @@ def read_math_shepherd(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Re
 
     Args:
         paths: .jsonl, .json, .csv, or one of them gzipped.
-        report: counts unlabelled steps.
+        report: counts unlabelled steps and repairs.
+        bad_rows: see `read_rows`.
 
     Raises:
-        DataError: naming file and line: a broken file, no tag, no "Step 1:", an empty step, or a `label`
-            that is not the `input` with + and - in place of its tags.
+        DataError: naming file and line: a broken file; where rows are not skipped, no tag, a problem whose end cannot
+            be found, an empty step, or verdicts that do not fit the tags.
     """
     problems = Problems()
-    for path in as_paths(paths):
-        for record in read_records(path):
-            report.count("records")
-            *steps, rest = record.text("input").split(STEP_TAG)
-            if not steps:
-                raise record.error(f"'input' holds no step tag; allowed: '{STEP_TAG}' after every step")
-            confidences = _verdicts(record, steps)
-            problem, steps[0] = _split_problem(record, steps[0])
-            builder = problems.builder(record, problem)
-            parent = ROOT
-            for number, (step, confidence) in enumerate(zip(steps, confidences, strict=True), start=1):
-                if not step.strip():
-                    raise record.error(f"step {number} is empty; remove it with its tag and verdict")
-                parent = builder.add(step.strip(), parent, confidence=confidence)
-            if rest.strip():
-                report.count("missing_label", where=record.place)
-                builder.add(rest.strip(), parent)
+    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
+        problems.add(steps)
     yield from problems.trees(report, drop_unlabelled_tails=False)
 
 
-def _split_problem(record: Record, text: str) -> tuple[str, str]:
-    # The last "Step 1:" before the first tag: a problem may itself speak of steps.
-    starts = [match.start() for match in _FIRST_STEP.finditer(text)]
-    if not starts:
-        raise record.error("'input' holds no 'Step 1:' before its first tag; it ends the problem")
-    return text[: starts[-1]].strip(), text[starts[-1] :]
+def _parse(record: Record, report: ReadReport) -> RecordSteps:
+    *pieces, rest = record.text("input").split(STEP_TAG)
+    if not pieces:
+        raise record.error(f"'input' holds no step tag; allowed: '{STEP_TAG}' after every step")
+    problem, steps = _split_problem(record, pieces, report)
+    confidences = _verdicts(record, pieces, len(steps))
+    found = RecordSteps(record, problem)
+    parent = ROOT
+    for number, (step, confidence) in enumerate(zip(steps, confidences, strict=True), start=1):
+        text = step.strip()  # the layout's own white space: nothing that a report should count as cleaned
+        if not text:
+            raise record.error(f"step {number} is empty; remove it with its tag and verdict")
+        report.count("missing_label", int(confidence is None))
+        parent = found.add(text, parent, confidence=confidence)
+    if rest.strip():
+        report.count("missing_label", where=record.place)
+        found.add(rest.strip(), parent)
+    return found
 
 
-def _verdicts(record: Record, steps: list[str]) -> list[float]:
-    label, position = record.text("label"), 0
-    confidences = []
+def _split_problem(record: Record, pieces: list[str], report: ReadReport) -> tuple[str, list[str]]:
+    """The problem, and the steps between the tags that follow it."""
+    for number, piece in enumerate(pieces):
+        if _LATER_STEP.match(piece):
+            break
+        # The last one of its piece: a problem may itself speak of steps.
+        if starts := list(_FIRST_STEP.finditer(piece)):
+            start = starts[-1]
+            report.count("tag_in_problem", number, where=record.place if number else None)
+            report.count("step_one_spelling", int(start[0] != USUAL_FIRST_STEP), where=record.place)
+            problem = " ".join(part.strip() for part in (*pieces[:number], piece[: start.start()]))
+            return problem.strip(), [piece[start.start() :], *pieces[number + 1 :]]
+    ends = [match.end() for match in _QUESTION_END.finditer(pieces[0])]
+    if not ends:
+        raise record.error(
+            "'input' holds no 'Step 1:' and no question mark before its first step; one of them ends the problem"
+        )
+    report.count("step_one_missing", where=record.place)
+    return pieces[0][: ends[-1]].strip(), [pieces[0][ends[-1] :], *pieces[1:]]
+
+
+def _verdicts(record: Record, pieces: list[str], num_steps: int) -> list[float | None]:
+    """A confidence for each step; tags within the problem stand before those of the steps."""
+    if isinstance(label := record.get("label"), str):
+        return _verdicts_in_text(record, record.as_text(label, "'label'"), pieces)[-num_steps:]
+    name = "value" if label is None else "label"
+    values = record.items(name)
+    if not values:
+        raise record.error("'label' and 'value' are missing; allowed: the verdicts as one of them")
+    if len(values) not in (len(pieces), num_steps):
+        raise record.error(f"'{name}' has {len(values)} verdicts for {len(pieces)} step tags; give one each")
+    found = [_verdict(record, value, f"verdict {number}") for number, value in enumerate(values, start=1)]
+    return found[-num_steps:]
+
+
+def _verdict(record: Record, value: Any, what: str) -> float | None:
+    if isinstance(value, str):
+        if value.strip() not in _VERDICTS:
+            raise record.error(f"{what} is {value!r}; allowed: +, -, a number from 0 to 1, true, false or null")
+        return _VERDICTS[value.strip()]
+    return read_label(record, value, what)
+
+
+def _verdicts_in_text(record: Record, label: str, steps: list[str]) -> list[float | None]:
+    position = 0
+    confidences: list[float | None] = []
     for number, step in enumerate(steps, start=1):
         position += len(step)
         verdict = label[position : position + 1]

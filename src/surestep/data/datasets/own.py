@@ -11,59 +11,58 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from surestep.data.records.labels import read_label
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import read_label, read_name
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
 from surestep.types import ROOT, ReasoningTree
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
 FIELDS = frozenset({"problem", "steps", "confidences", "source", "id", "group"})
 STEP_FIELDS = frozenset({"text", "confidence", "alternatives", "context"})
 
 
-def read_own(paths: PathOrPaths, *, report: ReadReport) -> Iterator[ReasoningTree]:
+def read_own(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[ReasoningTree]:
     """One tree for each problem (and `id`); rows of one problem share their common steps.
 
     Args:
         paths: .jsonl, .json, or either gzipped. `group`, where given, keeps problems together when data
             is split; `source` is for your own bookkeeping.
         report: counts unlabelled steps and records with unknown fields.
+        bad_rows: see `read_rows`.
 
     Raises:
-        DataError: naming file and line: a broken file, an empty problem or step, no step at all, a label out
-            of range, labels given twice or not one a step, an unknown field of a step.
+        DataError: naming file and line: a broken file; where rows are not skipped, an empty problem or
+            step, no step at all, a label out of range, labels given twice or not one a step, an unknown
+            field of a step.
     """
     problems = Problems()
-    for path in as_paths(paths):
-        for record in read_records(path):
-            report.count("records")
-            if unknown := sorted(record.values.keys() - FIELDS):
-                report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
-            steps = record.items("steps")
-            if not steps:
-                raise record.error("'steps' is empty; allowed: at least one step")
-            builder = problems.builder(
-                record, record.text("problem"), name=_name(record), group=record.optional_text("group") or ""
-            )
-            labels = _labels(record, len(steps))
-            parent = ROOT
-            for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):
-                parent = _add_step(builder, record, value, f"step {number}", parent, label, report)
+    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
+        problems.add(steps)
     yield from problems.trees(report, drop_unlabelled_tails=False)
 
 
-def _name(record: Record) -> str:
-    name = record.values.get("id", "")
-    if isinstance(name, bool) or not isinstance(name, str | int):
-        raise record.error(f"'id' is {name!r}; allowed: text or a whole number")
-    return str(name)
+def _parse(record: Record, report: ReadReport) -> RecordSteps:
+    if unknown := sorted(record.values.keys() - FIELDS):
+        report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
+    steps = record.items("steps")
+    if not steps:
+        raise record.error("'steps' is empty; allowed: at least one step")
+    found = RecordSteps(
+        record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group").strip()
+    )
+    labels = _labels(record, len(steps))
+    parent = ROOT
+    for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):
+        parent = _add_step(found, record, value, f"step {number}", parent, label, report)
+    return found
 
 
 def _labels(record: Record, num_steps: int) -> list[float | None]:
-    if record.values.get("confidences") is None:
+    if record.get("confidences") is None:
         return [None] * num_steps
     values = record.items("confidences")
     if len(values) != num_steps:

@@ -7,13 +7,16 @@ adjacent, so their steps wait in a temporary file and are merged when the last r
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import read_mark, whole_number
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
 from surestep.types import ROOT, ReasoningTree
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
 
@@ -24,6 +27,7 @@ def read_prm800k(
     neutral: float | None = 0.5,
     keep_quality_control: bool = False,
     keep_screening: bool = False,
+    bad_rows: BadRows = "stop",
 ) -> Iterator[ReasoningTree]:
     """One tree for each problem, in order of first appearance.
 
@@ -37,45 +41,62 @@ def read_prm800k(
         neutral: confidence of a neutral rating, 0 to 1, or None to leave it unlabelled.
         keep_quality_control: also read records that checked the labellers.
         keep_screening: also read records that chose the labellers.
+        bad_rows: see `read_rows`.
 
     Raises:
-        DataError: naming file and line, where a file is broken or a rating is not -1, 0, 1 or null.
+        DataError: naming file and line: a broken file; where rows are not skipped, a rating that is not -1, 0, 1 or
+            null, or a choice that is not a whole number.
     """
     confidences = {1: 1.0, 0: neutral, -1: 0.0, None: None}
     problems = Problems()
-    for path in as_paths(paths):
-        for record in read_records(path, fetch="prm800k"):
-            report.count("records")
-            if record.values.get("is_quality_control_question") and not keep_quality_control:
-                report.count("quality_control")
-                continue
-            if record.values.get("is_initial_screening_question") and not keep_screening:
-                report.count("screening")
-                continue
-            problem = record.inner(record.values.get("question"), "'question'").text("problem")
-            _add_record(problems.builder(record, problem), record, confidences, report)
+    kept = partial(
+        _parse, confidences=confidences, keep_quality_control=keep_quality_control, keep_screening=keep_screening
+    )
+    for steps in read_rows(paths, kept, report=report, bad_rows=bad_rows, fetch="prm800k"):
+        if steps is not None:
+            problems.add(steps)
     yield from problems.trees(report, drop_unlabelled_tails=True)
 
 
-def _add_record(
+def _parse(
+    record: Record,
+    report: ReadReport,
+    *,
+    confidences: dict[int | None, float | None],
+    keep_quality_control: bool,
+    keep_screening: bool,
+) -> RecordSteps | None:
+    """The record's steps; None where it is left out."""
+    if read_mark(record, "is_quality_control_question") and not keep_quality_control:
+        report.count("quality_control")
+        return None
+    if read_mark(record, "is_initial_screening_question") and not keep_screening:
+        report.count("screening")
+        return None
+    found = RecordSteps(record, record.inner(record.get("question"), "'question'").text("problem"))
+    _add_steps(found, record, confidences, report)
+    return found
+
+
+def _add_steps(
     builder: RecordSteps, record: Record, confidences: dict[int | None, float | None], report: ReadReport
 ) -> None:
-    steps = record.inner(record.values.get("label"), "'label'").items("steps")
+    steps = record.inner(record.get("label"), "'label'").items("steps")
     if not steps:
         report.count("no_steps", where=record.place)
     parent = ROOT
     for depth, values in enumerate(steps):
         step = record.inner(values, f"step {depth + 1}")
         nodes = _add_completions(builder, step, parent, confidences, report)
-        human = step.values.get("human_completion")
+        human = step.get("human_completion")
         following: int | None = None
         if human is not None:
             following = _add_human(builder, step.inner(human, "'human_completion'"), parent, report)
-        chosen = step.values.get("chosen_completion")
+        chosen = whole_number(record, step.get("chosen_completion"), f"'chosen_completion' of step {depth + 1}")
         if chosen is not None:
             if human is not None:
                 report.count("chosen_and_human", where=record.place)
-            if not isinstance(chosen, int) or isinstance(chosen, bool) or not 0 <= chosen < len(nodes):
+            if not 0 <= chosen < len(nodes):
                 report.count("bad_choice", where=record.place)
                 return
             following = nodes[chosen]
@@ -98,8 +119,9 @@ def _add_completions(
     nodes: list[int | None] = []
     for values in step.items("completions"):
         completion = step.inner(values, "a completion")
-        text, rating = completion.text("text"), completion.values.get("rating")
-        if isinstance(rating, bool) or not (rating is None or rating in (-1, 0, 1)):
+        text = completion.text("text")
+        rating = whole_number(step, completion.get("rating"), "'rating'", "-1, 0, 1 or null")
+        if rating not in confidences:
             raise step.error(f"'rating' is {rating!r}; allowed: -1, 0, 1 or null")
         if not text.strip():
             report.count("empty_step", where=step.place)

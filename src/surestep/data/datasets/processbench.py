@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import read_name, whole_number
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.types import ROOT, ReasoningTree
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
 
@@ -34,7 +36,7 @@ class Solution:
     label: int
 
 
-def read_processbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[ReasoningTree]:
+def read_processbench(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[ReasoningTree]:
     """One tree (a single path) for each solution, named by its `id`.
 
     Steps after the error stay in the tree without a label: finding the first error needs their scores.
@@ -42,21 +44,23 @@ def read_processbench(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Rea
     Args:
         paths: the subsets' files, a JSON array or one object a line.
         report: counts everything left out or unlabelled.
+        bad_rows: see `read_rows`.
 
     Raises:
-        DataError: naming file and line, where a file is broken or `label` is not a whole number.
+        DataError: naming file and line: a broken file; where rows are not skipped, a `label` that is not a whole
+            number, or no problem.
     """
-    for _, tree, _ in _read(paths, report):
+    for _, tree, _ in _read(paths, report, bad_rows):
         yield tree
 
 
-def read_solutions(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Solution]:
+def read_solutions(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[Solution]:
     """The same solutions with their labels; one whose wrong step was dropped with an empty step is left out, counted.
 
     Raises:
         DataError: as `read_processbench`.
     """
-    for record, tree, label in _read(paths, report):
+    for record, tree, label in _read(paths, report, bad_rows):
         if label >= len(tree.nodes):
             report.count("error_step_dropped", where=record.place)
         else:
@@ -72,31 +76,41 @@ def subset_name(path: Path) -> str:
     return path.name.split(".")[0]
 
 
-def _read(paths: PathOrPaths, report: ReadReport) -> Iterator[tuple[Record, ReasoningTree, int]]:
-    for path in as_paths(paths):
-        for record in read_records(path, fetch="processbench"):
-            report.count("records")
-            label, steps = record.values.get("label"), record.items("steps")
-            if isinstance(label, bool) or not isinstance(label, int):
-                raise record.error(f"'label' is {label!r}; allowed: -1 (no error) or the index of the first wrong step")
-            if not -1 <= label < len(steps):
-                report.count("label_past_end", where=record.place)
-                continue
-            problem = record.text("problem")
-            if not problem.strip():
-                raise record.error("'problem' is empty; allowed: text")
-            place = f"{subset_name(path)}:{record.number or record.line}"
-            builder = TreeBuilder(problem, id=record.optional_text("id") or place)
-            parent = ROOT
-            for index, value in enumerate(steps):
-                text = record.as_text(value, f"step {index + 1}")
-                if not text.strip():
-                    report.count("empty_step", where=record.place)
-                    break
-                is_judged = label == -1 or index <= label
-                report.count("after_error", int(not is_judged))
-                parent = builder.add(text, parent, confidence=float(index != label) if is_judged else None)
-            if len(builder) == 0:
-                report.count("no_steps", where=record.place)
-            elif tree := finish(builder, report):
-                yield record, tree, label
+_Read = tuple[Record, ReasoningTree, int]
+"""A record, its tree and its label."""
+
+
+def _read(paths: PathOrPaths, report: ReadReport, bad_rows: BadRows) -> Iterator[_Read]:
+    for read in read_rows(paths, _parse, report=report, bad_rows=bad_rows, fetch="processbench"):
+        if read is not None:
+            yield read
+
+
+def _parse(record: Record, report: ReadReport) -> _Read | None:
+    """None where the record is left out."""
+    steps = record.items("steps")
+    label = whole_number(record, record.get("label"), "'label'", "-1 (no error) or the index of the first wrong step")
+    if label is None:
+        raise record.error("'label' is None; allowed: -1 (no error) or the index of the first wrong step")
+    if not -1 <= label < len(steps):
+        report.count("label_past_end", where=record.place)
+        return None
+    problem = record.text("problem")
+    if not problem.strip():
+        raise record.error("'problem' is empty; allowed: text")
+    place = f"{subset_name(record.path)}:{record.number or record.line}"
+    builder = TreeBuilder(problem, id=read_name(record, "id") or place)
+    parent = ROOT
+    for index, value in enumerate(steps):
+        text = record.as_text(value, f"step {index + 1}")
+        if not text.strip():
+            report.count("empty_step", where=record.place)
+            break
+        is_judged = label == -1 or index <= label
+        report.count("after_error", int(not is_judged))
+        parent = builder.add(text, parent, confidence=float(index != label) if is_judged else None)
+    if len(builder) == 0:
+        report.count("no_steps", where=record.place)
+        return None
+    tree = finish(builder, report)
+    return None if tree is None else (record, tree, label)

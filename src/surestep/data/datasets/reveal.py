@@ -6,15 +6,19 @@ one node that shows its evidence; the answers to one question are the branches o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.labels import whole_number
 from surestep.data.records.read_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.builder import TreeBuilder, finish
+from surestep.data.trees.text import clean_text
 from surestep.types import ROOT, ReasoningTree
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
 ATTRIBUTION = {"fully": 1.0, "partially": 0.5, "unsupported": 0.25, "contradictory": 0.0}
@@ -25,6 +29,7 @@ TERMS = (
 )
 COLUMNS = ("question_id", "question", "answer_id", "step_idx", "step")
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
+_WHOLE = re.compile(r"^([+-]?\d+)\.0+$")
 
 
 @dataclass(slots=True)
@@ -58,22 +63,23 @@ def step_confidence(attribution: set[str], correctness: set[str]) -> float | Non
     return min(values, default=None)
 
 
-def read_reveal(paths: PathOrPaths, *, report: ReadReport) -> Iterator[ReasoningTree]:
+def read_reveal(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[ReasoningTree]:
     """One tree for each question, its answers as branches, evidence as `Node.context`.
 
     Args:
         paths: `reveal_eval.csv` or a .json or .jsonl conversion with the same columns.
         report: counts what is merged, left out or unlabelled, and notes the terms of use.
+        bad_rows: see `read_rows`.
 
     Raises:
-        DataError: naming file and line: a broken file, a column that is not there, an unknown label word.
+        DataError: naming file and line: a broken file; where rows are not skipped, a column that is not
+            there, an unknown label word.
     """
     report.note(TERMS)
     questions: dict[str, _Question] = {}
-    for path in as_paths(paths):
-        for record in read_records(path, fetch="reveal"):
-            report.count("records")
-            _add_row(questions, record, report)
+    for row in read_rows(paths, _parse, report=report, bad_rows=bad_rows, fetch="reveal"):
+        if row is not None:
+            _add_row(questions, row, report)
     while questions:
         identity = next(iter(questions))
         builder = _build(identity, questions.pop(identity), report)
@@ -81,34 +87,53 @@ def read_reveal(paths: PathOrPaths, *, report: ReadReport) -> Iterator[Reasoning
             yield tree
 
 
-def _add_row(questions: dict[str, _Question], record: Record, report: ReadReport) -> None:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row, complete and checked; its texts clean."""
+
+    place: str
+    question_id: str
+    question: str
+    answer_id: str
+    index: int
+    step: str
+    evidence: str
+    attribution: str | None
+    correctness: str | None
+
+
+def _parse(record: Record, report: ReadReport) -> _Row | None:
+    """None where the row is incomplete."""
     absent = [name for name in COLUMNS if name not in record.values]
     if absent:
         raise record.error(f"no column {', '.join(absent)}; allowed: reveal_eval.csv, or its rows as JSON objects")
     question_id, answer_id = _word(record, "question_id"), _word(record, "answer_id")
-    index, question = _index(record), record.optional_text("question")
-    if question_id is None or answer_id is None or index is None or not question or not question.strip():
+    index, question = _index(record), _text(record, "question", report)
+    attribution = _label(record, "attribution_label", ATTRIBUTION)
+    correctness = _label(record, "correctness_label", CORRECTNESS)
+    step, evidence = _text(record, "step", report), _text(record, "evidence", report)
+    if question_id is None or answer_id is None or index is None or not question:
         report.count("incomplete_row", where=record.place)
-        return
-    text = record.optional_text("step") or ""
-    steps = questions.setdefault(question_id, _Question(question)).answers.setdefault(answer_id, {})
-    step = steps.get(index)
+        return None
+    return _Row(record.place, question_id, question, answer_id, index, step, evidence, attribution, correctness)
+
+
+def _add_row(questions: dict[str, _Question], row: _Row, report: ReadReport) -> None:
+    steps = questions.setdefault(row.question_id, _Question(row.question)).answers.setdefault(row.answer_id, {})
+    step = steps.get(row.index)
     if step is None:
-        step = steps[index] = _Step(text)
-    elif step.text != text:
-        report.count("step_text_differs", where=record.place)
+        step = steps[row.index] = _Step(row.step)
+    elif step.text != row.step:
+        report.count("step_text_differs", where=row.place)
         return
     else:
         report.count("evidence_rows_merged")
-    evidence = record.optional_text("evidence")
-    if evidence and evidence.strip() and evidence not in step.evidence:
-        step.evidence.append(evidence)
-    for name, allowed, words in (
-        ("attribution_label", ATTRIBUTION, step.attribution),
-        ("correctness_label", CORRECTNESS, step.correctness),
-    ):
-        if word := _label(record, name, allowed):
-            words.add(word)
+    if row.evidence and row.evidence not in step.evidence:
+        step.evidence.append(row.evidence)
+    if row.attribution:
+        step.attribution.add(row.attribution)
+    if row.correctness:
+        step.correctness.add(row.correctness)
 
 
 def _build(identity: str, question: _Question, report: ReadReport) -> TreeBuilder:
@@ -117,7 +142,7 @@ def _build(identity: str, question: _Question, report: ReadReport) -> TreeBuilde
         parent = ROOT
         for index in sorted(steps):
             step = steps[index]
-            if not step.text.strip():
+            if not step.text:
                 report.count("empty_step", where=f"answer {answer_id}, step {index}")
                 break
             confidence = step_confidence(step.attribution, step.correctness)
@@ -127,16 +152,30 @@ def _build(identity: str, question: _Question, report: ReadReport) -> TreeBuilde
     return builder
 
 
-def _word(record: Record, name: str) -> str | None:
-    value = record.values.get(name)
-    return None if value is None or str(value).strip().lower() in _MISSING else str(value).strip()
+def _text(record: Record, name: str, report: ReadReport) -> str:
+    """A field's clean text; "" where it is blank or missing."""
+    written = record.optional_text(name) or ""
+    text = clean_text(written)
+    report.count("text_cleaned", int(text != written))
+    return text
+
+
+def _word(record: Record, name: str, allowed: str = "text or a whole number") -> str | None:
+    """A short value as text, None where it is missing; 7, 7.0 and "7.0" (a table has only text) are one."""
+    value = record.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(whole_number(record, value, f"'{name}'", allowed))
+    word = str(value).strip()
+    return None if word.lower() in _MISSING else _WHOLE.sub(r"\1", word)
 
 
 def _index(record: Record) -> int | None:
-    word = _word(record, "step_idx")
+    word = _word(record, "step_idx", "a whole number")
+    if word is None:
+        return None
     try:
-        return None if word is None else int(float(word))
-    except (ValueError, OverflowError):
+        return int(word)
+    except ValueError:
         raise record.error(f"'step_idx' is {word!r}; allowed: a whole number") from None
 
 

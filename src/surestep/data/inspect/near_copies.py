@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from surestep.types import normalize_text
+from surestep.data.trees.identity import normalize_text
 
 RUN_WORDS = 5
 """Words in a run."""

@@ -1,7 +1,7 @@
 """Problems that occur in two sets: a model trained on one of them is not tested by the other.
 
-Knows problem texts; knows no dataset and no file. Copies are found by normalised text (case, spacing,
-trailing punctuation), not by meaning.
+Knows problem texts; knows no dataset and no file. Copies are found by normalised text (`data.trees.identity`),
+whatever their groups, not by meaning.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from surestep.data.records.read_report import ReadReport
-from surestep.types import ReasoningTree, normalize_text
+from surestep.data.trees.identity import normalize_text
+from surestep.types import ReasoningTree
 
 NUM_EXAMPLES = 3
 

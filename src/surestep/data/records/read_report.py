@@ -17,6 +17,11 @@ REASONS: dict[str, str] = {
     "labels": "steps with a label",
     "candidates": "candidates read",
     "shared_steps": "steps that candidates share with an earlier one, scored once",
+    # repaired
+    "text_cleaned": "problems, steps and pieces of evidence with white space around them or foreign line ends, cleaned",
+    "tag_in_problem": "step tags inside a problem's text, removed with their verdicts",
+    "step_one_spelling": "solutions whose first step begins with another spelling of 'Step 1:'",
+    "step_one_missing": "solutions without 'Step 1:': their first step is what follows the last question mark",
     # merged
     "rated_again": "steps rated more than once (same problem, same steps before it): the mean is used",
     "rating_conflict": "of those, steps whose ratings differ",
@@ -26,6 +31,7 @@ REASONS: dict[str, str] = {
     "gold_added": "gold fact pairs added as valid chains",
     "gold_present": "gold fact pairs already among the chains",
     # left out
+    "bad_row": "rows that contradict the layout, left out (bad_rows is 'skip')",
     "quality_control": "quality-control records left out (keep_quality_control keeps them)",
     "screening": "labeller-screening records left out (keep_screening keeps them)",
     "empty_step": "empty steps dropped, with whatever followed them",
@@ -54,6 +60,11 @@ REASONS: dict[str, str] = {
     "neutral_missing": "neutral ratings left unlabelled (prm800k_neutral is 'missing')",
     "human_step": "human-written steps: context without a label",
     "missing_verdict": "chains that the crowd did not judge",
+    "unsure_negative": "chains judged `?` or `unsure`, counted as not valid (eqasc_unsure is 'negative')",
+    "unsure_half": "chains judged `?` or `unsure`, labelled 0.5 (eqasc_unsure is 'half')",
+    "unsure_missing": "chains judged `?` or `unsure`, left unlabelled (eqasc_unsure is 'missing')",
+    "unsure_votes": "chains judged `?` or `unsure`, labelled with the share of votes for `yes`",
+    "unsure_without_votes": "chains judged `?` or `unsure` whose votes are not in the file, counted as not valid",
     "missing_score": "facts without a retrieval score",
     "unlisted_verdict": "chains with a verdict word outside the documented ones, counted as not valid",
     "missing_label": "steps whose label is missing",

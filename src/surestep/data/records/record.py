@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from surestep.data.records.lines import MAX_LINE_BYTES, read_lines
-from surestep.errors import DataError
+from surestep.errors import BadRowError, DataError
 
 MAX_MESSAGE = 400
 """Longest message of a record's error, in characters."""
@@ -43,12 +44,15 @@ class Record:
         """File name and line (or record, where a line may hold many), for reports."""
         return f"{self.path.name}, " + (f"record {self.number}" if self.number else f"line {self.line}")
 
-    def error(self, message: str) -> DataError:
+    def error(self, message: str) -> BadRowError:
         """An error about this record; the value it quotes may be a whole document, so it is cut."""
         message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
-        if self.number:
-            message = f"record {self.number}: {message}"
-        return DataError(message, path=self.path, line=self.line)
+        return BadRowError(message, path=self.path, line=self.line, number=self.number)
+
+    def get(self, name: str) -> Any:
+        """A field's value; None where it is null or absent, or the NaN that pandas writes for null."""
+        value = self.values.get(name)
+        return None if isinstance(value, float) and math.isnan(value) else value
 
     def inner(self, values: object, what: str) -> Record:
         """An object inside this record, at the same place."""
@@ -65,7 +69,7 @@ class Record:
 
     def optional_text(self, name: str) -> str | None:
         """A field that is text, or null or absent (None)."""
-        value = self.values.get(name)
+        value = self.get(name)
         if value is None:
             return None
         return self.as_text(value, f"'{name}'")
@@ -83,7 +87,7 @@ class Record:
 
     def items(self, name: str) -> list[Any]:
         """A field that is a list; null or absent is the empty list."""
-        value = self.values.get(name)
+        value = self.get(name)
         if value is None:
             return []
         if not isinstance(value, list):
@@ -100,44 +104,57 @@ def as_paths(paths: PathOrPaths) -> list[Path]:
     return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
-def read_records(path: Path, *, fetch: str | None = None) -> Iterator[Record]:
+OnBadRow = Callable[[BadRowError], None]
+"""Is told of a row that is no record; reading goes on behind it unless it raises."""
+
+
+def _raise(error: BadRowError) -> None:
+    raise error
+
+
+def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow = _raise) -> Iterator[Record]:
     """Every record of one file, in order.
 
     The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of
     objects, anything else one object a line (or one array). `.gz` may follow.
 
+    Args:
+        path: the file.
+        fetch: see `read_lines`.
+        on_bad_row: what to do with a record that is not an object and a CSV row of the wrong width; raises by default.
+
     Raises:
-        DataError: naming file and line: what `read_lines` finds, JSON that does not parse, a record cut at
-            the end of the file, a record that is not an object, a CSV row of the wrong width.
+        DataError: naming file and line: what `read_lines` finds, JSON that does not parse, a record or CSV row cut at
+            the end of the file; and what `on_bad_row` raises.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     lines = read_lines(path, fetch=fetch)
     if kind == ".csv":
-        yield from _read_csv(lines, path)
+        yield from _read_csv(lines, path, on_bad_row)
     elif kind == ".json":
-        yield from _read_json("".join(line for _, line in lines), path)
+        yield from _read_json("".join(line for _, line in lines), path, on_bad_row)
     else:
-        yield from _read_jsonl(lines, path)
+        yield from _read_jsonl(lines, path, on_bad_row)
 
 
-def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path) -> Iterator[Record]:
+def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
     first = True
     for line, text in lines:
         if not text.strip():
             continue
         if first and text.lstrip().startswith("["):
-            yield from _read_json("\n" * (line - 1) + text + "".join(rest for _, rest in lines), path)
+            yield from _read_json("\n" * (line - 1) + text + "".join(rest for _, rest in lines), path, on_bad_row)
             return
         first = False
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             _refuse(error, path, line, text)
-        yield _record(value, path, line)
+        yield from _record(value, path, line, on_bad_row)
 
 
-def _read_json(text: str, path: Path) -> Iterator[Record]:
+def _read_json(text: str, path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
     decoder = json.JSONDecoder()
     index, line, counted = _skip_space(text, 0), 1, 0
     in_array = text[index : index + 1] == "["
@@ -152,7 +169,7 @@ def _read_json(text: str, path: Path) -> Iterator[Record]:
             place = error.pos if isinstance(error, json.JSONDecodeError) else index
             _refuse(error, path, line + text.count("\n", counted, place), text)
         number += 1
-        yield _record(value, path, line, number)
+        yield from _record(value, path, line, on_bad_row, number)
         index = _skip_space(text, index)
         if in_array and text[index : index + 1] == ",":
             index = _skip_space(text, index + 1)
@@ -163,28 +180,40 @@ def _read_json(text: str, path: Path) -> Iterator[Record]:
         raise _cut(path, line + text.count("\n", counted))
 
 
-def _read_csv(lines: Iterator[tuple[int, str]], path: Path) -> Iterator[Record]:
+def _read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
     # The module's own limit is 128 KiB a field and is global; evidence passages are longer.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-    reader = csv.reader((text for _, text in lines), strict=True)
+    ends_whole = True
+
+    def texts() -> Iterator[str]:
+        nonlocal ends_whole
+        for _, text in lines:
+            ends_whole = text.endswith("\n")
+            yield text
+
+    reader = csv.reader(texts(), strict=True)
     try:
         header = next(reader, [])
         line = reader.line_num + 1
         for row in reader:
-            if row and len(row) != len(header):
-                message = f"the row has {len(row)} fields, the header {len(header)}; quote fields that hold commas"
-                raise DataError(message, path=path, line=line)
-            if row:
+            if row and len(row) == len(header):
                 yield Record(dict(zip(header, (cell or None for cell in row), strict=True)), path, line)
+            elif row and len(row) < len(header) and not ends_whole:
+                raise _cut(path, line)
+            elif row:
+                message = f"the row has {len(row)} fields, the header {len(header)}; quote fields that hold commas"
+                on_bad_row(BadRowError(message, path=path, line=line))
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"not valid CSV ({error}); the file may be cut", path=path, line=reader.line_num) from None
 
 
-def _record(value: object, path: Path, line: int, number: int = 0) -> Record:
-    if not isinstance(value, dict):
-        raise DataError(f"the record is {_kind(value)}; allowed: an object", path=path, line=line)
-    return Record(value, path, line, number)
+def _record(value: object, path: Path, line: int, on_bad_row: OnBadRow, number: int = 0) -> Iterator[Record]:
+    if isinstance(value, dict):
+        yield Record(value, path, line, number)
+    else:
+        message = f"the record is {_kind(value)}; allowed: an object"
+        on_bad_row(BadRowError(message, path=path, line=line, number=number))
 
 
 def _refuse(error: Exception, path: Path, line: int, text: str) -> NoReturn:

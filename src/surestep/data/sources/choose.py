@@ -15,7 +15,7 @@ Knows the configuration and where each dataset's splits come from; knows no toke
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def enabled_sources(data: DataConfig, split: Split, *, seed: int = 0) -> list[So
     if not plan.sources:
         what = " and ".join(plan.unset) if plan.unset else "every dataset is off or has weight 0"
         raise ConfigError(f"no {split} data: {what}; turn on one of {', '.join(f'use_{n}' for n in DATASET_NAMES)}")
-    return plan.sources
+    return [replace(source, bad_rows=data.bad_rows) for source in plan.sources]
 
 
 def _prm800k(plan: _Plan) -> None:
@@ -136,7 +136,7 @@ def _reader_options(reader: str, data: DataConfig) -> dict[str, Any]:
             "keep_quality_control": data.keep_quality_control,
             "keep_screening": data.keep_screening,
         }
-    return {"label": data.eqasc_label} if reader == "eqasc" else {}
+    return {"label": data.eqasc_label, "unsure": data.eqasc_unsure} if reader == "eqasc" else {}
 
 
 _PLANNERS: dict[str, Callable[[_Plan], None]] = {

@@ -10,7 +10,7 @@ import json
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.data.datasets.readers import READERS, reader_version
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.disk_list import Spool
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.hold_out import held_out, place
+from surestep.data.trees.identity import VERSION as IDENTITY_VERSION
+from surestep.data.trees.identity import key_of
+from surestep.data.trees.text import VERSION as TEXT_VERSION
 from surestep.errors import DataError
 from surestep.types import Node, ReasoningTree
 
@@ -61,6 +65,7 @@ class Source:
         files: what it reads; none where it generates.
         options: its keyword options.
         divisions: applied one after the other, each to what the one before left.
+        bad_rows: what to do with a row that contradicts its layout (`read_rows`).
     """
 
     key: str
@@ -70,9 +75,11 @@ class Source:
     files: tuple[Path, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     divisions: tuple[Division, ...] = ()
+    bad_rows: BadRows = "stop"
 
     def fingerprint(self) -> str:
-        """SHA-256 over the files' bytes, the reader and its version, the options and the division.
+        """SHA-256 over the files' bytes, the reader and its version, the options, the division, and the versions of
+        how texts are cleaned and problems told apart.
 
         Equal fingerprints mean equal trees; where the files lie and what they are called does not matter,
         except for trees named after their file.
@@ -83,6 +90,9 @@ class Source:
             "reader": self.reader,
             "version": reader_version(self.reader),
             "options": dict(sorted(self.options.items())),
+            "bad_rows": self.bad_rows,
+            "texts": TEXT_VERSION,
+            "problems": IDENTITY_VERSION,
             "divisions": [[part.fraction, part.seed, part.keep] for part in self.divisions],
             "files": [[path.name, file_sha256(path)] for path in self.files],
         }
@@ -105,20 +115,23 @@ class Source:
             raise DataError(f"{self.name}: no labelled problem for {self.split} in {files}; {_why(report)}")
 
     def _trees(self, report: ReadReport) -> Iterator[ReasoningTree]:
-        reader = READERS[self.reader]
+        # What is generated has no rows.
+        policy = {"bad_rows": self.bad_rows} if self.files else {}
+        reader = partial(READERS[self.reader], list(self.files), **policy, **self.options)
         if not self.divisions:
-            yield from reader(list(self.files), report=report, **self.options)
+            yield from reader(report=report)
             return
         whole = ReadReport()
         waiting = Spool()
         places = [array("Q") for _ in self.divisions]
         num_steps, num_labels = array("q"), array("q")
-        for tree in reader(list(self.files), report=whole, **self.options):
+        for tree in reader(report=whole):
             waiting.append(_values_of(tree))
             num_steps.append(len(tree.nodes))
             num_labels.append(tree.num_labels)
             for division, column in zip(self.divisions, places, strict=True):
-                column.append(place(division.seed, tree.problem_key))
+                # Without the dataset's name: what a file is called in a report moves no problem to the other side.
+                column.append(place(division.seed, key_of(tree.problem, group=tree.group)))
         kept = np.arange(len(waiting))
         for division, column in zip(self.divisions, places, strict=True):
             kept = kept[division.keeps(np.array(column, np.uint64)[kept])]

@@ -12,8 +12,10 @@ wrong merely because an earlier step was). `true_confidence` is p* = P(label = 1
 drawn from it. Whether a step is wrong is drawn before any number is, so neither its place in the chain nor its length
 tells.
 
-Held out of train and validation, present in test: values of the stated rates (`HELD_OUT_RATES`), ranges of the number
-that is added to (`HELD_OUT_VALUES`) and pairs of operands (`is_held_out_pair`). No problem text occurs in two splits.
+Held out of train and validation, present in test: values of the stated rates (`HELD_OUT_RATES`) and pairs of operands
+(`is_held_out_pair`), among them all of some ranges of the number that is added to. A fifth of the test trees have
+held-out operands, a fifth held-out rates, a fifth both: such a tree states nothing else of that kind, so that no pair
+(and no rate) of theirs was seen in training, after a wrong step neither. No problem text occurs in two splits.
 Tree `i` depends on the seed, the split and `i` alone.
 
 Knows no tokenizer, no model and no file.
@@ -33,7 +35,7 @@ from surestep.data.synthetic.operations import (
     Operation,
     can_continue,
     draw_operations,
-    is_held_out_rate,
+    draw_rate,
     write_step,
     wrong_steps,
 )
@@ -46,7 +48,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _WRONG_SHARE = 0.42
 _READ_SHARE, _CHECKED_SHARE = 0.14, 0.16
 _BRANCHING_SHARE = 0.4  # of the trees; in them every step may have alternatives
-_ERR_RATES, _RELIABILITIES = (0.02, 0.45), (0.02, 0.98)
+ERR_RATES, RELIABILITIES = (0.02, 0.45), (0.02, 0.98)
+"""Bounds of the rates that a checked step and a reading state."""
 _TEST_KINDS = ("seen", "seen", "operands", "rates", "operands+rates")
 
 
@@ -112,7 +115,16 @@ def held_out_parts(tree: ReasoningTree) -> frozenset[str]:
     >>> sorted(held_out_parts(arithmetic_tree("train", 0, seed=0)))
     []
     """
-    return frozenset(tree.id.partition(":")[2].split("+")) - {"seen", ""}
+    return parts_of_id(tree.id)
+
+
+def parts_of_id(tree_id: str) -> frozenset[str]:
+    """`held_out_parts` of the tree that has this `id`, as files of predictions name it.
+
+    >>> sorted(parts_of_id("test-000012:operands+rates"))
+    ['operands', 'rates']
+    """
+    return frozenset(tree_id.partition(":")[2].split("+")) - {"seen", ""}
 
 
 def is_clean(node: Node) -> bool:
@@ -157,20 +169,13 @@ def _plan(rng: random.Random, names: list[str], *, held_out_rates: bool) -> list
             right_taken = right_taken or not (wrong or is_read)
             rate = None
             if is_read or rng.random() < _CHECKED_SHARE:
-                rate = _rate(rng, _RELIABILITIES if is_read else _ERR_RATES, held_out=held_out_rates)
+                rate = draw_rate(rng, RELIABILITIES if is_read else ERR_RATES, held_out=held_out_rates)
             plans.append(_Plan(parent, depth, wrong, rate))
             if sibling == heir or rng.random() < 0.1:
                 grow(len(plans) - 1, depth + 1)
 
     grow(ROOT, 0)
     return plans
-
-
-def _rate(rng: random.Random, bounds: tuple[float, float], *, held_out: bool) -> float:
-    while True:
-        rate = round(rng.uniform(*bounds), 3)
-        if is_held_out_rate(rate) == held_out:
-            return rate
 
 
 def _nodes(

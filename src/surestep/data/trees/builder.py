@@ -10,30 +10,32 @@ from array import array
 from collections.abc import Iterator
 
 from surestep.data.records.read_report import ReadReport
+from surestep.data.trees.text import clean_text, cleaned
 from surestep.types import ROOT, Node, ReasoningTree
 
 
 class TreeBuilder:
     """Collects the steps written under one problem; `build` makes the tree.
 
-    A step added again (same parent, same text, same context) becomes the same node. Its confidence is
-    the mean of all its ratings, each given as `confidence` of one `add`.
+    A step added again (same parent, same text, same context, all compared as `clean_text` leaves them) becomes the
+    same node. Its confidence is the mean of all its ratings, each given as `confidence` of one `add`.
 
     >>> builder = TreeBuilder("1+1?")
     >>> first = builder.add("It is 2.", confidence=1.0)
-    >>> builder.add("It is 2.", confidence=0.0) == first
+    >>> builder.add("It is 2.\\n", confidence=0.0) == first
     True
     >>> builder.build(ReadReport()).nodes[0].confidence
     0.5
     """
 
-    __slots__ = ("_contexts", "_index", "_max", "_min", "_num_ratings", "_parents", "_sums", "_texts",
-                 "group", "id", "problem")  # fmt: skip
+    __slots__ = ("_contexts", "_index", "_max", "_min", "_num_cleaned", "_num_ratings", "_parents", "_sums",
+                 "_texts", "group", "id", "problem")  # fmt: skip
 
     def __init__(self, problem: str, *, id: str = "", group: str = "") -> None:
-        self.problem = problem
+        self.problem = clean_text(problem)
         self.id = id
         self.group = group
+        self._num_cleaned = int(self.problem != problem)
         self._texts: list[str] = []
         self._parents = array("q")
         self._sums = array("d")
@@ -52,15 +54,17 @@ class TreeBuilder:
         """Adds one step, or one more rating of it, and returns its index.
 
         Args:
-            text: the step as written, not blank.
+            text: the step as written, not blank; cleaned here.
             parent: index of the step before it, or `ROOT`.
             confidence: one rating in [0, 1], or None for an unrated occurrence.
-            context: evidence shown in front of the step.
+            context: evidence shown in front of the step; cleaned here, and none where it is blank.
         """
+        text, context, changed = cleaned(text, context)
+        self._num_cleaned += changed
         key = (parent, text) if context is None else (parent, text, context)
         index = self._index.get(key)
         if index is None:
-            if not text.strip():
+            if not text:
                 raise ValueError("the step is empty")
             if not ROOT <= parent < len(self._texts):
                 raise ValueError(f"parent {parent} does not exist; allowed: -1 to {len(self._texts) - 1}")
@@ -100,10 +104,12 @@ class TreeBuilder:
         """The tree, in the order in which steps were added.
 
         Args:
-            report: counts the steps rated again, those in conflict and what is dropped here.
+            report: counts the texts that were cleaned, the steps rated again, those in conflict and what is
+                dropped here.
             drop_unlabelled_tails: drop steps that carry no label and lead to no labelled step.
         """
         keep = self._kept(drop_unlabelled_tails)
+        report.count("text_cleaned", self._num_cleaned)
         report.count("unlabelled_tail", len(self._texts) - sum(keep))
         report.count("rated_again", len(self._min))
         report.count("rating_conflict", sum(low != self._max[index] for index, low in self._min.items()))

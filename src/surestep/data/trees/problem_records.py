@@ -17,67 +17,69 @@ from surestep.data.records.disk_list import Spool
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.data.trees.builder import TreeBuilder, finish
+from surestep.data.trees.text import clean_text, cleaned
 from surestep.types import ROOT, ReasoningTree
 
 
 class RecordSteps:
-    """The steps of one record, as `TreeBuilder.add` takes them; its indices count within the record."""
+    """The steps of one record, as `TreeBuilder.add` takes them; its indices count within the record.
 
-    __slots__ = ("_index", "added", "group", "id", "problem")
+    Args:
+        record: names the tree (file and line) where `name` is empty.
+        problem: its text, cleaned here.
+        name: the tree's own id, where the file gives one.
+        group: see `ReasoningTree.group`.
 
-    def __init__(self, problem: str, id: str, group: str) -> None:
-        self.problem = problem
-        self.id = id
+    Raises:
+        DataError: the problem is blank.
+    """
+
+    __slots__ = ("_index", "added", "group", "name", "num_cleaned", "place", "problem")
+
+    def __init__(self, record: Record, problem: str, *, name: str = "", group: str = "") -> None:
+        self.problem = clean_text(problem)
+        if not self.problem:
+            raise record.error("the problem is empty; allowed: text")
+        self.place = f"{record.path.name.split('.')[0]}:{record.number or record.line}"
+        self.name = name
         self.group = group
+        self.num_cleaned = int(self.problem != problem)
         self.added: list[tuple[int, str, int, float | None, str | None]] = []
         self._index: dict[tuple[int, str, str | None], int] = {}
 
     def add(self, text: str, parent: int = ROOT, *, confidence: float | None = None, context: str | None = None) -> int:
         """Adds one step, or one more rating of it, and returns its index; see `TreeBuilder.add`."""
+        text, context, changed = cleaned(text, context)
+        self.num_cleaned += changed
         index = self._index.setdefault((parent, text, context), len(self._index))
         self.added.append((index, text, parent, confidence, context))
         return index
 
 
 class Problems:
-    """The records of each problem; problems are told apart by their exact text and name.
+    """The records of each problem; problems are told apart by their exact (clean) text and name.
 
-    Copies that differ in spacing or case become separate trees, which `ReasoningTree.problem_key` still
-    keeps on one side of every split.
+    Copies that differ in spelling become separate trees, which `problem_key` still keeps on one side of every split.
     """
 
     def __init__(self) -> None:
         self._records = Spool()
         self._keys = array("Q")
-        self._last: RecordSteps | None = None
+        self._num_cleaned = 0
 
-    def builder(self, record: Record, problem: str, *, name: str = "", group: str = "") -> RecordSteps:
-        """Takes the steps of `record`; it is done when the next one is asked for.
-
-        Args:
-            record: names the tree (file and line) where `name` is empty.
-            problem: its text.
-            name: the tree's own id, where the file gives one.
-            group: see `ReasoningTree.group`.
-
-        Raises:
-            DataError: the problem is blank.
-        """
-        if not problem.strip():
-            raise record.error("the problem is empty; allowed: text")
-        self._park()
+    def add(self, steps: RecordSteps) -> None:
+        """Take the steps of one record."""
         # 128 bits: that two problems of a dataset ever share them is out of the question.
-        text = f"{len(name)} {name}{problem}".encode("utf-8", "surrogatepass")
+        text = f"{len(steps.name)} {steps.name}{steps.problem}".encode("utf-8", "surrogatepass")
         digest = hashlib.blake2b(text, digest_size=16).digest()
         self._keys.append(int.from_bytes(digest[:8], "big"))
         self._keys.append(int.from_bytes(digest[8:], "big"))
-        place = f"{record.path.name.split('.')[0]}:{record.number or record.line}"
-        self._last = RecordSteps(problem, name or place, group)
-        return self._last
+        self._num_cleaned += steps.num_cleaned
+        self._records.append((steps.problem, steps.name or steps.place, steps.group, steps.added))
 
     def trees(self, report: ReadReport, *, drop_unlabelled_tails: bool) -> Iterator[ReasoningTree]:
         """The trees in order of first appearance, each made as it is asked for."""
-        self._park()
+        report.count("text_cleaned", self._num_cleaned)
         keys, self._keys = np.array(self._keys, np.uint64).reshape(-1, 2), array("Q")
         groups = _groups(keys)
         del keys
@@ -92,11 +94,6 @@ class Problems:
             if tree := finish(builder, report, drop_unlabelled_tails=drop_unlabelled_tails):
                 yield tree
         self._records.close()
-
-    def _park(self) -> None:
-        if (last := self._last) is not None:
-            self._records.append((last.problem, last.id, last.group, last.added))
-            self._last = None
 
 
 def _replay(added: list[tuple[int, str, int, float | None, str | None]], builder: TreeBuilder) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from surestep.data.benchmarks.candidates import Candidate, CandidateSet, read_candidates
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.builder import TreeBuilder
 from surestep.errors import ConfigError, DataError
@@ -82,7 +83,12 @@ class _Problem:
 
 
 def run_best_of_n(
-    scores: StepScores | None, data: Sequence[Path], *, sizes: Sequence[int] | None, resampling: Resampling
+    scores: StepScores | None,
+    data: Sequence[Path],
+    *,
+    sizes: Sequence[int] | None,
+    resampling: Resampling,
+    bad_rows: BadRows = "stop",
 ) -> BestOfNResult:
     """Score every candidate of `data` and measure every way of choosing.
 
@@ -92,6 +98,7 @@ def run_best_of_n(
         sizes: the N to measure; None: 1, 2, 4, ... up to the smallest number of candidates. For a larger N the
             problems with fewer candidates are left out and counted.
         resampling: how intervals are made; its seed also draws subsets.
+        bad_rows: see `read_rows`.
 
     Raises:
         ConfigError: no problem has as many candidates as an N asks for.
@@ -99,7 +106,7 @@ def run_best_of_n(
     """
     paths = find_data(*data)
     reading = ReadReport()
-    sets = read_candidates(paths, report=reading)
+    sets = read_candidates(paths, report=reading, bad_rows=bad_rows)
     if not sets:
         raise DataError("holds no candidates", path=paths[0])
     found = _given(sets, paths[0]) if scores is None else score_candidates(scores, sets, reading)

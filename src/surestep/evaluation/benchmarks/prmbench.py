@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from surestep.data.benchmarks.prmbench import CATEGORIES, GROUPS, PrmbenchSolution, read_prmbench
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
+from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
 from surestep.metrics.benchmarks.first_error import section_of
@@ -47,7 +49,7 @@ class PrmbenchResult:
 
 
 def run_prmbench(
-    scores: StepScores, data: Sequence[Path], *, threshold: float, resampling: Resampling
+    scores: StepScores, data: Sequence[Path], *, threshold: float, resampling: Resampling, bad_rows: BadRows = "stop"
 ) -> PrmbenchResult:
     """Score every changed solution of `data` (files, or folders of files) and measure.
 
@@ -56,7 +58,7 @@ def run_prmbench(
     """
     paths = find_data(*data)
     reading = ReadReport()
-    solutions = list(read_prmbench(paths, report=reading))
+    solutions = list(read_prmbench(paths, report=reading, bad_rows=bad_rows))
     if not solutions:
         raise DataError("holds no usable solution; " + "; ".join(reading.lines()), path=paths[0])
     confidences = scores.score("prmbench", [ToScore(found.category, found.tree) for found in solutions])
@@ -100,7 +102,7 @@ class _Table:
         return cls(
             np.stack([_counts(s, values, threshold) for s, values in zip(solutions, confidences, strict=True)]),
             np.array([CATEGORIES.index(s.category) for s in solutions]),
-            np.array([problems.setdefault(s.tree.problem_key, len(problems)) for s in solutions]),
+            np.array([problems.setdefault(problem_key(s.tree), len(problems)) for s in solutions]),
             np.array([s.has_index_outside for s in solutions]),
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_solutions
@@ -54,6 +55,7 @@ def run_processbench(
     threshold: float | None,
     threshold_data: ThresholdData | None,
     resampling: Resampling,
+    bad_rows: BadRows = "stop",
 ) -> FirstErrorResult:
     """Score every solution of `data` and measure at each threshold.
 
@@ -63,6 +65,7 @@ def run_processbench(
         threshold: one that the user fixed, beside 0.5.
         threshold_data: other data to choose one on.
         resampling: how intervals are made.
+        bad_rows: see `read_rows`; of all files that are read.
 
     Raises:
         ConfigError: the threshold's data holds solutions that are evaluated, or lacks right or wrong ones.
@@ -70,12 +73,12 @@ def run_processbench(
     """
     paths = find_data(*data)
     reading = ReadReport()
-    solutions = read_files(paths, reading)
+    solutions = read_files(paths, reading, bad_rows)
     chosen: list[dict[str, Any]] = [_fixed(DEFAULT_THRESHOLD, "fixed beforehand")]
     if threshold is not None and threshold != DEFAULT_THRESHOLD:
         chosen.append(_fixed(threshold, "given with --threshold, which says nothing of how it was found"))
     if threshold_data is not None:
-        chosen.append(choose(threshold_data, paths, solutions))
+        chosen.append(choose(threshold_data, paths, solutions, bad_rows=bad_rows))
     subsets = score_solutions(scores, solutions)
     report: dict[str, Any] = {
         "benchmark": "processbench",

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from surestep.data.datasets.processbench import Solution, read_solutions, subset_name
 from surestep.data.datasets.readers import READERS
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
+from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.metrics.benchmarks.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
 from surestep.scoring.score_file import Confidences, StepScores, ToScore
@@ -38,7 +40,7 @@ class SolutionSet:
         return first_errors(
             self.confidences,
             [solution.label for solution in self.solutions],
-            [problems.setdefault(solution.tree.problem_key, len(problems)) for solution in self.solutions],
+            [problems.setdefault(problem_key(solution.tree), len(problems)) for solution in self.solutions],
         )
 
     def blind(self) -> dict[str, float] | None:
@@ -52,7 +54,7 @@ class SolutionSet:
         return sum(value is None for values in self.confidences for value in values)
 
 
-def read_files(paths: Sequence[Path], report: ReadReport) -> list[Solution]:
+def read_files(paths: Sequence[Path], report: ReadReport, bad_rows: BadRows = "stop") -> list[Solution]:
     """The solutions of first-error files.
 
     Raises:
@@ -61,7 +63,7 @@ def read_files(paths: Sequence[Path], report: ReadReport) -> list[Solution]:
     solutions: list[Solution] = []
     for path in paths:
         before = len(solutions)
-        solutions += read_solutions(path, report=report)
+        solutions += read_solutions(path, report=report, bad_rows=bad_rows)
         if len(solutions) == before:
             raise _unusable(path, report)
     return solutions
@@ -78,7 +80,9 @@ def score_solutions(scores: StepScores, solutions: Sequence[Solution]) -> list[S
     ]
 
 
-def score_paths(scores: StepScores, path: Path, layout: str, report: ReadReport) -> SolutionSet:
+def score_paths(
+    scores: StepScores, path: Path, layout: str, report: ReadReport, bad_rows: BadRows = "stop"
+) -> SolutionSet:
     """Every path of a file's trees, from the problem to a leaf, as a solution; each tree is scored once.
 
     Its first wrong step is the first with a label below `WRONG_BELOW`. A path whose steps up to there (all of them,
@@ -89,11 +93,12 @@ def score_paths(scores: StepScores, path: Path, layout: str, report: ReadReport)
         path: the file.
         layout: one of `TREE_FORMATS`.
         report: counts what is left out.
+        bad_rows: see `read_rows`.
 
     Raises:
         DataError: the file is missing, malformed or without a usable path.
     """
-    trees = list(READERS[layout](path, report=report))
+    trees = list(READERS[layout](path, report=report, bad_rows=bad_rows))
     name = subset_name(path)
     values = scores.score(name, [ToScore(name, tree) for tree in trees])
     solutions: list[Solution] = []
@@ -123,7 +128,7 @@ def _first_wrong(tree: ReasoningTree, nodes: Sequence[int]) -> int | None:
 
 def _as_chain(tree: ReasoningTree, nodes: Sequence[int]) -> ReasoningTree:
     steps = tuple(replace(tree.nodes[node], parent=rank - 1) for rank, node in enumerate(nodes))
-    return replace(tree, nodes=steps, id=f"{tree.id}/{nodes[-1]}", group=tree.problem_key)
+    return replace(tree, nodes=steps, id=f"{tree.id}/{nodes[-1]}")
 
 
 def _unusable(path: Path, report: ReadReport) -> DataError:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from surestep.data.datasets.processbench import Solution
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
+from surestep.data.trees.identity import normalize_text
+from surestep.data.trees.text import clean_text
 from surestep.errors import ConfigError
 from surestep.evaluation.benchmarks.result_file import file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_paths, score_solutions
@@ -31,13 +34,16 @@ class ThresholdData:
     layout: str = FIRST_ERROR_LAYOUT
 
 
-def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solution]) -> dict[str, Any]:
+def choose(
+    other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solution], *, bad_rows: BadRows = "stop"
+) -> dict[str, Any]:
     """The threshold with the highest mean F1 over the subsets of `other`, as the result file says it.
 
     Args:
         other: what to choose on.
         paths: the evaluated files.
         solutions: the evaluated solutions.
+        bad_rows: see `read_rows`.
 
     Raises:
         ConfigError: a file or a solution is evaluated too, or right or wrong solutions are lacking.
@@ -54,11 +60,11 @@ def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solu
             )
     reading = ReadReport()
     if other.layout == FIRST_ERROR_LAYOUT:
-        found = read_files(files, reading)
+        found = read_files(files, reading, bad_rows)
         _refuse_shared(other.path, found, solutions)  # before the model has to score them
         subsets = score_solutions(other.scores, found)
     else:
-        subsets = [score_paths(other.scores, file, other.layout, reading) for file in files]
+        subsets = [score_paths(other.scores, file, other.layout, reading, bad_rows) for file in files]
         _refuse_shared(other.path, _all(subsets), solutions)
     try:
         best = choose_threshold([subset.first_errors() for subset in subsets])
@@ -67,14 +73,16 @@ def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solu
             f"--threshold-data {other.path} has a subset without erroneous or without correct solutions, so that F1 "
             "has no value there; name data with both, or give --threshold"
         ) from None
-    problems = {solution.tree.problem_key for solution in solutions}
+    problems = {normalize_text(solution.tree.problem) for solution in solutions}
     return {
         "threshold": best.threshold,
         "how": f"highest mean F1 on {other.path}",
         "chosen_on": facts,
         "layout": other.layout,
         "num_solutions": len(_all(subsets)),
-        "problems_shared_with_evaluated": len({solution.tree.problem_key for solution in _all(subsets)} & problems),
+        "problems_shared_with_evaluated": len(
+            {normalize_text(solution.tree.problem) for solution in _all(subsets)} & problems
+        ),
         "f1_there": best.f1,
         "equal_there": {"above": best.low, "up_to": best.high},
         "steps_not_scored_there": sum(subset.steps_not_scored for subset in subsets),
@@ -97,4 +105,4 @@ def _refuse_shared(path: Path, found: Sequence[Solution], evaluated: Sequence[So
 
 
 def _identity(solution: Solution) -> tuple[str, tuple[str, ...]]:
-    return solution.tree.problem_key, tuple(node.text.strip() for node in solution.tree.nodes)
+    return normalize_text(solution.tree.problem), tuple(clean_text(node.text) for node in solution.tree.nodes)

@@ -1,6 +1,6 @@
 """Training problems that also stand in an evaluated set: its own tests, and every benchmark at hand.
 
-Compared are normalised texts (case, spacing, trailing punctuation) and near copies (`data.near_copies`). Knows where
+Compared are normalised texts (`data.trees.identity`), whatever a problem's group, and near copies. Knows where
 benchmarks usually lie; knows no model.
 """
 
@@ -17,10 +17,11 @@ from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import Record, read_records
 from surestep.data.sources.choose import enabled_sources
 from surestep.data.sources.source import Source, Split
+from surestep.data.trees.identity import normalize_text
 from surestep.errors import DataError
 from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.check.targets import LeakBounds
-from surestep.types import ReasoningTree, normalize_text
+from surestep.types import ReasoningTree
 
 BENCHMARKS = ("math500", "math-500", "processbench", "prmbench", "gsm8k")
 """Folders of `data_dir`, in any case, whose files are always compared."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.builder import TreeBuilder
+from surestep.data.trees.identity import problem_key
 from surestep.evaluation.check.probe_changes import PROBES, Chain, Step
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.bootstrap.draws import DEFAULT_RESAMPLES, FEWEST_PROBLEMS, Draws
@@ -104,7 +105,7 @@ def probe_scorer(
 
 def _prepare(tree: ReasoningTree, wrong_of_dataset: Sequence[Step], seed: int) -> _Probed:
     # Seeded by the problem, so that a problem is changed alike whatever else was sampled.
-    random = np.random.default_rng([seed, *tree.problem_key.encode()[:64]])
+    random = np.random.default_rng([seed, *problem_key(tree).encode()[:64]])
     chain = _choose_chain(tree, wrong_of_dataset, random)
     builder = TreeBuilder(tree.problem, id=tree.id, group=tree.group)
     original = _add(builder, chain.steps)

@@ -16,20 +16,40 @@ Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `E` head dimensi
 
 from __future__ import annotations
 
-import importlib.util
-import inspect
-from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from surestep.model.attention.plan import FLEX_BLOCK, AttentionPlan, KernelMask
+from surestep.model.attention.executions import (
+    compiled_flex,
+    dense_attention,
+    in_one_dtype,
+    kernel_attention,
+    varlen_attention,
+)
+from surestep.model.attention.plan import AttentionPlan
 
 TREE_ATTENTION = "surestep_tree"
 
+_HARMLESS = {
+    "is_causal": "the plan is causal; False is refused",
+    "position_ids": "positions are in the plan",
+    "use_cache": "nothing is generated",
+    "past_key_values": "nothing is generated",
+    "cache_position": "nothing is generated",
+    "output_attentions": "nobody reads attention weights",
+    "output_hidden_states": "it changes what a model returns, not what it computes",
+    "output_router_logits": "it changes what a model returns, not what it computes",
+    "return_dict": "it changes what a model returns, not what it computes",
+    "layer_idx": "a number",
+}
+"""What families hand to their attention that changes nothing in a pack, and why."""
 
+_MEANING = {"softcap": "a soft cap", "s_aux": "attention sinks", "position_bias": "a bias", "indices": "chosen keys"}
+
+
+@torch.compiler.disable(reason="the plan differs from pack to pack")  # type: ignore[no-untyped-call, untyped-decorator]
 def tree_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -40,28 +60,30 @@ def tree_attention(
     surestep_plan: AttentionPlan,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    **_: Any,
+    sliding_window: int | Literal["of the layer"] | None = "of the layer",
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Attention of a pack, as transformers' attention interface calls it.
 
     `query` is [1, H, P, E], `key` and `value` [1, K, P, E]; returns [1, P, H, E]. `attention_mask` is ignored: the
-    plan is the mask.
+    plan is the mask. Not every family passes `sliding_window`; where one does not, it is looked up in the layer.
+
+    Raises:
+        NotImplementedError: an argument that changes attention in a way that packs do not know.
     """
-    if softcap is not None:
-        # Small scores are hardly capped, so a probe might not notice that the cap is missing.
-        raise NotImplementedError("attention scores with a soft cap cannot be packed")
+    _refuse_unknown(others)
     plan = surestep_plan
+    if sliding_window == "of the layer":
+        sliding_window = window_of_layer(module)
     if plan.kernel_mask is not None and dropout == 0.0:
         return kernel_attention(plan.kernel_mask, query, key, value, scaling, sliding_window).unsqueeze(0), None
-    query, key, value = _one_dtype(query, key, value)
+    query, key, value = in_one_dtype(query, key, value)
     window = sliding_window if sliding_window is not None and sliding_window <= plan.max_position else None
     execution = plan.execution if window is None and dropout == 0.0 else "dense"
     if execution == "varlen":
-        output = _varlen(plan, query, key, value, scaling)
+        output = varlen_attention(plan, query, key, value, scaling)
     elif execution == "flex":
-        output = _compiled_flex()(
+        output = compiled_flex()(
             query,
             key,
             value,
@@ -70,155 +92,45 @@ def tree_attention(
             enable_gqa=query.shape[1] != key.shape[1],
         )
     else:
-        output = _dense(plan, query, key, value, scaling, dropout, window)
+        output = dense_attention(plan, query, key, value, scaling, dropout, window)
     return output.transpose(1, 2).contiguous(), None
 
 
-def kernel_attention(
-    mask: KernelMask, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
-) -> Tensor:
-    """[P, H, E] from the kernels of `tree_kernel`, of query [1, H, P, E], key and value [1, K, P, E]."""
-    from surestep.model.attention.tree_kernel import packed_attention
-
-    query, key, value = _one_dtype(query, key, value)
-    out: Tensor = packed_attention(
-        # Squeezed, not indexed: the backward pass of an index fills and copies a whole tensor.
-        query.squeeze(0).transpose(0, 1),
-        key.squeeze(0).transpose(0, 1),
-        value.squeeze(0).transpose(0, 1),
-        *mask,
-        query.shape[-1] ** -0.5 if scale is None else scale,
-        window or 0,
-    )[0]
-    return out
+def _refuse_unknown(others: dict[str, Any]) -> None:
+    """Swallowed, an argument that changes attention might hardly show in a probe: small scores reach no soft cap."""
+    unknown = [name for name, value in others.items() if value is not None and name not in _HARMLESS]
+    if others.get("is_causal") is False:
+        unknown.append("is_causal=False")
+    if unknown:
+        named = ", ".join(f"{name} ({_MEANING[name]})" if name in _MEANING else name for name in unknown)
+        raise NotImplementedError(f"its attention takes {named}, which packs of trees do not know")
 
 
-def heads_of(backbone: Any) -> tuple[int, int, int]:
-    """Query heads, key heads and their size, from a transformer's configuration; 0 where it names no heads."""
-    config = backbone.config.get_text_config()
-    heads = getattr(config, "num_attention_heads", 0)
-    key_heads = getattr(config, "num_key_value_heads", None) or heads
-    return heads, key_heads, getattr(config, "head_dim", None) or config.hidden_size // max(heads, 1)
+def window_of_layer(module: Any) -> int | None:
+    """The sliding window of an attention module whose family does not pass it: its own, or that of its kind of layer.
 
-
-def can_run_kernel(num_heads: int, num_key_heads: int, head_dim: int) -> bool:
-    """Whether the kernels of `tree_kernel` are made for these heads, and Triton is there to compile them."""
-    if num_key_heads < 1 or num_heads % num_key_heads or head_dim not in (16, 32, 64, 128):
-        return False
-    return 2 <= num_heads // num_key_heads <= 16 and importlib.util.find_spec("triton") is not None
-
-
-def kernel_runs_on(device: torch.device) -> bool:
-    """Whether the kernels are made for this GPU: bf16 and asynchronous copies came with compute capability 8.0."""
-    return device.type == "cuda" and torch.cuda.is_available() and torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-def _one_dtype(*tensors: Tensor) -> list[Tensor]:
-    """The tensors in the arithmetic of matrix products.
-
-    Under autocast, norms with float32 weights leave queries and keys in float32 beside values in half precision;
-    the fused kernels take one dtype, and are not cast by autocast themselves.
+    transformers builds such a family's masks from the configuration alone.
     """
-    dtype = product_dtype(tensors[-1])
-    return [tensor.to(dtype) for tensor in tensors]
-
-
-def product_dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which `x` is multiplied here: autocast's where it is on."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
-def _dense(
-    plan: AttentionPlan,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    scale: float | None,
-    dropout: float,
-    window: int | None,
-) -> Tensor:
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-    outputs = [
-        F.scaled_dot_product_attention(
-            query[:, :, block.start : block.end],
-            key[:, :, block.keys],
-            value[:, :, block.keys],
-            attn_mask=block.mask,
-            is_causal=block.mask is None,
-            dropout_p=dropout,
-            scale=scale,
-        )
-        for block in plan.dense_blocks(window)
-    ]
-    return torch.cat(outputs, dim=2)
-
-
-def _varlen(plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    heads, key_heads = query.shape[1], key.shape[1]
-    accepted = _varlen_arguments()
-    extra: dict[str, Any] = {}
-    # torch 2.11 has neither a word for grouped heads nor a scale of its own, 2.13 has both; the kernel always took
-    # grouped heads (on torch 2.11 equal to repeated keys and values to the bit, gradients to 3e-6).
-    if heads != key_heads and "enable_gqa" in accepted:
-        extra["enable_gqa"] = True
-    default = query.shape[-1] ** -0.5
-    if scale is not None and abs(scale - default) > 1e-9:
-        if "scale" in accepted:
-            extra["scale"] = scale
-        else:
-            query = query * (scale / default)
-    if "is_causal" in accepted:
-        extra["is_causal"] = True
-    else:
-        extra["window_size"] = (-1, 0)
-    assert plan.cu_seqlens is not None, "a varlen plan knows where sequences start"
-    output: Any = varlen_attn(
-        # Squeezed, not indexed: the backward pass of an index fills and copies a whole tensor.
-        query.squeeze(0).transpose(0, 1).contiguous(),
-        key.squeeze(0).transpose(0, 1).contiguous(),
-        value.squeeze(0).transpose(0, 1).contiguous(),
-        plan.cu_seqlens,
-        plan.cu_seqlens,
-        plan.max_seqlen,
-        plan.max_seqlen,
-        **extra,
-    )
-    return output.transpose(0, 1).unsqueeze(0)  # type: ignore[no-any-return]
-
-
-@cache
-def _varlen_arguments() -> frozenset[str]:
-    from torch.nn.attention.varlen import varlen_attn
-
-    return frozenset(inspect.signature(varlen_attn).parameters)
-
-
-@cache
-def _compiled_flex() -> Any:
-    # Packs differ in length; one kernel for all of them beats a compilation for each.
-    return torch.compile(_flex, dynamic=True)
-
-
-def _flex(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Any:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    # Packs are whole blocks; a kernel that knows it checks no bounds.
-    torch._check(query.shape[2] % FLEX_BLOCK == 0)  # type: ignore[no-untyped-call]
-    return flex_attention(query, key, value, **options)
+    if hasattr(module, "sliding_window"):
+        return module.sliding_window  # type: ignore[no-any-return]
+    config = getattr(module, "config", None)
+    window: int | None = getattr(config, "sliding_window", None)
+    if not window or getattr(config, "use_sliding_window", None) is False:
+        return None
+    layer_types, number = getattr(config, "layer_types", None), getattr(module, "layer_idx", None)
+    if layer_types is not None and number is not None:
+        return window if "sliding" in layer_types[number] else None
+    return window
 
 
 def register_tree_attention() -> None:
-    """Make `surestep_tree` known to transformers; calling it again changes nothing."""
+    """Make `surestep_tree` known to transformers, once in a process."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
-    AttentionInterface.register(TREE_ATTENTION, tree_attention)
-    AttentionMaskInterface.register(TREE_ATTENTION, _no_mask)
+    if TREE_ATTENTION not in AttentionInterface():
+        AttentionInterface.register(TREE_ATTENTION, tree_attention)
+        AttentionMaskInterface.register(TREE_ATTENTION, _no_mask)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -1,21 +1,26 @@
 """The parity probe: does this backbone score a packed tree as it scores each path alone?
 
 Run after loading, on random tokens, on branches and on plain chains. A backbone that differs, or that fails on
-packed trees, is scored one path per row; one that reads what comes later is refused. Layers with a sliding window
-are only probed up to the probe's length: their windows are covered by the mask itself (`dense_mask`).
+packed trees, is scored one path per row; one that reads what comes later is refused.
+
+The probe's paths are short, so what shows on long paths only is brought to them: sliding windows are narrowed to a few
+tokens for a second comparison, and a third sets a path at the last positions that the backbone takes beside the trees,
+whose scores must not change by it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from surestep.errors import BackboneError
-from surestep.model.attention.interface import heads_of, kernel_attention
+from surestep.model.attention.executions import heads_of, kernel_attention
 from surestep.model.attention.plan import plan_attention
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.tree_batch import TreeBatch
@@ -27,6 +32,12 @@ _BRANCHES: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1), (6, 1), (4, 0), (5, 4
 
 _CHAINS: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1)), ((4, -1), (6, 0), (3, 1), (5, 2)))
 """Two plain solutions: what `varlen` runs itself instead of leaving it to `flex`."""
+
+_NARROW_WINDOW = 6
+"""Tokens that sliding windows are narrowed to: a quarter of the longest path of `_BRANCHES`."""
+
+_FAR = 100_000
+"""Position of the distant path where a backbone states no limit."""
 
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.06, torch.float16: 0.02}
 """Largest relative error of the hidden states; a wrong mask gives errors near 1."""
@@ -103,27 +114,95 @@ def probe_parity(model: ConfidenceModel, *, dtype: torch.dtype) -> ProbeResult:
         BackboneError: the backbone reads later tokens (a bidirectional encoder).
     """
     was_training, route = model.training, model.route
-    device = model.confidence_row.device
+    device, tolerance = model.confidence_row.device, _TOLERANCE[dtype]
     model.eval()
-    worst = ProbeResult(0.0)
+    error = 0.0
     try:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             for shapes in (_BRANCHES, _CHAINS):
-                batch = probe_batch(
-                    shapes,
-                    num_token_ids=model.embedding.weight.shape[0],
-                    confidence_id=model.confidence_id,
-                    device=device,
-                )
+                batch = _random_trees(model, shapes)
                 alone = _hidden(model, batch, "paths")
                 _refuse_bidirectional(model, batch, alone)
-                if route != "paths":
-                    found = _compare(model, batch, route, alone, _TOLERANCE[dtype])
-                    worst = max(worst, found, key=lambda result: result.error)
+                if route == "paths":
+                    continue
+                for result in _comparisons(model, batch, route, alone, tolerance):
+                    error = max(error, result.error)
+                    if not result.agrees:
+                        return result
+            if route != "paths":
+                _refuse_neighbours(model, route, tolerance)
     finally:
         model.set_route(route)
         model.train(was_training)
-    return worst
+    return ProbeResult(error)
+
+
+def _random_trees(model: ConfidenceModel, shapes: Sequence[_Shape]) -> TreeBatch:
+    return probe_batch(
+        shapes,
+        num_token_ids=model.embedding.weight.shape[0],
+        confidence_id=model.confidence_id,
+        device=model.confidence_row.device,
+    )
+
+
+def _comparisons(
+    model: ConfidenceModel, batch: TreeBatch, route: Route, alone: Tensor, tolerance: float
+) -> Iterator[ProbeResult]:
+    """Packed against `alone`; then, where the backbone has sliding windows, both again with narrow ones."""
+    yield _compare(model, batch, route, alone, tolerance)
+    with narrow_windows(model.transformer, _NARROW_WINDOW) as num_narrowed:
+        if num_narrowed:
+            found = _compare(model, batch, route, _hidden(model, batch, "paths"), tolerance)
+            beyond = " where paths are longer than its window"
+            yield replace(found, cause=found.cause + beyond) if found.cause else found
+
+
+@contextmanager
+def narrow_windows(transformer: Any, size: int) -> Iterator[int]:
+    """Within it, every sliding window of the backbone spans `size` tokens; gives the number of windows narrowed.
+
+    Windows stand in the configuration, from which transformers makes the masks of paths, and in the layers.
+    """
+    holders: dict[int, Any] = {id(module): module for module in transformer.modules()}
+    for module in list(holders.values()):
+        config = getattr(module, "config", None)
+        if config is not None:
+            holders[id(config)] = config
+    before = [
+        (holder, name, value)
+        for holder in holders.values()
+        for name, value in vars(holder).items()
+        if name.endswith(("window", "window_size")) and type(value) is int and value > size
+    ]
+    try:
+        for holder, name, _ in before:
+            object.__setattr__(holder, name, size)
+        yield len(before)
+    finally:
+        for holder, name, value in before:
+            object.__setattr__(holder, name, value)
+
+
+def _refuse_neighbours(model: ConfidenceModel, route: Route, tolerance: float) -> None:
+    """Score a tree beside a path at the last positions that the backbone takes: its scores may not change.
+
+    Raises:
+        BackboneError: they do, as where rotary factors follow the longest path of a pass. One path per row would not
+            help: rows share a pass, too.
+    """
+    alone, beside = _random_trees(model, _BRANCHES), _random_trees(model, _BRANCHES + _CHAINS[:1])
+    start = alone.tree_starts[-1]
+    last = getattr(model.transformer.config.get_text_config(), "max_position_embeddings", None) or _FAR
+    positions = beside.positions_P.clone()
+    positions[start:] += max(0, last - 1 - int(positions[start:].max()))
+    both = _hidden(model, replace(beside, positions_P=positions), route)[: len(alone.label_index_S)]
+    difference = _distance(both, _hidden(model, alone, route))
+    if not difference <= tolerance:
+        raise BackboneError(
+            f"the backbone scores a path differently beside a long one (by {difference:.1%}), so its confidences would "
+            "depend on what they are computed with; use another one with --backbone"
+        )
 
 
 def _compare(model: ConfidenceModel, batch: TreeBatch, route: Route, alone: Tensor, tolerance: float) -> ProbeResult:

@@ -8,7 +8,6 @@ Shapes: `P` tokens of the pack, `B` trees, `Q` blocks of 128 tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -17,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surestep.model.attention.block_lists import block_lists
+from surestep.model.attention.dense_mask import DenseBlock, dense_blocks
 from surestep.model.tree_batch import TreeBatch
 
 FLEX_BLOCK = 128
-DENSE_BLOCK = 192
 LABEL_BLOCK = 16
 Execution = Literal["dense", "triton", "varlen", "flex"]
 
@@ -47,7 +46,7 @@ class AttentionPlan:
         batch: the pack; `positions_P` is needed where a layer looks through a sliding window.
         max_position: the largest position in the pack; a window wider than this changes nothing.
         chain_B: for each tree, whether it is a plain chain.
-        num_wanted: how many of `batch.label_index_S` are wanted steps; the rest is padding.
+        num_needed: how many of `batch.label_index_S` are needed steps; the rest is padding.
         cu_seqlens, max_seqlen: for `varlen`, where chains start and how long the longest is.
         block_mask: for `flex`.
         kernel_mask: for `triton`.
@@ -57,7 +56,7 @@ class AttentionPlan:
     batch: TreeBatch
     max_position: int
     chain_B: list[bool]
-    num_wanted: int
+    num_needed: int
     cu_seqlens: Tensor | None = None
     max_seqlen: int = 0
     block_mask: Any = None
@@ -92,63 +91,10 @@ class AttentionPlan:
         return self._blocks[window]
 
 
-@dataclass(frozen=True)
-class DenseBlock:
-    """Queries `start` to `end` of the pack and the keys that some of them see.
-
-    Attributes:
-        keys: a slice of the pack, or int64 indices into it.
-        mask: bool [queries, keys]; None where the block is a whole chain, which is plainly causal.
-    """
-
-    start: int
-    end: int
-    keys: slice | Tensor
-    mask: Tensor | None
-
-
-def dense_blocks(batch: TreeBatch, chain_B: list[bool], window: int | None) -> Iterator[DenseBlock]:
-    """Cut the pack into blocks of queries.
-
-    A whole tree is one block while it is small. In a large one, a block of queries sees its ancestors and itself,
-    a few hundred keys of thousands, so the cost grows with the paths and not with the square of the tree.
-    """
-    device = batch.subtree_end_P.device
-    for (start, end), is_chain in zip(batch.spans, chain_B, strict=True):
-        if is_chain and window is None:
-            yield DenseBlock(start, end, slice(start, end), None)
-            continue
-        size = DENSE_BLOCK if end - start > 2 * DENSE_BLOCK else end - start
-        for first in range(start, end, size):
-            last = min(first + size, end)
-            reaching = batch.subtree_end_P[start:last] > first
-            keys = start + torch.nonzero(reaching).squeeze(1)
-            queries = torch.arange(first, last, device=device)
-            seen = (keys[None, :] <= queries[:, None]) & (queries[:, None] < batch.subtree_end_P[keys][None, :])
-            if window is not None:
-                seen &= batch.positions_P[first:last, None] - batch.positions_P[keys][None, :] < window
-            yield DenseBlock(first, last, keys if len(keys) < last - start else slice(start, last), seen)
-
-
-def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None) -> Tensor:
-    """bool [P, P]: whether row (query) sees column (key).
-
-    >>> dense_mask(torch.tensor([3, 2, 3]), torch.tensor([0, 1, 1])).int().tolist()
-    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
-    """
-    index = torch.arange(len(subtree_end), device=subtree_end.device)
-    query, key = index[:, None], index[None, :]
-    seen = (key <= query) & (query < subtree_end[None, :])
-    if window is not None:
-        # A sliding window looks back along the path, not along the pack.
-        seen &= positions[:, None] - positions[None, :] < window
-    return seen
-
-
 def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
 
-    `AttentionPlan.batch` is padded, its wanted steps to whole blocks of 16 and, but for `dense`, its tokens to whole
+    `AttentionPlan.batch` is padded, its needed steps to whole blocks of 16 and, but for `dense`, its tokens to whole
     blocks of 128: the model runs that one, and meets fewer different lengths. A batch on the CPU is planned there,
     without waiting for a device.
     """
@@ -158,16 +104,16 @@ def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     max_position = int(batch.positions_P.max()) if len(ends) else 0
     if execution == "varlen" and not all(chains):
         execution = "flex"
-    num_wanted = len(batch.label_index_S)
+    num_needed = len(batch.label_index_S)
     batch = batch.padded_labels(LABEL_BLOCK)
     if execution == "dense":
-        return AttentionPlan(execution, batch, max_position, chains, num_wanted)
+        return AttentionPlan(execution, batch, max_position, chains, num_needed)
     # Below 128 queries, FlexAttention takes its decoding kernel, which does not compile for every head size (torch
     # 2.11: "no valid choices").
     padded = batch.padded(FLEX_BLOCK)
     # To varlen, the padding is one more chain: nobody reads what it computes.
     chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
-    plan = AttentionPlan(execution, padded, max_position, chains, num_wanted)
+    plan = AttentionPlan(execution, padded, max_position, chains, num_needed)
     device = batch.tokens_P.device
     if execution == "triton":
         plan.kernel_mask = KernelMask(

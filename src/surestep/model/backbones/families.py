@@ -14,7 +14,7 @@ def is_known(module: Any, kind: str) -> bool:
     return type(module).__name__ in {f"{family}{kind}" for family in FAMILIES}
 
 
-def become(module: Any, mixin: type[Any], attributes: dict[str, Any]) -> None:
+def exchange_class(module: Any, mixin: type[Any], attributes: dict[str, Any]) -> None:
     """Put `mixin` in front of the module's class: its parameters, their names and what is saved stay as they were."""
     for name, value in attributes.items():
         # Past `nn.Module.__setattr__`: parameters are the layers' own and must not appear a second time.

@@ -17,7 +17,9 @@ from safetensors import SafetensorError
 from surestep.config import TINY_BACKBONE
 from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
-from surestep.model.attention.interface import can_run_kernel, heads_of, register_tree_attention
+from surestep.model.attention.executions import can_run_kernel, heads_of
+from surestep.model.attention.interface import register_tree_attention
+from surestep.model.backbones.rotary import longest_path
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.precision.nf4 import nf4_config, quantise_linear_layers
 
@@ -33,7 +35,7 @@ class Backbone:
         name: as the configuration names it.
         revision: commit of a hub repository, or None.
         weights_sha256: over the weight files, in order of their names; over the tensors of `builtin:tiny`.
-        max_positions: the longest path it was built for, or None where it states no limit.
+        max_positions: the longest path it takes, or None where it states no limit.
         attention_implementation: what it runs with when left alone.
     """
 
@@ -105,8 +107,7 @@ def read_max_positions(name: str, *, revision: str | None) -> int | None:
 
 
 def _max_positions(config: Any) -> int | None:
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return int(limit) if limit else None
+    return longest_path(config.get_text_config())
 
 
 def load_pretrained(

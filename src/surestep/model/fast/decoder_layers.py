@@ -4,7 +4,7 @@ A layer ends in a sum that the next one reads for its norm. It is handed over in
 them in the norm's kernel instead of writing the sum and reading it again. With gradient checkpointing a layer keeps
 what it is handed, and the sum is half as much: there it is made at once.
 
-The last layer's output is read at the wanted steps only: past its attention it computes nothing else. The other
+The last layer's output is read at the needed steps only: past its attention it computes nothing else. The other
 tokens' output projection, norm and MLP would be thrown away: five sixths of one layer's products, of 36 in Qwen3-4B,
 and a larger share of a shallow model. Keys, values and queries stay those of all tokens.
 
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from surestep.model.attention.plan import AttentionPlan
-from surestep.model.backbones.families import become, is_known
-from surestep.model.fast.projection import FusedAttention
+from surestep.model.backbones.families import exchange_class, is_known
+from surestep.model.fast.fused_attention import FusedAttention
 from surestep.model.fast.sum_norm import States, summed_and_normed
 
 
@@ -50,12 +50,12 @@ class LastLayer:
         if surestep_plan is None:
             output: Tensor = super().forward(hidden_states, **kwargs)  # type: ignore[misc]
             return output
-        wanted_W = surestep_plan.batch.label_index_S
+        needed_W = surestep_plan.batch.label_index_S
         summed, normed = summed_and_normed(hidden_states, self.input_layernorm, in_fp8=_reads_fp8(self.self_attn))
         attended, _ = self.self_attn(hidden_states=normed, surestep_plan=surestep_plan, **kwargs)
         if not isinstance(self.self_attn, FusedAttention):
-            attended = attended.index_select(1, wanted_W)
-        summed = summed.index_select(1, wanted_W) + attended
+            attended = attended.index_select(1, needed_W)
+        summed = summed.index_select(1, needed_W) + attended
         return summed + self.mlp(self.post_attention_layernorm(summed))  # type: ignore[no-any-return]
 
 
@@ -74,8 +74,8 @@ def narrow_layers(transformer: Any) -> bool:
     if not all(is_known(layer, "DecoderLayer") for layer in layers):
         return False
     for layer in layers[:-1]:
-        become(layer, OpenLayer, {})
-    become(layers[-1], LastLayer, {})
+        exchange_class(layer, OpenLayer, {})
+    exchange_class(layers[-1], LastLayer, {})
     if isinstance(layers[-1].self_attn, FusedAttention):
         # It picks the rows before its output projection.
         object.__setattr__(layers[-1].self_attn, "surestep_is_last", True)

@@ -47,8 +47,8 @@ def added(states: States) -> Tensor:
 
 
 def _is_ours(norm: Any, x: Tensor) -> bool:
-    is_wanted = norm.weight.requires_grad or not torch.is_grad_enabled()
-    return is_wanted and x.is_cuda and is_known(norm, "RMSNorm") and x.shape[-1] <= LONGEST_ROW
+    is_useful = norm.weight.requires_grad or not torch.is_grad_enabled()
+    return is_useful and x.is_cuda and is_known(norm, "RMSNorm") and x.shape[-1] <= LONGEST_ROW
 
 
 @torch.library.custom_op("surestep::sum_norm", mutates_args=())

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fast.projection import projections
+from surestep.model.fast.fuse import projections
 from surestep.model.saved_weights import is_adapted
 
 

@@ -24,10 +24,11 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from surestep.config import Config
-from surestep.encoding.formatter import Formatter
+from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError, StorageError
 from surestep.model.backbones.load import Backbone, load_backbone, load_pretrained
+from surestep.model.backbones.lora import saved_targets
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_head, save_weights
 from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, settle
@@ -178,7 +179,8 @@ def load_checkpoint(
             f"{manifest.confidence_id}; restore the checkpoint from a backup"
         )
     loaded = _load_backbone(folder, manifest, config, chosen)
-    built = assemble(config, chosen, tokenizer, loaded)
+    # What was adapted is in the checkpoint; `auto` may have meant other layers when it was made.
+    built = assemble(config, chosen, tokenizer, loaded, adapter_targets=saved_targets(folder / "adapter"))
     load_weights(built.model, folder)
     if manifest.kind == "lora" and config.lora.base_precision != trained_with.lora.base_precision:
         built.reasons.append(_other_base(config, trained_with))
@@ -228,7 +230,8 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
             name=origin["name"],
             revision=origin["revision"],
             weights_sha256=origin["weights_sha256"],
-            max_positions=origin["max_positions"],
+            # A manifest may be older than a limit that is known now.
+            max_positions=min((n for n in (origin["max_positions"], found.max_positions) if n), default=None),
             attention_implementation=found.attention_implementation,
         )
     try:
@@ -251,8 +254,9 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
 
 def _check_formatter(folder: Path, manifest: Manifest) -> None:
     now = Formatter().hash()
-    if manifest.formatter_hash != now:
+    if (then := manifest.formatter_hash) != now:
+        former = f" ({FORMER_HASHES[then]})" if then in FORMER_HASHES else ""
         raise CheckpointError(
-            f"{folder} was trained with text format {manifest.formatter_hash}, this Surestep writes {now}: its scores "
+            f"{folder} was trained with text format {then}{former}, this Surestep writes {now}: its scores "
             f"would be wrong; use Surestep {manifest.versions.get('surestep', 'of that time')} or train again"
         )

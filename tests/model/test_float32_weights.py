@@ -13,7 +13,8 @@ from strategies import CONFIDENCE_ID, encoded_tree
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention.interface import register_tree_attention
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fast.projection import projections
+from surestep.model.fast.fuse import projections
+from surestep.model.fast.projection import RoundedTrainedWeights
 from surestep.model.head import ConfidenceHead
 from surestep.model.precision.float32_weights import trained_linear, trained_pair
 from surestep.model.tree_batch import TreeBatch
@@ -78,7 +79,7 @@ def test_rounded_copies_are_those_of_the_weights_after_every_update() -> None:
     keeping = copy.deepcopy(model)
     with torch.inference_mode():  # copies made here serve in training
         keeping.keep_rounded(torch.bfloat16)
-    assert all(projection.rounded is not None for projection in projections(keeping.transformer))
+    assert all(isinstance(projection.weights, RoundedTrainedWeights) for projection in projections(keeping.transformer))
     optimizers = [torch.optim.AdamW(one.parameters(), lr=0.1, fused=True) for one in (model, keeping)]
     seen = []
     for _ in range(3):
@@ -93,7 +94,7 @@ def test_rounded_copies_are_those_of_the_weights_after_every_update() -> None:
     assert keeping.state_dict().keys() == model.state_dict().keys(), "copies are not saved"
     keeping.keep_rounded(None)
     keeping.weights_changed()
-    assert all(projection.rounded is None for projection in projections(keeping.transformer))
+    assert not any(isinstance(one.weights, RoundedTrainedWeights) for one in projections(keeping.transformer))
     assert torch.equal(_logits(keeping, batch), seen[-1])
 
 
@@ -102,6 +103,6 @@ def test_nothing_is_kept_where_nothing_is_rounded() -> None:
     model.keep_rounded(torch.bfloat16)  # not fused
     model.fuse_layers()
     model.keep_rounded(torch.float32)
-    assert all(projection.rounded is None for projection in projections(model.transformer))
+    assert not any(isinstance(one.weights, RoundedTrainedWeights) for one in projections(model.transformer))
     model.weights_changed()
     assert torch.isfinite(model(batch)).all()

@@ -10,9 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from surestep.errors import CheckpointError, ConfigError
+from surestep.errors import CheckpointError
 from surestep.model import saved_weights as weights_module
-from surestep.model.backbones.lora import target_modules
 from surestep.model.saved_weights import ADAPTER_FILE, HEAD_FILE, check_keys, load_adapter, load_head, save_weights
 from surestep.scoring.build_model import BuiltModel
 
@@ -102,20 +101,3 @@ def test_a_full_disk_is_an_os_error_whoever_reports_it(
     with pytest.raises(OSError, match="No space left") as caught:
         save_weights(build_small("llama").model, tmp_path)
     assert caught.value.errno == errno.ENOSPC
-
-
-def test_auto_adapts_the_attention_projections(build_small: Build) -> None:
-    backbone = build_small("llama").model.transformer
-    assert target_modules(backbone, "auto") == ["q_proj", "k_proj", "v_proj", "o_proj"]
-
-
-def test_auto_adapts_every_linear_layer_where_none_has_such_a_name(build_small: Build) -> None:
-    assert target_modules(build_small("gpt2").model.transformer, "auto") == "all-linear"
-    adapted = build_small("gpt2", lora=True).model
-    assert any("c_attn.lora_A" in name for name, _ in adapted.named_parameters())
-
-
-def test_a_layer_that_is_not_there_is_named_with_those_that_are(build_small: Build) -> None:
-    with pytest.raises(ConfigError, match=r"qproj; this backbone's linear layers: .*q_proj"):
-        target_modules(build_small("llama").model.transformer, ["q_proj", "qproj"])
-    assert target_modules(build_small("gpt2").model.transformer, ["c_attn"]) == ["c_attn"]

@@ -1,4 +1,4 @@
-"""Every wanted step is read from one row, and that row is its path."""
+"""Every needed step is read from one row, and that row is its path."""
 
 from __future__ import annotations
 

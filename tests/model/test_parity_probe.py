@@ -11,6 +11,7 @@ from backbones import FAMILIES, VOCABULARY
 from surestep.errors import BackboneError
 from surestep.model.attention import interface as attention
 from surestep.model.attention import plan
+from surestep.model.attention.dense_mask import DenseBlock
 from surestep.model.attention.interface import register_tree_attention
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.confidence_model import ConfidenceModel, Route
@@ -68,7 +69,7 @@ def test_a_mask_that_is_a_little_wrong_is_noticed(wrong: str, monkeypatch: pytes
                 mask[0, 0] = True
             else:
                 mask[:-1, 1:] |= torch.eye(len(mask) - 1, dtype=torch.bool)
-            yield plan.DenseBlock(block.start, block.end, block.keys, mask)
+            yield DenseBlock(block.start, block.end, block.keys, mask)
 
     monkeypatch.setattr(plan, "dense_blocks", blocks)
     assert not probe_parity(model_of("llama"), dtype=torch.float32).agrees

@@ -10,7 +10,8 @@ from transformers import GPT2Config, Qwen2Config, Qwen3Config
 
 from model.test_fused import CONFIGS, SHAPE, batch, make_model
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fast.projection import projections
+from surestep.model.fast.fuse import projections
+from surestep.model.fast.projection import FrozenWeights
 from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
 
 
@@ -36,7 +37,7 @@ def test_merged_adapters_score_alike(config: object, targets: list[str] | str, f
     merge_adapters(model)
     torch.testing.assert_close(_logits(model), expected, rtol=1e-4, atol=1e-5)
     if fuse:
-        assert not any(adapter for one in projections(model.transformer) for adapter in one.adapters)
+        assert all(one.adapters is None for one in projections(model.transformer))
     model.set_route("paths")
     torch.testing.assert_close(_logits(model), expected, rtol=1e-4, atol=1e-4), "no adapter counts twice"
 
@@ -49,15 +50,17 @@ def test_merged_half_precision_weights_are_rounded_once() -> None:
             parameter.data = parameter.data.float()
     model.fuse_layers()
     projection = next(projections(model.transformer))
-    adapter = projection.adapters[0]
+    assert projection.adapters is not None
+    adapter, size = projection.adapters.of_layers[0], projection.adapters.sizes[0]
     assert adapter is not None
-    assert projection.weight is not None
-    base = projection.weight[: projection.sizes[0]].float()
+    assert isinstance(projection.weights, FrozenWeights)
+    weight = projection.weights.weight_ND
+    base = weight[:size].float()
     exact = (base + adapter.scale * adapter.b @ adapter.a).detach()
-    rest = projection.weight[projection.sizes[0] :].clone()
+    rest = weight[size:].clone()
     merge_adapters(model)
-    assert torch.equal(projection.weight[: projection.sizes[0]], exact.bfloat16())
-    assert torch.equal(projection.weight[projection.sizes[0] :], rest), "keys and values have no adapters"
+    assert torch.equal(weight[:size], exact.bfloat16())
+    assert torch.equal(weight[size:], rest), "keys and values have no adapters"
 
 
 @pytest.mark.parametrize("config", [Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16)], ids=["bias", "none"])

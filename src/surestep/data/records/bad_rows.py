@@ -1,0 +1,71 @@
+"""Rows that contradict their layout: the reading stops, or leaves them out and says so. One policy for all readers.
+
+A broken file (cut, not JSON, not UTF-8) always stops, because nobody knows what it lacks. A row is taken whole or not
+at all: what a reader counted before it found the fault is forgotten with the row. Knows no layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeVar, get_args
+
+from surestep.data.records.read_report import ReadReport
+from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.errors import BadRowError
+
+BadRows = Literal["stop", "skip"]
+"""What a reader does with such a row; the field `data.bad_rows`."""
+
+HINT = "correct or remove the row, or leave such rows out with --bad_rows skip"
+MAX_REASON = 160
+"""Longest reason that a report shows of a row left out, in characters."""
+
+_Row = TypeVar("_Row")
+
+
+def read_rows(
+    paths: PathOrPaths,
+    parse: Callable[[Record, ReadReport], _Row],
+    *,
+    report: ReadReport,
+    bad_rows: BadRows = "stop",
+    fetch: str | None = None,
+) -> Iterator[_Row]:
+    """What `parse` makes of every row, in the files' order.
+
+    Args:
+        paths: the files.
+        parse: makes something of one row, counting into the report that it is given; it changes nothing else.
+        report: counts the rows read, what `parse` counted in those that were taken, and each row left out with its
+            place and reason.
+        bad_rows: `stop` raises at the first row that contradicts the layout; `skip` leaves such rows out.
+        fetch: see `read_records`.
+
+    Raises:
+        DataError: a file is broken; with `stop`, a row contradicts the layout (the line names `--bad_rows skip`).
+    """
+    if bad_rows not in get_args(BadRows):
+        raise ValueError(f"bad_rows {bad_rows!r}; allowed: {', '.join(get_args(BadRows))}")
+
+    def refuse(error: BadRowError) -> None:
+        report.count("records")
+        _leave_out(error, report, bad_rows)
+
+    for path in as_paths(paths):
+        for record in read_records(path, fetch=fetch, on_bad_row=refuse):
+            report.count("records")
+            counted = ReadReport()
+            try:
+                row = parse(record, counted)
+            except BadRowError as error:
+                _leave_out(error, report, bad_rows)
+                continue
+            report.merge(counted)
+            yield row
+
+
+def _leave_out(error: BadRowError, report: ReadReport, bad_rows: BadRows) -> None:
+    if bad_rows == "stop":
+        raise BadRowError(f"{error.reason}; {HINT}", path=error.path, line=error.line, number=error.number) from None
+    reason = error.reason if len(error.reason) <= MAX_REASON else f"{error.reason[: MAX_REASON - 1]}…"
+    report.count("bad_row", where=f"{error.place}: {reason}")

@@ -1,0 +1,73 @@
+"""The reference mask, and the blocks in which the dense execution computes it.
+
+A query `q` sees a key `k` iff `k <= q < subtree_end[k]`; with a sliding window also iff fewer than `window` tokens of
+their path lie between them.
+
+Shapes: `P` tokens of the pack, `B` trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from surestep.model.tree_batch import TreeBatch
+
+DENSE_BLOCK = 192
+"""Queries in a block of a large tree."""
+
+
+@dataclass(frozen=True)
+class DenseBlock:
+    """Queries `start` to `end` of the pack and the keys that some of them see.
+
+    Attributes:
+        keys: a slice of the pack, or int64 indices into it.
+        mask: bool [queries, keys]; None where the block is a whole chain, which is plainly causal.
+    """
+
+    start: int
+    end: int
+    keys: slice | Tensor
+    mask: Tensor | None
+
+
+def dense_blocks(batch: TreeBatch, chain_B: list[bool], window: int | None) -> Iterator[DenseBlock]:
+    """Cut the pack into blocks of queries.
+
+    A whole tree is one block while it is small. In a large one, a block of queries sees its ancestors and itself,
+    a few hundred keys of thousands, so the cost grows with the paths and not with the square of the tree.
+    """
+    device = batch.subtree_end_P.device
+    for (start, end), is_chain in zip(batch.spans, chain_B, strict=True):
+        if is_chain and window is None:
+            yield DenseBlock(start, end, slice(start, end), None)
+            continue
+        size = DENSE_BLOCK if end - start > 2 * DENSE_BLOCK else end - start
+        for first in range(start, end, size):
+            last = min(first + size, end)
+            reaching = batch.subtree_end_P[start:last] > first
+            keys = start + torch.nonzero(reaching).squeeze(1)
+            queries = torch.arange(first, last, device=device)
+            seen = (keys[None, :] <= queries[:, None]) & (queries[:, None] < batch.subtree_end_P[keys][None, :])
+            if window is not None:
+                seen &= batch.positions_P[first:last, None] - batch.positions_P[keys][None, :] < window
+            yield DenseBlock(first, last, keys if len(keys) < last - start else slice(start, last), seen)
+
+
+def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None) -> Tensor:
+    """bool [P, P]: whether row (query) sees column (key).
+
+    >>> dense_mask(torch.tensor([3, 2, 3]), torch.tensor([0, 1, 1])).int().tolist()
+    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    """
+    index = torch.arange(len(subtree_end), device=subtree_end.device)
+    query, key = index[:, None], index[None, :]
+    seen = (key <= query) & (query < subtree_end[None, :])
+    if window is not None:
+        # A sliding window looks back along the path, not along the pack.
+        seen &= positions[:, None] - positions[None, :] < window
+    return seen

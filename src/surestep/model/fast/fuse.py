@@ -1,0 +1,101 @@
+"""Decoder layers of known families are given attention and MLP of fewer and larger operations.
+
+Written for the layout that Llama, Mistral, Qwen2 and Qwen3 share; other backbones keep their own layers.
+
+Only the class of a module is exchanged: its parameters, their names and what is saved stay as they were. Without a
+plan (rows of padded paths) a module computes as its own class does, which is what the probe compares with.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.activations import SiLUActivation
+
+from surestep.model.attention.interface import window_of_layer
+from surestep.model.backbones.families import exchange_class, is_known
+from surestep.model.fast.fused_attention import FusedAttention
+from surestep.model.fast.fused_mlp import FusedMLP
+from surestep.model.fast.projection import Projection, check_fp8_sizes
+from surestep.model.precision.fp8_mlp import Fp8Mlp
+
+
+def can_fuse(transformer: Any) -> bool:
+    """Whether this transformer's layers are of a family that is known here."""
+    layers = getattr(transformer, "layers", None)
+    if not layers:
+        return False
+    return all(
+        is_known(layer.self_attn, "Attention")
+        and is_known(layer.mlp, "MLP")
+        and all(_is_plain(part) for part in _linear_layers(layer))
+        for layer in layers
+    )
+
+
+def projections(transformer: Any) -> Iterator[Projection]:
+    """Every projection of a fused transformer."""
+    for layer in transformer.layers:
+        yield from (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o)
+        yield from (layer.mlp.surestep_gate, layer.mlp.surestep_up, layer.mlp.surestep_down)
+
+
+def fuse(transformer: Any, seed: Tensor) -> None:
+    """Exchange the classes of attention and MLP modules; call it once, with adapters in place and on its device.
+
+    `seed` is an int32 scalar on that device; whoever trains draws it anew before every pass.
+    """
+    for number, layer in enumerate(transformer.layers):
+        attention, mlp = layer.self_attn, layer.mlp
+        fused = {
+            "surestep_qkv": Projection([attention.q_proj, attention.k_proj, attention.v_proj], seed, 5 * number),
+            "surestep_o": Projection([attention.o_proj], seed, 5 * number + 1),
+            "surestep_window": window_of_layer(attention),
+            "surestep_rotate": sys.modules[type(attention).__module__].apply_rotary_pos_emb,
+        }
+        exchange_class(attention, FusedAttention, fused)
+        fused = {
+            "surestep_gate": Projection([mlp.gate_proj], seed, 5 * number + 2),
+            "surestep_up": Projection([mlp.up_proj], seed, 5 * number + 3),
+            "surestep_down": Projection([mlp.down_proj], seed, 5 * number + 4),
+        }
+        exchange_class(mlp, FusedMLP, fused)
+
+
+def hold_in_fp8(transformer: Any) -> None:
+    """Run the frozen weights of fused layers in 8-bit floats from now on.
+
+    Raises:
+        ValueError: they are trained, or of sizes that the kernels do not take.
+    """
+    for layer in transformer.layers:
+        mlp = layer.mlp
+        parts = mlp.surestep_gate, mlp.surestep_up, mlp.surestep_down
+        weights = [weight for part in parts if (weight := part.lone_frozen_weight()) is not None]
+        is_whole = len(weights) == len(parts) and isinstance(mlp.act_fn, nn.SiLU | SiLUActivation)
+        for projection in (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o, *(() if is_whole else parts)):
+            projection.to_fp8()
+        if is_whole:
+            for weight in weights:
+                check_fp8_sizes(weight)
+            object.__setattr__(mlp, "surestep_fp8", Fp8Mlp(*(weight.detach() for weight in weights)))
+
+
+def _linear_layers(layer: Any) -> list[Any]:
+    attention, mlp = layer.self_attn, layer.mlp
+    return [
+        *(attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj),
+        *(mlp.gate_proj, mlp.up_proj, mlp.down_proj),
+    ]
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether it is a linear layer, alone or with one plain adapter."""
+    base = getattr(layer, "base_layer", layer)
+    if type(base) is not nn.Linear:
+        return False
+    adapters = getattr(layer, "active_adapters", [])
+    return len(adapters) <= 1 and not getattr(layer, "merged", False) and not getattr(layer, "lora_variant", None)
