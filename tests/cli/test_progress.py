@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from rich.console import Console
 from surestep.cli.output.progress import TrainingDisplay, counting, make_console
 from surestep.cli.output.tables import baselines_table, figure, metrics_table
 from surestep.metrics import Baseline, Predictions, build_report
+from surestep.training.events import RunView
 from surestep.training.events.records import StepRecord, ValidationRecord
+from surestep.training.run_state import RunState
 
 RECORD = StepRecord(
     step=10,
@@ -46,8 +49,8 @@ def show_a_run(console: Console) -> None:
         counters("reading own train")(30)
         counters("reading own test")(12)
         display.say("a [line] of its own")
-        display.started(first_step=0, max_steps=20)
-        display.stepped(10)
+        display.started(RunView(RunState(), max_steps=20))
+        display.step_done(SimpleNamespace(step=10))
         display.logged(RECORD)
         display.validated(
             ValidationRecord(

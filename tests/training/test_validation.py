@@ -36,7 +36,7 @@ def chosen(stores: dict[str, TreeStore], *, tokens_per_step: float = 100.0, **se
     config.training = TrainingConfig(**settings)
     return {
         name: subset.chosen.tolist()
-        for name, subset in choose_subsets(stores, config, tokens_per_step=tokens_per_step).items()
+        for name, subset in choose_subsets(stores, config.training, tokens_per_step=tokens_per_step).items()
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
+from surestep.errors import DeviceError
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.hardware import Hardware
 
@@ -14,6 +15,9 @@ _USABLE = 0.85
 ENOUGH_CUDA = 5120
 """Tokens in a pass that keep a large GPU busy with a 4B model: within a tenth of the speed of three times as many, in
 half the memory (docs/experiments.md)."""
+
+_SMALLEST = 64
+"""Tokens in a pass below which fewer of them would not help."""
 
 _GRADIENT_BYTES = 4
 """Of a trained weight: its gradient in float32."""
@@ -51,6 +55,17 @@ def training_token_budget(
         wanted = min(wanted, ENOUGH_CUDA)
     fits = int(free / activation_bytes_per_token(model, hardware, checkpointing=checkpointing))
     return max(1, min(wanted, fits))
+
+
+def halved(num_tokens: int, *, may_shrink: bool, doing: str, advice: str) -> int:
+    """Half of `num_tokens`, after memory ran out with them; `doing` and `advice` complete the message.
+
+    Raises:
+        DeviceError: they may not shrink (set by hand, say), or are too few already.
+    """
+    if not may_shrink or num_tokens < _SMALLEST:
+        raise DeviceError(f"out of memory with {num_tokens} tokens {doing}; {advice}")
+    return num_tokens // 2
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -2,32 +2,75 @@
 
 from __future__ import annotations
 
-import json
+import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from accelerate import Accelerator
 
 from surestep.config import Config
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.files import CONFIG, METRICS, write_json
 from surestep.model.backbones.load import read_max_positions
 from surestep.scoring.build_model import BuiltModel, build_model
-from surestep.scoring.checkpoint.load import CONFIG_FILE, load_checkpoint, load_weights, read_config
+from surestep.scoring.checkpoint.load import (
+    checkpoint_path,
+    load_checkpoint,
+    load_weights,
+    read_config,
+    save_checkpoint,
+)
 from surestep.scoring.checkpoint.manifest import read_manifest
 from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
-from surestep.training.events.records import Observers, TrainingObserver
-from surestep.training.events.run_log import MetricsFile, TensorBoardLog
-from surestep.training.events.validate import REPORT_FILE, choose_subsets, write_validation_report
-from surestep.training.experiment_folder import check_space, latest_with_state, refuse_existing, start_folder
+from surestep.training.events import TrainingEvents
+from surestep.training.events.idle_gpu import IdleGpu
+from surestep.training.events.log import Log
+from surestep.training.events.run_log import RunLog
+from surestep.training.events.save import Save
+from surestep.training.events.stop import Stop
+from surestep.training.events.tensorboard import TensorBoardLog
+from surestep.training.events.validate import Validate, choose_subsets, write_validation_report
+from surestep.training.experiment_folder import (
+    DATA_REPORT,
+    check_space,
+    latest_with_state,
+    refuse_existing,
+    start_folder,
+)
 from surestep.training.optimizer.adamw_8bit import SMALLEST, check_8bit_optimizer
 from surestep.training.optimizer.build import moment_bytes
-from surestep.training.passes.recorded import replays, why_not_recorded
+from surestep.training.passes.recorded import records_passes, why_not_recorded
 from surestep.training.processes import make_accelerator
-from surestep.training.trainer import RunResult, Trainer
+from surestep.training.run_state import RunState
+from surestep.training.trainer import Trainer
 from surestep.training.training_sets import RunData, load_run_data
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        steps: optimiser steps done in all.
+        last: the last checkpoint.
+        best: the best checkpoint by validation; the last one where a signal came before any was validated.
+        best_record: the best one's validation; empty in that case.
+        stopped_by: the signal that stopped it, or None; `early` says whether patience ran out.
+    """
+
+    steps: int
+    last: Path
+    best: Path
+    best_record: dict[str, Any]
+    stopped_by: signal.Signals | None
+    early: bool
 
 
 @dataclass(frozen=True)
@@ -41,7 +84,7 @@ class TrainedRun:
 
 def train(
     config: Config,
-    observer: TrainingObserver,
+    observer: TrainingEvents,
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -70,49 +113,116 @@ def train(
     warning = check_space(config, built.model)
     resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
     budget, reason = _token_budget(config, built)
-    compiling = built.compile_if_worth(config, _tokens_per_step(config, data) * config.training.max_steps)
-    lines = [*built.reasons, *([compiling] if compiling else []), *data.lines, *([warning] if warning else []), reason]
+    tokens_per_step = _tokens_per_step(config, data)
+    compiling = built.compile_if_worth(config, tokens_per_step * config.training.max_steps)
+    recorded = records_passes(config, built, accelerator, budget)
+    lines = [*built.reasons, *_said(compiling), *data.lines, *_said(warning), reason]
+    lines += _settings_lines(config, built, accelerator, recorded=recorded)
+    if resume_from is not None:
+        lines.append(f"resuming from {resume_from} at step {resumed_step}")
+    lines += _said(stale)
+    accelerator.wait_for_everyone()  # all have looked at the folder before it is made
+    listeners: list[TrainingEvents] = []
+    if accelerator.is_main_process:
+        if resume_from is None:
+            start_folder(config, overwrite=overwrite)
+        listeners = _listeners(config, observer, resumed_step)
+        config.save(config.experiment_dir / CONFIG)
+        write_json(config.experiment_dir / DATA_REPORT, data.report)
+        for listener in listeners:
+            for line in lines:
+                listener.say(line)
+    trainer = Trainer(
+        config.training,
+        built,
+        data.training,
+        accelerator=accelerator,
+        token_budget=budget,
+        may_shrink=config.training.token_budget is None,
+        recorded=recorded,
+        resume_from=resume_from,
+    )
+    result = _run(trainer, config, built, data, listeners, tokens_per_step)
+    path = config.validation_dir / METRICS
+    if result.stopped_by is not None or not accelerator.is_main_process:
+        return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
+    return TrainedRun(result, _report(config, built, data, result), path)
+
+
+def _run(
+    trainer: Trainer,
+    config: Config,
+    built: BuiltModel,
+    data: RunData,
+    listeners: Sequence[TrainingEvents],
+    tokens_per_step: float,
+) -> RunResult:
+    """Train, with the events of a run in the order that `surestep.training.events` promises."""
+    training, folder = config.training, config.experiment_dir
+    rhythm, accelerator, device = trainer.rhythm, trainer.accelerator, built.hardware.device
+    if accelerator.is_main_process:
+        # Recorded passes do not wait for Python, however short.
+        on_gpu = device.type == "cuda" and not trainer.optimizer_step.is_recorded
+        listeners = [*listeners, IdleGpu(rhythm, on_gpu=on_gpu, token_budget=trainer.budget.num_tokens)]
+    stop = Stop(accelerator, device=device, patience=training.early_stopping_patience)
+
+    def write(folder: Path, state: RunState) -> None:
+        save_checkpoint(
+            folder,
+            built,
+            config,
+            step=state.step,
+            label_means=data.label_means,
+            label_mean=data.label_mean,
+            write_state=lambda path: trainer.optimizer_step.save_state(path, state),
+        )
+
+    trainer.run(
+        [
+            *listeners,
+            Log(rhythm, accelerator, device=device, peak_learning_rate=training.learning_rate),
+            Validate(
+                rhythm,
+                accelerator,
+                make_scorer=partial(built.scorer, config),
+                subsets=choose_subsets(data.validation, training, tokens_per_step=tokens_per_step),
+                metric=training.best_metric,
+            ),
+            stop,
+            Save(rhythm, accelerator, folder=folder, write=write, keep=training.save_total_limit),
+        ]
+    )
+    view = trainer.view
+    assert view.last_saved is not None, "a run ends with a checkpoint"
+    return RunResult(
+        steps=view.state.step,
+        last=view.last_saved,
+        best=checkpoint_path(folder, view.state.best.get("step", view.state.step)),
+        best_record=view.state.best,
+        stopped_by=stop.signal.received,
+        early=view.stop_reason == "patience",
+    )
+
+
+def _said(line: str | None) -> list[str]:
+    return [] if line is None else [line]
+
+
+def _settings_lines(config: Config, built: BuiltModel, accelerator: Accelerator, *, recorded: bool) -> list[str]:
+    """What was made of the settings for optimiser and passes."""
+    lines = []
     if config.training.optimizer == "adamw_8bit":
         lines.append(
             f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "
             f"{SMALLEST:,} numbers"
         )
-    if replays(config, built, accelerator, budget):
+    if recorded:
         lines.append("passes: recorded once for each shape and replayed (CUDA graphs); --cuda_graphs false")
     elif config.training.cuda_graphs is True:
         lines.append(
             f"passes: not recorded, though --cuda_graphs is true: {why_not_recorded(config, built, accelerator)}"
         )
-    if resume_from is not None:
-        lines.append(f"resuming from {resume_from} at step {resumed_step}")
-    if stale is not None:
-        lines.append(stale)
-    accelerator.wait_for_everyone()  # all have looked at the folder before it is made
-    observers = Observers()
-    if accelerator.is_main_process:
-        if resume_from is None:
-            start_folder(config, overwrite=overwrite)
-        observers = _observers(config, observer, resumed_step)
-        config.save(config.experiment_dir / CONFIG_FILE)
-        _write_json(config.experiment_dir / "data_report.json", data.report)
-        for line in lines:
-            observers.say(line)
-    trainer = Trainer(
-        config,
-        built,
-        data,
-        choose_subsets(data.validation, config, tokens_per_step=_tokens_per_step(config, data)),
-        observers,
-        accelerator=accelerator,
-        token_budget=budget,
-        may_shrink=config.training.token_budget is None,
-        resume_from=resume_from,
-    )
-    result = trainer.run()
-    path = config.validation_dir / REPORT_FILE
-    if result.stopped_by is not None or not accelerator.is_main_process:
-        return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
-    return TrainedRun(result, _report(config, built, data, result), path)
+    return lines
 
 
 def _check_memory_settings(config: Config, hardware: Hardware) -> None:
@@ -147,15 +257,16 @@ def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
     )
 
 
-def _observers(config: Config, observer: TrainingObserver, resumed_step: int) -> Observers:
+def _listeners(config: Config, observer: TrainingEvents, resumed_step: int) -> list[TrainingEvents]:
+    """Who is told of the run: the caller's observer and the log files."""
     folder = config.experiment_dir
-    observers: list[TrainingObserver] = [observer, MetricsFile(folder, resumed_step=resumed_step)]
+    listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=resumed_step)]
     if config.training.tensorboard:
         if TensorBoardLog.is_installed():
-            observers.append(TensorBoardLog(folder, resumed_step=resumed_step))
+            listeners.append(TensorBoardLog(folder, resumed_step=resumed_step))
         else:
             observer.say("TensorBoard logs are off: install it with `pip install 'surestep[tensorboard]'`")
-    return Observers(*observers)
+    return listeners
 
 
 def _token_budget(config: Config, built: BuiltModel) -> tuple[int, str]:
@@ -203,10 +314,6 @@ def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult)
 def _reload_full(config: Config, built: BuiltModel, folder: Path) -> None:
     loaded = load_checkpoint(folder, hardware=built.hardware, config=config, trainable=True)
     built.model.load_state_dict(loaded.built.model.state_dict())
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def resumed_config(config: Config) -> Config:

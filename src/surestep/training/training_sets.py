@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.config import Config
-from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import Source, enabled_sources
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
@@ -22,9 +21,7 @@ from surestep.encoding.token_store import TreeStore
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DataError, SurestepError
 from surestep.scoring.stored_split import ProgressFactory, prepare_source, silent
-
-MANY_PASSES = 3.0
-"""Passes over a dataset above which a small model starts to learn it by heart."""
+from surestep.training.describe_data import describe
 
 _CHUNK_TREES = 2**14
 """Trees that are limited at once at start-up: fast, and some megabytes."""
@@ -144,7 +141,7 @@ def load_run_data(
         run.training[source.name] = _limited(
             source.name, shares[key], store, index, max_length, data.max_steps_per_example
         )
-    _describe(config, run, {source.name: store for source, store in stores.values()})
+    describe(run, config.training)
     return run
 
 
@@ -216,62 +213,3 @@ def _limited(
             f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
         )
     return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum)
-
-
-def _describe(config: Config, run: RunData, stores: dict[str, TreeStore]) -> None:
-    draws = (
-        config.training.max_steps
-        * config.training.per_device_train_batch_size
-        * config.training.gradient_accumulation_steps
-    )
-    datasets: dict[str, Any] = {}
-    for name, dataset in run.training.items():
-        passes = draws * dataset.share / len(dataset)
-        loss = dataset.loss
-        datasets[name] = {
-            "share_of_loss": dataset.share,
-            "problems": len(dataset),
-            "labels": dataset.num_labels,
-            "label_mean": dataset.label_mean,
-            "tokens_stored": dataset.store.num_tokens,
-            "labels_before_limits": loss.labels,
-            "labels_beyond_max_length": loss.labels_too_long,
-            "labels_beyond_max_steps_per_example": loss.labels_too_deep,
-            "steps_dropped_by_limits": loss.steps_dropped,
-            "problems_left_without_label": loss.problems_emptied,
-            "expected_passes": passes,
-            "reading": stores[name].notes.get("report"),
-        }
-        if loss.labels_dropped:
-            causes = [
-                f"{count:,} beyond {limit}"
-                for count, limit in (
-                    (loss.labels_too_deep, f"max_steps_per_example {dataset.max_steps}"),
-                    (loss.labels_too_long, f"max_length {dataset.max_length}"),
-                )
-                if count
-            ]
-            run.lines.append(
-                f"{name}: the limits drop {loss.labels_dropped:,} of {loss.labels:,} training labels "
-                f"({loss.labels_dropped / loss.labels:.0%}): {', '.join(causes)}; "
-                "evaluation scores every step that the backbone takes"
-            )
-        if passes > MANY_PASSES:
-            run.lines.append(
-                f"{name}: about {passes:.1f} passes over its {len(dataset):,} problems; above {MANY_PASSES:.0f} watch "
-                "validation for overfitting (fewer --max_steps, or early_stopping_patience)"
-            )
-        reading = ReadReport.from_dict(stores[name].notes["report"])
-        run.lines += [f"{name}: {note}" for note in reading.notes]
-    run.report |= {
-        "datasets": datasets,
-        "validation": {
-            name: {
-                "problems": len(store),
-                "labels": store.num_labels,
-                "reading": store.notes.get("report"),
-            }
-            for name, store in run.validation.items()
-        },
-        "lines": run.lines,
-    }

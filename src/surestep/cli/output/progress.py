@@ -17,7 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from surestep.training.events.records import StepRecord, ValidationRecord
+from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.records import StepDone, StepRecord, ValidationRecord
 
 _WIDTH_ELSEWHERE = 140
 """Columns where the output is a file or a pipe: tables stay whole."""
@@ -72,7 +73,7 @@ def counting(console: Console) -> Iterator[Counters]:
         counters.close()
 
 
-class TrainingDisplay:
+class TrainingDisplay(TrainingEvents):
     """A run's progress on the console.
 
     On a terminal a bar with loss, learning rate, tokens/s, labelled steps/s, time left and memory stays at the
@@ -99,17 +100,17 @@ class TrainingDisplay:
         """A line above the bar."""
         self.console.print(f"· {line}", markup=False, highlight=False)
 
-    def started(self, *, first_step: int, max_steps: int) -> None:
+    def started(self, run: RunView) -> None:
         """Show the bar, after `before` has made room for it."""
         self._before()
         self._progress.start_task(self._task)
-        self._progress.update(self._task, completed=first_step, total=max_steps)
-        self._max_steps = max_steps
+        self._progress.update(self._task, completed=run.state.step, total=run.max_steps)
+        self._max_steps = run.max_steps
         self._progress.start()
 
-    def stepped(self, step: int) -> None:
+    def step_done(self, done: StepDone) -> None:
         """Move the bar."""
-        self._progress.update(self._task, completed=step)
+        self._progress.update(self._task, completed=done.step)
 
     def logged(self, record: StepRecord) -> None:
         """Show the interval's figures."""

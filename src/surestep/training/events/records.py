@@ -1,10 +1,42 @@
-"""What a run tells the outside while it goes on; the command line shows it, the log files keep it."""
+"""What events are told: a step, a logging interval, a validation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from surestep.training.step_data import StepPacks
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimiser step of this process, just done.
+
+    Attributes:
+        step: optimiser steps done, this one included.
+        loss: weighted sum over this process's labels; a scalar that stays on the device.
+        grad_norm: before clipping, over all processes.
+        learning_rate: of the optimiser's first group.
+        packs: what went through the model.
+        seconds: from asking for its examples to its end; `waited` of them for the examples.
+    """
+
+    step: int
+    loss: Tensor
+    grad_norm: Tensor
+    learning_rate: float
+    packs: StepPacks
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Labels of each dataset in the step, on this process."""
+        return self.packs.labels
 
 
 @dataclass(frozen=True)
@@ -41,63 +73,3 @@ class ValidationRecord:
     mean: dict[str, float | None]
     per_dataset: dict[str, dict[str, Any]]
     is_best: bool
-
-
-class TrainingObserver(Protocol):
-    """Told what happens in a run, in order. Only the main process calls."""
-
-    def say(self, line: str) -> None:
-        """Something that the user should know once."""
-
-    def started(self, *, first_step: int, max_steps: int) -> None:
-        """The first optimiser step is about to run."""
-
-    def stepped(self, step: int) -> None:
-        """An optimiser step is done."""
-
-    def logged(self, record: StepRecord) -> None:
-        """A logging interval is over."""
-
-    def validated(self, record: ValidationRecord) -> None:
-        """A validation is done."""
-
-    def saved(self, folder: Path) -> None:
-        """A checkpoint is in place."""
-
-    def finished(self) -> None:
-        """No more steps will run, whatever the reason."""
-
-
-class Observers:
-    """Several observers as one."""
-
-    def __init__(self, *observers: TrainingObserver) -> None:
-        self.observers = observers
-
-    def say(self, line: str) -> None:
-        for observer in self.observers:
-            observer.say(line)
-
-    def started(self, *, first_step: int, max_steps: int) -> None:
-        for observer in self.observers:
-            observer.started(first_step=first_step, max_steps=max_steps)
-
-    def stepped(self, step: int) -> None:
-        for observer in self.observers:
-            observer.stepped(step)
-
-    def logged(self, record: StepRecord) -> None:
-        for observer in self.observers:
-            observer.logged(record)
-
-    def validated(self, record: ValidationRecord) -> None:
-        for observer in self.observers:
-            observer.validated(record)
-
-    def saved(self, folder: Path) -> None:
-        for observer in self.observers:
-            observer.saved(folder)
-
-    def finished(self) -> None:
-        for observer in self.observers:
-            observer.finished()

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import Accelerator
 
-from surestep.config import Config, EvalConfig
+from surestep.config import EvalConfig, TrainingConfig
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.token_store import TreeStore
+from surestep.files import METRICS, write_json
 from surestep.metrics.baselines import ConstantBaseline
 from surestep.metrics.report import build_report
 from surestep.scoring.model_scorer import StepScorer
 from surestep.scoring.predict import predict_labelled
-from surestep.training.events.records import ValidationRecord
+from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.records import StepDone, ValidationRecord
+from surestep.training.processes import share
+from surestep.training.schedule import Rhythm
 
-REPORT_FILE = "eval_metrics.json"
 FIGURES = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
 HIGHER_IS_BETTER = frozenset({"auroc", "r2"})
 _FEWEST_PROBLEMS = 16
@@ -42,10 +45,9 @@ class ValidationSubset(Sequence[EncodedTree]):
 
 
 def choose_subsets(
-    stores: Mapping[str, TreeStore], config: Config, *, tokens_per_step: float
+    stores: Mapping[str, TreeStore], training: TrainingConfig, *, tokens_per_step: float
 ) -> dict[str, ValidationSubset]:
     """Problems to score at each validation: as set, or such that validation takes a tenth of the work."""
-    training = config.training
     allowed = _SHARE_OF_WORK * _FORWARD_SHARE * training.eval_steps * tokens_per_step / max(len(stores), 1)
     subsets = {}
     for name, store in stores.items():
@@ -53,6 +55,52 @@ def choose_subsets(
         count = training.validation_samples or max(int(allowed / mean_tokens), _FEWEST_PROBLEMS)
         subsets[name] = ValidationSubset(store, min(count, len(store)), seed=training.seed)
     return subsets
+
+
+class Validate(TrainingEvents):
+    """Scores the subsets by rhythm, on the main process, and counts validations without a better one.
+
+    Args:
+        make_scorer: a scorer of the model's current weights, asked for once.
+        subsets: the problems of each dataset.
+        metric: whose mean over datasets decides.
+    """
+
+    def __init__(
+        self,
+        rhythm: Rhythm,
+        accelerator: Accelerator,
+        *,
+        make_scorer: Callable[[], StepScorer],
+        subsets: Mapping[str, ValidationSubset],
+        metric: str,
+    ) -> None:
+        self._rhythm = rhythm
+        self._accelerator = accelerator
+        self._make_scorer = make_scorer
+        self._subsets = subsets
+        self._metric = metric
+        self._scorer: StepScorer | None = None
+
+    def started(self, run: RunView) -> None:
+        self._run = run
+
+    def step_done(self, done: StepDone) -> None:
+        if not self._rhythm.is_validating(done.step):
+            return
+        if self._accelerator.is_main_process:
+            self._validate()
+        share(self._accelerator, self._run.state, "best_seen", "validations_without_better")
+
+    def _validate(self) -> None:
+        state = self._run.state
+        self._scorer = self._scorer or self._make_scorer()
+        record = validate(self._scorer, self._subsets, step=state.step, metric=self._metric, best=state.best_seen)
+        state.validations_without_better += 1
+        if record.is_best:
+            state.best_seen = record.value
+            state.validations_without_better = 0
+        self._run.validated(record)
 
 
 def validate(
@@ -110,11 +158,7 @@ def write_validation_report(
         **report,
         "unscored": {name: loss.labels_dropped for name, loss in predicted.losses.items()},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / REPORT_FILE
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_json(folder / METRICS, result)
     return result
 
 
