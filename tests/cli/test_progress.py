@@ -20,7 +20,8 @@ from surestep.training.run_state import RunState
 
 RECORD = StepRecord(
     step=10,
-    loss=0.61234,
+    loss=3.5,
+    loss_per_label=0.61234,
     learning_rate=1e-4,
     grad_norm=1.0,
     tokens_per_s=12345.6,
@@ -155,3 +156,14 @@ def test_intervals_and_baselines_fit_into_100_columns() -> None:
 
 def test_a_report_without_baselines_has_no_table_of_them() -> None:
     assert baselines_table({"per_dataset": {}, "overall": {}}) is None
+
+
+def test_a_validation_worse_than_a_constant_is_said_to_be() -> None:
+    console = plain()
+    figures = dict.fromkeys(("mse", "r2", "ece", "auroc"), 0.5)
+    for nll in (0.7, 0.5):
+        record = ValidationRecord(10, "nll", nll, {**figures, "nll": nll}, {}, True, constant_nll=0.6)
+        TrainingDisplay(console).validated(record)
+    lines = text(console).splitlines()
+    assert lines[0].endswith("best so far  worse than a constant (nll 0.6000)")
+    assert lines[1].endswith("best so far")

@@ -19,7 +19,13 @@ from torch import Tensor
 from surestep.config import TrainingConfig
 from surestep.scoring.build_model import BuiltModel
 from surestep.training.loss import step_losses
-from surestep.training.optimizer.build import build_optimizer, parameter_names, set_learning_rate
+from surestep.training.optimizer.build import (
+    Role,
+    build_optimizer,
+    learning_rates,
+    parameter_names,
+    set_learning_rate,
+)
 from surestep.training.optimizer.moments import allocate_moments
 from surestep.training.passes.recorded import RecordedPasses
 from surestep.training.passes.smaller_packs import PassBudget, not_repeated
@@ -36,13 +42,11 @@ class Update:
         packs: what went through the model, in the end.
         loss: weighted sum over this process's labels; a scalar on the device, detached.
         grad_norm: before clipping, over all processes.
-        learning_rate: of the optimiser's first group.
     """
 
     packs: StepPacks
     loss: Tensor
     grad_norm: Tensor
-    learning_rate: float
 
 
 class OptimizerStep:
@@ -96,6 +100,10 @@ class OptimizerStep:
                 self._recorded = RecordedPasses(self._pass, trained, self._say)
         return state
 
+    def learning_rates(self) -> dict[Role, float]:
+        """Of the last step, by what is trained."""
+        return learning_rates(self.optimizer.optimizer, self._names)
+
     def save_state(self, folder: Path, state: RunState) -> None:
         """Write what resuming needs beside the weights."""
         save_state(folder, state, self.optimizer.optimizer, self._names)
@@ -117,7 +125,7 @@ class OptimizerStep:
             DeviceError: memory ran out and smaller packs are not allowed or do not help, or it ran out in the update.
         """
         factor = learning_rate_factor(packs.step, self._settings)
-        learning_rate = set_learning_rate(self.optimizer.optimizer, factor)
+        set_learning_rate(self.optimizer.optimizer, factor)
         while (loss := self._passes_or_none(packs)) is None:
             # Outside of the handler, whose traceback holds on to memory.
             self._budget.shrink(self._drop_gradients)
@@ -126,7 +134,7 @@ class OptimizerStep:
             grad_norm = self._accelerator.clip_grad_norm_(self.model.parameters(), self._settings.max_grad_norm)
             self.optimizer.step()
             self._built.model.weights_changed()
-        return Update(packs, loss, torch.as_tensor(0.0 if grad_norm is None else grad_norm), learning_rate)
+        return Update(packs, loss, torch.as_tensor(0.0 if grad_norm is None else grad_norm))
 
     def _passes_or_none(self, packs: StepPacks) -> Tensor | None:
         """What `_passes` gives; None where memory ran out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,25 +11,26 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from surestep.config import Config
+from surestep.config import Config, TrainingConfig
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.errors import SurestepError
 from surestep.files import CONFIG, METRICS, write_json
 from surestep.model.backbones.load import read_max_positions
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.load import (
     checkpoint_path,
+    load_all_weights,
     load_checkpoint,
-    load_weights,
     read_config,
     save_checkpoint,
 )
-from surestep.scoring.checkpoint.manifest import read_manifest
+from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
 from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
-from surestep.training.events import TrainingEvents
+from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.idle_gpu import IdleGpu
 from surestep.training.events.log import Log
 from surestep.training.events.run_log import RunLog
@@ -48,7 +49,8 @@ from surestep.training.optimizer.adamw_8bit import SMALLEST, check_8bit_optimize
 from surestep.training.optimizer.build import moment_bytes
 from surestep.training.passes.recorded import records_passes, why_not_recorded
 from surestep.training.processes import make_accelerator
-from surestep.training.run_state import RunState
+from surestep.training.run_state import RunState, read_state
+from surestep.training.same_data import check_same_data, deciding_sources, fingerprints
 from surestep.training.trainer import Trainer
 from surestep.training.training_sets import RunData, load_run_data
 
@@ -88,11 +90,15 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    accept_changed_data: bool = False,
     progress: ProgressFactory = silent,
 ) -> TrainedRun:
     """Train as `config` says.
 
     Everything that can be refused is refused before the first file is written.
+
+    `resume` goes on from the last checkpoint, with `accept_changed_data` also on other data than those that the run was
+    started with; `overwrite` replaces a run of the same name.
 
     Raises:
         SurestepError: settings, data, backbone, checkpoint, device or disk do not allow it.
@@ -104,14 +110,20 @@ def train(
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     _check_memory_settings(config, hardware)
     start = resume_from or config.training.init_from
+    origin = read_manifest(start, with_state=resume_from is not None) if start is not None else None
+    sources = deciding_sources(config.data, seed=config.training.seed)
+    changed = None
+    if resume_from is not None:
+        started_with = read_state(resume_from / "training_state").sources
+        changed = check_same_data(resume_from, started_with, sources, accept=accept_changed_data)
     accelerator = make_accelerator(hardware)
-    tokenizer, max_positions = _tokenizer(config, start)
+    tokenizer, max_positions = _tokenizer(config, start, origin)
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
         data = load_run_data(config, tokenizer, Formatter(), max_positions=max_positions, progress=progress)
     built = _model(config, hardware, start, resume_from is not None, data)
     stale = _drop_calibration(built, start)
     warning = check_space(config, built.model)
-    resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
+    resumed_step = origin.step if resume_from is not None and origin is not None else 0
     budget, reason = _token_budget(config, built)
     tokens_per_step = _tokens_per_step(config, data)
     compiling = built.compile_if_worth(config, tokens_per_step * config.training.max_steps)
@@ -120,7 +132,7 @@ def train(
     lines += _settings_lines(config, built, accelerator, recorded=recorded)
     if resume_from is not None:
         lines.append(f"resuming from {resume_from} at step {resumed_step}")
-    lines += _said(stale)
+    lines += [*_said(changed), *_said(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     listeners: list[TrainingEvents] = []
     if accelerator.is_main_process:
@@ -142,11 +154,12 @@ def train(
         recorded=recorded,
         resume_from=resume_from,
     )
+    trainer.view.state.sources = fingerprints(sources)
     result = _run(trainer, config, built, data, listeners, tokens_per_step)
     path = config.validation_dir / METRICS
     if result.stopped_by is not None or not accelerator.is_main_process:
         return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
-    return TrainedRun(result, _report(config, built, data, result), path)
+    return TrainedRun(result, _report(config, built, data, result, trainer.view.say), path)
 
 
 def _run(
@@ -187,12 +200,16 @@ def _run(
                 make_scorer=partial(built.scorer, config),
                 subsets=choose_subsets(data.validation, training, tokens_per_step=tokens_per_step),
                 metric=training.best_metric,
+                constants=data.label_means,
+                bound=training.divergence_bound,
             ),
             stop,
             Save(rhythm, accelerator, folder=folder, write=write, keep=training.save_total_limit),
         ]
     )
     view = trainer.view
+    if view.stop_reason == "diverged":
+        raise SurestepError(_diverged(view, training))
     assert view.last_saved is not None, "a run ends with a checkpoint"
     return RunResult(
         steps=view.state.step,
@@ -201,6 +218,16 @@ def _run(
         best_record=view.state.best,
         stopped_by=stop.signal.received,
         early=view.stop_reason == "patience",
+    )
+
+
+def _diverged(view: RunView, training: TrainingConfig) -> str:
+    best = view.state.best
+    kept = f"; the best checkpoint is {best['checkpoint']} ({best['metric']} {best['value']:.4f})" if best else ""
+    return (
+        f"training diverged: at step {view.state.step} the NLL on validation was, twice in a row, more than "
+        f"{training.divergence_bound:g} times a constant's; lower --learning_rate (now {training.learning_rate:g}) or "
+        f"--max_grad_norm, or lengthen the warmup (--divergence_bound null goes on all the same){kept}"
     )
 
 
@@ -232,10 +259,9 @@ def _check_memory_settings(config: Config, hardware: Hardware) -> None:
         check_8bit_optimizer()
 
 
-def _tokenizer(config: Config, start: Path | None) -> tuple[StepTokenizer, int | None]:
-    if start is not None:
-        manifest = read_manifest(start, with_state=False)
-        return load_tokenizer(str(start / "tokenizer")), manifest.backbone["max_positions"]
+def _tokenizer(config: Config, start: Path | None, origin: Manifest | None) -> tuple[StepTokenizer, int | None]:
+    if start is not None and origin is not None:
+        return load_tokenizer(str(start / "tokenizer")), origin.backbone["max_positions"]
     name, revision = config.model.backbone, config.model.revision
     return load_tokenizer(name, revision=revision), read_max_positions(name, revision=revision)
 
@@ -296,24 +322,23 @@ def _tokens_per_step(config: Config, data: RunData) -> float:
     return examples * sum(dataset.share * dataset.mean_tokens() for dataset in data.training.values())
 
 
-def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult) -> dict[str, Any]:
+def _report(
+    config: Config, built: BuiltModel, data: RunData, result: RunResult, say: Callable[[str], None]
+) -> dict[str, Any]:
     """The best checkpoint on the whole validation set, where the comparison of runs reads it."""
     if result.best != result.last:
-        load_weights(built.model, result.best) if config.lora.use_lora else _reload_full(config, built, result.best)
+        load_all_weights(built.model, result.best)
+    scorer = built.scorer(config)
+    scorer.say = say
     return write_validation_report(
         config.validation_dir,
-        built.scorer(config),
+        scorer,
         data.validation,
         checkpoint=result.best,
         label_means=data.label_means,
         label_mean=data.label_mean,
         settings=config.eval,
     )
-
-
-def _reload_full(config: Config, built: BuiltModel, folder: Path) -> None:
-    loaded = load_checkpoint(folder, hardware=built.hardware, config=config, trainable=True)
-    built.model.load_state_dict(loaded.built.model.state_dict())
 
 
 def resumed_config(config: Config) -> Config:

@@ -174,7 +174,7 @@ class Trainer:
             step=state.step,
             loss=update.loss,
             grad_norm=update.grad_norm,
-            learning_rate=update.learning_rate,
+            learning_rates=self.optimizer_step.learning_rates() if is_read else {},
             packs=packs,
             seconds=time.perf_counter() - self._asked_at,
             waited=self._waited,

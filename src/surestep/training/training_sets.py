@@ -27,6 +27,21 @@ _CHUNK_TREES = 2**14
 """Trees that are limited at once at start-up: fast, and some megabytes."""
 
 
+@dataclass(frozen=True, slots=True)
+class LargestProblem:
+    """The problem that holds the most training labels of its dataset.
+
+    Attributes:
+        id: of one of its trees.
+        labels: how many it holds.
+        num_problems: problems of the dataset.
+    """
+
+    id: str
+    labels: int
+    num_problems: int
+
+
 @dataclass(frozen=True)
 class TrainingSet(Sequence[EncodedTree]):
     """The examples of one dataset, limits applied as they are read.
@@ -37,6 +52,7 @@ class TrainingSet(Sequence[EncodedTree]):
         max_length, max_steps: the training limits.
         loss: what the limits cost, over the trees in use.
         label_sum: sum of the labels that are left.
+        largest: the problem with the most of them.
     """
 
     name: str
@@ -47,6 +63,7 @@ class TrainingSet(Sequence[EncodedTree]):
     max_steps: int | None
     loss: LimitLoss
     label_sum: float
+    largest: LargestProblem | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -198,18 +215,29 @@ def _limited(
     max_length: int,
     max_steps: int | None,
 ) -> TrainingSet:
-    loss, label_sum, used = LimitLoss(), 0.0, np.zeros(len(index), bool)
+    loss, label_sum, labels = LimitLoss(), 0.0, np.zeros(len(index), np.int64)
     for start in range(0, len(index), _CHUNK_TREES):
         nodes = store.nodes(index[start : start + _CHUNK_TREES])
         keep, lost = limit_nodes(nodes, max_length=max_length, max_steps=max_steps)
         loss += lost
         is_left = keep & ~np.isnan(nodes.label_N)
-        used[start + nodes.tree_N[is_left]] = True
+        labels[start : start + nodes.num_trees] = np.bincount(nodes.tree_N[is_left], minlength=nodes.num_trees)
         label_sum += float(np.sum(nodes.label_N[is_left], dtype=np.float64))
+    used = labels > 0
     if not used.any():
         raise DataError(
             f"{name}: no training problem keeps a label ({len(index)} read, {loss.labels} labels, "
             f"{loss.labels_too_long} beyond max_length {max_length}, {loss.labels_too_deep} beyond "
             f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
         )
-    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum)
+    largest = _largest_problem(store, index[used], labels[used])
+    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum, largest)
+
+
+def _largest_problem(store: TreeStore, chosen: NDArray[np.int64], labels: NDArray[np.int64]) -> LargestProblem:
+    """Of the trees `chosen`, with so many `labels` each; trees of one problem count together."""
+    hashes, problem = np.unique(store.problem_hashes[chosen], return_inverse=True)
+    held = np.bincount(problem, labels, minlength=len(hashes)).astype(np.int64)
+    most = int(held.argmax())
+    tree = int(chosen[np.flatnonzero(problem == most)[0]])
+    return LargestProblem(store.ids[tree], int(held[most]), len(hashes))

@@ -113,9 +113,13 @@ class TrainingDisplay(TrainingEvents):
         self._progress.update(self._task, completed=done.step)
 
     def logged(self, record: StepRecord) -> None:
-        """Show the interval's figures."""
+        """Show the interval's figures, the loss as a mean over its labels."""
+        loss = "–" if record.loss_per_label is None else f"{record.loss_per_label:.4f}"
+        rates = f"{record.learning_rate:.1e}" + "".join(
+            f" ({role} {rate:.1e})" for role, rate in record.learning_rates.items() if rate != record.learning_rate
+        )
         figures = (
-            f"loss {record.loss:.4f}  lr {record.learning_rate:.1e}  {record.tokens_per_s:,.0f} tokens/s  "
+            f"loss {loss}  lr {rates}  {record.tokens_per_s:,.0f} tokens/s  "
             f"{record.labels_per_s:,.0f} labelled steps/s  {record.memory_gb:.1f} GB"
         )
         self._progress.update(self._task, figures=figures)
@@ -131,7 +135,8 @@ class TrainingDisplay(TrainingEvents):
 
         figures = "  ".join(show(name) for name in ("nll", "mse", "r2", "ece", "auroc"))
         best = "  best so far" if record.is_best else ""
-        self.console.print(f"validation at step {record.step}: {figures}{best}", markup=False, highlight=False)
+        worse = f"  worse than a constant (nll {record.constant_nll:.4f})" if record.is_worse_than_constant else ""
+        self.console.print(f"validation at step {record.step}: {figures}{best}{worse}", markup=False, highlight=False)
 
     def saved(self, folder: Path) -> None:
         """One line for a checkpoint."""

@@ -23,7 +23,7 @@ from surestep.training.events.records import StepDone, StepRecord, ValidationRec
 if TYPE_CHECKING:
     from surestep.training.run_state import RunState
 
-StopReason = Literal["signal", "patience"]
+StopReason = Literal["signal", "patience", "diverged"]
 
 
 class TrainingEvents:

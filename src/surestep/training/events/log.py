@@ -27,13 +27,15 @@ class Interval:
     """Sums since the last log line; losses stay on the device until they are read together.
 
     Attributes:
-        losses: loss of each step, scalars.
+        losses: loss of each step, scalars; on this process.
+        weights: sum of the weights of each step's labels, on this process; NaN where it is not known.
         tokens: tokens through the backbone, on this process.
         labels: labels of each dataset, on this process.
         seconds: spent in training.
     """
 
     losses: list[Tensor] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     tokens: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -41,17 +43,24 @@ class Interval:
     def add(self, done: StepDone) -> None:
         """Count one optimiser step."""
         self.losses.append(done.loss)
+        self.weights.append(done.packs.weight)
         self.tokens += done.packs.num_tokens
         self.seconds += done.seconds
         for name, count in done.labels.items():
             self.labels[name] = self.labels.get(name, 0) + count
 
-    def to_dict(self, losses: list[float]) -> dict[str, Any]:
-        """JSON-ready, with `losses` (summed over all processes) in place of this process's own.
+    def to_dict(self, losses: list[float], weights: list[float]) -> dict[str, Any]:
+        """JSON-ready, with `losses` and `weights` (summed over all processes) in place of this process's own.
 
-        A float32 survives as a JSON number to the bit.
+        A float survives as a JSON number to the bit.
         """
-        return {"losses": losses, "tokens": self.tokens, "labels": self.labels, "seconds": self.seconds}
+        return {
+            "losses": losses,
+            "weights": weights,
+            "tokens": self.tokens,
+            "labels": self.labels,
+            "seconds": self.seconds,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, device: torch.device, is_main: bool) -> Interval:
@@ -59,7 +68,9 @@ class Interval:
         if not values:
             return cls()
         losses = [torch.tensor(loss if is_main else 0.0, device=device) for loss in values["losses"]]
-        return cls(losses, values["tokens"], dict(values["labels"]), values["seconds"])
+        known = values.get("weights", [math.nan] * len(losses))
+        weights = [weight if is_main else 0.0 for weight in known]
+        return cls(losses, weights, values["tokens"], dict(values["labels"]), values["seconds"])
 
 
 class Log(TrainingEvents):
@@ -92,12 +103,15 @@ class Log(TrainingEvents):
             self._check_finite(done, float(done.loss))
 
     def saving(self, state: RunState) -> None:
-        losses = self._summed_losses(self._interval).tolist() if self._interval.losses else []
-        state.interval = self._interval.to_dict(losses)
+        interval = self._interval
+        losses, weights = self._summed(interval) if interval.losses else (torch.zeros(0), torch.zeros(0))
+        state.interval = interval.to_dict(losses.tolist(), weights.tolist())
 
     def _log(self, done: StepDone) -> None:
         interval, self._interval = self._interval, Interval()
-        loss = float(self._summed_losses(interval).mean())
+        losses, weights = self._summed(interval)
+        loss = float(losses.mean())
+        per_label = float(losses.double().sum() / weights.sum())
         self._run.state.seconds += interval.seconds
         self._check_finite(done, loss)
         processes = self._accelerator.num_processes
@@ -106,21 +120,24 @@ class Log(TrainingEvents):
                 StepRecord(
                     step=done.step,
                     loss=loss,
-                    learning_rate=done.learning_rate,
+                    learning_rate=done.learning_rates.get("backbone", done.learning_rates.get("head", 0.0)),
                     grad_norm=float(done.grad_norm),
                     tokens_per_s=interval.tokens * processes / interval.seconds,
                     labels_per_s=sum(interval.labels.values()) * processes / interval.seconds,
                     memory_gb=memory_used_gb(self._device),
                     labels=interval.labels,
+                    loss_per_label=per_label if math.isfinite(per_label) else None,
+                    learning_rates=dict(done.learning_rates),
                 )
             )
 
-    def _summed_losses(self, interval: Interval) -> Tensor:
-        """Loss of each step of the interval, summed over the processes."""
+    def _summed(self, interval: Interval) -> tuple[Tensor, Tensor]:
+        """Loss of each step of the interval and the weight of its labels, each summed over the processes."""
         losses = torch.stack(interval.losses)
+        weights = torch.tensor(interval.weights, dtype=torch.float64, device=losses.device)
         if self._accelerator.num_processes > 1:
-            losses = self._accelerator.reduce(losses, "sum")
-        return losses
+            losses, weights = (self._accelerator.reduce(values, "sum") for values in (losses, weights))
+        return losses, weights
 
     def _check_finite(self, done: StepDone, loss: float) -> None:
         """Raise before broken weights are validated or saved; under fp16 the scaler skips a broken gradient."""

@@ -53,7 +53,9 @@ class Save(TrainingEvents):
 
     def step_done(self, done: StepDone) -> None:
         run = self._run
-        if self._rhythm.is_saving(done.step) or run.save_requested or run.stop_reason is not None:
+        # A diverged model is kept only where a checkpoint is due, or where there would be none at all.
+        is_kept = run.stop_reason is not None and (run.stop_reason != "diverged" or run.last_saved is None)
+        if self._rhythm.is_saving(done.step) or run.save_requested or is_kept:
             self._save()
 
     def saving(self, state: RunState) -> None:

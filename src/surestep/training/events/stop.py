@@ -1,4 +1,7 @@
-"""A clean stop: by a signal, or because validation no longer improves; always at a step boundary."""
+"""A clean stop: by a signal, because validation no longer improves, or because training diverged.
+
+Always at a step boundary.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,9 @@ from accelerate import Accelerator
 
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
+
+VALIDATIONS_DIVERGED = 2
+"""Validations in a row beyond the bound after which a run has diverged: a single one may be a passing swing."""
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -70,9 +76,13 @@ class Stop(TrainingEvents):
         self._run = run
         self.signal = StopSignal(run.say)
         self.signal.catch()
+        if run.state.validations_diverged >= VALIDATIONS_DIVERGED:
+            run.state.validations_diverged = 0  # whoever resumes has changed something: that gets its chance
         self._look_at_patience()  # a run whose patience ran out stays stopped when it is resumed
 
     def step_done(self, done: StepDone) -> None:
+        if self._run.state.validations_diverged >= VALIDATIONS_DIVERGED:
+            self._run.request_stop("diverged")
         self._look_at_patience()
         if self._any_process_was_told():
             self._run.request_stop("signal")

@@ -24,8 +24,12 @@ class TensorBoardLog(TrainingEvents):
         return find_spec("tensorboard") is not None
 
     def logged(self, record: StepRecord) -> None:
-        for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "labels_per_s", "memory_gb"):
-            self._writer.add_scalar(f"train/{name}", getattr(record, name), record.step)
+        figures = ("loss", "loss_per_label", "learning_rate", "grad_norm", "tokens_per_s", "labels_per_s", "memory_gb")
+        values = {name: getattr(record, name) for name in figures}
+        values |= {f"learning_rate/{role}": rate for role, rate in record.learning_rates.items()}
+        for name, value in values.items():
+            if value is not None:
+                self._writer.add_scalar(f"train/{name}", value, record.step)
 
     def validated(self, record: ValidationRecord) -> None:
         for name, figures in {"mean": record.mean, **record.per_dataset}.items():

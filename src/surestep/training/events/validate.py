@@ -13,7 +13,9 @@ from surestep.config import EvalConfig, TrainingConfig
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.token_store import TreeStore
 from surestep.files import METRICS, write_json
+from surestep.metrics import nll
 from surestep.metrics.baselines import ConstantBaseline
+from surestep.metrics.predictions import Predictions
 from surestep.metrics.report import build_report
 from surestep.scoring.model_scorer import StepScorer
 from surestep.scoring.predict import predict_labelled
@@ -64,6 +66,8 @@ class Validate(TrainingEvents):
         make_scorer: a scorer of the model's current weights, asked for once.
         subsets: the problems of each dataset.
         metric: whose mean over datasets decides.
+        constants: mean training label of each dataset.
+        bound: how far above a constant's the NLL may be (`ValidationRecord.is_beyond`); None: as far as it likes.
     """
 
     def __init__(
@@ -74,12 +78,16 @@ class Validate(TrainingEvents):
         make_scorer: Callable[[], StepScorer],
         subsets: Mapping[str, ValidationSubset],
         metric: str,
+        constants: Mapping[str, float],
+        bound: float | None,
     ) -> None:
         self._rhythm = rhythm
         self._accelerator = accelerator
         self._make_scorer = make_scorer
         self._subsets = subsets
         self._metric = metric
+        self._constants = constants
+        self._bound = bound
         self._scorer: StepScorer | None = None
 
     def started(self, run: RunView) -> None:
@@ -90,16 +98,27 @@ class Validate(TrainingEvents):
             return
         if self._accelerator.is_main_process:
             self._validate()
-        share(self._accelerator, self._run.state, "best_seen", "validations_without_better")
+        share(self._accelerator, self._run.state, "best_seen", "validations_without_better", "validations_diverged")
 
     def _validate(self) -> None:
         state = self._run.state
-        self._scorer = self._scorer or self._make_scorer()
-        record = validate(self._scorer, self._subsets, step=state.step, metric=self._metric, best=state.best_seen)
+        if self._scorer is None:
+            self._scorer = self._make_scorer()  # once: a budget that has shrunk stays so
+            self._scorer.say = self._run.say
+        record = validate(
+            self._scorer,
+            self._subsets,
+            step=state.step,
+            metric=self._metric,
+            best=state.best_seen,
+            constants=self._constants,
+        )
         state.validations_without_better += 1
         if record.is_best:
             state.best_seen = record.value
             state.validations_without_better = 0
+        is_beyond = self._bound is not None and record.is_beyond(self._bound)
+        state.validations_diverged = state.validations_diverged + 1 if is_beyond else 0
         self._run.validated(record)
 
 
@@ -110,8 +129,12 @@ def validate(
     step: int,
     metric: str,
     best: float | None,
+    constants: Mapping[str, float] | None = None,
 ) -> ValidationRecord:
-    """Score `datasets`; the deciding value is the plain mean over datasets of `metric`."""
+    """Score `datasets`; the deciding value is the plain mean over datasets of `metric`.
+
+    `constants` are the mean training labels, which the same labels are compared with.
+    """
     predictions = predict_labelled(scorer, datasets).predictions
     report: Any = build_report(predictions)
     per_dataset = {
@@ -122,7 +145,21 @@ def validate(
     if value is None:  # one class only, say: the likelihood always has a value
         metric, value = "nll", mean["nll"]
     assert value is not None, "a validation set has at least one label"
-    return ValidationRecord(step, metric, value, mean, per_dataset, is_better(value, best, metric))
+    constant = _constant_nll(predictions, constants or {})
+    return ValidationRecord(step, metric, value, mean, per_dataset, is_better(value, best, metric), constant)
+
+
+def _constant_nll(predictions: Predictions, constants: Mapping[str, float]) -> float | None:
+    """NLL of each dataset's constant on its labels, as mean over datasets; None where one has no constant."""
+    found = []
+    for index, name in enumerate(predictions.dataset_names):
+        label = predictions.label[predictions.dataset == index]
+        if not label.size:
+            continue
+        if name not in constants:
+            return None
+        found.append(nll(np.full(label.shape, constants[name]), label))
+    return _mean(found)
 
 
 def is_better(value: float, best: float | None, metric: str) -> bool:
