@@ -17,7 +17,7 @@ def random_state_kept() -> Iterator[None]:
     Also a decorator: `@random_state_kept()`.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    had_cuda = torch.cuda.is_initialized()
+    had_cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     cuda_states = torch.cuda.get_rng_state_all() if had_cuda else []
     try:
         yield

@@ -104,42 +104,25 @@ def train(
         SurestepError: settings, data, backbone, checkpoint, device or disk do not allow it.
     """
     config.check()
-    resume_from = latest_with_state(config) if resume else None
-    if resume_from is None:
-        refuse_existing(config, overwrite=overwrite)
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
-    _check_memory_settings(config, hardware)
-    start = resume_from or config.training.init_from
-    origin = read_manifest(start, with_state=resume_from is not None) if start is not None else None
-    sources = deciding_sources(config.data, seed=config.training.seed)
-    changed = None
-    if resume_from is not None:
-        started_with = read_state(resume_from / "training_state").sources
-        changed = check_same_data(resume_from, started_with, sources, accept=accept_changed_data)
+    origin = _origin(config, hardware, resume=resume, overwrite=overwrite, accept_changed_data=accept_changed_data)
     accelerator = make_accelerator(hardware)
-    tokenizer, max_positions = _tokenizer(config, start, origin)
+    tokenizer, max_positions = _tokenizer(config, origin)
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
         data = load_run_data(config, tokenizer, Formatter(), max_positions=max_positions, progress=progress)
-    built = _model(config, hardware, start, resume_from is not None, data)
-    stale = _drop_calibration(built, start)
+    built = _model(config, hardware, origin, data)
+    stale = _drop_calibration(built, origin.start)
     warning = check_space(config, built.model)
-    resumed_step = origin.step if resume_from is not None and origin is not None else 0
     budget, reason = _token_budget(config, built)
     tokens_per_step = _tokens_per_step(config, data)
     compiling = built.compile_if_worth(config, tokens_per_step * config.training.max_steps)
     recorded = records_passes(config, built, accelerator, budget)
     lines = [*built.reasons, *_said(compiling), *data.lines, *_said(warning), reason]
-    lines += _settings_lines(config, built, accelerator, recorded=recorded)
-    if resume_from is not None:
-        lines.append(f"resuming from {resume_from} at step {resumed_step}")
-    lines += [*_said(changed), *_said(stale)]
+    lines += [*_settings_lines(config, built, accelerator, recorded=recorded), *origin.lines(), *_said(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     listeners: list[TrainingEvents] = []
     if accelerator.is_main_process:
-        if resume_from is None:
-            start_folder(config, overwrite=overwrite)
-        listeners = _listeners(config, observer, resumed_step)
-        config.save(config.experiment_dir / CONFIG)
+        listeners = _open_folder(config, observer, origin, overwrite=overwrite)
         write_json(config.experiment_dir / DATA_REPORT, data.report)
         for listener in listeners:
             for line in lines:
@@ -152,14 +135,62 @@ def train(
         token_budget=budget,
         may_shrink=config.training.token_budget is None,
         recorded=recorded,
-        resume_from=resume_from,
+        resume_from=origin.resume_from,
     )
-    trainer.view.state.sources = fingerprints(sources)
+    trainer.view.state.sources = origin.sources
     result = _run(trainer, config, built, data, listeners, tokens_per_step)
     path = config.validation_dir / METRICS
     if result.stopped_by is not None or not accelerator.is_main_process:
         return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
     return TrainedRun(result, _report(config, built, data, result, trainer.view.say), path)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a run begins from.
+
+    Attributes:
+        start: the checkpoint whose weights are taken; None: the pretrained backbone.
+        resume_from: the same, where its position in the run is taken too.
+        manifest: of that checkpoint, verified.
+        sources: fingerprint of each source that decides the run's data.
+        changed: a line, where the data are not those that the run was started with, and that was accepted.
+    """
+
+    start: Path | None
+    resume_from: Path | None
+    manifest: Manifest | None
+    sources: dict[str, str]
+    changed: str | None
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps that were done before."""
+        return self.manifest.step if self.manifest is not None and self.resume_from is not None else 0
+
+    def lines(self) -> list[str]:
+        """What the user should know of it."""
+        if self.resume_from is None:
+            return []
+        return [f"resuming from {self.resume_from} at step {self.step}", *_said(self.changed)]
+
+
+def _origin(config: Config, hardware: Hardware, *, resume: bool, overwrite: bool, accept_changed_data: bool) -> _Origin:
+    """Find it, and refuse what can be refused before any data is read."""
+    resume_from = latest_with_state(config) if resume else None
+    if resume_from is None:
+        refuse_existing(config, overwrite=overwrite)
+    nf4_device(config, hardware)  # raises where a GPU or a library that it needs is missing
+    if config.training.optimizer == "adamw_8bit":
+        check_8bit_optimizer()
+    start = resume_from or config.training.init_from
+    manifest = None if start is None else read_manifest(start, with_state=resume_from is not None)
+    sources = deciding_sources(config.data, seed=config.training.seed)
+    changed = None
+    if resume_from is not None:
+        started_with = read_state(resume_from / "training_state").sources
+        changed = check_same_data(resume_from, started_with, sources, accept=accept_changed_data)
+    return _Origin(start, resume_from, manifest, fingerprints(sources), changed)
 
 
 def _run(
@@ -252,24 +283,19 @@ def _settings_lines(config: Config, built: BuiltModel, accelerator: Accelerator,
     return lines
 
 
-def _check_memory_settings(config: Config, hardware: Hardware) -> None:
-    """Refuse, before any data is read, what needs a GPU or a library that is not here."""
-    nf4_device(config, hardware)
-    if config.training.optimizer == "adamw_8bit":
-        check_8bit_optimizer()
-
-
-def _tokenizer(config: Config, start: Path | None, origin: Manifest | None) -> tuple[StepTokenizer, int | None]:
-    if start is not None and origin is not None:
-        return load_tokenizer(str(start / "tokenizer")), origin.backbone["max_positions"]
+def _tokenizer(config: Config, origin: _Origin) -> tuple[StepTokenizer, int | None]:
+    """The tokenizer, and the longest path that the backbone takes."""
+    if origin.start is not None and origin.manifest is not None:
+        return load_tokenizer(str(origin.start / "tokenizer")), origin.manifest.backbone["max_positions"]
     name, revision = config.model.backbone, config.model.revision
     return load_tokenizer(name, revision=revision), read_max_positions(name, revision=revision)
 
 
-def _model(config: Config, hardware: Hardware, start: Path | None, is_resume: bool, data: RunData) -> BuiltModel:
-    if start is None:
+def _model(config: Config, hardware: Hardware, origin: _Origin, data: RunData) -> BuiltModel:
+    if origin.start is None:
         return build_model(config, hardware, initial_confidence=data.initial_confidence)
-    return load_checkpoint(start, hardware=hardware, config=config, trainable=True, with_state=is_resume).built
+    with_state = origin.resume_from is not None
+    return load_checkpoint(origin.start, hardware=hardware, config=config, trainable=True, with_state=with_state).built
 
 
 def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
@@ -283,15 +309,18 @@ def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
     )
 
 
-def _listeners(config: Config, observer: TrainingEvents, resumed_step: int) -> list[TrainingEvents]:
-    """Who is told of the run: the caller's observer and the log files."""
+def _open_folder(config: Config, observer: TrainingEvents, origin: _Origin, *, overwrite: bool) -> list[TrainingEvents]:
+    """Make the run's folder and its log files; returns who is told of the run."""
+    if origin.resume_from is None:
+        start_folder(config, overwrite=overwrite)
     folder = config.experiment_dir
-    listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=resumed_step)]
+    listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=origin.step)]
     if config.training.tensorboard:
         if TensorBoardLog.is_installed():
-            listeners.append(TensorBoardLog(folder, resumed_step=resumed_step))
+            listeners.append(TensorBoardLog(folder, resumed_step=origin.step))
         else:
             observer.say("TensorBoard logs are off: install it with `pip install 'surestep[tensorboard]'`")
+    config.save(folder / CONFIG)
     return listeners
 
 

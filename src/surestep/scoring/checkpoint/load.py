@@ -241,7 +241,9 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
     origin = manifest.backbone
     if manifest.kind == "full":
         try:
-            found = load_pretrained(str(folder / BACKBONE_FOLDER), revision=None, dtype=dtype, exact=True)
+            found = load_pretrained(
+                str(folder / BACKBONE_FOLDER), revision=None, dtype=dtype, exact=True, is_verified=True
+            )
         except BackboneError as error:
             raise CheckpointError(str(error)) from None
         # What it was trained from stays on record; the weights are the checkpoint's own.
