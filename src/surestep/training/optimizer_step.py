@@ -112,8 +112,9 @@ class OptimizerStep:
     def rounded_weights(self) -> Iterator[None]:
         """Trained weights are rounded once a step instead of in every pass, where memory for the copies is spent."""
         model, dtype = self._built.model, self._built.hardware.compute_dtype
-        model.keep_rounded(None if self._settings.gradient_checkpointing else dtype)
         try:
+            with not_repeated("the weights were copied in half precision"):
+                model.keep_rounded(None if self._settings.gradient_checkpointing else dtype)
             yield
         finally:
             model.keep_rounded(None)
