@@ -98,7 +98,7 @@ class TrainingConfig(Section):
     early_stopping_patience: PositiveInt | None = Field(
         None, description="Stop after this many validations without a better one; unset: never."
     )
-    divergence_bound: Annotated[float, Field(ge=1.0)] | None = Field(
+    divergence_bound: Annotated[float, Field(gt=0.0)] | None = Field(
         3.0,
         description=(
             "Stop where the NLL of two validations in a row is above this many times that of a constant (the training "
