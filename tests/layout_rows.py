@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from surestep.data.datasets.readers import READERS
+from surestep.data.datasets import DATASETS, LAYOUTS
 
-FILE_READERS = sorted(set(READERS) - {"arithmetic"})
+READERS: dict[str, Any] = {name: DATASETS[name].read for name in LAYOUTS}
+FILE_READERS = sorted(READERS)
 VALID: dict[str, dict[str, Any]] = {
     "prm800k": {
         "is_quality_control_question": False,

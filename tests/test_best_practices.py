@@ -172,6 +172,29 @@ def test_the_document_that_users_brought(reader: Reader) -> None:
     assert (reader.folder / "configs" / "surestep.json").is_file()
 
 
+def test_snippets_of_the_users_document_typed_into_one_session_all_take_effect() -> None:
+    """Both alternatives for warmup stand in the document: what is typed last is in force, and nothing typed before."""
+    from surestep.config import get_lora_config
+
+    path = next((ROOT.parent / "shared").glob("*/best-practices.md"), None)
+    if path is None:
+        pytest.skip("the users' best-practices.md is not beside the repository")
+    config = get_lora_config()
+    for block in blocks_of(path.read_text(encoding="utf-8")):
+        if block.language != "python" or not assumes_config(block.code) or "config.save" in block.code:
+            continue
+        exec(block.code, {"config": config})
+        for name, value in assignments(block.code).items():
+            section, _, field = name.rpartition(".")
+            assert getattr(getattr(config, section) if section else config, field) == value
+        if "warmup_ratio" in block.code:
+            assert config.training.num_warmup_steps == config.training.max_steps // 10
+        if "warmup_steps = 0" in block.code:
+            assert config.training.num_warmup_steps == 0
+    assert config.training.num_warmup_steps == 0
+    assert config.problems() == []
+
+
 def test_our_own_document(reader: Reader) -> None:
     follow_document(reader, OWN_DOCUMENT.read_text(encoding="utf-8"))
     outputs = reader.folder / "outputs"

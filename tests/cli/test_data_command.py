@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from surestep.cli.main import main
-from surestep.data.fetch import catalogue
-from surestep.data.fetch.catalogue import Dataset, RemoteFile
+from surestep.data import datasets
+from surestep.data.datasets.dataset import Dataset, RemoteFile
 
 OWN = [
     {"problem": f"problem {number}", "steps": ["first", "second"], "confidences": [1.0, number % 2]}
@@ -32,8 +32,9 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "toy.jsonl").write_text('{"a": 1}\n', encoding="utf-8")
     checksum = hashlib.sha256((folder / "toy.jsonl").read_bytes()).hexdigest()
-    toy = Dataset("toy", "a toy", "CC0", "https://toy.invalid", (RemoteFile("toy.jsonl", None, 9, checksum),))
-    monkeypatch.setitem(catalogue.CATALOGUE, "toy", toy)
+    files = (RemoteFile("toy.jsonl", None, 9, checksum),)
+    toy = Dataset("toy", "a toy", licence="CC0", page="https://toy.invalid", files=files)
+    monkeypatch.setitem(datasets.PUBLIC_DATASETS, "toy", toy)
     return folder
 
 

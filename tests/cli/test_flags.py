@@ -31,6 +31,37 @@ def get(config: Config, path: str) -> Any:
     return value
 
 
+@pytest.mark.parametrize(
+    ("in_file", "flags", "expected"),
+    [
+        ({}, [], 500),
+        ({"warmup_ratio": 0.1}, [], 200),
+        ({"warmup_ratio": 0.1}, ["--warmup_steps", "0"], 0),
+        ({"warmup_steps": 30}, ["--warmup_ratio", "0.2"], 400),
+        ({"warmup_ratio": 0.1}, ["--warmup_ratio", "none"], 500),
+        ({"warmup_ratio": 0.1}, ["--max_steps", "1000"], 100),
+        ({"warmup_steps": 30, "warmup_ratio": None}, [], 30),
+        ({"warmup_steps": 30}, ["--warmup_steps", "40", "--warmup_ratio", "none"], 40),
+    ],
+)
+def test_a_flag_that_sets_the_warmup_unsets_what_the_file_said_of_it(
+    tmp_path: Path, in_file: dict[str, Any], flags: list[str], expected: int
+) -> None:
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps({"training": {"max_steps": 2000, **in_file}}), encoding="utf-8")
+    config = parse("--config", str(path), *flags)
+    assert config.training.num_warmup_steps == expected
+    assert config.problems() == []
+    config.save(path)
+    assert parse("--config", str(path)).training.num_warmup_steps == expected
+
+
+@pytest.mark.parametrize("steps", ["0", "500"])
+def test_both_flags_of_the_warmup_are_one_line(steps: str) -> None:
+    with pytest.raises(ConfigError, match=r"--warmup_steps and --warmup_ratio.*drop one"):
+        parse("--warmup_steps", steps, "--warmup_ratio", "0.1")
+
+
 OTHER_VALUES = {
     "experiment_name": "x",
     "data.prm800k_phase": "1",

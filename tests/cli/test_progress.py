@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from surestep.cli.output.progress import TrainingDisplay, counting, make_console
 from surestep.cli.output.tables import baselines_table, figure, metrics_table
 from surestep.metrics import Baseline, build_report
 from surestep.scored import ScoredSteps
+from surestep.training.events import RunView
 from surestep.training.events.records import StepRecord, ValidationRecord
+from surestep.training.run_state import RunState
 
 RECORD = StepRecord(
     step=10,
-    loss=0.61234,
+    loss=3.5,
+    loss_per_label=0.61234,
     learning_rate=1e-4,
     grad_norm=1.0,
     tokens_per_s=12345.6,
@@ -47,8 +51,8 @@ def show_a_run(console: Console) -> None:
         counters("reading own train")(30)
         counters("reading own test")(12)
         display.say("a [line] of its own")
-        display.started(first_step=0, max_steps=20)
-        display.stepped(10)
+        display.started(RunView(RunState(), max_steps=20))
+        display.step_done(SimpleNamespace(step=10))
         display.logged(RECORD)
         display.validated(
             ValidationRecord(
@@ -165,3 +169,14 @@ def test_a_table_of_few_problems_marks_no_baseline_and_says_why() -> None:
 
 def test_a_report_without_baselines_has_no_table_of_them() -> None:
     assert baselines_table({"per_dataset": {}, "overall": {}}) is None
+
+
+def test_a_validation_worse_than_a_constant_is_said_to_be() -> None:
+    console = plain()
+    figures = dict.fromkeys(("mse", "r2", "ece", "auroc"), 0.5)
+    for nll in (0.7, 0.5):
+        record = ValidationRecord(10, "nll", nll, {**figures, "nll": nll}, {}, True, constant_nll=0.6)
+        TrainingDisplay(console).validated(record)
+    lines = text(console).splitlines()
+    assert lines[0].endswith("best so far  worse than a constant (nll 0.6000)")
+    assert lines[1].endswith("best so far")

@@ -10,8 +10,8 @@ import pytest
 
 from surestep.cli.flags import add_config_flags, fields, flag_values
 from surestep.config import Config, DataConfig, ModelConfig, TrainingConfig
-from surestep.config.base import Section
 from surestep.config.reference import allowed_values, reference_markdown
+from surestep.settings import Section
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layout_rows import FILE_READERS, VALID
-from surestep.data.datasets.readers import READERS
+from layout_rows import FILE_READERS, READERS, VALID
 from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from layout_rows import FILE_READERS, VALID
+from layout_rows import FILE_READERS, READERS, VALID
 from surestep.config import Config
 from surestep.data.benchmarks.candidates import read_candidates
 from surestep.data.benchmarks.prmbench import read_prmbench
-from surestep.data.datasets.readers import READERS
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import enabled_sources
 from surestep.errors import BadRowError, DataError

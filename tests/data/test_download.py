@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from surestep.data.datasets import PUBLIC_DATASETS
+from surestep.data.datasets.dataset import RemoteFile
 from surestep.data.fetch import download
-from surestep.data.fetch.catalogue import CATALOGUE, RemoteFile
 from surestep.data.fetch.download import fetch_file
 from surestep.errors import DownloadError, StorageError
 
@@ -249,10 +250,10 @@ def test_a_folder_that_cannot_be_made(server, tmp_path: Path) -> None:
 
 
 def test_the_catalogue_says_only_what_is_known() -> None:
-    for dataset in CATALOGUE.values():
+    for dataset in PUBLIC_DATASETS.values():
         assert dataset.licence
         for file in dataset.files:
             assert file.url is None or file.url.startswith("https://")
             assert file.url is not None or dataset.by_hand
             assert file.sha256 is None or len(bytes.fromhex(file.sha256)) == 32
-    assert {file.name: file.num_bytes for file in CATALOGUE["prm800k"].files}["phase2_train.jsonl"] == 456_135_365
+    assert {file.name: file.num_bytes for file in PUBLIC_DATASETS["prm800k"].files}["phase2_train.jsonl"] == 456_135_365

@@ -15,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surestep.data.datasets.readers import READERS
+from surestep.data.datasets import DATASETS
 from surestep.data.records import disk_list as spool_module
 from surestep.data.records.disk_list import Spool
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import Record
-from surestep.data.sources.source import Division, Source
+from surestep.data.sources.hold_out import Division
+from surestep.data.sources.source import Source
 from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.data.trees.problem_records import Problems, RecordSteps
 from surestep.errors import StorageError
@@ -139,6 +140,6 @@ def test_rows_far_apart_are_merged_by_every_layout(write_jsonl: Callable[..., Pa
         },
     }[kind]
     path = write_jsonl(rows("p", ["a", "b"], [1, 0]), rows("q", ["a"], [1]), rows("p", ["a", "c"], [0, 1]))
-    trees = list(READERS[kind](path, report=ReadReport()))
+    trees = list(DATASETS[kind].read(path, report=ReadReport()))
     assert [tree.problem for tree in trees] == ["p", "q"]
     assert [(node.confidence, node.parent) for node in trees[0].nodes] == [(0.5, -1), (0.0, 0), (1.0, 0)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from surestep.config.data import DataConfig
+from surestep.config import DataConfig
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import SPLITS, enabled_sources
 from surestep.data.sources.source import Source
@@ -194,6 +194,16 @@ def test_own_files_without_a_test_file_have_no_test_split(tmp_path: Path) -> Non
         enabled_sources(data, "test")
     (source,) = enabled_sources(data, "train")
     assert [tree.dataset for tree in source.read(ReadReport())] == ["mine"]
+
+
+@pytest.mark.parametrize("taken", ["prm800k", "eqasc", "reveal", "arithmetic", "PRM800K"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_own_data_under_a_built_in_name_is_refused_in_every_split(tmp_path: Path, taken: str, split: Any) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text('{"problem": "p", "steps": ["a"], "confidences": [1]}\n' * 2, encoding="utf-8")
+    data = config(tmp_path, use_own=True, own_train=path, own_test=path, own_name=taken, use_arithmetic=True)
+    with pytest.raises(ConfigError, match=f"own_name is '{taken}', which is the name of a built-in"):
+        enabled_sources(data, split)
 
 
 def test_a_split_left_without_problems_says_why(tmp_path: Path) -> None:

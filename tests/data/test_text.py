@@ -10,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layout_rows import FILE_READERS, VALID
+from layout_rows import FILE_READERS, READERS, VALID
 from strategies import trees
 from surestep.data.benchmarks.candidates import read_candidates
 from surestep.data.benchmarks.prmbench import read_prmbench
-from surestep.data.datasets.readers import READERS
 from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.builder import TreeBuilder
 from surestep.data.trees.text import clean_text

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from surestep.data.datasets.readers import READERS
+from layout_rows import READERS
 from surestep.data.records.read_report import ReadReport
 from surestep.errors import DataError
 

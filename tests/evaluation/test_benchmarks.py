@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +15,14 @@ from surestep.calibration.maps.platt import Platt
 from surestep.cli.commands import benchmark
 from surestep.config import Config
 from surestep.data.benchmarks.candidates import Candidate, CandidateSet
+from surestep.data.datasets import TREE_LAYOUTS
 from surestep.data.records.read_report import ReadReport
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.benchmarks.best_of_n import candidate_tree, run_best_of_n, score_candidates
 from surestep.evaluation.benchmarks.prmbench import run_prmbench
 from surestep.evaluation.benchmarks.processbench import run_processbench
 from surestep.evaluation.benchmarks.result_file import Resampling, find_data
-from surestep.evaluation.benchmarks.solutions import TREE_FORMATS, score_paths
+from surestep.evaluation.benchmarks.solutions import score_paths
 from surestep.evaluation.benchmarks.threshold import ThresholdData
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.load import LoadedCheckpoint
@@ -142,7 +144,12 @@ def test_paths_of_labelled_trees_choose_a_threshold_too(tmp_path: Path) -> None:
 
 
 def test_the_command_offers_every_layout_of_trees() -> None:
-    assert benchmark.TREE_FORMATS == TREE_FORMATS
+    assert set(TREE_LAYOUTS) == {"eqasc", "math_shepherd", "own", "prm800k", "reveal", "stepwise"}
+    parser = argparse.ArgumentParser()
+    benchmark.configure(parser)
+    for layout in ("processbench", *TREE_LAYOUTS):
+        args = parser.parse_args(["processbench", "--data", "d", "--threshold_format", layout])
+        assert args.threshold_format == layout
 
 
 def test_a_calibration_is_applied_on_request(

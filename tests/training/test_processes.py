@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -45,6 +46,8 @@ def test_two_processes_are_one_with_twice_the_batch(run_config: Callable[..., Co
     assert [norm for *_, norm, _ in found["losses"]] == pytest.approx(
         [norm for *_, norm, _ in expected["losses"]], rel=1e-3
     )
+    passes = [json.loads((config.experiment_dir / "data_report.json").read_text())["datasets"] for config in (two, one)]
+    assert passes[0]["own"]["expected_passes"] == passes[1]["own"]["expected_passes"]
     steps = [[step for step, _ in list_checkpoints(config.experiment_dir)] for config in (two, one)]
     assert steps[0] == steps[1]
     mine, theirs = (tensors(config.experiment_dir / "checkpoint_step_2") for config in (two, one))

@@ -18,7 +18,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from surestep.config import Config, get_default_config, get_lora_config
+from surestep.config.read import lay_over
 from surestep.config.training import FLAG_ALIASES
+from surestep.errors import ConfigError
 
 PRESETS = {"full": get_default_config, "lora": get_lora_config}
 
@@ -103,14 +105,17 @@ def override(config: Config, args: argparse.Namespace) -> Config:
     Raises:
         ConfigError: every bad value, all at once.
     """
-    values = config.to_dict()
-    for path, value in flag_values(args).items():
+    layer: dict[str, Any] = {}
+    given = flag_values(args)
+    if "training.warmup_steps" in given and given.get("training.warmup_ratio") is not None:
+        raise ConfigError("--warmup_steps and --warmup_ratio: warmup is one or the other; drop one flag")
+    for path, value in given.items():
         *sections, name = path.split(".")
-        target = values
+        target = layer
         for section in sections:
-            target = target[section]
+            target = target.setdefault(section, {})
         target[name] = value
-    return Config.from_dict(values)
+    return Config.from_dict(lay_over(config.to_dict(), layer))
 
 
 def flag_values(args: argparse.Namespace) -> dict[str, Any]:

@@ -13,12 +13,16 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, ValidationError
 
-from surestep.config.base import Section, describe
-from surestep.config.data import DATASET_NAMES, DataConfig
+from surestep.config import consistency
+from surestep.config.data import DataConfig
+from surestep.config.evaluation import EvalConfig
 from surestep.config.model import DEFAULT_BACKBONE, TINY_BACKBONE, LoraConfig, ModelConfig
-from surestep.config.read import merge, read_config_file
-from surestep.config.training import LORA_LEARNING_RATE, EvalConfig, TrainingConfig
-from surestep.errors import ConfigError, StorageError
+from surestep.config.read import lay_over, read_config_file
+from surestep.config.training import LORA_LEARNING_RATE, TrainingConfig
+from surestep.data.datasets import DATASET_NAMES
+from surestep.errors import ConfigError
+from surestep.files import write_text
+from surestep.settings import Section, describe
 
 __all__ = [
     "DATASET_NAMES",
@@ -80,11 +84,7 @@ class Config(Section):
         values = self.to_dict()
         is_yaml = path.suffix in {".yaml", ".yml"}
         text = yaml.safe_dump(values, sort_keys=False) if is_yaml else json.dumps(values, indent=2) + "\n"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise StorageError(f"{path}: the configuration cannot be written ({error.strerror})") from None
+        write_text(path, text, advice="choose another place for the configuration")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -105,7 +105,7 @@ class Config(Section):
         Raises:
             ConfigError: the file is missing, is not JSON or YAML, or holds unknown or bad values.
         """
-        values = merge((base or Config()).to_dict(), read_config_file(path))
+        values = lay_over((base or Config()).to_dict(), read_config_file(path))
         try:
             return cls.from_dict(values)
         except ConfigError as error:
@@ -118,26 +118,11 @@ class Config(Section):
 
     def problems(self) -> list[str]:
         """What contradicts within the configuration, one sentence each; empty where all is well."""
-        found = []
-        if not any(getattr(self.data, f"use_{name}") for name in DATASET_NAMES):
-            flags = ", ".join(f"--use_{name}" for name in DATASET_NAMES)
-            found.append(f"every dataset is disabled: enable at least one ({flags})")
-        elif not self.data.enabled():
-            found.append("the weights of the enabled datasets sum to 0: set one of them above 0")
-        if self.data.use_own and self.data.own_train is None and self.data.own_test is None:
-            found.append("data.use_own is set, but neither data.own_train nor data.own_test names a file")
-        if self.training.device == "cpu" and self.training.mixed_precision == "fp16":
-            found.append("training.mixed_precision is fp16, which needs a GPU: use 'auto', 'no' or 'bf16' on the CPU")
-        if self.training.device == "cpu" and self.model.attention in {"triton", "varlen", "flex"}:
-            found.append(f"model.attention is {self.model.attention}, which needs a GPU: use 'auto' or 'dense'")
-        if self.lora.base_precision != "same" and not self.lora.use_lora:
-            found.append(
-                f"lora.base_precision is {self.lora.base_precision}, which is for frozen weights, but lora.use_lora is "
-                "false: set --use_lora true, or --base_precision same"
-            )
-        elif self.lora.base_precision == "nf4" and self.training.device == "cpu":
-            found.append("lora.base_precision is nf4, which needs a CUDA GPU: use --base_precision same on the CPU")
-        return found
+        return consistency.problems(self)
+
+    def warnings(self) -> list[str]:
+        """What is allowed but seldom meant, one sentence each; a run says them at its start."""
+        return consistency.warnings(self)
 
     def check(self) -> None:
         """Raise all `problems` as one error.

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from surestep.config.base import Section
+from surestep.settings import Section
 
 DEFAULT_BACKBONE = "Qwen/Qwen3-4B-Instruct-2507"
 TINY_BACKBONE = "builtin:tiny"

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from surestep.config.training import unset_by
 from surestep.errors import ConfigError
 
 
@@ -34,6 +35,22 @@ def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[s
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}; allowed: an object of fields ({what})")
     return values
+
+
+def lay_over(config: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+    """The values of a configuration with those of a file or of flags in place of its own.
+
+    What the layer sets also unsets what it stands for (`unset_by`), unless the layer names that too.
+
+    >>> base = {"training": {"max_steps": 10, "warmup_steps": 500, "warmup_ratio": 0.1}}
+    >>> lay_over(base, {"training": {"warmup_steps": 0}})
+    {'training': {'max_steps': 10, 'warmup_steps': 0, 'warmup_ratio': None}}
+    """
+    merged, training = merge(config, layer), layer.get("training")
+    if isinstance(training, dict):
+        for name, value in training.items():
+            merged["training"] |= {k: v for k, v in unset_by(name, value).items() if k not in training}
+    return merged
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

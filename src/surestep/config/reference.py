@@ -19,18 +19,23 @@ from pydantic_core import PydanticUndefined
 
 from surestep.config import Config, get_lora_config
 from surestep.config.training import FLAG_ALIASES
+from surestep.files import write_text
 
 _INTRODUCTION = """\
 # Configuration reference
 
 This page is generated from the configuration classes by `make docs`; a test compares the two. Change the
-descriptions in `src/surestep/config/`, not here.
+descriptions in `src/surestep/config/`, or for a dataset's own fields in its file in `src/surestep/data/datasets/`,
+not here.
 
 Three ways to set a field, the later one wins:
 
 1. a preset: `get_default_config()` (`train.py`, full fine-tuning) or `get_lora_config()` (`train_lora.py`);
 2. a file: `--config run.json` (or `.yaml`), which need not name every field;
 3. a flag: `--max_steps 2000`.
+
+`warmup_steps` and `warmup_ratio` are one setting: whoever sets one unsets the other, in Python by a later assignment,
+in a file what the preset said, with a flag what the file said. Both flags, or a file with both, are refused.
 
 Each field is a flag under its own name (`--max_steps`), with dashes (`--max-steps`) and under its dotted path
 (`--training.max_steps`). Values are read as JSON where they parse (`--mlp_hidden_dims "[512, 128]"`), names and paths
@@ -176,4 +181,4 @@ if __name__ == "__main__":
     # Parsed, so that a mistyped flag is refused and does not become a file of that name.
     parser = argparse.ArgumentParser(description="Write the configuration reference.")
     parser.add_argument("page", type=Path, help="the Markdown file to write")
-    parser.parse_args().page.write_text(reference_markdown(), encoding="utf-8")
+    write_text(parser.parse_args().page, reference_markdown(), advice="name another file")

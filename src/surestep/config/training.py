@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from surestep.config.base import Section
+from surestep.settings import Section
 
 FULL_LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 1e-4
 
+DEFAULT_WARMUP_STEPS = 500
+
 FLAG_ALIASES = {"training.per_device_train_batch_size": ["batch_size"]}
 """Dotted path of a field to the shorter flags that it answers to as well."""
+
+
+def unset_by(name: str, value: object) -> dict[str, object]:
+    """Fields of `training` that go back to their defaults when `name` is set to `value`.
+
+    Warmup is a number of steps or a share of the run, never both: whoever sets one does not mean the other.
+
+    >>> unset_by("warmup_steps", 0), unset_by("warmup_ratio", 0.1), unset_by("warmup_ratio", None)
+    ({'warmup_ratio': None}, {'warmup_steps': 500}, {})
+    """
+    if name == "warmup_steps":
+        return {"warmup_ratio": None}
+    if name == "warmup_ratio" and value is not None:
+        return {"warmup_steps": DEFAULT_WARMUP_STEPS}
+    return {}
 
 
 class TrainingConfig(Section):
@@ -34,9 +51,12 @@ class TrainingConfig(Section):
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="Shape of the learning rate after warmup; cosine and linear end at 0."
     )
-    warmup_steps: NonNegativeInt = Field(500, description="Steps in which the learning rate rises from 0.")
+    warmup_steps: NonNegativeInt = Field(
+        DEFAULT_WARMUP_STEPS,
+        description="Steps in which the learning rate rises from 0; setting it unsets `warmup_ratio`.",
+    )
     warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
-        None, description="Warmup as a share of `max_steps`; where set, it replaces `warmup_steps`."
+        None, description="Warmup as a share of `max_steps`; setting it puts `warmup_steps` back to its default."
     )
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(
         0.01,
@@ -98,10 +118,23 @@ class TrainingConfig(Section):
     early_stopping_patience: PositiveInt | None = Field(
         None, description="Stop after this many validations without a better one; unset: never."
     )
+    divergence_bound: Annotated[float, Field(gt=0.0)] | None = Field(
+        3.0,
+        description=(
+            "Stop where the NLL of two validations in a row is above this many times that of a constant (the training "
+            "mean) and of a coin (ln 2); `null`: never."
+        ),
+    )
     tensorboard: bool = Field(True, description="Write TensorBoard logs too, where it is installed.")
     init_from: Path | None = Field(
         None, description="Start from this checkpoint's weights, with fresh data, optimiser and schedule."
     )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Checked assignment; of `warmup_steps` and `warmup_ratio`, the one assigned later is in force."""
+        super().__setattr__(name, value)
+        for other, default in unset_by(name, value).items():
+            super().__setattr__(other, default)
 
     @property
     def num_warmup_steps(self) -> int:
@@ -109,32 +142,3 @@ class TrainingConfig(Section):
         if self.warmup_ratio is None:
             return self.warmup_steps
         return round(self.warmup_ratio * self.max_steps)
-
-
-class EvalConfig(Section):
-    """How predictions are measured."""
-
-    eval_token_budget: PositiveInt | None = Field(
-        None, description="Tokens in one scoring pass; unset: what memory allows."
-    )
-    scoring_weights: Literal["as_trained", "merged", "fp8"] = Field(
-        "as_trained",
-        description=(
-            "The weights that score. `merged`: adapters merged into the backbone's; a twentieth faster, rounds anew. "
-            "`fp8`: merged and in 8-bit floats, on Hopper GPUs and later; faster again, less exact. Training and its "
-            "validations always have them as trained."
-        ),
-    )
-    save_predictions: bool = Field(False, description="Write `predictions.jsonl`, one line per step.")
-    report: bool = Field(True, description="Write `report.html`, its plots as PNG, and `MODEL_CARD.md`.")
-    bootstrap_resamples: NonNegativeInt = Field(
-        1000, description="How often the problems are resampled for the 95 % intervals; 0: no intervals."
-    )
-    bootstrap_seed: NonNegativeInt = Field(0, description="Seeds the resamples.")
-    baselines: bool = Field(
-        True,
-        description=(
-            "Measure baselines beside the model: constants, position and length, and TF-IDF with logistic regression "
-            "fitted on the training split; `false` leaves only the constants."
-        ),
-    )

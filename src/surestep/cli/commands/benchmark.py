@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, fields, override
+from surestep.data.datasets import TREE_LAYOUTS
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from surestep.evaluation.benchmarks.result_file import Resampling
     from surestep.scoring.score_file import StepScores
 
-TREE_FORMATS = ("eqasc", "math_shepherd", "own", "prm800k", "reveal", "stepwise")
-"""As in `surestep.evaluation.benchmarks.solutions`, which would import torch here; a test compares them."""
 _FLAGS = frozenset(
     {
         *("training.device", "training.mixed_precision", "model.backbone", "model.attention"),
@@ -61,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _flag(
         process,
         "threshold_format",
-        choices=("processbench", *TREE_FORMATS),
+        choices=("processbench", *sorted(TREE_LAYOUTS)),
         default="processbench",
         help="layout of --threshold_data (default: processbench); for the others each path of a tree is a solution",
     )

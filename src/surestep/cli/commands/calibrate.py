@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.config import Config
-from surestep.config.data import DATASET_NAMES, FileFormat
+from surestep.data.datasets import LAYOUTS
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="labelled steps to calibrate on, in place of the validation split"
     )
-    parser.add_argument("--format", choices=get_args(FileFormat), help="layout of --data (default: own)")
+    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: own)")
     parser.add_argument(
         "--split",
         choices=("validation", "test"),
@@ -89,8 +89,7 @@ def _config(args: argparse.Namespace, config: Config) -> Config:
     config = override(config, args)
     if args.data is None:
         return config
-    for name in DATASET_NAMES:
-        setattr(config.data, f"use_{name}", name == "own")
+    config.data.use_only({"own"})
     config.data.own_validation = args.data
     config.data.own_format = args.format or "own"
     return config

@@ -22,10 +22,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from surestep.cli.commands import train
 from surestep.cli.commands.inspect import inspect
 from surestep.cli.flags import add_config_flags, config_from_args, fields
-from surestep.config.data import DATASET_NAMES, DataConfig
-from surestep.data.fetch.catalogue import CATALOGUE, Dataset
+from surestep.config import DataConfig
+from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
+from surestep.data.datasets.dataset import Dataset
 from surestep.data.fetch.download import fetch_file
 from surestep.data.sources.locate import find_folders
 from surestep.errors import DownloadError
@@ -40,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="what is configured and present, licences, how to get the rest")
     fetch = actions.add_parser("fetch", help="official downloads: resumable, checked by sha256")
     look = actions.add_parser("inspect", help="counts, labels, lengths, overlaps and readable examples")
-    fetch.add_argument("names", nargs="+", metavar="NAME", help=f"one of {', '.join(CATALOGUE)}")
+    fetch.add_argument("names", nargs="+", metavar="NAME", help=f"one of {', '.join(PUBLIC_DATASETS)}")
     fetch.add_argument("--only", metavar="PATTERN", help="only files whose name matches, e.g. 'phase1*'")
     fetch.add_argument("--from", dest="base", metavar="PLACE", help="a mirror's address, a folder, or the file itself")
     look.add_argument("names", nargs="*", metavar="NAME", help="datasets to look at (default: those enabled)")
@@ -48,30 +50,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in (listing, look):
         action.add_argument("--json", action="store_true", help="print JSON for machines")
     other = frozenset(path for path, _ in fields() if not path.startswith("data."))
-    for action in (listing, fetch, look):
+    for action in (listing, fetch):
         add_config_flags(action, exclude=other)
+    train.configure(look)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the chosen action; returns the exit code."""
-    data = config_from_args(args).data
     console = Console(soft_wrap=True, highlight=False)
+    if args.action == "inspect":
+        inspect(train.run_config(args), console, names=args.names, num_examples=args.examples, as_json=args.json)
+        return 0
+    data = config_from_args(args).data
     if args.action == "list":
         _list(data, console, as_json=args.json)
-    elif args.action == "fetch":
-        _fetch(data, console, names=args.names, only=args.only, base=args.base)
     else:
-        inspect(data, console, names=args.names, num_examples=args.examples, as_json=args.json)
+        _fetch(data, console, names=args.names, only=args.only, base=args.base)
     return 0
 
 
 def _list(data: DataConfig, console: Console, *, as_json: bool) -> None:
     shares = data.enabled()
-    rows = [_Row.of(dataset, data, shares) for dataset in CATALOGUE.values()]
-    generated = f"{shares.get('arithmetic', 0.0):.0%} of the loss" if data.use_arithmetic else "off"
+    known = [dataset for dataset in DATASETS.values() if dataset.is_public or (dataset.in_mixture and dataset.licence)]
+    rows = [_Row.of(dataset, data, shares) for dataset in known if not dataset.is_generated]
+    generated = [dataset for dataset in known if dataset.is_generated]
     if as_json:
-        arithmetic = {"enabled": data.use_arithmetic, "share": shares.get("arithmetic", 0.0)}
-        print(json.dumps({"datasets": [asdict(row) for row in rows], "arithmetic": arithmetic}, indent=2))
+        made = {
+            dataset.name: {"enabled": data.is_used(dataset.name), "share": shares.get(dataset.name, 0.0)}
+            for dataset in generated
+        }
+        print(json.dumps({"datasets": [asdict(row) for row in rows], **made}, indent=2))
         return
     for row in rows:
         console.print(f"{row.name} ({row.use}): {row.title}", markup=False)
@@ -79,7 +87,8 @@ def _list(data: DataConfig, console: Console, *, as_json: bool) -> None:
         for file in row.files:
             console.print(f"    here     {file.line()}", markup=False)
         console.print(f"    get it   {row.how}", markup=False)
-    console.print(f"arithmetic ({generated}): sums whose true confidence is known; built in", markup=False)
+    for dataset in generated:
+        console.print(f"{dataset.name} ({_use(dataset, data, shares)}): {dataset.title}; built in", markup=False)
     if data.use_own:
         console.print(
             f"{data.own_name} ({shares.get('own', 0.0):.0%} of the loss): {data.own_format} files",
@@ -115,12 +124,18 @@ class _Row:
     @classmethod
     def of(cls, dataset: Dataset, data: DataConfig, shares: dict[str, float]) -> _Row:
         name = dataset.name
-        enabled, share = bool(getattr(data, f"use_{name}", False)), shares.get(name, 0.0)
-        off = "off" if name in DATASET_NAMES else "not for training"
-        use = f"{share:.0%} of the loss" if enabled else off
-        how = dataset.by_hand or f"surestep data fetch {name}"
-        files = _present(_folder(data, dataset))
+        enabled, share = dataset.in_mixture and data.is_used(name), shares.get(name, 0.0)
+        folder = _folder(data, dataset)
+        fetch = f"surestep data fetch {name}" if dataset.is_public else f"put its files into {folder}"
+        how, files = dataset.by_hand or fetch, _present(folder)
+        use = _use(dataset, data, shares)
         return cls(name, dataset.title, use, enabled, share, dataset.licence, dataset.page, files, how)
+
+
+def _use(dataset: Dataset, data: DataConfig, shares: dict[str, float]) -> str:
+    if not dataset.in_mixture:
+        return "not for training"
+    return f"{shares.get(dataset.name, 0.0):.0%} of the loss" if data.is_used(dataset.name) else "off"
 
 
 def _folder(data: DataConfig, dataset: Dataset) -> Path:
@@ -148,11 +163,11 @@ def _num_rows(path: Path) -> int | None:
 
 
 def _fetch(data: DataConfig, console: Console, *, names: list[str], only: str | None, base: str | None) -> None:
-    unknown = [name for name in names if name not in CATALOGUE]
+    unknown = [name for name in names if name not in PUBLIC_DATASETS]
     if unknown:
-        raise DownloadError(f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(CATALOGUE)}")
+        raise DownloadError(f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(PUBLIC_DATASETS)}")
     for name in names:
-        dataset = CATALOGUE[name]
+        dataset = PUBLIC_DATASETS[name]
         files = [file for file in dataset.files if only is None or fnmatch.fnmatch(file.name, only)]
         if not files:
             have = ", ".join(file.name for file in dataset.files)

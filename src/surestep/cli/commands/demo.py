@@ -44,8 +44,7 @@ def demo_config(args: argparse.Namespace) -> Config:
     config.model.backbone = TINY_BACKBONE
     config.model.mlp_hidden_dims = [128]
     config.model.mlp_dropout = 0.0
-    config.data.use_prm800k = config.data.use_eqasc = False
-    config.data.use_arithmetic = True
+    config.data.use_only({"arithmetic"})
     config.data.max_steps_per_example = None
     config.training.device = args.device
     config.training.max_steps = 300 if args.max_steps is None else args.max_steps
@@ -111,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     console.print(
         "next: your own data (docs/data.md): surestep train --preset lora --use_own --own_train FILE "
-        "--use_prm800k false --use_eqasc false",
+        + " ".join(f"--use_{name} false" for name in Config().data.used()),
         markup=False,
         highlight=False,
     )

@@ -1,6 +1,7 @@
-"""`surestep data inspect`: what the readers make of the data, for people or as JSON.
+"""`surestep data inspect`: what the readers make of the data, and the run that would be trained on it.
 
-Knows printing; the numbers come from `surestep.data`.
+Splits, held-out problems and limits are those of `surestep train` with the same flags. Knows printing; the numbers come
+from `surestep.data` and, for the run, from `surestep.training`.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from typing import Any
 
 from rich.console import Console
 
-from surestep.config.data import DATASET_NAMES, DataConfig
-from surestep.data.fetch.catalogue import CATALOGUE
+from surestep.cli.commands.planned_run import planned_run, print_planned_run
+from surestep.cli.output.progress import counting
+from surestep.config import Config, DataConfig
+from surestep.data.datasets import BENCHMARKS, DATASET_NAMES
+from surestep.data.datasets.dataset import SPLITS, Split
 from surestep.data.inspect.describe import NUM_BINS, Description, observe
 from surestep.data.inspect.overlaps import Overlap, find_overlap
 from surestep.data.inspect.render import render_tree
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import read_records
-from surestep.data.sources.choose import enabled_sources
-from surestep.data.sources.locate import Wanted
-from surestep.data.sources.source import SPLITS, Source, Split
+from surestep.data.sources.choose import enabled_sources, wanted_file
+from surestep.data.sources.source import Source
 from surestep.errors import ConfigError, DataError
 from surestep.types import ReasoningTree
 
@@ -41,11 +44,11 @@ class _Look:
         return f"{self.source.name} {self.source.split}"
 
 
-def inspect(data: DataConfig, console: Console, *, names: list[str], num_examples: int, as_json: bool) -> None:
-    """Reads every split that is there and prints what it holds.
+def inspect(config: Config, console: Console, *, names: list[str], num_examples: int, as_json: bool) -> None:
+    """Reads every split that is there and prints what it holds, then what a run would train on.
 
     Args:
-        data: the configuration; `names`, where given, replaces its choice of datasets.
+        config: the configuration of the run; `names`, where given, replaces its choice of datasets.
         console: where to print.
         names: datasets, or none for those enabled.
         num_examples: trees shown for each split.
@@ -58,22 +61,28 @@ def inspect(data: DataConfig, console: Console, *, names: list[str], num_example
     unknown = [name for name in names if name not in DATASET_NAMES]
     if unknown:
         raise ConfigError(f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(DATASET_NAMES)}")
-    chosen = names or [name for name in DATASET_NAMES if getattr(data, f"use_{name}")]
+    if names:
+        config = config.model_copy(deep=True)
+        config.data.use_only(names)
     looks, missing = [], []
-    for name, split in itertools.product(chosen, SPLITS):
+    for name, split in itertools.product(config.data.used(), SPLITS):
         try:
-            looks += [_look(source, num_examples) for source in _sources(data, name, split)]
+            looks += [_look(source, num_examples) for source in _sources(config, name, split)]
         except _AbsentError as absent:
             missing.append(str(absent))
     missing = list(dict.fromkeys(missing))
     if not looks:
         raise DataError("; ".join(missing) or "every dataset is off; name one, or turn on a use_... flag")
-    overlaps = _overlaps(looks, _benchmarks(data))
+    overlaps = _overlaps(looks, _benchmarks(config.data))
     if as_json:
-        print(json.dumps(_to_dict(looks, overlaps, missing), indent=2, ensure_ascii=False))
+        values = _to_dict(looks, overlaps, missing) | {"run": planned_run(config)}
+        print(json.dumps(values, indent=2, ensure_ascii=False))
         return
+    with counting(console) as progress:
+        run = planned_run(config, progress)
     for look in looks:
-        _print(look, console)
+        _print(look, console, config.data.max_steps_per_example)
+    print_planned_run(run, console)
     for first, second, overlap in overlaps:
         shared = f"{overlap.num_shared:,} of {overlap.num_left:,} problems of {first} also occur in {second}"
         example = f", e.g. {overlap.examples[0][:80]!r}" if overlap.examples else ""
@@ -86,12 +95,13 @@ class _AbsentError(Exception):
     """A split whose file is not there; other splits may be."""
 
 
-def _sources(data: DataConfig, name: str, split: Split) -> list[Source]:
-    # Only this dataset, with a weight that keeps it in: inspecting needs neither to be configured.
-    switches = {f"use_{other}": other == name for other in DATASET_NAMES}
-    values = data.model_dump() | switches | {f"{name}_weight": 1.0}
+def _sources(config: Config, name: str, split: Split) -> list[Source]:
+    # Only this dataset, with a weight that keeps it in: to be looked at it need not be trained on.
+    data = config.data.model_copy(deep=True)
+    data.use_only({name})
+    setattr(data, f"{name}_weight", 1.0)
     try:
-        return enabled_sources(type(data)(**values), split)
+        return enabled_sources(data, split, seed=config.training.seed)
     except (DataError, ConfigError) as error:
         raise _AbsentError(f"{split}: {error}") from None
 
@@ -121,9 +131,9 @@ def _overlaps(looks: list[_Look], benchmarks: dict[str, list[str]]) -> list[tupl
 def _benchmarks(data: DataConfig) -> dict[str, list[str]]:
     """Problems of the benchmarks found in `data_dir`, by the name of their file."""
     found = {}
-    for name in ("math500", "processbench"):
-        for file in CATALOGUE[name].files:
-            if path := Wanted(name, (file.name,), None, data.data_dir).find():
+    for name, dataset in BENCHMARKS.items():
+        for file in dataset.files:
+            if path := wanted_file(dataset, (file.name,), data).find():
                 found[f"{name} {path.stem}"] = [record.text("problem") for record in read_records(path, fetch=name)]
     return found
 
@@ -148,7 +158,7 @@ def _to_dict(looks: list[_Look], overlaps: list[tuple[str, str, Overlap]], missi
     }
 
 
-def _print(look: _Look, console: Console) -> None:
+def _print(look: _Look, console: Console, cap: int | None) -> None:
     values: dict[str, Any] = look.description.to_dict()
     console.rule(look.title, align="left")
     lines = [f"files: {', '.join(map(str, look.source.files)) or 'generated'}"]
@@ -161,8 +171,9 @@ def _print(look: _Look, console: Console) -> None:
     lines.append(f"labels in {NUM_BINS} bins from 0 to 1: {' '.join(f'{count:,}' for count in values['label_bins'])}")
     lines.append(f"steps on a path: {_spread(values['steps_per_path'])}")
     lines.append(f"depth of labelled steps: {_spread(values['labelled_depth'])}")
-    beyond = _figure(values["share_labels_beyond_depth_10"])
-    lines.append(f"share of labels deeper than 10 steps: {beyond} (what max_steps_per_example 10 leaves out)")
+    if cap is not None and look.source.split == "train":
+        beyond = _figure(look.description.share_beyond(cap))
+        lines.append(f"share of labels deeper than {cap} steps: {beyond} (what max_steps_per_example {cap} leaves out)")
     lines.append(f"longest step: {values['longest_step_characters']:,} characters")
     for line in [*lines, "what the reader saw:", *(f"  - {sentence}" for sentence in look.report.lines())]:
         console.print(line, markup=False)

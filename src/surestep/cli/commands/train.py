@@ -20,29 +20,52 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser, *, preset: str = "full") -> None:
-    """Add the flags."""
+    """Add the flags; `surestep data inspect` has the same."""
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint, exactly")
+    parser.add_argument(
+        "--accept_changed_data",
+        action="store_true",
+        help="with --resume: go on although the data are not those that the run was started with",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
     add_config_flags(parser, preset=preset)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; 0 when done, 128 + signal after a clean stop."""
-    if args.resume and args.overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other: drop one")
-    config = config_from_args(args)
+    config = run_config(args)
     config.check()
 
     from surestep.cli.output.progress import TrainingDisplay, counting, make_console
     from surestep.training.run import train
 
     console = make_console()
-    if args.resume:
-        config = _resumed(args, config)
     with counting(console) as counters:
         display = TrainingDisplay(console, before=counters.close)
-        trained = train(config, display, resume=args.resume, overwrite=args.overwrite, progress=counters)
+        trained = train(
+            config,
+            display,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            accept_changed_data=args.accept_changed_data,
+            progress=counters,
+        )
     return _conclude(trained, console)
+
+
+def run_config(args: argparse.Namespace) -> Config:
+    """The configuration of the run that the flags ask for; with --resume the run's own, flags on top.
+
+    Raises:
+        ConfigError: bad values, or flags that exclude each other.
+        CheckpointError: there is nothing to resume.
+    """
+    if args.resume and args.overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other: drop one")
+    if args.accept_changed_data and not args.resume:
+        raise ConfigError("--accept_changed_data is for --resume: add it, or drop both")
+    config = config_from_args(args)
+    return _resumed(args, config) if args.resume else config
 
 
 def _conclude(trained: TrainedRun, console: Console) -> int:

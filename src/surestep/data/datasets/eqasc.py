@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
+from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name
 from surestep.data.records.read_report import ReadReport
@@ -17,6 +21,7 @@ from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.data.trees.identity import normalize_text
 from surestep.data.trees.text import clean_text
+from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 2
@@ -179,3 +184,73 @@ def _add_gold(builder: TreeBuilder, record: Record, report: ReadReport) -> None:
         return
     builder.add(second, builder.add(first), confidence=1.0)
     report.count("gold_added")
+
+
+class Fields(Section):
+    """eQASC's fields of the configuration."""
+
+    use_eqasc: bool = Field(True, description="eQASC: two-fact science explanations (CC BY 4.0).")
+    eqasc_weight: Weight = Field(0.25, description="Share of eQASC, before normalisation.")
+    eqasc_dir: Path | None = Field(None, description="eQASC's folder; unset: found in `data_dir`.")
+    eqasc_label: Label = Field(
+        "validity",
+        description="`validity`: the crowd's verdict on the chain; `retrieval`: each fact's score, (s - 10) / 78.",
+    )
+    eqasc_unsure: Unsure = Field(
+        "negative",
+        description="What the verdicts `?` and `unsure` become: not valid (the authors' rule), 0.5, no label, or the "
+        "share of votes for yes where a file has votes (else not valid).",
+    )
+
+
+def _options(fields: Fields) -> dict[str, Any]:
+    return {"label": fields.eqasc_label, "unsure": fields.eqasc_unsure}
+
+
+def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
+    """Validation is the dev file where it is there, else held out of train; gold chains join train only."""
+    dev = "eqasc_dev_grc.json"
+    if request.split == "test":
+        return SplitPlan(names=("eqasc_test_grc.json",))
+    if request.split == "validation" and request.has(dev):
+        return SplitPlan(names=(dev,))
+    return SplitPlan(
+        names=("eqasc_train_grc.json",),
+        options={"add_gold": fields.eqasc_label == "validity"} if request.split == "train" else {},
+        divisions=() if request.has(dev) else (request.hold_out,),
+    )
+
+
+_DRIVE = "https://drive.usercontent.google.com/download?export=download&confirm=t&id="
+
+DATASET = Dataset(
+    name="eqasc",
+    title="two-fact explanations of science answers, judged by the crowd",
+    spelling="eQASC",
+    licence="CC BY 4.0 (name the authors: Jhamtani and Clark, 2020)",
+    page="https://github.com/harsh19/Reasoning-Chains-MultihopQA",
+    read=read_eqasc,
+    version=str(VERSION),
+    fields=Fields,
+    options=_options,
+    splits=_splits,
+    inner_folders=("data", "data/eqasc"),
+    language="en",
+    files=(
+        RemoteFile(
+            "eqasc_train_grc.json",
+            _DRIVE + "13AaSCgbRsqIxvmP-bBZpenvWaAQLs15G",
+            sha256="7603e5c908f4d0baac66f8288b2d6351eaa60d3ded2ea55f9f35b655dbbe0e26",
+        ),
+        RemoteFile(
+            "eqasc_dev_grc.json",
+            _DRIVE + "1lllyoJLza2k5k8AlDVxJFHSl_pJRzFQb",
+            sha256="515a34a92c4e69d54939d4b1c3c07fd17eb319d42b7cd0daf7fcfe81f372df8b",
+        ),
+        RemoteFile(
+            "eqasc_test_grc.json",
+            _DRIVE + "16jyHtTtSV_lb-RVZJZLi-HL8DI73XU0w",
+            sha256="524ecab20b0f635ab1d95d5ce437413c484c6280bfed5806e61c234f1f8c63b8",
+        ),
+    ),
+)

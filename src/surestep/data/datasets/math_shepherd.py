@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from surestep.data.datasets.dataset import Dataset
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_label
 from surestep.data.records.read_report import ReadReport
@@ -131,3 +132,13 @@ def _verdicts_in_text(record: Record, label: str, steps: list[str]) -> list[floa
         confidences.append(_VERDICTS[verdict])
         position += 1
     return confidences
+
+
+DATASET = Dataset(
+    name="math_shepherd",
+    title="solutions with a tag after every step, judged by a model that completed them",
+    spelling="Math-Shepherd",
+    page="https://huggingface.co/datasets/peiyi9979/Math-Shepherd",
+    read=read_math_shepherd,
+    version=str(VERSION),
+)

@@ -9,13 +9,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from surestep.data.datasets.dataset import Dataset, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_label, read_name
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 2
@@ -101,3 +106,41 @@ def _add_step(
             raise step.error(f"{name} has alternatives itself; write another record with the same problem and id")
         _add_step(builder, record, alternative, name, parent, None, report)
     return index
+
+
+class Fields(Section):
+    """The fields of a user's own data."""
+
+    use_own: bool = Field(False, description="Your own files: see `own_train`.")
+    own_weight: Weight = Field(1.0, description="Share of your own data, before normalisation.")
+    own_train: Path | None = Field(None, description="Training file of your own data.")
+    own_validation: Path | None = Field(
+        None, description="Validation file of your own data; unset: held out of `own_train` by problem."
+    )
+    own_test: Path | None = Field(None, description="Test file of your own data.")
+    own_format: str = Field("own", description="Layout of your own files.")
+    own_name: str = Field("own", pattern=r"^[A-Za-z0-9_.-]+$", description="Its name in reports.")
+
+
+def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
+    """The file that the user named for the split; validation is held out of `own_train` where none is named."""
+    named = {"train": fields.own_train, "validation": fields.own_validation, "test": fields.own_test}
+    is_held_out = request.split != "test" and fields.own_validation is None
+    return SplitPlan(
+        path=fields.own_train if is_held_out else named[request.split],
+        named_by=f"own_{request.split}",
+        layout=fields.own_format,
+        shown_as=fields.own_name,
+        divisions=(request.hold_out,) if is_held_out else (),
+    )
+
+
+DATASET = Dataset(
+    name="own",
+    title="your own files",
+    read=read_own,
+    version=str(VERSION),
+    fields=Fields,
+    splits=_splits,
+    test_fields=("own_test", "own_name", "own_format"),
+)

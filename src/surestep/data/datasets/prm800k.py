@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_mark, whole_number
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 2
@@ -143,3 +149,77 @@ def _add_human(builder: RecordSteps, human: Record, parent: int, report: ReadRep
         return None
     report.count("human_step")
     return builder.add(text, parent)
+
+
+class Fields(Section):
+    """PRM800K's fields of the configuration."""
+
+    use_prm800k: bool = Field(True, description="PRM800K: mathematics, judged step by step (MIT).")
+    prm800k_weight: Weight = Field(0.5, description="Share of PRM800K in the mixture, before normalisation.")
+    prm800k_dir: Path | None = Field(None, description="PRM800K's folder; unset: found in `data_dir`.")
+    prm800k_phase: Literal[1, 2] = Field(2, description="Phase of PRM800K: 1 is small and easier, 2 is large.")
+    prm800k_neutral: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["missing"] = Field(
+        0.5, description="Confidence of a neutral (0) rating, or `missing` to leave it unlabelled."
+    )
+    keep_quality_control: bool = Field(False, description="Train on PRM800K's quality-control records too.")
+    keep_screening: bool = Field(False, description="Train on PRM800K's labeller-screening records too.")
+
+
+def _options(fields: Fields) -> dict[str, Any]:
+    return {
+        "neutral": None if fields.prm800k_neutral == "missing" else fields.prm800k_neutral,
+        "keep_quality_control": fields.keep_quality_control,
+        "keep_screening": fields.keep_screening,
+    }
+
+
+def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
+    """Validation is held out of the phase's training file; the test file is its own."""
+    is_test = request.split == "test"
+    name = f"phase{fields.prm800k_phase}_{'test' if is_test else 'train'}.jsonl"
+    return SplitPlan(names=(name,), divisions=() if is_test else (request.hold_out,))
+
+
+_FILES = "https://media.githubusercontent.com/media/openai/prm800k/main/prm800k/data/"
+
+DATASET = Dataset(
+    name="prm800k",
+    title="mathematics, every step of a solution judged by people",
+    spelling="PRM800K",
+    licence="MIT",
+    page="https://github.com/openai/prm800k",
+    read=read_prm800k,
+    version=str(VERSION),
+    fields=Fields,
+    options=_options,
+    splits=_splits,
+    test_fields=("prm800k_phase",),
+    inner_folders=("data", "prm800k/data"),
+    language="en",
+    files=(
+        RemoteFile(
+            "phase1_train.jsonl",
+            _FILES + "phase1_train.jsonl",
+            7_900_236,
+            "e9da6a73f827ffb9a8c0dc644c541d34ed76b3d4d1e4896ff5f7b37ddf5ae34d",
+        ),
+        RemoteFile(
+            "phase1_test.jsonl",
+            _FILES + "phase1_test.jsonl",
+            829_105,
+            "f4b3bc5b095e45c816453dc4d748b755c680d61d55f9895d929a335b487c727d",
+        ),
+        RemoteFile(
+            "phase2_train.jsonl",
+            _FILES + "phase2_train.jsonl",
+            456_135_365,
+            "1110237feeb51d1bc200cb37b8f965cfdc1036eac7d506094049366fe7dc1089",
+        ),
+        RemoteFile(
+            "phase2_test.jsonl",
+            _FILES + "phase2_test.jsonl",
+            12_240_719,
+            "6b172efa884ac8341a946dd82e06947c135b7254109fb3f7aa907c715d98aaad",
+        ),
+    ),
+)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from surestep.data.datasets.dataset import Dataset, RemoteFile
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name, whole_number
 from surestep.data.records.read_report import ReadReport
@@ -114,3 +115,23 @@ def _parse(record: Record, report: ReadReport) -> _Read | None:
         return None
     tree = finish(builder, report)
     return None if tree is None else (record, tree, label)
+
+
+_FILES = "https://huggingface.co/datasets/Qwen/ProcessBench/resolve/main/"
+
+DATASET = Dataset(
+    name="processbench",
+    title="solutions with the index of their first wrong step; a test, not for training",
+    spelling="ProcessBench",
+    licence="Apache-2.0",
+    page="https://huggingface.co/datasets/Qwen/ProcessBench",
+    read=read_processbench,
+    version=str(VERSION),
+    inner_folders=("data",),
+    judges_every_step=False,
+    language="en",
+    files=tuple(
+        RemoteFile(f"{subset}.json", f"{_FILES}{subset}.json")
+        for subset in ("gsm8k", "math", "olympiadbench", "omnimath")
+    ),
+)

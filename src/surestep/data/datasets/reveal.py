@@ -9,13 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from pydantic import Field
+
+from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import whole_number
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
+from surestep.data.sources.hold_out import Division
 from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.data.trees.text import clean_text
+from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 2
@@ -188,3 +194,48 @@ def _label(record: Record, name: str, allowed: dict[str, float]) -> str | None:
     if first not in allowed:
         raise record.error(f"'{name}' is {word!r}; allowed: {', '.join(allowed)} or nothing")
     return first
+
+
+class Fields(Section):
+    """REVEAL's fields of the configuration."""
+
+    use_reveal: bool = Field(
+        False,
+        description="REVEAL: open-domain answers (CC BY-ND 4.0, its card says for testing, not for training).",
+    )
+    reveal_weight: Weight = Field(0.25, description="Share of REVEAL, before normalisation.")
+    reveal_dir: Path | None = Field(None, description="REVEAL's folder; unset: found in `data_dir`.")
+
+
+TEST_SHARE, TEST_SEED = 0.2, 0
+"""Share of the questions kept for testing, and which; fixed, so that no run ever trains on them."""
+
+
+def _splits(_fields: Fields, request: SplitRequest) -> SplitPlan:
+    """A fifth of the questions for testing; validation is held out of the rest."""
+    is_test = request.split == "test"
+    test = Division(TEST_SHARE, TEST_SEED, "held_out" if is_test else "rest")
+    return SplitPlan(
+        names=("reveal_eval.csv", "reveal_eval.jsonl", "reveal_eval.json"),
+        divisions=(test,) if is_test else (test, request.hold_out),
+    )
+
+
+DATASET = Dataset(
+    name="reveal",
+    title="answers to open-domain questions, each step judged against evidence",
+    spelling="REVEAL",
+    licence="CC BY-ND 4.0, by agreement; its card permits it as a test set, not as a training set",
+    page="https://huggingface.co/datasets/google/reveal",
+    read=read_reveal,
+    version=str(VERSION),
+    fields=Fields,
+    splits=_splits,
+    inner_folders=("data", "eval"),
+    language="en",
+    files=(RemoteFile("reveal_eval.csv", None), RemoteFile("reveal_open.csv", None)),
+    by_hand="agree to the terms on its page while logged in, then download eval/reveal_eval.csv",
+    for_testing_only=(
+        "It is CC BY-ND 4.0, given by agreement, and its card says that it is for testing, not for training."
+    ),
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from surestep.data.datasets.dataset import Dataset
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_label
 from surestep.data.records.read_report import ReadReport
@@ -52,3 +53,11 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
         report.count("missing_label", int(confidence is None))
         parent = found.add(text, parent, confidence=confidence)
     return found
+
+
+DATASET = Dataset(
+    name="stepwise",
+    title="rows {prompt, completions, labels}, the community's layout",
+    read=read_stepwise,
+    version=str(VERSION),
+)

@@ -7,7 +7,6 @@ only a complete file with the right checksum takes its name.
 from __future__ import annotations
 
 import errno
-import hashlib
 import http.client
 import os
 import shutil
@@ -19,8 +18,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from surestep.data.fetch.catalogue import RemoteFile
+from surestep.data.datasets.dataset import RemoteFile
 from surestep.errors import DownloadError, StorageError
+from surestep.files import PART, sha256_of
 
 Progress = Callable[[int, int | None], None]
 """Told the bytes so far and the total, None where unknown."""
@@ -62,7 +62,7 @@ def fetch_file(
             or size differs, or another file already has the name.
         StorageError: the disk is full or the folder cannot be written.
     """
-    target, part = folder / file.name, folder / f"{file.name}.part"
+    target, part = folder / file.name, folder / f"{file.name}{PART}"
     if target.exists():
         _check_existing(file, target)
         return target
@@ -85,12 +85,6 @@ def fetch_file(
     except OSError as error:
         raise _storage_error(error, folder, file) from None
     return target
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _address(file: RemoteFile, base: str | None) -> str:

@@ -7,9 +7,13 @@ own key, so neither the order of the file nor a problem added later moves it.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+Side = Literal["held_out", "rest"]
 
 
 def place(seed: int, key: str) -> int:
@@ -46,3 +50,23 @@ def held_out(places: NDArray[np.uint64], *, fraction: float) -> NDArray[np.bool_
     below = int(np.count_nonzero(positions(ranked) < fraction))
     count = min(max(below, 1), len(ranked) // 2)
     return np.isin(places, ranked[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """One side of a file that is divided by problem.
+
+    Attributes:
+        fraction: share of the problems that is held out.
+        seed: which ones.
+        keep: whether this side is the problems held out or the rest.
+    """
+
+    fraction: float
+    seed: int
+    keep: Side
+
+    def keeps(self, places: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which trees are on this side, by `place` of each with this division's seed."""
+        out = held_out(places, fraction=self.fraction)
+        return out if self.keep == "held_out" else ~out

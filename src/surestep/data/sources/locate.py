@@ -5,7 +5,6 @@ Knows folders and file names; opens nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +18,20 @@ class Wanted:
         names: allowed file names, best first; each may also end in .gz.
         folder: the folder that the configuration names, or None to search `data_dir`.
         data_dir: where datasets have their folders.
+        inner_folders: where within its folder the file may lie too.
     """
 
     dataset: str
     names: tuple[str, ...]
     folder: Path | None
     data_dir: Path
+    inner_folders: tuple[str, ...] = ()
 
     @property
     def folders(self) -> list[Path]:
         """Where the file may lie: the dataset's folders, each with the layout of its repository."""
         tops = [self.folder] if self.folder is not None else find_folders(self.data_dir, self.dataset)
-        inner = ("", "data", "prm800k/data", "eval", "data/eqasc")
+        inner = ("", *self.inner_folders)
         return [top / part for top in tops for part in inner if (top / part).is_dir()]
 
     def find(self) -> Path | None:
@@ -58,9 +59,3 @@ def find_folders(data_dir: Path, name: str) -> list[Path]:
     if not data_dir.is_dir():
         return []
     return sorted(path for path in data_dir.iterdir() if path.name.lower() == name and path.is_dir())
-
-
-def find_all(wanted: Sequence[Wanted]) -> tuple[list[Path], list[str]]:
-    """The files that are there, and a complaint for each that is not."""
-    found = [(item.find(), item) for item in wanted]
-    return [path for path, _ in found if path], [item.complaint() for path, item in found if path is None]

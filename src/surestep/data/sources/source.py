@@ -10,47 +10,24 @@ import json
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from surestep.data.datasets.readers import READERS, reader_version
+from surestep.data.datasets import DATASETS
+from surestep.data.datasets.dataset import Split
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.disk_list import Spool
 from surestep.data.records.read_report import ReadReport
-from surestep.data.sources.hold_out import held_out, place
+from surestep.data.sources.hold_out import Division, place
 from surestep.data.trees.identity import VERSION as IDENTITY_VERSION
 from surestep.data.trees.identity import key_of
 from surestep.data.trees.text import VERSION as TEXT_VERSION
 from surestep.errors import DataError
+from surestep.files import sha256_of
 from surestep.types import Node, ReasoningTree
-
-Split = Literal["train", "validation", "test"]
-Side = Literal["held_out", "rest"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class Division:
-    """One side of a file that is divided by problem.
-
-    Attributes:
-        fraction: share of the problems that is held out.
-        seed: which ones.
-        keep: whether this side is the problems held out or the rest.
-    """
-
-    fraction: float
-    seed: int
-    keep: Side
-
-    def keeps(self, places: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Which trees are on this side, by `splits.place` of each with this division's seed."""
-        out = held_out(places, fraction=self.fraction)
-        return out if self.keep == "held_out" else ~out
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +38,7 @@ class Source:
         key: the dataset's name in the configuration (`use_<key>`, `<key>_weight`).
         name: the name shown in reports and given to the trees; differs from `key` for own data only.
         split: train, validation or test.
-        reader: name of the reader in `READERS`.
+        reader: name of the dataset or layout whose reader reads it.
         files: what it reads; none where it generates.
         options: its keyword options.
         divisions: applied one after the other, each to what the one before left.
@@ -88,13 +65,13 @@ class Source:
             "name": self.name,
             "split": self.split,
             "reader": self.reader,
-            "version": reader_version(self.reader),
+            "version": DATASETS[self.reader].version,
             "options": dict(sorted(self.options.items())),
             "bad_rows": self.bad_rows,
             "texts": TEXT_VERSION,
             "problems": IDENTITY_VERSION,
             "divisions": [[part.fraction, part.seed, part.keep] for part in self.divisions],
-            "files": [[path.name, file_sha256(path)] for path in self.files],
+            "files": [[path.name, sha256_of(path)] for path in self.files],
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
@@ -115,9 +92,11 @@ class Source:
             raise DataError(f"{self.name}: no labelled problem for {self.split} in {files}; {_why(report)}")
 
     def _trees(self, report: ReadReport) -> Iterator[ReasoningTree]:
+        read = DATASETS[self.reader].read
+        assert read is not None, self.reader
         # What is generated has no rows.
         policy = {"bad_rows": self.bad_rows} if self.files else {}
-        reader = partial(READERS[self.reader], list(self.files), **policy, **self.options)
+        reader = partial(read, list(self.files), **policy, **self.options)
         if not self.divisions:
             yield from reader(report=report)
             return
@@ -166,15 +145,3 @@ def _tree_of(values: list[Any]) -> ReasoningTree:
 
 def _why(report: ReadReport) -> str:
     return "; ".join(report.lines()) or "it holds no record"
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, remembered for as long as its size and time stay the same."""
-    status = path.stat()
-    return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from surestep.data.datasets import DATASETS
 from surestep.data.datasets.processbench import Solution, read_solutions, subset_name
-from surestep.data.datasets.readers import READERS
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.identity import problem_key
@@ -18,9 +18,6 @@ from surestep.errors import DataError
 from surestep.metrics.benchmarks.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
 from surestep.scoring.score_file import Confidences, StepScores, ToScore
 from surestep.types import ReasoningTree
-
-TREE_FORMATS = tuple(sorted(READERS.keys() - {"arithmetic", "processbench"}))
-"""Layouts whose trees give solutions as paths."""
 
 WRONG_BELOW = 0.5
 """A step of a tree with a label below this is wrong."""
@@ -91,14 +88,16 @@ def score_paths(
     Args:
         scores: who scores the trees.
         path: the file.
-        layout: one of `TREE_FORMATS`.
+        layout: one of `TREE_LAYOUTS` (`surestep.data.datasets`).
         report: counts what is left out.
         bad_rows: see `read_rows`.
 
     Raises:
         DataError: the file is missing, malformed or without a usable path.
     """
-    trees = list(READERS[layout](path, report=report, bad_rows=bad_rows))
+    read = DATASETS[layout].read
+    assert read is not None, layout
+    trees = list(read(path, report=report, bad_rows=bad_rows))
     name = subset_name(path)
     values = scores.score(name, [ToScore(name, tree) for tree in trees])
     solutions: list[Solution] = []

@@ -26,7 +26,7 @@ class ThresholdData:
     """Other data to choose the threshold on, who scores it, and its layout.
 
     Attributes:
-        layout: `processbench`, or one of `TREE_FORMATS`: then each path of a tree is a solution.
+        layout: `processbench`, or one of `TREE_LAYOUTS`: then each path of a tree is a solution.
     """
 
     path: Path

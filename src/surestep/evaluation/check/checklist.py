@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from surestep.config import DATASET_NAMES, Config
+from surestep.config import Config
+from surestep.data.datasets import DATASET_NAMES, DATASETS
 from surestep.data.sources.choose import enabled_sources
 from surestep.errors import SurestepError
 from surestep.evaluation.check.backup import check_backup
@@ -42,7 +43,8 @@ from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.manifest import Manifest
 from surestep.types import ReasoningTree
 
-_FIELDS_OF_TESTS = (*(f"use_{name}" for name in DATASET_NAMES), "own_test", "own_name", "own_format", "prm800k_phase")
+_FIELDS_OF_TESTS = tuple(field for name in DATASET_NAMES for field in (f"use_{name}", *DATASETS[name].test_fields))
+"""Fields of `data` that decide which problems the test splits hold."""
 
 BOXES: tuple[tuple[str, str], ...] = (
     ("steps", "Trained for sufficient steps"),

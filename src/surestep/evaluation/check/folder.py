@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from surestep.config import DATASET_NAMES, Config
+from surestep.config import Config
 from surestep.errors import CheckpointError, SurestepError
 from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.report.model_card import CARD_FILE
@@ -69,7 +69,7 @@ def check_config(folder: Path, config: Config | None, error: str) -> Finding:
 
 def names_of_tests(config: Config) -> list[str]:
     """Names of the datasets in the mixture that have a test split."""
-    names = [name for name in DATASET_NAMES if getattr(config.data, f"use_{name}")]
+    names = config.data.used()
     if config.data.own_test is None:
         names = [name for name in names if name != "own"]
     return [config.data.own_name if name == "own" else name for name in names]

@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surestep.config import Config
+from surestep.data.datasets import BENCHMARKS
+from surestep.data.datasets.dataset import Split
 from surestep.data.inspect.near_copies import find_near_copies
 from surestep.data.inspect.overlaps import find_overlap
 from surestep.data.records.read_report import ReadReport
 from surestep.data.records.record import Record, read_records
 from surestep.data.sources.choose import enabled_sources
-from surestep.data.sources.source import Source, Split
+from surestep.data.sources.source import Source
 from surestep.data.trees.identity import normalize_text
 from surestep.errors import DataError
 from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.check.targets import LeakBounds
 from surestep.types import ReasoningTree
 
-BENCHMARKS = ("math500", "math-500", "processbench", "prmbench", "gsm8k")
+COMPARED_FOLDERS = (*BENCHMARKS, "math-500", "prmbench", "gsm8k")
 """Folders of `data_dir`, in any case, whose files are always compared."""
 
 _SHOWN = 2
@@ -98,7 +100,7 @@ def benchmark_files(data_dir: Path) -> list[Path]:
     """Files of the known benchmarks below `data_dir`, training files left out."""
     if not data_dir.is_dir():
         return []
-    folders = [path for path in sorted(data_dir.iterdir()) if path.is_dir() and path.name.lower() in BENCHMARKS]
+    folders = [path for path in sorted(data_dir.iterdir()) if path.is_dir() and path.name.lower() in COMPARED_FOLDERS]
     endings = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
     files = (file for folder in folders for file in sorted(folder.rglob("*")) if file.name.lower().endswith(endings))
     return [file for file in files if file.is_file() and "train" not in file.name.lower()]

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
-from surestep.config.base import Section, describe
 from surestep.config.read import merge, read_config_file
 from surestep.errors import ConfigError
 from surestep.evaluation.check.probe_changes import PROBES
@@ -22,6 +21,7 @@ from surestep.evaluation.check.sign_off import SignedItem
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.report.section import SKILL_FIGURES
+from surestep.settings import Section, describe
 
 TIERS = ("quick", "full", "production")
 SKILLS = tuple(f"skill_{name}" for name in SKILL_FIGURES)

@@ -1,6 +1,7 @@
-"""What every section of the configuration shares: checked assignment and errors in plain words.
+"""A section of settings: checked assignment, and errors in plain words.
 
-Knows pydantic; knows no file, no flag and no field.
+Knows pydantic; knows no file, no flag and no field. The sections of the configuration are made of it, and so are the
+fields that a dataset brings (`surestep.data.datasets`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from surestep.errors import ConfigError
 
 
 class Section(BaseModel):
-    """A part of the configuration; every assignment is validated at the line that makes it.
+    """Named, typed values; every assignment is validated at the line that makes it.
 
     Raises:
         ConfigError: an unknown name (with the nearest known one) or a value outside what is allowed.

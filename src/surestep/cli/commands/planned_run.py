@@ -1,0 +1,123 @@
+"""What a run would train on, for `surestep data inspect`: the same reading, holding out and limiting as `train`.
+
+Knows the configuration and printing; the work is done in `surestep.training.training_sets`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from surestep.config import TINY_BACKBONE, Config
+from surestep.errors import BackboneError, SurestepError
+
+if TYPE_CHECKING:
+    from surestep.scoring.stored_split import ProgressFactory
+    from surestep.training.training_sets import RunData
+
+_NO_LIMIT = 2**31 - 1
+
+
+def planned_run(config: Config, progress: ProgressFactory | None = None) -> dict[str, Any]:
+    """What training would say and save of its data, JSON-ready.
+
+    `not_shown` says why there is nothing where training would refuse to start; `max_length_not_known` why the cost of
+    `max_length` is missing where the backbone's tokenizer is not here.
+    """
+    training = config.training
+    values: dict[str, Any] = {
+        "seed": training.seed,
+        "max_steps": training.max_steps,
+        "examples_per_step": training.per_device_train_batch_size * training.gradient_accumulation_steps,
+        "remove_overlap": config.data.remove_overlap,
+        "max_train_samples": config.data.max_train_samples,
+        "max_steps_per_example": config.data.max_steps_per_example,
+        "max_length": config.data.max_length,
+        "warnings": config.warnings(),
+    }
+    try:
+        config.check()
+        found, unknown = _read(config, progress)
+    except SurestepError as error:
+        return values | {"not_shown": str(error)}
+    return values | found.report | {"max_length_not_known": unknown}
+
+
+def _read(config: Config, progress: ProgressFactory | None) -> tuple[RunData, str | None]:
+    """The data of the run, and why the tokens of its backbone could not be counted, if they could not."""
+    from surestep.encoding.formatter import Formatter
+    from surestep.encoding.load_tokenizer import load_tokenizer
+    from surestep.scoring.stored_split import silent
+    from surestep.training.run_tokenizer import run_tokenizer
+    from surestep.training.training_sets import load_run_data
+
+    progress = progress or silent
+    try:
+        tokenizer, limit = run_tokenizer(config, config.training.init_from)
+    except BackboneError as error:
+        # Everything but lengths in tokens is the same with any tokenizer.
+        with tempfile.TemporaryDirectory() as folder:
+            unlimited = config.model_copy(deep=True)
+            unlimited.data.cache_dir, unlimited.data.max_length = Path(folder), _NO_LIMIT
+            found = load_run_data(
+                unlimited, load_tokenizer(TINY_BACKBONE), Formatter(), max_positions=None, progress=progress
+            )
+        return found, str(error)
+    return load_run_data(config, tokenizer, Formatter(), max_positions=limit, progress=progress), None
+
+
+def print_planned_run(run: dict[str, Any], console: Console) -> None:
+    """The run for people."""
+    console.rule("the run that would be trained", align="left")
+    for line in _lines(run):
+        console.print(line, markup=False)
+    console.print()
+
+
+def _lines(run: dict[str, Any]) -> Iterator[str]:
+    if "not_shown" in run:
+        yield f"not shown, because train would not start: {run['not_shown']}"
+        return
+    yield f"seed {run['seed']}; {run['max_steps']:,} steps of {run['examples_per_step']:,} problems (with one process)"
+    for name, dataset in run["datasets"].items():
+        held_out = run["validation"].get(name, {"problems": 0, "labels": 0})
+        yield (
+            f"{name}: {dataset['share_of_loss']:.1%} of the loss; {dataset['problems']:,} training problems with "
+            f"{dataset['labels']:,} labels, about {dataset['expected_passes']:.1f} passes; "
+            f"{held_out['problems']:,} validation problems with {held_out['labels']:,} labels"
+        )
+        yield from (f"    {cost}" for cost in _costs(run, dataset, run["selection"][name]))
+    yield from (f"· {line}" for line in [*run["warnings"], *run["lines"]])
+
+
+def _costs(run: dict[str, Any], dataset: dict[str, Any], selection: dict[str, Any]) -> Iterator[str]:
+    """What each setting leaves out of the labels that were read, in the order in which they act."""
+    yield f"read: {selection['problems_read']:,} training problems with {selection['labels_read']:,} labels"
+    shared, labels = selection["problems_in_evaluated_splits"], selection["labels_in_evaluated_splits"]
+    state = "takes out" if run["remove_overlap"] else "is off; it would take out"
+    yield f"remove_overlap {state} {shared:,} problems with {labels:,} labels"
+    unused, labels = selection["problems_beyond_max_train_samples"], selection["labels_beyond_max_train_samples"]
+    yield f"max_train_samples {_set(run['max_train_samples'])} leaves out {unused:,} problems with {labels:,} labels"
+    before = dataset["labels_before_limits"]
+    for name, beyond in (
+        ("max_steps_per_example", dataset["labels_beyond_max_steps_per_example"]),
+        ("max_length", dataset["labels_beyond_max_length"]),
+    ):
+        if name == "max_length" and run["max_length_not_known"]:
+            yield f"max_length {run[name]:,}: what it drops is not known ({run['max_length_not_known']})"
+        else:
+            yield f"{name} {_set(run[name])} drops {beyond:,} of {before:,} labels{_share(beyond, before)}"
+    if emptied := dataset["problems_left_without_label"]:
+        yield f"problems left without a label, and so without use: {emptied:,}"
+
+
+def _set(value: int | None) -> str:
+    return "(unset)" if value is None else f"{value:,}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f" ({part / whole:.1%})" if whole else ""

@@ -1,0 +1,84 @@
+"""What contradicts within a configuration, and what is allowed but seldom meant: a sentence each, all at once.
+
+Knows the fields and what they mean together; knows no file of data and no device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from surestep.config.training import DEFAULT_WARMUP_STEPS
+from surestep.data.datasets import DATASET_NAMES, name_is_taken
+
+if TYPE_CHECKING:
+    from surestep.config import Config
+
+
+def problems(config: Config) -> list[str]:
+    """What contradicts, one sentence each with what mends it; empty where all is well."""
+    return [
+        *_data_problems(config),
+        *_warmup_problems(config),
+        *_place_problems(config),
+        *_precision_problems(config),
+    ]
+
+
+def warnings(config: Config) -> list[str]:
+    """What is allowed but seldom meant, one sentence each; a run says them at its start."""
+    training = config.training
+    warmup, steps, peak = training.num_warmup_steps, training.max_steps, training.learning_rate
+    if warmup < steps:
+        return []
+    return [
+        f"warmup takes {warmup:,} steps and the run has {steps:,}: the learning rate only rises, to "
+        f"{peak * steps / warmup:.2g} of {peak:g}; shorten it (--warmup_ratio 0.1) or train longer (--max_steps)"
+    ]
+
+
+def _data_problems(config: Config) -> list[str]:
+    data, found = config.data, []
+    if not data.used():
+        flags = ", ".join(f"--use_{name}" for name in DATASET_NAMES)
+        found.append(f"every dataset is disabled: enable at least one ({flags})")
+    elif not data.enabled():
+        found.append("the weights of the enabled datasets sum to 0: set one of them above 0")
+    if data.use_own and data.own_train is None and data.own_test is None:
+        found.append("data.use_own is set, but neither data.own_train nor data.own_test names a file")
+    if data.use_own and (taken := name_is_taken(data.own_name, by="own")):
+        found.append(f"data.{taken}")
+    return found
+
+
+def _warmup_problems(config: Config) -> list[str]:
+    steps, ratio = config.training.warmup_steps, config.training.warmup_ratio
+    if ratio is None or steps == DEFAULT_WARMUP_STEPS:  # every saved file holds both, the one not set at its default
+        return []
+    return [
+        f"training.warmup_steps is {steps} and training.warmup_ratio {ratio:g}: warmup is one or the other; take one "
+        f"out of the file, or give --warmup_steps {steps} or --warmup_ratio {ratio:g}, which unsets the other"
+    ]
+
+
+def _place_problems(config: Config) -> list[str]:
+    """Settings that need a GPU, where the CPU was chosen."""
+    found: list[str] = []
+    if config.training.device != "cpu":
+        return found
+    if config.training.mixed_precision == "fp16":
+        found.append("training.mixed_precision is fp16, which needs a GPU: use 'auto', 'no' or 'bf16' on the CPU")
+    if config.model.attention in {"triton", "varlen", "flex"}:
+        found.append(f"model.attention is {config.model.attention}, which needs a GPU: use 'auto' or 'dense'")
+    return found
+
+
+def _precision_problems(config: Config) -> list[str]:
+    lora = config.lora
+    if lora.base_precision != "same" and not lora.use_lora:
+        return [
+            f"lora.base_precision is {lora.base_precision}, which is for frozen weights, but lora.use_lora is false: "
+            "set --use_lora true, or --base_precision same"
+        ]
+    if lora.base_precision == "nf4" and config.training.device == "cpu":
+        return ["lora.base_precision is nf4, which needs a CUDA GPU: use --base_precision same on the CPU"]
+    return []

@@ -1,0 +1,38 @@
+"""How a checkpoint scores, and how its predictions are measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from surestep.settings import Section
+
+
+class EvalConfig(Section):
+    """How predictions are measured."""
+
+    eval_token_budget: PositiveInt | None = Field(
+        None, description="Tokens in one scoring pass; unset: what memory allows."
+    )
+    scoring_weights: Literal["as_trained", "merged", "fp8"] = Field(
+        "as_trained",
+        description=(
+            "The weights that score. `merged`: adapters merged into the backbone's; a twentieth faster, rounds anew. "
+            "`fp8`: merged and in 8-bit floats, on Hopper GPUs and later; faster again, less exact. Training and its "
+            "validations always have them as trained."
+        ),
+    )
+    save_predictions: bool = Field(False, description="Write `predictions.jsonl`, one line per step.")
+    report: bool = Field(True, description="Write `report.html`, its plots as PNG, and `MODEL_CARD.md`.")
+    bootstrap_resamples: NonNegativeInt = Field(
+        1000, description="How often the problems are resampled for the 95 % intervals; 0: no intervals."
+    )
+    bootstrap_seed: NonNegativeInt = Field(0, description="Seeds the resamples.")
+    baselines: bool = Field(
+        True,
+        description=(
+            "Measure baselines beside the model: constants, position and length, and TF-IDF with logistic regression "
+            "fitted on the training split; `false` leaves only the constants."
+        ),
+    )
