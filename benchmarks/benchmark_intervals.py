@@ -14,9 +14,10 @@ import json
 
 import numpy as np
 
-from surestep.metrics.best_of_n import best_of_n, majority_vote
-from surestep.metrics.first_error import first_error_figures, first_errors
-from surestep.metrics.percentile import percentile_interval, resampled_sums
+from surestep.metrics.benchmarks.best_of_n import best_of_n, majority_vote
+from surestep.metrics.benchmarks.first_error import first_error_figures, first_errors
+from surestep.metrics.bootstrap.draws import Draws
+from surestep.metrics.bootstrap.interval import percentile
 
 SIMULATIONS, RESAMPLES, N = 500, 500, 4
 
@@ -59,10 +60,10 @@ def best_of_n_coverage() -> dict[str, float]:
     for seed in range(SIMULATIONS):
         rng = np.random.default_rng([1, seed])
         table = np.array([problem(rng) for _ in range(300)])
-        draws = resampled_sums(table, resamples=RESAMPLES, seed=seed) / len(table)
+        draws = Draws(len(table), RESAMPLES, seed).sums(table) / len(table)
         for name, values in (("best_of_n", draws[:, 0]), ("minus_majority", draws[:, 0] - draws[:, 1])):
-            interval = percentile_interval(values)
-            held[name] += interval["low"] <= truth[name] <= interval["high"]
+            low, high, *_ = percentile(values)
+            held[name] += low <= truth[name] <= high
     return {name: count / SIMULATIONS for name, count in held.items()}
 
 

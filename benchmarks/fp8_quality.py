@@ -23,8 +23,8 @@ from surestep.model.fast.fuse import hold_in_fp8
 from surestep.model.fast.weights_for_scoring import merge_adapters
 from surestep.scoring.build_model import build_model
 from surestep.scoring.hardware import choose_hardware
-from surestep.training.events.records import Observers
 from surestep.training.events.validate import choose_subsets, validate
+from surestep.training.passes.recorded import records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.trainer import Trainer
 from surestep.training.training_sets import load_run_data
@@ -57,21 +57,18 @@ def run(config: Config, *, fp8: bool) -> dict[str, Any]:
         built.model.fuse_layers()
     if fp8:
         hold_in_fp8(built.model.transformer)
+    accelerator = make_accelerator(hardware)
     trainer = Trainer(
-        config,
+        config.training,
         built,
-        data,
-        {},
-        Observers(),
-        accelerator=make_accelerator(hardware),
+        data.training,
+        accelerator=accelerator,
         token_budget=4096,
-        may_shrink=False,
+        recorded=records_passes(config, built, accelerator, 4096),
     )
     built.model.train()
-    for _ in trainer.bare_steps():
-        pass
-    losses = [float(loss) for loss in trainer._interval.losses]
-    subsets = choose_subsets(data.validation, config, tokens_per_step=1.0)
+    losses = [float(done.loss) for done in trainer.bare_steps()]
+    subsets = choose_subsets(data.validation, config.training, tokens_per_step=1.0)
 
     def scored() -> dict[str, float]:
         record = validate(built.scorer(config), subsets, step=config.training.max_steps, metric="nll", best=None)

@@ -20,14 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from surestep.metrics.calibration_error import NUM_BINS, ece, equal_mass_bins, equal_width_bins
-from surestep.metrics.figures import compute_figures
-from surestep.metrics.gap_intervals import gap_intervals, total
-from surestep.metrics.predictions import Predictions
-from surestep.metrics.problem_sums import ProblemSums, ratio
-from surestep.metrics.resamples import resample_counts
-from surestep.metrics.section_draws import SectionDraws
-from surestep.metrics.smooth_error import GRID_CELLS, fixed_point, grid_places
+from surestep.metrics import FIGURES, Measure, compute_figures, resample
+from surestep.metrics.bootstrap.draws import Draws
+from surestep.metrics.bootstrap.interval import percentile
+from surestep.scored import ScoredSteps
 
 TRUE_ECE = (0.0, 0.02, 0.1)
 SHAPES = ("shift", "overconfident", "one bin")
@@ -44,7 +40,7 @@ def true_probability(confidence: np.ndarray, shape: str, size: float) -> np.ndar
     return np.clip(confidence - size * ((confidence >= 0.7) & (confidence < 0.8)), 0.0, 1.0)
 
 
-def draw(seed: int, num_problems: int, shape: str, size: float) -> Predictions:
+def draw(seed: int, num_problems: int, shape: str, size: float) -> ScoredSteps:
     """One data set."""
     random = np.random.default_rng([seed, num_problems])
     problem = np.repeat(np.arange(num_problems), random.integers(1, 12, num_problems))
@@ -54,14 +50,7 @@ def draw(seed: int, num_problems: int, shape: str, size: float) -> Predictions:
     luck = random.random(num_problems)[problem]
     chance = np.where(random.random(problem.size) < 0.5, luck, random.random(problem.size))
     label = (chance < true_probability(confidence, shape, size)).astype(np.float64)
-    return Predictions(
-        confidence=confidence,
-        label=label,
-        dataset=np.zeros(problem.size, np.int64),
-        dataset_names=("simulated",),
-        problem=problem,
-        position=np.ones(problem.size, np.int64),
-    )
+    return ScoredSteps.of_columns(confidence, label, problem=problem)
 
 
 def size_for(shape: str, error: float) -> float:
@@ -86,51 +75,30 @@ def truth_of(shape: str, size: float) -> dict[str, float]:
     return found | {"mse": float(np.mean((big.confidence - expected) ** 2 + expected * (1.0 - expected)))}
 
 
-def sums_of(part: Predictions, num_problems: int, counts: np.ndarray) -> SectionDraws:
-    """What `draw_section` gives, without the figures that are not looked at here: the counts are drawn once."""
-    p, y = part.confidence, part.label
-    one, positive = np.ones(p.size), (y >= 0.5).astype(np.float64)
-    sums = ProblemSums(part.problem, num_problems)
-    sums.add("steps", one)
-    sums.add("positive", positive)
-    sums.add("mse", (p - y) ** 2)
-    sums.add("calibration_in_the_large", p - y)
-    for kind, bins in (("width", equal_width_bins(p)), ("mass", equal_mass_bins(p))):
-        for name, values in (("steps", one), ("gap", p - y), ("positive", positive), ("confidence", p)):
-            sums.add_binned(f"{kind}/{name}", values, bins, NUM_BINS)
-    lower, share = grid_places(p)
-    sums.add_binned("kept", (p - y) * (1.0 - share), lower, GRID_CELLS)
-    sums.add_binned("passed", (p - y) * share, np.minimum(lower + 1, GRID_CELLS - 1), GRID_CELLS)
-    found = sums.weighted(counts)
-    cells = (found["kept"] + found["passed"]) / found["steps"][:, None]
-    return SectionDraws({name: ratio(found, name, "steps") for name in PERCENTILE}, found, {}, cells)
-
-
 def coverage(shape: str, error: float, args: argparse.Namespace) -> dict[str, Any]:
     """Shares of data sets whose interval holds the truth."""
     size = size_for(shape, error) if error else 0.0
     true = truth_of(shape, size)
     held: dict[str, list[bool]] = {}
     widths, plain = [], []
-    counts = np.stack(list(resample_counts(args.problems, resamples=args.resamples))).astype(np.float64)
+    draws = Draws(args.problems, args.resamples)
     for seed in range(args.datasets):
         part = draw(seed, args.problems, shape, size)
-        draws = sums_of(part, args.problems, counts)
-        with_smooth = seed < args.smooth
-        inverted = gap_intervals(part, draws, smooth=with_smooth)
-        for name in GAPS:
-            if name in inverted:
-                held.setdefault(name, []).append(inverted[name].low <= true[name] <= inverted[name].high)
-        values = dict(draws.figures)
-        values["ece by percentile"] = total(draws.sums["width/gap"] / draws.sums["steps"][:, None])
-        if with_smooth:
-            values["smooth_ece by percentile"] = fixed_point(draws.cells)
-        for name, drawn in values.items():
-            low, high = np.quantile(drawn, [0.025, 0.975])
-            held.setdefault(name, []).append(bool(low <= true[name.removesuffix(" by percentile")] <= high))
-        held.setdefault("ece interval above the truth", []).append(inverted["ece"].low > true["ece"])
-        widths.append(inverted["ece"].high - inverted["ece"].low)
-        plain.append(ece(part.confidence, part.label))
+        names = [*PERCENTILE, *GAPS] if seed < args.smooth else [*PERCENTILE, *GAPS[:-1]]
+        measure = Measure(part, [FIGURES[name] for name in names], num_problems=args.problems)
+        resample([measure], draws)
+        intervals = {name: measure.interval(name) for name in names}
+        by_percentile = {f"{name} by percentile": percentile(measure.draws(name)) for name in GAPS if name in names}
+        for name, interval in {**intervals, **by_percentile}.items():
+            assert interval is not None
+            assert interval.low is not None
+            assert interval.high is not None
+            inside = interval.low <= true[name.removesuffix(" by percentile")] <= interval.high
+            held.setdefault(name, []).append(inside)
+        ece = intervals["ece"]
+        held.setdefault("ece interval above the truth", []).append(ece.low > true["ece"])
+        widths.append(ece.high - ece.low)
+        plain.append(measure.values["ece"])
     return {
         "shape": shape,
         "true": {name: round(value, 4) for name, value in true.items()},

@@ -14,12 +14,14 @@ import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
-from surestep.metrics.figures import compute_figures
-from surestep.metrics.paired import Scores, paired_difference
+from surestep.metrics import Difference, compute_figures, paired_differences
+from surestep.metrics.bootstrap.draws import Draws
+from surestep.scored import ScoredSteps
 
 STEPS = 5
 FIGURES = ("mse", "nll", "ece", "auroc", "average_precision_error")
@@ -49,6 +51,14 @@ def true_differences(noise: float) -> dict[str, float]:
     return {name: float(two[name] or 0.0) - float(one[name] or 0.0) for name in FIGURES}
 
 
+def compare(names: Sequence[str], made: Made, *, resamples: int = 1000, seed: int = 0) -> dict[str, Difference]:
+    """The second scorer minus the first."""
+    first, second, label, problem = made
+    steps = ScoredSteps.of_columns(second, label, problem=problem)
+    draws = Draws(steps.num_problems, resamples, seed)
+    return paired_differences(names, steps, steps.with_confidence(first), draws=draws)
+
+
 def coverage(noise: float, num_problems: int, simulations: int, resamples: int) -> dict[str, dict[str, float]]:
     """Share of simulations whose interval covers the truth, and share that calls the difference real."""
     truth = true_differences(noise)
@@ -56,10 +66,8 @@ def coverage(noise: float, num_problems: int, simulations: int, resamples: int) 
     covered, real = dict.fromkeys(FIGURES, 0), dict.fromkeys(FIGURES, 0)
     for number in range(simulations):
         first, second, label, problem = make(random, num_problems, noise)
-        for name in FIGURES:
-            found = paired_difference(
-                name, Scores(second), Scores(first), label, problem, resamples=resamples, seed=number
-            )
+        differences = compare(FIGURES, (first, second, label, problem), resamples=resamples, seed=number)
+        for name, found in differences.items():
             assert found.low is not None
             assert found.high is not None
             covered[name] += found.low <= truth[name] <= found.high
@@ -76,11 +84,11 @@ def coverage(noise: float, num_problems: int, simulations: int, resamples: int) 
 
 def times() -> dict[str, float]:
     """CPU seconds for one difference with 1,000 resamples of 100,000 steps."""
-    first, second, label, problem = make(np.random.default_rng(1), 20_000, 0.1)
+    made = make(np.random.default_rng(1), 20_000, 0.1)
     found = {}
     for name in (*FIGURES, "ece_equal_mass", "r2"):
         began = time.process_time()
-        paired_difference(name, Scores(second), Scores(first), label, problem)
+        compare([name], made)
         found[name] = round(time.process_time() - began, 2)
     return found
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from surestep.training.events import TrainingEvents
+
 DATA_FLAGS = ("--use_prm800k", "false", "--use_eqasc", "false", "--use_own", "true")
 
 
@@ -103,8 +105,8 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
-class Watcher:
-    """An observer that keeps everything it is told, and calls `at[step]` when that step is done."""
+class Watcher(TrainingEvents):
+    """A listener that keeps everything it is told, and calls `at[step]` when that step is done."""
 
     def __init__(self, at: dict[int, Callable[[], None]] | None = None) -> None:
         self.at = at or {}
@@ -117,13 +119,13 @@ class Watcher:
     def say(self, line: str) -> None:
         self.events.append(("say", line))
 
-    def started(self, *, first_step: int, max_steps: int) -> None:
-        self.events.append(("started", (first_step, max_steps)))
+    def started(self, run: Any) -> None:
+        self.events.append(("started", (run.state.step, run.max_steps)))
 
-    def stepped(self, step: int) -> None:
-        self.events.append(("stepped", step))
-        if step in self.at:
-            self.at[step]()
+    def step_done(self, done: Any) -> None:
+        self.events.append(("stepped", done.step))
+        if done.step in self.at:
+            self.at[done.step]()
 
     def logged(self, record: Any) -> None:
         self.events.append(("logged", record))

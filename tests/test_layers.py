@@ -23,6 +23,7 @@ LAYERS = (
     {"calibration"},
     {"data", "metrics"},
     {"files", "scored", "settings"},
+    {"arrays"},
     {"types", "errors", "hub"},
 )
 """From the top down; packages of one layer never import each other."""
@@ -37,6 +38,7 @@ WITHOUT_TORCH = {
     "calibration",
     "serving",
     "types",
+    "arrays",
     "errors",
     "files",
     "scored",

@@ -213,14 +213,14 @@ def test_a_bad_predictions_file_is_one_line(fail: Command, tmp_path: Path) -> No
 SMALL_FILES = """
 import resource, sys
 from surestep.cli.main import main
-import surestep.training.trainer as trainer
-saved = trainer.save_state
+import surestep.training.optimizer_step as optimizer_step
+saved = optimizer_step.save_state
 def limited(*arguments):
     # From the second checkpoint on no file may grow beyond this: what a full disk or a quota does to a write.
     if arguments[1].step > 2:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     saved(*arguments)
-trainer.save_state = limited
+optimizer_step.save_state = limited
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -12,6 +12,7 @@ import pytest
 
 from documents import run
 from surestep.cli.main import main
+from surestep.metrics.figures import with_direction
 
 Command = Callable[..., str]
 FAST = ("--report", "false", "--bootstrap_resamples", "20", "--baselines", "false")
@@ -236,3 +237,13 @@ def test_a_missing_folder_ends_a_process_with_one_line(tmp_path: Path, quick_pyt
     assert ran.code == 2
     assert ran.output.startswith("surestep: nowhere is not there")
     assert ran.output.count("\n") == 1
+
+
+def test_every_difference_is_that_of_the_figures_in_the_table(succeed: Command, tmp_path: Path) -> None:
+    """One estimator for both: the noise that the RMS error takes off is that of problems in either."""
+    folders = [write_scores(tmp_path / name, error, seed=1) for name, error in (("a", 0.3), ("b", 0.9))]
+    for name in with_direction():
+        result = compared(succeed, *folders, "--sort", name, "--resamples", "100")
+        best, other = result["runs"]
+        shown = other["figures"][name] - best["figures"][name]
+        assert other["difference"]["difference"] == pytest.approx(shown, abs=1e-12), name

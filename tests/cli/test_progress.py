@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,16 @@ from rich.console import Console
 
 from surestep.cli.output.progress import TrainingDisplay, counting, make_console
 from surestep.cli.output.tables import baselines_table, figure, metrics_table
-from surestep.metrics import Baseline, Predictions, build_report
+from surestep.metrics import Baseline, build_report
+from surestep.scored import ScoredSteps
+from surestep.training.events import RunView
 from surestep.training.events.records import StepRecord, ValidationRecord
+from surestep.training.run_state import RunState
 
 RECORD = StepRecord(
     step=10,
-    loss=0.61234,
+    loss=3.5,
+    loss_per_label=0.61234,
     learning_rate=1e-4,
     grad_norm=1.0,
     tokens_per_s=12345.6,
@@ -46,8 +51,8 @@ def show_a_run(console: Console) -> None:
         counters("reading own train")(30)
         counters("reading own test")(12)
         display.say("a [line] of its own")
-        display.started(first_step=0, max_steps=20)
-        display.stepped(10)
+        display.started(RunView(RunState(), max_steps=20))
+        display.step_done(SimpleNamespace(step=10))
         display.logged(RECORD)
         display.validated(
             ValidationRecord(
@@ -125,14 +130,14 @@ def test_an_undefined_figure_is_a_dash() -> None:
 
 def test_intervals_and_baselines_fit_into_100_columns() -> None:
     random = np.random.default_rng(0)
-    label = (random.random(90) < 0.6).astype(float)
-    part = Predictions(
-        confidence=np.clip(label * 0.4 + random.random(90) * 0.6, 0, 1),
+    label = (random.random(240) < 0.6).astype(float)
+    part = ScoredSteps.of_columns(
+        confidence=np.clip(label * 0.4 + random.random(240) * 0.6, 0, 1),
         label=label,
-        dataset=np.arange(90) // 3 % 2,
+        dataset=np.arange(240) // 3 % 2,
         dataset_names=("prm800k", "arithmetic"),
-        problem=np.arange(90) // 3,
-        position=1 + np.arange(90) % 3,
+        problem=np.arange(240) // 3,
+        position=1 + np.arange(240) % 3,
     )
     words = Baseline("TF-IDF", "words", label * 0.5 + 0.25)
     report: Any = build_report(part, baselines=[words], resamples=100)
@@ -150,5 +155,28 @@ def test_intervals_and_baselines_fit_into_100_columns() -> None:
     assert "1.0000*" in next(line for line in text.splitlines() if "TF-IDF" in line)
 
 
+def test_a_table_of_few_problems_marks_no_baseline_and_says_why() -> None:
+    label = np.tile([0.0, 1.0], 20)
+    part = ScoredSteps.of_columns(0.4 + 0.1 * label, label, problem=np.arange(40) // 2)
+    report: Any = build_report(part, baselines=[Baseline("words", "words", label)], resamples=100)
+    table = baselines_table(report)
+    assert table is not None
+    assert table.caption == "all: too few problems to say (20; at least 30 are needed)"
+    screen = io.StringIO()
+    Console(file=screen, width=100).print(table)
+    assert "*" not in screen.getvalue().replace("(* not beaten", "")
+
+
 def test_a_report_without_baselines_has_no_table_of_them() -> None:
     assert baselines_table({"per_dataset": {}, "overall": {}}) is None
+
+
+def test_a_validation_worse_than_a_constant_is_said_to_be() -> None:
+    console = plain()
+    figures = dict.fromkeys(("mse", "r2", "ece", "auroc"), 0.5)
+    for nll in (0.7, 0.5):
+        record = ValidationRecord(10, "nll", nll, {**figures, "nll": nll}, {}, True, constant_nll=0.6)
+        TrainingDisplay(console).validated(record)
+    lines = text(console).splitlines()
+    assert lines[0].endswith("best so far  worse than a constant (nll 0.6000)")
+    assert lines[1].endswith("best so far")

@@ -16,6 +16,7 @@ import pytest
 from runs import assert_same_bits, hashes, logged, read_lines
 from surestep.cli.output.progress import TrainingDisplay
 from surestep.config import Config
+from surestep.training.events.records import StepDone
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., str]
@@ -52,14 +53,14 @@ def test_a_warmup_as_long_as_the_run_is_said_at_its_start(succeed: Command, flag
 def test_a_signal_ends_with_its_exit_code_and_the_way_on(
     succeed: Command, flags: list[str], experiment: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown = TrainingDisplay.stepped
+    shown = TrainingDisplay.step_done
 
-    def stepped(self: TrainingDisplay, step: int) -> None:
-        shown(self, step)
-        if step == 3:
+    def step_done(self: TrainingDisplay, done: StepDone) -> None:
+        shown(self, done)
+        if done.step == 3:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(TrainingDisplay, "stepped", stepped)
+    monkeypatch.setattr(TrainingDisplay, "step_done", step_done)
     out = succeed("train", "--preset", "lora", *flags, code=128 + number)
     assert f"stopped by {number.name} after step 3" in out
     assert "--resume" in out

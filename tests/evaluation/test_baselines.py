@@ -7,14 +7,19 @@ import pytest
 
 from surestep.config import Config
 from surestep.data.synthetic.arithmetic import generate_arithmetic
-from surestep.evaluation.baselines.simple import predict_by_position, predict_constant, predict_truth, step_depths
-from surestep.metrics.baselines import POSITION_PSEUDO_COUNT
-from surestep.metrics.predictions import Predictions
+from surestep.evaluation.baselines.simple import (
+    POSITION_PSEUDO_COUNT,
+    predict_by_position,
+    predict_constant,
+    predict_truth,
+    step_depths,
+)
+from surestep.scored import ScoredSteps
 
 
 @pytest.fixture
-def predictions() -> Predictions:
-    return Predictions(
+def predictions() -> ScoredSteps:
+    return ScoredSteps.of_columns(
         confidence=np.array([0.1, 0.2, 0.3]),
         label=np.array([1.0, 0.0, 1.0]),
         dataset=np.array([0, 0, 0]),
@@ -25,7 +30,7 @@ def predictions() -> Predictions:
     )
 
 
-def test_position_is_the_smoothed_training_mean_of_each_depth(predictions: Predictions) -> None:
+def test_position_is_the_smoothed_training_mean_of_each_depth(predictions: ScoredSteps) -> None:
     config = Config()
     config.data.use_prm800k = config.data.use_eqasc = False
     config.data.use_arithmetic = True
@@ -49,10 +54,10 @@ def test_depth_is_the_length_of_the_path() -> None:
         assert step_depths(tree) == [len(tree.path(index)) for index in range(len(tree.nodes))]
 
 
-def test_constant_and_truth(predictions: Predictions) -> None:
+def test_constant_and_truth(predictions: ScoredSteps) -> None:
     assert predict_constant(predictions, 0.25).confidence.tolist() == [0.25] * 3
     assert predict_truth(predictions).confidence.tolist() == [1.0, 0.2, 0.7]
-    unknown = Predictions(
+    unknown = ScoredSteps.of_columns(
         confidence=predictions.confidence,
         label=predictions.label,
         dataset=predictions.dataset,

@@ -11,7 +11,8 @@ import pytest
 
 from surestep.errors import CheckpointError
 from surestep.evaluation.check.backup import check_backup
-from surestep.evaluation.check.sign_off import SIGN_OFFS, check_signed, read_sign_offs, sign_off
+from surestep.evaluation.check.sign_off import check_signed, read_sign_offs, sign_off
+from surestep.files import SIGN_OFFS
 from surestep.scoring.checkpoint.manifest import Manifest, read_manifest, write_manifest
 
 

@@ -12,22 +12,22 @@ from surestep.evaluation.check.checklist import CheckResult
 from surestep.evaluation.check.figures import check_figures
 from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.check.targets import Bound, Targets, load_targets
-from surestep.metrics.predictions import Predictions
 from surestep.metrics.report import build_report
+from surestep.scored import ScoredSteps
 
 
 def report_of(error: float, *, values: tuple[float, ...] = (0.0, 1.0), truth: bool = False, size: int = 4000) -> Any:
     """A scorer of two datasets that is off by `error` everywhere; labels drawn from `values`."""
     label = np.random.default_rng(2).choice(values, size)
     return build_report(
-        Predictions(
+        ScoredSteps.of_columns(
             confidence=np.abs(label - error),
             label=label,
             dataset=(np.arange(size) % 2).astype(int),
             dataset_names=("one", "two"),
             problem=np.arange(size) % 200,
             position=np.ones(size, int),
-            true_confidence=np.full(size, 0.5) if truth else np.empty(0),
+            true_confidence=np.full(size, 0.5) if truth else None,
         )
     )
 

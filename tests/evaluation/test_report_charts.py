@@ -21,15 +21,15 @@ from surestep.evaluation.report.charts.group_means import group_means
 from surestep.evaluation.report.charts.png import write_png
 from surestep.evaluation.report.charts.run import mixture, training_curve
 from surestep.evaluation.report.charts.svg import to_svg
-from surestep.metrics.predictions import Predictions
 from surestep.metrics.report import build_report
+from surestep.scored import ScoredSteps
 from surestep.scoring.predictions_file import predictions_of_rows
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
-def predictions() -> Predictions:
+def predictions() -> ScoredSteps:
     return predictions_of_rows((row, None) for row in make_rows(60)).predictions
 
 
@@ -38,7 +38,7 @@ def marks_of(chart: Chart, kind: type, panel: int = 0) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def charts(predictions: Predictions) -> dict[str, Chart]:
+def charts(predictions: ScoredSteps) -> dict[str, Chart]:
     report: Any = build_report(predictions)
     table = report["overall"]["reliability"]["equal_width"]
     groups = report_positions.position_groups({}, predictions)
@@ -56,14 +56,14 @@ def charts(predictions: Predictions) -> dict[str, Chart]:
     return {chart.name: chart for chart in found}
 
 
-def test_the_histogram_counts_every_step_once(charts: dict[str, Chart], predictions: Predictions) -> None:
+def test_the_histogram_counts_every_step_once(charts: dict[str, Chart], predictions: ScoredSteps) -> None:
     wrong, right = marks_of(charts["confidence_histogram"], Bars)
     assert sum(wrong.top) == (predictions.label < 0.5).sum()
     assert right.top[-1] == (predictions.confidence >= 0.95).sum()
     assert sum(right.top) == len(predictions)
 
 
-def test_the_reliability_dots_are_those_of_the_report(charts: dict[str, Chart], predictions: Predictions) -> None:
+def test_the_reliability_dots_are_those_of_the_report(charts: dict[str, Chart], predictions: ScoredSteps) -> None:
     (dots,) = marks_of(charts["reliability"], Points)
     inside = (predictions.confidence >= 0.9) & (predictions.confidence <= 1.0)
     assert dots.y[-1] == pytest.approx(predictions.label[inside].mean())
@@ -73,7 +73,7 @@ def test_the_reliability_dots_are_those_of_the_report(charts: dict[str, Chart], 
 
 
 def test_the_errors_by_position_are_the_means_of_a_plain_loop(
-    charts: dict[str, Chart], predictions: Predictions
+    charts: dict[str, Chart], predictions: ScoredSteps
 ) -> None:
     (dots,) = marks_of(charts["error_by_position"], Points)
     for at, value in zip(dots.x, dots.y, strict=True):
@@ -85,8 +85,8 @@ def test_the_errors_by_position_are_the_means_of_a_plain_loop(
         assert value == pytest.approx(sum(errors) / len(errors))
 
 
-def test_late_positions_are_one_group(predictions: Predictions) -> None:
-    shifted = Predictions(
+def test_late_positions_are_one_group(predictions: ScoredSteps) -> None:
+    shifted = ScoredSteps.of_columns(
         confidence=predictions.confidence,
         label=predictions.label,
         dataset=predictions.dataset,
@@ -158,7 +158,7 @@ def test_a_name_is_text_in_both_renderings(tmp_path: Path) -> None:
     write_png(chart, tmp_path / "c.png")
 
 
-def one_step() -> Predictions:
+def one_step() -> ScoredSteps:
     return predictions_of_rows([({"confidence": 0.7, "label": 1.0}, None)]).predictions
 
 
@@ -193,8 +193,8 @@ def test_a_result_with_groups_and_intervals_of_its_own_needs_no_predictions() ->
     assert report_positions.position_groups({}, None) == []
 
 
-def test_before_and_after_shows_the_raw_score(predictions: Predictions) -> None:
-    calibrated = predictions.with_confidence(predictions.confidence * 0.5, raw_confidence=predictions.confidence)
+def test_before_and_after_shows_the_raw_score(predictions: ScoredSteps) -> None:
+    calibrated = predictions.with_confidence(predictions.confidence * 0.5, raw=predictions.confidence)
     chart = report_charts.before_and_after(calibrated)
     lines = {mark.name: mark for mark in marks_of(chart, Line)}
     assert max(lines["before calibration"].x) > 0.9

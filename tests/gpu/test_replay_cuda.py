@@ -10,8 +10,9 @@ from surestep.bench.backbone_shapes import build_shape
 from surestep.bench.example_work import bushy, chain, chain_lengths, run_data
 from surestep.config import Config, get_lora_config
 from surestep.scoring.hardware import choose_hardware
-from surestep.training.events.records import Observers
+from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.passes import recorded as replay
+from surestep.training.passes.recorded import records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.step_data import TrainingPack
 from surestep.training.trainer import Trainer
@@ -39,29 +40,26 @@ def _train(steps: int, *, compiled: bool, most: int) -> tuple[dict[str, torch.Te
     ids = {"num_ids": 8000, "confidence_id": built.model.confidence_id}
     trees = [chain(length, random, **ids) for length in chain_lengths(40)] + [bushy(random, **ids) for _ in range(8)]
     said: list[str] = []
+    accelerator = make_accelerator(hardware)
+    assert records_passes(config, built, accelerator, 3000)
     trainer = Trainer(
-        config,
-        built,
-        run_data(trees),
-        {},
-        Observers(),
-        accelerator=make_accelerator(hardware),
-        token_budget=3000,
-        may_shrink=False,
+        config.training, built, run_data(trees).training, accelerator=accelerator, token_budget=3000, recorded=True
     )
-    assert trainer._replayed is not None
-    trainer._replayed._say = said.append
+    recorded = trainer.optimizer_step._recorded
+    assert recorded is not None
+    recorded._say = said.append
+    losses = []
     built.model.train()
     original, replay._MOST = replay._MOST, most
     try:
         stream = trainer.bare_steps()
         for _ in range(steps):
-            next(stream)
+            losses.append(next(stream).loss)
         stream.close()
     finally:
         replay._MOST = original
     weights = {name: p.detach().clone() for name, p in built.model.named_parameters() if p.requires_grad}
-    return weights, [float(loss) for loss in trainer._interval.losses], len(trainer._replayed._recorded), said
+    return weights, [float(loss) for loss in losses], len(recorded._recorded), said
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -78,15 +76,15 @@ def test_replayed_steps_equal_the_same_steps_run_as_usual(compiled: bool) -> Non
 
 
 def test_where_recording_fails_passes_run_as_usual_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Trainer._pack_loss
+    original = OptimizerStep._pack_loss
 
-    def waits(self: Trainer, pack: TrainingPack) -> torch.Tensor:
+    def waits(self: OptimizerStep, pack: TrainingPack) -> torch.Tensor:
         loss = original(self, pack)
         float(loss)  # waits for the GPU, which no recording may
         return loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_pack_loss", waits)
+        patch.setattr(OptimizerStep, "_pack_loss", waits)
         _, losses, recordings, said = _train(5, compiled=False, most=48)
     assert recordings == 0
     assert len(said) == 1

@@ -9,15 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surestep.metrics.best_of_n import (
-    aggregate,
-    best_of_n,
-    dense_answers,
-    majority_vote,
-    pass_at_n,
-    powers_up_to,
-)
-from surestep.metrics.weighted_vote import choose_subsets, weighted_majority
+from surestep.metrics.benchmarks.aggregation import aggregate
+from surestep.metrics.benchmarks.best_of_n import best_of_n, dense_answers, majority_vote, pass_at_n, powers_up_to
+from surestep.metrics.benchmarks.weighted_vote import choose_subsets, weighted_majority
 
 
 @st.composite

@@ -15,6 +15,8 @@ from surestep.errors import DataError
 from surestep.metrics import (
     ece,
     ece_equal_mass,
+    ece_equal_mass_over,
+    ece_over,
     equal_mass_bins,
     equal_width_bins,
     reliability_equal_mass,
@@ -96,8 +98,8 @@ def test_both_equal_a_plain_loop_on_any_rows(rows: list[tuple[float, float]], nu
     mass = [loop_mass_owner(p, value, num_bins) for value in p]
     assert equal_width_bins(p, num_bins).tolist() == width
     assert equal_mass_bins(p, num_bins).tolist() == mass
-    assert ece(p, y, num_bins=num_bins) == pytest.approx(loop_error(width, p, y), abs=1e-9)
-    assert ece_equal_mass(p, y, num_bins=num_bins) == pytest.approx(loop_error(mass, p, y), abs=1e-9)
+    assert ece_over(num_bins)(p, y) == pytest.approx(loop_error(width, p, y), abs=1e-9)
+    assert ece_equal_mass_over(num_bins)(p, y) == pytest.approx(loop_error(mass, p, y), abs=1e-9)
 
 
 @pytest.mark.parametrize("k", range(10))
@@ -163,7 +165,7 @@ def test_equal_width_error_bounds_the_gap_of_the_means(rows: list[tuple[float, f
     p, y = np.array(rows).T
     gap = abs(p.mean() - y.mean())
     assert ece(p, y) >= gap - 1e-9
-    assert ece(p, y, num_bins=1) == pytest.approx(gap, abs=1e-9)
+    assert ece_over(1)(p, y) == pytest.approx(gap, abs=1e-9)
 
 
 @QUICK

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surestep.metrics.first_error import (
+from surestep.metrics.benchmarks.first_error import (
     NO_ERROR,
     blind_f1,
     choose_threshold,
     first_below,
     first_error_figures,
     first_errors,
+    interval_json,
     mean_over_subsets,
 )
-from surestep.metrics.percentile import percentile_interval, resampled_sums, seed_for
+from surestep.metrics.bootstrap.draws import Draws, seed_for
 
 # Few values, so that ties and thresholds equal to a confidence are common.
 confidence = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
@@ -146,13 +147,13 @@ def test_intervals_cover_as_often_as_they_claim() -> None:
 
 def test_parts_have_seeds_of_their_own() -> None:
     table = np.arange(20.0)[:, None]
-    draws = [resampled_sums(table, resamples=5, seed=seed_for(0, name)) for name in ("math", "gsm8k", "math")]
+    draws = [Draws(len(table), 5, seed_for(0, name)).sums(table) for name in ("math", "gsm8k", "math")]
     assert (draws[0] == draws[2]).all()
     assert (draws[0] != draws[1]).any()
 
 
 def test_an_interval_of_nothing_is_none() -> None:
-    assert percentile_interval(np.full(3, np.nan)) is None
+    assert interval_json(np.full(3, np.nan)) is None
 
 
 def test_the_blind_scorer_by_simulation() -> None:

@@ -5,22 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from surestep.metrics.baselines import ConstantBaseline
-from surestep.metrics.implied import implied_by, label_variance
-from surestep.metrics.predictions import Predictions
-from surestep.metrics.report import build_report
+from surestep.metrics.report import ConstantBaseline, build_report
+from surestep.metrics.report.implied import implied_by, label_variance
+from surestep.scored import ScoredSteps
 
 
 def section(label: np.ndarray, constant: float | None = None) -> dict:
     size = label.size
-    predictions = Predictions(
-        confidence=np.full(size, 0.5),
-        label=label,
-        dataset=np.zeros(size, int),
-        dataset_names=("a",),
-        problem=np.arange(size),
-        position=np.ones(size, int),
-    )
+    predictions = ScoredSteps.of_columns(np.full(size, 0.5), label, dataset_names=("a",))
     baseline = ConstantBaseline(per_dataset={} if constant is None else {"a": constant})
     return build_report(predictions, baseline=baseline)["per_dataset"]["a"]
 

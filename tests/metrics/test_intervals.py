@@ -7,21 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from surestep.metrics import FIGURES, RANKING_FIGURES, Predictions, build_report, compute_figures, ece
-from surestep.metrics.breakdown import by_label, by_position
-from surestep.metrics.gap_intervals import total
-from surestep.metrics.inversion import inverted_interval
-from surestep.metrics.presorted import PresortedRanking
-from surestep.metrics.problem_sums import ProblemSums, ratio
-from surestep.metrics.resamples import resample_counts
-from surestep.metrics.section_draws import draw_section
-from surestep.metrics.smooth_error import fixed_point
+from surestep.metrics import FIGURES, Measure, build_report, compute_figures, ece, resample
+from surestep.metrics.bootstrap.draws import Draws
+from surestep.metrics.bootstrap.inversion import inverted_interval
+from surestep.metrics.figures.binned import total
+from surestep.metrics.figures.figure import Column
+from surestep.scored import ScoredSteps
 
 
-def clustered(seed: int, num_problems: int = 60, *, steps: int = 6, shift: float = 0.1) -> Predictions:
+def clustered(seed: int, num_problems: int = 60, *, steps: int = 6, shift: float = 0.1) -> ScoredSteps:
     """Steps whose problems differ in difficulty, with some neutral labels and overconfidence of `shift`."""
     rng = np.random.default_rng(seed)
     problem = np.repeat(np.arange(num_problems), steps)
@@ -29,7 +24,7 @@ def clustered(seed: int, num_problems: int = 60, *, steps: int = 6, shift: float
     label = (rng.random(problem.size) < ability).astype(np.float64)
     label[rng.random(problem.size) < 0.1] = 0.5
     confidence = np.clip(ability + shift + rng.normal(0, 0.15, problem.size), 0, 1)
-    return Predictions(
+    return ScoredSteps.of_columns(
         confidence=confidence,
         raw_confidence=np.round(confidence, 2),
         label=label,
@@ -40,73 +35,20 @@ def clustered(seed: int, num_problems: int = 60, *, steps: int = 6, shift: float
     )
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
-@given(seed=st.integers(0, 10**6), decimals=st.sampled_from([0, 1, 17]), soft=st.booleans())
-def test_presorted_ranking_equals_the_plain_figures_under_any_counts(seed: int, decimals: int, soft: bool) -> None:
-    """Ties, soft labels, problems never drawn, one class only."""
-    rng = np.random.default_rng(seed)
-    size = int(rng.integers(1, 40))
-    p = np.round(rng.random(size), decimals)
-    y = rng.choice([0.0, 0.25, 0.5, 1.0], size) if soft else rng.integers(0, 2, size).astype(np.float64)
-    problem = rng.integers(0, 8, size)
-    counts = rng.integers(0, 3, (3, 8)).astype(np.float64)
-    found = PresortedRanking(p, y, problem)(counts)
-    for row, weights in enumerate(counts[:, problem]):
-        plain = compute_figures(p, y, weights, names=RANKING_FIGURES).values
-        for name, value in plain.items():
-            expected = np.nan if value is None else value
-            assert found[name][row] == pytest.approx(expected, abs=1e-9, nan_ok=True), name
-
-
-def test_merging_neighbours_moves_a_ranking_interval_by_less_than_it_can_show() -> None:
-    rng = np.random.default_rng(0)
-    problem = np.repeat(np.arange(1000), 10)
-    p = rng.random(problem.size)
-    y = (rng.random(problem.size) < p).astype(np.float64)
-    counts = np.stack(list(resample_counts(1000, resamples=20))).astype(np.float64)
-    exact, merged = PresortedRanking(p, y, problem), PresortedRanking(p, y, problem, most_groups=1000)
-    slow, fast = exact(counts), merged(counts)
-    for name in RANKING_FIGURES:
-        assert np.abs(fast[name] + merged.shift[name] - slow[name]).max() < 1e-4, name
-
-
-def test_every_draw_is_the_plain_figure_of_the_resampled_steps() -> None:
-    part = clustered(1)
-    groupings = {"by_position": by_position(part.position), "by_label": by_label(part.label)}
-    draws = draw_section(part, resamples=4, seed=7, groupings=groupings, means={})
-    for number, counts in enumerate(resample_counts(60, resamples=4, seed=7)):
-        weights = counts[part.problem]
-        plain = compute_figures(part.confidence, part.label, weights, raw_confidence=part.raw_confidence).values
-        for name in set(FIGURES) & set(draws.figures):
-            assert draws.figures[name][number] == pytest.approx(plain[name], abs=1e-9), name
-        assert float(fixed_point(draws.cells[number])) == pytest.approx(plain["smooth_ece"], abs=1e-9)
-        gaps = draws.sums["width/gap"][number] / weights.sum()
-        assert float(total(gaps)) == pytest.approx(plain["ece"], abs=1e-9)
-        third = part.position == 3
-        of_third = compute_figures(
-            part.confidence[third], part.label[third], weights[third], raw_confidence=part.raw_confidence[third]
-        ).values
-        assert draws.ranking_by_group[2][number] == pytest.approx(of_third["auroc"], abs=1e-9)
-        mse = draws.sums["by_position/mse"][number, 2] / draws.sums["by_position/steps"][number, 2]
-        assert mse == pytest.approx(of_third["mse"], abs=1e-9)
-
-
 def test_mse_and_calibration_in_the_large_are_covered_in_95_of_100_datasets_of_500_problems() -> None:
     """500 datasets whose problems differ, so that intervals over steps would be far too narrow."""
-    counts = np.stack(list(resample_counts(500, resamples=1000))).astype(np.float64)
+    counts = np.concatenate(list(Draws(500).blocks()))
     truth = clustered(10**6, 200_000)
     names = ("mse", "calibration_in_the_large")
     true = compute_figures(truth.confidence, truth.label, names=names).values
     covered = dict.fromkeys(names, 0)
     for seed in range(500):
         part = clustered(seed, 500)
-        sums = ProblemSums(part.problem, 500)
-        sums.add("steps", np.ones(len(part)))
-        sums.add("mse", (part.confidence - part.label) ** 2)
-        sums.add("calibration_in_the_large", part.confidence - part.label)
-        found = sums.weighted(counts)
-        for name in names:
-            low, high = np.quantile(ratio(found, name, "steps"), [0.025, 0.975])
+        error = part.confidence - part.label
+        columns = (np.ones(len(part)), error**2, error)
+        sums = counts @ np.concatenate([Column(values).by_problem(part.problem, 500) for values in columns], axis=1)
+        for number, name in enumerate(names, start=1):
+            low, high = np.quantile(sums[:, number] / sums[:, 0], [0.025, 0.975])
             covered[name] += int(low <= true[name] <= high)
     assert {name: abs(count / 500 - 0.95) <= 0.03 for name, count in covered.items()} == dict.fromkeys(names, True)
 
@@ -133,7 +75,7 @@ def test_a_calibrated_model_is_shown_beside_what_noise_alone_would_give() -> Non
     part = clustered(3, 300, shift=0.0)
     truth = np.random.default_rng(0)
     label = (truth.random(len(part)) < part.confidence).astype(np.float64)
-    calibrated = Predictions(
+    calibrated = ScoredSteps.of_columns(
         confidence=part.confidence,
         label=label,
         dataset=part.dataset,
@@ -195,7 +137,7 @@ def test_no_resamples_means_no_intervals_and_says_so() -> None:
 
 def test_resamples_of_one_class_are_left_out_and_counted() -> None:
     """One wrong step in one of three problems: about (2/3)³ of the resamples have none."""
-    part = Predictions(
+    part = ScoredSteps.of_columns(
         confidence=np.array([0.9, 0.2, 0.8]),
         label=np.array([1.0, 0.0, 1.0]),
         dataset=np.zeros(3, np.int64),
@@ -208,3 +150,44 @@ def test_resamples_of_one_class_are_left_out_and_counted() -> None:
     # Without the wrong problem 8 of 27, with it alone 1 of 27.
     assert missing == pytest.approx(1000 * 9 / 27, abs=60)
     assert "undefined_resamples" not in section["intervals"]["mse"]
+
+
+def test_datasets_are_drawn_apart_so_that_their_mean_is_as_narrow_as_it_should_be() -> None:
+    """Two datasets alike in every number: the mean of their R² varies by 1 / sqrt(2) of what each does."""
+    one = clustered(5, 100)
+    size = len(one)
+    both = ScoredSteps.of_columns(
+        np.tile(one.confidence, 2),
+        np.tile(one.label, 2),
+        dataset=np.repeat([0, 1], size),
+        dataset_names=("a", "b"),
+        problem=np.concatenate([one.problem, one.problem + 100]),
+    )
+    found: Any = build_report(both, resamples=1000)
+    mean = found["overall"]["r2_mean_per_dataset_interval"]
+    widths = [section["intervals"]["r2"] for section in found["per_dataset"].values()]
+    each = np.mean([interval["high"] - interval["low"] for interval in widths])
+    # An interval's ends vary by some percent with 1,000 draws.
+    assert (mean["high"] - mean["low"]) / each == pytest.approx(1 / np.sqrt(2), abs=0.08)
+    assert widths[0] != widths[1]
+
+
+def test_one_dataset_is_drawn_as_all_steps_are() -> None:
+    found: Any = build_report(clustered(2), resamples=50, seed=3)
+    assert found["per_dataset"]["a"]["intervals"] == found["overall"]["intervals"]
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0, None])
+def test_no_interval_leaves_the_range_of_its_figure(label: float | None) -> None:
+    """Confidences at the wrong end: sizes of gaps are spread beyond what any scorer could show."""
+    rng = np.random.default_rng(1)
+    for size in (2, 3, 12):
+        labels = rng.integers(0, 2, size).astype(float) if label is None else np.full(size, label)
+        for confidence in (1.0 - labels, np.full(size, 0.97), rng.random(size)):
+            measure = Measure(ScoredSteps.of_columns(confidence, labels), num_problems=size)
+            resample([measure], Draws(size, 60))
+            for name, figure in FIGURES.items():
+                interval = measure.interval(name)
+                if interval is not None and interval.low is not None and interval.high is not None:
+                    low, high = figure.range
+                    assert low <= interval.low <= interval.high <= high, (name, interval)

@@ -31,7 +31,7 @@ from surestep.metrics import (
     smooth_ece,
     spearman,
 )
-from surestep.metrics.calibration_error import equal_mass_bins
+from surestep.metrics.figures.bins import equal_mass_bins
 
 QUICK = settings(derandomize=True, deadline=None, max_examples=60)
 HARD_CONFIDENCES = [0.0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8999999999999999, 0.9, 1.0]

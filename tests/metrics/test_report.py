@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from surestep.metrics import FIGURES, ConstantBaseline, Predictions, build_report, mse, nll, r2
+from surestep.metrics import FIGURES, ConstantBaseline, build_report, mse, nll, r2
+from surestep.scored import ScoredSteps
 
 
-def mixture(num_steps: int = 600, *, known_truth: bool = False) -> Predictions:
+def mixture(num_steps: int = 600, *, known_truth: bool = False) -> ScoredSteps:
     """Steps of two datasets whose labels differ in mean, and a third dataset without steps."""
     rng = np.random.default_rng(0)
     dataset = np.arange(num_steps) % 2
     truth = np.clip(0.2 + 0.6 * dataset + rng.normal(0, 0.1, num_steps), 0, 1)
     label = rng.choice([0.0, 0.5, 1.0], num_steps) * (rng.random(num_steps) < truth)
-    return Predictions(
+    return ScoredSteps.of_columns(
         confidence=np.clip(truth + rng.normal(0, 0.05, num_steps), 0, 1),
         label=label,
         dataset=dataset,
@@ -31,7 +32,7 @@ def mixture(num_steps: int = 600, *, known_truth: bool = False) -> Predictions:
     )
 
 
-def report(predictions: Predictions, baseline: ConstantBaseline | None = None) -> Any:
+def report(predictions: ScoredSteps, baseline: ConstantBaseline | None = None) -> Any:
     """As it is after a round trip through strict JSON, which refuses NaN."""
     return json.loads(json.dumps(build_report(predictions, baseline=baseline), allow_nan=False))
 
@@ -71,6 +72,7 @@ def test_a_dataset_without_steps_has_nulls_with_a_reason_and_harms_no_other() ->
     assert set(empty["undefined"].values()) == {"there are no labelled steps"}
     assert empty["constant_baseline"]["constant"] is None
     assert empty["skill"] == {
+        "against": "constant_baseline",
         "mse": None,
         "nll": None,
         "undefined": dict.fromkeys(("mse", "nll"), "there are no labelled steps"),
@@ -79,7 +81,7 @@ def test_a_dataset_without_steps_has_nulls_with_a_reason_and_harms_no_other() ->
 
 
 def test_every_null_figure_has_a_reason_and_no_other_has() -> None:
-    one_class = Predictions(
+    one_class = ScoredSteps.of_columns(
         confidence=np.array([0.5, 0.5]),
         label=np.array([1.0, 1.0]),
         dataset=np.array([0, 0]),
@@ -129,14 +131,19 @@ def test_the_constant_is_the_training_mean_where_given_and_says_so() -> None:
     for name, figure in (("mse", mse), ("nll", nll)):
         theirs = figure(constant, predictions.label)
         assert overall["constant_baseline"][name] == theirs
+    # Skill over several datasets is against each dataset's own constant, as each dataset's skill is.
+    own = np.where(predictions.dataset == 0, 0.25, labels.mean())
+    assert overall["skill"]["against"] == "dataset_mean_baseline"
+    for name, figure in (("mse", mse), ("nll", nll)):
         ours = figure(predictions.confidence, predictions.label)
-        assert overall["skill"][name] == pytest.approx(1 - ours / theirs)
+        assert overall["skill"][name] == pytest.approx(1 - ours / figure(own, predictions.label))
 
 
 def test_the_constant_itself_has_no_skill() -> None:
     predictions = mixture()
-    constant = Predictions(
-        confidence=np.full(len(predictions), predictions.label.mean()),
+    means = np.array([predictions.for_dataset(name).label.mean() for name in ("algebra", "logic")])
+    constant = ScoredSteps.of_columns(
+        confidence=means[predictions.dataset],
         label=predictions.label,
         dataset=predictions.dataset,
         dataset_names=predictions.dataset_names,
@@ -167,8 +174,7 @@ def test_the_notes_state_the_rules_for_soft_labels_and_bins() -> None:
 
 def test_no_predictions_at_all_still_give_a_report() -> None:
     nothing = np.empty(0)
-    none = np.empty(0, dtype=np.int64)
-    result = report(Predictions(nothing, nothing, none, (), none, none))
+    result = report(ScoredSteps.of_columns(nothing, nothing, dataset_names=()))
     assert result["overall"]["num_steps"] == 0
     assert result["overall"]["mse"] is None
     assert result["per_dataset"] == {}
@@ -180,7 +186,7 @@ def test_a_hundred_thousand_steps_take_under_a_second() -> None:
     assert min(_seconds(predictions) for _ in range(3)) < 1.0
 
 
-def _seconds(predictions: Predictions) -> float:
+def _seconds(predictions: ScoredSteps) -> float:
     start = time.process_time()
     build_report(predictions)
     return time.process_time() - start

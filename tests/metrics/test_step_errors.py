@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
-from surestep.metrics.step_errors import step_counts, step_figures
+from surestep.metrics.benchmarks.step_errors import step_counts, step_figures
 
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from surestep.errors import DataError
-from surestep.metrics import mse, truth_report
+from surestep.metrics import mse
+from surestep.metrics.report.truth import truth_of
+from surestep.scored import ScoredSteps
 
 CLEAN = np.array([0.0, 1.0, 1.0])
+
+
+def truth_report(confidence: np.ndarray, label: np.ndarray, truth: np.ndarray) -> dict[str, Any] | None:
+    found = truth_of(ScoredSteps.of_columns(confidence, label, true_confidence=truth), num_problems=label.size)
+    return None if found is None else found.json
 
 
 def test_without_any_known_truth_there_is_nothing_to_report() -> None:
@@ -51,7 +60,7 @@ def test_regret_is_the_expected_excess_of_mse_over_the_best() -> None:
     label = (rng.random(truth.size) < truth).astype(float)
     report = truth_report(p, label, truth)
     assert report is not None
-    excess = float(report["mse"]) - float(report["best_mse"])  # type: ignore[arg-type]
+    excess = float(report["mse"]) - float(report["best_mse"])
     # Its standard error is about 2 * 0.1 * 0.41 / sqrt(200,000) = 1.8e-4.
     assert excess == pytest.approx(report["regret"], abs=8e-4)
 
@@ -68,7 +77,7 @@ def test_a_missing_part_is_null_with_a_reason() -> None:
     report = truth_report(np.array([0.4, 0.2]), np.array([1.0, 0.0]), np.array([1.0, 0.0]))
     assert report is not None
     assert report["regret_noisy"] is None
-    assert set(report["undefined"]) == {"regret_noisy", "mse_noisy", "best_mse_noisy"}  # type: ignore[call-overload]
+    assert set(report["undefined"]) == {"regret_noisy", "mse_noisy", "best_mse_noisy"}
 
 
 def test_a_label_that_contradicts_a_certain_truth_is_counted() -> None:

@@ -15,7 +15,8 @@ from surestep.errors import BackboneError, DeviceError
 from surestep.model.attention import interface as attention
 from surestep.scoring import build_model as build_module
 from surestep.scoring.build_model import base_dtype, build_model
-from surestep.scoring.hardware import Hardware, choose_hardware, choose_route, memory_used_gb, scoring_budget
+from surestep.scoring.hardware import Hardware, choose_hardware, choose_route, memory_used_gb
+from surestep.scoring.token_budget import scoring_token_budget
 
 CPU = choose_hardware("cpu", "no")
 Make = Callable[..., Config]
@@ -219,11 +220,11 @@ def test_an_execution_that_the_hardware_lacks_is_refused(asked: Any, hardware: H
         choose_route(config, hardware)
 
 
-def test_an_explicit_scoring_budget_overrides() -> None:
-    config = Config()
-    assert scoring_budget(config, GPU) > scoring_budget(config, CPU) > 0
+def test_an_explicit_scoring_budget_overrides(build_small: Callable[..., Any], monkeypatch) -> None:
+    config, built = Config(), build_small("llama")
+    assert built.scorer(config).token_budget == scoring_token_budget(built.model, CPU) > 0
     config.eval.eval_token_budget = 123
-    assert scoring_budget(config, CPU) == scoring_budget(config, GPU) == 123
+    assert built.scorer(config).token_budget == 123
 
 
 def test_memory_is_in_gigabytes() -> None:

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 import torch
 
+from surestep.errors import DeviceError
 from surestep.scoring import token_budget as memory
 from surestep.scoring.hardware import Hardware
-from surestep.scoring.token_budget import activation_bytes_per_token, training_token_budget
+from surestep.scoring.token_budget import (
+    MOST_SCORED,
+    activation_bytes_per_token,
+    halved,
+    scoring_bytes_per_token,
+    scoring_token_budget,
+    training_token_budget,
+)
 
 CPU = Hardware(torch.device("cpu"), "no", ())
 HALF = Hardware(torch.device("cpu"), "bf16", ())
@@ -64,3 +72,33 @@ def test_trained_weights_take_their_share_of_the_memory(model: Any, monkeypatch)
     monkeypatch.setattr(memory, "_free_bytes", lambda _device: int((12 * trained + 300.5 * per_token) / 0.85))
     budget = training_token_budget(model, CPU, checkpointing=False, wanted=5000, moment_bytes=8 * trained)
     assert budget == 300
+
+
+@pytest.mark.parametrize("tokens", [1, 77, 4000])
+def test_a_scoring_pass_follows_the_free_memory(model: Any, monkeypatch, tokens: int) -> None:
+    per_token = scoring_bytes_per_token(model, CPU)
+    monkeypatch.setattr(memory, "_free_bytes", lambda _device: int((tokens + 0.5) * per_token / 0.85))
+    assert scoring_token_budget(model, CPU) == tokens
+
+
+@pytest.mark.parametrize(("free", "expected"), [(10**13, MOST_SCORED["cpu"]), (0, 1)])
+def test_a_scoring_pass_has_a_most_and_a_least(model: Any, monkeypatch, free: int, expected: int) -> None:
+    monkeypatch.setattr(memory, "_free_bytes", lambda _device: free)
+    assert scoring_token_budget(model, CPU) == expected
+
+
+def test_scoring_a_token_takes_far_less_than_training_on_it() -> None:
+    scored, trained = (
+        scoring_bytes_per_token(qwen3_4b(), HALF),
+        activation_bytes_per_token(qwen3_4b(), HALF, checkpointing=False),
+    )
+    assert scored < trained / 20
+    # 32,768 tokens of a 4B model in half precision fit beside its weights on a GPU of 16 GB.
+    assert scored * MOST_SCORED["cuda"] < 7e9
+
+
+def test_half_of_the_tokens_or_a_line() -> None:
+    assert halved(64, may_shrink=True, doing="in a pass", advice="lower it") == 32
+    for tokens, may_shrink in ((63, True), (4000, False)):
+        with pytest.raises(DeviceError, match=f"out of memory with {tokens} tokens in a pass; lower it"):
+            halved(tokens, may_shrink=may_shrink, doing="in a pass", advice="lower it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -280,3 +281,70 @@ def test_white_space_around_texts_changes_no_confidence(scorers: Callable[[str],
         )
         found += scorers("llama").score([ReasoningTree(form.format("Add 12, 2 and 1."), nodes)])
     assert found == [found[0]] * len(around)
+
+
+def limited_memory(monkeypatch: pytest.MonkeyPatch, scorer: Any, most: int) -> list[int]:
+    """A device that holds passes of `most` tokens; the sizes of those that it held."""
+    original, held = scorer.model.forward, []
+
+    def forward(batch: Any, *arguments: Any, **settings: Any) -> Any:
+        tokens = getattr(batch, "batch", batch).tokens_P
+        if len(tokens) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        held.append(len(tokens))
+        return original(batch, *arguments, **settings)
+
+    monkeypatch.setattr(scorer.model, "forward", forward)
+    return held
+
+
+@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize("spare", [0, 150])
+def test_memory_that_runs_out_shrinks_the_passes_and_loses_no_step(
+    build_small: Build,
+    small_config: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    spare: int,
+    every_step: bool,
+) -> None:
+    """More trees than a window holds, some of them larger than what fits."""
+    built = build_small("llama")
+    trees = [random_tree(seed, num_nodes=4 + 13 * (seed % 3), branching=0.8) for seed in range(540)]
+    encoded = encode_trees(trees, built.tokenizer, built.formatter)
+    expected = list(built.scorer(small_config("llama")).score_encoded(encoded, every_step=every_step))
+    scorer, said = built.scorer(small_config("llama")), []
+    scorer.say = said.append
+    most = max(int(tree.path_ends().max()) for tree in encoded) + spare  # one path is never cut
+    assert any(tree.num_tokens > most for tree in encoded), "some trees do not fit whole"
+    held = limited_memory(monkeypatch, scorer, most)
+    found = list(scorer.score_encoded(encoded, every_step=every_step))
+    assert len(found) == len(expected) == len(trees)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.source_S.tolist() == theirs.source_S.tolist()
+        np.testing.assert_allclose(mine.raw_S, theirs.raw_S, rtol=1e-5)
+    assert said
+    assert all("out of memory: scoring goes on with" in line and "\n" not in line for line in said)
+    again = len(said)
+    list(scorer.score_encoded(encoded[:20], every_step=every_step))
+    assert len(said) == again, "a budget that has shrunk stays so"
+    assert max(held) <= most
+
+
+def test_a_scoring_budget_set_by_hand_is_not_shrunk(
+    build_small: Build, small_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config("llama").model_copy(deep=True)
+    config.eval.eval_token_budget = 3000
+    scorer = build_small("llama").scorer(config)
+    limited_memory(monkeypatch, scorer, 100)
+    with pytest.raises(DeviceError, match="--eval_token_budget"):
+        scorer.score([random_tree(seed, num_nodes=9) for seed in range(9)])
+
+
+def test_one_path_that_does_not_fit_ends_in_one_line(
+    build_small: Build, small_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = build_small("llama").scorer(small_config("llama"))
+    limited_memory(monkeypatch, scorer, 3)
+    with pytest.raises(DeviceError, match="out of memory with"):
+        scorer.score([random_tree(seed, num_nodes=9, branching=0.0) for seed in range(9)])

@@ -238,3 +238,50 @@ def test_another_tokenizer_is_another_store(roomy, load, tmp_path: Path, tokenis
     tokenised.clear()
     load_run_data(config, load_tokenizer(str(stories260k)), Formatter(), max_positions=None)
     assert len(tokenised) == 3
+
+
+@pytest.mark.parametrize(("sizes", "is_said"), [([200] + [3] * 50, True), ([4] * 30, False), ([8, 1, 1], True)])
+def test_a_problem_that_holds_a_tenth_of_the_labels_is_named(
+    roomy: Callable[..., Config], load: Callable[..., RunData], tmp_path: Path, sizes: list[int], is_said: bool
+) -> None:
+    rows = [
+        {
+            "id": f"problem-{number}",
+            "problem": f"{number}: which numbers are even?",
+            "steps": [
+                {
+                    "text": "try 0",
+                    "confidence": 1.0,
+                    "alternatives": [{"text": f"try {n}", "confidence": float(n % 2 == 0)} for n in range(1, size)],
+                }
+            ],
+        }
+        for number, size in enumerate(sizes)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = roomy()
+    config.data.own_train, config.data.max_train_samples = path, None
+    data = load(config)
+    lines = [line for line in data.lines if "one problem (" in line]
+    assert data.report["datasets"]["own"]["most_labels_of_a_problem"] == max(sizes)
+    assert bool(lines) is is_said
+    if is_said:
+        assert f"(problem-0) holds {sizes[0]:,} of {sum(sizes):,} training labels" in lines[0]
+        assert "keep a sample of its steps and alternatives" in lines[0]
+
+
+def test_rows_of_one_problem_count_together(
+    roomy: Callable[..., Config], load: Callable[..., RunData], tmp_path: Path
+) -> None:
+    """Forty solutions of one problem among twenty others, a row each and an id each."""
+    names = ["the same"] * 40 + [f"another {number}" for number in range(20)]
+    rows = [
+        {"id": f"r{n}", "problem": name, "steps": [{"text": f"s{n}", "confidence": 1.0}]}
+        for n, name in enumerate(names)
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    config = roomy()
+    config.data.own_train, config.data.max_train_samples = path, None
+    assert any("holds 40 of 60 training labels (67%)" in line for line in load(config).lines)

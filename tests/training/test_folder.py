@@ -174,7 +174,7 @@ def test_a_full_disk_during_a_checkpoint_harms_nothing_that_was_saved(
 ) -> None:
     """Every place where writing a checkpoint can fail, one after another."""
     import surestep.scoring.checkpoint.load as checkpoint
-    import surestep.training.trainer as trainer
+    import surestep.training.optimizer_step as optimizer_step
 
     def full(*_args: Any, **_kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -183,7 +183,7 @@ def test_a_full_disk_during_a_checkpoint_harms_nothing_that_was_saved(
         [
             (checkpoint, "save_weights"),
             (checkpoint, "write_manifest"),
-            (trainer, "save_state"),
+            (optimizer_step, "save_state"),
         ]
     ):
         config = run_config(experiment_name=f"full-{number}", save_steps=2)

@@ -9,7 +9,7 @@ import pytest
 
 from runs import Watcher, read_lines
 from surestep.config import Config
-from surestep.training.passes.recorded import _SHORT_PASS, replays, why_not_recorded
+from surestep.training.passes.recorded import _SHORT_PASS, records_passes, why_not_recorded
 from surestep.training.processes import make_accelerator
 from surestep.training.run import train
 
@@ -27,15 +27,15 @@ def test_short_passes_are_recorded_and_long_ones_are_not(
     accelerator = make_accelerator(built.hardware)
     assert _SHORT_PASS > 4 * 3.63e9 * 5120, "the documented default of a 4B model is a short pass"
     limit = int(_SHORT_PASS / (4 * built.weights_in_products))
-    assert replays(config, built, accelerator, 5120)
-    assert replays(config, built, accelerator, limit - 1)
-    assert not replays(config, built, accelerator, limit + 1)
+    assert records_passes(config, built, accelerator, 5120)
+    assert records_passes(config, built, accelerator, limit - 1)
+    assert not records_passes(config, built, accelerator, limit + 1)
     config.lora.base_precision = "fp8"
-    assert replays(config, built, accelerator, 2 * limit - 2), "in 8 bits a pass takes half the time"
+    assert records_passes(config, built, accelerator, 2 * limit - 2), "in 8 bits a pass takes half the time"
     config.training.cuda_graphs = True
-    assert replays(config, built, accelerator, 100 * limit)
+    assert records_passes(config, built, accelerator, 100 * limit)
     config.training.cuda_graphs = False
-    assert not replays(config, built, accelerator, 5120)
+    assert not records_passes(config, built, accelerator, 5120)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_cannot_be_recorded_has_a_reason(
     reason = why_not_recorded(config, built, accelerator)
     assert reason is not None
     assert words in reason
-    assert not replays(config, built, accelerator, 5120)
+    assert not records_passes(config, built, accelerator, 5120)
 
 
 def test_asked_for_and_not_to_be_had_is_said(run_config: Callable[..., Config]) -> None:

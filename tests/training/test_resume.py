@@ -185,12 +185,12 @@ KILLED = """
 import os, signal, sys
 from surestep.cli.main import main
 from surestep.cli.output.progress import TrainingDisplay
-shown = TrainingDisplay.stepped
-def stepped(self, step):
-    shown(self, step)
-    if step == 8:
+shown = TrainingDisplay.step_done
+def step_done(self, done):
+    shown(self, done)
+    if done.step == 8:
         os.kill(os.getpid(), signal.SIGKILL)
-TrainingDisplay.stepped = stepped
+TrainingDisplay.step_done = step_done
 main(sys.argv[1:])
 """
 

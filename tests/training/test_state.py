@@ -52,9 +52,9 @@ def test_every_step_and_process_has_randomness_of_its_own() -> None:
 
 
 def test_what_is_saved_is_read_back_to_the_bit(model: Any, optimizer: torch.optim.AdamW, tmp_path: Path) -> None:
-    interval = Interval([torch.tensor(0.1), torch.tensor(1 / 3)], 100, {"own": 7}, 1.5)
+    interval = Interval([torch.tensor(0.1), torch.tensor(1 / 3)], [0.1, 1 / 7], 100, {"own": 7}, 1.5)
     state = RunState(step=3, drawn={"own": 24}, best={"step": 2, "value": 1 / 3}, best_seen=1 / 3)
-    state.interval = interval.to_dict([float(loss) for loss in interval.losses])
+    state.interval = interval.to_dict([float(loss) for loss in interval.losses], interval.weights)
     save_state(tmp_path, state, optimizer, parameter_names(model))
     other = build_optimizer(model, CONFIG)
     again = load_state(tmp_path, other, parameter_names(model))

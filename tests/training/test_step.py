@@ -27,9 +27,9 @@ from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.model_scorer import to_batch
 from surestep.training.loss import label_weights, step_losses
 from surestep.training.mixture import Draw, Mixture
+from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.run import train
 from surestep.training.step_data import ROUND_TOKENS, StepPacks, build_step, prefetch_steps
-from surestep.training.trainer import Trainer
 from surestep.training.training_sets import TrainingSet, load_run_data
 
 SHARES = {"bushy": 0.7, "chains": 0.3}
@@ -287,9 +287,9 @@ def test_a_run_is_a_plain_loop_over_paths(run_config: Any, lora: bool) -> None:
 def memory_that_ends_at(num_tokens: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """A device that refuses passes of more than `num_tokens` tokens, halfway through its step."""
     refused: list[int] = []
-    original = Trainer._pack_loss
+    original = OptimizerStep._pack_loss
 
-    def limited(self: Trainer, pack: Any) -> torch.Tensor:
+    def limited(self: OptimizerStep, pack: Any) -> torch.Tensor:
         loss = original(self, pack)
         if pack.num_tokens > num_tokens:
             refused.append(pack.num_tokens)
@@ -298,7 +298,7 @@ def memory_that_ends_at(num_tokens: int, monkeypatch: pytest.MonkeyPatch) -> Ite
         return loss
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_pack_loss", limited)
+        patch.setattr(OptimizerStep, "_pack_loss", limited)
         yield refused
 
 
@@ -341,16 +341,23 @@ def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_saved(
     run_config: Any, monkeypatch, where: str, settings: dict[str, int]
 ) -> None:
     config = run_config(max_steps=8, save_steps=2, **settings)
-    original = Trainer._pack_loss
+    original = OptimizerStep._pack_loss
+    passes = OptimizerStep._passes
+    begun: list[int] = []
 
-    def broken(self: Trainer, pack: Any) -> torch.Tensor:
+    def counted(self: OptimizerStep, packs: StepPacks) -> torch.Tensor:
+        begun.append(packs.step)
+        return passes(self, packs)
+
+    def broken(self: OptimizerStep, pack: Any) -> torch.Tensor:
         loss = original(self, pack)
-        if self.state.step != 3:
+        if begun[-1] != 3:
             return loss
         # 0 * sqrt'(0) is not a number though the value is.
         return loss * math.nan if where == "loss" else loss + (loss * 0.0).abs().sqrt()
 
-    monkeypatch.setattr(Trainer, "_pack_loss", broken)
+    monkeypatch.setattr(OptimizerStep, "_pack_loss", broken)
+    monkeypatch.setattr(OptimizerStep, "_passes", counted)
     watcher = Watcher()
     with pytest.raises(SurestepError) as caught:
         train(config, watcher)

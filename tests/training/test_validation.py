@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from runs import Watcher
 from strategies import random_tree
-from surestep.config import TrainingConfig, get_default_config
+from surestep.config import Config, TrainingConfig, get_default_config
 from surestep.encoding.token_store import TreeStore, write_store
+from surestep.errors import SurestepError
+from surestep.training.events import validate as validation
+from surestep.training.events.records import ValidationRecord
 from surestep.training.events.validate import choose_subsets, is_better, validate
+from surestep.training.run import train
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +43,7 @@ def chosen(stores: dict[str, TreeStore], *, tokens_per_step: float = 100.0, **se
     config.training = TrainingConfig(**settings)
     return {
         name: subset.chosen.tolist()
-        for name, subset in choose_subsets(stores, config, tokens_per_step=tokens_per_step).items()
+        for name, subset in choose_subsets(stores, config.training, tokens_per_step=tokens_per_step).items()
     }
 
 
@@ -101,3 +108,99 @@ def test_a_metric_that_is_undefined_gives_way_to_the_likelihood(built: Any, tmp_
 )
 def test_the_better_of_two_values_depends_on_the_metric(value, best, metric, expected) -> None:
     assert is_better(value, best, metric) is expected
+
+
+def test_a_validation_is_compared_with_the_constant_on_the_same_labels(
+    built: Any, stores: dict[str, TreeStore]
+) -> None:
+    scorer = built.scorer(get_default_config())
+    constants = {"large": 0.4, "small": 0.9}
+    record = validate(scorer, stores, step=1, metric="nll", best=None, constants=constants)
+    expected = []
+    for name, store in stores.items():
+        labels = np.concatenate([store[i].label_N for i in range(len(store))]).astype(float)
+        y, m = labels[~np.isnan(labels)], constants[name]
+        expected.append(float(np.mean(-(y * math.log(m) + (1 - y) * math.log(1 - m)))))
+    assert record.constant_nll == pytest.approx(np.mean(expected), rel=1e-6)
+    assert record.mean["nll"] is not None
+    assert record.is_worse_than_constant == (record.mean["nll"] > record.constant_nll)
+    assert validate(scorer, stores, step=1, metric="nll", best=None, constants={}).constant_nll is None
+
+
+@pytest.mark.parametrize(
+    ("nll", "constant", "bound", "expected"),
+    [
+        (7.4, 0.70, 3.0, True),
+        (2.0, 0.70, 3.0, False),
+        (2.2, 0.70, 3.0, True),
+        (0.5, 0.05, 3.0, False),  # ten times a constant's, and better than a coin's
+        (2.2, 0.05, 3.0, True),
+        (2.2, 0.70, 4.0, False),
+        (None, 0.70, 3.0, False),
+        (7.4, None, 3.0, False),
+    ],
+)
+def test_what_is_far_worse_than_a_constant_and_a_coin(nll, constant, bound, expected) -> None:
+    record = ValidationRecord(1, "nll", 0.0, {"nll": nll}, {}, False, constant)
+    assert record.is_beyond(bound) is expected
+
+
+DIVERGING = {"learning_rate": 1.0, "max_steps": 30, "eval_steps": 3, "save_steps": 9, "warmup_steps": 0}
+
+
+def diverging(run_config: Callable[..., Config], **settings: Any) -> Config:
+    config = run_config(lora=False, **{**DIVERGING, **settings})
+    config.model.backbone = "builtin:tiny"
+    return config
+
+
+def test_a_run_of_learning_rate_1_stops_with_advice(run_config: Callable[..., Config]) -> None:
+    config = diverging(run_config)
+    watcher = Watcher()
+    with pytest.raises(SurestepError) as caught:
+        train(config, watcher)
+    message = str(caught.value)
+    for words in ("diverged", "--learning_rate (now 1)", "warmup", "--divergence_bound", "the best checkpoint is"):
+        assert words in message
+    assert "\n" not in message
+    records = watcher.of("validated")
+    assert 2 <= len(records) < 10
+    assert all(record.is_beyond(3.0) for record in records[-2:])
+    best = json.loads((config.experiment_dir / "best_checkpoint.json").read_text())
+    assert (config.experiment_dir / best["checkpoint"]).is_dir()
+    assert watcher.events[-1][0] == "finished"
+
+
+def test_the_best_checkpoint_of_before_it_diverged_is_kept(run_config, monkeypatch) -> None:
+    """Good at 1 and 2, far worse than a constant from 3 on: stopped at 4, nothing more saved."""
+    nlls = [0.5, 0.4, 9.0, 9.0, 9.0]
+    measured = validation.validate
+
+    def scripted(*arguments: Any, step: int, **others: Any) -> ValidationRecord:
+        record = measured(*arguments, step=step, **others)
+        value = nlls[step - 1]
+        return replace(record, value=value, mean=record.mean | {"nll": value}, is_best=step <= 2)
+
+    monkeypatch.setattr(validation, "validate", scripted)
+    config = run_config(max_steps=5, eval_steps=1, save_steps=2)
+    with pytest.raises(SurestepError, match=r"at step 4 .* the best checkpoint is checkpoint_step_2 \(nll 0\.4000\)"):
+        train(config, Watcher())
+    assert json.loads((config.experiment_dir / "best_checkpoint.json").read_text())["step"] == 2
+    # Whoever resumes has changed something, and gets two more validations.
+    nlls[4] = 0.3
+    assert train(config, Watcher(), resume=True).result.best.name == "checkpoint_step_5"
+
+
+def test_one_bad_validation_or_a_bound_that_is_off_stops_nothing(run_config, monkeypatch) -> None:
+    measured = validation.validate
+
+    def scripted(*arguments: Any, step: int, **others: Any) -> ValidationRecord:
+        record = measured(*arguments, step=step, **others)
+        return replace(record, mean=record.mean | {"nll": 9.0 if step in bad else 0.5})
+
+    monkeypatch.setattr(validation, "validate", scripted)
+    bad = {1, 3, 5}
+    assert train(run_config(experiment_name="swings", max_steps=5, eval_steps=1), Watcher()).result.steps == 5
+    bad = {1, 2, 3, 4, 5}
+    off = run_config(experiment_name="off", max_steps=5, eval_steps=1, divergence_bound=None)
+    assert train(off, Watcher()).result.steps == 5

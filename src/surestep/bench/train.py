@@ -15,7 +15,7 @@ from surestep.config import Config
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
-from surestep.training.events.records import Observers
+from surestep.training.passes.recorded import records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.trainer import Trainer
 
@@ -57,15 +57,14 @@ def bench_training(
         torch.cuda.empty_cache()
         # Before the first pass: a recorded one takes its memory when it is recorded, and replays do not count again.
         torch.cuda.reset_peak_memory_stats(device)
+    accelerator = make_accelerator(built.hardware)
     trainer = Trainer(
-        config,
+        config.training,
         built,
-        run_data(trees),
-        {},
-        Observers(),
-        accelerator=make_accelerator(built.hardware),
+        run_data(trees).training,
+        accelerator=accelerator,
         token_budget=token_budget,
-        may_shrink=False,
+        recorded=records_passes(config, built, accelerator, token_budget),
     )
     built.model.train()
     stream = trainer.bare_steps()
@@ -79,7 +78,7 @@ def bench_training(
     for _ in range(repeats):
         synchronize(device)
         start = time.perf_counter()
-        done = [next(stream) for _ in range(steps)]
+        done = [next(stream).packs for _ in range(steps)]
         synchronize(device)
         times.append(time.perf_counter() - start)
         tokens.append(sum(step.num_tokens for step in done))

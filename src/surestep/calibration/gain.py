@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from surestep.arrays import BoolArray as BoolArray
+from surestep.arrays import FloatArray as FloatArray
+from surestep.arrays import IntArray as IntArray
 from surestep.errors import DataError
 from surestep.metrics import equal_width_bins, step_nll
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 FIGURES = ("nll", "brier", "ece")
 """What a map is judged by; each is the mean over steps of a loss, lower is better (`step_losses`)."""

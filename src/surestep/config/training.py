@@ -118,6 +118,13 @@ class TrainingConfig(Section):
     early_stopping_patience: PositiveInt | None = Field(
         None, description="Stop after this many validations without a better one; unset: never."
     )
+    divergence_bound: Annotated[float, Field(gt=0.0)] | None = Field(
+        3.0,
+        description=(
+            "Stop where the NLL of two validations in a row is above this many times that of a constant (the training "
+            "mean) and of a coin (ln 2); `null`: never."
+        ),
+    )
     tensorboard: bool = Field(True, description="Write TensorBoard logs too, where it is installed.")
     init_from: Path | None = Field(
         None, description="Start from this checkpoint's weights, with fresh data, optimiser and schedule."

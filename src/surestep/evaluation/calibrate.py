@@ -20,7 +20,7 @@ from surestep.data.sources.choose import Source, enabled_sources
 from surestep.data.trees.identity import problem_key
 from surestep.encoding.encoded_tree import encode_trees
 from surestep.evaluation.calibration_effect import content_of, figures_by_dataset
-from surestep.metrics.predictions import Predictions
+from surestep.scored import ScoredSteps
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.manifest import git_commit, library_versions
 from surestep.scoring.model_scorer import StepScorer
@@ -142,7 +142,7 @@ def _score(
 
 
 def _figures(data: CalibrationData, position: Any, fitted: Fitted) -> dict[str, dict[str, Any]]:
-    predictions = Predictions(
+    predictions = ScoredSteps.of_columns(
         confidence=data.confidence,
         label=data.label,
         dataset=data.dataset,

@@ -13,7 +13,7 @@ from surestep.calibration.maps import map_to_json
 from surestep.data.sources.source import Source
 from surestep.metrics.columns import FloatArray
 from surestep.metrics.figures import compute_figures
-from surestep.metrics.predictions import Predictions
+from surestep.scored import ScoredSteps
 
 CalibrationUse = Literal["pooled", "dataset", "none"]
 """`pooled`: one map for all; `dataset`: each dataset's own where it has one; `none`: the model's own confidence."""
@@ -28,7 +28,7 @@ def content_of(source: Source) -> str:
 
 
 def calibration_report(
-    stored: Calibration | None, use: CalibrationUse, predictions: Predictions, contents: Mapping[str, str]
+    stored: Calibration | None, use: CalibrationUse, predictions: ScoredSteps, contents: Mapping[str, str]
 ) -> dict[str, Any]:
     """The section `calibration` of `eval_metrics.json`.
 
@@ -60,7 +60,7 @@ def calibration_report(
     return report
 
 
-def figures_by_dataset(predictions: Predictions, confidence: FloatArray) -> dict[str, Any]:
+def figures_by_dataset(predictions: ScoredSteps, confidence: FloatArray) -> dict[str, Any]:
     """`FIGURES` of `confidence` [N] against the labels of `predictions`, overall and per dataset."""
 
     def figures(rows: Any) -> dict[str, float | None]:

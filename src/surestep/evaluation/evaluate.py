@@ -25,8 +25,7 @@ from surestep.evaluation.calibration_effect import CalibrationUse, calibration_r
 from surestep.evaluation.report.write import METRICS_FILE as METRICS_FILE
 from surestep.evaluation.report.write import PREDICTIONS_FILE as PREDICTIONS_FILE
 from surestep.evaluation.report.write import WrittenReport, write_report
-from surestep.metrics.baselines import ConstantBaseline
-from surestep.metrics.report import build_report
+from surestep.metrics.report import ConstantBaseline, build_report
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.load import LoadedCheckpoint
 from surestep.scoring.checkpoint.manifest import git_commit, library_versions

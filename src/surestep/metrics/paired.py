@@ -1,69 +1,32 @@
 """Whether one scorer is better than another: the difference of a figure on the same steps, with its interval.
 
-Both scorers are measured on the same resamples of problems, so what makes a problem hard cancels out; comparing two
-separate intervals would miss most real differences. Knows columns of numbers; knows no run and no file.
+Both scorers are measured on the same draws of problems, so what makes a problem hard cancels out; comparing two
+separate intervals would miss most real differences. Knows scored steps; knows no run and no file.
 
 The percentile bootstrap of the paired difference (Davison and Hinkley, Bootstrap Methods and their Application, 1997,
-5.3.1), problems drawn as in `resamples`. Nothing is corrected for the number of comparisons.
+5.3.1). Nothing is corrected for the number of comparisons.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from surestep.metrics.columns import UndefinedFigureError
-from surestep.metrics.draws import figure_draws
-from surestep.metrics.figures import compute_figures
-from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES
+from surestep.metrics.bootstrap.draws import FEWEST_PROBLEMS, Draws
+from surestep.metrics.bootstrap.interval import percentile
+from surestep.metrics.figures import FIGURES
+from surestep.metrics.figures.figure import Figure
+from surestep.metrics.measure import Measure, resample
+from surestep.scored import ScoredSteps
 
-LOWER_IS_BETTER = frozenset(
-    {
-        "mse",
-        "mae",
-        "ece",
-        "ece_equal_mass",
-        "smooth_ece",
-        "rms_calibration_error",
-        "nll",
-        "brier",
-        "brier_reliability",
-        "risk_coverage_area",
-        "risk_coverage_excess",
-    }
-)
-HIGHER_IS_BETTER = frozenset(
-    {
-        "r2",
-        "auroc",
-        "auroc_without_half",
-        "average_precision",
-        "average_precision_without_half",
-        "average_precision_error",
-        "average_precision_error_without_half",
-        "spearman",
-        "brier_resolution",
-        "accuracy",
-    }
-)
-WITHOUT_DIRECTION = frozenset({"calibration_in_the_large", "brier_uncertainty", "brier_within_bin"})
-"""Figures of which neither more nor less is better: signed, or a property of the labels."""
 MAX_UNDEFINED = 0.05
 """Share of resamples on which a figure may have no value before its interval is not given."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """One scorer's numbers for some steps, each shape (N,): `raw` is what ranking figures read."""
-
-    confidence: npt.ArrayLike
-    raw: npt.ArrayLike | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PairedDifference:
+class Difference:
     """`first` minus `second` of one figure on the same steps.
 
     Attributes:
@@ -94,64 +57,52 @@ class PairedDifference:
         return self.low > 0.0 or self.high < 0.0
 
 
-def paired_difference(
-    figure: str,
-    first: Scores,
-    second: Scores,
-    label: npt.ArrayLike,
-    problem: npt.ArrayLike,
-    *,
-    resamples: int = DEFAULT_RESAMPLES,
-    seed: int = 0,
-    level: float = DEFAULT_LEVEL,
-) -> PairedDifference:
-    """The difference of `figure` between two scorers of the same steps, with its interval.
+def paired_differences(
+    figures: Iterable[str], first: ScoredSteps, second: ScoredSteps, *, draws: Draws
+) -> dict[str, Difference]:
+    """The differences between two scorers of the same steps, each with its interval.
 
     Args:
-        figure: a key of `FIGURES`.
-        first: confidences of N steps.
-        second: another scorer's of the same steps, in the same order.
-        label: shape (N,), in [0, 1].
-        problem: shape (N,), whole numbers; steps of one number are drawn together.
-        resamples: at least 100 for an interval worth printing.
-        seed: of the draws.
-        level: share of the draws within the interval.
+        figures: keys of `FIGURES`.
+        first: measured steps (label and confidence in every row), problems numbered densely.
+        second: the same steps in the same order, as another scorer judges them.
+        draws: of the problems; at least 100 for intervals worth printing.
 
     Raises:
-        DataError: a confidence or label is outside [0, 1] or NaN.
+        ValueError: the steps are not the same.
 
-    >>> found = paired_difference("mse", Scores([0.0, 1.0]), Scores([0.5, 1.0]), [0, 1], [1, 2], resamples=50)
+    >>> first = ScoredSteps.of_columns([0.0, 1.0], [0.0, 1.0])
+    >>> second = first.with_confidence(np.array([0.5, 1.0]))
+    >>> found = paired_differences(["mse"], first, second, draws=Draws(2, resamples=50))["mse"]
     >>> found.difference, found.is_real
     (-0.125, False)
     """
-    y = np.asarray(label, dtype=np.float64)
-    num_problems = int(np.unique(np.asarray(problem)).size)
-    sets = [compute_figures(s.confidence, y, raw_confidence=s.raw, names=[figure]) for s in (first, second)]
-    values = [found.values[figure] for found in sets]
-    one, two = values
+    if not (np.array_equal(first.label, second.label) and np.array_equal(first.problem, second.problem)):
+        raise ValueError("scorers are compared on the same steps, in the same order")
+    chosen: list[Figure] = [FIGURES[name] for name in figures]
+    one, two = (Measure(steps, chosen, num_problems=draws.num_problems) for steps in (first, second))
+    if draws.num_problems >= FEWEST_PROBLEMS:
+        resample([one, two], draws)
+    return {figure.name: _difference(figure.name, one, two, draws) for figure in chosen}
 
-    def without(why: str) -> PairedDifference:
-        difference = one - two if one is not None and two is not None else None
-        return PairedDifference(figure, one, two, difference, None, None, y.size, num_problems, why_none=why)
 
-    if one is None or two is None:
-        return without(next(reason for found in sets for reason in found.undefined.values()))
-    if num_problems < 2:
-        return without("an interval needs at least 2 problems; there is 1")
-    try:
-        draws = [
-            figure_draws(figure, s.confidence, y, problem, raw_confidence=s.raw, resamples=resamples, seed=seed)
-            for s in (first, second)
-        ]
-    except UndefinedFigureError as error:
-        return without(error.reason)
-    differences = draws[0] - draws[1]
-    known = differences[~np.isnan(differences)]
-    num_undefined = differences.size - known.size
-    if num_undefined > MAX_UNDEFINED * differences.size:
-        return without(f"on {num_undefined} of {differences.size} resamples {figure} has no value")
-    tail = 100.0 * (1.0 - level) / 2.0
-    low, high = np.percentile(known, [tail, 100.0 - tail])
-    return PairedDifference(
-        figure, one, two, one - two, float(low), float(high), y.size, num_problems, num_undefined=num_undefined
+def _difference(name: str, one: Measure, two: Measure, draws: Draws) -> Difference:
+    first, second = one.values[name], two.values[name]
+    num_steps, num_problems = len(one.steps), draws.num_problems
+
+    def without(why: str) -> Difference:
+        difference = None if first is None or second is None else first - second
+        return Difference(name, first, second, difference, None, None, num_steps, num_problems, why_none=why)
+
+    if first is None or second is None:
+        return without(one.undefined.get(name) or two.undefined[name])
+    if num_problems < FEWEST_PROBLEMS:
+        return without(f"an interval needs at least {FEWEST_PROBLEMS} problems; there is {num_problems}")
+    differences = one.draws(name) - two.draws(name)
+    interval = percentile(differences, most_undefined=MAX_UNDEFINED)
+    missing = interval.undefined_resamples
+    if interval.low is None or interval.high is None:
+        return without(f"on {missing} of {differences.size} resamples {name} has no value")
+    return Difference(
+        name, first, second, first - second, interval.low, interval.high, num_steps, num_problems, num_undefined=missing
     )

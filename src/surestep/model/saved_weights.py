@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -79,6 +79,51 @@ def load_adapter(model: ConfidenceModel, folder: Path) -> None:
     tensors = read_tensors(path)
     check_keys(path, tensors, get_peft_model_state_dict(model.backbone, save_embedding_layers=False))
     set_peft_model_state_dict(model.backbone, tensors)
+
+
+def load_backbone_tensors(model: ConfidenceModel, folder: Path) -> None:
+    """Fill the transformer of a model that is trained in full, one tensor at a time.
+
+    Where the files of a family name its weights otherwise than the modules do, transformers reads them into a module of
+    its own on the CPU first.
+
+    Raises:
+        CheckpointError: a key is missing, unexpected, or of another shape, or a file is damaged.
+    """
+    places = dict(model.transformer.named_parameters())
+    files = sorted((folder / BACKBONE_FOLDER).glob("*.safetensors"))
+    keys = {key: path for path in files for key in _keys_of(path)}
+    if keys.keys() != places.keys():
+        _load_backbone_through_transformers(model, folder)
+        return
+    for path in files:
+        with safe_open(path, "pt") as file, torch.no_grad():
+            for key in file.keys():  # noqa: SIM118 - no mapping
+                found, place = file.get_tensor(key), places[key]
+                check_keys(path, {key: found}, {key: place})
+                place.copy_(found)
+
+
+def _keys_of(path: Path) -> list[str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return list(file.keys())
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); restore it from a backup") from None
+
+
+def _load_backbone_through_transformers(model: ConfidenceModel, folder: Path) -> None:
+    from transformers import AutoModel
+
+    with quiet_transformers():
+        saved = AutoModel.from_pretrained(
+            str(folder / BACKBONE_FOLDER), dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    found, places = dict(saved.named_parameters()), dict(model.transformer.named_parameters())
+    check_keys(folder / BACKBONE_FOLDER, found, places)
+    with torch.no_grad():
+        for name, place in places.items():
+            place.copy_(found[name])
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

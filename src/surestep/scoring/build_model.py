@@ -27,8 +27,10 @@ from surestep.model.head import ConfidenceHead
 from surestep.model.precision.fp8 import runs_fp8
 from surestep.model.precision.nf4 import num_weights
 from surestep.model.saved_weights import is_adapted
-from surestep.scoring.hardware import Hardware, choose_route, nf4_device, scoring_budget
+from surestep.scoring.hardware import Hardware, choose_route, nf4_device
 from surestep.scoring.model_scorer import StepScorer
+from surestep.scoring.random_state import random_state_kept
+from surestep.scoring.token_budget import scoring_token_budget
 
 _WORTH_COMPILING = 2_000_000
 """Tokens from which compiling pays: it saves about 25 µs a token of a 4B model on an H200 and takes a minute."""
@@ -81,14 +83,19 @@ class BuiltModel:
         return "compile: on (the first passes of each kind take up to a minute); --compile false"
 
     def scorer(self, config: Config, *, calibrated: bool = True) -> StepScorer:
-        """Ready to score with this model's current weights; unless `calibrated`, without its calibration."""
+        """Ready to score with this model's current weights; unless `calibrated`, without its calibration.
+
+        Tokens in a pass are those of `eval.eval_token_budget`; unset, what memory allows, and fewer should it run out.
+        """
+        budget = config.eval.eval_token_budget
         return StepScorer(
             model=self.model,
             tokenizer=self.tokenizer,
             formatter=self.formatter,
             hardware=self.hardware,
             max_positions=self.backbone.max_positions,
-            token_budget=scoring_budget(config, self.hardware),
+            token_budget=budget or scoring_token_budget(self.model, self.hardware),
+            may_shrink=budget is None,
             calibration=self.calibration if calibrated else None,
         )
 
@@ -102,8 +109,11 @@ def base_dtype(config: Config, hardware: Hardware) -> torch.dtype:
     return hardware.compute_dtype if config.lora.use_lora else torch.float32
 
 
+@random_state_kept()
 def build_model(config: Config, hardware: Hardware, *, initial_confidence: float = 0.5) -> BuiltModel:
     """A new model: pretrained backbone, untrained head that predicts `initial_confidence` on average.
+
+    Seeded by the configuration; the caller's random state stays as it is.
 
     Raises:
         BackboneError: the backbone cannot be loaded or cannot score steps.
@@ -121,6 +131,7 @@ def build_model(config: Config, hardware: Hardware, *, initial_confidence: float
     return assemble(config, hardware, tokenizer, backbone, initial_confidence=initial_confidence)
 
 
+@random_state_kept()
 def assemble(
     config: Config,
     hardware: Hardware,

@@ -21,8 +21,6 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-_SCORING_PACK_CPU = 4096
-_SCORING_PACK_CUDA = 32768
 
 
 @dataclass(frozen=True)
@@ -149,13 +147,6 @@ def choose_route(config: Config, hardware: Hardware, *, has_kernel: bool = False
     if has_kernel:
         return "triton", "attention: triton, Surestep's own kernel for chains and branches"
     return "varlen", "attention: varlen for packs of chains, flex for packs with branches"
-
-
-def scoring_budget(config: Config, hardware: Hardware) -> int:
-    """Tokens in one scoring pass."""
-    if config.eval.eval_token_budget is not None:
-        return config.eval.eval_token_budget
-    return _SCORING_PACK_CUDA if hardware.device.type == "cuda" else _SCORING_PACK_CPU
 
 
 def memory_used_gb(device: torch.device) -> float:

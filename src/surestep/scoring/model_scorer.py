@@ -5,6 +5,7 @@ The same code scores validation, test sets, benchmarks and a user's request.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, cut_tree, limit_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.errors import DeviceError
 from surestep.model.confidence_model import ConfidenceModel, prepare
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.hardware import Hardware
+from surestep.scoring.token_budget import halved
 from surestep.types import ReasoningTree
 
 _WINDOW = 512
@@ -32,6 +33,10 @@ _WINDOW = 512
 
 _AHEAD = 1
 """Packs that wait on the device while another runs: laying out the next ones must not make it wait."""
+
+
+def _to_stderr(line: str) -> None:
+    print(f"· {line}", file=sys.stderr)
 
 
 def to_batch(pack: Pack) -> TreeBatch:
@@ -76,7 +81,8 @@ class StepScorer:
 
     Attributes:
         max_positions: longest path the backbone takes; longer steps are left unscored and counted.
-        token_budget: tokens in one forward pass.
+        token_budget: tokens in one forward pass; halved when memory runs out, where `may_shrink`.
+        say: told the new budget, in a line; unset: it goes to stderr.
         calibration: applied to every confidence, unless None.
     """
 
@@ -87,6 +93,8 @@ class StepScorer:
     max_positions: int | None
     token_budget: int
     calibration: Calibration | None = None
+    may_shrink: bool = False
+    say: Callable[[str], None] = _to_stderr
 
     def score(self, trees: Sequence[ReasoningTree], *, dataset: str | None = None) -> list[list[float | None]]:
         """A confidence for every node of every tree, in the tree's own order; None beyond the limit.
@@ -121,11 +129,11 @@ class StepScorer:
             window = self._lay_out([trees[i] for i in range(start, min(start + _WINDOW, len(trees)))], every_step)
             windows.append(window)
             for group in window.groups:
-                pack = pack_trees([window.pieces[i][1] for i in group], every_step=every_step)
-                running.append(_Running(window, group, pack, self._confidences(pack)))
-                # Those of the window before are among them: between windows the device goes on.
-                if len(running) > _AHEAD + 1:
-                    running.popleft().finish()
+                for started in self._started(window, group, every_step):
+                    running.append(started)
+                    # Those of the window before are among them: between windows the device goes on.
+                    if len(running) > _AHEAD + 1:
+                        running.popleft().finish()
             yield from self._finished(windows, dataset, progress)
         while running:
             running.popleft().finish()
@@ -146,7 +154,7 @@ class StepScorer:
                 if (piece.source_N >= 0).any() and (every_step or piece.num_labels)
             ]
         groups = plan_packs([piece.num_tokens for _, piece in pieces], self.token_budget)
-        return _Window(kept, losses, pieces, groups, [{} for _ in trees], len(groups))
+        return _Window(kept, losses, pieces, groups, [{} for _ in trees], len(groups), self.token_budget)
 
     def _finished(
         self, windows: deque[_Window], dataset: str | None, progress: Callable[[int], None] | None
@@ -159,6 +167,47 @@ class StepScorer:
                 yield _collect(tree, values, loss, calibrate)
             if progress is not None:
                 progress(len(window.trees))
+
+    def _started(self, window: _Window, group: Sequence[int], every_step: bool) -> Iterator[_Running]:
+        """A group of pieces on its way through the device, in smaller packs where memory does not hold it whole."""
+        pack = pack_trees([window.pieces[i][1] for i in group], every_step=every_step)
+        smaller = [group]
+        # Once the budget has shrunk, the rest of the window is too large as it was laid out.
+        if self.token_budget < window.token_budget and pack.num_tokens > self.token_budget:
+            smaller = window.split(group, self.token_budget, every_step)
+        if len(smaller) == 1:
+            confidences = self._confidences_or_none(pack)
+            if confidences is not None:
+                yield _Running(window, group, pack, confidences)
+                return
+            self._shrink(pack.num_tokens)
+            smaller = window.split(group, self.token_budget, every_step)
+        window.num_open += len(smaller) - 1
+        for part in smaller:
+            yield from self._started(window, part, every_step)
+
+    def _confidences_or_none(self, pack: Pack) -> Confidences | None:
+        """What `_confidences` gives; None where memory ran out."""
+        try:
+            return self._confidences(pack)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _shrink(self, num_tokens: int) -> None:
+        """Half the tokens in a pass from here on, after memory ran out with `num_tokens`.
+
+        Raises:
+            DeviceError: they were set by hand, or smaller packs would not help.
+        """
+        self.token_budget = halved(
+            num_tokens,
+            # One path is never cut: where it alone is longer than the budget, smaller packs hold it as well.
+            may_shrink=self.may_shrink and num_tokens <= self.token_budget,
+            doing="in a scoring pass",
+            advice="set --eval_token_budget lower, or score on a device with more memory",
+        )
+        torch.cuda.empty_cache()
+        self.say(f"out of memory: scoring goes on with {self.token_budget} tokens in a pass")
 
     @torch.inference_mode()
     def _confidences(self, pack: Pack) -> Confidences:
@@ -174,11 +223,6 @@ class StepScorer:
                 logits_S = self.model(prepared.to(device))
             # float64, so that a confidence near 1 does not round to 1.
             return Confidences(logits_S.double().sigmoid())
-        except torch.OutOfMemoryError:
-            raise DeviceError(
-                f"out of memory while scoring {pack.num_tokens} tokens in a pass; lower --eval_token_budget "
-                f"(now {self.token_budget})"
-            ) from None
         finally:
             self.model.train(was_training)
 
@@ -214,6 +258,7 @@ class _Window:
         groups: of pieces, a pack each.
         found: of each tree, confidences by the step's index in its `ReasoningTree`.
         num_open: packs that are not through.
+        token_budget: tokens in a pack when it was laid out.
     """
 
     trees: list[EncodedTree]
@@ -222,6 +267,19 @@ class _Window:
     groups: Sequence[Sequence[int]]
     found: list[dict[int, float]]
     num_open: int
+    token_budget: int
+
+    def split(self, group: Sequence[int], token_budget: int, every_step: bool) -> list[Sequence[int]]:
+        """The pieces of a group cut to `token_budget`, as groups of their own; they join the window's pieces."""
+        first = len(self.pieces)
+        self.pieces += [
+            (self.pieces[i][0], piece)
+            for i in group
+            for piece in cut_tree(self.pieces[i][1], token_budget)
+            if (piece.source_N >= 0).any() and (every_step or piece.num_labels)
+        ]
+        lengths = [piece.num_tokens for _, piece in self.pieces[first:]]
+        return [[first + i for i in part] for part in plan_packs(lengths, token_budget)]
 
 
 @dataclass

@@ -9,7 +9,7 @@ import numpy as np
 
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.limits import LimitLoss
-from surestep.metrics.predictions import Predictions
+from surestep.scored import ScoredSteps
 from surestep.scoring.model_scorer import StepScorer
 
 
@@ -17,7 +17,7 @@ from surestep.scoring.model_scorer import StepScorer
 class PredictedSplit:
     """Predictions over several datasets, and the labels that the position limit left unscored in each."""
 
-    predictions: Predictions
+    predictions: ScoredSteps
     losses: dict[str, LimitLoss]
 
 
@@ -42,7 +42,7 @@ def predict_labelled(
             position.append(scores.depth_S.astype(np.int64))
             losses[name] += scores.loss
             number += 1
-    predictions = Predictions(
+    predictions = ScoredSteps.of_columns(
         confidence=np.concatenate([*confidence, np.zeros(0)]),
         raw_confidence=np.concatenate([*raw, np.zeros(0)]),
         label=np.concatenate([*label, np.zeros(0)]),

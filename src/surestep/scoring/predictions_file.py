@@ -21,14 +21,14 @@ import numpy as np
 
 from surestep.data.records.record import read_records
 from surestep.errors import DataError
-from surestep.metrics.predictions import Predictions
+from surestep.scored import ScoredSteps
 
 
 @dataclass(frozen=True)
 class PredictionsFile:
     """What a predictions file holds: its labelled rows, and how many of each dataset had no label."""
 
-    predictions: Predictions
+    predictions: ScoredSteps
     unlabelled: dict[str, int]
 
     @property
@@ -85,7 +85,7 @@ def predictions_of_rows(
         problem_column.append(problems.setdefault(key, len(problems)))
     if not problem_column:
         raise DataError("no row has a label, so there is nothing to measure", path=path)
-    predictions = Predictions(
+    predictions = ScoredSteps.of_columns(
         confidence=np.array(columns["confidence"], np.float64),
         label=np.array(columns["label"], np.float64),
         dataset=np.array(columns["dataset"], np.int64),

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from surestep.config import Config
 from surestep.data.records.record import Record, read_records
 from surestep.errors import DataError
+from surestep.files import sha256_of
 from surestep.scoring.checkpoint.load import LoadedCheckpoint
-from surestep.scoring.checkpoint.manifest import MANIFEST, sha256_of
+from surestep.scoring.checkpoint.manifest import MANIFEST
 from surestep.types import ReasoningTree
 
 Confidences = list[float | None]

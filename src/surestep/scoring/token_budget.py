@@ -1,10 +1,11 @@
-"""How many tokens fit in a training pass, estimated before the first one."""
+"""How many tokens fit in a pass, of training or of scoring, estimated before the first one; and fewer afterwards."""
 
 from __future__ import annotations
 
 import psutil
 import torch
 
+from surestep.errors import DeviceError
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.hardware import Hardware
 
@@ -14,6 +15,12 @@ _USABLE = 0.85
 ENOUGH_CUDA = 5120
 """Tokens in a pass that keep a large GPU busy with a 4B model: within a tenth of the speed of three times as many, in
 half the memory (docs/experiments/README.md)."""
+
+MOST_SCORED = {"cpu": 4096, "cuda": 32768}
+"""Tokens in a scoring pass, by kind of device, beyond which more of them are no faster."""
+
+_SMALLEST = 64
+"""Tokens in a pass below which fewer of them would not help."""
 
 _GRADIENT_BYTES = 4
 """Of a trained weight: its gradient in float32."""
@@ -26,6 +33,19 @@ def activation_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, ch
     four each of queries, keys and values, and four of the MLP's width in every layer. On Qwen3-4B that gives
     6.4 MB a token, where 115 GB at 16,384 tokens were measured.
     """
+    hidden, layers, per_layer = _sizes(model)
+    elements = layers * hidden + per_layer if checkpointing else layers * per_layer
+    return elements * hardware.compute_dtype.itemsize
+
+
+def scoring_bytes_per_token(model: ConfidenceModel, hardware: Hardware) -> int:
+    """Bytes that a scoring pass needs for one token: what one layer computes, and the sum that passes through all."""
+    hidden, _, per_layer = _sizes(model)
+    return (2 * hidden + per_layer) * hardware.compute_dtype.itemsize
+
+
+def _sizes(model: ConfidenceModel) -> tuple[int, int, int]:
+    """The hidden size, the number of layers, and how many numbers a layer computes for one token."""
     config = model.transformer.config.get_text_config()
     hidden = int(config.hidden_size)
     heads = int(getattr(config, "num_attention_heads", 1) or 1)
@@ -33,9 +53,7 @@ def activation_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, ch
     head_dim = int(getattr(config, "head_dim", None) or hidden // heads)
     width = int(getattr(config, "intermediate_size", None) or 4 * hidden)
     layers = int(getattr(config, "num_hidden_layers", None) or 1)
-    per_layer = 10 * hidden + 4 * (heads + 2 * key_heads) * head_dim + 4 * width
-    elements = layers * hidden + per_layer if checkpointing else layers * per_layer
-    return elements * hardware.compute_dtype.itemsize
+    return hidden, layers, 10 * hidden + 4 * (heads + 2 * key_heads) * head_dim + 4 * width
 
 
 def training_token_budget(
@@ -51,6 +69,31 @@ def training_token_budget(
         wanted = min(wanted, ENOUGH_CUDA)
     fits = int(free / activation_bytes_per_token(model, hardware, checkpointing=checkpointing))
     return max(1, min(wanted, fits))
+
+
+def scoring_token_budget(model: ConfidenceModel, hardware: Hardware) -> int:
+    """Tokens in one scoring pass: what free memory allows, at most `MOST_SCORED`."""
+    free = (_free_bytes(hardware.device) + _unused_bytes(hardware.device)) * _USABLE
+    fits = int(free / scoring_bytes_per_token(model, hardware))
+    return max(1, min(MOST_SCORED.get(hardware.device.type, MOST_SCORED["cpu"]), fits))
+
+
+def halved(num_tokens: int, *, may_shrink: bool, doing: str, advice: str) -> int:
+    """Half of `num_tokens`, after memory ran out with them; `doing` and `advice` complete the message.
+
+    Raises:
+        DeviceError: they may not shrink (set by hand, say), or are too few already.
+    """
+    if not may_shrink or num_tokens < _SMALLEST:
+        raise DeviceError(f"out of memory with {num_tokens} tokens {doing}; {advice}")
+    return num_tokens // 2
+
+
+def _unused_bytes(device: torch.device) -> int:
+    """What torch holds of the GPU without using it: no longer free, and there for the next pass."""
+    if device.type != "cuda":
+        return 0
+    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _free_bytes(device: torch.device) -> int:

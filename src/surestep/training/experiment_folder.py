@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from surestep.config import Config
 from surestep.errors import CheckpointError, ConfigError, StorageError
+from surestep.files import BEST, CONFIG, PART, RUN_LOG, SIGN_OFFS, storage_errors, write_json
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.scoring.checkpoint.load import CONFIG_FILE, list_checkpoints
+from surestep.scoring.checkpoint.load import list_checkpoints
 from surestep.training.optimizer.build import moment_bytes
 
-BEST_FILE = "best_checkpoint.json"
+DATA_REPORT = "data_report.json"
 STATES_KEPT = 2
-_OURS = {CONFIG_FILE, BEST_FILE, "metrics.jsonl", "data_report.json", "tensorboard", "sign_offs.json"}
+_OURS = {CONFIG, BEST, RUN_LOG, DATA_REPORT, "tensorboard", SIGN_OFFS}
 
 
 def refuse_existing(config: Config, *, overwrite: bool) -> None:
@@ -40,20 +40,18 @@ def refuse_existing(config: Config, *, overwrite: bool) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.name in _OURS or path.name.lstrip(".").startswith("checkpoint_step_")
+    name = path.name
+    is_unfinished = name.startswith(".") and name.endswith(PART)  # left by a killed process
+    return name in _OURS or is_unfinished or name.lstrip(".").startswith("checkpoint_step_")
 
 
 def start_folder(config: Config, *, overwrite: bool) -> None:
     """Make the run's folder, empty."""
     folder = config.experiment_dir
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
-    try:
+    with storage_errors(folder, "set --output_dir to a writable folder"):
+        if overwrite and folder.exists():
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be made ({error.strerror}); set --output_dir to a writable folder"
-        ) from None
 
 
 def latest_with_state(config: Config) -> Path:
@@ -90,10 +88,7 @@ def prune(folder: Path, *, keep: int | None, best_step: int | None) -> list[str]
 
 def write_best(folder: Path, best: dict[str, Any]) -> None:
     """Mark the best checkpoint."""
-    path = folder / BEST_FILE
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(best, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_json(folder / BEST, best)
 
 
 def check_space(config: Config, model: ConfidenceModel) -> str | None:

@@ -60,7 +60,3 @@ class Mixture:
             random = np.random.default_rng([self.seed, zlib.crc32(name.encode()), number_of_pass])
             known = self._orders[name] = (number_of_pass, random.permutation(self.sizes[name]))
         return Draw(name, int(known[1][place]))
-
-    def passes(self) -> dict[str, float]:
-        """How often each dataset has been gone through so far."""
-        return {name: self.drawn[name] / self.sizes[name] for name in self.names}

@@ -2,30 +2,75 @@
 
 from __future__ import annotations
 
-import json
+import signal
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from surestep.config import Config
+from accelerate import Accelerator
+
+from surestep.config import Config, TrainingConfig
 from surestep.encoding.formatter import Formatter
+from surestep.errors import SurestepError
+from surestep.files import CONFIG, METRICS, write_json
 from surestep.scoring.build_model import BuiltModel, build_model
-from surestep.scoring.checkpoint.load import CONFIG_FILE, load_checkpoint, load_weights, read_config
-from surestep.scoring.checkpoint.manifest import read_manifest
+from surestep.scoring.checkpoint.load import (
+    checkpoint_path,
+    load_all_weights,
+    load_checkpoint,
+    read_config,
+    save_checkpoint,
+)
+from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
 from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
-from surestep.training.events.records import Observers, TrainingObserver
-from surestep.training.events.run_log import MetricsFile, TensorBoardLog
-from surestep.training.events.validate import REPORT_FILE, choose_subsets, write_validation_report
-from surestep.training.experiment_folder import check_space, latest_with_state, refuse_existing, start_folder
+from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.idle_gpu import IdleGpu
+from surestep.training.events.log import Log
+from surestep.training.events.run_log import RunLog
+from surestep.training.events.save import Save
+from surestep.training.events.stop import Stop
+from surestep.training.events.tensorboard import TensorBoardLog
+from surestep.training.events.validate import Validate, choose_subsets, write_validation_report
+from surestep.training.experiment_folder import (
+    DATA_REPORT,
+    check_space,
+    latest_with_state,
+    refuse_existing,
+    start_folder,
+)
 from surestep.training.optimizer.adamw_8bit import SMALLEST, check_8bit_optimizer
 from surestep.training.optimizer.build import moment_bytes
-from surestep.training.passes.recorded import replays, why_not_recorded
+from surestep.training.passes.recorded import records_passes, why_not_recorded
 from surestep.training.processes import make_accelerator
+from surestep.training.run_state import RunState, read_state
 from surestep.training.run_tokenizer import run_tokenizer
-from surestep.training.trainer import RunResult, Trainer
+from surestep.training.same_data import check_same_data, deciding_sources, fingerprints
+from surestep.training.trainer import Trainer
 from surestep.training.training_sets import RunData, load_run_data
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        steps: optimiser steps done in all.
+        last: the last checkpoint.
+        best: the best checkpoint by validation; the last one where a signal came before any was validated.
+        best_record: the best one's validation; empty in that case.
+        stopped_by: the signal that stopped it, or None; `early` says whether patience ran out.
+    """
+
+    steps: int
+    last: Path
+    best: Path
+    best_record: dict[str, Any]
+    stopped_by: signal.Signals | None
+    early: bool
 
 
 @dataclass(frozen=True)
@@ -39,28 +84,28 @@ class TrainedRun:
 
 def train(
     config: Config,
-    observer: TrainingObserver,
+    observer: TrainingEvents,
     *,
     resume: bool = False,
     overwrite: bool = False,
+    accept_changed_data: bool = False,
     progress: ProgressFactory = silent,
 ) -> TrainedRun:
     """Train as `config` says.
 
     Everything that can be refused is refused before the first file is written.
 
+    `resume` goes on from the last checkpoint, with `accept_changed_data` also on other data than those that the run was
+    started with; `overwrite` replaces a run of the same name.
+
     Raises:
         SurestepError: settings, data, backbone, checkpoint, device or disk do not allow it.
     """
     config.check()
-    resume_from = latest_with_state(config) if resume else None
-    if resume_from is None:
-        refuse_existing(config, overwrite=overwrite)
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
-    _check_memory_settings(config, hardware)
-    start = resume_from or config.training.init_from
+    origin = _origin(config, hardware, resume=resume, overwrite=overwrite, accept_changed_data=accept_changed_data)
     accelerator = make_accelerator(hardware)
-    tokenizer, max_positions = run_tokenizer(config, start)
+    tokenizer, max_positions = run_tokenizer(config, origin.start, origin.manifest)
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
         data = load_run_data(
             config,
@@ -70,74 +115,184 @@ def train(
             num_processes=accelerator.num_processes,
             progress=progress,
         )
-    built = _model(config, hardware, start, resume_from is not None, data)
-    stale = _drop_calibration(built, start)
+    built = _model(config, hardware, origin, data)
+    stale = _drop_calibration(built, origin.start)
     warning = check_space(config, built.model)
-    resumed_step = read_manifest(resume_from, with_state=False).step if resume_from else 0
     budget, reason = _token_budget(config, built)
-    compiling = built.compile_if_worth(config, _tokens_per_step(config, data) * config.training.max_steps)
-    lines = [
-        *config.warnings(),
-        *built.reasons,
-        *([compiling] if compiling else []),
-        *data.lines,
-        *([warning] if warning else []),
-        reason,
-    ]
+    tokens_per_step = _tokens_per_step(config, data)
+    compiling = built.compile_if_worth(config, tokens_per_step * config.training.max_steps)
+    recorded = records_passes(config, built, accelerator, budget)
+    lines = [*config.warnings(), *built.reasons, *_said(compiling), *data.lines, *_said(warning), reason]
+    lines += [*_settings_lines(config, built, accelerator, recorded=recorded), *origin.lines(), *_said(stale)]
+    accelerator.wait_for_everyone()  # all have looked at the folder before it is made
+    listeners: list[TrainingEvents] = []
+    if accelerator.is_main_process:
+        listeners = _open_folder(config, observer, origin, overwrite=overwrite)
+        write_json(config.experiment_dir / DATA_REPORT, data.report)
+        for listener in listeners:
+            for line in lines:
+                listener.say(line)
+    trainer = Trainer(
+        config.training,
+        built,
+        data.training,
+        accelerator=accelerator,
+        token_budget=budget,
+        may_shrink=config.training.token_budget is None,
+        recorded=recorded,
+        resume_from=origin.resume_from,
+    )
+    trainer.view.state.sources = origin.sources
+    result = _run(trainer, config, built, data, listeners, tokens_per_step)
+    path = config.validation_dir / METRICS
+    if result.stopped_by is not None or not accelerator.is_main_process:
+        return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
+    return TrainedRun(result, _report(config, built, data, result, trainer.view.say), path)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a run begins from.
+
+    Attributes:
+        start: the checkpoint whose weights are taken; None: the pretrained backbone.
+        resume_from: the same, where its position in the run is taken too.
+        manifest: of that checkpoint, verified.
+        sources: fingerprint of each source that decides the run's data.
+        changed: a line, where the data are not those that the run was started with, and that was accepted.
+    """
+
+    start: Path | None
+    resume_from: Path | None
+    manifest: Manifest | None
+    sources: dict[str, str]
+    changed: str | None
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps that were done before."""
+        return self.manifest.step if self.manifest is not None and self.resume_from is not None else 0
+
+    def lines(self) -> list[str]:
+        """What the user should know of it."""
+        if self.resume_from is None:
+            return []
+        return [f"resuming from {self.resume_from} at step {self.step}", *_said(self.changed)]
+
+
+def _origin(config: Config, hardware: Hardware, *, resume: bool, overwrite: bool, accept_changed_data: bool) -> _Origin:
+    """Find it, and refuse what can be refused before any data is read."""
+    resume_from = latest_with_state(config) if resume else None
+    if resume_from is None:
+        refuse_existing(config, overwrite=overwrite)
+    nf4_device(config, hardware)  # raises where a GPU or a library that it needs is missing
+    if config.training.optimizer == "adamw_8bit":
+        check_8bit_optimizer()
+    start = resume_from or config.training.init_from
+    manifest = None if start is None else read_manifest(start, with_state=resume_from is not None)
+    sources = deciding_sources(config.data, seed=config.training.seed)
+    changed = None
+    if resume_from is not None:
+        started_with = read_state(resume_from / "training_state").sources
+        changed = check_same_data(resume_from, started_with, sources, accept=accept_changed_data)
+    return _Origin(start, resume_from, manifest, fingerprints(sources), changed)
+
+
+def _run(
+    trainer: Trainer,
+    config: Config,
+    built: BuiltModel,
+    data: RunData,
+    listeners: Sequence[TrainingEvents],
+    tokens_per_step: float,
+) -> RunResult:
+    """Train, with the events of a run in the order that `surestep.training.events` promises."""
+    training, folder = config.training, config.experiment_dir
+    rhythm, accelerator, device = trainer.rhythm, trainer.accelerator, built.hardware.device
+    if accelerator.is_main_process:
+        # Recorded passes do not wait for Python, however short.
+        on_gpu = device.type == "cuda" and not trainer.optimizer_step.is_recorded
+        listeners = [*listeners, IdleGpu(rhythm, on_gpu=on_gpu, token_budget=trainer.budget.num_tokens)]
+    stop = Stop(accelerator, device=device, patience=training.early_stopping_patience)
+
+    def write(folder: Path, state: RunState) -> None:
+        save_checkpoint(
+            folder,
+            built,
+            config,
+            step=state.step,
+            label_means=data.label_means,
+            label_mean=data.label_mean,
+            write_state=lambda path: trainer.optimizer_step.save_state(path, state),
+        )
+
+    trainer.run(
+        [
+            *listeners,
+            Log(rhythm, accelerator, device=device, peak_learning_rate=training.learning_rate),
+            Validate(
+                rhythm,
+                accelerator,
+                make_scorer=partial(built.scorer, config),
+                subsets=choose_subsets(data.validation, training, tokens_per_step=tokens_per_step),
+                metric=training.best_metric,
+                constants=data.label_means,
+                bound=training.divergence_bound,
+            ),
+            stop,
+            Save(rhythm, accelerator, folder=folder, write=write, keep=training.save_total_limit),
+        ]
+    )
+    view = trainer.view
+    if view.stop_reason == "diverged":
+        raise SurestepError(_diverged(view, training))
+    assert view.last_saved is not None, "a run ends with a checkpoint"
+    return RunResult(
+        steps=view.state.step,
+        last=view.last_saved,
+        best=checkpoint_path(folder, view.state.best.get("step", view.state.step)),
+        best_record=view.state.best,
+        stopped_by=stop.signal.received,
+        early=view.stop_reason == "patience",
+    )
+
+
+def _diverged(view: RunView, training: TrainingConfig) -> str:
+    best = view.state.best
+    kept = f"; the best checkpoint is {best['checkpoint']} ({best['metric']} {best['value']:.4f})" if best else ""
+    return (
+        f"training diverged: at step {view.state.step} the NLL on validation was, twice in a row, more than "
+        f"{training.divergence_bound:g} times a constant's; lower --learning_rate (now {training.learning_rate:g}) or "
+        f"--max_grad_norm, or lengthen the warmup (--divergence_bound null goes on all the same){kept}"
+    )
+
+
+def _said(line: str | None) -> list[str]:
+    return [] if line is None else [line]
+
+
+def _settings_lines(config: Config, built: BuiltModel, accelerator: Accelerator, *, recorded: bool) -> list[str]:
+    """What was made of the settings for optimiser and passes."""
+    lines = []
     if config.training.optimizer == "adamw_8bit":
         lines.append(
             f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "
             f"{SMALLEST:,} numbers"
         )
-    if replays(config, built, accelerator, budget):
+    if recorded:
         lines.append("passes: recorded once for each shape and replayed (CUDA graphs); --cuda_graphs false")
     elif config.training.cuda_graphs is True:
         lines.append(
             f"passes: not recorded, though --cuda_graphs is true: {why_not_recorded(config, built, accelerator)}"
         )
-    if resume_from is not None:
-        lines.append(f"resuming from {resume_from} at step {resumed_step}")
-    if stale is not None:
-        lines.append(stale)
-    accelerator.wait_for_everyone()  # all have looked at the folder before it is made
-    observers = Observers()
-    if accelerator.is_main_process:
-        if resume_from is None:
-            start_folder(config, overwrite=overwrite)
-        observers = _observers(config, observer, resumed_step)
-        config.save(config.experiment_dir / CONFIG_FILE)
-        _write_json(config.experiment_dir / "data_report.json", data.report)
-        for line in lines:
-            observers.say(line)
-    trainer = Trainer(
-        config,
-        built,
-        data,
-        choose_subsets(data.validation, config, tokens_per_step=_tokens_per_step(config, data)),
-        observers,
-        accelerator=accelerator,
-        token_budget=budget,
-        may_shrink=config.training.token_budget is None,
-        resume_from=resume_from,
-    )
-    result = trainer.run()
-    path = config.validation_dir / REPORT_FILE
-    if result.stopped_by is not None or not accelerator.is_main_process:
-        return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
-    return TrainedRun(result, _report(config, built, data, result), path)
+    return lines
 
 
-def _check_memory_settings(config: Config, hardware: Hardware) -> None:
-    """Refuse, before any data is read, what needs a GPU or a library that is not here."""
-    nf4_device(config, hardware)
-    if config.training.optimizer == "adamw_8bit":
-        check_8bit_optimizer()
-
-
-def _model(config: Config, hardware: Hardware, start: Path | None, is_resume: bool, data: RunData) -> BuiltModel:
-    if start is None:
+def _model(config: Config, hardware: Hardware, origin: _Origin, data: RunData) -> BuiltModel:
+    if origin.start is None:
         return build_model(config, hardware, initial_confidence=data.initial_confidence)
-    return load_checkpoint(start, hardware=hardware, config=config, trainable=True, with_state=is_resume).built
+    with_state = origin.resume_from is not None
+    return load_checkpoint(origin.start, hardware=hardware, config=config, trainable=True, with_state=with_state).built
 
 
 def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
@@ -151,15 +306,19 @@ def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
     )
 
 
-def _observers(config: Config, observer: TrainingObserver, resumed_step: int) -> Observers:
+def _open_folder(config: Config, observer: TrainingEvents, origin: _Origin, *, overwrite: bool) -> list[TrainingEvents]:
+    """Make the run's folder and its log files; returns who is told of the run."""
+    if origin.resume_from is None:
+        start_folder(config, overwrite=overwrite)
     folder = config.experiment_dir
-    observers: list[TrainingObserver] = [observer, MetricsFile(folder, resumed_step=resumed_step)]
+    listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=origin.step)]
     if config.training.tensorboard:
         if TensorBoardLog.is_installed():
-            observers.append(TensorBoardLog(folder, resumed_step=resumed_step))
+            listeners.append(TensorBoardLog(folder, resumed_step=origin.step))
         else:
             observer.say("TensorBoard logs are off: install it with `pip install 'surestep[tensorboard]'`")
-    return Observers(*observers)
+    config.save(folder / CONFIG)
+    return listeners
 
 
 def _token_budget(config: Config, built: BuiltModel) -> tuple[int, str]:
@@ -189,28 +348,23 @@ def _tokens_per_step(config: Config, data: RunData) -> float:
     return examples * sum(dataset.share * dataset.mean_tokens() for dataset in data.training.values())
 
 
-def _report(config: Config, built: BuiltModel, data: RunData, result: RunResult) -> dict[str, Any]:
+def _report(
+    config: Config, built: BuiltModel, data: RunData, result: RunResult, say: Callable[[str], None]
+) -> dict[str, Any]:
     """The best checkpoint on the whole validation set, where the comparison of runs reads it."""
     if result.best != result.last:
-        load_weights(built.model, result.best) if config.lora.use_lora else _reload_full(config, built, result.best)
+        load_all_weights(built.model, result.best)
+    scorer = built.scorer(config)
+    scorer.say = say
     return write_validation_report(
         config.validation_dir,
-        built.scorer(config),
+        scorer,
         data.validation,
         checkpoint=result.best,
         label_means=data.label_means,
         label_mean=data.label_mean,
         settings=config.eval,
     )
-
-
-def _reload_full(config: Config, built: BuiltModel, folder: Path) -> None:
-    loaded = load_checkpoint(folder, hardware=built.hardware, config=config, trainable=True)
-    built.model.load_state_dict(loaded.built.model.state_dict())
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def resumed_config(config: Config) -> Config:

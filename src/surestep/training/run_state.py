@@ -35,8 +35,10 @@ class RunState:
         best: the best validation among saved checkpoints: `step`, `metric`, `value`; empty before the first.
         best_seen: the best value of any validation, for early stopping.
         validations_without_better: validations since then.
+        validations_diverged: validations in a row that were far worse than a constant.
         tokens, labels, seconds: worked off so far, over all processes.
         scaler: the loss scaler's state under fp16.
+        sources: fingerprint of each source that decides the run's data, by dataset and split.
         interval: steps since the last log line (`Interval.to_dict`), so that the log of a resumed run is the same.
     """
 
@@ -45,10 +47,12 @@ class RunState:
     best: dict[str, Any] = field(default_factory=dict)
     best_seen: float | None = None
     validations_without_better: int = 0
+    validations_diverged: int = 0
     tokens: int = 0
     labels: int = 0
     seconds: float = 0.0
     scaler: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     interval: dict[str, Any] = field(default_factory=dict)
 
 
@@ -85,6 +89,15 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer, names: dict[int, 
     """
     path = folder / OPTIMIZER_FILE
     fill_moments(optimizer, names, read_tensors(path), path=path)
+    return read_state(folder)
+
+
+def read_state(folder: Path) -> RunState:
+    """The run state alone.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
     try:
         return RunState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:

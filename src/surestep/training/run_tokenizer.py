@@ -8,18 +8,22 @@ from surestep.config import Config
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.model.backbones.load import read_max_positions
-from surestep.scoring.checkpoint.manifest import read_manifest
+from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
 
 
-def run_tokenizer(config: Config, start: Path | None) -> tuple[StepTokenizer, int | None]:
+def run_tokenizer(
+    config: Config, start: Path | None, manifest: Manifest | None = None
+) -> tuple[StepTokenizer, int | None]:
     """Tokenizer and longest path in tokens (None: no limit), of the checkpoint `start` or else of the backbone.
+
+    `manifest` is the checkpoint's where it was read and verified already; hashing its files again takes time.
 
     Raises:
         BackboneError: the backbone's tokenizer or configuration cannot be found or read.
         CheckpointError: `start` is no checkpoint.
     """
     if start is not None:
-        manifest = read_manifest(start, with_state=False)
+        manifest = manifest or read_manifest(start, with_state=False)
         return load_tokenizer(str(start / "tokenizer")), manifest.backbone["max_positions"]
     name, revision = config.model.backbone, config.model.revision
     return load_tokenizer(name, revision=revision), read_max_positions(name, revision=revision)

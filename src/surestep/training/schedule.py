@@ -1,8 +1,11 @@
-"""The learning rate as a function of the step, and nothing else: resuming needs no state of it."""
+"""What follows from the step alone, so that resuming needs no state of it: the learning rate, and when a run logs,
+validates and saves.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from surestep.config import TrainingConfig
 
@@ -25,3 +28,33 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
     if config.lr_scheduler_type == "linear":
         return 1.0 - progress
     return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """At which optimiser steps (counted from 1) a run logs, validates and saves; each one also at the last step.
+
+    Every regular checkpoint is validated.
+    """
+
+    max_steps: int
+    logging_steps: int
+    eval_steps: int
+    save_steps: int
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Rhythm:
+        """As the configuration says."""
+        return cls(config.max_steps, config.logging_steps, config.eval_steps, config.save_steps)
+
+    def is_logging(self, step: int) -> bool:
+        """Whether a log line ends with this step."""
+        return step % self.logging_steps == 0 or step == self.max_steps
+
+    def is_validating(self, step: int) -> bool:
+        """Whether this step is validated."""
+        return step % self.eval_steps == 0 or self.is_saving(step)
+
+    def is_saving(self, step: int) -> bool:
+        """Whether a checkpoint is due."""
+        return step % self.save_steps == 0 or step == self.max_steps

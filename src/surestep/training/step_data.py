@@ -76,6 +76,7 @@ class StepPacks:
         draws: this process's examples, for packing them anew.
         drawn: how many examples each dataset had given when the step was drawn, for resuming.
         labels: labels of each dataset in the step.
+        weight: sum of the labels' weights: the step's loss over it is a mean over labels.
     """
 
     step: int
@@ -84,6 +85,7 @@ class StepPacks:
     num_tokens: int
     drawn: dict[str, int]
     labels: dict[str, int]
+    weight: float
 
 
 def build_step(
@@ -108,15 +110,17 @@ def build_step(
     for draw in draws:
         tree = datasets[draw.dataset][draw.example]
         pieces += [(draw.dataset, piece) for piece in cut_tree(tree, token_budget) if piece.num_labels]
-    packs, num_tokens, labels = [], 0, dict.fromkeys(datasets, 0)
+    packs, num_tokens, labels, weight = [], 0, dict.fromkeys(datasets, 0), 0.0
     for group in plan_packs([piece.num_tokens for _, piece in pieces], token_budget):
         pack = pack_trees([pieces[i][1] for i in group])
         weight_B = np.array([weights[pieces[i][0]] for i in group], np.float32) / num_examples
-        packs.append(_training_pack(pack, weight_B[pack.tree_S].astype(np.float32), route, pin, rounded))
+        weight_S = weight_B[pack.tree_S].astype(np.float32)
+        packs.append(_training_pack(pack, weight_S, route, pin, rounded))
+        weight += float(weight_S.sum(dtype=np.float64))
         num_tokens += pack.num_tokens
         for i in group:
             labels[pieces[i][0]] += pieces[i][1].num_labels
-    return StepPacks(step, draws, packs, num_tokens, drawn, labels)
+    return StepPacks(step, draws, packs, num_tokens, drawn, labels, weight)
 
 
 def _training_pack(pack: Pack, weights_S: FloatArray, route: Route, pin: bool, rounded: bool) -> TrainingPack:

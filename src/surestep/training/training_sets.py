@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.config import Config
-from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import Source, enabled_sources
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
@@ -22,12 +21,25 @@ from surestep.encoding.token_store import TreeStore
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DataError, SurestepError
 from surestep.scoring.stored_split import ProgressFactory, prepare_source, silent
-
-MANY_PASSES = 3.0
-"""Passes over a dataset above which a small model starts to learn it by heart."""
+from surestep.training.describe_data import describe
 
 _CHUNK_TREES = 2**14
 """Trees that are limited at once at start-up: fast, and some megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargestProblem:
+    """The problem that holds the most training labels of its dataset.
+
+    Attributes:
+        id: of one of its trees.
+        labels: how many it holds.
+        num_problems: problems of the dataset.
+    """
+
+    id: str
+    labels: int
+    num_problems: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,7 @@ class TrainingSet(Sequence[EncodedTree]):
         max_length, max_steps: the training limits.
         loss: what the limits cost, over the trees in use.
         label_sum: sum of the labels that are left.
+        largest: the problem with the most of them.
     """
 
     name: str
@@ -50,6 +63,7 @@ class TrainingSet(Sequence[EncodedTree]):
     max_steps: int | None
     loss: LimitLoss
     label_sum: float
+    largest: LargestProblem | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -151,7 +165,7 @@ def load_run_data(
         run.training[source.name] = _limited(
             source.name, shares[key], store, index, max_length, data.max_steps_per_example
         )
-    _describe(config, run, {source.name: store for source, store in stores.values()}, num_processes)
+    describe(run, config.training, num_processes=num_processes)
     return run
 
 
@@ -229,78 +243,29 @@ def _limited(
     max_length: int,
     max_steps: int | None,
 ) -> TrainingSet:
-    loss, label_sum, used = LimitLoss(), 0.0, np.zeros(len(index), bool)
+    loss, label_sum, labels = LimitLoss(), 0.0, np.zeros(len(index), np.int64)
     for start in range(0, len(index), _CHUNK_TREES):
         nodes = store.nodes(index[start : start + _CHUNK_TREES])
         keep, lost = limit_nodes(nodes, max_length=max_length, max_steps=max_steps)
         loss += lost
         is_left = keep & ~np.isnan(nodes.label_N)
-        used[start + nodes.tree_N[is_left]] = True
+        labels[start : start + nodes.num_trees] = np.bincount(nodes.tree_N[is_left], minlength=nodes.num_trees)
         label_sum += float(np.sum(nodes.label_N[is_left], dtype=np.float64))
+    used = labels > 0
     if not used.any():
         raise DataError(
             f"{name}: no training problem keeps a label ({len(index)} read, {loss.labels} labels, "
             f"{loss.labels_too_long} beyond max_length {max_length}, {loss.labels_too_deep} beyond "
             f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
         )
-    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum)
+    largest = _largest_problem(store, index[used], labels[used])
+    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum, largest)
 
 
-def _describe(config: Config, run: RunData, stores: dict[str, TreeStore], num_processes: int) -> None:
-    draws = (
-        config.training.max_steps
-        * config.training.per_device_train_batch_size
-        * config.training.gradient_accumulation_steps
-        * num_processes
-    )
-    datasets: dict[str, Any] = {}
-    for name, dataset in run.training.items():
-        passes = draws * dataset.share / len(dataset)
-        loss = dataset.loss
-        datasets[name] = {
-            "share_of_loss": dataset.share,
-            "problems": len(dataset),
-            "labels": dataset.num_labels,
-            "label_mean": dataset.label_mean,
-            "tokens_stored": dataset.store.num_tokens,
-            "labels_before_limits": loss.labels,
-            "labels_beyond_max_length": loss.labels_too_long,
-            "labels_beyond_max_steps_per_example": loss.labels_too_deep,
-            "steps_dropped_by_limits": loss.steps_dropped,
-            "problems_left_without_label": loss.problems_emptied,
-            "expected_passes": passes,
-            "reading": stores[name].notes.get("report"),
-        }
-        if loss.labels_dropped:
-            causes = [
-                f"{count:,} beyond {limit}"
-                for count, limit in (
-                    (loss.labels_too_deep, f"max_steps_per_example {dataset.max_steps}"),
-                    (loss.labels_too_long, f"max_length {dataset.max_length}"),
-                )
-                if count
-            ]
-            run.lines.append(
-                f"{name}: the limits drop {loss.labels_dropped:,} of {loss.labels:,} training labels "
-                f"({loss.labels_dropped / loss.labels:.0%}): {', '.join(causes)}; "
-                "evaluation scores every step that the backbone takes"
-            )
-        if passes > MANY_PASSES:
-            run.lines.append(
-                f"{name}: about {passes:.1f} passes over its {len(dataset):,} problems; above {MANY_PASSES:.0f} watch "
-                "validation for overfitting (fewer --max_steps, or early_stopping_patience)"
-            )
-        reading = ReadReport.from_dict(stores[name].notes["report"])
-        run.lines += [f"{name}: {note}" for note in reading.notes]
-    run.report |= {
-        "datasets": datasets,
-        "validation": {
-            name: {
-                "problems": len(store),
-                "labels": store.num_labels,
-                "reading": store.notes.get("report"),
-            }
-            for name, store in run.validation.items()
-        },
-        "lines": run.lines,
-    }
+def _largest_problem(store: TreeStore, chosen: NDArray[np.int64], labels: NDArray[np.int64]) -> LargestProblem:
+    """Of the trees `chosen`, with so many `labels` each; trees of one problem count together."""
+    hashes, problem = np.unique(store.problem_hashes[chosen], return_inverse=True)
+    held = np.bincount(problem, labels, minlength=len(hashes)).astype(np.int64)
+    most = int(held.argmax())
+    tree = int(chosen[np.flatnonzero(problem == most)[0]])
+    return LargestProblem(store.ids[tree], int(held[most]), len(hashes))

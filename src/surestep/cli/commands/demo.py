@@ -18,7 +18,7 @@ from surestep.config import TINY_BACKBONE, Config
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from surestep.metrics.predictions import Predictions
+    from surestep.scored import ScoredSteps
 
 EXPERIMENT = "demo"
 LEAST_R2 = 0.5
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reports(
-    before: Predictions, after: Predictions, config: Config, training_mean: float
+    before: ScoredSteps, after: ScoredSteps, config: Config, training_mean: float
 ) -> dict[str, dict[str, Any]]:
     from surestep.evaluation.baselines.simple import predict_by_position, predict_constant, predict_truth
     from surestep.metrics.report import build_report

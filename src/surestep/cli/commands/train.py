@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser, *, preset: str = "full") -> None:
     """Add the flags; `surestep data inspect` has the same."""
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint, exactly")
+    parser.add_argument(
+        "--accept_changed_data",
+        action="store_true",
+        help="with --resume: go on although the data are not those that the run was started with",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
     add_config_flags(parser, preset=preset)
 
@@ -37,7 +42,14 @@ def run(args: argparse.Namespace) -> int:
     console = make_console()
     with counting(console) as counters:
         display = TrainingDisplay(console, before=counters.close)
-        trained = train(config, display, resume=args.resume, overwrite=args.overwrite, progress=counters)
+        trained = train(
+            config,
+            display,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            accept_changed_data=args.accept_changed_data,
+            progress=counters,
+        )
     return _conclude(trained, console)
 
 
@@ -50,6 +62,8 @@ def run_config(args: argparse.Namespace) -> Config:
     """
     if args.resume and args.overwrite:
         raise ConfigError("--resume and --overwrite exclude each other: drop one")
+    if args.accept_changed_data and not args.resume:
+        raise ConfigError("--accept_changed_data is for --resume: add it, or drop both")
     config = config_from_args(args)
     return _resumed(args, config) if args.resume else config
 

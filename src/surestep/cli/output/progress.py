@@ -17,7 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from surestep.training.events.records import StepRecord, ValidationRecord
+from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.records import StepDone, StepRecord, ValidationRecord
 
 _WIDTH_ELSEWHERE = 140
 """Columns where the output is a file or a pipe: tables stay whole."""
@@ -72,7 +73,7 @@ def counting(console: Console) -> Iterator[Counters]:
         counters.close()
 
 
-class TrainingDisplay:
+class TrainingDisplay(TrainingEvents):
     """A run's progress on the console.
 
     On a terminal a bar with loss, learning rate, tokens/s, labelled steps/s, time left and memory stays at the
@@ -99,22 +100,26 @@ class TrainingDisplay:
         """A line above the bar."""
         self.console.print(f"· {line}", markup=False, highlight=False)
 
-    def started(self, *, first_step: int, max_steps: int) -> None:
+    def started(self, run: RunView) -> None:
         """Show the bar, after `before` has made room for it."""
         self._before()
         self._progress.start_task(self._task)
-        self._progress.update(self._task, completed=first_step, total=max_steps)
-        self._max_steps = max_steps
+        self._progress.update(self._task, completed=run.state.step, total=run.max_steps)
+        self._max_steps = run.max_steps
         self._progress.start()
 
-    def stepped(self, step: int) -> None:
+    def step_done(self, done: StepDone) -> None:
         """Move the bar."""
-        self._progress.update(self._task, completed=step)
+        self._progress.update(self._task, completed=done.step)
 
     def logged(self, record: StepRecord) -> None:
-        """Show the interval's figures."""
+        """Show the interval's figures, the loss as a mean over its labels."""
+        loss = "–" if record.loss_per_label is None else f"{record.loss_per_label:.4f}"
+        rates = f"{record.learning_rate:.1e}" + "".join(
+            f" ({role} {rate:.1e})" for role, rate in record.learning_rates.items() if rate != record.learning_rate
+        )
         figures = (
-            f"loss {record.loss:.4f}  lr {record.learning_rate:.1e}  {record.tokens_per_s:,.0f} tokens/s  "
+            f"loss {loss}  lr {rates}  {record.tokens_per_s:,.0f} tokens/s  "
             f"{record.labels_per_s:,.0f} labelled steps/s  {record.memory_gb:.1f} GB"
         )
         self._progress.update(self._task, figures=figures)
@@ -130,7 +135,8 @@ class TrainingDisplay:
 
         figures = "  ".join(show(name) for name in ("nll", "mse", "r2", "ece", "auroc"))
         best = "  best so far" if record.is_best else ""
-        self.console.print(f"validation at step {record.step}: {figures}{best}", markup=False, highlight=False)
+        worse = f"  worse than a constant (nll {record.constant_nll:.4f})" if record.is_worse_than_constant else ""
+        self.console.print(f"validation at step {record.step}: {figures}{best}{worse}", markup=False, highlight=False)
 
     def saved(self, folder: Path) -> None:
         """One line for a checkpoint."""

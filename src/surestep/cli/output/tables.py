@@ -7,8 +7,10 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from surestep.metrics.figures import in_tables
+from surestep.metrics.report.assessment import few_problems, too_few
+
 _BASELINE_COLUMNS = ("mse", "nll", "auroc", "ece", "r2", "spearman")
-_COLUMNS = ("mse", "mae", "r2", "ece", "nll", "auroc", "accuracy")
 
 
 def metrics_table(report: dict[str, Any], *, title: str) -> Table:
@@ -16,9 +18,10 @@ def metrics_table(report: dict[str, Any], *, title: str) -> Table:
 
     Fits into 100 columns.
     """
+    columns = in_tables()
     table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("dataset")
-    for name in ("steps", "problems", *_COLUMNS, "skill"):
+    for name in ("steps", "problems", *columns, "skill"):
         table.add_column(name, justify="right", no_wrap=True)
     sections = [*report["per_dataset"].items(), ("overall", report["overall"])]
     for name, section in sections:
@@ -26,20 +29,20 @@ def metrics_table(report: dict[str, Any], *, title: str) -> Table:
             name,
             f"{section['num_steps']:,}",
             f"{section['num_problems']:,}",
-            *(figure(section[column]) for column in _COLUMNS),
+            *(figure(section.get(column)) for column in columns),
             figure(section["skill"]["mse"]),
         )
         intervals = section.get("intervals", {})
         skill = section["skill"].get("intervals", {}).get("mse", {})
         for end, label in (("low", "  95 % from"), ("high", "         to")):
             if intervals:
-                ends = (figure(intervals.get(column, {}).get(end)) for column in _COLUMNS)
+                ends = (figure(intervals.get(column, {}).get(end)) for column in columns)
                 table.add_row(label, "", "", *ends, figure(skill.get(end)), style="cyan")
-        baseline = section["constant_baseline"]
-        table.add_row("  constant", "", "", *(figure(baseline.get(column)) for column in _COLUMNS), "", style="dim")
+        baseline = section[section["skill"].get("against", "constant_baseline")]
+        table.add_row("  constant", "", "", *(figure(baseline.get(column)) for column in columns), "", style="dim")
     table.caption = (
-        "95 % intervals by bootstrap over problems; skill: 1 - MSE / MSE of the constant; overall R² over a mixture "
-        "mostly measures which dataset a step came from (mean of the datasets' own: "
+        "95 % intervals by bootstrap over problems; skill: 1 - MSE / MSE of the dataset's own constant; overall R² "
+        "over a mixture mostly measures which dataset a step came from (mean of the datasets' own: "
         f"{figure(report['overall']['r2_mean_per_dataset'])})"
     )
     return table
@@ -58,6 +61,7 @@ def baselines_table(report: dict[str, Any]) -> Table | None:
     for name in _BASELINE_COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     several = len(report["per_dataset"]) > 1
+    few: list[str] = []
     for name in [*report["per_dataset"], *([None] if several else [])]:
         section = report["overall"] if name is None else report["per_dataset"][name]
         if not section["num_steps"]:
@@ -68,6 +72,9 @@ def baselines_table(report: dict[str, Any]) -> Table | None:
             values = row if name is None else row["per_dataset"][name]
             beaten = section["beats_baselines"][row["name"]]
             table.add_row("", row["name"], *(_marked(values, beaten, column) for column in _BASELINE_COLUMNS))
+        if too_few(section["num_problems"]):
+            few.append(f"{where}: {few_problems(section['num_problems'])}")
+    table.caption = "; ".join(few) or None
     return table
 
 

@@ -28,8 +28,8 @@ from surestep.evaluation.baselines.fitted import (
     tfidf,
 )
 from surestep.evaluation.baselines.step_texts import StepTexts, add_tree
-from surestep.metrics.baseline_table import Baseline
-from surestep.metrics.predictions import Predictions
+from surestep.metrics.report import Baseline
+from surestep.scored import ScoredSteps
 
 FITS: Mapping[str, tuple[Fit, str]] = {
     "position, length": (position_and_length, "Position of the step and lengths of step and problem"),
@@ -85,7 +85,7 @@ def trained_baselines(texts: StepTexts | None, config: Config, *, cache_dir: Pat
     return result
 
 
-def own_baselines(texts: StepTexts | None, predictions: Predictions) -> Baselines:
+def own_baselines(texts: StepTexts | None, predictions: ScoredSteps) -> Baselines:
     """Baselines fitted on the evaluated labels themselves, each step by a fit on other problems.
 
     They know data of this very kind, which the scorer may not: to beat them is harder than to beat baselines from

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from surestep.config import Config
 from surestep.data.records.read_report import ReadReport
 from surestep.data.sources.choose import enabled_sources
-from surestep.metrics.baselines import position_baseline
-from surestep.metrics.predictions import Predictions
+from surestep.errors import DataError
+from surestep.metrics.columns import FloatArray, bin_sums, check_unit_interval
+from surestep.scored import ScoredSteps
 from surestep.types import ROOT, ReasoningTree
+
+POSITION_PSEUDO_COUNT = 10.0
+"""How many steps' worth of the overall mean each position starts with."""
 
 
 def step_depths(tree: ReasoningTree) -> list[int]:
@@ -20,7 +25,7 @@ def step_depths(tree: ReasoningTree) -> list[int]:
     return depths
 
 
-def predict_by_position(predictions: Predictions, config: Config) -> Predictions:
+def predict_by_position(predictions: ScoredSteps, config: Config) -> ScoredSteps:
     """The same steps, each with the mean training label at its position in its dataset."""
     confidence = predictions.confidence.copy()
     for source in enabled_sources(config.data, "train", seed=config.training.seed):
@@ -38,12 +43,12 @@ def predict_by_position(predictions: Predictions, config: Config) -> Predictions
     return predictions.with_confidence(confidence)
 
 
-def predict_constant(predictions: Predictions, value: float) -> Predictions:
+def predict_constant(predictions: ScoredSteps, value: float) -> ScoredSteps:
     """The same steps, all with one confidence."""
     return predictions.with_confidence(np.full(len(predictions), value))
 
 
-def predict_truth(predictions: Predictions) -> Predictions:
+def predict_truth(predictions: ScoredSteps) -> ScoredSteps:
     """The same steps with their true confidence: the best that any model can do.
 
     Raises:
@@ -52,3 +57,49 @@ def predict_truth(predictions: Predictions) -> Predictions:
     if np.isnan(predictions.true_confidence).any():
         raise ValueError("the true confidence of some steps is unknown")
     return predictions.with_confidence(predictions.true_confidence)
+
+
+def position_baseline(
+    train_positions: npt.ArrayLike,
+    train_labels: npt.ArrayLike,
+    positions: npt.ArrayLike,
+    *,
+    pseudo_count: float = POSITION_PSEUDO_COUNT,
+) -> FloatArray:
+    """Mean training label at each position, drawn toward the overall mean where few steps stand.
+
+    With n training steps of label sum s at a position, and m the mean of all training labels, the
+    prediction is (s + k m) / (n + k), k the pseudo-count: the posterior mean under a Beta(k m, k (1 − m))
+    prior. A position never seen in training gets m.
+
+    Args:
+        train_positions: shape (M,), whole numbers.
+        train_labels: shape (M,), in [0, 1].
+        positions: shape (N,), the steps to predict.
+        pseudo_count: k, above 0, in steps.
+
+    Returns:
+        Shape (N,), in [0, 1].
+
+    Raises:
+        DataError: there is no training step, or a label is outside [0, 1].
+        ValueError: the training arrays differ in shape, or k is not above 0.
+
+    >>> position_baseline([1, 1, 2, 2], [1, 1, 0, 1], [1, 2, 9], pseudo_count=2).tolist()
+    [0.875, 0.625, 0.75]
+    """
+    seen = np.asarray(train_positions, dtype=np.int64)
+    label = np.asarray(train_labels, dtype=np.float64)
+    wanted = np.asarray(positions, dtype=np.int64)
+    if seen.shape != label.shape or not pseudo_count > 0:
+        raise ValueError(f"positions {seen.shape}, labels {label.shape}, pseudo_count {pseudo_count}")
+    if label.size == 0:
+        raise DataError("the position baseline has no training label; allowed: at least one labelled step")
+    check_unit_interval("training label", label)
+    mean = float(label.mean())
+    values, index = np.unique(seen, return_inverse=True)
+    count = bin_sums(index)
+    smoothed = (bin_sums(index, label) + pseudo_count * mean) / (count + pseudo_count)
+    nearest = np.minimum(np.searchsorted(values, wanted), values.size - 1)
+    # Rounding can carry a mean of ones a digit past 1.
+    return np.clip(np.where(values[nearest] == wanted, smoothed[nearest], mean), 0.0, 1.0)

@@ -18,18 +18,23 @@ from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.builder import TreeBuilder
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
-from surestep.metrics.best_of_n import (
-    AGGREGATIONS,
-    aggregate,
+from surestep.metrics.benchmarks.aggregation import AGGREGATIONS, aggregate
+from surestep.metrics.benchmarks.best_of_n import (
     best_of_n,
     dense_answers,
     majority_vote,
     pass_at_n,
     powers_up_to,
 )
+from surestep.metrics.benchmarks.first_error import interval_json
+from surestep.metrics.benchmarks.weighted_vote import (
+    DRAWN_SUBSETS,
+    ENUMERATION_LIMIT,
+    choose_subsets,
+    weighted_majority,
+)
+from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.columns import BoolArray, FloatArray, IntArray
-from surestep.metrics.percentile import percentile_interval, resampled_sums
-from surestep.metrics.weighted_vote import DRAWN_SUBSETS, ENUMERATION_LIMIT, choose_subsets, weighted_majority
 from surestep.scoring.score_file import Confidences, StepScores, ToScore
 from surestep.types import ROOT, ReasoningTree
 
@@ -191,7 +196,7 @@ def _measure(problems: Sequence[_Problem], n: int, resampling: Resampling) -> di
         )
         errors.append(voted.standard_error)
     table = np.array(rows)
-    draws = resampled_sums(table, resamples=resampling.resamples, seed=resampling.seed) / len(table)
+    draws = Draws(len(table), resampling.resamples, resampling.seed).sums(table) / len(table)
     error = np.sqrt(np.sum(np.square(errors), axis=0)) / len(table)
     return {
         "num_problems": len(enough),
@@ -210,12 +215,12 @@ def _method(table: FloatArray, draws: FloatArray, column: int) -> dict[str, Any]
     majority = METHODS.index("majority")
     section: dict[str, Any] = {
         "accuracy": float(table[:, column].mean()),
-        "interval": percentile_interval(draws[:, column]),
+        "interval": interval_json(draws[:, column]),
     }
     if column > majority:
         section["minus_majority"] = {
             "value": float((table[:, column] - table[:, majority]).mean()),
-            "interval": percentile_interval(draws[:, column] - draws[:, majority]),
+            "interval": interval_json(draws[:, column] - draws[:, majority]),
         }
     return section
 

@@ -18,10 +18,10 @@ from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
+from surestep.metrics.benchmarks.first_error import section_of
+from surestep.metrics.benchmarks.step_errors import FIGURES, NUM_COUNTS, step_counts, step_figures
+from surestep.metrics.bootstrap.draws import Draws, sums_by_problem
 from surestep.metrics.columns import FloatArray
-from surestep.metrics.first_error import section_of
-from surestep.metrics.percentile import resampled_sums, sums_by_group
-from surestep.metrics.step_errors import FIGURES, NUM_COUNTS, step_counts, step_figures
 from surestep.scoring.score_file import Confidences, StepScores, ToScore
 
 WITHOUT_WRONG_STEPS = "multi_solutions"
@@ -111,10 +111,10 @@ class _Table:
         wide = np.zeros((len(self.counts), len(CATEGORIES) + 1, NUM_COUNTS))
         wide[np.arange(len(self.counts)), self.category] = self.counts
         wide[~self.outside, -1] = self.counts[~self.outside]
-        by_problem = sums_by_group(self.problem, wide.reshape(len(wide), -1))
+        by_problem = sums_by_problem(self.problem, wide.reshape(len(wide), -1))
         shape = (-1, len(CATEGORIES) + 1, NUM_COUNTS)
         sums = by_problem.sum(axis=0).reshape(shape)
-        draws = resampled_sums(by_problem, resamples=resampling.resamples, seed=resampling.seed).reshape(shape)
+        draws = Draws(len(by_problem), resampling.resamples, resampling.seed).sums(by_problem).reshape(shape)
         present = [index for index in range(len(CATEGORIES)) if (self.category == index).any()]
         categories = {
             CATEGORIES[index]: {

@@ -16,8 +16,13 @@ from surestep.data.records.read_report import ReadReport
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_solutions
 from surestep.evaluation.benchmarks.threshold import ThresholdData, choose
-from surestep.metrics.first_error import FirstErrorFigures, first_below, first_error_figures, mean_over_subsets
-from surestep.metrics.percentile import seed_for
+from surestep.metrics.benchmarks.first_error import (
+    FirstErrorFigures,
+    first_below,
+    first_error_figures,
+    mean_over_subsets,
+)
+from surestep.metrics.bootstrap.draws import seed_for
 from surestep.scoring.score_file import StepScores
 
 DEFAULT_THRESHOLD = 0.5

@@ -15,7 +15,8 @@ from typing import Any
 
 from surestep.data.records.lines import missing_file
 from surestep.errors import DataError, StorageError
-from surestep.scoring.checkpoint.manifest import git_commit, library_versions, sha256_of
+from surestep.files import sha256_of
+from surestep.scoring.checkpoint.manifest import git_commit, library_versions
 from surestep.scoring.predictions_file import write_rows
 
 _DATA_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")

@@ -15,7 +15,7 @@ from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
-from surestep.metrics.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
+from surestep.metrics.benchmarks.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
 from surestep.scoring.score_file import Confidences, StepScores, ToScore
 from surestep.types import ReasoningTree
 

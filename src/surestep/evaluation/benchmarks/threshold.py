@@ -15,7 +15,7 @@ from surestep.data.trees.text import clean_text
 from surestep.errors import ConfigError
 from surestep.evaluation.benchmarks.result_file import file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_paths, score_solutions
-from surestep.metrics.first_error import choose_threshold
+from surestep.metrics.benchmarks.first_error import choose_threshold
 from surestep.scoring.score_file import StepScores
 
 FIRST_ERROR_LAYOUT = "processbench"

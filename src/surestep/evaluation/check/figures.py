@@ -10,7 +10,7 @@ from typing import Any
 from surestep.evaluation.check.finding import Finding, Status
 from surestep.evaluation.check.targets import SKILLS, Bound, Targets
 from surestep.evaluation.results.same_data import OVERALL
-from surestep.metrics.implied import Implied, implied_by, label_variance
+from surestep.metrics.report.implied import Implied, implied_by, label_variance
 
 Section = dict[str, Any]
 

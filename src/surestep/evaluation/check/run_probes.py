@@ -6,7 +6,7 @@ score is averaged over problems, with an interval. Knows trees and a scorer; kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,18 +16,13 @@ from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.builder import TreeBuilder
 from surestep.data.trees.identity import problem_key
 from surestep.evaluation.check.probe_changes import PROBES, Chain, Step
-from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES, resample_counts
+from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
+from surestep.metrics.bootstrap.draws import DEFAULT_RESAMPLES, FEWEST_PROBLEMS, Draws
+from surestep.metrics.bootstrap.interval import percentile
+from surestep.metrics.columns import FloatArray
 from surestep.types import ROOT, ReasoningTree
 
 DEFAULT_PROBLEMS = 50
-
-AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
-    "min": min,
-    "mean": lambda values: float(np.mean(values)),
-    "last": lambda values: values[-1],
-    "product": lambda values: float(np.prod(values)),
-}
-"""How the confidences of a solution's steps are joined to its score, by name."""
 
 
 class Scorer(Protocol):
@@ -159,7 +154,7 @@ def _measure(
     seed: int,
     resamples: int,
 ) -> ProbeResult:
-    moves: dict[str, list[float]] = {aggregation: [] for aggregation in AGGREGATES}
+    moves: dict[str, list[float]] = {aggregation: [] for aggregation in AGGREGATIONS}
     not_possible = unscored = 0
     for item, values in zip(probed, scores, strict=True):
         path = item.paths.get(name)
@@ -171,19 +166,17 @@ def _measure(
         if len(before) < len(item.original) or len(after) < len(path):
             unscored += 1
             continue
-        for aggregation, join in AGGREGATES.items():
-            moves[aggregation].append(join(after) - join(before))
+        for aggregation, join in AGGREGATIONS.items():
+            moves[aggregation].append(join(np.array(after)) - join(np.array(before)))
     number = len(moves["min"])
     found = {key: _move(np.array(values), seed, resamples) for key, values in moves.items()} if number else {}
     return ProbeResult(name, found, number, not_possible, unscored)
 
 
-def _move(values: np.ndarray, seed: int, resamples: int) -> Move:
+def _move(values: FloatArray, seed: int, resamples: int) -> Move:
     mean = float(values.mean())
-    if values.size < 2:
+    if values.size < FEWEST_PROBLEMS:
         return Move(mean, None, None)
-    counts = resample_counts(values.size, resamples=resamples, seed=seed)
-    draws = [float(np.sum(count * values)) / values.size for count in counts]
-    tail = 100.0 * (1.0 - DEFAULT_LEVEL) / 2.0
-    low, high = np.percentile(draws, [tail, 100.0 - tail])
-    return Move(mean, float(low), float(high))
+    draws = Draws(values.size, resamples, seed).sums(values[:, None])[:, 0] / values.size
+    interval = percentile(draws)
+    return Move(mean, interval.low, interval.high)

@@ -16,10 +16,9 @@ from pydantic import Field, ValidationError
 
 from surestep.errors import CheckpointError, ConfigError
 from surestep.evaluation.check.finding import Finding, Status
-from surestep.files import MANIFEST, sha256_of, write_json
+from surestep.files import MANIFEST, SIGN_OFFS, sha256_of, write_json
 from surestep.settings import Section
 
-SIGN_OFFS = "sign_offs.json"
 SignedItem = Literal["backup", "error_analysis"]
 SIGNED_ITEMS: tuple[SignedItem, ...] = get_args(SignedItem)
 """The points of the checklist that may be signed off; each is an `item` of the findings."""

@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,22 +18,23 @@ from surestep.config.read import merge, read_config_file
 from surestep.errors import ConfigError
 from surestep.evaluation.check.probe_changes import PROBES
 from surestep.evaluation.check.sign_off import SignedItem
+from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.figures import FIGURES
-from surestep.metrics.section_intervals import SKILL_FIGURES
+from surestep.metrics.report.section import SKILL_FIGURES
 from surestep.settings import Section, describe
 
 TIERS = ("quick", "full", "production")
 SKILLS = tuple(f"skill_{name}" for name in SKILL_FIGURES)
-Aggregation = Literal["min", "mean", "last", "product"]
-AGGREGATIONS: tuple[Aggregation, ...] = ("min", "mean", "last", "product")
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-def _one_of(names: tuple[str, ...]) -> AfterValidator:
+def _one_of(names: Callable[[], Iterable[str]]) -> AfterValidator:
+    """A name that stands in a table at the time it is read."""
+
     def check(name: str) -> str:
-        if name not in names:
-            raise ValueError(f"one of {', '.join(names)}")
+        if name not in (allowed := list(names())):
+            raise ValueError(f"one of {', '.join(allowed)}")
         return name
 
     return AfterValidator(check)
@@ -63,7 +65,7 @@ class Bound(Section):
         return f"{'≤' if self.max is not None else '≥'} {self.value:g}"
 
 
-FigureBounds = dict[Annotated[str, _one_of((*FIGURES, *SKILLS))], Bound | None]
+FigureBounds = dict[Annotated[str, _one_of(lambda: (*FIGURES, *SKILLS))], Bound | None]
 
 
 class LeakBounds(Section):
@@ -89,8 +91,8 @@ class ProbeBound(Section):
 class ProbeTargets(Section):
     """Bounds by probe, and how steps' confidences are joined to a solution's score."""
 
-    aggregations: list[Aggregation] = Field(list(AGGREGATIONS), min_length=1)
-    bounds: dict[Annotated[str, _one_of(tuple(PROBES))], ProbeBound | None] = Field(default_factory=dict)
+    aggregations: list[Annotated[str, _one_of(lambda: AGGREGATIONS)]] = Field(list(AGGREGATIONS), min_length=1)
+    bounds: dict[Annotated[str, _one_of(lambda: PROBES)], ProbeBound | None] = Field(default_factory=dict)
 
 
 class Targets(Section):

@@ -9,17 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from surestep.metrics.figures import FIGURES as TABLE
+
 Tone = Literal["good", "fair", "bad"]
 GOOD_ECE, FAIR_ECE = 0.03, 0.08
 GOOD_SKILL, FAIR_SKILL, LEAST_SKILL = 0.5, 0.1, 0.02
 
 FIGURES: tuple[tuple[str, str, str], ...] = (
     ("skill", "Skill", "How much of the constant's squared error it removes: 0 is none, 1 is all."),
-    ("ece", "ECE", "Mean distance between confidence and label over ten bins; 0 is best."),
-    ("auroc", "AUROC", "How often a right step gets more confidence than a wrong one; 0.5 is chance."),
-    ("r2", "R²", "Share of the labels' variance explained."),
-    ("mse", "MSE", "Mean squared distance to the label; 0 is best."),
-    ("nll", "NLL", "Mean surprise at the label, in nats; 0 is best."),
+    *((name, TABLE[name].title, TABLE[name].meaning) for name in ("ece", "auroc", "r2", "mse", "nll")),
 )
 """Name, title and meaning of the figures that are shown first."""
 

@@ -28,7 +28,7 @@ from surestep.evaluation.report.charts.svg import to_svg
 from surestep.evaluation.report.headline import baselines_table, number, shown_figures, verdict
 from surestep.evaluation.report.mistakes import KINDS, Mistakes, worst_mistakes
 from surestep.evaluation.results.run_files import RunFiles
-from surestep.metrics.predictions import Predictions
+from surestep.scored import ScoredSteps
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,7 +58,7 @@ class Sources:
 
     report: Mapping[str, Any]
     run: RunFiles
-    predictions: Predictions | None = None
+    predictions: ScoredSteps | None = None
     rows: Sequence[Row] | None = None
 
 

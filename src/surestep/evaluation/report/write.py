@@ -18,8 +18,8 @@ from surestep.errors import DataError, StorageError
 from surestep.evaluation.report.model_card import write_card
 from surestep.evaluation.report.page import Sources, WrittenPage, write_page
 from surestep.evaluation.results.run_files import find_run
-from surestep.metrics.pointwise import mse
-from surestep.metrics.predictions import Predictions
+from surestep.metrics.figures.pointwise import mse
+from surestep.scored import ScoredSteps
 from surestep.scoring.predictions_file import predictions_of_rows
 
 METRICS_FILE = "eval_metrics.json"
@@ -38,7 +38,7 @@ def write_report(
     report: Mapping[str, Any],
     folder: Path,
     *,
-    predictions: Predictions | None,
+    predictions: ScoredSteps | None,
     rows: Sequence[Mapping[str, Any]] | None,
     checkpoint: Path | None = None,
 ) -> WrittenReport:
@@ -85,7 +85,7 @@ def report_on_folder(folder: Path, *, checkpoint: Path | None = None) -> Written
     return write_report(report, folder, predictions=predictions, rows=rows, checkpoint=checkpoint)
 
 
-def _check_belongs(report: Mapping[str, Any], predictions: Predictions, path: Path) -> None:
+def _check_belongs(report: Mapping[str, Any], predictions: ScoredSteps, path: Path) -> None:
     """Refuse predictions that an earlier evaluation left in the folder: charts and figures would contradict."""
     found, said = mse(predictions.confidence, predictions.label), report["overall"].get("mse")
     num_steps = report["overall"]["num_steps"]

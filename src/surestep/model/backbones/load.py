@@ -116,6 +116,7 @@ def load_pretrained(
     revision: str | None,
     dtype: torch.dtype,
     exact: bool = False,
+    is_verified: bool = False,
     nf4_device: torch.device | None = None,
 ) -> Backbone:
     """Load a hub id or a local folder through transformers' `AutoModel`.
@@ -124,6 +125,7 @@ def load_pretrained(
         name: the hub id or folder.
         revision: of a hub repository.
         dtype: of the weights in memory.
+        is_verified: whoever asks has compared the files already: they are not hashed again (`weights_sha256` is empty).
         exact: refuse weights that the transformer has no place for, such as a language-model head.
         nf4_device: unset: on the CPU, as the files hold it; else there, its linear layers in 4 bits.
 
@@ -163,7 +165,8 @@ def load_pretrained(
     if exact and unexpected:
         raise BackboneError(f"{name} holds weights that have no place in it: {', '.join(unexpected[:3])}")
     commit = getattr(module.config, "_commit_hash", None)
-    return _describe(module, name, commit, hash_weights(_weights_folder(name, commit or revision)))
+    weights_sha256 = "" if is_verified else hash_weights(_weights_folder(name, commit or revision))
+    return _describe(module, name, commit, weights_sha256)
 
 
 def _describe(module: Any, name: str, revision: str | None, weights_sha256: str) -> Backbone:

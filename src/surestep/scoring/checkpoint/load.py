@@ -30,11 +30,19 @@ from surestep.errors import BackboneError, CheckpointError, ConfigError, Storage
 from surestep.model.backbones.load import Backbone, load_backbone, load_pretrained
 from surestep.model.backbones.lora import saved_targets
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_head, save_weights
+from surestep.model.saved_weights import (
+    BACKBONE_FOLDER,
+    is_adapted,
+    load_adapter,
+    load_backbone_tensors,
+    load_head,
+    save_weights,
+)
 from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, settle
 from surestep.scoring.checkpoint.calibration_file import CALIBRATION_FILE, calibration_text, read_calibration
 from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, read_manifest, write_manifest
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
+from surestep.scoring.random_state import random_state_kept
 
 CONFIG_FILE = "config.json"
 _STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)")
@@ -133,6 +141,7 @@ def _describe(built: BuiltModel, step: int, label_means: dict[str, float], label
     )
 
 
+@random_state_kept()
 def load_checkpoint(
     folder: Path,
     *,
@@ -141,7 +150,7 @@ def load_checkpoint(
     trainable: bool = False,
     with_state: bool = False,
 ) -> LoadedCheckpoint:
-    """Load a checkpoint for scoring, or for training on from it.
+    """Load a checkpoint for scoring, or for training on from it; the caller's random state stays as it is.
 
     Args:
         folder: a `checkpoint_step_<N>`, or what `surestep export` wrote.
@@ -197,6 +206,19 @@ def load_weights(model: ConfidenceModel, folder: Path) -> None:
         load_adapter(model, folder)
 
 
+def load_all_weights(model: ConfidenceModel, folder: Path) -> None:
+    """Put everything that a checkpoint of the same run trained into `model`, in place: no second model in memory.
+
+    Raises:
+        CheckpointError: a file is missing or changed, or a key is missing, unexpected or of another shape.
+    """
+    read_manifest(folder, with_state=False)
+    load_weights(model, folder)
+    if not is_adapted(model):
+        load_backbone_tensors(model, folder)
+    model.weights_changed()
+
+
 def read_config(folder: Path) -> Config:
     """The configuration that a checkpoint was made with.
 
@@ -221,7 +243,9 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
     origin = manifest.backbone
     if manifest.kind == "full":
         try:
-            found = load_pretrained(str(folder / BACKBONE_FOLDER), revision=None, dtype=dtype, exact=True)
+            found = load_pretrained(
+                str(folder / BACKBONE_FOLDER), revision=None, dtype=dtype, exact=True, is_verified=True
+            )
         except BackboneError as error:
             raise CheckpointError(str(error)) from None
         # What it was trained from stays on record; the weights are the checkpoint's own.

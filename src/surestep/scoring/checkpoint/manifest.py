@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError
+from surestep.files import sha256_of
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -24,7 +25,6 @@ _PACKAGES = (
     *("surestep", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy"),
     "bitsandbytes",
 )
-_BLOCK = 16 * 1024 * 1024
 
 Entry = dict[str, Any]
 """Size and sha256 of a file."""
@@ -235,15 +235,6 @@ def _nearby(folder: Path) -> str:
     siblings = sorted(folder.parent.glob("checkpoint_step_*"), key=lambda path: (len(path.name), path.name))
     names = [path.name for path in siblings if path.is_dir()]
     return f"; {folder.parent} holds {', '.join(names)}" if names else ""
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def library_versions() -> dict[str, str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.records import StepDone
+from surestep.training.schedule import Rhythm
+
 NOTICED_SHARE = 1 / 3
 STEPS_TO_WATCH = 20
 """Optimiser steps before anything is said: the first ones compile and fill caches."""
@@ -65,3 +69,20 @@ class UnusedSpeed:
             setting = "--token_budget" if mean > self.token_budget / 2 else "--batch_size"
             return f"speed: a pass holds {mean:,.0f} tokens on average and the GPU waits between them; raise {setting}"
         return None
+
+
+class IdleGpu(TrainingEvents):
+    """Says the complaint at a log line; main process only."""
+
+    def __init__(self, rhythm: Rhythm, *, on_gpu: bool, token_budget: int) -> None:
+        self._rhythm = rhythm
+        self._watch = UnusedSpeed(on_gpu=on_gpu, token_budget=token_budget)
+
+    def started(self, run: RunView) -> None:
+        self._run = run
+
+    def step_done(self, done: StepDone) -> None:
+        packs = done.packs
+        self._watch.add(seconds=done.seconds, waited=done.waited, tokens=packs.num_tokens, passes=len(packs.packs))
+        if self._rhythm.is_logging(done.step) and (complaint := self._watch.complaint()) is not None:
+            self._run.say(complaint)

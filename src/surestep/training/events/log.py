@@ -1,17 +1,25 @@
-"""What happened since the last log line, and how much of it belongs to training itself.
+"""What happened since the last log line, averaged; and the refusal of a loss that is no number.
 
 An interval may be cut in two by a checkpoint and a resume, so it goes to disk and back without losing a digit.
 """
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
+
+from surestep.errors import SurestepError
+from surestep.scoring.hardware import memory_used_gb
+from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.records import StepDone, StepRecord
+from surestep.training.run_state import RunState
+from surestep.training.schedule import Rhythm
 
 
 @dataclass
@@ -19,42 +27,40 @@ class Interval:
     """Sums since the last log line; losses stay on the device until they are read together.
 
     Attributes:
-        losses: loss of each step, scalars.
+        losses: loss of each step, scalars; on this process.
+        weights: sum of the weights of each step's labels, on this process; NaN where it is not known.
         tokens: tokens through the backbone, on this process.
         labels: labels of each dataset, on this process.
-        seconds: spent in training up to the last `pause`.
+        seconds: spent in training.
     """
 
     losses: list[Tensor] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     tokens: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-    _started: float | None = None
 
-    def add(self, loss: Tensor, *, tokens: int, labels: Mapping[str, int]) -> None:
+    def add(self, done: StepDone) -> None:
         """Count one optimiser step."""
-        self.losses.append(loss)
-        self.tokens += tokens
-        for name, count in labels.items():
+        self.losses.append(done.loss)
+        self.weights.append(done.packs.weight)
+        self.tokens += done.packs.num_tokens
+        self.seconds += done.seconds
+        for name, count in done.labels.items():
             self.labels[name] = self.labels.get(name, 0) + count
 
-    def go_on(self) -> None:
-        """The clock runs: what follows is training."""
-        if self._started is None:
-            self._started = time.perf_counter()
+    def to_dict(self, losses: list[float], weights: list[float]) -> dict[str, Any]:
+        """JSON-ready, with `losses` and `weights` (summed over all processes) in place of this process's own.
 
-    def pause(self) -> None:
-        """The clock stops: what follows is validation or saving."""
-        if self._started is not None:
-            self.seconds += time.perf_counter() - self._started
-            self._started = None
-
-    def to_dict(self, losses: list[float]) -> dict[str, Any]:
-        """JSON-ready, with `losses` (summed over all processes) in place of this process's own.
-
-        A float32 survives as a JSON number to the bit.
+        A float survives as a JSON number to the bit.
         """
-        return {"losses": losses, "tokens": self.tokens, "labels": self.labels, "seconds": self.seconds}
+        return {
+            "losses": losses,
+            "weights": weights,
+            "tokens": self.tokens,
+            "labels": self.labels,
+            "seconds": self.seconds,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, device: torch.device, is_main: bool) -> Interval:
@@ -62,4 +68,85 @@ class Interval:
         if not values:
             return cls()
         losses = [torch.tensor(loss if is_main else 0.0, device=device) for loss in values["losses"]]
-        return cls(losses, values["tokens"], dict(values["labels"]), values["seconds"])
+        known = values.get("weights", [math.nan] * len(losses))
+        weights = [weight if is_main else 0.0 for weight in known]
+        return cls(losses, weights, values["tokens"], dict(values["labels"]), values["seconds"])
+
+
+class Log(TrainingEvents):
+    """Averages the steps of an interval and hands them to the listeners; refuses what is not finite.
+
+    Args:
+        rhythm: when the run logs, validates and saves.
+        peak_learning_rate: named where training diverged.
+    """
+
+    def __init__(
+        self, rhythm: Rhythm, accelerator: Accelerator, *, device: torch.device, peak_learning_rate: float
+    ) -> None:
+        self._rhythm = rhythm
+        self._accelerator = accelerator
+        self._device = device
+        self._peak_learning_rate = peak_learning_rate
+        self._interval = Interval()
+
+    def started(self, run: RunView) -> None:
+        self._run = run
+        is_main = self._accelerator.is_main_process
+        self._interval = Interval.from_dict(run.state.interval, device=self._device, is_main=is_main)
+
+    def step_done(self, done: StepDone) -> None:
+        self._interval.add(done)
+        if self._rhythm.is_logging(done.step):
+            self._log(done)
+        elif self._rhythm.is_validating(done.step):
+            self._check_finite(done, float(done.loss))
+
+    def saving(self, state: RunState) -> None:
+        interval = self._interval
+        losses, weights = self._summed(interval) if interval.losses else (torch.zeros(0), torch.zeros(0))
+        state.interval = interval.to_dict(losses.tolist(), weights.tolist())
+
+    def _log(self, done: StepDone) -> None:
+        interval, self._interval = self._interval, Interval()
+        losses, weights = self._summed(interval)
+        loss = float(losses.mean())
+        per_label = float(losses.double().sum() / weights.sum())
+        self._run.state.seconds += interval.seconds
+        self._check_finite(done, loss)
+        processes = self._accelerator.num_processes
+        if self._accelerator.is_main_process:
+            self._run.logged(
+                StepRecord(
+                    step=done.step,
+                    loss=loss,
+                    learning_rate=done.learning_rates.get("backbone", done.learning_rates.get("head", 0.0)),
+                    grad_norm=float(done.grad_norm),
+                    tokens_per_s=interval.tokens * processes / interval.seconds,
+                    labels_per_s=sum(interval.labels.values()) * processes / interval.seconds,
+                    memory_gb=memory_used_gb(self._device),
+                    labels=interval.labels,
+                    loss_per_label=per_label if math.isfinite(per_label) else None,
+                    learning_rates=dict(done.learning_rates),
+                )
+            )
+
+    def _summed(self, interval: Interval) -> tuple[Tensor, Tensor]:
+        """Loss of each step of the interval and the weight of its labels, each summed over the processes."""
+        losses = torch.stack(interval.losses)
+        weights = torch.tensor(interval.weights, dtype=torch.float64, device=losses.device)
+        if self._accelerator.num_processes > 1:
+            losses, weights = (self._accelerator.reduce(values, "sum") for values in (losses, weights))
+        return losses, weights
+
+    def _check_finite(self, done: StepDone, loss: float) -> None:
+        """Raise before broken weights are validated or saved; under fp16 the scaler skips a broken gradient."""
+        broken = "loss" if not math.isfinite(loss) else "gradient"
+        if broken == "gradient" and (self._accelerator.scaler is not None or math.isfinite(float(done.grad_norm))):
+            return
+        value = loss if broken == "loss" else float(done.grad_norm)
+        kept = f"; the last good checkpoint is {self._run.last_saved}" if self._run.last_saved else ""
+        raise SurestepError(
+            f"the {broken} is {value} at step {done.step}: training diverged; lower --learning_rate "
+            f"(now {self._peak_learning_rate:g}) or --max_grad_norm, or lengthen the warmup{kept}"
+        )

@@ -1,10 +1,44 @@
-"""What a run tells the outside while it goes on; the command line shows it, the log files keep it."""
+"""What events are told: a step, a logging interval, a validation."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from surestep.training.optimizer.build import Role
+    from surestep.training.step_data import StepPacks
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimiser step of this process, just done.
+
+    Attributes:
+        step: optimiser steps done, this one included.
+        loss: weighted sum over this process's labels; a scalar that stays on the device.
+        grad_norm: before clipping, over all processes.
+        learning_rates: of the backbone (its adapters under LoRA) and of the head, at steps that are logged.
+        packs: what went through the model.
+        seconds: from asking for its examples to its end; `waited` of them for the examples.
+    """
+
+    step: int
+    loss: Tensor
+    grad_norm: Tensor
+    learning_rates: Mapping[Role, float]
+    packs: StepPacks
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Labels of each dataset in the step, on this process."""
+        return self.packs.labels
 
 
 @dataclass(frozen=True)
@@ -12,13 +46,18 @@ class StepRecord:
     """One logging interval, ending after optimiser step `step`.
 
     Attributes:
-        loss: mean loss over the interval's steps, in nats for `bce`.
-        learning_rate: of the interval's last step.
+        loss: mean over the interval's steps of what is minimised, a weighted sum over a step's labels; it is larger
+            where a step happens to have more labels.
+        learning_rate: of the interval's last step: the backbone's, or the head's where nothing else is trained.
         grad_norm: before clipping, of the last step.
         tokens_per_s: tokens through the backbone a second, shared prefixes counted once.
         labels_per_s: labelled steps a second.
         memory_gb: peak GPU memory, or resident memory on a CPU; 1e9 bytes.
         labels: labels of each dataset in the interval.
+        loss_per_label: mean over the interval's labels, by their weights: nats for `bce`, squared error for `mse`. None
+            where the interval began in a checkpoint that does not know the weights.
+        learning_rates: of each group by what it trains, `backbone` (its adapters under LoRA) and `head` (with the
+            `<CONFIDENCE>` row).
     """
 
     step: int
@@ -29,11 +68,19 @@ class StepRecord:
     labels_per_s: float
     memory_gb: float
     labels: dict[str, int]
+    loss_per_label: float | None = None
+    learning_rates: dict[Role, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ValidationRecord:
-    """One validation: mean over datasets of each figure, and the figures of each dataset."""
+    """One validation: mean over datasets of each figure, and the figures of each dataset.
+
+    Attributes:
+        metric, value: what decides which checkpoint is the best.
+        constant_nll: NLL of a constant, each dataset's mean training label, on the same labels, as mean over datasets;
+            None where the training labels are not known.
+    """
 
     step: int
     metric: str
@@ -41,63 +88,20 @@ class ValidationRecord:
     mean: dict[str, float | None]
     per_dataset: dict[str, dict[str, Any]]
     is_best: bool
+    constant_nll: float | None = None
 
+    @property
+    def is_worse_than_constant(self) -> bool:
+        """Whether the model predicts these labels less well than a constant does."""
+        nll = self.mean.get("nll")
+        return nll is not None and self.constant_nll is not None and nll > self.constant_nll
 
-class TrainingObserver(Protocol):
-    """Told what happens in a run, in order. Only the main process calls."""
+    def is_beyond(self, bound: float) -> bool:
+        """Whether the NLL is above `bound` times the constant's, and above `bound` times a coin's.
 
-    def say(self, line: str) -> None:
-        """Something that the user should know once."""
-
-    def started(self, *, first_step: int, max_steps: int) -> None:
-        """The first optimiser step is about to run."""
-
-    def stepped(self, step: int) -> None:
-        """An optimiser step is done."""
-
-    def logged(self, record: StepRecord) -> None:
-        """A logging interval is over."""
-
-    def validated(self, record: ValidationRecord) -> None:
-        """A validation is done."""
-
-    def saved(self, folder: Path) -> None:
-        """A checkpoint is in place."""
-
-    def finished(self) -> None:
-        """No more steps will run, whatever the reason."""
-
-
-class Observers:
-    """Several observers as one."""
-
-    def __init__(self, *observers: TrainingObserver) -> None:
-        self.observers = observers
-
-    def say(self, line: str) -> None:
-        for observer in self.observers:
-            observer.say(line)
-
-    def started(self, *, first_step: int, max_steps: int) -> None:
-        for observer in self.observers:
-            observer.started(first_step=first_step, max_steps=max_steps)
-
-    def stepped(self, step: int) -> None:
-        for observer in self.observers:
-            observer.stepped(step)
-
-    def logged(self, record: StepRecord) -> None:
-        for observer in self.observers:
-            observer.logged(record)
-
-    def validated(self, record: ValidationRecord) -> None:
-        for observer in self.observers:
-            observer.validated(record)
-
-    def saved(self, folder: Path) -> None:
-        for observer in self.observers:
-            observer.saved(folder)
-
-    def finished(self) -> None:
-        for observer in self.observers:
-            observer.finished()
+        The coin (ln 2) is there for labels that are nearly all of one kind, whose constant has an NLL near 0.
+        """
+        nll = self.mean.get("nll")
+        if nll is None or self.constant_nll is None:
+            return False
+        return not nll <= bound * max(self.constant_nll, math.log(2))

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate import Accelerator
 
-from surestep.config import Config, EvalConfig
+from surestep.config import EvalConfig, TrainingConfig
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.token_store import TreeStore
-from surestep.metrics.baselines import ConstantBaseline
-from surestep.metrics.report import build_report
+from surestep.files import METRICS, write_json
+from surestep.metrics import nll
+from surestep.metrics.figures import FIGURES
+from surestep.metrics.report import ConstantBaseline, build_report
+from surestep.scored import ScoredSteps
 from surestep.scoring.model_scorer import StepScorer
 from surestep.scoring.predict import predict_labelled
-from surestep.training.events.records import ValidationRecord
+from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.records import StepDone, ValidationRecord
+from surestep.training.processes import share
+from surestep.training.schedule import Rhythm
 
-REPORT_FILE = "eval_metrics.json"
-FIGURES = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
-HIGHER_IS_BETTER = frozenset({"auroc", "r2"})
+SHOWN = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
+"""The figures of each validation, beside the one that decides."""
 _FEWEST_PROBLEMS = 16
 _SHARE_OF_WORK = 0.1
 _FORWARD_SHARE = 3.0
@@ -42,10 +47,9 @@ class ValidationSubset(Sequence[EncodedTree]):
 
 
 def choose_subsets(
-    stores: Mapping[str, TreeStore], config: Config, *, tokens_per_step: float
+    stores: Mapping[str, TreeStore], training: TrainingConfig, *, tokens_per_step: float
 ) -> dict[str, ValidationSubset]:
     """Problems to score at each validation: as set, or such that validation takes a tenth of the work."""
-    training = config.training
     allowed = _SHARE_OF_WORK * _FORWARD_SHARE * training.eval_steps * tokens_per_step / max(len(stores), 1)
     subsets = {}
     for name, store in stores.items():
@@ -55,6 +59,69 @@ def choose_subsets(
     return subsets
 
 
+class Validate(TrainingEvents):
+    """Scores the subsets by rhythm, on the main process, and counts validations without a better one.
+
+    Args:
+        make_scorer: a scorer of the model's current weights, asked for once.
+        subsets: the problems of each dataset.
+        metric: whose mean over datasets decides.
+        constants: mean training label of each dataset.
+        bound: how far above a constant's the NLL may be (`ValidationRecord.is_beyond`); None: as far as it likes.
+    """
+
+    def __init__(
+        self,
+        rhythm: Rhythm,
+        accelerator: Accelerator,
+        *,
+        make_scorer: Callable[[], StepScorer],
+        subsets: Mapping[str, ValidationSubset],
+        metric: str,
+        constants: Mapping[str, float],
+        bound: float | None,
+    ) -> None:
+        self._rhythm = rhythm
+        self._accelerator = accelerator
+        self._make_scorer = make_scorer
+        self._subsets = subsets
+        self._metric = metric
+        self._constants = constants
+        self._bound = bound
+        self._scorer: StepScorer | None = None
+
+    def started(self, run: RunView) -> None:
+        self._run = run
+
+    def step_done(self, done: StepDone) -> None:
+        if not self._rhythm.is_validating(done.step):
+            return
+        if self._accelerator.is_main_process:
+            self._validate()
+        share(self._accelerator, self._run.state, "best_seen", "validations_without_better", "validations_diverged")
+
+    def _validate(self) -> None:
+        state = self._run.state
+        if self._scorer is None:
+            self._scorer = self._make_scorer()  # once: a budget that has shrunk stays so
+            self._scorer.say = self._run.say
+        record = validate(
+            self._scorer,
+            self._subsets,
+            step=state.step,
+            metric=self._metric,
+            best=state.best_seen,
+            constants=self._constants,
+        )
+        state.validations_without_better += 1
+        if record.is_best:
+            state.best_seen = record.value
+            state.validations_without_better = 0
+        is_beyond = self._bound is not None and record.is_beyond(self._bound)
+        state.validations_diverged = state.validations_diverged + 1 if is_beyond else 0
+        self._run.validated(record)
+
+
 def validate(
     scorer: StepScorer,
     datasets: Mapping[str, Sequence[EncodedTree]],
@@ -62,26 +129,43 @@ def validate(
     step: int,
     metric: str,
     best: float | None,
+    constants: Mapping[str, float] | None = None,
 ) -> ValidationRecord:
-    """Score `datasets`; the deciding value is the plain mean over datasets of `metric`."""
+    """Score `datasets`; the deciding value is the plain mean over datasets of `metric`.
+
+    `constants` are the mean training labels, which the same labels are compared with.
+    """
     predictions = predict_labelled(scorer, datasets).predictions
     report: Any = build_report(predictions)
+    names = list(dict.fromkeys((*SHOWN, metric)))
     per_dataset = {
-        name: {figure: section[figure] for figure in FIGURES} for name, section in report["per_dataset"].items()
+        name: {figure: section[figure] for figure in names} for name, section in report["per_dataset"].items()
     }
-    mean = {figure: _mean([figures[figure] for figures in per_dataset.values()]) for figure in FIGURES}
+    mean = {figure: _mean([figures[figure] for figures in per_dataset.values()]) for figure in names}
     value = mean[metric]
     if value is None:  # one class only, say: the likelihood always has a value
         metric, value = "nll", mean["nll"]
     assert value is not None, "a validation set has at least one label"
-    return ValidationRecord(step, metric, value, mean, per_dataset, is_better(value, best, metric))
+    constant = _constant_nll(predictions, constants or {})
+    return ValidationRecord(step, metric, value, mean, per_dataset, is_better(value, best, metric), constant)
+
+
+def _constant_nll(predictions: ScoredSteps, constants: Mapping[str, float]) -> float | None:
+    """NLL of each dataset's constant on its labels, as mean over datasets; None where one has no constant."""
+    found = []
+    for index, name in enumerate(predictions.dataset_names):
+        label = predictions.label[predictions.dataset == index]
+        if not label.size:
+            continue
+        if name not in constants:
+            return None
+        found.append(nll(np.full(label.shape, constants[name]), label))
+    return _mean(found)
 
 
 def is_better(value: float, best: float | None, metric: str) -> bool:
     """Whether `value` beats `best` in the direction of `metric`."""
-    if best is None:
-        return True
-    return value > best if metric in HIGHER_IS_BETTER else value < best
+    return best is None or FIGURES[metric].is_better(value, best)
 
 
 def write_validation_report(
@@ -110,11 +194,7 @@ def write_validation_report(
         **report,
         "unscored": {name: loss.labels_dropped for name, loss in predicted.losses.items()},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / REPORT_FILE
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_json(folder / METRICS, result)
     return result
 
 

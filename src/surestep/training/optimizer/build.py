@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import torch
 
 from surestep.config import TrainingConfig
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.training.optimizer.adamw_8bit import BLOCK, SMALLEST, adamw_8bit
+
+Role = Literal["backbone", "head"]
+"""What a parameter belongs to: the backbone with its adapters, or the head with the `<CONFIDENCE>` row."""
 
 
 class Group(NamedTuple):
@@ -18,6 +22,15 @@ class Group(NamedTuple):
     peak: float
     decay: float
     bits: int
+
+
+def role_of(name: str) -> Role:
+    """The role of a parameter of the model, by its name.
+
+    >>> role_of("head.output.weight"), role_of("backbone.layers.0.self_attn.q_proj.weight")
+    ('head', 'backbone')
+    """
+    return "head" if name.startswith(("head.", "confidence_row")) else "backbone"
 
 
 def parameter_names(model: ConfidenceModel) -> dict[int, str]:
@@ -38,7 +51,7 @@ def parameter_groups(model: ConfidenceModel, config: TrainingConfig) -> dict[Gro
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        is_head = name.startswith(("head.", "confidence_row"))
+        is_head = role_of(name) == "head"
         in_8_bits = config.optimizer == "adamw_8bit" and not is_head and parameter is not embedding
         group = Group(
             peak=head_rate if is_head else config.learning_rate,
@@ -85,8 +98,16 @@ def _moment_bytes(count: int, bits: int) -> int:
     return 2 * (count + math.ceil(count / BLOCK) * torch.float32.itemsize)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Set every group to `factor` of its peak; returns the first group's learning rate."""
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group to `factor` of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
-    return float(optimizer.param_groups[0]["lr"])
+
+
+def learning_rates(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[Role, float]:
+    """The learning rate of each role, as the groups have it now; groups of one role share it."""
+    rates: dict[Role, float] = {}
+    for group in optimizer.param_groups:
+        for role in {role_of(names[id(parameter)]) for parameter in group["params"]}:
+            rates[role] = float(group["lr"])
+    return dict(sorted(rates.items()))

@@ -19,10 +19,27 @@ _CODES = ("qmap1", "qmap2")
 """The numbers that 8 bits stand for, which all parameters share: kept once, and compared when they are read."""
 
 
+def allocate_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Give every parameter without moments those that its first step would begin with: zeros.
+
+    So memory that is too small for them is found out before any weight has moved.
+    """
+    fresh = _fresh_8bit if is_8bit(optimizer) else _fresh
+    for group_index, group in enumerate(optimizer.param_groups):
+        for index, parameter in enumerate(group["params"]):
+            if not optimizer.state.get(parameter):
+                optimizer.state[parameter] = fresh(optimizer, group_index, index)
+
+
 def moments_of(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
-    """`name/key` to tensor, on the CPU; `names` gives each parameter's name by its `id`."""
+    """`name/key` to tensor, on the CPU; `names` gives each parameter's name by its `id`.
+
+    A parameter that was never stepped, for want of a gradient, has none.
+    """
     tensors: dict[str, Tensor] = {}
     for parameter, moments in optimizer.state.items():
+        if float(moments["step"]) == 0:
+            continue
         for key, value in moments.items():
             tensors[key if key in _CODES else f"{names[id(parameter)]}/{key}"] = (
                 torch.as_tensor(value).contiguous().cpu()
@@ -75,13 +92,13 @@ def fill_moments(
 
 
 def _fresh(optimizer: torch.optim.Optimizer, group_index: int, index: int) -> dict[str, Any]:
-    """What torch's AdamW holds of a parameter; the fused one counts steps on the device."""
+    """What torch's AdamW holds of a parameter before its first step; the fused one counts steps on the device."""
     group = optimizer.param_groups[group_index]
     parameter = group["params"][index]
     return {
         "step": torch.zeros((), device=parameter.device if group.get("fused") else "cpu"),
-        "exp_avg": torch.empty_like(parameter, requires_grad=False),
-        "exp_avg_sq": torch.empty_like(parameter, requires_grad=False),
+        "exp_avg": torch.zeros_like(parameter, requires_grad=False, memory_format=torch.preserve_format),
+        "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False, memory_format=torch.preserve_format),
     }
 
 

@@ -51,7 +51,7 @@ def why_not_recorded(config: Config, built: BuiltModel, accelerator: Accelerator
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def replays(config: Config, built: BuiltModel, accelerator: Accelerator, token_budget: int) -> bool:
+def records_passes(config: Config, built: BuiltModel, accelerator: Accelerator, token_budget: int) -> bool:
     """Whether passes are recorded: where they can be, and where Python would be too slow without.
 
     The latter is decided by arithmetic that is known beforehand and not by a clock, so that a resumed run runs as
@@ -75,7 +75,7 @@ class _Recorded:
     loss: Tensor
 
 
-class ReplayedPasses:
+class RecordedPasses:
     """Runs passes by replaying them.
 
     Args:

@@ -23,9 +23,9 @@ from surestep.evaluation.report.charts.chart import (
     unit_axis,
 )
 from surestep.evaluation.report.charts.group_means import group_means
-from surestep.metrics.calibration_error import NUM_BINS, equal_width_bins, reliability_equal_width
-from surestep.metrics.columns import POSITIVE_LABEL, FloatArray
-from surestep.metrics.predictions import Predictions
+from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, bin_sums
+from surestep.metrics.figures.bins import NUM_BINS, equal_width_bins, reliability_equal_width
+from surestep.scored import ScoredSteps
 
 HISTOGRAM_BINS = 20
 _HEADER = ("confidence", "steps", "mean confidence", "mean label")
@@ -34,7 +34,7 @@ DIAGONAL = Line((0.0, 1.0), (0.0, 1.0), "reference", "as it should be", dashed=T
 
 
 def reliability(
-    name: str, title: str, table: Sequence[Mapping[str, Any]], predictions: Predictions | None = None
+    name: str, title: str, table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None = None
 ) -> Chart:
     """Mean label against mean confidence in ten bins, and how many steps are in each.
 
@@ -88,7 +88,7 @@ def reliability_equal_counts(name: str, title: str, table: Sequence[Mapping[str,
     )
 
 
-def _dots(table: Sequence[Mapping[str, Any]], predictions: Predictions | None) -> Points:
+def _dots(table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None) -> Points:
     filled = [row for row in table if row["count"]]
     low, high = _whiskers(table, predictions)
     greatest = max((row["count"] for row in filled), default=1)
@@ -117,7 +117,7 @@ def _rows(table: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
 
 
 def _whiskers(
-    table: Sequence[Mapping[str, Any]], predictions: Predictions | None
+    table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None
 ) -> tuple[list[float] | None, list[float] | None]:
     """Ends of the intervals of the filled bins: the report's own, else made here, else none."""
     filled = [row for row in table if row["count"]]
@@ -138,7 +138,7 @@ def _whiskers(
     return _known_or(found.low_K[kept], found.mean_K[kept]), _known_or(found.high_K[kept], found.mean_K[kept])
 
 
-def before_and_after(predictions: Predictions) -> Chart:
+def before_and_after(predictions: ScoredSteps) -> Chart:
     """Reliability of the uncalibrated scores beside that of the calibrated ones."""
     marks: list[Line | Points] = [DIAGONAL]
     rows: list[tuple[str, ...]] = []
@@ -167,13 +167,13 @@ def before_and_after(predictions: Predictions) -> Chart:
     )
 
 
-def histogram(predictions: Predictions) -> Chart:
+def histogram(predictions: ScoredSteps) -> Chart:
     """How often each confidence is given, to right and to wrong steps."""
     edges = np.arange(HISTOGRAM_BINS + 1) / HISTOGRAM_BINS
     bins = equal_width_bins(predictions.confidence, HISTOGRAM_BINS)
     is_right = predictions.label >= POSITIVE_LABEL
-    right = np.bincount(bins[is_right], minlength=HISTOGRAM_BINS).astype(float)
-    wrong = np.bincount(bins[~is_right], minlength=HISTOGRAM_BINS).astype(float)
+    right = bin_sums(bins[is_right], num_bins=HISTOGRAM_BINS)
+    wrong = bin_sums(bins[~is_right], num_bins=HISTOGRAM_BINS)
     places = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges)]
     common: dict[str, Any] = {"left": edges[:-1].tolist(), "right": edges[1:].tolist()}
     marks = (

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surestep.metrics.bootstrap.draws import FEWEST_PROBLEMS, Draws
+from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.columns import FloatArray, IntArray
-from surestep.metrics.resamples import resample_counts
+from surestep.metrics.figures.figure import Column, ratio
 
 RESAMPLES = 500
 """Enough for a whisker a few pixels long; the figures' own intervals take more."""
@@ -43,22 +45,20 @@ def group_means(values_N: FloatArray, group_N: IntArray, problem_N: IntArray, *,
     >>> found.mean_K, found.count_K, bool(found.low_K[0] < 0.5 < found.high_K[0]), bool(np.isnan(found.low_K[1]))
     (array([0.5, 0.5, nan]), array([2, 1, 0]), True, True)
     """
-    _, problem = np.unique(problem_N, return_inverse=True)
+    problem = np.unique(problem_N, return_inverse=True)[1].astype(np.int64)
     num_problems = int(problem.max()) + 1 if problem.size else 0
-    cell = problem * num_groups + group_N
-    shape = (num_problems, num_groups)
-    sums_GK = np.bincount(cell, values_N, num_problems * num_groups).reshape(shape)
-    counts_GK = np.bincount(cell, minlength=num_problems * num_groups).reshape(shape).astype(np.float64)
+    sums_GK, counts_GK = (
+        Column(values, group_N, num_groups).by_problem(problem, num_problems)
+        for values in (values_N, np.ones(values_N.size))
+    )
     both = np.concatenate([sums_GK, counts_GK], axis=1)
     total = both.sum(axis=0)
     low, high = np.full(num_groups, np.nan), np.full(num_groups, np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean_K = total[:num_groups] / total[num_groups:]
-        if num_problems > 1:
-            drawn = np.stack(
-                [counts.astype(np.float64) @ both for counts in resample_counts(num_problems, resamples=RESAMPLES)]
-            )
-            means_RK = drawn[:, :num_groups] / drawn[:, num_groups:]
-            enough = (counts_GK > 0).sum(axis=0) > 1
-            low[enough], high[enough] = np.nanpercentile(means_RK[:, enough], [2.5, 97.5], axis=0)
-    return GroupMeans(mean_K, total[num_groups:].astype(np.int64), low, high)
+    if num_problems >= FEWEST_PROBLEMS:
+        drawn = Draws(num_problems, RESAMPLES).sums(both)
+        means_RK = ratio(drawn[:, :num_groups], drawn[:, num_groups:])
+        for group in np.flatnonzero((counts_GK > 0).sum(axis=0) >= FEWEST_PROBLEMS):
+            interval = percentile(means_RK[:, group], most_undefined=1.0)
+            if interval.low is not None and interval.high is not None:
+                low[group], high[group] = interval.low, interval.high
+    return GroupMeans(ratio(total[:num_groups], total[num_groups:]), total[num_groups:].astype(np.int64), low, high)

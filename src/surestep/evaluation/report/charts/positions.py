@@ -25,7 +25,8 @@ from surestep.evaluation.report.charts.chart import (
     unit_axis,
 )
 from surestep.evaluation.report.charts.group_means import group_means
-from surestep.metrics.predictions import Predictions
+from surestep.metrics.columns import bin_sums
+from surestep.scored import ScoredSteps
 
 LAST_POSITION = 20
 """Where a result has no groups of its own, steps from this position on are one group."""
@@ -44,7 +45,7 @@ class PositionGroup:
     mean_label: float
 
 
-def position_groups(section: Mapping[str, Any], predictions: Predictions | None) -> list[PositionGroup]:
+def position_groups(section: Mapping[str, Any], predictions: ScoredSteps | None) -> list[PositionGroup]:
     """The groups of a section, in order; empty where neither it nor predictions tell.
 
     >>> row = {"from": 11, "to": 15, "num_steps": 2, "mse": 0.1, "mean_confidence": 0.5, "mean_label": 0.6}
@@ -72,14 +73,13 @@ def _group_of_row(row: Mapping[str, Any]) -> PositionGroup:
     )
 
 
-def _groups_of_predictions(predictions: Predictions) -> list[PositionGroup]:
+def _groups_of_predictions(predictions: ScoredSteps) -> list[PositionGroup]:
     greatest = int(predictions.position.max())
     last = min(greatest, LAST_POSITION)
     group = np.minimum(predictions.position, last) - 1
     error = (predictions.confidence - predictions.label) ** 2
     found = group_means(error, group, predictions.problem, num_groups=last)
-    confidence = np.bincount(group, predictions.confidence, last)
-    label = np.bincount(group, predictions.label, last)
+    confidence, label = (bin_sums(group, values, last) for values in (predictions.confidence, predictions.label))
     return [
         PositionGroup(
             name=f"{k + 1}+" if k + 1 == last < greatest else str(k + 1),

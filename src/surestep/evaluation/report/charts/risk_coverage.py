@@ -15,8 +15,8 @@ from surestep.evaluation.report.charts.chart import (
     axis,
     unit_axis,
 )
-from surestep.metrics.columns import FloatArray
-from surestep.metrics.predictions import Predictions
+from surestep.metrics.columns import FloatArray, bin_sums
+from surestep.scored import ScoredSteps
 
 CURVE_POINTS = 120
 
@@ -24,7 +24,7 @@ _COVERAGE = unit_axis("share of steps kept (coverage)")
 _RISK = "risk: 1 − mean label"
 
 
-def risk_coverage(predictions: Predictions) -> Chart:
+def risk_coverage(predictions: ScoredSteps) -> Chart:
     """Share of wrongness among the steps it is surest of, for every share of steps kept.
 
     Risk is 1 - mean label. Steps of equal confidence count by their mean, so the order of rows does not matter.
@@ -48,7 +48,7 @@ def risk_coverage(predictions: Predictions) -> Chart:
     )
 
 
-def risk_coverage_by_dataset(predictions: Predictions) -> Chart | None:
+def risk_coverage_by_dataset(predictions: ScoredSteps) -> Chart | None:
     """The same for each dataset on its own; None for one dataset only, or for more than there are colours."""
     names = [name for k, name in enumerate(predictions.dataset_names) if (predictions.dataset == k).any()]
     if not 1 < len(names) <= len(SERIES_ROLES):
@@ -90,7 +90,7 @@ def risk_coverage_curve(confidence: FloatArray, label: FloatArray) -> tuple[Floa
     (0.0, 1.0, 0.5)
     """
     _, group = np.unique(-confidence, return_inverse=True)
-    expected = (np.bincount(group, label) / np.bincount(group))[group]
+    expected = (bin_sums(group, label) / bin_sums(group))[group]
     kept = np.cumsum(expected[np.argsort(group, kind="stable")]) / np.arange(1, label.size + 1)
     coverage = np.linspace(1 / CURVE_POINTS, 1.0, CURVE_POINTS)
     at = np.ceil(coverage * label.size - 1e-9).astype(np.int64) - 1

@@ -21,7 +21,8 @@ _LOSSES = {"bce": ("nll", "loss (nats)", "validation NLL"), "mse": ("mse", "loss
 def training_curve(lines: Sequence[Mapping[str, Any]], *, loss: str = "bce") -> Chart | None:
     """Training loss and the validation figure of the same unit by optimiser step; None where nothing was logged."""
     figure, label, name = _LOSSES.get(loss, _LOSSES["bce"])
-    steps = [(line["step"], line["loss"]) for line in lines if line.get("kind") == "step"]
+    # Runs of before log no mean over labels, only the weighted sum.
+    steps = [(line["step"], line.get("loss_per_label") or line["loss"]) for line in lines if line.get("kind") == "step"]
     validations = [line for line in lines if line.get("kind") == "validation"]
     found = [(line["step"], line["mean"][figure]) for line in validations if line["mean"].get(figure) is not None]
     if not steps and not found:

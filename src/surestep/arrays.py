@@ -1,0 +1,61 @@
+"""The arrays that scored steps and figures are made of, and the checks that name the first row that cannot be."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from surestep.errors import DataError
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+KeyArray = npt.NDArray[np.uint64]
+
+
+def check_unit_interval(name: str, values: FloatArray, hint: str = "") -> None:
+    """Refuse values outside [0, 1], naming the first.
+
+    Args:
+        name: what the values are, for the message.
+        values: shape (N,).
+        hint: how to mend it, appended to the message.
+
+    Raises:
+        DataError: a value is below 0, above 1 or NaN.
+    """
+    # Written as "not inside" so that NaN, which compares false with everything, is refused too.
+    wrong = ~((values >= 0.0) & (values <= 1.0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise DataError(
+            f"prediction row {row} (counted from 0) has {name} {values[row]}; allowed: 0 to 1, not NaN"
+            + (f"; {hint}" if hint else "")
+        )
+
+
+def whole_numbers(name: str, values: IntArray) -> IntArray:
+    """As int64.
+
+    Raises:
+        DataError: they are of another type: 1.5 or NaN are refused rather than cut to a whole number.
+    """
+    raw = np.array(values)
+    if raw.size and not np.issubdtype(raw.dtype, np.integer):
+        raise DataError(f"{name} is of type {raw.dtype}; allowed: whole numbers")
+    return raw.astype(np.int64)
+
+
+def check_range(name: str, values: IntArray, least: int, greatest: int | None) -> None:
+    """Refuse whole numbers below `least` or above `greatest` (None: no bound), naming the first.
+
+    Raises:
+        DataError: there is one.
+    """
+    wrong = values < least
+    if greatest is not None:
+        wrong |= values > greatest
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        allowed = f"at least {least}" if greatest is None else f"{least} to {greatest}"
+        raise DataError(f"prediction row {row} (counted from 0) has {name} {values[row]}; allowed: {allowed}")

@@ -1,0 +1,91 @@
+"""Checkpoints: written by rhythm and at a stop, the best one marked, those beyond the limit deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from surestep.scoring.checkpoint.load import checkpoint_path
+from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.records import StepDone, ValidationRecord
+from surestep.training.events.validate import is_better
+from surestep.training.experiment_folder import prune, write_best
+from surestep.training.processes import share
+from surestep.training.run_state import RunState
+from surestep.training.schedule import Rhythm
+
+
+class Save(TrainingEvents):
+    """Writes checkpoints into `folder`.
+
+    Args:
+        folder: the experiment's.
+        write: writes one into a folder, its training state included.
+        keep: checkpoints besides the best one; None: all.
+    """
+
+    def __init__(
+        self,
+        rhythm: Rhythm,
+        accelerator: Accelerator,
+        *,
+        folder: Path,
+        write: Callable[[Path, RunState], None],
+        keep: int | None,
+    ) -> None:
+        self._rhythm = rhythm
+        self._accelerator = accelerator
+        self._folder = folder
+        self._write = write
+        self._keep = keep
+        self._validation: ValidationRecord | None = None
+
+    def started(self, run: RunView) -> None:
+        self._run = run
+        if run.state.best and self._accelerator.is_main_process:
+            # A run killed right behind its checkpoint has not marked it yet.
+            write_best(self._folder, run.state.best)
+
+    def validated(self, record: ValidationRecord) -> None:
+        self._validation = record
+
+    def step_done(self, done: StepDone) -> None:
+        run = self._run
+        # A diverged model is kept only where a checkpoint is due, or where there would be none at all.
+        is_kept = run.stop_reason is not None and (run.stop_reason != "diverged" or run.last_saved is None)
+        if self._rhythm.is_saving(done.step) or run.save_requested or is_kept:
+            self._save()
+
+    def saving(self, state: RunState) -> None:
+        # A stop on a signal saves without validating, or the run that goes on would not be the uninterrupted one.
+        if self._validation is not None and self._validation.step == state.step:
+            _mark_best(state, self._validation)
+        if self._accelerator.scaler is not None:
+            state.scaler = self._accelerator.scaler.state_dict()
+
+    def _save(self) -> None:
+        run, state = self._run, self._run.state
+        run.saving()
+        folder = checkpoint_path(self._folder, state.step)
+        if self._accelerator.is_main_process:
+            self._write(folder, state)
+            if state.best:
+                write_best(self._folder, state.best)
+        run.saved(folder)
+        if self._accelerator.is_main_process:
+            for line in prune(self._folder, keep=self._keep, best_step=state.best.get("step")):
+                run.say(line)
+        share(self._accelerator, state, "best")
+
+
+def _mark_best(state: RunState, record: ValidationRecord) -> None:
+    if is_better(record.value, state.best.get("value"), record.metric):
+        state.best = {
+            "step": state.step,
+            "checkpoint": f"checkpoint_step_{state.step}",
+            "metric": record.metric,
+            "value": record.value,
+            "mean": record.mean,
+        }

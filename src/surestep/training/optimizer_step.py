@@ -1,0 +1,178 @@
+"""One optimiser step: forward and backward over its packs, clipping, one update of the weights.
+
+Where memory runs out in a pass, the passes of the step are run again in smaller packs: nothing has changed but
+gradients, which are dropped. Clipping and the update are never run again, for weights stepped twice would be no error
+that anyone sees; so what they need in memory is there before the first step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from surestep.config import TrainingConfig
+from surestep.scoring.build_model import BuiltModel
+from surestep.training.loss import step_losses
+from surestep.training.optimizer.build import (
+    Role,
+    build_optimizer,
+    learning_rates,
+    parameter_names,
+    set_learning_rate,
+)
+from surestep.training.optimizer.moments import allocate_moments
+from surestep.training.passes.recorded import RecordedPasses
+from surestep.training.passes.smaller_packs import PassBudget, not_repeated
+from surestep.training.run_state import RunState, load_state, save_state, seed_step
+from surestep.training.schedule import learning_rate_factor
+from surestep.training.step_data import StepPacks, TrainingPack
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an optimiser step did.
+
+    Attributes:
+        packs: what went through the model, in the end.
+        loss: weighted sum over this process's labels; a scalar on the device, detached.
+        grad_norm: before clipping, over all processes.
+    """
+
+    packs: StepPacks
+    loss: Tensor
+    grad_norm: Tensor
+
+
+class OptimizerStep:
+    """Runs optimiser steps on the model of `built`.
+
+    Args:
+        recorded: record passes and replay them (CUDA graphs).
+        budget: tokens in a pass.
+        pack_again: packs a step anew, by the budget as it then is.
+        say: told of passes that cannot be recorded.
+    """
+
+    def __init__(
+        self,
+        settings: TrainingConfig,
+        built: BuiltModel,
+        accelerator: Accelerator,
+        *,
+        recorded: bool,
+        budget: PassBudget,
+        pack_again: Callable[[StepPacks], StepPacks],
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._built = built
+        self._accelerator = accelerator
+        self._budget = budget
+        self._pack_again = pack_again
+        self._say = say
+        self._names = parameter_names(built.model)
+        self.model, self.optimizer = accelerator.prepare(built.model, build_optimizer(built.model, settings))
+        self.is_recorded = recorded
+        self._recorded: RecordedPasses | None = None
+
+    def begin(self, resume_from: Path | None) -> RunState:
+        """Take over moments and position from a checkpoint, or begin; returns where the run stands.
+
+        Raises:
+            CheckpointError: the training state does not fit.
+            DeviceError: memory does not hold the moments.
+        """
+        state = RunState()
+        with not_repeated("AdamW's moments were set up"):
+            if resume_from is not None:
+                state = load_state(resume_from / "training_state", self.optimizer.optimizer, self._names)
+                if self._accelerator.scaler is not None and state.scaler:
+                    self._accelerator.scaler.load_state_dict(state.scaler)
+            allocate_moments(self.optimizer.optimizer)
+            if self.is_recorded:
+                trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+                self._recorded = RecordedPasses(self._pass, trained, self._say)
+        return state
+
+    def learning_rates(self) -> dict[Role, float]:
+        """Of the last step, by what is trained."""
+        return learning_rates(self.optimizer.optimizer, self._names)
+
+    def save_state(self, folder: Path, state: RunState) -> None:
+        """Write what resuming needs beside the weights."""
+        save_state(folder, state, self.optimizer.optimizer, self._names)
+
+    @contextmanager
+    def rounded_weights(self) -> Iterator[None]:
+        """Trained weights are rounded once a step instead of in every pass, where memory for the copies is spent."""
+        model, dtype = self._built.model, self._built.hardware.compute_dtype
+        try:
+            with not_repeated("the weights were copied in half precision"):
+                model.keep_rounded(None if self._settings.gradient_checkpointing else dtype)
+            yield
+        finally:
+            model.keep_rounded(None)
+
+    def __call__(self, packs: StepPacks) -> Update:
+        """Forward and backward over all packs, one update.
+
+        Raises:
+            DeviceError: memory ran out and smaller packs are not allowed or do not help, or it ran out in the update.
+        """
+        factor = learning_rate_factor(packs.step, self._settings)
+        set_learning_rate(self.optimizer.optimizer, factor)
+        while (loss := self._passes_or_none(packs)) is None:
+            # Outside of the handler, whose traceback holds on to memory.
+            self._budget.shrink(self._drop_gradients)
+            packs = self._pack_again(packs)
+        with not_repeated(f"the weights were updated in step {packs.step + 1}"):
+            grad_norm = self._accelerator.clip_grad_norm_(self.model.parameters(), self._settings.max_grad_norm)
+            self.optimizer.step()
+            self._built.model.weights_changed()
+        return Update(packs, loss, torch.as_tensor(0.0 if grad_norm is None else grad_norm))
+
+    def _passes_or_none(self, packs: StepPacks) -> Tensor | None:
+        """What `_passes` gives; None where memory ran out."""
+        try:
+            return self._passes(packs)
+        except torch.OutOfMemoryError:
+            return None
+
+    def _passes(self, packs: StepPacks) -> Tensor:
+        """The step's loss, its gradients in place."""
+        device = self._built.hardware.device
+        seed_step(self._settings.seed, packs.step, self._accelerator.process_index)
+        self._zero_gradients()
+        total = torch.zeros((), device=device)
+        for number, pack in enumerate(packs.packs, start=1):
+            is_last = number == len(packs.packs)
+            # Processes exchange gradients once a step, with the last pack.
+            with nullcontext() if is_last else self._accelerator.no_sync(self.model):
+                loss = self._recorded(pack, device) if self._recorded is not None else self._pass(pack.to(device))
+            total += loss
+        return total
+
+    def _pass(self, pack: TrainingPack) -> Tensor:
+        """Forward and backward of a pack on the device; its loss, detached."""
+        loss = self._pack_loss(pack)
+        # Averaging over processes is undone: the weights already divide by the whole batch.
+        self._accelerator.backward(loss * self._accelerator.num_processes)
+        return loss.detach()
+
+    def _pack_loss(self, pack: TrainingPack) -> Tensor:
+        logits_S = self.model(pack.batch).float()
+        return (pack.weights_S * step_losses(logits_S, pack.labels_S, self._settings.loss)).sum()
+
+    def _zero_gradients(self) -> None:
+        self.optimizer.zero_grad(set_to_none=self._recorded is None)
+
+    def _drop_gradients(self) -> None:
+        self._zero_gradients()
+        if self._recorded is not None:
+            self._recorded.forget()

@@ -1,0 +1,79 @@
+"""Whether a resumed run reads the data that it was started with.
+
+A run's position (how many examples each dataset has given, which validation was the best) means something only on the
+same trees: other files, another reader or another division would go on with other examples, and might train on problems
+that were held out before. So the fingerprint of every source is kept with the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from surestep.config.data import DataConfig
+from surestep.data.sources.choose import Source, enabled_sources
+from surestep.errors import CheckpointError, SurestepError
+
+_WAY_ON = (
+    "start anew with --overwrite or another --experiment_name (--init_from takes the weights), or go on with other "
+    "examples with --accept_changed_data"
+)
+
+
+def deciding_sources(data: DataConfig, *, seed: int) -> list[Source]:
+    """The sources that decide what a run trains on and is validated on."""
+    trained = data.enabled()
+    sources = enabled_sources(data, "train", seed=seed)
+    sources += [source for source in enabled_sources(data, "validation", seed=seed) if source.key in trained]
+    if data.remove_overlap:  # then problems of the test splits are not trained on
+        with suppress(SurestepError):  # a test split that is not there is said elsewhere
+            sources += enabled_sources(data, "test", seed=seed)
+    return sources
+
+
+def fingerprints(sources: Sequence[Source]) -> dict[str, str]:
+    """Fingerprint of each source, by the dataset's name and the split."""
+    return {_label(source): source.fingerprint() for source in sources}
+
+
+def check_same_data(
+    folder: Path, started_with: dict[str, str], sources: Sequence[Source], *, accept: bool
+) -> str | None:
+    """Compare with what the checkpoint in `folder` was trained on; a line where a difference is accepted.
+
+    Args:
+        folder: the checkpoint that is resumed.
+        started_with: fingerprints that its training state holds; empty where Surestep did not keep them yet.
+        sources: what is there now.
+        accept: go on all the same.
+
+    Raises:
+        CheckpointError: the data differ, or cannot be compared.
+    """
+    if not started_with:
+        problem = (
+            f"{folder} was saved by an earlier Surestep, which did not normalise texts and kept no fingerprint of its "
+            "data: its splits may be others"
+        )
+    else:
+        now = fingerprints(sources)
+        changed = [_named(source) for source in sources if started_with.get(_label(source)) != now[_label(source)]]
+        gone = [label for label in started_with if label not in now]
+        if not changed and not gone:
+            return None
+        parts = [f"changed: {', '.join(changed)}"] if changed else []
+        parts += [f"no longer read: {', '.join(gone)}"] if gone else []
+        problem = f"the data are not those that the run of {folder} was started with ({'; '.join(parts)})"
+    if accept:
+        return f"{problem}; going on all the same (--accept_changed_data)"
+    raise CheckpointError(f"{problem}; {'restore them, ' if started_with else ''}{_WAY_ON}")
+
+
+def _label(source: Source) -> str:
+    return f"{source.name} {source.split}"
+
+
+def _named(source: Source) -> str:
+    files = ", ".join(str(path) for path in source.files)
+    return f"{_label(source)} ({files})" if files else _label(source)
