@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from surestep.errors import DataError
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from surestep.scored import BoolArray as BoolArray
+from surestep.scored import FloatArray as FloatArray
+from surestep.scored import IntArray as IntArray
+from surestep.scored import check_unit_interval as check_unit_interval
 
 POSITIVE_LABEL = 0.5
 """A label of at least this counts as "the step is right" wherever a binary label is needed."""
@@ -42,27 +41,6 @@ class Columns(NamedTuple):
     confidence: FloatArray
     label: FloatArray
     weights: FloatArray
-
-
-def check_unit_interval(name: str, values: FloatArray, hint: str = "") -> None:
-    """Refuse values outside [0, 1], naming the first.
-
-    Args:
-        name: what the values are, for the message.
-        values: shape (N,).
-        hint: how to mend it, appended to the message.
-
-    Raises:
-        DataError: a value is below 0, above 1 or NaN.
-    """
-    # Written as "not inside" so that NaN, which compares false with everything, is refused too.
-    wrong = ~((values >= 0.0) & (values <= 1.0))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise DataError(
-            f"prediction row {row} (counted from 0) has {name} {values[row]}; allowed: 0 to 1, not NaN"
-            + (f"; {hint}" if hint else "")
-        )
 
 
 def check_columns(confidence: npt.ArrayLike, label: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> Columns:
