@@ -152,10 +152,10 @@ def _evaluated_problems(
     config: Config, store_of: Any, validation: dict[str, TreeStore], run: RunData
 ) -> dict[str, NDArray[np.uint64]]:
     """Problem hashes of each evaluated split; a test split that is not there is said, not demanded."""
-    evaluated = {f"{name} validation": store.problem_hashes for name, store in validation.items()}
+    evaluated = {f"{name} validation": store.text_hashes for name, store in validation.items()}
     try:
         for source in enabled_sources(config.data, "test", seed=config.training.seed):
-            evaluated[f"{source.name} test"] = store_of(source).problem_hashes
+            evaluated[f"{source.name} test"] = store_of(source).text_hashes
     except SurestepError as error:
         run.lines.append(f"overlap with the test splits was not checked: {error}")
     return evaluated
@@ -177,7 +177,7 @@ def _sample(
     """The trees in use: overlaps out where asked, then `max_train_samples` of the rest, drawn by seed."""
     keep = np.ones(len(store), bool)
     for split, problems in evaluated.items():
-        shared = np.isin(store.problem_hashes, problems)
+        shared = np.isin(store.text_hashes, problems)
         if not shared.any():
             continue
         run.report.setdefault("overlaps", []).append({"train": name, "evaluated": split, "problems": int(shared.sum())})
