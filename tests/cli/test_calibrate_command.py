@@ -15,7 +15,8 @@ from documents import Ran, run
 from runs import hashes, read_lines
 from surestep.calibration import Platt
 from surestep.scoring.checkpoint.calibration_file import read_calibration
-from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.types import chain
 
 SETTINGS = [

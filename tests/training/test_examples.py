@@ -109,8 +109,8 @@ def test_held_out_problems_are_never_trained_on(roomy, load, seed: int) -> None:
     config = roomy(validation_fraction=0.3, seed=seed, use_prm800k=True, use_eqasc=True)
     config.data.own_validation = None
     data = load(config)
-    for name, store in data.validation.items():
-        held_out = set(store.text_hashes)
+    for name, split in data.validation.items():
+        held_out = set(split.store.text_hashes)
         assert held_out
         assert held_out.isdisjoint(problems(data, name))
     assert len(data.validation["own"]) + len(data.training["own"]) == 40

@@ -14,7 +14,8 @@ import pytest
 from runs import Watcher, hashes
 from surestep.config import Config
 from surestep.errors import ConfigError, StorageError
-from surestep.scoring.checkpoint.load import list_checkpoints, load_checkpoint
+from surestep.scoring.checkpoint.find import list_checkpoints
+from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.training.experiment_folder import check_space, prune, refuse_existing, start_folder
 from surestep.training.run import train
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +28,7 @@ from surestep.model.precision.fp8 import runs_fp8
 from surestep.model.precision.nf4 import num_weights
 from surestep.model.saved_weights import is_adapted
 from surestep.scoring.hardware import Hardware, choose_route, nf4_device, scoring_budget
-from surestep.scoring.model_scorer import StepScorer
+from surestep.scoring.model_scorer import ModelScorer
 
 _WORTH_COMPILING = 2_000_000
 """Tokens from which compiling pays: it saves about 25 µs a token of a 4B model on an H200 and takes a minute."""
@@ -75,9 +77,9 @@ class BuiltModel:
         self.is_compiled = True
         return "compile: on (the first passes of each kind take up to a minute); --compile false"
 
-    def scorer(self, config: Config, *, calibrated: bool = True) -> StepScorer:
+    def scorer(self, config: Config, *, calibrated: bool = True) -> ModelScorer:
         """Ready to score with this model's current weights; unless `calibrated`, without its calibration."""
-        return StepScorer(
+        return ModelScorer(
             model=self.model,
             tokenizer=self.tokenizer,
             formatter=self.formatter,
@@ -86,6 +88,13 @@ class BuiltModel:
             token_budget=scoring_budget(config, self.hardware),
             calibration=self.calibration if calibrated else None,
         )
+
+
+@contextmanager
+def same_random_state_after(device: torch.device) -> Iterator[None]:
+    """Whatever draws random numbers within it, the caller's torch goes on as if nothing had."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
 
 
 def base_dtype(config: Config, hardware: Hardware) -> torch.dtype:
@@ -106,13 +115,14 @@ def build_model(config: Config, hardware: Hardware, *, initial_confidence: float
     """
     nf4_on = nf4_device(config, hardware)
     tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision)
-    backbone = load_backbone(
-        config.model.backbone,
-        revision=config.model.revision,
-        dtype=base_dtype(config, hardware),
-        seed=config.training.seed,
-        nf4_device=nf4_on,
-    )
+    with same_random_state_after(hardware.device):
+        backbone = load_backbone(
+            config.model.backbone,
+            revision=config.model.revision,
+            dtype=base_dtype(config, hardware),
+            seed=config.training.seed,
+            nf4_device=nf4_on,
+        )
     return assemble(config, hardware, tokenizer, backbone, initial_confidence=initial_confidence)
 
 
@@ -125,7 +135,14 @@ def assemble(
     initial_confidence: float = 0.5,
 ) -> BuiltModel:
     """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device."""
-    torch.manual_seed(config.training.seed)
+    with same_random_state_after(hardware.device):
+        torch.manual_seed(config.training.seed)
+        return _assemble(config, hardware, tokenizer, backbone, initial_confidence)
+
+
+def _assemble(
+    config: Config, hardware: Hardware, tokenizer: StepTokenizer, backbone: Backbone, initial_confidence: float
+) -> BuiltModel:
     route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel and kernel_runs_on(hardware.device))
     module = add_adapters(backbone.module, config.lora) if config.lora.use_lora else backbone.module
     model = ConfidenceModel(

@@ -9,13 +9,14 @@ from typing import Any
 
 from surestep.config import Config
 from surestep.errors import CheckpointError, ConfigError, StorageError
+from surestep.files import CONFIG
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.scoring.checkpoint.load import CONFIG_FILE, list_checkpoints
+from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.optimizer.build import moment_bytes
 
 BEST_FILE = "best_checkpoint.json"
 STATES_KEPT = 2
-_OURS = {CONFIG_FILE, BEST_FILE, "metrics.jsonl", "data_report.json", "tensorboard"}
+_OURS = {CONFIG, BEST_FILE, "metrics.jsonl", "data_report.json", "tensorboard"}
 
 
 def refuse_existing(config: Config, *, overwrite: bool) -> None:

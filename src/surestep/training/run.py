@@ -11,9 +11,10 @@ from surestep.config import Config
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.files import CONFIG
 from surestep.model.backbones.load import read_max_positions
 from surestep.scoring.build_model import BuiltModel, build_model
-from surestep.scoring.checkpoint.load import CONFIG_FILE, load_checkpoint, load_weights, read_config
+from surestep.scoring.checkpoint.load import load_checkpoint, load_weights, read_config
 from surestep.scoring.checkpoint.manifest import read_manifest
 from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
 from surestep.scoring.stored_split import ProgressFactory, silent
@@ -93,7 +94,7 @@ def train(
         if resume_from is None:
             start_folder(config, overwrite=overwrite)
         observers = _observers(config, observer, resumed_step)
-        config.save(config.experiment_dir / CONFIG_FILE)
+        config.save(config.experiment_dir / CONFIG)
         _write_json(config.experiment_dir / "data_report.json", data.report)
         for line in lines:
             observers.say(line)

@@ -22,13 +22,15 @@ from torch import Tensor
 from surestep.config import Config
 from surestep.errors import DeviceError, SurestepError
 from surestep.scoring.build_model import BuiltModel
-from surestep.scoring.checkpoint.load import checkpoint_path, save_checkpoint
+from surestep.scoring.checkpoint.find import checkpoint_path
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import memory_used_gb
+from surestep.scoring.stored_split import StoredSplit
 from surestep.training.events.idle_gpu import UnusedSpeed
 from surestep.training.events.log import Interval
 from surestep.training.events.records import StepRecord, TrainingObserver, ValidationRecord
 from surestep.training.events.stop import StopSignal
-from surestep.training.events.validate import ValidationSubset, is_better, validate
+from surestep.training.events.validate import is_better, validate
 from surestep.training.experiment_folder import prune, write_best
 from surestep.training.loss import label_weights, step_losses
 from surestep.training.mixture import Mixture
@@ -77,7 +79,7 @@ class Trainer:
         config: Config,
         built: BuiltModel,
         data: RunData,
-        subsets: dict[str, ValidationSubset],
+        subsets: dict[str, StoredSplit],
         observer: TrainingObserver,
         *,
         accelerator: Accelerator,

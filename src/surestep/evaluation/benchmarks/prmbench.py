@@ -6,7 +6,7 @@ Knows one score a step, "is it right"; the benchmark also lets a scorer judge re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,17 @@ import numpy as np
 
 from surestep.data.benchmarks.prmbench import CATEGORIES, GROUPS, PrmbenchSolution, read_prmbench
 from surestep.data.records.read_report import ReadReport
+from surestep.encoding.step_columns import key_of
 from surestep.errors import DataError
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
 from surestep.metrics.columns import FloatArray
 from surestep.metrics.first_error import section_of
 from surestep.metrics.percentile import resampled_sums, sums_by_group
 from surestep.metrics.step_errors import FIGURES, NUM_COUNTS, step_counts, step_figures
-from surestep.scoring.score_file import Confidences, StepScores, ToScore
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_file import Confidences
+from surestep.scoring.score_split import confidences_by_tree, score_trees
+from surestep.scoring.stored_split import ProgressFactory, silent
 
 WITHOUT_WRONG_STEPS = "multi_solutions"
 """Its solutions are another right way each; the paper scores it by F1 alone."""
@@ -47,7 +51,12 @@ class PrmbenchResult:
 
 
 def run_prmbench(
-    scores: StepScores, data: Sequence[Path], *, threshold: float, resampling: Resampling
+    scorer: Scorer,
+    data: Sequence[Path],
+    *,
+    threshold: float,
+    resampling: Resampling,
+    progress: ProgressFactory = silent,
 ) -> PrmbenchResult:
     """Score every changed solution of `data` (files, or folders of files) and measure.
 
@@ -59,11 +68,12 @@ def run_prmbench(
     solutions = list(read_prmbench(paths, report=reading))
     if not solutions:
         raise DataError("holds no usable solution; " + "; ".join(reading.lines()), path=paths[0])
-    confidences = scores.score("prmbench", [ToScore(found.category, found.tree) for found in solutions])
+    trees = [replace(found.tree, dataset=found.category) for found in solutions]  # the subset that files name
+    confidences = confidences_by_tree(score_trees(scorer, trees, advance=progress("scoring prmbench")))
     table = _Table.build(solutions, confidences, threshold)
     report: dict[str, Any] = {
         "benchmark": "prmbench",
-        **scores.about(),
+        **scorer.about(),
         "threshold": threshold,
         "how": "given beforehand: nothing is tuned on the evaluated data",
         "data": file_facts(paths),
@@ -100,7 +110,7 @@ class _Table:
         return cls(
             np.stack([_counts(s, values, threshold) for s, values in zip(solutions, confidences, strict=True)]),
             np.array([CATEGORIES.index(s.category) for s in solutions]),
-            np.array([problems.setdefault(s.tree.problem_key, len(problems)) for s in solutions]),
+            np.array([problems.setdefault(key_of(s.tree), len(problems)) for s in solutions]),
             np.array([s.has_index_outside for s in solutions]),
         )
 

@@ -12,9 +12,13 @@ from pathlib import Path
 from surestep.data.datasets.processbench import Solution, read_solutions, subset_name
 from surestep.data.datasets.readers import READERS
 from surestep.data.records.read_report import ReadReport
+from surestep.encoding.step_columns import key_of
 from surestep.errors import DataError
 from surestep.metrics.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
-from surestep.scoring.score_file import Confidences, StepScores, ToScore
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_file import Confidences
+from surestep.scoring.score_split import confidences_by_tree, score_trees
+from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.types import ReasoningTree
 
 TREE_FORMATS = tuple(sorted(READERS.keys() - {"arithmetic", "processbench"}))
@@ -38,7 +42,7 @@ class SolutionSet:
         return first_errors(
             self.confidences,
             [solution.label for solution in self.solutions],
-            [problems.setdefault(solution.tree.problem_key, len(problems)) for solution in self.solutions],
+            [problems.setdefault(key_of(solution.tree), len(problems)) for solution in self.solutions],
         )
 
     def blind(self) -> dict[str, float] | None:
@@ -67,35 +71,48 @@ def read_files(paths: Sequence[Path], report: ReadReport) -> list[Solution]:
     return solutions
 
 
-def score_solutions(scores: StepScores, solutions: Sequence[Solution]) -> list[SolutionSet]:
+def score_solutions(
+    scorer: Scorer, solutions: Sequence[Solution], progress: ProgressFactory = silent
+) -> list[SolutionSet]:
     """Every subset's solutions, each scored alone."""
     by_name: dict[str, list[Solution]] = {}
     for solution in solutions:
         by_name.setdefault(solution.subset, []).append(solution)
     return [
-        SolutionSet(name, found, scores.score(name, [ToScore(name, solution.tree) for solution in found]))
+        SolutionSet(name, found, score_subset(scorer, name, [solution.tree for solution in found], progress))
         for name, found in by_name.items()
     ]
 
 
-def score_paths(scores: StepScores, path: Path, layout: str, report: ReadReport) -> SolutionSet:
+def score_subset(
+    scorer: Scorer, name: str, trees: Sequence[ReasoningTree], progress: ProgressFactory = silent
+) -> list[Confidences]:
+    """A confidence for every step of each tree, None where it was not scored; `name` is how files know the subset."""
+    named = [replace(tree, dataset=name) for tree in trees]
+    return confidences_by_tree(score_trees(scorer, named, advance=progress(f"scoring {name}")))
+
+
+def score_paths(
+    scorer: Scorer, path: Path, layout: str, report: ReadReport, progress: ProgressFactory = silent
+) -> SolutionSet:
     """Every path of a file's trees, from the problem to a leaf, as a solution; each tree is scored once.
 
     Its first wrong step is the first with a label below `WRONG_BELOW`. A path whose steps up to there (all of them,
     where none is wrong) are not all labelled has no known first error and is left out, counted.
 
     Args:
-        scores: who scores the trees.
+        scorer: who scores the trees.
         path: the file.
         layout: one of `TREE_FORMATS`.
         report: counts what is left out.
+        progress: is told of every tree.
 
     Raises:
         DataError: the file is missing, malformed or without a usable path.
     """
     trees = list(READERS[layout](path, report=report))
     name = subset_name(path)
-    values = scores.score(name, [ToScore(name, tree) for tree in trees])
+    values = score_subset(scorer, name, trees, progress)
     solutions: list[Solution] = []
     confidences: list[Confidences] = []
     for tree, each in zip(trees, values, strict=True):
@@ -123,7 +140,7 @@ def _first_wrong(tree: ReasoningTree, nodes: Sequence[int]) -> int | None:
 
 def _as_chain(tree: ReasoningTree, nodes: Sequence[int]) -> ReasoningTree:
     steps = tuple(replace(tree.nodes[node], parent=rank - 1) for rank, node in enumerate(nodes))
-    return replace(tree, nodes=steps, id=f"{tree.id}/{nodes[-1]}", group=tree.problem_key)
+    return replace(tree, nodes=steps, id=f"{tree.id}/{nodes[-1]}")
 
 
 def _unusable(path: Path, report: ReadReport) -> DataError:

@@ -9,11 +9,13 @@ from typing import Any
 
 from surestep.data.datasets.processbench import Solution
 from surestep.data.records.read_report import ReadReport
+from surestep.encoding.problem_keys import text_key
 from surestep.errors import ConfigError
 from surestep.evaluation.benchmarks.result_file import file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_paths, score_solutions
 from surestep.metrics.first_error import choose_threshold
-from surestep.scoring.score_file import StepScores
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.stored_split import ProgressFactory, silent
 
 FIRST_ERROR_LAYOUT = "processbench"
 
@@ -27,17 +29,20 @@ class ThresholdData:
     """
 
     path: Path
-    scores: StepScores
+    scorer: Scorer
     layout: str = FIRST_ERROR_LAYOUT
 
 
-def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solution]) -> dict[str, Any]:
+def choose(
+    other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solution], progress: ProgressFactory = silent
+) -> dict[str, Any]:
     """The threshold with the highest mean F1 over the subsets of `other`, as the result file says it.
 
     Args:
         other: what to choose on.
         paths: the evaluated files.
         solutions: the evaluated solutions.
+        progress: is told of every tree.
 
     Raises:
         ConfigError: a file or a solution is evaluated too, or right or wrong solutions are lacking.
@@ -56,9 +61,9 @@ def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solu
     if other.layout == FIRST_ERROR_LAYOUT:
         found = read_files(files, reading)
         _refuse_shared(other.path, found, solutions)  # before the model has to score them
-        subsets = score_solutions(other.scores, found)
+        subsets = score_solutions(other.scorer, found, progress)
     else:
-        subsets = [score_paths(other.scores, file, other.layout, reading) for file in files]
+        subsets = [score_paths(other.scorer, file, other.layout, reading, progress) for file in files]
         _refuse_shared(other.path, _all(subsets), solutions)
     try:
         best = choose_threshold([subset.first_errors() for subset in subsets])
@@ -67,19 +72,21 @@ def choose(other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solu
             f"--threshold-data {other.path} has a subset without erroneous or without correct solutions, so that F1 "
             "has no value there; name data with both, or give --threshold"
         ) from None
-    problems = {solution.tree.problem_key for solution in solutions}
+    problems = {text_key(solution.tree.problem) for solution in solutions}
     return {
         "threshold": best.threshold,
         "how": f"highest mean F1 on {other.path}",
         "chosen_on": facts,
         "layout": other.layout,
         "num_solutions": len(_all(subsets)),
-        "problems_shared_with_evaluated": len({solution.tree.problem_key for solution in _all(subsets)} & problems),
+        "problems_shared_with_evaluated": len(
+            {text_key(solution.tree.problem) for solution in _all(subsets)} & problems
+        ),
         "f1_there": best.f1,
         "equal_there": {"above": best.low, "up_to": best.high},
         "steps_not_scored_there": sum(subset.steps_not_scored for subset in subsets),
         "reading_there": reading.to_dict(),
-        "scorer_there": {name: value for name, value in other.scores.about().items() if name.startswith("predictions")},
+        "scorer_there": {name: value for name, value in other.scorer.about().items() if name.startswith("predictions")},
     }
 
 
@@ -97,4 +104,4 @@ def _refuse_shared(path: Path, found: Sequence[Solution], evaluated: Sequence[So
 
 
 def _identity(solution: Solution) -> tuple[str, tuple[str, ...]]:
-    return solution.tree.problem_key, tuple(node.text.strip() for node in solution.tree.nodes)
+    return text_key(solution.tree.problem), tuple(node.text.strip() for node in solution.tree.nodes)

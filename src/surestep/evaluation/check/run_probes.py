@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 
 from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.builder import TreeBuilder
+from surestep.encoding.step_columns import key_of
 from surestep.evaluation.check.probe_changes import PROBES, Chain, Step
 from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES, resample_counts
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_split import confidences_by_tree, score_trees
 from surestep.types import ROOT, ReasoningTree
 
 DEFAULT_PROBLEMS = 50
@@ -27,12 +29,6 @@ AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
     "product": lambda values: float(np.prod(values)),
 }
 """How the confidences of a solution's steps are joined to its score, by name."""
-
-
-class Scorer(Protocol):
-    """Whatever gives every step of every tree a confidence in [0, 1], or None where it cannot."""
-
-    def score(self, trees: Sequence[ReasoningTree], /) -> list[list[float | None]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +99,13 @@ def probe_scorer(
     for tree in problems:
         wrong.setdefault(tree.dataset, []).extend(_wrong_steps(tree))
     probed = [_prepare(tree, wrong[tree.dataset], seed) for tree in problems]
-    scores = scorer.score([item.tree for item in probed])
+    scores = confidences_by_tree(score_trees(scorer, [item.tree for item in probed]))
     return [_measure(name, probed, scores, seed=seed, resamples=resamples) for name in PROBES]
 
 
 def _prepare(tree: ReasoningTree, wrong_of_dataset: Sequence[Step], seed: int) -> _Probed:
     # Seeded by the problem, so that a problem is changed alike whatever else was sampled.
-    random = np.random.default_rng([seed, *tree.problem_key.encode()[:64]])
+    random = np.random.default_rng([seed, *key_of(tree).encode()[:64]])
     chain = _choose_chain(tree, wrong_of_dataset, random)
     builder = TreeBuilder(tree.problem, id=tree.id, group=tree.group)
     original = _add(builder, chain.steps)

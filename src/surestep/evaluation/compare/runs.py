@@ -23,12 +23,13 @@ from surestep.metrics.paired import HIGHER_IS_BETTER, WITHOUT_DIRECTION, Scores,
 from surestep.metrics.pointwise import mse
 from surestep.metrics.predictions import Predictions
 from surestep.metrics.resamples import DEFAULT_LEVEL, DEFAULT_RESAMPLES
-from surestep.scoring.predictions_file import predictions_of_rows
+from surestep.scoring.evaluation_file import measured_predictions
+from surestep.scoring.predictions_file import steps_of_rows
 
 PULLED_TO_ZERO = frozenset({"ece", "ece_equal_mass"})
 """Figures whose plain estimates are biased toward each other (docs/experiments.md, E15)."""
 KEY_FIELDS = ("dataset", "problem_id", "step")
-_READ_FIELDS = (*KEY_FIELDS, "group", "confidence", "raw_confidence", "label", "position")
+_READ_FIELDS = (*KEY_FIELDS, "group", "problem", "confidence", "raw_confidence", "label", "position")
 
 Json = dict[str, Any]
 _Key = tuple[str, str, str]
@@ -158,7 +159,7 @@ def _read(run: FoundEvaluation, dataset: str) -> _Keyed:
             row_of[key] = len(row_of)
     if not row_of:
         return _Keyed(None, {}, f"{path} has no labelled row of {dataset}")
-    predictions = predictions_of_rows(rows, path=path).predictions
+    predictions = measured_predictions(steps_of_rows(rows, path=path))
     section = _section(run, dataset)
     said = section.get("mse")
     # An earlier evaluation may have left its predictions in the folder: a difference must be that of the figures shown.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,21 @@ from typing import Any
 import numpy as np
 
 from surestep.config import Config, EvalConfig
-from surestep.encoding.encoded_tree import EncodedTree
-from surestep.encoding.token_store import TreeStore
+from surestep.files import METRICS
 from surestep.metrics.baselines import ConstantBaseline
 from surestep.metrics.report import build_report
-from surestep.scoring.model_scorer import StepScorer
-from surestep.scoring.predict import predict_labelled
+from surestep.scoring.evaluation_file import (
+    dataset_facts,
+    evaluation_report,
+    measured_predictions,
+    write_evaluation_files,
+)
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_split import score_split
+from surestep.scoring.stored_split import StoredSplit
 from surestep.training.events.records import ValidationRecord
 
-REPORT_FILE = "eval_metrics.json"
+REPORT_FILE = METRICS
 FIGURES = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
 HIGHER_IS_BETTER = frozenset({"auroc", "r2"})
 _FEWEST_PROBLEMS = 16
@@ -27,45 +32,27 @@ _FORWARD_SHARE = 3.0
 """A forward pass costs about a third of a training pass, so three times the tokens take the same time."""
 
 
-class ValidationSubset(Sequence[EncodedTree]):
-    """Some problems of a validation store, the same ones every time."""
-
-    def __init__(self, store: TreeStore, count: int, *, seed: int) -> None:
-        self.store = store
-        self.chosen = np.sort(np.random.default_rng([seed, len(store)]).permutation(len(store))[:count])
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, item: int) -> EncodedTree:  # type: ignore[override]
-        return self.store[int(self.chosen[item])]
-
-
 def choose_subsets(
-    stores: Mapping[str, TreeStore], config: Config, *, tokens_per_step: float
-) -> dict[str, ValidationSubset]:
-    """Problems to score at each validation: as set, or such that validation takes a tenth of the work."""
+    splits: Mapping[str, StoredSplit], config: Config, *, tokens_per_step: float
+) -> dict[str, StoredSplit]:
+    """Problems to score at each validation, the same ones every time: as set, or a tenth of the work."""
     training = config.training
-    allowed = _SHARE_OF_WORK * _FORWARD_SHARE * training.eval_steps * tokens_per_step / max(len(stores), 1)
+    allowed = _SHARE_OF_WORK * _FORWARD_SHARE * training.eval_steps * tokens_per_step / max(len(splits), 1)
     subsets = {}
-    for name, store in stores.items():
-        mean_tokens = max(store.num_tokens / max(len(store), 1), 1.0)
-        count = training.validation_samples or max(int(allowed / mean_tokens), _FEWEST_PROBLEMS)
-        subsets[name] = ValidationSubset(store, min(count, len(store)), seed=training.seed)
+    for name, split in splits.items():
+        mean_tokens = max(split.num_tokens / max(len(split), 1), 1.0)
+        count = min(training.validation_samples or max(int(allowed / mean_tokens), _FEWEST_PROBLEMS), len(split))
+        chosen = np.random.default_rng([training.seed, len(split)]).permutation(len(split))[:count]
+        subsets[name] = split.take(np.sort(chosen))
     return subsets
 
 
 def validate(
-    scorer: StepScorer,
-    datasets: Mapping[str, Sequence[EncodedTree]],
-    *,
-    step: int,
-    metric: str,
-    best: float | None,
+    scorer: Scorer, subsets: Mapping[str, StoredSplit], *, step: int, metric: str, best: float | None
 ) -> ValidationRecord:
-    """Score `datasets`; the deciding value is the plain mean over datasets of `metric`."""
-    predictions = predict_labelled(scorer, datasets).predictions
-    report: Any = build_report(predictions)
+    """Score the labelled steps of `subsets`; the deciding value is the plain mean over datasets of `metric`."""
+    steps = score_split(scorer, list(subsets.values()), wanted="labelled")
+    report: Any = build_report(measured_predictions(steps))
     per_dataset = {
         name: {figure: section[figure] for figure in FIGURES} for name, section in report["per_dataset"].items()
     }
@@ -86,36 +73,34 @@ def is_better(value: float, best: float | None, metric: str) -> bool:
 
 def write_validation_report(
     folder: Path,
-    scorer: StepScorer,
-    stores: Mapping[str, TreeStore],
+    scorer: Scorer,
+    splits: Mapping[str, StoredSplit],
     *,
     checkpoint: Path,
     label_means: Mapping[str, float],
     label_mean: float,
     settings: EvalConfig,
 ) -> dict[str, Any]:
-    """Score the whole validation set and write `eval_metrics.json` into `folder`; `settings` says which intervals."""
-    predicted = predict_labelled(scorer, stores)
-    baseline = ConstantBaseline(per_dataset=dict(label_means), overall=label_mean)
-    report = build_report(
-        predicted.predictions,
-        baseline=baseline,
-        resamples=settings.bootstrap_resamples,
-        seed=settings.bootstrap_seed,
+    """Score the whole validation set; write `eval_metrics.json` and, as `settings` says, every step into `folder`.
+
+    The same steps by the same road as `surestep evaluate --split validation`, so with the same figures.
+    """
+    steps = score_split(scorer, list(splits.values()))
+    datasets = dataset_facts(list(splits.values()), steps)
+    report = evaluation_report(
+        steps,
+        settings,
+        {
+            "split": "validation",
+            "checkpoint": str(checkpoint),
+            "what": "the best checkpoint on the whole validation set; the test splits were not touched",
+            "unscored": {name: facts["labels_beyond_position_limit"] for name, facts in datasets.items()},
+            "datasets": datasets,
+        },
+        constants=ConstantBaseline(per_dataset=dict(label_means), overall=label_mean),
     )
-    result: dict[str, Any] = {
-        "split": "validation",
-        "checkpoint": str(checkpoint),
-        "what": "the best checkpoint on the whole validation set; the test splits were not touched",
-        **report,
-        "unscored": {name: loss.labels_dropped for name, loss in predicted.losses.items()},
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / REPORT_FILE
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    beside.replace(path)
-    return result
+    write_evaluation_files(folder, report, steps if settings.save_predictions else None)
+    return report
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
