@@ -2,7 +2,7 @@
 
 import sys
 
-from surestep.cli.evaluate import script
+from surestep.cli.commands.evaluate import script
 
 if __name__ == "__main__":
     sys.exit(script())

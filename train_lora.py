@@ -2,7 +2,7 @@
 
 import sys
 
-from surestep.cli.train import script
+from surestep.cli.commands.train import script
 
 if __name__ == "__main__":
     sys.exit(script("lora"))

@@ -251,7 +251,7 @@ def test_baselines_are_fitted_on_the_labels_that_were_trained_on(
         (examples,) = training_sets(loaded, config).values()
         assert f"fitted on {examples.num_labels} labelled training steps of own" in found[remove]["about"]
     assert 0.35 < found[True]["auroc"] < 0.65
-    assert found[False]["auroc"] > 0.8, "where they were trained on, the baselines see them too"
+    assert found[False]["auroc"] > 0.7, "where they were trained on, the baselines see them too"
     assert "fitted on 400 labelled" in found[True]["about"]
     assert "cross-validation over problems), converged after" in found[True]["about"]
 
@@ -262,7 +262,7 @@ def test_baselines_are_fitted_on_the_labels_that_were_trained_on(
 def test_baselines_see_what_training_reports(
     run_config: Callable[..., Config], build_small: Callable[..., BuiltModel], settings: dict[str, Any]
 ) -> None:
-    config = run_config(use_eqasc=True, **settings)
+    config = run_config(use_prm800k=True, prm800k_phase=1, **settings)
     config.data.own_validation = None
     loaded = checkpoint(config, build_small)
     data = load_run_data(config, loaded.built.tokenizer, Formatter(), max_positions=None)

@@ -69,7 +69,6 @@ def rows_of(steps: ScoredSteps) -> Iterator[Row]:
     """
     texts = steps.texts
     names = _tree_names(steps)
-    is_calibrated = bool((steps.confidence != steps.raw_confidence)[~np.isnan(steps.confidence)].any())
     columns = zip(
         *(getattr(steps, name).tolist() for name in ("confidence", "raw_confidence", "label", "true_confidence")),
         *(getattr(steps, name).tolist() for name in ("num_ratings", "dataset", "tree", "step", "parent", "position")),
@@ -81,8 +80,8 @@ def rows_of(steps: ScoredSteps) -> Iterator[Row]:
         row: Row = {"dataset": steps.dataset_names[dataset]}
         group = texts.group(index) if texts is not None else ""
         row |= {"problem_id": names[tree]} | ({"group": group} if group else {})
-        row |= {"step": step, "parent": parent, "position": position, "confidence": confidence}
-        row |= {"raw_confidence": raw} if is_calibrated else {}
+        row |= {"step": step, "parent": parent, "position": position}
+        row |= {"confidence": confidence, "raw_confidence": raw}
         row |= {"label": None if math.isnan(label) else label, "num_ratings": ratings}
         row |= {} if math.isnan(true) else {"true_confidence": true}
         yield row | _texts_of(texts, index)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,7 +194,7 @@ def _cached(path: Path, num_steps: int) -> FittedScores | None:
     try:
         with np.load(path, allow_pickle=False) as found:
             scores = FittedScores(np.asarray(found["confidence"], np.float64), str(json.loads(str(found["how"]))))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return scores if scores.confidence.shape == (num_steps,) else None
 
