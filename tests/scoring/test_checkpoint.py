@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -457,3 +459,22 @@ def test_the_manifest_pins_what_the_scores_depend_on(saved: Any) -> None:
     assert manifest.tokenizer_hash == built.tokenizer.hash()
     assert {"torch", "transformers", "peft", "python"} <= set(manifest.versions)
     assert set(manifest.state_files) == {"training_state/state.json", "training_state/optimizer.safetensors"}
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("trainable", [False, True])
+def test_building_and_loading_leave_the_callers_random_state_as_it_was(
+    saved: Callable[[bool], Any], lora: bool, trainable: bool
+) -> None:
+    """Whoever draws numbers around it gets those that they would have got without."""
+    folder, config, _ = saved(lora)
+    torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    expected = torch.rand(3).tolist(), random.random(), np.random.rand()
+    torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    build_model(config, choose_hardware("cpu", "no"))
+    load_checkpoint(folder, trainable=trainable)
+    assert (torch.rand(3).tolist(), random.random(), np.random.rand()) == expected

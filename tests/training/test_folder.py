@@ -174,7 +174,7 @@ def test_a_full_disk_during_a_checkpoint_harms_nothing_that_was_saved(
     run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every place where writing a checkpoint can fail, one after another."""
-    import surestep.scoring.checkpoint.load as checkpoint
+    import surestep.scoring.checkpoint.save as checkpoint
     import surestep.training.trainer as trainer
 
     def full(*_args: Any, **_kwargs: Any) -> None:
