@@ -68,7 +68,9 @@ def write_evaluation_files(folder: Path, report: Json, steps: ScoredSteps | None
     Raises:
         StorageError: the folder cannot be written.
     """
-    count = None if steps is None else write_predictions(folder / PREDICTIONS, steps)
+    is_calibrated = report.get("calibration", {}).get("applied", "none") != "none"
+    path = folder / PREDICTIONS
+    count = None if steps is None else write_predictions(path, steps, is_calibrated=is_calibrated)
     write_json(folder / METRICS, report)
     return count
 

@@ -31,13 +31,18 @@ from surestep.scored import FIRST_STEP, ListedTexts, ScoredSteps, StepTexts, pro
 Row = dict[str, Any]
 
 
-def write_predictions(path: Path, steps: ScoredSteps) -> int:
+def write_predictions(path: Path, steps: ScoredSteps, *, is_calibrated: bool | None = None) -> int:
     """Write every scored step of `steps` to `path`, compressed where it ends with `.gz`; returns how many.
+
+    Args:
+        path: the file.
+        steps: what was scored.
+        is_calibrated: whether a map was applied, so that rows hold the raw confidence too; unset: where one differs.
 
     Raises:
         StorageError: the file cannot be written; what was there is as it was.
     """
-    return write_rows(path, rows_of(steps))
+    return write_rows(path, rows_of(steps, is_calibrated=is_calibrated))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -62,12 +67,14 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     return count
 
 
-def rows_of(steps: ScoredSteps) -> Iterator[Row]:
-    """Every row of `steps` that has a confidence, as the file holds it.
+def rows_of(steps: ScoredSteps, *, is_calibrated: bool | None = None) -> Iterator[Row]:
+    """Every row of `steps` that has a confidence, as the file holds it (`is_calibrated` as in `write_predictions`).
 
     Where the text of a step is not known (`steps.texts`), the row has none.
     """
     texts = steps.texts
+    if is_calibrated is None:
+        is_calibrated = bool((steps.confidence != steps.raw_confidence)[~np.isnan(steps.confidence)].any())
     names = _tree_names(steps)
     columns = zip(
         *(getattr(steps, name).tolist() for name in ("confidence", "raw_confidence", "label", "true_confidence")),
@@ -81,7 +88,7 @@ def rows_of(steps: ScoredSteps) -> Iterator[Row]:
         group = texts.group(index) if texts is not None else ""
         row |= {"problem_id": names[tree]} | ({"group": group} if group else {})
         row |= {"step": step, "parent": parent, "position": position}
-        row |= {"confidence": confidence, "raw_confidence": raw}
+        row |= {"confidence": confidence} | ({"raw_confidence": raw} if is_calibrated else {})
         row |= {"label": None if math.isnan(label) else label, "num_ratings": ratings}
         row |= {} if math.isnan(true) else {"true_confidence": true}
         yield row | _texts_of(texts, index)

@@ -191,12 +191,8 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
         console.print(f"· {reason}", markup=False, highlight=False)
     folder = args.output_dir or default_output_dir(config, args.checkpoint)
     with counting(console) as progress:
-        yield (
-            loaded.scorer(config, calibrated=args.calibration == "pooled"),
-            folder,
-            config.eval.save_predictions,
-            progress,
-        )
+        model = loaded.scorer(config, calibrated=args.calibration == "pooled")
+        yield model, folder, config.eval.save_predictions, progress
 
 
 def _resampling(args: argparse.Namespace) -> Resampling:
