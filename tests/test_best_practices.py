@@ -286,7 +286,7 @@ def test_our_own_document(reader: Reader) -> None:
     check_runs(outputs, {"easy", "hard", "exp"})
     started_from = json.loads((outputs / "hard" / "config.json").read_text())["training"]["init_from"]
     assert started_from == "outputs/easy/checkpoint_step_6"
-    assert (outputs / "eval_exp" / "checkpoint_step_20" / "predictions.jsonl").is_file()
+    assert (outputs / "eval_exp" / "checkpoint_step_20" / "predictions.jsonl.gz").is_file()
 
 
 @pytest.mark.parametrize(

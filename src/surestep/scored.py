@@ -42,14 +42,19 @@ class StepTexts(Protocol):
         """Evidence shown in front of the step, if there is any."""
         ...
 
+    def group(self, row: int, /) -> str:
+        """What the data calls the step's problem; "" where the problem's own text does."""
+        ...
+
 
 @dataclass(frozen=True)
 class ListedTexts:
-    """Texts held in lists, one entry a row; `contexts` may be left out."""
+    """Texts held in lists, one entry a row; `contexts` and `groups` may be left out."""
 
     problems: Sequence[str]
     steps: Sequence[str]
     contexts: Sequence[str | None] = ()
+    groups: Sequence[str] = ()
 
     def problem(self, row: int) -> str:
         """The problem that the step answers."""
@@ -62,6 +67,10 @@ class ListedTexts:
     def context(self, row: int) -> str | None:
         """Evidence shown in front of the step, if there is any."""
         return self.contexts[row] if self.contexts else None
+
+    def group(self, row: int) -> str:
+        """What the data calls the step's problem; "" where the problem's own text does."""
+        return self.groups[row] if self.groups else ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,9 @@ class _ChosenTexts:
 
     def context(self, row: int) -> str | None:
         return self.parts[int(self.part[row])].context(int(self.rows[row]))
+
+    def group(self, row: int) -> str:
+        return self.parts[int(self.part[row])].group(int(self.rows[row]))
 
 
 def problem_hash(key: str) -> int:

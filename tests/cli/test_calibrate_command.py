@@ -13,9 +13,11 @@ import pytest
 
 from documents import Ran, run
 from runs import hashes, read_lines
+from scores import scores_of
 from surestep.calibration import Platt
 from surestep.scoring.checkpoint.calibration_file import read_calibration
-from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.types import chain
 
 SETTINGS = [
@@ -83,7 +85,7 @@ def refused(ran: Ran) -> str:
 def evaluated(surestep: Surestep, checkpoint: Path, folder: Path, *flags: str) -> tuple[dict[str, Any], list[Any], str]:
     quick = ("--save_predictions", "--report", "false")
     out = done(surestep("evaluate", "--checkpoint", checkpoint, "--output_dir", folder, *quick, *flags))
-    return json.loads((folder / "eval_metrics.json").read_text()), read_lines(folder / "predictions.jsonl"), out
+    return json.loads((folder / "eval_metrics.json").read_text()), read_lines(folder / "predictions.jsonl.gz"), out
 
 
 def write_labels(path: Path, count: int, *, right: Callable[[random.Random], float]) -> Path:
@@ -147,7 +149,7 @@ def test_a_known_distortion_of_this_model_is_recovered(surestep: Surestep, check
     loaded = load_checkpoint(checkpoint)
     trees = [chain(record["problem"], [step["text"] for step in record["steps"]]) for record in records]
     truth = Platt(slope=0.5, intercept=1.0)
-    for record, confidences in zip(records, loaded.built.scorer(loaded.config).score(trees), strict=True):
+    for record, confidences in zip(records, scores_of(loaded.built.scorer(loaded.config), trees), strict=True):
         for step, confidence in zip(record["steps"], confidences, strict=True):
             step["confidence"] = float(truth.apply(confidence))
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")

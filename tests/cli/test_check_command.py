@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backbones import save_backbone
@@ -22,6 +23,7 @@ from surestep.evaluation.check.targets import load_targets
 from surestep.scoring.checkpoint.calibration_file import store_calibration
 from surestep.scoring.checkpoint.load import read_config
 from surestep.scoring.checkpoint.manifest import read_manifest
+from surestep.scoring.protocol import TreeScores
 
 FAST = ("--bootstrap_resamples", "20", "--baselines", "false")
 Fail = Callable[..., str]
@@ -262,8 +264,13 @@ SAYS_NOTHING = {"\u200b", ".", "...", "Okay."}
 class LikesEmptySteps:
     """A scorer that can be hacked: what says nothing is never wrong."""
 
-    def score(self, trees: Any) -> list[list[float | None]]:
-        return [[0.99 if node.text in SAYS_NOTHING else 0.5 for node in tree.nodes] for tree in trees]
+    def about(self) -> dict[str, Any]:
+        return {}
+
+    def score(self, trees: Any, **_: Any) -> Iterator[TreeScores]:
+        for tree in trees:
+            found = np.array([0.99 if node.text in SAYS_NOTHING else 0.5 for node in tree.nodes])
+            yield TreeScores(found, found)
 
 
 def test_a_scorer_that_likes_empty_steps_fails_the_check(place: Path, made: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runs import read_lines
 from surestep.cli.main import main
 
 
@@ -29,7 +30,7 @@ def test_too_few_steps_fail_honestly_and_leave_everything(tmp_path: Path, capsys
     report = json.loads((results / "eval_metrics.json").read_text())
     assert report["overall"]["r2"] < 0.5
     assert report["overall"]["truth"]["regret_noisy"] > 0
-    predictions = (results / "predictions.jsonl").read_text().splitlines()
+    predictions = read_lines(results / "predictions.jsonl.gz")
     assert len(predictions) == report["overall"]["num_steps"]
     assert json.loads((tmp_path / "outputs/eval_demo/eval_metrics.json").read_text())["split"] == "validation"
 

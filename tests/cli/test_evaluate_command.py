@@ -42,13 +42,17 @@ def test_results_go_below_the_validation_result_and_leave_it_alone(
     assert report["split"] == "test"
     assert report["step"] == 2
     assert report["overall"]["num_steps"] == count_labels(run_files / "test.jsonl")
-    assert not (folder / "checkpoint_step_2" / "predictions.jsonl").exists()
+    assert f"predictions: {folder / 'checkpoint_step_2' / 'predictions.jsonl.gz'}" in out
+    assert len(read_lines(folder / "checkpoint_step_2" / "predictions.jsonl.gz")) >= report["overall"]["num_steps"]
+    declined = ("--save_predictions", "false", "--report", "false", "--output_dir", tmp_path / "declined")
+    succeed("evaluate", "--checkpoint", checkpoint, *declined)
+    assert {path.name for path in (tmp_path / "declined").iterdir()} == {"eval_metrics.json"}
 
 
 def test_an_output_dir_is_taken_as_given(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
     succeed("evaluate", "--checkpoint", checkpoint, "--output_dir", tmp_path / "here", "--save_predictions")
     written = {path.name for path in (tmp_path / "here").iterdir()}
-    assert written == {"eval_metrics.json", "predictions.jsonl", "report.html", "plots", "MODEL_CARD.md"}
+    assert written == {"eval_metrics.json", "predictions.jsonl.gz", "report.html", "plots", "MODEL_CARD.md"}
     assert not (tmp_path / "outputs" / "eval_run" / "checkpoint_step_2").exists()
 
 
@@ -75,7 +79,7 @@ def test_predictions_of_any_scorer_are_reported_beside_the_checkpoints_own_resul
 ) -> None:
     succeed("evaluate", "--checkpoint", checkpoint, "--save_predictions", "--output_dir", tmp_path / "own")
     before = hashes(tmp_path / "own")
-    out = succeed("evaluate", "--predictions", tmp_path / "own" / "predictions.jsonl")
+    out = succeed("evaluate", "--predictions", tmp_path / "own" / "predictions.jsonl.gz")
     assert str(tmp_path / "own" / "eval_predictions" / "eval_metrics.json") in out
     own = {name: value for name, value in hashes(tmp_path / "own").items() if not name.startswith("eval_predictions")}
     assert own == before
@@ -91,7 +95,7 @@ def test_other_data_may_be_named(succeed: Command, checkpoint: Path, tmp_path: P
     other.write_text(json.dumps(row) + "\n", encoding="utf-8")
     result = tmp_path / "r"
     succeed("evaluate", "--checkpoint", checkpoint, "--own_test", other, "--output_dir", result, "--save_predictions")
-    assert [row["label"] for row in read_lines(result / "predictions.jsonl")] == [0.75, None]
+    assert [row["label"] for row in read_lines(result / "predictions.jsonl.gz")] == [0.75, None]
     report = report_at(result)
     assert (report["overall"]["num_steps"], report["num_steps_without_label"]) == (1, 1)
 

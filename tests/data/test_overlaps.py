@@ -1,4 +1,4 @@
-"""Overlaps: copies are found in spite of spacing and case, and removed only on request."""
+"""Overlaps: copies are found in spite of spacing and case."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from surestep.data.datasets.prm800k import read_prm800k
-from surestep.data.inspect.overlaps import find_overlap, problem_texts, remove_overlap
+from surestep.data.inspect.overlaps import find_overlap
 from surestep.data.records.read_report import ReadReport
-from surestep.types import chain
 
 
 def test_copies_are_counted_once_and_shown() -> None:
     overlap = find_overlap(["What is $2+2$?", "what is  $2+2$", "Other", "Third"], ["WHAT IS $2+2$ ?", "New"])
     assert (overlap.num_shared, overlap.num_left, overlap.num_right) == (1, 3, 2)
     assert len(overlap.examples) == 1
-
-
-def test_removal_keeps_the_order_and_counts() -> None:
-    trees = [chain(problem, ["s"], [1.0]) for problem in ("a", "B?", "c")]
-    report = ReadReport()
-    kept = list(remove_overlap(trees, problem_texts([chain("b", ["x"], [0.0])]), report))
-    assert [tree.problem for tree in kept] == ["a", "c"]
-    assert report["overlap_removed"] == 1
 
 
 def test_real_phase_1_test_lies_inside_math_500_and_train_does_not(real_data: Callable[[str], Path]) -> None:

@@ -21,6 +21,7 @@ from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, limit_nodes, limit_tree
 from surestep.encoding.load_tokenizer import load_tokenizer
+from surestep.encoding.step_columns import columns_of
 from surestep.encoding.token_store import TreeStore, store_key, write_store
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DataError, StorageError
@@ -69,6 +70,45 @@ def test_any_trees_come_back(tmp_path_factory: pytest.TempPathFactory, several: 
         assert_same(found, expected)
 
 
+@given(st.lists(trees(min_nodes=0), max_size=6), st.data())
+def test_any_trees_come_back_as_they_were_read(
+    tmp_path_factory: pytest.TempPathFactory, several: list[ReasoningTree], data: st.DataObject
+) -> None:
+    words = st.sampled_from(["", "a", "b\0", "ü\udcff"])
+    several = [
+        dataclasses.replace(
+            tree,
+            id=data.draw(words),
+            group=data.draw(words),
+            dataset=data.draw(words),
+            nodes=tuple(
+                dataclasses.replace(
+                    node,
+                    confidence=data.draw(st.one_of(st.none(), st.floats(0, 1))),
+                    num_ratings=data.draw(st.integers(0, 9)),
+                    context=data.draw(st.sampled_from([None, "", "seen"])),
+                    true_confidence=data.draw(st.one_of(st.none(), st.floats(0, 1))),
+                )
+                for node in tree.nodes
+            ),
+        )
+        for tree in several
+    ]
+    stored = write(tmp_path_factory.mktemp("any") / "s", several, load_tokenizer("builtin:tiny"))
+    assert [stored.tree(index) for index in range(len(stored))] == several
+    order = data.draw(st.permutations(range(len(several))))
+    found, expected = stored.columns(np.array(order, np.int64)), columns_of([several[index] for index in order])
+    for column in dataclasses.fields(expected):
+        np.testing.assert_array_equal(getattr(found, column.name), getattr(expected, column.name), column.name)
+
+
+def test_labels_are_kept_to_the_last_digit(tmp_path: Path, tokenizer: StepTokenizer) -> None:
+    """In float32, 0.1 and 1/3 would be other numbers, and so would every figure measured on them."""
+    stored = write(tmp_path / "s", [chain("p", ["a", "b"], [0.1, 1 / 3])], tokenizer)
+    assert stored[0].label_N.tolist()[1:] == [0.1, 1 / 3]
+    assert stored.label_mean() == (0.1 + 1 / 3) / 2
+
+
 LIMITS = st.one_of(st.none(), st.integers(1, 40))
 
 
@@ -104,9 +144,7 @@ def test_ids_are_read_one_by_one(tmp_path: Path, tokenizer: StepTokenizer) -> No
 
 def test_copies_of_a_problem_share_its_hash(tmp_path: Path, tokenizer: StepTokenizer) -> None:
     problems = ["What is 2 + 2?", " what is  2 + 2", "What is 2 + 3?"]
-    first, copy, other = write(
-        tmp_path / "s", [chain(text, ["s"], [1.0]) for text in problems], tokenizer
-    ).problem_hashes
+    first, copy, other = write(tmp_path / "s", [chain(text, ["s"], [1.0]) for text in problems], tokenizer).text_hashes
     assert first == copy != other
 
 

@@ -66,13 +66,13 @@ def test_parents_labels_and_depths_follow_the_tree(tree: ReasoningTree) -> None:
         if source.confidence is None:
             assert np.isnan(encoded.label_N[node])
         else:
-            assert encoded.label_N[node] == np.float32(source.confidence)
+            assert encoded.label_N[node] == source.confidence
     assert encoded.num_labels == tree.num_labels
 
 
 def test_a_soft_label_stays_soft(tokenizer: StepTokenizer) -> None:
     (encoded,) = encode_trees([chain("p", ["a"], [0.9])], tokenizer, Formatter())
-    assert encoded.label_N[1] == np.float32(0.9)
+    assert encoded.label_N[1] == 0.9
 
 
 def test_a_step_reads_the_same_whatever_follows_it(tokenizer: StepTokenizer) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from scores import scores_of
 from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps.platt import Platt
 from surestep.cli.commands import benchmark
@@ -24,12 +27,14 @@ from surestep.evaluation.benchmarks.processbench import run_processbench
 from surestep.evaluation.benchmarks.result_file import Resampling, find_data
 from surestep.evaluation.benchmarks.solutions import score_paths
 from surestep.evaluation.benchmarks.threshold import ThresholdData
+from surestep.files import MANIFEST
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.load import LoadedCheckpoint
 from surestep.scoring.checkpoint.manifest import Manifest
-from surestep.scoring.model_scorer import StepScorer
-from surestep.scoring.score_file import CheckpointScores, Confidences, FileScores, ToScore
-from surestep.types import chain
+from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.protocol import TreeScores
+from surestep.scoring.score_file import FileScorer
+from surestep.types import ReasoningTree, chain
 
 FEW = Resampling(resamples=20, seed=0)
 
@@ -40,8 +45,10 @@ class StepsSayIt:
     def about(self) -> dict[str, Any]:
         return {"scorer": "its text"}
 
-    def score(self, title: str, items: Sequence[ToScore]) -> list[Confidences]:
-        return [[None if n.text == "?" else float(n.text) for n in item.tree.nodes] for item in items]
+    def score(self, trees: Sequence[ReasoningTree], **_: Any) -> Iterator[TreeScores]:
+        for tree in trees:
+            found = np.array([np.nan if node.text == "?" else float(node.text) for node in tree.nodes])
+            yield TreeScores(found, found)
 
 
 def write_json(path: Path, records: list[dict[str, Any]]) -> Path:
@@ -153,17 +160,16 @@ def test_the_command_offers_every_layout_of_trees() -> None:
 
 
 def test_a_calibration_is_applied_on_request(
-    build_small: Callable[..., BuiltModel], small_config: Callable[..., Config]
+    build_small: Callable[..., BuiltModel], small_config: Callable[..., Config], tmp_path: Path
 ) -> None:
     config = small_config("llama")
     built = build_small(config=config)
     built.calibration = Calibration(Platt(1.0, -2.0))
-    tree = ToScore("", chain("p", ["a", "b"]))
-    loaded = LoadedCheckpoint(Path("c"), config, Manifest("full", 1, 0, {}, "", "", {}), built)
-    raw, mapped = (
-        CheckpointScores(loaded, config, lambda title: lambda count: None, calibrated).score("", [tree])[0]
-        for calibrated in (False, True)
-    )
+    (tmp_path / MANIFEST).write_text("{}")
+    loaded = LoadedCheckpoint(tmp_path, config, Manifest("full", 1, 0, {}, "", "", {}), built)
+    scorers = [loaded.scorer(config, calibrated=calibrated) for calibrated in (False, True)]
+    raw, mapped = (scores_of(scorer, [chain("p", ["a", "b"])])[0] for scorer in scorers)
+    assert [scorer.about()["calibration"]["applied"] for scorer in scorers] == ["none", "pooled"]
     assert mapped == pytest.approx(Platt(1.0, -2.0).apply([v for v in raw if v is not None]).tolist())
     assert raw != pytest.approx(mapped)
 
@@ -203,9 +209,9 @@ def test_folders(tmp_path: Path) -> None:
         find_data(tmp_path)
 
 
-def confidences(path: Path, *rows: dict[str, Any]) -> FileScores:
+def confidences(path: Path, *rows: dict[str, Any]) -> FileScorer:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return FileScores.read(path)
+    return FileScorer.read(path)
 
 
 def test_confidences_of_another_scorer(tmp_path: Path) -> None:
@@ -223,14 +229,13 @@ def test_the_subset_decides_where_ids_repeat(tmp_path: Path) -> None:
         {"subset": "a", "id": "1", "confidences": [0.25]},
         {"subset": "b", "id": "1", "confidences": [0.75]},
     )
-    tree = chain("p", ["s"])
-    object.__setattr__(tree, "id", "1")
-    assert scores.score("", [ToScore("b", tree), ToScore("a", tree)]) == [[0.75], [0.25]]
+    a, b = (replace(chain("p", ["s"]), id="1", dataset=name) for name in "ab")
+    assert scores_of(scores, [b, a]) == [[0.75], [0.25]]
     unnamed = confidences(tmp_path / "d.jsonl", {"id": "1", "confidences": [0.25]})
     with pytest.raises(DataError, match="id '1' is in b and in a; name the 'subset' of each row"):
-        unnamed.score("", [ToScore("b", tree), ToScore("a", tree)])
+        scores_of(unnamed, [b, a])
     with pytest.raises(DataError, match="two solutions of a have the id '1'"):
-        scores.score("", [ToScore("a", tree), ToScore("a", tree)])
+        scores_of(scores, [a, a])
 
 
 @pytest.mark.parametrize(
@@ -371,25 +376,25 @@ def test_unscored_and_missing_steps_stay_among_the_candidates(tmp_path: Path) ->
     assert report["by_n"]["3"]["methods"]["best_last"]["accuracy"] == 1.0
 
 
-class Scored:
-    """A model's scores, through `StepScorer` as `CheckpointScores` gives them."""
+class Counting:
+    """A model's scores, and how many trees it was given."""
 
-    def __init__(self, scorer: StepScorer) -> None:
+    def __init__(self, scorer: ModelScorer) -> None:
         self.scorer = scorer
         self.trees = 0
 
     def about(self) -> dict[str, Any]:
         return {}
 
-    def score(self, title: str, items: Sequence[ToScore]) -> list[Confidences]:
-        self.trees += len(items)
-        return self.scorer.score([item.tree for item in items])
+    def score(self, trees: Sequence[ReasoningTree], **options: Any) -> Iterator[TreeScores]:
+        self.trees += len(trees)
+        return self.scorer.score(trees, **options)
 
 
 def test_candidates_scored_as_one_tree_get_what_each_gets_alone(
     build_small: Callable[..., BuiltModel], small_config: Callable[..., Config]
 ) -> None:
-    scorer = Scored(build_small("llama").scorer(small_config("llama")))
+    scorer = Counting(build_small("llama").scorer(small_config("llama")))
     steps = [
         ("first add", "it is 4", "A: 4"),
         ("first add", "it is 5", "A: 5"),
@@ -406,7 +411,7 @@ def test_candidates_scored_as_one_tree_get_what_each_gets_alone(
     assert [tuple(tree.nodes[n].text for n in path) for path in paths] == steps
     (together,) = score_candidates(scorer, [found], ReadReport())
     assert scorer.trees == 1
-    alone = scorer.scorer.score([chain("2 + 2?", list(each)) for each in steps])
+    alone = scores_of(scorer.scorer, [chain("2 + 2?", list(each)) for each in steps])
     assert len({round(value, 6) for values in alone for value in values}) == 9
     for one, other in zip(together, alone, strict=True):
         assert one == pytest.approx(other, abs=1e-5)

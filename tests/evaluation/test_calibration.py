@@ -21,7 +21,8 @@ from surestep.errors import DataError
 from surestep.evaluation.calibrate import WITHIN_FOLDS, calibrate
 from surestep.evaluation.evaluate import evaluate_checkpoint
 from surestep.scoring.build_model import BuiltModel
-from surestep.scoring.checkpoint.load import LoadedCheckpoint, load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.load import LoadedCheckpoint, load_checkpoint
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.stored_split import silent
 
 STORED = Calibration(Temperature(2.0), {"own": Platt(0.5, -1.0)})
@@ -48,7 +49,7 @@ def evaluate(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], list[dict[st
         result = evaluate_checkpoint(
             loaded, loaded.config, split="test", output_dir=tmp_path / "result", progress=silent, **options
         )
-        return json.loads(result.path.read_text()), read_lines(result.path.parent / "predictions.jsonl")
+        return json.loads(result.path.read_text()), read_lines(result.path.parent / "predictions.jsonl.gz")
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import math
@@ -10,9 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from surestep.errors import DataError
-from surestep.scoring.predictions_file import read_predictions, write_rows
+from surestep.scored import ListedTexts
+from surestep.scoring.predictions_file import (
+    find_predictions,
+    read_predictions,
+    rows_of,
+    steps_of_rows,
+    write_predictions,
+    write_rows,
+)
 
 ROWS: list[dict[str, Any]] = [
     {"dataset": "a", "problem_id": "p", "step": 0, "position": 1, "confidence": 0.1, "label": 0.0},
@@ -30,9 +41,8 @@ def written(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def test_what_was_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
     found = read_predictions(written(tmp_path, ROWS))
-    columns = found.predictions
-    assert found.num_unlabelled == 1
-    assert sum(found.unlabelled.values()) == 1
+    assert np.isnan(found.label).tolist() == [False, False, False, True]
+    columns = found.measured()
     assert columns.confidence.tolist() == [0.1, 0.1 + 0.2, 1.0]
     assert columns.label.tolist() == [0.0, 0.25, 1.0]
     assert columns.position.tolist() == [1, 2, 1]
@@ -44,7 +54,7 @@ def test_what_was_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
 
 def test_nothing_but_confidence_and_label_is_needed(tmp_path: Path) -> None:
     rows = [{"confidence": 0.3, "label": True}, {"confidence": 0.6, "label": 0.5}]
-    columns = read_predictions(written(tmp_path, rows)).predictions
+    columns = read_predictions(written(tmp_path, rows))
     assert columns.label.tolist() == [1.0, 0.5]
     assert columns.dataset_names == ("all",)
     assert columns.num_problems == 2
@@ -53,13 +63,13 @@ def test_nothing_but_confidence_and_label_is_needed(tmp_path: Path) -> None:
 
 def test_the_raw_confidence_is_read_where_a_row_has_one(tmp_path: Path) -> None:
     rows = [{"confidence": 0.3, "label": 1, "raw_confidence": 0.9}, {"confidence": 0.6, "label": 0}]
-    assert read_predictions(written(tmp_path, rows)).predictions.raw_confidence.tolist() == [0.9, 0.6]
+    assert read_predictions(written(tmp_path, rows)).raw_confidence.tolist() == [0.9, 0.6]
 
 
 def test_a_gzipped_file_is_read_too(tmp_path: Path) -> None:
     path = tmp_path / "predictions.jsonl.gz"
     path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode()))
-    assert len(read_predictions(path).predictions) == 3
+    assert len(read_predictions(path)) == 4
 
 
 @pytest.mark.parametrize(
@@ -104,3 +114,93 @@ def test_a_failed_write_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write_rows(path, [{"confidence": math.nan}])
     assert path.read_bytes() == before
+
+
+def test_a_problem_is_its_group_else_its_text_else_its_id_else_the_row() -> None:
+    rows: list[dict[str, Any]] = [
+        {"dataset": "a", "problem_id": "1", "problem": "What is 1 + 1?"},
+        {"dataset": "a", "problem_id": "2", "problem": "what is  1 + 1"},  # another solution of the same problem
+        {"dataset": "b", "problem_id": "1", "problem": "What is 1 + 1?"},  # and in another dataset
+        {"dataset": "a", "problem_id": "3", "problem": "What is 1 + 1?", "group": "g"},
+        {"dataset": "a", "problem_id": "4", "problem": "What is 1 + 2?", "group": "g"},
+        {"dataset": "b", "problem_id": "4", "problem": "What is 1 + 2?", "group": "g"},  # another dataset's "g"
+        {"dataset": "a", "problem_id": "5"},
+        {"dataset": "a", "problem_id": "5"},
+        {"dataset": "b", "problem_id": "5"},
+        {"dataset": "a"},
+        {"dataset": "a"},
+    ]
+    steps = steps_of_rows((row | {"confidence": 0.5, "label": 1.0}, None) for row in rows)
+    assert steps.problem.tolist() == [0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6]
+    # The figures hold a problem of two datasets for two, until they read the steps themselves.
+    assert steps.measured().problem.tolist() == [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 7]
+
+
+STEPS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "dataset": st.sampled_from("ab"),
+            "problem_id": st.sampled_from(["1", "2"]),
+            "confidence": st.floats(0, 1),
+            "raw_confidence": st.floats(0, 1),
+            "label": st.one_of(st.none(), st.floats(0, 1)),
+            "num_ratings": st.integers(0, 5),
+            "problem": st.sampled_from(["p?", "q?"]),
+            "text": st.sampled_from(["s", "ü\u2028\n"]),
+        },
+        optional={
+            "group": st.sampled_from(["", "g"]),
+            "context": st.sampled_from(["", "seen"]),
+            "true_confidence": st.floats(0, 1),
+            "position": st.integers(1, 9),
+            "step": st.integers(0, 5),
+            "parent": st.integers(-1, 5),
+        },
+    ),
+    min_size=1,
+)
+
+
+@given(rows=STEPS, ending=st.sampled_from([".jsonl", ".jsonl.gz"]))
+def test_any_steps_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], ending: str) -> None:
+    rows[0]["label"] = 0.5
+    steps = steps_of_rows((row, None) for row in rows)
+    path = tmp_path_factory.mktemp("any") / f"predictions{ending}"
+    assert write_predictions(path, steps) == len(rows)
+    again = read_predictions(path)
+    for name in ("confidence", "raw_confidence", "label", "true_confidence", "num_ratings", "position"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(steps, name), name)
+    for name in ("dataset", "problem", "tree", "step", "parent", "dataset_names", "problem_keys", "tree_ids"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(steps, name), name)
+    assert list(rows_of(again)) == list(rows_of(steps))
+
+
+def test_steps_without_a_score_are_left_out(tmp_path: Path) -> None:
+    steps = steps_of_rows((row, None) for row in ROWS)
+    confidence = steps.confidence.copy()
+    confidence[1] = np.nan
+    assert write_predictions(tmp_path / "p.jsonl", steps.with_confidence(confidence)) == len(ROWS) - 1
+
+
+def test_trees_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Else the steps of one would be taken for the other's where runs are compared."""
+    steps = steps_of_rows((row, None) for row in [ROWS[0], ROWS[0] | {"problem_id": "q"}])
+    same = dataclasses.replace(steps, tree_ids=["p", "p"], texts=ListedTexts(["x", "x"], ["s", "s"]))
+    assert [row["problem_id"] for row in rows_of(same)] == ["p", "p#2"]
+    nameless = dataclasses.replace(same, tree_ids=["", ""])
+    assert [row["problem_id"] for row in rows_of(nameless)] == ["x", "x#2"]
+
+
+def test_the_same_steps_are_the_same_bytes_compressed_too(tmp_path: Path) -> None:
+    steps = steps_of_rows((row, None) for row in ROWS)
+    for name in ("one.jsonl.gz", "two.jsonl.gz"):
+        write_predictions(tmp_path / name, steps)
+    assert (tmp_path / "one.jsonl.gz").read_bytes() == (tmp_path / "two.jsonl.gz").read_bytes()
+
+
+def test_the_predictions_of_a_folder_are_found_compressed_or_plain(tmp_path: Path) -> None:
+    assert find_predictions(tmp_path) is None
+    plain = written(tmp_path, ROWS)
+    assert find_predictions(tmp_path) == plain
+    write_rows(tmp_path / "predictions.jsonl.gz", ROWS)
+    assert find_predictions(tmp_path) == tmp_path / "predictions.jsonl.gz"

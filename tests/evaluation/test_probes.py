@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from surestep.evaluation.check.probe_bounds import check_probes
 from surestep.evaluation.check.probe_changes import PROBES, Chain, shuffled_steps
 from surestep.evaluation.check.run_probes import probe_scorer, sample_problems
 from surestep.evaluation.check.targets import load_targets
+from surestep.scoring.protocol import TreeScores
 from surestep.types import ROOT, Node, ReasoningTree
 
 TARGETS = load_targets("production").probes
@@ -40,11 +42,14 @@ class Fake:
     def __init__(self, rule: Callable[[list[str]], float | None]) -> None:
         self.rule = rule
 
-    def score(self, trees: Sequence[ReasoningTree]) -> list[list[float | None]]:
-        return [
-            [self.rule([tree.nodes[i].text for i in tree.path(index)]) for index in range(len(tree.nodes))]
-            for tree in trees
-        ]
+    def about(self) -> dict[str, Any]:
+        return {}
+
+    def score(self, trees: Sequence[ReasoningTree], **_: Any) -> Iterator[TreeScores]:
+        for tree in trees:
+            values = [self.rule([tree.nodes[i].text for i in tree.path(index)]) for index in range(len(tree.nodes))]
+            found = np.array([np.nan if value is None else value for value in values])
+            yield TreeScores(found, found)
 
 
 def honest(path: list[str]) -> float:

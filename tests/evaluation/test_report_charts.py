@@ -23,14 +23,14 @@ from surestep.evaluation.report.charts.run import mixture, training_curve
 from surestep.evaluation.report.charts.svg import to_svg
 from surestep.metrics.report import build_report
 from surestep.scored import ScoredSteps
-from surestep.scoring.predictions_file import predictions_of_rows
+from surestep.scoring.predictions_file import steps_of_rows
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
 def predictions() -> ScoredSteps:
-    return predictions_of_rows((row, None) for row in make_rows(60)).predictions
+    return steps_of_rows((row, None) for row in make_rows(60)).measured()
 
 
 def marks_of(chart: Chart, kind: type, panel: int = 0) -> list[Any]:
@@ -159,7 +159,7 @@ def test_a_name_is_text_in_both_renderings(tmp_path: Path) -> None:
 
 
 def one_step() -> ScoredSteps:
-    return predictions_of_rows([({"confidence": 0.7, "label": 1.0}, None)]).predictions
+    return steps_of_rows([({"confidence": 0.7, "label": 1.0}, None)]).measured()
 
 
 def test_a_single_step_has_every_chart() -> None:

@@ -214,8 +214,8 @@ def test_small_and_strange_results_have_a_page(
 
 def overall(**values: Any) -> dict[str, Any]:
     base = {
-        "num_steps": 10,
-        "num_problems": 2,
+        "num_steps": 1000,
+        "num_problems": 200,
         "mean_confidence": 0.5,
         "mean_label": 0.5,
         "reliability": {"equal_width": []},
@@ -246,16 +246,25 @@ def test_a_constant_is_not_praised_for_its_calibration() -> None:
         ({"beats_baselines": {"mean": {"mse": True, "auroc": None}}}, "Clearly better", "fair"),
         (
             {"ece": 0.06, "if_calibrated": {"ece": {"mean": 0.05, "high": 0.07}}},
-            "as close as so few steps can show",
+            "calibrated, as far as so few steps can show",
             "fair",
         ),
+        (
+            {"ece": 0.025, "if_calibrated": {"ece": {"mean": 0.009, "high": 0.016}}},
+            "close to calibrated",
+            "fair",
+        ),
+        ({"ece": 0.06}, "roughly right", "fair"),
+        ({"num_problems": 29}, r"Too few problems to say \(29; at least 30 are needed\)", "fair"),
+        ({"num_problems": 29, "skill": {"mse": -0.4}}, "Too few problems to say", "fair"),
+        ({"skill": {"mse": -0.2, "intervals": {"mse": {"low": -0.4, "high": -0.1}}}}, "Worse than always", "bad"),
         ({"skill": {"mse": 0.004}}, "Hardly better than always answering the mean", "bad"),
         (
             {"skill": {"mse": 0.05}, "ece": 0.2, "mean_confidence": 0.7},
             "A little better .* too high by about 0.20",
             "bad",
         ),
-        ({}, "Clearly better than always answering the mean, and its confidence means what it says", "fair"),
+        ({}, "Clearly better than always answering the mean, and its confidence is close to calibrated", "fair"),
         ({"skill": {"mse": 0.6}}, "Far better", "good"),
         ({"ece": 0.2, "mean_confidence": 0.7}, "too high by about 0.20", "bad"),
         ({"ece": 0.1, "mean_confidence": 0.4}, "too low by about 0.10", "fair"),
@@ -267,3 +276,21 @@ def test_the_headline_says_the_bad_before_the_good(values: dict[str, Any], said:
     found = verdict(overall(**values))
     assert re.search(said, found.headline)
     assert found.tone == tone
+
+
+def test_skill_is_said_against_the_constants_that_it_was_measured_with() -> None:
+    """Over several datasets that is each one's own mean, not the one mean of them all."""
+    found = verdict(overall(skill={"mse": 0.3, "against": "dataset_mean"}, dataset_mean={"mse": 0.2}))
+    assert "that of constants, each dataset's own mean" in found.sentences[0]
+    assert "0.50" not in found.sentences[0]
+
+
+def test_an_ece_stands_beside_what_noise_would_show() -> None:
+    values = {"ece": 0.025, "intervals": {"ece": {"low": 0.014, "high": 0.034}}}
+    close = verdict(overall(**values, if_calibrated={"ece": {"mean": 0.009, "high": 0.016}}))
+    assert "Its ECE is 0.025 (0.014 to 0.034); a perfectly calibrated model would show at most 0.016" in " ".join(
+        close.sentences
+    )
+    assert "not calibrated perfectly" in " ".join(close.sentences)
+    noise = verdict(overall(**values, if_calibrated={"ece": {"mean": 0.02, "high": 0.03}}))
+    assert "cannot be told from a perfect one" in " ".join(noise.sentences)

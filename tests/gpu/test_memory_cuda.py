@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from runs import Watcher, logged, write_own
+from scores import scores_of
 from surestep.cli.main import main
 from surestep.config import Config, TrainingConfig, get_default_config, get_lora_config
 from surestep.encoding.encoded_tree import EncodedTree
@@ -27,7 +28,8 @@ from surestep.model.attention.plan import plan_attention
 from surestep.model.fast.compile_layers import compile_layers
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem, load_bitsandbytes
 from surestep.scoring.build_model import BuiltModel, build_model, is_nf4
-from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.model_scorer import to_batch
 from surestep.training.optimizer.build import build_optimizer, moment_bytes, parameter_names
@@ -113,7 +115,7 @@ def chains(count: int, seed: int = 0) -> list[EncodedTree]:
 
 
 def confidences(built: BuiltModel, config: Config) -> np.ndarray[Any, Any]:
-    return np.array([score for tree in built.scorer(config).score(TREES) for score in tree])
+    return np.array([score for tree in scores_of(built.scorer(config), TREES) for score in tree])
 
 
 def hidden_and_gradient(built: BuiltModel, count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

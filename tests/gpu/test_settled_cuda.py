@@ -33,7 +33,7 @@ def _distance(weights: Literal["as_trained", "merged", "fp8"], *, lora: bool, co
     trees = [chain(length, random, **ids) for length in chain_lengths(20)] + [bushy(random, **ids) for _ in range(4)]
 
     def confidences() -> np.ndarray:
-        return np.concatenate([scored.confidence_S for scored in built.scorer(config).score_encoded(trees)])
+        return np.concatenate(list(built.scorer(config).score_encoded(trees)))
 
     expected = confidences()
     config.eval.scoring_weights = weights

@@ -18,7 +18,8 @@ from surestep.errors import BackboneError, ConfigError
 from surestep.model.backbones.lora import add_adapters, describe_adapters, saved_targets, target_modules
 from surestep.model.saved_weights import save_weights
 from surestep.scoring.build_model import BuiltModel, build_model
-from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 
 Build = Callable[..., BuiltModel]

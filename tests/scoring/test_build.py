@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from scores import scores_of
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
 from surestep.errors import BackboneError, DeviceError
@@ -28,7 +29,7 @@ GPU_FLOAT32 = Hardware(torch.device("cuda"), "no", ())
 def test_an_untrained_model_predicts_the_initial_confidence(small_config: Make) -> None:
     config = small_config("llama")
     built = build_model(config, CPU, initial_confidence=0.8)
-    scores = [score for tree in built.scorer(config).score([random_tree(0), random_tree(1)]) for score in tree]
+    scores = [score for tree in scores_of(built.scorer(config), [random_tree(0), random_tree(1)]) for score in tree]
     assert scores == pytest.approx([0.8] * len(scores), abs=0.1)
 
 
@@ -114,7 +115,7 @@ def test_a_fast_execution_that_fails_gives_way_to_the_dense_one(
     monkeypatch.undo()
     expected = build_model(config, CPU)
     assert expected.model.route == "dense"
-    assert built.scorer(config).score([random_tree(0)]) == expected.scorer(config).score([random_tree(0)])
+    assert scores_of(built.scorer(config), [random_tree(0)]) == scores_of(expected.scorer(config), [random_tree(0)])
 
 
 def test_the_kernel_gives_way_to_the_next_slower_execution_first(

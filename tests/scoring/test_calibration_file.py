@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 
 from runs import hashes
+from scores import scores_of
 from strategies import random_tree
 from surestep.calibration import Calibration, Identity, Isotonic, Platt, Temperature
 from surestep.config import Config
 from surestep.errors import CheckpointError, StorageError
+from surestep.files import MANIFEST
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint import manifest as manifest_module
 from surestep.scoring.checkpoint.calibration_file import CALIBRATION_FILE, read_calibration, store_calibration
 from surestep.scoring.checkpoint.export import export_merged
-from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
-from surestep.scoring.checkpoint.manifest import MANIFEST, read_manifest
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.manifest import read_manifest
+from surestep.scoring.checkpoint.save import save_checkpoint
 
 TREES = [random_tree(seed, num_nodes=8) for seed in range(3)]
 OLD = Calibration(Temperature(2.0), {"own": Platt(0.5, -1.0)}, {"steps": 100})
@@ -58,8 +61,8 @@ def store(folder: Path, calibration: Calibration | None) -> None:
 
 def scores(folder: Path, **options: Any) -> list[float]:
     loaded = load_checkpoint(folder)
-    trees = loaded.built.scorer(loaded.config, calibrated=options.pop("calibrated", True)).score(TREES, **options)
-    return [value for tree in trees for value in tree if value is not None]
+    scorer = loaded.scorer(loaded.config, calibrated=options.pop("calibrated", True))
+    return [value for tree in scores_of(scorer, TREES, **options) for value in tree if value is not None]
 
 
 def test_whatever_scores_applies_it_unless_told_not_to(folder: Path) -> None:
@@ -80,14 +83,12 @@ def test_a_datasets_own_map_applies_only_where_the_request_names_it(folder: Path
 
 
 def test_raw_scores_stand_beside_calibrated_ones(folder: Path) -> None:
-    from surestep.encoding.encoded_tree import encode_trees
-
     store(folder, OLD)
     loaded = load_checkpoint(folder)
     scorer = loaded.built.scorer(loaded.config)
-    for found in scorer.score_encoded(encode_trees(TREES, scorer.tokenizer, scorer.formatter)):
-        assert found.confidence_S.tolist() == OLD.pooled.apply(found.raw_S).tolist()
-        assert found.confidence_S.tolist() != found.raw_S.tolist()
+    for found in scorer.score(TREES):
+        assert found.confidence_N.tolist() == OLD.pooled.apply(found.raw_N).tolist()
+        assert found.confidence_N.tolist() != found.raw_N.tolist()
 
 
 def test_only_calibration_and_manifest_differ_and_the_rest_of_the_manifest_stays(folder: Path) -> None:

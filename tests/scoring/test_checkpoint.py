@@ -5,32 +5,32 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from backbones import save_backbone
+from scores import scores_of
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.errors import CheckpointError, DeviceError, StorageError
+from surestep.files import MANIFEST
 from surestep.model.saved_weights import HEAD_FILE
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint import load as checkpoint_module
-from surestep.scoring.checkpoint.load import (
-    LoadedCheckpoint,
-    checkpoint_path,
-    list_checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-)
-from surestep.scoring.checkpoint.manifest import MANIFEST, read_manifest, write_manifest
+from surestep.scoring.checkpoint.find import checkpoint_path, list_checkpoints
+from surestep.scoring.checkpoint.load import LoadedCheckpoint, load_checkpoint
+from surestep.scoring.checkpoint.manifest import read_manifest, write_manifest
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware, for_scoring_here
 
 Build = Callable[..., BuiltModel]
@@ -90,14 +90,14 @@ def refusal(folder: Path, **options: Any) -> str:
 
 
 def scores(loaded: LoadedCheckpoint) -> list[list[float | None]]:
-    return loaded.built.scorer(loaded.config).score(TREES)
+    return scores_of(loaded.built.scorer(loaded.config), TREES)
 
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_save_load_score_is_equal_to_the_bit(lora: bool, saved: Any) -> None:
     folder, config, built = saved(lora)
     loaded = load_checkpoint(folder)
-    assert scores(loaded) == built.scorer(config).score(TREES)
+    assert scores(loaded) == scores_of(built.scorer(config), TREES)
     assert loaded.config == for_scoring_here(config)
     assert (loaded.manifest.step, loaded.manifest.label_means) == (5, {"own": 0.7})
     for (name, a), (_, b) in zip(built.model.named_parameters(), loaded.built.model.named_parameters(), strict=True):
@@ -125,7 +125,7 @@ def with_weights(config: Config, weights: str) -> Config:
 def test_merged_weights_score_alike_and_have_no_adapters_left(saved: Any) -> None:
     folder, config, built = saved(True)
     loaded = load_checkpoint(folder, config=with_weights(config, "merged"))
-    expected = built.scorer(config).score(TREES)
+    expected = scores_of(built.scorer(config), TREES)
     for found, own in zip(scores(loaded), expected, strict=True):
         assert [score is None for score in found] == [score is None for score in own]
         assert [score for score in found if score is not None] == pytest.approx(
@@ -149,7 +149,7 @@ def test_training_on_has_its_adapters_whatever_scores(saved: Any, tmp_path: Path
 def test_merging_is_nothing_to_a_full_checkpoint(saved: Any) -> None:
     folder, config, built = saved(False)
     loaded = load_checkpoint(folder, config=with_weights(config, "merged"))
-    assert scores(loaded) == built.scorer(config).score(TREES)
+    assert scores(loaded) == scores_of(built.scorer(config), TREES)
     assert not any("merged" in reason for reason in loaded.built.reasons)
 
 
@@ -167,7 +167,7 @@ def test_a_full_checkpoint_needs_nothing_beside_itself(full_copy: Path, saved: A
     moved = config.model_copy(deep=True)
     moved.model.backbone = "/nonsuch/backbone"
     found = scores(load_checkpoint(full_copy, config=moved))
-    assert found == built.scorer(config).score(TREES)
+    assert found == scores_of(built.scorer(config), TREES)
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -323,7 +323,7 @@ def test_the_same_base_model_elsewhere_is_fine(lora_copy: Path, saved: Any, tmp_
     _, config, built = saved(True)
     moved = config.model_copy(deep=True)
     moved.model.backbone = str(shutil.copytree(config.model.backbone, tmp_path / "moved"))
-    assert scores(load_checkpoint(lora_copy, config=moved)) == built.scorer(config).score(TREES)
+    assert scores(load_checkpoint(lora_copy, config=moved)) == scores_of(built.scorer(config), TREES)
 
 
 def test_lora_over_the_random_tiny_backbone_remembers_its_weights(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_lora_over_the_random_tiny_backbone_remembers_its_weights(tmp_path: Path
     save_checkpoint(folder, built, config, step=1, label_means={})
     later = config.model_copy(deep=True)
     later.training.seed = 43
-    assert scores(load_checkpoint(folder, config=later)) == built.scorer(config).score(TREES)
+    assert scores(load_checkpoint(folder, config=later)) == scores_of(built.scorer(config), TREES)
     rewrite_manifest(folder, backbone={**read_manifest(folder, with_state=False).backbone, "weights_sha256": "0" * 64})
     refusal(folder)
 
@@ -367,7 +367,7 @@ def test_a_folder_that_is_not_there_names_those_that_are(lora_copy: Path) -> Non
 
 def test_without_training_state_it_scores_but_does_not_resume(lora_copy: Path, saved: Any) -> None:
     shutil.rmtree(lora_copy / "training_state")
-    assert scores(load_checkpoint(lora_copy)) == saved(True)[2].scorer(saved(True)[1]).score(TREES)
+    assert scores(load_checkpoint(lora_copy)) == scores_of(saved(True)[2].scorer(saved(True)[1]), TREES)
     assert "training_state" in refusal(lora_copy, with_state=True)
 
 
@@ -469,3 +469,22 @@ def test_the_manifest_pins_what_the_scores_depend_on(saved: Any) -> None:
     assert manifest.tokenizer_hash == built.tokenizer.hash()
     assert {"torch", "transformers", "peft", "python"} <= set(manifest.versions)
     assert set(manifest.state_files) == {"training_state/state.json", "training_state/optimizer.safetensors"}
+
+
+@pytest.mark.parametrize("lora", [False, True])
+@pytest.mark.parametrize("trainable", [False, True])
+def test_building_and_loading_leave_the_callers_random_state_as_it_was(
+    saved: Callable[[bool], Any], lora: bool, trainable: bool
+) -> None:
+    """Whoever draws numbers around it gets those that they would have got without."""
+    folder, config, _ = saved(lora)
+    torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    expected = torch.rand(3).tolist(), random.random(), np.random.rand()
+    torch.manual_seed(7)
+    random.seed(7)
+    np.random.seed(7)
+    build_model(config, choose_hardware("cpu", "no"))
+    load_checkpoint(folder, trainable=trainable)
+    assert (torch.rand(3).tolist(), random.random(), np.random.rand()) == expected

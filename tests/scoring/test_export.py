@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from scores import scores_of
 from surestep.cli.main import main
 from surestep.config import Config, get_default_config, get_lora_config
 from surestep.errors import StorageError
 from surestep.scoring.build_model import build_model
 from surestep.scoring.checkpoint.export import export_merged
-from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 from surestep.types import Node, ReasoningTree
 
@@ -41,12 +43,12 @@ def test_a_merged_export_agrees(preset, tmp_path: Path) -> None:  # type: ignore
     config.training.device = "cpu"
     checkpoint = _checkpoint(config, tmp_path)
     loaded = load_checkpoint(checkpoint)
-    before = loaded.built.scorer(config).score([TREE])[0]
+    before = scores_of(loaded.built.scorer(config), [TREE])[0]
     exported = tmp_path / "exported"
     assert main(["export", "--checkpoint", str(checkpoint), "--output_dir", str(exported)]) == 0
     again = load_checkpoint(exported)
     assert again.manifest.kind == "full"
-    after = again.built.scorer(again.config).score([TREE])[0]
+    after = scores_of(again.built.scorer(again.config), [TREE])[0]
     assert before == pytest.approx(after, abs=1e-5)
     # The row stands in the plain backbone too, so programs that know no Surestep read the token right.
     row = again.built.model.embedding.weight[again.manifest.confidence_id]

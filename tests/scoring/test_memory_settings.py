@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from scores import scores_of
 from surestep.cli.main import main
 from surestep.config import Config
 from surestep.errors import ConfigError, DeviceError
 from surestep.model.precision import bitsandbytes_available as low_bits
 from surestep.scoring import hardware as hardware_module
 from surestep.scoring.build_model import build_model
-from surestep.scoring.checkpoint.load import load_checkpoint, save_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
 from surestep.types import Node, ReasoningTree
 
@@ -110,7 +112,7 @@ def test_scoring_without_a_gpu_says_that_the_base_is_another(checkpoint: Path, b
     assert "own precision" in loaded.built.reasons[-1]
     assert "nf4" in loaded.built.reasons[-1]
     expected = build_small("llama", lora=True)
-    assert loaded.built.scorer(loaded.config).score([TREE]) == expected.scorer(loaded.config).score([TREE])
+    assert scores_of(loaded.built.scorer(loaded.config), [TREE]) == scores_of(expected.scorer(loaded.config), [TREE])
 
 
 @needs_no_gpu
@@ -129,7 +131,7 @@ def test_an_export_merges_into_the_original_weights_and_says_so(
     loaded = load_checkpoint(folder)
     assert loaded.config.lora.base_precision == "same"
     expected = build_small("llama", lora=True)
-    (mine,), (theirs,) = (built.scorer(loaded.config).score([TREE]) for built in (loaded.built, expected))
+    (mine,), (theirs,) = (scores_of(built.scorer(loaded.config), [TREE]) for built in (loaded.built, expected))
     assert mine == pytest.approx(theirs, abs=1e-5)
 
 

@@ -36,7 +36,7 @@ def source_of(file: Path) -> Source:
 
 
 def prepare(file: Path, tokenizer: StepTokenizer, cache: Path, formatter: Formatter | None = None) -> TreeStore:
-    return prepare_source(source_of(file), tokenizer, formatter or Formatter(), cache_dir=cache)
+    return prepare_source(source_of(file), tokenizer, formatter or Formatter(), cache_dir=cache).store
 
 
 def test_trees_are_stored_with_the_readers_report(file: Path, tokenizer: StepTokenizer, tmp_path: Path) -> None:

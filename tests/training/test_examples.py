@@ -45,7 +45,7 @@ def roomy(run_config: Callable[..., Config]) -> Callable[..., Config]:
 
 def problems(data: RunData, name: str = "own") -> set[str]:
     used = data.training[name]
-    return {used.store.problem_hashes[index] for index in used.chosen}
+    return {used.store.text_hashes[index] for index in used.chosen}
 
 
 def test_without_limits_every_label_of_the_file_is_trained_on(roomy, load, run_files: Path) -> None:
@@ -109,8 +109,8 @@ def test_held_out_problems_are_never_trained_on(roomy, load, seed: int) -> None:
     config = roomy(validation_fraction=0.3, seed=seed, use_prm800k=True, use_eqasc=True)
     config.data.own_validation = None
     data = load(config)
-    for name, store in data.validation.items():
-        held_out = set(store.problem_hashes)
+    for name, split in data.validation.items():
+        held_out = set(split.store.text_hashes)
         assert held_out
         assert held_out.isdisjoint(problems(data, name))
     assert len(data.validation["own"]) + len(data.training["own"]) == 40

@@ -14,7 +14,8 @@ import pytest
 from runs import Watcher, hashes
 from surestep.config import Config
 from surestep.errors import ConfigError, StorageError
-from surestep.scoring.checkpoint.load import list_checkpoints, load_checkpoint
+from surestep.scoring.checkpoint.find import list_checkpoints
+from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.training.experiment_folder import check_space, prune, refuse_existing, start_folder
 from surestep.training.run import train
 
@@ -173,7 +174,7 @@ def test_a_full_disk_during_a_checkpoint_harms_nothing_that_was_saved(
     run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every place where writing a checkpoint can fail, one after another."""
-    import surestep.scoring.checkpoint.load as checkpoint
+    import surestep.scoring.checkpoint.save as checkpoint
     import surestep.training.optimizer_step as optimizer_step
 
     def full(*_args: Any, **_kwargs: Any) -> None:

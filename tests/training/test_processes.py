@@ -14,7 +14,7 @@ import torch
 
 from runs import Watcher, logged, tensors
 from surestep.config import Config
-from surestep.scoring.checkpoint.load import list_checkpoints
+from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.run import train
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from runs import Watcher
+from scores import scores_of
 from strategies import random_tree
 from surestep.config import Config, TrainingConfig, get_default_config
-from surestep.encoding.token_store import TreeStore, write_store
+from surestep.encoding.token_store import write_store
 from surestep.errors import SurestepError
+from surestep.scoring.stored_split import StoredSplit
 from surestep.training.events import validate as validation
 from surestep.training.events.records import ValidationRecord
 from surestep.training.events.validate import choose_subsets, is_better, validate
@@ -29,25 +31,26 @@ def built(build_small: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def stores(built: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TreeStore]:
+def stores(built: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, StoredSplit]:
     folder: Path = tmp_path_factory.mktemp("stores")
     found = {}
     for name, count in (("large", 60), ("small", 6)):
         trees = [tree for seed in range(200) if (tree := random_tree(seed, num_nodes=5)).num_labels][:count]
-        found[name] = write_store(folder / name, trees, built.tokenizer, built.formatter, notes={})
+        store = write_store(folder / name, trees, built.tokenizer, built.formatter, notes={})
+        found[name] = StoredSplit(name, "validation", store)
     return found
 
 
-def chosen(stores: dict[str, TreeStore], *, tokens_per_step: float = 100.0, **settings: Any) -> dict[str, list[int]]:
+def chosen(stores: dict[str, StoredSplit], *, tokens_per_step: float = 100.0, **settings: Any) -> dict[str, list[int]]:
     config = get_default_config()
     config.training = TrainingConfig(**settings)
     return {
-        name: subset.chosen.tolist()
+        name: [] if subset.chosen is None else subset.chosen.tolist()
         for name, subset in choose_subsets(stores, config.training, tokens_per_step=tokens_per_step).items()
     }
 
 
-def test_the_subset_is_the_same_every_time_and_another_for_another_seed(stores: dict[str, TreeStore]) -> None:
+def test_the_subset_is_the_same_every_time_and_another_for_another_seed(stores: dict[str, StoredSplit]) -> None:
     first = chosen(stores, validation_samples=10)
     assert first == chosen(stores, validation_samples=10, max_steps=5, learning_rate=0.1)
     assert first["large"] != chosen(stores, validation_samples=10, seed=1)["large"]
@@ -55,7 +58,7 @@ def test_the_subset_is_the_same_every_time_and_another_for_another_seed(stores: 
     assert first["small"] == list(range(6))
 
 
-def test_unset_the_subset_takes_about_a_tenth_of_the_work(stores: dict[str, TreeStore]) -> None:
+def test_unset_the_subset_takes_about_a_tenth_of_the_work(stores: dict[str, StoredSplit]) -> None:
     mean_tokens = stores["large"].num_tokens / 60
     # 100 steps of t tokens, a tenth, three forward passes for one training pass, two datasets: 15 t tokens each.
     tokens_per_step = 40 * mean_tokens / 15
@@ -65,16 +68,17 @@ def test_unset_the_subset_takes_about_a_tenth_of_the_work(stores: dict[str, Tree
 
 
 def test_the_value_is_the_plain_mean_over_datasets_whatever_their_size(
-    built: Any, stores: dict[str, TreeStore]
+    built: Any, stores: dict[str, StoredSplit]
 ) -> None:
     scorer = built.scorer(get_default_config())
     record = validate(scorer, stores, step=3, metric="nll", best=None)
     nll = {}
     for name, store in stores.items():
         losses = []
-        for scores in scorer.score_encoded(store, every_step=False):
-            for p, y in zip(scores.confidence_S, scores.label_S.astype(float), strict=True):
-                losses.append(-(y * math.log(p) + (1 - y) * math.log(1 - p)))
+        for tree, confidences in zip(store, scores_of(scorer, store), strict=True):
+            for node, p in zip(tree.nodes, confidences, strict=True):
+                if (y := node.confidence) is not None:
+                    losses.append(-(y * math.log(p) + (1 - y) * math.log(1 - p)))
         nll[name] = float(np.mean(losses))
         assert len(losses) == store.num_labels
         assert record.per_dataset[name]["nll"] == pytest.approx(nll[name], rel=1e-6)
@@ -89,7 +93,8 @@ def test_a_metric_that_is_undefined_gives_way_to_the_likelihood(built: Any, tmp_
     nodes = tuple(type(node)(node.text, node.parent, 1.0, 1) for node in tree.nodes)
     trees = [type(tree)(tree.problem, nodes)]
     store = write_store(tmp_path / "store", trees, built.tokenizer, built.formatter, notes={})
-    record = validate(built.scorer(get_default_config()), {"all right": store}, step=1, metric="auroc", best=None)
+    subsets = {"all right": StoredSplit("all right", "validation", store)}
+    record = validate(built.scorer(get_default_config()), subsets, step=1, metric="auroc", best=None)
     assert record.mean["auroc"] is None
     assert (record.metric, record.value) == ("nll", record.mean["nll"])
 
@@ -111,14 +116,16 @@ def test_the_better_of_two_values_depends_on_the_metric(value, best, metric, exp
 
 
 def test_a_validation_is_compared_with_the_constant_on_the_same_labels(
-    built: Any, stores: dict[str, TreeStore]
+    built: Any, stores: dict[str, StoredSplit]
 ) -> None:
     scorer = built.scorer(get_default_config())
     constants = {"large": 0.4, "small": 0.9}
     record = validate(scorer, stores, step=1, metric="nll", best=None, constants=constants)
     expected = []
     for name, store in stores.items():
-        labels = np.concatenate([store[i].label_N for i in range(len(store))]).astype(float)
+        labels = np.array(
+            [np.nan if node.confidence is None else node.confidence for tree in store for node in tree.nodes]
+        )
         y, m = labels[~np.isnan(labels)], constants[name]
         expected.append(float(np.mean(-(y * math.log(m) + (1 - y) * math.log(1 - m)))))
     assert record.constant_nll == pytest.approx(np.mean(expected), rel=1e-6)

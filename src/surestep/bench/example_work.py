@@ -123,7 +123,7 @@ def _tree(
     tokens = random.integers(0, num_ids, int(offsets[-1])).astype(np.int32)
     tokens[tokens == confidence_id] = 0
     tokens[offsets[2:] - 1] = confidence_id
-    labels = random.random(len(parents)).astype(np.float32)
+    labels = random.random(len(parents))
     labels[0] = np.nan
     return EncodedTree(
         tokens_T=tokens,

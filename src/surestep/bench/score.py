@@ -14,13 +14,13 @@ from surestep.bench.train import flops_per_token
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
-from surestep.scoring.model_scorer import StepScorer
+from surestep.scoring.model_scorer import ModelScorer
 
 
 def bench_scoring(
     name: str,
     built: BuiltModel,
-    scorer: StepScorer,
+    scorer: ModelScorer,
     trees: Sequence[EncodedTree],
     *,
     ceiling: float,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from surestep.scoring.checkpoint.manifest import git_commit, library_versions
+from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.hardware import Hardware
 
 _CEILING_SIZE = {"cuda": 8192, "cpu": 1024}

@@ -23,7 +23,9 @@ class EvalConfig(Section):
             "validations always have them as trained."
         ),
     )
-    save_predictions: bool = Field(False, description="Write `predictions.jsonl`, one line per step.")
+    save_predictions: bool = Field(
+        True, description="Keep `predictions.jsonl.gz`, one line per step: what `compare` and the worst mistakes read."
+    )
     report: bool = Field(True, description="Write `report.html`, its plots as PNG, and `MODEL_CARD.md`.")
     bootstrap_resamples: NonNegativeInt = Field(
         1000, description="How often the problems are resampled for the 95 % intervals; 0: no intervals."

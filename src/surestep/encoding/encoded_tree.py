@@ -18,6 +18,7 @@ from surestep.types import ROOT, ReasoningTree
 
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
+LabelArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class EncodedTree:
         tokens_T: token ids; the last token of every node but the problem is `<CONFIDENCE>`.
         offsets: int64 [N + 1]; node `n` holds tokens `offsets[n]` to `offsets[n + 1]`.
         parent_N: index of each node's parent, -1 for the problem; smaller than the node's own index.
-        label_N: confidence in [0, 1], NaN where missing.
+        label_N: confidence in [0, 1] as given, float64, NaN where missing.
         source_N: index of the node in its `ReasoningTree`; -1 for the problem, and for a step that stands
             here only as the prefix of others (`cut_tree`) and is scored elsewhere.
     """
@@ -36,7 +37,7 @@ class EncodedTree:
     tokens_T: IntArray
     offsets: NDArray[np.int64]
     parent_N: IntArray
-    label_N: FloatArray
+    label_N: LabelArray
     source_N: IntArray
 
     @property
@@ -81,14 +82,14 @@ class EncodedTree:
         label, source = self.label_N, self.source_N
         if prefix is not None:
             label, source = (
-                np.where(prefix, np.float32(np.nan), label),
+                np.where(prefix, np.nan, label),
                 np.where(prefix, np.int32(-1), source),
             )
         return EncodedTree(
             tokens_T=self.tokens_T[np.repeat(keep, lengths)],
             offsets=np.concatenate([[0], np.cumsum(lengths[kept])]).astype(np.int64),
             parent_N=new_index[self.parent_N[kept]],
-            label_N=label[kept].astype(np.float32),
+            label_N=label[kept].astype(np.float64),
             source_N=source[kept],
         )
 
@@ -102,13 +103,15 @@ class Nodes:
         length_N: int64, tokens of each node.
         parent_N: int64, index of each node's parent among these nodes, -1 for a problem.
         label_N: confidence in [0, 1], NaN where missing.
+        source_N: int64, index of each node in its `ReasoningTree`, -1 for a problem.
         num_trees: how many trees.
     """
 
     tree_N: NDArray[np.int64]
     length_N: NDArray[np.int64]
     parent_N: NDArray[np.int64]
-    label_N: FloatArray
+    label_N: LabelArray
+    source_N: NDArray[np.int64]
     num_trees: int
 
 
@@ -176,7 +179,7 @@ def encode_trees(trees: Sequence[ReasoningTree], tokenizer: StepTokenizer, forma
                 tokens_T=np.fromiter((t for s in segments for t in s), np.int32),
                 offsets=np.cumsum([0] + [len(s) for s in segments], dtype=np.int64),
                 parent_N=np.array([-1] + [place[tree.nodes[i].parent] for i in order], np.int32),
-                label_N=np.array([np.nan] + [np.nan if v is None else v for v in labels], np.float32),
+                label_N=np.array([np.nan] + [np.nan if v is None else v for v in labels], np.float64),
                 source_N=np.array([-1, *order], np.int32),
             )
         )

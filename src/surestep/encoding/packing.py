@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.encoding.encoded_tree import EncodedTree, FloatArray, IntArray
+from surestep.encoding.encoded_tree import EncodedTree, IntArray, LabelArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Pack:
         tokens_P, positions_P, subtree_end_P: as above; `subtree_end` counts from the start of the pack.
         tree_starts: where each tree begins, and the end of the last one.
         label_index_S: where the `<CONFIDENCE>` token of each wanted step stands.
-        labels_S: confidence in [0, 1], NaN where a step is scored without a label.
+        labels_S: confidence in [0, 1], float64, NaN where a step is scored without a label.
         tree_S: which tree of the pack, in order, a step belongs to.
         source_S: index of the step in its `ReasoningTree`.
     """
@@ -45,7 +45,7 @@ class Pack:
     subtree_end_P: IntArray
     tree_starts: IntArray
     label_index_S: IntArray
-    labels_S: FloatArray
+    labels_S: LabelArray
     tree_S: IntArray
     source_S: IntArray
 
@@ -98,7 +98,7 @@ def pack_trees(trees: Sequence[EncodedTree], *, every_step: bool = False) -> Pac
         subtree_end_P=_join(ends, np.int32),
         tree_starts=np.array(starts, np.int32),
         label_index_S=_join(index, np.int32),
-        labels_S=_join(labels, np.float32),
+        labels_S=_join(labels, np.float64),
         tree_S=_join(tree_of, np.int32),
         source_S=_join(source, np.int32),
     )

@@ -1,15 +1,19 @@
-"""Tokenised trees on disk: written once, memory-mapped ever after.
+"""Trees of a split on disk, as tokens and as texts: written once, memory-mapped ever after.
 
 A store is a folder named by the hash of all that decides its content (files, reader options, formatter,
 tokenizer). It is written beside its final place and renamed, so a killed run leaves a whole store or none.
 Writing and reading one keep memory at the size of the trees in use, whatever the dataset's size. Knows no dataset.
 
-    meta.json      the reader's report
-    tokens.bin     int32, all trees' tokens        node_length.bin  int32, tokens of each node
-    tree_node.bin  int64, first node of each tree  tree_token.bin   int64, first token of each tree
-    parent.bin     int32   source.bin  int32       label.bin        float32, NaN where missing
-    id.bin         UTF-8, all trees' ids           tree_id.bin      int64, first byte of each tree's id
-    problem.bin    uint64, hash of each tree's problem
+    meta.json         the reader's report, what turned text to tokens
+    of a tree         tree_node, tree_token: int64, its first node and token
+                      problem_key, text_hash: uint64, hashes of its problem's key and of its problem's text
+                      id, group, dataset, problem: UTF-8
+    of a node, in     tokens: int32   node_length: int32, tokens of each node
+    preorder          parent: int32   source: int32, its step; -1 for the problem   label: float64, NaN where missing
+    of a step, in     num_ratings: int32   true_confidence: float64, NaN where unknown
+    the tree's order  step, context: UTF-8   has_context: uint8
+
+A text column `x` is two files: `x.bin`, the bytes of all its texts, and `x_start.bin`, int64, where each begins.
 """
 
 from __future__ import annotations
@@ -18,33 +22,44 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.data.trees.identity import normalize_text
-from surestep.encoding.encoded_tree import EncodedTree, Nodes, encode_trees
+from surestep.data.trees.identity import normalize_text, problem_key
+from surestep.encoding.encoded_tree import EncodedTree, Nodes, encode_trees, path_sums
 from surestep.encoding.formatter import Formatter
+from surestep.encoding.step_columns import StepColumns
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import StorageError
-from surestep.types import ReasoningTree
+from surestep.scored import problem_hash
+from surestep.types import Node, ReasoningTree
 
-STORE_VERSION = 5
-_DTYPES: dict[str, type] = {
+STORE_VERSION = 6
+_NUMBERS: dict[str, type] = {
+    "tree_node": np.int64,
+    "tree_token": np.int64,
+    "problem_key": np.uint64,
+    "text_hash": np.uint64,
     "tokens": np.int32,
     "node_length": np.int32,
     "parent": np.int32,
     "source": np.int32,
-    "label": np.float32,
-    "tree_node": np.int64,
-    "tree_token": np.int64,
-    "id": np.uint8,
-    "tree_id": np.int64,
-    "problem": np.uint64,
+    "label": np.float64,
+    "num_ratings": np.int32,
+    "true_confidence": np.float64,
+    "has_context": np.uint8,
+}
+_TEXTS = ("id", "group", "dataset", "problem", "step", "context")
+_DTYPES: dict[str, type] = {
+    **_NUMBERS,
+    **dict.fromkeys(_TEXTS, np.uint8),
+    **{f"{name}_start": np.int64 for name in _TEXTS},
 }
 _CHUNK_TREES = 256
 _CHUNK_LABELS = 2**20
@@ -68,11 +83,13 @@ class StoredTexts(Sequence[str]):
 
 
 class TreeStore(Sequence[EncodedTree]):
-    """Trees of one split, in the order they were read.
+    """Trees of one split, in the order they were read; `tree` gives their texts back, `columns` their numbers.
 
     Attributes:
         ids: the id of each tree in its dataset.
-        problem_hashes: uint64, `problem_hash` of each tree; equal for copies of a problem.
+        text_hashes: uint64, of each tree's problem text; equal for copies of a problem, whatever their groups.
+        problem_keys: uint64, of each tree's problem (`problem_keys.problem_key`).
+        text_format: hashes of the formatter and the tokenizer that made the tokens.
         notes: what was stored with them (`write_store(notes=...)`).
     """
 
@@ -80,22 +97,23 @@ class TreeStore(Sequence[EncodedTree]):
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.notes: dict[str, Any] = meta["notes"]
+        self.text_format: tuple[str, str] = tuple(meta["text_format"])
         self._arrays: dict[str, _Array] = {
             name: np.memmap(folder / f"{name}.bin", dtype, "r")
             if (folder / f"{name}.bin").stat().st_size
             else np.zeros(0, dtype)
             for name, dtype in _DTYPES.items()
         }
-        self.ids = StoredTexts(self._arrays["id"], self._arrays["tree_id"])
-        self.problem_hashes: NDArray[np.uint64] = self._arrays["problem"]
+        self._texts = {name: StoredTexts(self._arrays[name], self._arrays[f"{name}_start"]) for name in _TEXTS}
+        self.ids = self._texts["id"]
+        self.text_hashes: NDArray[np.uint64] = self._arrays["text_hash"]
+        self.problem_keys: NDArray[np.uint64] = self._arrays["problem_key"]
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> EncodedTree:  # type: ignore[override]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
+        index = self._checked(index)
         arrays = self._arrays
         first, last = arrays["tree_node"][index], arrays["tree_node"][index + 1]
         start, end = arrays["tree_token"][index], arrays["tree_token"][index + 1]
@@ -106,6 +124,67 @@ class TreeStore(Sequence[EncodedTree]):
             label_N=np.asarray(arrays["label"][first:last]),
             source_N=np.asarray(arrays["source"][first:last]),
         )
+
+    def _checked(self, index: int) -> int:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return index % len(self)
+
+    def tree(self, index: int) -> ReasoningTree:
+        """The tree as it was read."""
+        index = self._checked(index)
+        columns = self.columns(np.array([index], np.int64))
+        first = self._first_step(index)
+        nodes = tuple(
+            Node(
+                text=self._texts["step"][first + step],
+                parent=parent,
+                confidence=None if np.isnan(label) else label,
+                num_ratings=ratings,
+                context=self._context(first + step),
+                true_confidence=None if np.isnan(true) else true,
+            )
+            for step, (parent, label, ratings, true) in enumerate(
+                zip(
+                    columns.parent.tolist(),
+                    columns.label.tolist(),
+                    columns.num_ratings.tolist(),
+                    columns.true_confidence.tolist(),
+                    strict=True,
+                )
+            )
+        )
+        texts = self._texts
+        return ReasoningTree(
+            texts["problem"][index],
+            nodes,
+            id=self.ids[index],
+            group=texts["group"][index],
+            dataset=texts["dataset"][index],
+        )
+
+    def problem_text(self, index: int) -> str:
+        """The problem of a tree."""
+        return self._texts["problem"][index]
+
+    def step_text(self, index: int, step: int) -> str:
+        """A step of a tree."""
+        return self._texts["step"][self._first_step(index) + step]
+
+    def step_context(self, index: int, step: int) -> str | None:
+        """The evidence shown in front of a step of a tree."""
+        return self._context(self._first_step(index) + step)
+
+    def group(self, index: int) -> str:
+        """The group of a tree, "" where it names none."""
+        return self._texts["group"][index]
+
+    def _context(self, row: int) -> str | None:
+        return self._texts["context"][row] if self._arrays["has_context"][row] else None
+
+    def _first_step(self, index: int) -> int:
+        # Every tree before it has one node that is no step: its problem.
+        return int(self._arrays["tree_node"][index]) - index
 
     def nodes(self, numbers: NDArray[np.int64]) -> Nodes:
         """The nodes of the trees with these numbers, in this order, without their tokens."""
@@ -121,7 +200,36 @@ class TreeStore(Sequence[EncodedTree]):
             length_N=arrays["node_length"][chosen].astype(np.int64),
             parent_N=np.where(parent >= 0, parent + start[tree_N], -1),
             label_N=arrays["label"][chosen],
+            source_N=arrays["source"][chosen].astype(np.int64),
             num_trees=len(numbers),
+        )
+
+    def columns(self, numbers: NDArray[np.int64]) -> StepColumns:
+        """The steps of the trees with these numbers, in this order, each tree's in the order it was read in."""
+        nodes = self.nodes(numbers)
+        is_step = nodes.parent_N >= 0
+        tree = nodes.tree_N[is_step]
+        count = np.bincount(tree, minlength=len(numbers))
+        first_row = np.cumsum(count) - count
+        source = nodes.source_N[is_step]
+        row = first_row[tree] + source
+        step = np.empty(len(row), np.int64)
+        label, parent, position = np.empty(len(row)), step.copy(), step.copy()
+        step[row] = source
+        label[row] = nodes.label_N[is_step]
+        parent[row] = nodes.source_N[nodes.parent_N[is_step]]  # the problem's source is -1, as is a first step's parent
+        position[row] = path_sums(is_step, nodes.parent_N)[is_step]
+        stored = (self._arrays["tree_node"][numbers] - numbers - first_row)[tree] + np.arange(len(row))
+        return StepColumns(
+            label=label,
+            true_confidence=np.asarray(self._arrays["true_confidence"][stored]),
+            num_ratings=self._arrays["num_ratings"][stored].astype(np.int64),
+            tree=tree.astype(np.int64),
+            step=step,
+            parent=parent,
+            position=position,
+            problem_key=np.asarray(self.problem_keys[numbers]),
+            tree_ids=[self.ids[int(number)] for number in numbers],
         )
 
     @property
@@ -137,17 +245,12 @@ class TreeStore(Sequence[EncodedTree]):
     def label_mean(self) -> float | None:
         """Mean confidence of the labelled steps; None where there are none."""
         count = self.num_labels
-        return sum(float(np.nansum(labels, dtype=np.float64)) for labels in self._labels()) / count if count else None
+        return sum(float(np.nansum(labels)) for labels in self._labels()) / count if count else None
 
     def _labels(self) -> Iterator[_Array]:
         """All labels, in parts that fit in memory."""
         labels = self._arrays["label"]
         return (labels[start : start + _CHUNK_LABELS] for start in range(0, len(labels), _CHUNK_LABELS))
-
-
-def problem_hash(tree: ReasoningTree) -> int:
-    """64 bits of the normalised problem text, by which sets are compared for common problems."""
-    return int.from_bytes(hashlib.sha256(normalize_text(tree.problem).encode()).digest()[:8], "big")
 
 
 def store_key(*parts: str) -> str:
@@ -173,7 +276,7 @@ def write_store(
     try:
         beside.mkdir(parents=True)
         _write_arrays(beside, trees, tokenizer, formatter)
-        meta = {"version": STORE_VERSION, "notes": notes}
+        meta = {"version": STORE_VERSION, "text_format": [formatter.hash(), tokenizer.hash()], "notes": notes}
         (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         _rename_unless_there(beside, folder)
     except OSError as error:
@@ -196,34 +299,55 @@ def _rename_unless_there(beside: Path, folder: Path) -> None:
 
 
 def _write_arrays(folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter) -> None:
-    files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in _DTYPES}
-    num_nodes = num_tokens = num_bytes = 0
-    try:
+    num_nodes = num_tokens = 0
+    num_bytes = dict.fromkeys(_TEXTS, 0)
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _DTYPES}
+
+        def write(columns: Mapping[str, Any]) -> None:
+            for name, values in columns.items():
+                files[name].write(np.asarray(values, _DTYPES[name]).tobytes())
+
         for chunk in _chunks(trees):
             for tree, encoded in zip(chunk, encode_trees(chunk, tokenizer, formatter), strict=True):
-                identity = tree.id.encode("utf-8", "surrogatepass")
-                arrays = {
-                    "tokens": encoded.tokens_T,
-                    "node_length": np.diff(encoded.offsets),
-                    "parent": encoded.parent_N,
-                    "source": encoded.source_N,
-                    "label": encoded.label_N,
-                    "tree_node": [num_nodes],
-                    "tree_token": [num_tokens],
-                    "id": np.frombuffer(identity, np.uint8),
-                    "tree_id": [num_bytes],
-                    "problem": [problem_hash(tree)],
-                }
-                for name, values in arrays.items():
-                    files[name].write(np.asarray(values, _DTYPES[name]).tobytes())
+                write(_numbers(tree, encoded, num_nodes, num_tokens))
+                for name, texts in _texts(tree).items():
+                    for content in (text.encode("utf-8", "surrogatepass") for text in texts):
+                        files[name].write(content)
+                        write({f"{name}_start": [num_bytes[name]]})
+                        num_bytes[name] += len(content)
                 num_nodes += encoded.num_nodes
                 num_tokens += encoded.num_tokens
-                num_bytes += len(identity)
-        for name, end in (("tree_node", num_nodes), ("tree_token", num_tokens), ("tree_id", num_bytes)):
-            files[name].write(np.int64(end).tobytes())
-    finally:
-        for file in files.values():
-            file.close()
+        write({"tree_node": [num_nodes], "tree_token": [num_tokens]})
+        write({f"{name}_start": [end] for name, end in num_bytes.items()})
+
+
+def _numbers(tree: ReasoningTree, encoded: EncodedTree, first_node: int, first_token: int) -> dict[str, Any]:
+    return {
+        "tree_node": [first_node],
+        "tree_token": [first_token],
+        "problem_key": [problem_hash(problem_key(tree))],
+        "text_hash": [problem_hash(normalize_text(tree.problem))],
+        "tokens": encoded.tokens_T,
+        "node_length": np.diff(encoded.offsets),
+        "parent": encoded.parent_N,
+        "source": encoded.source_N,
+        "label": encoded.label_N,
+        "num_ratings": [node.num_ratings for node in tree.nodes],
+        "true_confidence": [np.nan if node.true_confidence is None else node.true_confidence for node in tree.nodes],
+        "has_context": [node.context is not None for node in tree.nodes],
+    }
+
+
+def _texts(tree: ReasoningTree) -> dict[str, list[str]]:
+    return {
+        "id": [tree.id],
+        "group": [tree.group],
+        "dataset": [tree.dataset],
+        "problem": [tree.problem],
+        "step": [node.text for node in tree.nodes],
+        "context": [node.context or "" for node in tree.nodes],
+    }
 
 
 def _chunks(trees: Iterable[ReasoningTree]) -> Iterator[list[ReasoningTree]]:

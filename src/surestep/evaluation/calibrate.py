@@ -5,25 +5,21 @@ Every figure here is of problems that the map had not seen. Writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from surestep.calibration import CalibrationData, Fitted, fit_calibration
 from surestep.calibration.calibration import Calibration
 from surestep.config import Config
-from surestep.data.records.read_report import ReadReport
-from surestep.data.sources.choose import Source, enabled_sources
-from surestep.data.trees.identity import problem_key
-from surestep.encoding.encoded_tree import encode_trees
+from surestep.data.sources.choose import enabled_sources
 from surestep.evaluation.calibration_effect import content_of, figures_by_dataset
-from surestep.scored import ScoredSteps
 from surestep.scoring.build_model import BuiltModel
-from surestep.scoring.checkpoint.manifest import git_commit, library_versions
-from surestep.scoring.model_scorer import StepScorer
+from surestep.scoring.checkpoint.versions import git_commit, library_versions
+from surestep.scoring.evaluation_file import dataset_labels_unscored
+from surestep.scoring.score_split import score_split
+from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_source
 
 WITHIN_FOLDS = "chosen within folds"
 """The row of the whole procedure, choice included: what to expect on new problems."""
@@ -46,24 +42,12 @@ class CalibrationResult:
     datasets: dict[str, dict[str, Any]]
 
 
-@dataclass
-class _Columns:
-    """Columns that grow by one dataset after the other."""
-
-    confidence: list[float]
-    label: list[float]
-    problem: list[int]
-    dataset: list[int]
-    position: list[int]
-    problems: dict[str, int]
-
-
 def calibrate(
     built: BuiltModel,
     config: Config,
     *,
     methods: Sequence[str] | None,
-    progress: Callable[[str], Callable[[int], None]],
+    progress: ProgressFactory,
 ) -> CalibrationResult:
     """Score the validation split of every enabled dataset and fit the maps.
 
@@ -76,20 +60,24 @@ def calibrate(
     Raises:
         DataError: files are missing or malformed, or the labels are too few or of one kind.
     """
-    scorer = built.scorer(config, calibrated=False)
-    columns = _Columns([], [], [], [], [], {})
-    datasets: dict[str, dict[str, Any]] = {}
-    for source in enabled_sources(config.data, "validation", seed=config.training.seed):
-        datasets[source.name] = _score(source, scorer, columns, len(datasets), progress)
+    splits = [
+        prepare_source(source, built.tokenizer, built.formatter, cache_dir=config.data.cache_dir, progress=progress)
+        for source in enabled_sources(config.data, "validation", seed=config.training.seed)
+    ]
+    steps = score_split(built.scorer(config, calibrated=False), splits, wanted="labelled", progress=progress)
+    labels_beyond = dataset_labels_unscored(steps)
+    datasets = {split.name: _facts(split, labels_beyond[split.name]) for split in splits}
+    steps = steps.measured()
     data = CalibrationData(
-        confidence=np.array(columns.confidence, np.float64),
-        label=np.array(columns.label, np.float64),
-        problem=np.array(columns.problem, np.int64),
-        dataset=np.array(columns.dataset, np.int64),
-        dataset_names=tuple(datasets),
+        confidence=steps.confidence,
+        label=steps.label,
+        problem=steps.problem,
+        dataset=steps.dataset,
+        dataset_names=steps.dataset_names,
     )
     fitted = fit_calibration(data, methods=methods, seed=config.training.seed)
-    held_out = _figures(data, np.array(columns.position, np.int64), fitted)
+    confidences = {**fitted.choice.held_out, WITHIN_FOLDS: fitted.held_out}
+    held_out = {name: figures_by_dataset(steps, confidence) for name, confidence in confidences.items()}
     maps = fitted.calibration()
     about = {
         "split": "validation",
@@ -111,44 +99,12 @@ def calibrate(
     return CalibrationResult(Calibration(maps.pooled, maps.datasets, about), fitted, held_out, datasets)
 
 
-def _score(
-    source: Source,
-    scorer: StepScorer,
-    columns: _Columns,
-    index: int,
-    progress: Callable[[str], Callable[[int], None]],
-) -> dict[str, Any]:
-    reading = ReadReport()
-    trees = list(source.read(reading))
-    advance = progress(f"scoring {source.name} {source.split}")
-    encoded = encode_trees(trees, scorer.tokenizer, scorer.formatter)
-    unscored = 0
-    for tree, scores in zip(trees, scorer.score_encoded(encoded, every_step=False), strict=True):
-        unscored += scores.loss.labels_dropped
-        columns.confidence += scores.raw_S.tolist()
-        columns.label += scores.label_S.astype(np.float64).tolist()
-        columns.position += scores.depth_S.tolist()
-        number = columns.problems.setdefault(problem_key(tree), len(columns.problems))
-        columns.problem += [number] * len(scores.raw_S)
-        columns.dataset += [index] * len(scores.raw_S)
-        advance(1)
+def _facts(split: StoredSplit, labels_unscored: int) -> dict[str, Any]:
+    assert split.source is not None, "what is calibrated on was read from files or generated"
     return {
-        "files": [str(path) for path in source.files],
-        "fingerprint": source.fingerprint(),
-        "content": content_of(source),
-        "labels_beyond_position_limit": unscored,
-        "reading": reading.to_dict(),
+        "files": [str(path) for path in split.source.files],
+        "fingerprint": split.source.fingerprint(),
+        "content": content_of(split.source),
+        "labels_beyond_position_limit": labels_unscored,
+        "reading": split.report,
     }
-
-
-def _figures(data: CalibrationData, position: Any, fitted: Fitted) -> dict[str, dict[str, Any]]:
-    predictions = ScoredSteps.of_columns(
-        confidence=data.confidence,
-        label=data.label,
-        dataset=data.dataset,
-        dataset_names=data.dataset_names,
-        problem=data.problem * len(data.dataset_names) + data.dataset,  # here a problem belongs to one dataset
-        position=position,
-    )
-    confidences = {**fitted.choice.held_out, WITHIN_FOLDS: fitted.held_out}
-    return {name: figures_by_dataset(predictions, confidence) for name, confidence in confidences.items()}

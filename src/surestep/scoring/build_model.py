@@ -28,7 +28,7 @@ from surestep.model.precision.fp8 import runs_fp8
 from surestep.model.precision.nf4 import num_weights
 from surestep.model.saved_weights import is_adapted
 from surestep.scoring.hardware import Hardware, choose_route, nf4_device
-from surestep.scoring.model_scorer import StepScorer
+from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.random_state import random_state_kept
 from surestep.scoring.token_budget import scoring_token_budget
 
@@ -82,13 +82,13 @@ class BuiltModel:
         self.is_compiled = True
         return "compile: on (the first passes of each kind take up to a minute); --compile false"
 
-    def scorer(self, config: Config, *, calibrated: bool = True) -> StepScorer:
+    def scorer(self, config: Config, *, calibrated: bool = True) -> ModelScorer:
         """Ready to score with this model's current weights; unless `calibrated`, without its calibration.
 
         Tokens in a pass are those of `eval.eval_token_budget`; unset, what memory allows, and fewer should it run out.
         """
         budget = config.eval.eval_token_budget
-        return StepScorer(
+        return ModelScorer(
             model=self.model,
             tokenizer=self.tokenizer,
             formatter=self.formatter,

@@ -1,14 +1,19 @@
-"""Confidences for trees: packs them, runs the model, and hands every step its own number.
+"""Confidences of a model: packs trees, runs the model, and hands every step its own number.
 
 The same code scores validation, test sets, benchmarks and a user's request.
+
+Shapes: `S` wanted steps of a pack, `N` nodes of a tree.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,15 +21,18 @@ import torch
 from numpy.typing import NDArray
 
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.maps.confidence_map import ConfidenceMap, Identity
+from surestep.calibration.maps.confidence_map import Identity
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.formatter import Formatter
-from surestep.encoding.limits import LimitLoss, cut_tree, limit_tree
+from surestep.encoding.limits import cut_tree, limit_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.model.confidence_model import ConfidenceModel, prepare
 from surestep.model.tree_batch import TreeBatch
+from surestep.scored import FloatArray
 from surestep.scoring.hardware import Hardware
+from surestep.scoring.protocol import TreeScores, Wanted
+from surestep.scoring.stored_split import StoredSplit
 from surestep.scoring.token_budget import halved
 from surestep.types import ReasoningTree
 
@@ -54,36 +62,16 @@ def to_batch(pack: Pack) -> TreeBatch:
     )
 
 
-@dataclass(frozen=True)
-class TreeScores:
-    """The scored steps of one tree, in preorder.
-
-    Attributes:
-        source_S: index of each step in its `ReasoningTree`.
-        depth_S: how many steps lead to it, itself included (its position, from 1).
-        confidence_S: in [0, 1], calibrated where the scorer has a calibration.
-        raw_S: the model's own, before any calibration; rankings go by it.
-        label_S: as the tree holds it, NaN where missing.
-        loss: steps that the backbone's position limit left unscored.
-    """
-
-    source_S: NDArray[np.int32]
-    depth_S: NDArray[np.int32]
-    confidence_S: NDArray[np.float64]
-    raw_S: NDArray[np.float64]
-    label_S: NDArray[np.float32]
-    loss: LimitLoss
-
-
 @dataclass
-class StepScorer:
-    """A model with its tokenizer and formatter, ready to score.
+class ModelScorer:
+    """A model with its tokenizer and formatter, ready to score; safe to use from several threads.
 
     Attributes:
-        max_positions: longest path the backbone takes; longer steps are left unscored and counted.
+        max_positions: longest path the backbone takes; longer steps get no score.
         token_budget: tokens in one forward pass; halved when memory runs out, where `may_shrink`.
         say: told the new budget, in a line; unset: it goes to stderr.
         calibration: applied to every confidence, unless None.
+        facts: what `about` says.
     """
 
     model: ConfidenceModel
@@ -93,98 +81,81 @@ class StepScorer:
     max_positions: int | None
     token_budget: int
     calibration: Calibration | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
     may_shrink: bool = False
     say: Callable[[str], None] = _to_stderr
 
-    def score(self, trees: Sequence[ReasoningTree], *, dataset: str | None = None) -> list[list[float | None]]:
-        """A confidence for every node of every tree, in the tree's own order; None beyond the limit.
+    def about(self) -> dict[str, Any]:
+        """Which checkpoint, what it is built on, and how it is run, as far as that is known."""
+        return dict(self.facts)
 
-        Naming `dataset` asks for that dataset's own calibration map; where it has none, or without a name, the
-        pooled map is applied.
-        """
-        encoded = encode_trees(trees, self.tokenizer, self.formatter)
-        results: list[list[float | None]] = []
-        for tree, scores in zip(trees, self.score_encoded(encoded, dataset=dataset), strict=True):
-            values: list[float | None] = [None] * len(tree.nodes)
-            for index, confidence in zip(scores.source_S.tolist(), scores.confidence_S.tolist(), strict=True):
-                values[index] = confidence
-            results.append(values)
-        return results
-
-    def score_encoded(
-        self,
-        trees: Sequence[EncodedTree],
-        *,
-        every_step: bool = True,
-        dataset: str | None = None,
-        progress: Callable[[int], None] | None = None,
+    def score(
+        self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
     ) -> Iterator[TreeScores]:
-        """Scores of each tree, in order; without `every_step` only of labelled steps.
+        """Confidences of each tree, in order; NaN beyond the backbone's limit, and where nothing is `wanted`.
 
-        `dataset` as in `score`; `progress` is told how many more trees are done.
+        A `StoredSplit` that was made with this tokenizer and formatter is read as tokens.
         """
-        windows: deque[_Window] = deque()
+        calibrate = Identity() if self.calibration is None else self.calibration.map_for(dataset)
+        for raw_N in self.score_encoded(self._encoded(trees), wanted=wanted):
+            confidence_N, known = raw_N.copy(), ~np.isnan(raw_N)
+            confidence_N[known] = calibrate.apply(raw_N[known])
+            yield TreeScores(confidence_N, raw_N)
+
+    def _encoded(self, trees: Sequence[ReasoningTree]) -> Sequence[EncodedTree]:
+        own = (self.formatter.hash(), self.tokenizer.hash())
+        if isinstance(trees, StoredSplit) and trees.text_format == own:
+            return trees.encoded
+        return _EncodedInWindows(trees, self.tokenizer, self.formatter)
+
+    def score_encoded(self, trees: Sequence[EncodedTree], *, wanted: Wanted = "all") -> Iterator[FloatArray]:
+        """The model's own confidences of trees that are tokens already, float64 [N] each; what `score` calibrates."""
+        waiting: deque[_TreeInWork] = deque()
         running: deque[_Running] = deque()
         for start in range(0, len(trees), _WINDOW):
-            window = self._lay_out([trees[i] for i in range(start, min(start + _WINDOW, len(trees)))], every_step)
-            windows.append(window)
-            for group in window.groups:
-                for started in self._started(window, group, every_step):
+            window = [self._begin(trees[i], wanted) for i in range(start, min(start + _WINDOW, len(trees)))]
+            waiting += window
+            pieces = [(tree, piece) for tree in window for piece in tree.pieces]
+            laid_out_for = self.token_budget
+            for group in plan_packs([piece.num_tokens for _, piece in pieces], laid_out_for):
+                for started in self._started([pieces[i] for i in group], wanted, laid_out_for):
                     running.append(started)
                     # Those of the window before are among them: between windows the device goes on.
-                    if len(running) > _AHEAD + 1:
+                    while running and (len(running) > _AHEAD + 1 or running[0].confidences.is_here()):
                         running.popleft().finish()
-            yield from self._finished(windows, dataset, progress)
+                yield from _finished(waiting)
         while running:
             running.popleft().finish()
-        yield from self._finished(windows, dataset, progress)
+        yield from _finished(waiting)
 
-    def _lay_out(self, trees: list[EncodedTree], every_step: bool) -> _Window:
-        kept: list[EncodedTree] = []
-        losses: list[LimitLoss] = []
-        pieces: list[tuple[int, EncodedTree]] = []
-        for number, tree in enumerate(trees):
-            limited, loss = limit_tree(tree, max_length=self.max_positions)
-            kept.append(limited)
-            losses.append(loss)
-            # A piece without wanted steps (a problem beyond the limit, say) never goes through the backbone.
-            pieces += [
-                (number, piece)
-                for piece in cut_tree(limited, self.token_budget)
-                if (piece.source_N >= 0).any() and (every_step or piece.num_labels)
-            ]
-        groups = plan_packs([piece.num_tokens for _, piece in pieces], self.token_budget)
-        return _Window(kept, losses, pieces, groups, [{} for _ in trees], len(groups), self.token_budget)
+    def _begin(self, tree: EncodedTree, wanted: Wanted) -> _TreeInWork:
+        limited, _ = limit_tree(tree, max_length=self.max_positions)
+        # A piece without wanted steps (a problem beyond the limit, say) never goes through the backbone.
+        pieces = _pieces(limited, self.token_budget, wanted)
+        return _TreeInWork(pieces, np.full(int(tree.source_N.max()) + 1, np.nan), len(pieces))
 
-    def _finished(
-        self, windows: deque[_Window], dataset: str | None, progress: Callable[[int], None] | None
-    ) -> Iterator[TreeScores]:
-        """Scores of the windows that are through, in order."""
-        calibrate = Identity() if self.calibration is None else self.calibration.map_for(dataset)
-        while windows and windows[0].num_open == 0:
-            window = windows.popleft()
-            for tree, values, loss in zip(window.trees, window.found, window.losses, strict=True):
-                yield _collect(tree, values, loss, calibrate)
-            if progress is not None:
-                progress(len(window.trees))
+    def _started(self, group: list[_Piece], wanted: Wanted, laid_out_for: int) -> Iterator[_Running]:
+        """A group of pieces on its way through the device, in smaller packs where memory does not hold it whole.
 
-    def _started(self, window: _Window, group: Sequence[int], every_step: bool) -> Iterator[_Running]:
-        """A group of pieces on its way through the device, in smaller packs where memory does not hold it whole."""
-        pack = pack_trees([window.pieces[i][1] for i in group], every_step=every_step)
+        `laid_out_for` is the budget that the group was planned with: once it has shrunk, the group is too large.
+        """
+        pack = pack_trees([piece for _, piece in group], every_step=wanted == "all")
         smaller = [group]
-        # Once the budget has shrunk, the rest of the window is too large as it was laid out.
-        if self.token_budget < window.token_budget and pack.num_tokens > self.token_budget:
-            smaller = window.split(group, self.token_budget, every_step)
+        if self.token_budget < laid_out_for and pack.num_tokens > self.token_budget:
+            smaller = _smaller_groups(group, self.token_budget, wanted)
         if len(smaller) == 1:
             confidences = self._confidences_or_none(pack)
             if confidences is not None:
-                yield _Running(window, group, pack, confidences)
+                yield _Running([tree for tree, _ in group], pack, confidences)
                 return
             self._shrink(pack.num_tokens)
-            smaller = window.split(group, self.token_budget, every_step)
-        window.num_open += len(smaller) - 1
+            smaller = _smaller_groups(group, self.token_budget, wanted)
+        for tree, _ in group:
+            tree.num_open -= 1
+        for tree, _ in (piece for part in smaller for piece in part):
+            tree.num_open += 1
         for part in smaller:
-            yield from self._started(window, part, every_step)
+            yield from self._started(part, wanted, laid_out_for)
 
     def _confidences_or_none(self, pack: Pack) -> Confidences | None:
         """What `_confidences` gives; None where memory ran out."""
@@ -213,9 +184,7 @@ class StepScorer:
     def _confidences(self, pack: Pack) -> Confidences:
         """Start on a pack; what it gives may still be on its way."""
         device, dtype = self.hardware.device, self.hardware.compute_dtype
-        was_training = self.model.training
-        self.model.eval()
-        try:
+        with _without_dropout(self.model):
             prepared = prepare(to_batch(pack), self.model.route)
             if device.type == "cuda":
                 prepared = prepared.pinned()
@@ -223,8 +192,61 @@ class StepScorer:
                 logits_S = self.model(prepared.to(device))
             # float64, so that a confidence near 1 does not round to 1.
             return Confidences(logits_S.double().sigmoid())
-        finally:
-            self.model.train(was_training)
+
+
+@dataclass
+class _PassesAtOnce:
+    """How many passes of a model run now, and whether it was in training mode before the first of them."""
+
+    count: int = 0
+    was_training: bool = False
+
+
+_passes: weakref.WeakKeyDictionary[ConfidenceModel, _PassesAtOnce] = weakref.WeakKeyDictionary()
+_passes_lock = threading.Lock()
+
+
+@contextmanager
+def _without_dropout(model: ConfidenceModel) -> Iterator[None]:
+    """Within it the model is not in training mode; the last of the passes that run at once puts its mode back.
+
+    A model that is not in training mode is left alone: passes cannot mix up what they do not change.
+    """
+    with _passes_lock:
+        passes = _passes.setdefault(model, _PassesAtOnce())
+        if passes.count == 0:
+            passes.was_training = model.training
+            if passes.was_training:
+                model.eval()
+        passes.count += 1
+    try:
+        yield
+    finally:
+        with _passes_lock:
+            passes.count -= 1
+            if passes.count == 0 and passes.was_training:
+                model.train()
+
+
+@dataclass(frozen=True)
+class _EncodedInWindows(Sequence[EncodedTree]):
+    """Trees that are tokenised a window at a time, when the first of it is asked for."""
+
+    trees: Sequence[ReasoningTree]
+    tokenizer: StepTokenizer
+    formatter: Formatter
+    _window: dict[int, list[EncodedTree]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.trees)
+
+    def __getitem__(self, index: int) -> EncodedTree:  # type: ignore[override]
+        start = index - index % _WINDOW
+        if start not in self._window:
+            self._window.clear()
+            chosen = [self.trees[i] for i in range(start, min(start + _WINDOW, len(self)))]
+            self._window[start] = encode_trees(chosen, self.tokenizer, self.formatter)
+        return self._window[start][index - start]
 
 
 class Confidences:
@@ -239,6 +261,10 @@ class Confidences:
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record()
 
+    def is_here(self) -> bool:
+        """Whether nothing has to be waited for."""
+        return self._event is None or bool(self._event.query())
+
     def wait(self) -> NDArray[np.float64]:
         """The numbers, float64 [S]."""
         if self._event is not None:
@@ -248,67 +274,58 @@ class Confidences:
 
 
 @dataclass
-class _Window:
-    """Trees that are packed together, and what is known of them so far.
+class _TreeInWork:
+    """A tree on its way.
 
     Attributes:
-        trees: within the backbone's limit.
-        losses: what the limit took of each.
-        pieces: what goes through the backbone, each with its tree's number.
-        groups: of pieces, a pack each.
-        found: of each tree, confidences by the step's index in its `ReasoningTree`.
-        num_open: packs that are not through.
-        token_budget: tokens in a pack when it was laid out.
+        pieces: what of it goes through the backbone.
+        raw_N: the confidences found so far.
+        num_open: pieces that are not through.
     """
 
-    trees: list[EncodedTree]
-    losses: list[LimitLoss]
-    pieces: list[tuple[int, EncodedTree]]
-    groups: Sequence[Sequence[int]]
-    found: list[dict[int, float]]
+    pieces: list[EncodedTree]
+    raw_N: FloatArray
     num_open: int
-    token_budget: int
 
-    def split(self, group: Sequence[int], token_budget: int, every_step: bool) -> list[Sequence[int]]:
-        """The pieces of a group cut to `token_budget`, as groups of their own; they join the window's pieces."""
-        first = len(self.pieces)
-        self.pieces += [
-            (self.pieces[i][0], piece)
-            for i in group
-            for piece in cut_tree(self.pieces[i][1], token_budget)
-            if (piece.source_N >= 0).any() and (every_step or piece.num_labels)
-        ]
-        lengths = [piece.num_tokens for _, piece in self.pieces[first:]]
-        return [[first + i for i in part] for part in plan_packs(lengths, token_budget)]
+
+_Piece = tuple[_TreeInWork, EncodedTree]
+"""What goes through the backbone at once, and the tree that it is a part of."""
+
+
+def _pieces(tree: EncodedTree, token_budget: int, wanted: Wanted) -> list[EncodedTree]:
+    """The parts of a tree that hold a wanted step, each within the budget as far as its paths allow."""
+    return [
+        piece
+        for piece in cut_tree(tree, token_budget)
+        if (piece.source_N >= 0).any() and (wanted == "all" or piece.num_labels)
+    ]
+
+
+def _smaller_groups(group: list[_Piece], token_budget: int, wanted: Wanted) -> list[list[_Piece]]:
+    """The pieces of a group cut to `token_budget`, as groups of their own."""
+    pieces = [(tree, part) for tree, piece in group for part in _pieces(piece, token_budget, wanted)]
+    lengths = [piece.num_tokens for _, piece in pieces]
+    return [[pieces[i] for i in part] for part in plan_packs(lengths, token_budget)]
 
 
 @dataclass
 class _Running:
-    """A pack of a window on its way through the device."""
+    """A pack on its way through the device; `trees` are those that its pieces belong to."""
 
-    window: _Window
-    group: Sequence[int]
+    trees: list[_TreeInWork]
     pack: Pack
     confidences: Confidences
 
     def finish(self) -> None:
         """Wait for its numbers and hand them to their trees."""
-        for place, source, value in zip(
-            self.pack.tree_S.tolist(), self.pack.source_S.tolist(), self.confidences.wait().tolist(), strict=True
-        ):
-            self.window.found[self.window.pieces[self.group[place]][0]][source] = value
-        self.window.num_open -= 1
+        values_S = self.confidences.wait()
+        ends = np.searchsorted(self.pack.tree_S, np.arange(len(self.trees) + 1))
+        for tree, start, end in zip(self.trees, ends[:-1], ends[1:], strict=True):
+            tree.raw_N[self.pack.source_S[start:end]] = values_S[start:end]
+            tree.num_open -= 1
 
 
-def _collect(tree: EncodedTree, values: dict[int, float], loss: LimitLoss, calibrate: ConfidenceMap) -> TreeScores:
-    nodes = [node for node in range(tree.num_nodes) if int(tree.source_N[node]) in values and node > 0]
-    source = tree.source_N[nodes]
-    raw = np.array([values[int(index)] for index in source], np.float64)
-    return TreeScores(
-        source_S=source,
-        depth_S=tree.depths()[nodes],
-        confidence_S=calibrate.apply(raw),
-        raw_S=raw,
-        label_S=tree.label_N[nodes],
-        loss=loss,
-    )
+def _finished(waiting: deque[_TreeInWork]) -> Iterator[FloatArray]:
+    """Those that are through, in order, up to the first that is not."""
+    while waiting and waiting[0].num_open == 0:
+        yield waiting.popleft().raw_N

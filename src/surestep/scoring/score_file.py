@@ -1,96 +1,31 @@
-"""Where a benchmark's confidences come from: a checkpoint that scores them now, or a file that another scorer wrote.
+"""A scorer that looks confidences up in a file, which any other scorer may have written.
 
     {"subset": "gsm8k", "id": "gsm8k-0", "confidences": [0.98, 0.31, null]}
 
 One solution a line, one confidence for each of its steps, null where a step was not scored; `subset` may be left out
-where ids are unique. `--save_predictions` writes the same.
+where ids are unique. `--save_predictions` writes the same. A tree's subset is the dataset that it names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from surestep.config import Config
+import numpy as np
+
 from surestep.data.records.record import Record, read_records
 from surestep.errors import DataError
 from surestep.files import sha256_of
-from surestep.scoring.checkpoint.load import LoadedCheckpoint
-from surestep.scoring.checkpoint.manifest import MANIFEST
+from surestep.scoring.protocol import TreeScores, Wanted
 from surestep.types import ReasoningTree
 
 Confidences = list[float | None]
 
-_CHUNK = 256
-"""Trees scored between two signs of progress."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToScore:
-    """A tree and the subset that, with its id, names it in a file of confidences."""
-
-    subset: str
-    tree: ReasoningTree
-
-
-class StepScores(Protocol):
-    """A source of confidences."""
-
-    def about(self) -> dict[str, Any]:
-        """What the result file says of the scorer."""
-
-    def score(self, title: str, items: Sequence[ToScore]) -> list[Confidences]:
-        """A confidence for every node of every tree; None where it could not be scored."""
-
 
 @dataclass
-class CheckpointScores:
-    """Confidences of a checkpoint.
-
-    Attributes:
-        progress: shows how far it is.
-        calibrated: apply the checkpoint's calibration, where it has one.
-    """
-
-    loaded: LoadedCheckpoint
-    config: Config
-    progress: Callable[[str], Callable[[int], None]]
-    calibrated: bool = True
-
-    def about(self) -> dict[str, Any]:
-        """Which checkpoint, what it is built on, and how it was run."""
-        manifest, built = self.loaded.manifest, self.loaded.built
-        return {
-            "checkpoint": str(self.loaded.folder),
-            "manifest_sha256": sha256_of(self.loaded.folder / MANIFEST),
-            "step": manifest.step,
-            "backbone": manifest.backbone,
-            "formatter_hash": manifest.formatter_hash,
-            "calibration": {
-                "stored": built.calibration is not None,
-                "applied": "pooled" if self.calibrated and built.calibration is not None else "none",
-            },
-            "attention": built.model.route,
-            "precision": built.hardware.precision,
-            "settings": self.config.to_dict(),
-        }
-
-    def score(self, title: str, items: Sequence[ToScore]) -> list[Confidences]:
-        """Score them now."""
-        advance = self.progress(f"scoring {title}")
-        scorer = self.loaded.built.scorer(self.config, calibrated=self.calibrated)
-        found: list[Confidences] = []
-        for start in range(0, len(items), _CHUNK):
-            trees = [item.tree for item in items[start : start + _CHUNK]]
-            found += scorer.score(trees)
-            advance(len(trees))
-        return found
-
-
-@dataclass
-class FileScores:
+class FileScorer:
     """Confidences of a file.
 
     Raises:
@@ -103,7 +38,7 @@ class FileScores:
     used: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> FileScores:
+    def read(cls, path: Path) -> FileScorer:
         """Every row of `path`."""
         rows: dict[tuple[str, str], tuple[Confidences, int]] = {}
         for record in read_records(path):
@@ -123,40 +58,44 @@ class FileScores:
             "predictions_not_used": len(self.rows) - len(self.used),
         }
 
-    def score(self, title: str, items: Sequence[ToScore]) -> list[Confidences]:
-        """Look them up."""
-        found: list[Confidences] = []
+    def score(
+        self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
+    ) -> Iterator[TreeScores]:
+        """Look them up; what the file says is given as it is, whatever is asked for."""
         asked: set[tuple[str, str]] = set()
-        for item in items:
-            name = (item.subset, item.tree.id)
+        for tree in trees:
+            name = (tree.dataset, tree.id)
             if name in asked:
                 raise DataError(
-                    f"two solutions of {item.subset} have the id {item.tree.id!r}, so that a file of confidences "
+                    f"two solutions of {tree.dataset} have the id {tree.id!r}, so that a file of confidences "
                     "cannot tell them apart; give each an id of its own"
                 )
             asked.add(name)
-            key = name if name in self.rows else ("", item.tree.id)
-            if key not in self.rows:
-                raise DataError(
-                    f"holds no confidences for the solution {item.tree.id!r} of {item.subset}; needed: a row for each "
-                    "solution of --data",
-                    path=self.path,
-                )
-            values, line = self.rows[key]
-            if len(values) != len(item.tree.nodes):
-                raise DataError(
-                    f"{len(values)} confidences for {item.tree.id!r} of {len(item.tree.nodes)} steps; give one each",
-                    path=self.path,
-                    line=line,
-                )
-            if self.used.setdefault(key, item.subset) != item.subset:
-                raise DataError(
-                    f"id {key[1]!r} is in {self.used[key]} and in {item.subset}; name the 'subset' of each row",
-                    path=self.path,
-                    line=line,
-                )
-            found.append(values)
-        return found
+            confidence_N = np.array([np.nan if value is None else value for value in self._find(tree)], np.float64)
+            yield TreeScores(confidence_N, confidence_N)
+
+    def _find(self, tree: ReasoningTree) -> Confidences:
+        key = (tree.dataset, tree.id) if (tree.dataset, tree.id) in self.rows else ("", tree.id)
+        if key not in self.rows:
+            raise DataError(
+                f"holds no confidences for the solution {tree.id!r} of {tree.dataset}; needed: a row for each "
+                "solution of --data",
+                path=self.path,
+            )
+        values, line = self.rows[key]
+        if len(values) != len(tree.nodes):
+            raise DataError(
+                f"{len(values)} confidences for {tree.id!r} of {len(tree.nodes)} steps; give one each",
+                path=self.path,
+                line=line,
+            )
+        if self.used.setdefault(key, tree.dataset) != tree.dataset:
+            raise DataError(
+                f"id {key[1]!r} is in {self.used[key]} and in {tree.dataset}; name the 'subset' of each row",
+                path=self.path,
+                line=line,
+            )
+        return values
 
 
 def _confidences(record: Record) -> Confidences:

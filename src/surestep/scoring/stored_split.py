@@ -1,16 +1,24 @@
-"""Sources to token stores: read and tokenised once, kept on disk by the hash of all that decides them."""
+"""Sources to stored splits: read and tokenised once, kept on disk by the hash of all that decides them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from surestep.data.datasets.dataset import Split
 from surestep.data.records.read_report import ReadReport
-from surestep.data.sources.choose import Source
+from surestep.data.sources.source import Source
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
+from surestep.encoding.step_columns import StepColumns
 from surestep.encoding.token_store import TreeStore, store_key, write_store
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.scored import IntArray
 from surestep.types import ReasoningTree
 
 ProgressFactory = Callable[[str], Callable[[int], None]]
@@ -27,6 +35,85 @@ def silent(_title: str) -> Callable[[int], None]:
     return lambda _count: None
 
 
+@dataclass(frozen=True, eq=False)
+class StoredSplit(Sequence[ReasoningTree]):
+    """The trees of a split, or some of them, read from disk as they are asked for: as texts, tokens or numbers.
+
+    Attributes:
+        name: the dataset as it is shown.
+        split: train, validation or test.
+        store: where the trees are.
+        chosen: numbers of the trees in the store; None: all of them.
+        source: where they come from, where that is known.
+    """
+
+    name: str
+    split: Split
+    store: TreeStore
+    chosen: IntArray | None = None
+    source: Source | None = None
+
+    def __len__(self) -> int:
+        return len(self.store) if self.chosen is None else len(self.chosen)
+
+    def __getitem__(self, index: int) -> ReasoningTree:  # type: ignore[override]
+        return self.store.tree(self.number(index))
+
+    def number(self, index: int) -> int:
+        """Which tree of the store the tree at `index` is."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        return index if self.chosen is None else int(self.chosen[index])
+
+    @property
+    def encoded(self) -> Sequence[EncodedTree]:
+        """The same trees as tokens."""
+        return self.store if self.chosen is None else _Encoded(self)
+
+    @property
+    def text_format(self) -> tuple[str, str]:
+        """Hashes of the formatter and the tokenizer that `encoded` was made with."""
+        return self.store.text_format
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What reading the whole split dropped, merged or left unlabelled."""
+        found: dict[str, Any] = self.store.notes.get("report", {})
+        return found
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of the whole split, shared prefixes counted once."""
+        return self.store.num_tokens
+
+    @property
+    def num_labels(self) -> int:
+        """Labelled steps of these trees."""
+        if self.chosen is None:
+            return self.store.num_labels
+        return int(np.count_nonzero(~np.isnan(self.store.nodes(self.chosen).label_N)))
+
+    def columns(self) -> StepColumns:
+        """The steps as numbers."""
+        return self.store.columns(np.arange(len(self.store)) if self.chosen is None else self.chosen)
+
+    def take(self, chosen: IntArray) -> StoredSplit:
+        """The trees at these places."""
+        return replace(self, chosen=chosen if self.chosen is None else self.chosen[chosen])
+
+
+@dataclass(frozen=True)
+class _Encoded(Sequence[EncodedTree]):
+    split: StoredSplit
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> EncodedTree:  # type: ignore[override]
+        return self.split.store[self.split.number(index)]
+
+
 def prepare_source(
     source: Source,
     tokenizer: StepTokenizer,
@@ -34,10 +121,8 @@ def prepare_source(
     *,
     cache_dir: Path | None,
     progress: ProgressFactory = silent,
-) -> TreeStore:
-    """The tokenised trees of `source`, from the cache where the same work was done before.
-
-    `TreeStore.notes["report"]` is the reader's report as JSON.
+) -> StoredSplit:
+    """The trees of `source`, from the cache where the same work was done before.
 
     Raises:
         DataError: a file is missing, cut or malformed.
@@ -46,7 +131,7 @@ def prepare_source(
     key = store_key(source.fingerprint(), formatter.hash(), tokenizer.hash())
     folder = (cache_dir or default_cache_dir()) / "tokens" / f"{source.name}-{source.split}-{key}"
     if (folder / "meta.json").is_file():
-        return TreeStore(folder)
+        return StoredSplit(source.name, source.split, TreeStore(folder), source=source)
     report = ReadReport()
     notes: dict[str, object] = {}
     advance = progress(f"reading and tokenising {source.name} {source.split}")
@@ -56,7 +141,8 @@ def prepare_source(
         # The reader fills its report as it goes; the store writes its notes when the last tree is in.
         notes["report"] = report.to_dict()
 
-    return write_store(folder, trees(), tokenizer, formatter, notes=notes)
+    store = write_store(folder, trees(), tokenizer, formatter, notes=notes)
+    return StoredSplit(source.name, source.split, store, source=source)
 
 
 def _counted(trees: Iterable[ReasoningTree], advance: Callable[[int], None]) -> Iterator[ReasoningTree]:

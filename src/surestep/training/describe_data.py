@@ -42,11 +42,11 @@ def describe(run: RunData, training: TrainingConfig, *, num_processes: int = 1) 
         "datasets": datasets,
         "validation": {
             name: {
-                "problems": len(store),
-                "labels": store.num_labels,
-                "reading": store.notes.get("report"),
+                "problems": len(split),
+                "labels": split.num_labels,
+                "reading": split.report,
             }
-            for name, store in run.validation.items()
+            for name, split in run.validation.items()
         },
         "lines": run.lines,
     }

@@ -10,7 +10,7 @@ from surestep.config import Config
 from surestep.errors import CheckpointError, ConfigError, StorageError
 from surestep.files import BEST, CONFIG, PART, RUN_LOG, SIGN_OFFS, storage_errors, write_json
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.scoring.checkpoint.load import list_checkpoints
+from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.optimizer.build import moment_bytes
 
 DATA_REPORT = "data_report.json"

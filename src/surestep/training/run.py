@@ -16,14 +16,10 @@ from surestep.encoding.formatter import Formatter
 from surestep.errors import SurestepError
 from surestep.files import CONFIG, METRICS, write_json
 from surestep.scoring.build_model import BuiltModel, build_model
-from surestep.scoring.checkpoint.load import (
-    checkpoint_path,
-    load_all_weights,
-    load_checkpoint,
-    read_config,
-    save_checkpoint,
-)
+from surestep.scoring.checkpoint.find import checkpoint_path
+from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint, read_config
 from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget

@@ -125,7 +125,7 @@ def build_step(
 
 def _training_pack(pack: Pack, weights_S: FloatArray, route: Route, pin: bool, rounded: bool) -> TrainingPack:
     batch = to_batch(pack)
-    labels_S, weights_S = pack.labels_S, weights_S
+    labels_S = pack.labels_S.astype(np.float32)  # as the loss is computed; kept exactly everywhere else
     if rounded:
         missing = _rounded_up(len(labels_S)) - len(labels_S)
         # Labels of no weight, at the first token: they add nothing to the loss or to any gradient.

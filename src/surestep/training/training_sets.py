@@ -1,95 +1,20 @@
 """The training examples and the validation sets of a run, and what preparing them cost.
 
-Knows sources, stores and limits; knows no model beyond its tokenizer and position limit.
+Which examples are used is decided in `scoring.examples_in_use`; here they are described.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from surestep.config import Config
-from surestep.data.sources.choose import Source, enabled_sources
-from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
-from surestep.encoding.limits import LimitLoss, limit_nodes, limit_tree
-from surestep.encoding.token_store import TreeStore
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.errors import DataError, SurestepError
-from surestep.scoring.stored_split import ProgressFactory, prepare_source, silent
+from surestep.scoring.examples_in_use import TrainingSet as TrainingSet
+from surestep.scoring.examples_in_use import load_examples
+from surestep.scoring.stored_split import ProgressFactory, StoredSplit, silent
 from surestep.training.describe_data import describe
-
-_CHUNK_TREES = 2**14
-"""Trees that are limited at once at start-up: fast, and some megabytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class LargestProblem:
-    """The problem that holds the most training labels of its dataset.
-
-    Attributes:
-        id: of one of its trees.
-        labels: how many it holds.
-        num_problems: problems of the dataset.
-    """
-
-    id: str
-    labels: int
-    num_problems: int
-
-
-@dataclass(frozen=True)
-class TrainingSet(Sequence[EncodedTree]):
-    """The examples of one dataset, limits applied as they are read.
-
-    Attributes:
-        share: probability of drawing from it, which is also its share of the loss.
-        chosen: which trees of the store are used.
-        max_length, max_steps: the training limits.
-        loss: what the limits cost, over the trees in use.
-        label_sum: sum of the labels that are left.
-        largest: the problem with the most of them.
-    """
-
-    name: str
-    share: float
-    store: TreeStore
-    chosen: NDArray[np.int64]
-    max_length: int
-    max_steps: int | None
-    loss: LimitLoss
-    label_sum: float
-    largest: LargestProblem | None = None
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, item: int) -> EncodedTree:  # type: ignore[override]
-        tree = self.store[int(self.chosen[item])]
-        return limit_tree(tree, max_length=self.max_length, max_steps=self.max_steps)[0]
-
-    @property
-    def num_labels(self) -> int:
-        """Labels left after the limits."""
-        return self.loss.labels - self.loss.labels_dropped
-
-    @property
-    def labels_per_example(self) -> float:
-        """Mean labels of an example."""
-        return self.num_labels / len(self)
-
-    @property
-    def label_mean(self) -> float:
-        """Mean confidence of the labels: the constant baseline."""
-        return self.label_sum / self.num_labels
-
-    def mean_tokens(self) -> float:
-        """Mean tokens of a stored tree in use, before the limits."""
-        return self.store.num_tokens / max(len(self.store), 1)
 
 
 @dataclass
@@ -104,7 +29,7 @@ class RunData:
     """
 
     training: dict[str, TrainingSet]
-    validation: dict[str, TreeStore]
+    validation: dict[str, StoredSplit]
     lines: list[str] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -147,125 +72,10 @@ def load_run_data(
     Raises:
         DataError: files are missing or malformed, or a dataset is left without an example.
     """
-    data, seed = config.data, config.training.seed
-    shares = data.enabled()
-    train_sources = enabled_sources(data, "train", seed=seed)
-    validation_sources = enabled_sources(data, "validation", seed=seed)
-
-    def store_of(source: Source) -> TreeStore:
-        return prepare_source(source, tokenizer, formatter, cache_dir=data.cache_dir, progress=progress)
-
-    stores = {source.key: (source, store_of(source)) for source in train_sources}
-    validation = {source.name: store_of(source) for source in validation_sources if source.key in shares}
-    run = RunData(training={}, validation=validation)
-    evaluated = _evaluated_problems(config, store_of, validation, run)
-    max_length = _max_length(config, max_positions, run)
-    for key, (source, store) in stores.items():
-        index = _sample(store, evaluated, config, source.name, run)
-        run.training[source.name] = _limited(
-            source.name, shares[key], store, index, max_length, data.max_steps_per_example
-        )
+    found = load_examples(config, tokenizer, formatter, max_positions=max_positions, progress=progress)
+    run = RunData(training=found.training, validation=found.validation, lines=found.lines)
+    if found.overlaps:
+        run.report["overlaps"] = found.overlaps
+    run.report["selection"] = found.selection
     describe(run, config.training, num_processes=num_processes)
     return run
-
-
-def _evaluated_problems(
-    config: Config, store_of: Any, validation: dict[str, TreeStore], run: RunData
-) -> dict[str, NDArray[np.uint64]]:
-    """Problem hashes of each evaluated split; a test split that is not there is said, not demanded."""
-    evaluated = {f"{name} validation": store.problem_hashes for name, store in validation.items()}
-    try:
-        for source in enabled_sources(config.data, "test", seed=config.training.seed):
-            evaluated[f"{source.name} test"] = store_of(source).problem_hashes
-    except SurestepError as error:
-        run.lines.append(f"overlap with the test splits was not checked: {error}")
-    return evaluated
-
-
-def _max_length(config: Config, limit: int | None, run: RunData) -> int:
-    wanted = config.data.max_length
-    if limit is None or wanted <= limit:
-        return wanted
-    run.lines.append(
-        f"max_length is lowered from {wanted} to {limit}, the longest path that {config.model.backbone} takes"
-    )
-    return limit
-
-
-def _sample(
-    store: TreeStore, evaluated: dict[str, NDArray[np.uint64]], config: Config, name: str, run: RunData
-) -> NDArray[np.int64]:
-    """The trees in use: overlaps out where asked, then `max_train_samples` of the rest, drawn by seed."""
-    keep, is_shared = np.ones(len(store), bool), np.zeros(len(store), bool)
-    for split, problems in evaluated.items():
-        shared = np.isin(store.problem_hashes, problems)
-        if not shared.any():
-            continue
-        run.report.setdefault("overlaps", []).append({"train": name, "evaluated": split, "problems": int(shared.sum())})
-        fate = "removed" if config.data.remove_overlap else "kept; --remove_overlap drops them"
-        run.lines.append(f"{shared.sum()} training problems of {name} also occur in {split} ({fate})")
-        is_shared |= shared
-    if config.data.remove_overlap:
-        keep &= ~is_shared
-    index = left = np.flatnonzero(keep)
-    cap = config.data.max_train_samples
-    if cap is not None and cap < len(index):
-        random = np.random.default_rng([config.training.seed, len(index)])
-        index = np.sort(random.permutation(index)[:cap])
-    unused = np.setdiff1d(left, index, assume_unique=True)
-    num_unused = _num_labels(store, unused)
-    run.report.setdefault("selection", {})[name] = {
-        "problems_read": len(store),
-        "labels_read": store.num_labels,
-        "problems_in_evaluated_splits": int(is_shared.sum()),
-        "labels_in_evaluated_splits": _num_labels(store, np.flatnonzero(is_shared)),
-        "problems_beyond_max_train_samples": len(unused),
-        "labels_beyond_max_train_samples": num_unused,
-    }
-    if len(unused):
-        run.lines.append(
-            f"{name}: max_train_samples {cap:,} leaves out {len(unused):,} of {len(left):,} training problems, with "
-            f"{num_unused:,} labels"
-        )
-    return index
-
-
-def _num_labels(store: TreeStore, index: NDArray[np.int64]) -> int:
-    parts = (index[start : start + _CHUNK_TREES] for start in range(0, len(index), _CHUNK_TREES))
-    return sum(int(np.count_nonzero(~np.isnan(store.nodes(part).label_N))) for part in parts)
-
-
-def _limited(
-    name: str,
-    share: float,
-    store: TreeStore,
-    index: NDArray[np.int64],
-    max_length: int,
-    max_steps: int | None,
-) -> TrainingSet:
-    loss, label_sum, labels = LimitLoss(), 0.0, np.zeros(len(index), np.int64)
-    for start in range(0, len(index), _CHUNK_TREES):
-        nodes = store.nodes(index[start : start + _CHUNK_TREES])
-        keep, lost = limit_nodes(nodes, max_length=max_length, max_steps=max_steps)
-        loss += lost
-        is_left = keep & ~np.isnan(nodes.label_N)
-        labels[start : start + nodes.num_trees] = np.bincount(nodes.tree_N[is_left], minlength=nodes.num_trees)
-        label_sum += float(np.sum(nodes.label_N[is_left], dtype=np.float64))
-    used = labels > 0
-    if not used.any():
-        raise DataError(
-            f"{name}: no training problem keeps a label ({len(index)} read, {loss.labels} labels, "
-            f"{loss.labels_too_long} beyond max_length {max_length}, {loss.labels_too_deep} beyond "
-            f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
-        )
-    largest = _largest_problem(store, index[used], labels[used])
-    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum, largest)
-
-
-def _largest_problem(store: TreeStore, chosen: NDArray[np.int64], labels: NDArray[np.int64]) -> LargestProblem:
-    """Of the trees `chosen`, with so many `labels` each; trees of one problem count together."""
-    hashes, problem = np.unique(store.problem_hashes[chosen], return_inverse=True)
-    held = np.bincount(problem, labels, minlength=len(hashes)).astype(np.int64)
-    most = int(held.argmax())
-    tree = int(chosen[np.flatnonzero(problem == most)[0]])
-    return LargestProblem(store.ids[tree], int(held[most]), len(hashes))

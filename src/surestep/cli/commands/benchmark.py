@@ -20,7 +20,8 @@ from surestep.errors import ConfigError
 if TYPE_CHECKING:
     from surestep.data.records.bad_rows import BadRows
     from surestep.evaluation.benchmarks.result_file import Resampling
-    from surestep.scoring.score_file import StepScores
+    from surestep.scoring.protocol import Scorer
+    from surestep.scoring.stored_split import ProgressFactory
 
 _FLAGS = frozenset(
     {
@@ -151,8 +152,8 @@ def run(args: argparse.Namespace) -> int:
     from surestep.cli.output.progress import make_console
 
     console = make_console()
-    with _scores(args, console) as (scores, folder, save_rows):
-        report, rows = _BENCHMARKS[args.benchmark](args, scores)
+    with _scorer(args, console) as (scorer, folder, save_rows, progress):
+        report, rows = _BENCHMARKS[args.benchmark](args, scorer, progress)
     from surestep.cli.output.benchmark_tables import print_result
     from surestep.evaluation.benchmarks.result_file import write_result
 
@@ -166,23 +167,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _scores(args: argparse.Namespace, console: Console) -> Iterator[tuple[StepScores | None, Path, bool]]:
-    """Who scores, where results go, and whether confidences are written too."""
+def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer | None, Path, bool, ProgressFactory]]:
+    """Who scores, where results go, whether confidences are written too, and what shows progress."""
     if args.checkpoint is None:
         from surestep.config import get_default_config
-        from surestep.scoring.score_file import FileScores
+        from surestep.scoring.score_file import FileScorer
+        from surestep.scoring.stored_split import silent
 
         source = args.data[0] if args.benchmark == "best-of-n" else args.predictions
-        scores = None if args.benchmark == "best-of-n" else FileScores.read(args.predictions)
+        scorer = None if args.benchmark == "best-of-n" else FileScorer.read(args.predictions)
         folder = args.output_dir or source.with_name(f"eval_{source.name.split('.')[0]}")
-        yield scores, folder, override(get_default_config(), args).eval.save_predictions
+        yield scorer, folder, override(get_default_config(), args).eval.save_predictions, silent
         return
 
     from surestep.cli.output.progress import counting
     from surestep.evaluation.evaluate import default_output_dir
     from surestep.scoring.checkpoint.load import load_checkpoint, read_config
     from surestep.scoring.hardware import for_scoring_here
-    from surestep.scoring.score_file import CheckpointScores
 
     config = override(for_scoring_here(read_config(args.checkpoint)), args)
     loaded = load_checkpoint(args.checkpoint, config=config)
@@ -190,11 +191,8 @@ def _scores(args: argparse.Namespace, console: Console) -> Iterator[tuple[StepSc
         console.print(f"· {reason}", markup=False, highlight=False)
     folder = args.output_dir or default_output_dir(config, args.checkpoint)
     with counting(console) as progress:
-        yield (
-            CheckpointScores(loaded, config, progress, args.calibration == "pooled"),
-            folder,
-            config.eval.save_predictions,
-        )
+        model = loaded.scorer(config, calibrated=args.calibration == "pooled")
+        yield model, folder, config.eval.save_predictions, progress
 
 
 def _resampling(args: argparse.Namespace) -> Resampling:
@@ -210,42 +208,61 @@ def _bad_rows(args: argparse.Namespace) -> BadRows:
     return override(get_default_config(), args).data.bad_rows
 
 
-def _processbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _processbench(
+    args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from surestep.evaluation.benchmarks.processbench import run_processbench
     from surestep.evaluation.benchmarks.threshold import ThresholdData
-    from surestep.scoring.score_file import FileScores
+    from surestep.scoring.score_file import FileScorer
 
     other = None
     if args.threshold_predictions is not None and (args.predictions is None or args.threshold_data is None):
         raise ConfigError("--threshold_predictions needs --predictions and --threshold_data")
     if args.threshold_data is not None:
         own = args.threshold_predictions
-        theirs = scores if own is None else FileScores.read(own)
+        theirs = scorer if own is None else FileScorer.read(own)
         other = ThresholdData(args.threshold_data, theirs, args.threshold_format)
     result = run_processbench(
-        scores,
+        scorer,
         args.data,
         threshold=args.threshold,
         threshold_data=other,
         resampling=_resampling(args),
+        progress=progress,
         bad_rows=_bad_rows(args),
     )
     return result.report, result.rows
 
 
-def _prmbench(args: argparse.Namespace, scores: StepScores) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _prmbench(
+    args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from surestep.evaluation.benchmarks.prmbench import run_prmbench
 
     result = run_prmbench(
-        scores, args.data, threshold=args.threshold, resampling=_resampling(args), bad_rows=_bad_rows(args)
+        scorer,
+        args.data,
+        threshold=args.threshold,
+        resampling=_resampling(args),
+        progress=progress,
+        bad_rows=_bad_rows(args),
     )
     return result.report, result.rows
 
 
-def _best_of_n(args: argparse.Namespace, scores: StepScores | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _best_of_n(
+    args: argparse.Namespace, scorer: Scorer | None, progress: ProgressFactory
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from surestep.evaluation.benchmarks.best_of_n import run_best_of_n
 
-    result = run_best_of_n(scores, args.data, sizes=args.n, resampling=_resampling(args), bad_rows=_bad_rows(args))
+    result = run_best_of_n(
+        scorer,
+        args.data,
+        sizes=args.n,
+        resampling=_resampling(args),
+        progress=progress,
+        bad_rows=_bad_rows(args),
+    )
     return result.report, result.rows
 
 

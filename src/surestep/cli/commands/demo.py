@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.table import Table
 
 from surestep.config import TINY_BACKBONE, Config
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from surestep.scored import ScoredSteps
+    from surestep.scoring.checkpoint.load import LoadedCheckpoint
 
 EXPERIMENT = "demo"
 LEAST_R2 = 0.5
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 where the model beats R² 0.5 on held-out problems, else 1."""
     from surestep.cli.output.progress import TrainingDisplay, counting, make_console
     from surestep.cli.output.tables import figure
-    from surestep.evaluation.evaluate import default_output_dir, score_split, write_evaluation
+    from surestep.evaluation.evaluate import default_output_dir, score_datasets, write_evaluation
     from surestep.scoring.build_model import build_model
     from surestep.scoring.checkpoint.load import load_checkpoint
     from surestep.scoring.hardware import choose_hardware
@@ -82,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     )
     with counting(console) as counters:
         untrained = build_model(config, choose_hardware(config.training.device, config.training.mixed_precision))
-        before = score_split(untrained, config, "test", progress=counters)
+        before = score_datasets(untrained, config, "test", progress=counters)
         display = TrainingDisplay(console, before=counters.close)
         trained = train(config, display, overwrite=True, progress=counters)
     if trained.result.stopped_by is not None:
@@ -90,18 +92,18 @@ def run(args: argparse.Namespace) -> int:
         return 128 + int(trained.result.stopped_by)
     with counting(console) as counters:
         loaded = load_checkpoint(trained.result.best)
-        after = score_split(loaded.built, config, "test", progress=counters)
+        after = score_datasets(loaded.built, config, "test", progress=counters)
     output_dir = default_output_dir(config, trained.result.best)
     evaluation = write_evaluation(loaded, config, after, split="test", output_dir=output_dir)
     mean = loaded.manifest.label_mean
     assert mean is not None, "training leaves the mean label in its checkpoints"
-    reports = _reports(before.predictions().predictions, after.predictions().predictions, config, mean)
+    reports = _reports(before.steps, after.steps, loaded, mean)
     console.print(_table(reports))
-    console.print(_table_of_parts(after.rows))
-    _show_steps(console, after.rows)
+    console.print(_table_of_parts(after.steps))
+    _show_steps(console, after.steps)
     r2 = evaluation.report["overall"]["r2"]
     console.print(f"checkpoint: {trained.result.best}", markup=False, highlight=False)
-    console.print(f"results: {evaluation.path}, predictions.jsonl beside it", markup=False, highlight=False)
+    console.print(f"results: {evaluation.path}, predictions.jsonl.gz beside it", markup=False, highlight=False)
     if evaluation.written is not None:
         console.print(f"report: {evaluation.written.page.path}", markup=False, highlight=False)
     console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
@@ -118,19 +120,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reports(
-    before: ScoredSteps, after: ScoredSteps, config: Config, training_mean: float
+    before: ScoredSteps, after: ScoredSteps, loaded: LoadedCheckpoint, training_mean: float
 ) -> dict[str, dict[str, Any]]:
+    from surestep.evaluation.baselines.scores import training_sets
     from surestep.evaluation.baselines.simple import predict_by_position, predict_constant, predict_truth
     from surestep.metrics.report import build_report
 
     rows = {
         "constant (training mean)": predict_constant(after, training_mean),
-        "step position": predict_by_position(after, config),
+        "step position": predict_by_position(after, training_sets(loaded, loaded.config)),
         "before training": before,
         "after training": after,
         "best possible (p*)": predict_truth(after),
     }
-    reports: dict[str, Any] = {name: build_report(predictions)["overall"] for name, predictions in rows.items()}
+    reports: dict[str, Any] = {name: build_report(steps)["overall"] for name, steps in rows.items()}
     return reports
 
 
@@ -167,7 +170,7 @@ _PARTS = {
 }
 
 
-def _table_of_parts(rows: list[dict[str, Any]]) -> Table:
+def _table_of_parts(steps: ScoredSteps) -> Table:
     """Regret after training, mean (p - p*)², by what the problems hold that training never showed."""
     import numpy as np
 
@@ -178,10 +181,8 @@ def _table_of_parts(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="after training: regret to the known truth, by what training never showed")
     for name in ("problems", "clean steps", "clean regret", "noisy steps", "noisy regret"):
         table.add_column(name, justify="left" if name == "problems" else "right")
-    confidence, truth = (
-        np.array([row[name] for row in rows], np.float64) for name in ("confidence", "true_confidence")
-    )
-    parts = [parts_of_id(row["problem_id"]) for row in rows]
+    confidence, truth = steps.confidence, steps.true_confidence
+    parts = [parts_of_id(steps.tree_ids[tree]) for tree in steps.tree.tolist()]
     clean = (truth == 0.0) | (truth == 1.0)
     for name, part in _PARTS.items():
         mine = np.array([found == part for found in parts])
@@ -197,11 +198,10 @@ def _table_of_parts(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _show_steps(console: Console, rows: list[dict[str, Any]]) -> None:
+def _show_steps(console: Console, steps: ScoredSteps) -> None:
     """One held-out problem, step by step."""
-    chosen = rows[0]["problem_id"]
-    console.print(f"for example: {rows[0]['problem']}", markup=False, highlight=False)
-    for row in rows:
-        if row["problem_id"] == chosen:
-            line = f"  {row['confidence']:.3f}  (true {row['true_confidence']:.3f})  {row['text']}"
-            console.print(line, markup=False, highlight=False)
+    assert steps.texts is not None, "trees were scored, and trees have texts"
+    console.print(f"for example: {steps.texts.problem(0)}", markup=False, highlight=False)
+    for row in np.flatnonzero(steps.tree == steps.tree[0]).tolist():
+        line = f"  {steps.confidence[row]:.3f}  (true {steps.true_confidence[row]:.3f})  {steps.texts.step(row)}"
+        console.print(line, markup=False, highlight=False)

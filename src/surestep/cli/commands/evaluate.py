@@ -15,6 +15,7 @@ from surestep.cli.main import run_command
 from surestep.cli.parser import OneLineParser
 from surestep.config import get_default_config
 from surestep.errors import ConfigError
+from surestep.files import PREDICTIONS
 
 if TYPE_CHECKING:
     from surestep.evaluation.evaluate import Evaluation
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if "calibration" in evaluation.report:
         console.print(f"· {calibration_line(evaluation.report['calibration'])}", markup=False, highlight=False)
     if evaluation.num_predictions is not None:
-        console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.parent / 'predictions.jsonl'}")
+        console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.with_name(PREDICTIONS)}")
     if evaluation.written is not None:
         say_written(console, evaluation.written)
     console.print(f"results: {evaluation.path}", markup=False, highlight=False)

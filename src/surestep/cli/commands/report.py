@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="holds eval_metrics.json and, for all charts, predictions.jsonl"
+        "folder", type=Path, metavar="FOLDER", help="holds eval_metrics.json and, for all charts, predictions.jsonl.gz"
     )
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FOLDER", help="the evaluated checkpoint, where it lies elsewhere now"

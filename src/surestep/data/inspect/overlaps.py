@@ -6,12 +6,10 @@ whatever their groups, not by meaning.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.identity import normalize_text
-from surestep.types import ReasoningTree
 
 NUM_EXAMPLES = 3
 
@@ -35,11 +33,6 @@ class Overlap:
         }
 
 
-def problem_texts(trees: Iterable[ReasoningTree]) -> frozenset[str]:
-    """Normalised problem texts, as `find_overlap` and `remove_overlap` compare them."""
-    return frozenset(normalize_text(tree.problem) for tree in trees)
-
-
 def find_overlap(left: Iterable[str], right: Iterable[str]) -> Overlap:
     """Problems of `left` that also occur in `right`; each set counts a problem once.
 
@@ -50,14 +43,3 @@ def find_overlap(left: Iterable[str], right: Iterable[str]) -> Overlap:
     second = {normalize_text(problem) for problem in right}
     shared = [problem for key, problem in first.items() if key in second]
     return Overlap(len(shared), len(first), len(second), tuple(shared[:NUM_EXAMPLES]))
-
-
-def remove_overlap(
-    trees: Iterable[ReasoningTree], evaluated: frozenset[str], report: ReadReport
-) -> Iterator[ReasoningTree]:
-    """The trees whose problem is not among `evaluated` (`problem_texts`); the others are counted."""
-    for tree in trees:
-        if normalize_text(tree.problem) in evaluated:
-            report.count("overlap_removed", where=tree.id or None)
-        else:
-            yield tree

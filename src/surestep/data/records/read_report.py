@@ -71,7 +71,6 @@ REASONS: dict[str, str] = {
     "after_error": "steps after the first error: unlabelled, because nobody judged them",
     # splits and overlaps
     "other_split": "trees of the same file that belong to another split (divided by problem)",
-    "overlap_removed": "training trees removed because their problem occurs in an evaluated split",
 }
 """Reason -> what it means, as the words that follow a count."""
 

@@ -1,41 +1,52 @@
-"""The fitted baselines of an evaluation: on the training split of a checkpoint, or cross-fitted on a file's own labels.
+"""The fitted baselines of an evaluation: on what a checkpoint was trained on, or cross-fitted on a file's own labels.
 
 What cannot be fitted (no training data here, no text in the file) is left out, and a sentence says why. Scores of a
-checkpoint's baselines are cached by what decides them: the training data and the texts scored.
+checkpoint's baselines are cached by what decides them: the labels it was trained on and the texts scored.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from surestep.config import Config
-from surestep.data.records.read_report import ReadReport
-from surestep.data.sources.choose import Source, enabled_sources
-from surestep.errors import ConfigError, DataError
+from surestep.errors import ConfigError, DataError, StorageError
 from surestep.evaluation.baselines.fitted import (
     MOST_STEPS,
+    MOST_STEPS_TO_CHOOSE,
     NUM_FOLDS,
+    STRENGTHS,
     Fit,
+    FittedScores,
+    FloatArray,
+    ProblemArray,
     cross_fitted,
+    draw_rows,
     position_and_length,
-    sample,
     tfidf,
 )
-from surestep.evaluation.baselines.step_texts import StepTexts, add_tree
+from surestep.evaluation.baselines.step_texts import SeenSteps, seen_of_scored, seen_of_training
+from surestep.files import write_whole
 from surestep.metrics.report import Baseline
 from surestep.scored import ScoredSteps
+from surestep.scoring.checkpoint.load import LoadedCheckpoint, read_config
+from surestep.scoring.examples_in_use import TrainingSet, load_examples
+from surestep.scoring.stored_split import default_cache_dir
 
 FITS: Mapping[str, tuple[Fit, str]] = {
     "position, length": (position_and_length, "Position of the step and lengths of step and problem"),
     "TF-IDF": (tfidf, "Words of the step, the step before and the problem (TF-IDF)"),
 }
-_CACHE_VERSION = "1"
+_CACHE_VERSION = "2"
+_FOLDERS = ("data_dir", "cache_dir", "prm800k_dir", "eqasc_dir", "reveal_dir")
+_FILES = ("own_train", "own_validation", "own_test")
 
 
 @dataclass(slots=True)
@@ -46,91 +57,151 @@ class Baselines:
     left_out: list[str] = field(default_factory=list)
 
 
-def trained_baselines(texts: StepTexts | None, config: Config, *, cache_dir: Path) -> Baselines:
-    """Baselines fitted on the training split of the enabled datasets.
+def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, config: Config) -> Baselines:
+    """Baselines fitted on the very labels that a checkpoint was trained on.
+
+    Those are what is left of its training splits after held-out problems, `remove_overlap`, `max_train_samples` and
+    the limits `max_length` and `max_steps_per_example`.
 
     Args:
-        texts: the steps that were scored, in the order of the predictions; None where they are not known.
-        config: names the training data; that of the checkpoint, with flags over it.
-        cache_dir: where scores are kept; a folder that cannot be written costs only time.
+        steps: what was scored.
+        loaded: the checkpoint.
+        config: with which it is evaluated; says where the data lies now.
     """
     result = Baselines()
+    texts = seen_of_scored(steps)
     if texts is None:
         result.left_out.append("the steps scored have no text")
         return result
     try:
-        sources = enabled_sources(config.data, "train", seed=config.training.seed)
-        fingerprints = [source.fingerprint() for source in sources]
+        training = list(training_sets(loaded, config).values())
     except (DataError, ConfigError) as error:
         result.left_out.append(f"baselines fitted on training data: {error}")
         return result
-    key = hashlib.sha256("\0".join((_CACHE_VERSION, str(MOST_STEPS), *fingerprints, texts.digest())).encode())
-    folder = cache_dir / "baselines" / key.hexdigest()[:24]
-    training: tuple[StepTexts, npt.NDArray[np.float64], int] | None = None
+    folder = (config.data.cache_dir or default_cache_dir()) / "baselines" / _cache_key(training, texts)
+    size = sum(dataset.num_labels for dataset in training)
+    used = f"{MOST_STEPS:,} of {size:,}" if size > MOST_STEPS else f"{size:,}"
+    names = ", ".join(dataset.name for dataset in training)
+    data: tuple[SeenSteps, FloatArray, ProblemArray] | None = None
     for name, (fit, about) in FITS.items():
-        path = folder / f"{fit.__name__}.npy"
-        scores, size = _cached(path, len(texts))
-        if scores is None:
-            try:
-                training = training or _training_steps(sources, config.training.seed)
-            except DataError as error:
-                result.left_out.append(f"baselines fitted on training data: {error}")
-                return result
-            train, label, size = training
-            scores = np.clip(fit(train, label, texts), 0.0, 1.0)
-            _keep(path, scores, size)
-        used = f"{min(size, MOST_STEPS):,} of {size:,}" if size > MOST_STEPS else f"{size:,}"
-        names = ", ".join(source.name for source in sources)
-        result.found.append(Baseline(name, f"{about}; fitted on {used} labelled training steps of {names}.", scores))
+        path = folder / f"{fit.__name__}.npz"
+        fitted = _cached(path, len(texts))
+        if fitted is None:
+            data = data or training_steps(training, seed=config.training.seed)
+            fitted = fit(*data, texts)
+            _keep(path, fitted)
+        about = f"{about}; fitted on {used} labelled training steps of {names}; {fitted.how}."
+        result.found.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
     return result
 
 
-def own_baselines(texts: StepTexts | None, predictions: ScoredSteps) -> Baselines:
+def own_baselines(steps: ScoredSteps) -> Baselines:
     """Baselines fitted on the evaluated labels themselves, each step by a fit on other problems.
 
     They know data of this very kind, which the scorer may not: to beat them is harder than to beat baselines from
     elsewhere, and to fall short of them is no proof of a bad scorer.
     """
     result = Baselines()
+    texts = seen_of_scored(steps)
     if texts is None:
         result.left_out.append("position, length and TF-IDF: not every labelled row has a `text`")
         return result
-    if predictions.num_problems < NUM_FOLDS:
+    measured = steps.measured()
+    if measured.num_problems < NUM_FOLDS:
         result.left_out.append(f"position, length and TF-IDF: fewer than {NUM_FOLDS} problems to cross-fit over")
         return result
     capped = f", at most {MOST_STEPS:,} steps a fit" if len(texts) > MOST_STEPS else ""
     for name, (fit, about) in FITS.items():
-        scores = np.clip(cross_fitted(fit, texts, predictions.label, predictions.problem), 0.0, 1.0)
-        about = f"{about}; cross-fitted over the problems evaluated here ({NUM_FOLDS} folds{capped}), no training data."
-        result.found.append(Baseline(name, about, scores))
+        fitted = cross_fitted(fit, texts, measured.label, measured.problem)
+        about = (
+            f"{about}; cross-fitted over the problems evaluated here ({NUM_FOLDS} folds{capped}), no training data; "
+            f"{fitted.how}."
+        )
+        result.found.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
     return result
 
 
-def _training_steps(sources: Sequence[Source], seed: int) -> tuple[StepTexts, npt.NDArray[np.float64], int]:
-    """At most `MOST_STEPS` labelled training steps, and how many there are."""
-    texts, labels = StepTexts(), list[float]()
-    for source in sources:
-        for tree in source.read(ReadReport()):
-            add_tree(texts, labels, tree)
-    return *sample(texts, np.array(labels), seed=seed), len(labels)
+def _training_config(loaded: LoadedCheckpoint, config: Config) -> Config:
+    """The checkpoint says what it was trained on; `config` says where that lies now."""
+    trained = read_config(loaded.folder)
+    for name in _FOLDERS:
+        setattr(trained.data, name, getattr(config.data, name))
+    for name in _FILES:
+        path = getattr(trained.data, name)
+        if path is not None and not path.exists():
+            setattr(trained.data, name, getattr(config.data, name))
+    return trained
 
 
-def _cached(path: Path, num_steps: int) -> tuple[npt.NDArray[np.float64] | None, int]:
-    """Scores kept earlier, and how many training steps there were; the number stands behind the scores."""
+def training_steps(training: Sequence[TrainingSet], *, seed: int) -> tuple[SeenSteps, FloatArray, ProblemArray]:
+    """At most `MOST_STEPS` of the labelled steps: what is seen of them, their labels [L] and their problems [L]."""
+    labelled = [dataset.labelled_steps() for dataset in training]
+    ends = np.cumsum([len(steps.label) for steps in labelled])
+    rows = draw_rows(int(ends[-1]), most=MOST_STEPS, seed=seed)
+    seen = SeenSteps()
+    for dataset, steps, end in zip(training, labelled, ends.tolist(), strict=True):
+        first = end - len(steps.label)
+        part = seen_of_training(dataset, steps, (rows[(rows >= first) & (rows < end)] - first).tolist())
+        seen = SeenSteps(
+            seen.problem + part.problem,
+            seen.previous + part.previous,
+            seen.step + part.step,
+            seen.position + part.position,
+        )
+    label = np.concatenate([steps.label for steps in labelled])[rows]
+    keys = np.concatenate([steps.problem_key for steps in labelled])[rows]
+    return seen, label, np.unique(keys, return_inverse=True)[1].astype(np.int64)
+
+
+def training_sets(loaded: LoadedCheckpoint, config: Config) -> dict[str, TrainingSet]:
+    """What the checkpoint was trained on, by dataset.
+
+    Raises:
+        DataError, ConfigError: the training data is not where `config` says, or it is not what the checkpoint was
+            trained on.
+    """
+    built = loaded.built
+    examples = load_examples(
+        _training_config(loaded, config),
+        built.tokenizer,
+        built.formatter,
+        max_positions=loaded.manifest.backbone.get("max_positions"),
+    )
+    for name, dataset in examples.training.items():
+        then = loaded.manifest.label_means.get(name)
+        if then is not None and not math.isclose(then, dataset.label_mean, rel_tol=1e-6):
+            raise DataError(
+                f"{name}: the training data here is not what {loaded.folder} was trained on (mean label "
+                f"{dataset.label_mean:.6f}, then {then:.6f}); name the data of that time with --data_dir or --own_train"
+            )
+    return examples.training
+
+
+def _cache_key(training: Sequence[TrainingSet], texts: SeenSteps) -> str:
+    """Changes with everything that the scores depend on."""
+    key = hashlib.sha256()
+    for part in (_CACHE_VERSION, MOST_STEPS, MOST_STEPS_TO_CHOOSE, STRENGTHS, texts.digest()):
+        key.update(f"{part}\0".encode())
+    for dataset in training:
+        # A store's folder is named by all that decides its content.
+        key.update(f"{dataset.store.folder.name}\0{dataset.max_length}\0{dataset.max_steps}\0".encode())
+        key.update(np.ascontiguousarray(dataset.chosen, np.int64).tobytes())
+    return key.hexdigest()[:24]
+
+
+def _cached(path: Path, num_steps: int) -> FittedScores | None:
+    """Scores kept earlier; None where there are none, or where they cannot be read."""
     try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError):
-        return None, 0
-    if found.shape != (num_steps + 1,):
-        return None, 0
-    return np.asarray(found[:-1], dtype=np.float64), int(found[-1])
+        with np.load(path, allow_pickle=False) as found:
+            scores = FittedScores(np.asarray(found["confidence"], np.float64), str(json.loads(str(found["how"]))))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    return scores if scores.confidence.shape == (num_steps,) else None
 
 
-def _keep(path: Path, scores: npt.NDArray[np.float64], size: int) -> None:
-    beside = path.with_suffix(".part.npy")
+def _keep(path: Path, fitted: FittedScores) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(beside, np.append(scores, float(size)), allow_pickle=False)
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
+        with write_whole(path, "wb") as file:
+            np.savez(file, confidence=fitted.confidence, how=np.array(json.dumps(fitted.how)))
+    except StorageError:
+        return  # a folder that cannot be written costs only time

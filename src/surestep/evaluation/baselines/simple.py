@@ -1,62 +1,46 @@
-"""Baselines that read no text, fitted on a training split and measured on the steps that were scored."""
+"""Baselines that read no text: the mean label at each position, one constant, and the truth where it is known."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from surestep.config import Config
-from surestep.data.records.read_report import ReadReport
-from surestep.data.sources.choose import enabled_sources
 from surestep.errors import DataError
 from surestep.metrics.columns import FloatArray, bin_sums, check_unit_interval
 from surestep.scored import ScoredSteps
-from surestep.types import ROOT, ReasoningTree
+from surestep.scoring.examples_in_use import TrainingSet
 
 POSITION_PSEUDO_COUNT = 10.0
 """How many steps' worth of the overall mean each position starts with."""
 
 
-def step_depths(tree: ReasoningTree) -> list[int]:
-    """How many steps lead to each node, itself included: its position, from 1."""
-    depths: list[int] = []
-    for node in tree.nodes:
-        depths.append(1 if node.parent == ROOT else depths[node.parent] + 1)
-    return depths
-
-
-def predict_by_position(predictions: ScoredSteps, config: Config) -> ScoredSteps:
+def predict_by_position(steps: ScoredSteps, training: Mapping[str, TrainingSet]) -> ScoredSteps:
     """The same steps, each with the mean training label at its position in its dataset."""
-    confidence = predictions.confidence.copy()
-    for source in enabled_sources(config.data, "train", seed=config.training.seed):
-        if source.name not in predictions.dataset_names:
-            continue
-        positions: list[int] = []
-        labels: list[float] = []
-        for tree in source.read(ReadReport()):
-            for depth, node in zip(step_depths(tree), tree.nodes, strict=True):
-                if node.confidence is not None:
-                    positions.append(depth)
-                    labels.append(node.confidence)
-        ours = predictions.dataset == predictions.dataset_names.index(source.name)
-        confidence[ours] = position_baseline(np.array(positions), np.array(labels), predictions.position[ours])
-    return predictions.with_confidence(confidence)
+    confidence = steps.confidence.copy()
+    for name, dataset in training.items():
+        if name in steps.dataset_names:
+            labelled = dataset.labelled_steps()
+            ours = (steps.dataset == steps.dataset_names.index(name)) & ~np.isnan(confidence)
+            confidence[ours] = position_baseline(labelled.position, labelled.label, steps.position[ours])
+    return steps.with_confidence(confidence)
 
 
-def predict_constant(predictions: ScoredSteps, value: float) -> ScoredSteps:
+def predict_constant(steps: ScoredSteps, value: float) -> ScoredSteps:
     """The same steps, all with one confidence."""
-    return predictions.with_confidence(np.full(len(predictions), value))
+    return steps.with_confidence(np.full(len(steps), value))
 
 
-def predict_truth(predictions: ScoredSteps) -> ScoredSteps:
+def predict_truth(steps: ScoredSteps) -> ScoredSteps:
     """The same steps with their true confidence: the best that any model can do.
 
     Raises:
         ValueError: it is not known for all of them.
     """
-    if np.isnan(predictions.true_confidence).any():
+    if np.isnan(steps.true_confidence).any():
         raise ValueError("the true confidence of some steps is unknown")
-    return predictions.with_confidence(predictions.true_confidence)
+    return steps.with_confidence(steps.true_confidence)
 
 
 def position_baseline(

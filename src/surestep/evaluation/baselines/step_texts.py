@@ -1,21 +1,22 @@
 """What a baseline that reads text sees of a step: the problem, the step before, the step, and its position.
 
-Knows rows of predictions and trees; knows no model and no figure.
+Knows scored steps and training sets; knows no model and no figure.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from surestep.evaluation.baselines.simple import step_depths
-from surestep.types import ROOT, ReasoningTree
+import numpy as np
+
+from surestep.scored import FIRST_STEP, ScoredSteps
+from surestep.scoring.examples_in_use import LabelledSteps, TrainingSet
 
 
 @dataclass(slots=True)
-class StepTexts:
+class SeenSteps:
     """Columns of equal length, one entry a labelled step.
 
     Attributes:
@@ -38,9 +39,9 @@ class StepTexts:
         self.step.append(step)
         self.position.append(position)
 
-    def take(self, rows: Sequence[int]) -> StepTexts:
+    def take(self, rows: Sequence[int]) -> SeenSteps:
         """The entries at `rows`."""
-        return StepTexts(
+        return SeenSteps(
             [self.problem[row] for row in rows],
             [self.previous[row] for row in rows],
             [self.step[row] for row in rows],
@@ -55,36 +56,26 @@ class StepTexts:
         return found.hexdigest()
 
 
-def texts_of_rows(rows: Iterable[Mapping[str, Any]]) -> StepTexts | None:
-    """The texts of the labelled rows of a predictions file, in order; None where one has no text.
-
-    The step before is found by `parent` where rows have it and `step`.
-    """
-    known: dict[tuple[str, str, Any], str] = {}
-    labelled: list[Mapping[str, Any]] = []
-    for row in rows:
-        text = row.get("text")
-        if isinstance(text, str) and "step" in row:
-            known[(*_problem_of(row), row["step"])] = text
-        if row.get("label") is not None:
-            if not isinstance(text, str):
-                return None
-            labelled.append(row)
-    found = StepTexts()
-    for row in labelled:
-        previous = known.get((*_problem_of(row), row.get("parent")), "")
-        found.add(str(row.get("problem", "")), previous, row["text"], int(row.get("position", 1)))
+def seen_of_scored(steps: ScoredSteps) -> SeenSteps | None:
+    """What is seen of the measured steps, in order; None where texts are not known."""
+    texts = steps.texts
+    if texts is None:
+        return None
+    places = zip(steps.tree.tolist(), steps.step.tolist(), strict=True)
+    row_of = {place: row for row, place in enumerate(places)}
+    found = SeenSteps()
+    for row in np.flatnonzero(~np.isnan(steps.label) & ~np.isnan(steps.confidence)).tolist():
+        before = row_of.get((int(steps.tree[row]), int(steps.parent[row])))
+        previous = "" if before is None else texts.step(before)
+        found.add(texts.problem(row), previous, texts.step(row), int(steps.position[row]))
     return found
 
 
-def _problem_of(row: Mapping[str, Any]) -> tuple[str, str]:
-    return str(row.get("dataset", "all")), str(row.get("problem_id", ""))
-
-
-def add_tree(texts: StepTexts, labels: list[float], tree: ReasoningTree) -> None:
-    """The labelled steps of `tree`, and their labels."""
-    for depth, node in zip(step_depths(tree), tree.nodes, strict=True):
-        if node.confidence is not None:
-            previous = "" if node.parent == ROOT else tree.nodes[node.parent].text
-            texts.add(tree.problem, previous, node.text, depth)
-            labels.append(node.confidence)
+def seen_of_training(training: TrainingSet, labelled: LabelledSteps, rows: Sequence[int]) -> SeenSteps:
+    """What is seen of the steps at `rows` of `labelled`, those of `training`."""
+    store, found = training.store, SeenSteps()
+    for row in rows:
+        tree, step, parent = int(labelled.tree[row]), int(labelled.step[row]), int(labelled.parent[row])
+        previous = "" if parent == FIRST_STEP else store.step_text(tree, parent)
+        found.add(store.problem_text(tree), previous, store.step_text(tree, step), int(labelled.position[row]))
+    return found

@@ -35,7 +35,10 @@ from surestep.metrics.benchmarks.weighted_vote import (
 )
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.columns import BoolArray, FloatArray, IntArray
-from surestep.scoring.score_file import Confidences, StepScores, ToScore
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_file import Confidences
+from surestep.scoring.score_split import confidences_by_tree, score_trees
+from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.types import ROOT, ReasoningTree
 
 METHODS = (
@@ -83,21 +86,23 @@ class _Problem:
 
 
 def run_best_of_n(
-    scores: StepScores | None,
+    scorer: Scorer | None,
     data: Sequence[Path],
     *,
     sizes: Sequence[int] | None,
     resampling: Resampling,
+    progress: ProgressFactory = silent,
     bad_rows: BadRows = "stop",
 ) -> BestOfNResult:
     """Score every candidate of `data` and measure every way of choosing.
 
     Args:
-        scores: who scores the candidates; None: their confidences stand in `data`.
+        scorer: who scores the candidates; None: their confidences stand in `data`.
         data: files, or folders of files.
         sizes: the N to measure; None: 1, 2, 4, ... up to the smallest number of candidates. For a larger N the
             problems with fewer candidates are left out and counted.
         resampling: how intervals are made; its seed also draws subsets.
+        progress: is told of every tree.
         bad_rows: see `read_rows`.
 
     Raises:
@@ -109,7 +114,7 @@ def run_best_of_n(
     sets = read_candidates(paths, report=reading, bad_rows=bad_rows)
     if not sets:
         raise DataError("holds no candidates", path=paths[0])
-    found = _given(sets, paths[0]) if scores is None else score_candidates(scores, sets, reading)
+    found = _given(sets, paths[0]) if scorer is None else score_candidates(scorer, sets, reading, progress)
     problems = [_numbers(candidates, values) for candidates, values in zip(sets, found, strict=True)]
     counts = [len(problem) for problem in problems]
     chosen = sorted(set(sizes)) if sizes else powers_up_to(min(counts))
@@ -117,7 +122,7 @@ def run_best_of_n(
         raise ConfigError(f"--n {chosen[-1]}: no problem has so many candidates; allowed: 1 to {max(counts)}")
     report: dict[str, Any] = {
         "benchmark": "best-of-n",
-        **({"scores": "confidences given with the candidates"} if scores is None else scores.about()),
+        **({"scores": "confidences given with the candidates"} if scorer is None else scorer.about()),
         "data": file_facts(paths),
         "reading": reading.to_dict(),
         "num_problems": len(sets),
@@ -149,10 +154,13 @@ def candidate_tree(found: CandidateSet, report: ReadReport) -> tuple[ReasoningTr
     return builder.build(report), paths
 
 
-def score_candidates(scores: StepScores, sets: Sequence[CandidateSet], report: ReadReport) -> list[list[Confidences]]:
+def score_candidates(
+    scorer: Scorer, sets: Sequence[CandidateSet], report: ReadReport, progress: ProgressFactory = silent
+) -> list[list[Confidences]]:
     """Confidences of every step of every candidate; a problem's candidates are scored as one tree."""
     made = [candidate_tree(found, report) for found in sets]
-    values = scores.score("candidates", [ToScore("", tree) for tree, _ in made])
+    steps = score_trees(scorer, [tree for tree, _ in made], advance=progress("scoring candidates"))
+    values = confidences_by_tree(steps)
     return [[[value[node] for node in path] for path in paths] for value, (_, paths) in zip(values, made, strict=True)]
 
 

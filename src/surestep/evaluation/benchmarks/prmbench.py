@@ -6,7 +6,7 @@ Knows one score a step, "is it right"; the benchmark also lets a scorer judge re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ from surestep.metrics.benchmarks.first_error import section_of
 from surestep.metrics.benchmarks.step_errors import FIGURES, NUM_COUNTS, step_counts, step_figures
 from surestep.metrics.bootstrap.draws import Draws, sums_by_problem
 from surestep.metrics.columns import FloatArray
-from surestep.scoring.score_file import Confidences, StepScores, ToScore
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_file import Confidences
+from surestep.scoring.score_split import confidences_by_tree, score_trees
+from surestep.scoring.stored_split import ProgressFactory, silent
 
 WITHOUT_WRONG_STEPS = "multi_solutions"
 """Its solutions are another right way each; the paper scores it by F1 alone."""
@@ -49,7 +52,13 @@ class PrmbenchResult:
 
 
 def run_prmbench(
-    scores: StepScores, data: Sequence[Path], *, threshold: float, resampling: Resampling, bad_rows: BadRows = "stop"
+    scorer: Scorer,
+    data: Sequence[Path],
+    *,
+    threshold: float,
+    resampling: Resampling,
+    progress: ProgressFactory = silent,
+    bad_rows: BadRows = "stop",
 ) -> PrmbenchResult:
     """Score every changed solution of `data` (files, or folders of files) and measure.
 
@@ -61,11 +70,12 @@ def run_prmbench(
     solutions = list(read_prmbench(paths, report=reading, bad_rows=bad_rows))
     if not solutions:
         raise DataError("holds no usable solution; " + "; ".join(reading.lines()), path=paths[0])
-    confidences = scores.score("prmbench", [ToScore(found.category, found.tree) for found in solutions])
+    trees = [replace(found.tree, dataset=found.category) for found in solutions]  # the subset that files name
+    confidences = confidences_by_tree(score_trees(scorer, trees, advance=progress("scoring prmbench")))
     table = _Table.build(solutions, confidences, threshold)
     report: dict[str, Any] = {
         "benchmark": "prmbench",
-        **scores.about(),
+        **scorer.about(),
         "threshold": threshold,
         "how": "given beforehand: nothing is tuned on the evaluated data",
         "data": file_facts(paths),

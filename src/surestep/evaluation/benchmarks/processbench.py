@@ -23,7 +23,8 @@ from surestep.metrics.benchmarks.first_error import (
     mean_over_subsets,
 )
 from surestep.metrics.bootstrap.draws import seed_for
-from surestep.scoring.score_file import StepScores
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.stored_split import ProgressFactory, silent
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -49,22 +50,24 @@ class FirstErrorResult:
 
 
 def run_processbench(
-    scores: StepScores,
+    scorer: Scorer,
     data: Sequence[Path],
     *,
     threshold: float | None,
     threshold_data: ThresholdData | None,
     resampling: Resampling,
+    progress: ProgressFactory = silent,
     bad_rows: BadRows = "stop",
 ) -> FirstErrorResult:
     """Score every solution of `data` and measure at each threshold.
 
     Args:
-        scores: who scores `data`.
+        scorer: who scores `data`.
         data: files, or folders with one file for each subset.
         threshold: one that the user fixed, beside 0.5.
         threshold_data: other data to choose one on.
         resampling: how intervals are made.
+        progress: is told of every tree.
         bad_rows: see `read_rows`; of all files that are read.
 
     Raises:
@@ -78,11 +81,11 @@ def run_processbench(
     if threshold is not None and threshold != DEFAULT_THRESHOLD:
         chosen.append(_fixed(threshold, "given with --threshold, which says nothing of how it was found"))
     if threshold_data is not None:
-        chosen.append(choose(threshold_data, paths, solutions, bad_rows=bad_rows))
-    subsets = score_solutions(scores, solutions)
+        chosen.append(choose(threshold_data, paths, solutions, progress, bad_rows=bad_rows))
+    subsets = score_solutions(scorer, solutions, progress)
     report: dict[str, Any] = {
         "benchmark": "processbench",
-        **scores.about(),
+        **scorer.about(),
         "data": file_facts(paths),
         "reading": reading.to_dict(),
         "steps_not_scored": {subset.name: subset.steps_not_scored for subset in subsets},

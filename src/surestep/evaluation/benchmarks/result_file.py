@@ -5,7 +5,6 @@ Knows files and JSON; no benchmark.
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from surestep.data.records.lines import missing_file
-from surestep.errors import DataError, StorageError
-from surestep.files import sha256_of
-from surestep.scoring.checkpoint.manifest import git_commit, library_versions
+from surestep.errors import DataError
+from surestep.files import sha256_of, write_json
+from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.predictions_file import write_rows
 
 _DATA_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
@@ -83,15 +82,7 @@ def write_result(
         "versions": library_versions(),
         "git_commit": git_commit(),
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if rows is not None:
-            write_rows(folder / f"{name}_predictions.jsonl", rows)
-        beside = path.with_suffix(".part")
-        beside.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written ({error.strerror}); free space or choose another --output_dir"
-        ) from None
+    if rows is not None:
+        write_rows(folder / f"{name}_predictions.jsonl", rows)
+    write_json(path, whole, ascii_only=False)
     return path

@@ -16,7 +16,10 @@ from surestep.data.records.read_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.metrics.benchmarks.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
-from surestep.scoring.score_file import Confidences, StepScores, ToScore
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_file import Confidences
+from surestep.scoring.score_split import confidences_by_tree, score_trees
+from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.types import ReasoningTree
 
 WRONG_BELOW = 0.5
@@ -66,19 +69,34 @@ def read_files(paths: Sequence[Path], report: ReadReport, bad_rows: BadRows = "s
     return solutions
 
 
-def score_solutions(scores: StepScores, solutions: Sequence[Solution]) -> list[SolutionSet]:
+def score_solutions(
+    scorer: Scorer, solutions: Sequence[Solution], progress: ProgressFactory = silent
+) -> list[SolutionSet]:
     """Every subset's solutions, each scored alone."""
     by_name: dict[str, list[Solution]] = {}
     for solution in solutions:
         by_name.setdefault(solution.subset, []).append(solution)
     return [
-        SolutionSet(name, found, scores.score(name, [ToScore(name, solution.tree) for solution in found]))
+        SolutionSet(name, found, score_subset(scorer, name, [solution.tree for solution in found], progress))
         for name, found in by_name.items()
     ]
 
 
+def score_subset(
+    scorer: Scorer, name: str, trees: Sequence[ReasoningTree], progress: ProgressFactory = silent
+) -> list[Confidences]:
+    """A confidence for every step of each tree, None where it was not scored; `name` is how files know the subset."""
+    named = [replace(tree, dataset=name) for tree in trees]
+    return confidences_by_tree(score_trees(scorer, named, advance=progress(f"scoring {name}")))
+
+
 def score_paths(
-    scores: StepScores, path: Path, layout: str, report: ReadReport, bad_rows: BadRows = "stop"
+    scorer: Scorer,
+    path: Path,
+    layout: str,
+    report: ReadReport,
+    progress: ProgressFactory = silent,
+    bad_rows: BadRows = "stop",
 ) -> SolutionSet:
     """Every path of a file's trees, from the problem to a leaf, as a solution; each tree is scored once.
 
@@ -86,10 +104,11 @@ def score_paths(
     where none is wrong) are not all labelled has no known first error and is left out, counted.
 
     Args:
-        scores: who scores the trees.
+        scorer: who scores the trees.
         path: the file.
         layout: one of `TREE_LAYOUTS` (`surestep.data.datasets`).
         report: counts what is left out.
+        progress: is told of every tree.
         bad_rows: see `read_rows`.
 
     Raises:
@@ -99,7 +118,7 @@ def score_paths(
     assert read is not None, layout
     trees = list(read(path, report=report, bad_rows=bad_rows))
     name = subset_name(path)
-    values = scores.score(name, [ToScore(name, tree) for tree in trees])
+    values = score_subset(scorer, name, trees, progress)
     solutions: list[Solution] = []
     confidences: list[Confidences] = []
     for tree, each in zip(trees, values, strict=True):

@@ -16,7 +16,8 @@ from surestep.errors import ConfigError
 from surestep.evaluation.benchmarks.result_file import file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_paths, score_solutions
 from surestep.metrics.benchmarks.first_error import choose_threshold
-from surestep.scoring.score_file import StepScores
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.stored_split import ProgressFactory, silent
 
 FIRST_ERROR_LAYOUT = "processbench"
 
@@ -30,12 +31,17 @@ class ThresholdData:
     """
 
     path: Path
-    scores: StepScores
+    scorer: Scorer
     layout: str = FIRST_ERROR_LAYOUT
 
 
 def choose(
-    other: ThresholdData, paths: Sequence[Path], solutions: Sequence[Solution], *, bad_rows: BadRows = "stop"
+    other: ThresholdData,
+    paths: Sequence[Path],
+    solutions: Sequence[Solution],
+    progress: ProgressFactory = silent,
+    *,
+    bad_rows: BadRows = "stop",
 ) -> dict[str, Any]:
     """The threshold with the highest mean F1 over the subsets of `other`, as the result file says it.
 
@@ -43,6 +49,7 @@ def choose(
         other: what to choose on.
         paths: the evaluated files.
         solutions: the evaluated solutions.
+        progress: is told of every tree.
         bad_rows: see `read_rows`.
 
     Raises:
@@ -62,9 +69,9 @@ def choose(
     if other.layout == FIRST_ERROR_LAYOUT:
         found = read_files(files, reading, bad_rows)
         _refuse_shared(other.path, found, solutions)  # before the model has to score them
-        subsets = score_solutions(other.scores, found)
+        subsets = score_solutions(other.scorer, found, progress)
     else:
-        subsets = [score_paths(other.scores, file, other.layout, reading, bad_rows) for file in files]
+        subsets = [score_paths(other.scorer, file, other.layout, reading, progress, bad_rows) for file in files]
         _refuse_shared(other.path, _all(subsets), solutions)
     try:
         best = choose_threshold([subset.first_errors() for subset in subsets])
@@ -87,7 +94,7 @@ def choose(
         "equal_there": {"above": best.low, "up_to": best.high},
         "steps_not_scored_there": sum(subset.steps_not_scored for subset in subsets),
         "reading_there": reading.to_dict(),
-        "scorer_there": {name: value for name, value in other.scores.about().items() if name.startswith("predictions")},
+        "scorer_there": {name: value for name, value in other.scorer.about().items() if name.startswith("predictions")},
     }
 
 

@@ -35,12 +35,13 @@ from surestep.evaluation.check.leaks import (
     training_problems,
 )
 from surestep.evaluation.check.probe_bounds import check_probes
-from surestep.evaluation.check.run_probes import DEFAULT_PROBLEMS, Scorer, probe_scorer, sample_problems
+from surestep.evaluation.check.run_probes import DEFAULT_PROBLEMS, probe_scorer, sample_problems
 from surestep.evaluation.check.sign_off import SIGNED_ITEMS, SignedItem, SignOff, check_signed, read_sign_offs
 from surestep.evaluation.check.targets import Targets
 from surestep.evaluation.results.find import FoundEvaluation, find_evaluation
 from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.manifest import Manifest
+from surestep.scoring.protocol import Scorer
 from surestep.types import ReasoningTree
 
 _FIELDS_OF_TESTS = tuple(field for name in DATASET_NAMES for field in (f"use_{name}", *DATASETS[name].test_fields))
@@ -122,7 +123,7 @@ class CheckResult:
 
 def load_scorer(folder: Path, config: Config) -> Scorer:
     """The checkpoint's own scorer."""
-    return load_checkpoint(folder, config=config).built.scorer(config)
+    return load_checkpoint(folder, config=config).scorer(config)
 
 
 def run_check(

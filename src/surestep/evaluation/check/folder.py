@@ -17,8 +17,8 @@ from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.report.model_card import CARD_FILE
 from surestep.evaluation.report.page import REPORT_FILE
 from surestep.evaluation.results.find import FoundEvaluation, is_about
+from surestep.files import CONFIG
 from surestep.scoring.checkpoint.calibration_file import read_calibration
-from surestep.scoring.checkpoint.load import CONFIG_FILE
 from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
 from surestep.scoring.predictions_file import read_predictions
 
@@ -58,7 +58,7 @@ def check_steps(folder: Path, manifest: Manifest | None, least: int) -> Finding:
 
 def check_config(folder: Path, config: Config | None, error: str) -> Finding:
     """Whether its configuration is saved with it."""
-    path = folder / CONFIG_FILE
+    path = folder / CONFIG
     if config is None:
         return Finding(
             "config", "configuration saved", "fail", detail=error, mend="restore the checkpoint from a backup"
@@ -160,7 +160,7 @@ def check_error_analysis(found: FoundEvaluation | None) -> Finding:
     names = [name for name in (REPORT_FILE,) if (found.folder / name).is_file()]
     if found.predictions is not None:
         try:
-            scored = read_predictions(found.predictions).predictions
+            scored = read_predictions(found.predictions).measured()
         except SurestepError as error:
             return Finding("error_analysis", what, "fail", value="unreadable", detail=str(error), mend="evaluate again")
         far = int((np.abs(scored.confidence - scored.label) >= CONFIDENTLY_WRONG).sum())

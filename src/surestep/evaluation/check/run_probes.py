@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -20,15 +19,11 @@ from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.bootstrap.draws import DEFAULT_RESAMPLES, FEWEST_PROBLEMS, Draws
 from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.columns import FloatArray
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_split import confidences_by_tree, score_trees
 from surestep.types import ROOT, ReasoningTree
 
 DEFAULT_PROBLEMS = 50
-
-
-class Scorer(Protocol):
-    """Whatever gives every step of every tree a confidence in [0, 1], or None where it cannot."""
-
-    def score(self, trees: Sequence[ReasoningTree], /) -> list[list[float | None]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +94,7 @@ def probe_scorer(
     for tree in problems:
         wrong.setdefault(tree.dataset, []).extend(_wrong_steps(tree))
     probed = [_prepare(tree, wrong[tree.dataset], seed) for tree in problems]
-    scores = scorer.score([item.tree for item in probed])
+    scores = confidences_by_tree(score_trees(scorer, [item.tree for item in probed]))
     return [_measure(name, probed, scores, seed=seed, resamples=resamples) for name in PROBES]
 
 

@@ -21,10 +21,10 @@ from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.figures.pointwise import mse
 from surestep.metrics.paired import paired_differences
 from surestep.scored import ScoredSteps
-from surestep.scoring.predictions_file import predictions_of_rows
+from surestep.scoring.predictions_file import steps_of_rows
 
 KEY_FIELDS = ("dataset", "problem_id", "step")
-_READ_FIELDS = (*KEY_FIELDS, "group", "confidence", "raw_confidence", "label", "position")
+_READ_FIELDS = (*KEY_FIELDS, "group", "problem", "confidence", "raw_confidence", "label", "position")
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]
@@ -78,7 +78,7 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
             row_of[key] = len(row_of)
     if not row_of:
         return KeyedSteps(None, {}, f"{path} has no labelled row of {dataset}")
-    predictions = predictions_of_rows(rows, path=path).predictions
+    predictions = steps_of_rows(rows, path=path).measured()
     section = section_of(run, dataset)
     said = section.get("mse")
     # An earlier evaluation may have left its predictions in the folder: a difference must be that of the figures shown.

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from surestep.metrics.figures import FIGURES as TABLE
+from surestep.metrics.report.assessment import ROUGH_ECE, assessment, few_problems
 
 Tone = Literal["good", "fair", "bad"]
-GOOD_ECE, FAIR_ECE = 0.03, 0.08
 GOOD_SKILL, FAIR_SKILL, LEAST_SKILL = 0.5, 0.1, 0.02
 
 FIGURES: tuple[tuple[str, str, str], ...] = (
@@ -94,40 +94,53 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
         reason = (overall.get("skill") or {}).get("undefined", {}).get("mse", "its skill has no value on this data")
         return Verdict("No verdict is possible", "fair", (f"{reason}.", *_plain_words(overall)), said)
     headline, tone = _headline(overall, skill)
-    reasons = (_against_constant(overall, skill), *_plain_words(overall), *_calibrated(report))
+    reasons = (
+        _against_constant(overall, skill),
+        *_calibration_words(overall),
+        *_plain_words(overall),
+        *_calibrated(report),
+    )
     return Verdict(headline, tone, reasons, said)
 
 
 def _headline(overall: Mapping[str, Any], skill: float) -> tuple[str, Tone]:
-    interval = interval_of(overall, "skill")
-    if skill <= 0.0 or (interval is not None and interval[0] <= 0.0):
-        return "No better than always answering the mean", "bad"
+    found = assessment(overall)
+    against, calibration = found["skill"]["verdict"], found["calibration"]
+    if against == "too few problems":
+        return few_problems(found["num_problems"]).capitalize(), "fair"
+    if against == "worse":
+        return f"Worse than {_ALWAYS_MEAN}", "bad"
+    if against == "not told apart" or skill <= 0.0:
+        return f"No better than {_ALWAYS_MEAN}, as far as these problems show", "bad"
     if unbeaten := unbeaten_baselines(overall):
         return f"Better than a constant, but a simple baseline does as well: {unbeaten[0]}", "bad"
     if skill < LEAST_SKILL:
-        return "Hardly better than always answering the mean", "bad"
+        return f"Hardly better than {_ALWAYS_MEAN}", "bad"
     quality: str
     tone: Tone
     if skill < FAIR_SKILL:
         # Nothing good is said of its calibration: a constant at the right mean has that too.
-        quality, tone = "A little better than always answering the mean", "fair"
+        quality, tone = f"A little better than {_ALWAYS_MEAN}", "fair"
     elif skill < GOOD_SKILL:
-        quality, tone = "Clearly better than always answering the mean", "fair"
+        quality, tone = f"Clearly better than {_ALWAYS_MEAN}", "fair"
     else:
-        quality, tone = "Far better than always answering the mean", "good"
-    ece = value_of(overall, "ece")
-    if ece is None or (ece <= FAIR_ECE and skill < FAIR_SKILL):
+        quality, tone = f"Far better than {_ALWAYS_MEAN}", "good"
+    ece, said = calibration["ece"], calibration["verdict"]
+    if ece is None or (skill < FAIR_SKILL and said != "off"):
         return quality, tone
-    if ece <= GOOD_ECE:
-        return f"{quality}, and its confidence means what it says", tone
-    if_calibrated = ((overall.get("if_calibrated") or {}).get("ece") or {}).get("high")
-    if if_calibrated is not None and ece <= if_calibrated:
-        return f"{quality}, and its confidence is as close as so few steps can show", tone
-    if ece <= FAIR_ECE:
-        return f"{quality}, and its confidence is roughly right", tone
-    bias = (overall.get("mean_confidence") or 0.0) - (overall.get("mean_label") or 0.0)
+    if said in _CALIBRATION:
+        return f"{quality}, and its confidence is {_CALIBRATION[said]}", tone
+    bias = calibration["bias"] or 0.0
     how = "is off by" if abs(bias) < ece / 2 else "is too high by" if bias > 0 else "is too low by"
-    return f"{quality}, but its confidence {how} about {ece:.2f}", "bad" if ece > 2 * FAIR_ECE else "fair"
+    return f"{quality}, but its confidence {how} about {ece:.2f}", "bad" if ece > 2 * ROUGH_ECE else "fair"
+
+
+_ALWAYS_MEAN = "always answering the mean"
+_CALIBRATION = {
+    "within noise": "calibrated, as far as so few steps can show",
+    "close": "close to calibrated",
+    "rough": "roughly right",
+}
 
 
 def unbeaten_baselines(section: Mapping[str, Any]) -> list[str]:
@@ -141,15 +154,39 @@ def unbeaten_baselines(section: Mapping[str, Any]) -> list[str]:
 
 
 def _against_constant(overall: Mapping[str, Any], skill: float) -> str:
-    constant = overall["constant_baseline"]
-    value = number(constant.get("constant"), 2)
-    which = "the training mean" if constant.get("source") == "training_mean" else "these labels' own mean"
+    against = (overall.get("skill") or {}).get("against", "constant_baseline")
+    if against == "constant_baseline":
+        constant = overall["constant_baseline"]
+        which = "the training mean" if constant.get("source") == "training_mean" else "these labels' own mean"
+        beside = f"a constant ({which}, {number(constant.get('constant'), 2)})"
+    else:
+        beside = "constants, each dataset's own mean"
     share = f"{abs(skill):.0%}" if abs(skill) >= FAIR_SKILL else f"{abs(skill):.1%}"
     how = f"{share} {'below' if skill >= 0 else 'above'}"
     return (
-        f"Its squared error is {how} that of a constant ({which}, {value}), over {overall['num_steps']:,} labelled "
+        f"Its squared error is {how} that of {beside}, over {overall['num_steps']:,} labelled "
         f"steps of {overall['num_problems']:,} problems."
     )
+
+
+def _calibration_words(overall: Mapping[str, Any]) -> list[str]:
+    """The ECE beside what a perfectly calibrated model would show, since noise alone keeps it above 0."""
+    found = assessment(overall)["calibration"]
+    noise = (found["if_calibrated"] or {}).get("high")
+    if found["ece"] is None or noise is None:
+        return []
+    ends = "" if found["low"] is None else f" ({number(found['low'])} to {number(found['high'])})"
+    verdict = (
+        "so its calibration cannot be told from a perfect one"
+        if found["verdict"] == "within noise"
+        else "so it is not calibrated perfectly"
+        if found["verdict"] != "too few problems"
+        else "but the problems are too few to say"
+    )
+    return [
+        f"Its ECE is {number(found['ece'])}{ends}; a perfectly calibrated model would show at most {number(noise)} "
+        f"on as many steps, {verdict}."
+    ]
 
 
 def _plain_words(overall: Mapping[str, Any]) -> list[str]:
@@ -181,7 +218,8 @@ def _calibrated(report: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(section: Mapping[str, Any], name: str, title: str, meaning: str) -> ShownFigure:
-    constant = 0.0 if name == "skill" else (section.get("constant_baseline") or {}).get(name)
+    against = (section.get("skill") or {}).get("against", "constant_baseline")
+    constant = 0.0 if name == "skill" else (section.get(against) or {}).get(name)
     undefined: Mapping[str, Any] = section.get("undefined") or {}
     return ShownFigure(
         name=name,

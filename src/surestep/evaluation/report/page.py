@@ -37,7 +37,7 @@ REPORT_FILE = "report.html"
 PLOTS_FOLDER = "plots"
 MAX_DATASET_CHARTS = 12
 NO_ROWS = (
-    "Confidence histogram, risk and coverage and the worst mistakes need predictions.jsonl, "
+    "Confidence histogram, risk and coverage and the worst mistakes need predictions.jsonl.gz, "
     "which is not in this folder (surestep evaluate --save_predictions true writes it)."
 )
 NO_TEXT = "The worst mistakes: these predictions carry no text (`problem` and `text` in each row)."

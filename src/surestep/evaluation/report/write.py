@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surestep.data.records.record import read_records
 from surestep.errors import DataError, StorageError
 from surestep.evaluation.report.model_card import write_card
 from surestep.evaluation.report.page import Sources, WrittenPage, write_page
 from surestep.evaluation.results.run_files import find_run
+from surestep.files import METRICS
 from surestep.metrics.figures.pointwise import mse
 from surestep.scored import ScoredSteps
-from surestep.scoring.predictions_file import predictions_of_rows
-
-METRICS_FILE = "eval_metrics.json"
-PREDICTIONS_FILE = "predictions.jsonl"
+from surestep.scoring.predictions_file import find_predictions, read_predictions, rows_of
 
 
 @dataclass(frozen=True)
@@ -70,19 +67,18 @@ def report_on_folder(folder: Path, *, checkpoint: Path | None = None) -> Written
     """Write the report of an evaluation folder from its files.
 
     Raises:
-        DataError: there is no `eval_metrics.json`, it is damaged, or `predictions.jsonl` does not belong to it.
+        DataError: there is no `eval_metrics.json`, it is damaged, or the predictions beside it do not belong to it.
         CheckpointError: `checkpoint` is not the one that was evaluated.
         StorageError: the folder cannot be written.
     """
     report = read_metrics(folder)
-    path = folder / PREDICTIONS_FILE
-    if not path.is_file():
+    path = find_predictions(folder)
+    if path is None:
         return write_report(report, folder, predictions=None, rows=None, checkpoint=checkpoint)
-    records = [(record.values, record.line) for record in read_records(path)]
-    predictions = predictions_of_rows(records, path=path).predictions
+    steps = read_predictions(path)
+    predictions = steps.measured()
     _check_belongs(report, predictions, path)
-    rows = [values for values, _ in records]
-    return write_report(report, folder, predictions=predictions, rows=rows, checkpoint=checkpoint)
+    return write_report(report, folder, predictions=predictions, rows=list(rows_of(steps)), checkpoint=checkpoint)
 
 
 def _check_belongs(report: Mapping[str, Any], predictions: ScoredSteps, path: Path) -> None:
@@ -91,7 +87,7 @@ def _check_belongs(report: Mapping[str, Any], predictions: ScoredSteps, path: Pa
     num_steps = report["overall"]["num_steps"]
     if len(predictions) != num_steps or said is None or not math.isclose(found, said, rel_tol=1e-6, abs_tol=1e-12):
         raise DataError(
-            f"{len(predictions):,} labelled rows with an MSE of {found:.6f}, but {METRICS_FILE} beside it says "
+            f"{len(predictions):,} labelled rows with an MSE of {found:.6f}, but {METRICS} beside it says "
             f"{num_steps:,} and {said}; remove it or restore the one that belongs to it, or measure it with "
             "surestep evaluate --predictions",
             path=path,
@@ -104,9 +100,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: it is missing, no JSON, or not the figures of an evaluation.
     """
-    path = folder / METRICS_FILE
+    path = folder / METRICS
     if not path.is_file():
-        raise DataError(f"{folder} holds no {METRICS_FILE}; name a folder that surestep evaluate wrote")
+        raise DataError(f"{folder} holds no {METRICS}; name a folder that surestep evaluate wrote")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

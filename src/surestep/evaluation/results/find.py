@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError, ConfigError, DataError
-from surestep.evaluation.evaluate import METRICS_FILE, PREDICTIONS_FILE
-from surestep.scoring.checkpoint.load import CONFIG_FILE, list_checkpoints, read_config
-from surestep.scoring.checkpoint.manifest import MANIFEST
-
-BEST_FILE = "best_checkpoint.json"
+from surestep.files import CONFIG, MANIFEST, METRICS
+from surestep.scoring.checkpoint.find import best_checkpoint, list_checkpoints
+from surestep.scoring.checkpoint.load import read_config
+from surestep.scoring.predictions_file import find_predictions
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class FoundEvaluation:
         name: what the person wrote.
         path: its `eval_metrics.json`.
         report: the content of that file.
-        predictions: its `predictions.jsonl`, where it lies beside, or the file that it reports on.
+        predictions: its `predictions.jsonl.gz`, where it lies beside, or the file that it reports on.
     """
 
     name: str
@@ -68,16 +67,16 @@ def find_evaluation(run: Path, *, split: str | None = None) -> FoundEvaluation:
     """
     if run.is_file():
         found = read_evaluation(run, name=str(run))
-    elif (run / METRICS_FILE).is_file():
-        found = read_evaluation(run / METRICS_FILE, name=str(run))
+    elif (run / METRICS).is_file():
+        found = read_evaluation(run / METRICS, name=str(run))
     elif (run / MANIFEST).is_file():
         return _of_checkpoint(run, split, name=str(run))
-    elif (run / CONFIG_FILE).is_file() or list_checkpoints(run):
+    elif (run / CONFIG).is_file() or list_checkpoints(run):
         return _of_experiment(run, split)
     else:
         what = "holds none of these" if run.is_dir() else "is not there"
         raise ConfigError(
-            f"{run} {what}; allowed: an {METRICS_FILE}, its folder, a checkpoint_step_<N>, or an experiment's folder"
+            f"{run} {what}; allowed: an {METRICS}, its folder, a checkpoint_step_<N>, or an experiment's folder"
         )
     if split is not None and found.split != split:
         raise ConfigError(f"{run} is a result of the {found.split} split; asked for: {split} (--split)")
@@ -97,8 +96,9 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
         raise DataError(f"cannot be read ({reason}); write it again with `surestep evaluate`", path=path) from None
     if not isinstance(report, dict) or not all(isinstance(report.get(k), dict) for k in ("overall", "per_dataset")):
         raise DataError("holds no 'overall' and 'per_dataset'; name what `surestep evaluate` wrote", path=path)
-    places = [path.with_name(PREDICTIONS_FILE), Path(str(report.get("predictions", path.with_name(PREDICTIONS_FILE))))]
-    return FoundEvaluation(name, path, report, next((place for place in places if place.is_file()), None))
+    named = Path(str(report.get("predictions", path)))
+    beside = find_predictions(path.parent)
+    return FoundEvaluation(name, path, report, beside or (named if named.is_file() and named != path else None))
 
 
 def _of_checkpoint(folder: Path, split: str | None, *, name: str) -> FoundEvaluation:
@@ -113,21 +113,13 @@ def _of_checkpoint(folder: Path, split: str | None, *, name: str) -> FoundEvalua
 
 
 def _of_experiment(folder: Path, split: str | None) -> FoundEvaluation:
-    path = folder.resolve().parent / f"eval_{folder.resolve().name}" / METRICS_FILE
+    path = folder.resolve().parent / f"eval_{folder.resolve().name}" / METRICS
     if path.is_file() and split in {None, "validation"}:
         return read_evaluation(path, name=str(folder))
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
         raise CheckpointError(f"{folder} holds no checkpoint and no result; finish its training with --resume")
-    return _of_checkpoint(_best(folder) or checkpoints[-1][1], split, name=str(folder))
-
-
-def _best(folder: Path) -> Path | None:
-    try:
-        path = folder / str(json.loads((folder / BEST_FILE).read_text(encoding="utf-8"))["checkpoint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return path if path.is_dir() else None
+    return _of_checkpoint(best_checkpoint(folder) or checkpoints[-1][1], split, name=str(folder))
 
 
 def _places(checkpoint: Path) -> Iterator[Path]:
@@ -137,8 +129,8 @@ def _places(checkpoint: Path) -> Iterator[Path]:
     seen = set()
     # Beside the experiment as it lies now, and where the configuration once put it.
     for outputs in dict.fromkeys((here.parent.parent, config.output_dir.resolve())):
-        own = outputs / f"eval_{here.parent.name}" / here.name / METRICS_FILE
-        others = [*sorted(outputs.glob(f"eval_*/{METRICS_FILE}")), *sorted(outputs.glob(f"eval_*/*/{METRICS_FILE}"))]
+        own = outputs / f"eval_{here.parent.name}" / here.name / METRICS
+        others = [*sorted(outputs.glob(f"eval_*/{METRICS}")), *sorted(outputs.glob(f"eval_*/*/{METRICS}"))]
         for path in (own, *others):
             if path not in seen and path.is_file():
                 seen.add(path)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError
-from surestep.scoring.checkpoint.manifest import MANIFEST
+from surestep.files import MANIFEST
 
 LOG_FILE = "metrics.jsonl"
 DATA_REPORT_FILE = "data_report.json"

@@ -14,7 +14,8 @@ from surestep.errors import StorageError
 from surestep.model.backbones.silence_transformers import quiet_transformers
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import is_adapted
-from surestep.scoring.checkpoint.load import load_checkpoint, read_config, save_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint, read_config
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 
 

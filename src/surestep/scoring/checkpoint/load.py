@@ -1,51 +1,27 @@
-"""A checkpoint is one self-contained folder, whole or not there.
-
-    checkpoint_step_<N>/
-      config.json            the full resolved configuration
-      head.safetensors       the head and the <CONFIDENCE> row
-      adapter/ or backbone/  what was trained of the backbone
-      tokenizer/             with the <CONFIDENCE> token
-      calibration.json       the maps of these weights, where `surestep calibrate` fitted them
-      training_state/        optimiser, random states and data position, for resuming
-      manifest.json          sizes, sha256, versions, the pinned backbone, the formatter's hash
-
-Only safetensors and JSON. Written beside its place and renamed into it.
-"""
+"""Loading a checkpoint: every key and every hash is checked."""
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from safetensors import SafetensorError
+from typing import Any
 
 from surestep.config import Config
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
-from surestep.errors import BackboneError, CheckpointError, ConfigError, StorageError
+from surestep.errors import BackboneError, CheckpointError, ConfigError
+from surestep.files import CONFIG, MANIFEST, sha256_of
 from surestep.model.backbones.load import Backbone, load_backbone, load_pretrained
 from surestep.model.backbones.lora import saved_targets
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.saved_weights import (
-    BACKBONE_FOLDER,
-    is_adapted,
-    load_adapter,
-    load_backbone_tensors,
-    load_head,
-    save_weights,
-)
+from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_backbone_tensors, load_head
 from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, settle
-from surestep.scoring.checkpoint.calibration_file import CALIBRATION_FILE, calibration_text, read_calibration
-from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, read_manifest, write_manifest
+from surestep.scoring.checkpoint.calibration_file import read_calibration
+from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, read_manifest
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
+from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.random_state import random_state_kept
-
-CONFIG_FILE = "config.json"
-_STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)")
 
 
 @dataclass
@@ -57,88 +33,27 @@ class LoadedCheckpoint:
     manifest: Manifest
     built: BuiltModel
 
+    def scorer(self, config: Config, *, calibrated: bool = True) -> ModelScorer:
+        """Ready to score; unless `calibrated`, without the checkpoint's calibration."""
+        scorer = self.built.scorer(config, calibrated=calibrated)
+        return replace(scorer, facts=self._facts(config, calibrated=calibrated))
 
-def checkpoint_path(experiment_dir: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies."""
-    return experiment_dir / f"checkpoint_step_{step}"
-
-
-def list_checkpoints(experiment_dir: Path) -> list[tuple[int, Path]]:
-    """Step and folder of every whole checkpoint, in order of steps."""
-    found = [
-        (int(match[1]), path)
-        for path in (experiment_dir.iterdir() if experiment_dir.is_dir() else [])
-        if (match := _STEP_FOLDER.fullmatch(path.name)) and path.is_dir()
-    ]
-    return sorted(found)
-
-
-def save_checkpoint(
-    folder: Path,
-    built: BuiltModel,
-    config: Config,
-    *,
-    step: int,
-    label_means: dict[str, float],
-    label_mean: float | None = None,
-    write_state: Callable[[Path], None] | None = None,
-) -> None:
-    """Write a checkpoint to `folder`, with its calibration if it has one; `write_state` fills its `training_state/`.
-
-    Raises:
-        StorageError: the disk is full or the folder cannot be written; nothing is left of the attempt, and
-            what was saved before is untouched.
-    """
-    beside = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        config.save(beside / CONFIG_FILE)
-        save_weights(built.model, beside)
-        built.tokenizer.save(beside / "tokenizer")
-        if built.calibration is not None:
-            (beside / CALIBRATION_FILE).write_text(calibration_text(built.calibration), encoding="utf-8")
-        if write_state is not None:
-            (beside / "training_state").mkdir()
-            write_state(beside / "training_state")
-        write_manifest(beside, _describe(built, step, label_means, label_mean))
-        _put_in_place(beside, folder)
-    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own kind
-        reason = getattr(error, "strerror", None) or error
-        raise StorageError(
-            f"{folder}: the checkpoint cannot be written ({reason}); free space or name another "
-            "--output_dir, then go on with --resume"
-        ) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _put_in_place(beside: Path, folder: Path) -> None:
-    """Rename; where the same step was saved before (after a resume), the new checkpoint replaces it whole."""
-    replaced = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        folder.rename(replaced)
-    beside.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _describe(built: BuiltModel, step: int, label_means: dict[str, float], label_mean: float | None) -> Manifest:
-    return Manifest(
-        kind="lora" if is_adapted(built.model) else "full",
-        step=step,
-        confidence_id=built.model.confidence_id,
-        backbone={
-            "name": built.backbone.name,
-            "revision": built.backbone.revision,
-            "weights_sha256": built.backbone.weights_sha256,
-            "max_positions": built.backbone.max_positions,
-        },
-        formatter_hash=built.formatter.hash(),
-        tokenizer_hash=built.tokenizer.hash(),
-        label_means=label_means,
-        label_mean=label_mean,
-    )
+    def _facts(self, config: Config, *, calibrated: bool) -> dict[str, Any]:
+        manifest, built = self.manifest, self.built
+        return {
+            "checkpoint": str(self.folder),
+            "manifest_sha256": sha256_of(self.folder / MANIFEST),
+            "step": manifest.step,
+            "backbone": manifest.backbone,
+            "formatter_hash": manifest.formatter_hash,
+            "calibration": {
+                "stored": built.calibration is not None,
+                "applied": "pooled" if calibrated and built.calibration is not None else "none",
+            },
+            "attention": built.model.route,
+            "precision": built.hardware.precision,
+            "settings": config.to_dict(),
+        }
 
 
 @random_state_kept()
@@ -227,9 +142,9 @@ def read_config(folder: Path) -> Config:
     """
     check_is_checkpoint(folder)
     try:
-        return Config.from_dict(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
+        return Config.from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{folder / CONFIG_FILE} cannot be read ({error})") from None
+        raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
 
 
 def _other_base(config: Config, trained_with: Config) -> str:

@@ -8,23 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
-import subprocess
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError
-from surestep.files import sha256_of
+from surestep.files import MANIFEST, sha256_of
+from surestep.scoring.checkpoint.versions import git_commit, library_versions
 
 FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 _OWN_HASH = "manifest_sha256"
-_PACKAGES = (
-    *("surestep", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy"),
-    "bitsandbytes",
-)
 
 Entry = dict[str, Any]
 """Size and sha256 of a file."""
@@ -60,8 +53,8 @@ class Manifest:
     files: dict[str, Entry] = field(default_factory=dict)
     state_files: dict[str, Entry] = field(default_factory=dict)
     pending: dict[str, list[Entry | None]] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=lambda: library_versions())
-    git_commit: str | None = field(default_factory=lambda: git_commit())
+    versions: dict[str, str] = field(default_factory=library_versions)
+    git_commit: str | None = field(default_factory=git_commit)
     format_version: int = FORMAT_VERSION
 
 
@@ -235,31 +228,3 @@ def _nearby(folder: Path) -> str:
     siblings = sorted(folder.parent.glob("checkpoint_step_*"), key=lambda path: (len(path.name), path.name))
     names = [path.name for path in siblings if path.is_dir()]
     return f"; {folder.parent} holds {', '.join(names)}" if names else ""
-
-
-def library_versions() -> dict[str, str]:
-    """Version of Python and of each library that decides a result."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
-
-
-def git_commit() -> str | None:
-    """Commit of the code that runs, `+` behind it where it was changed; None outside a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--match="],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return run.stdout.strip() or None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from surestep.scoring.checkpoint.load import checkpoint_path
+from surestep.scoring.checkpoint.find import checkpoint_path
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, ValidationRecord
 from surestep.training.events.validate import is_better

@@ -10,15 +10,15 @@ import numpy as np
 from accelerate import Accelerator
 
 from surestep.config import EvalConfig, TrainingConfig
-from surestep.encoding.encoded_tree import EncodedTree
-from surestep.encoding.token_store import TreeStore
-from surestep.files import METRICS, write_json
 from surestep.metrics import nll
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.report import ConstantBaseline, build_report
 from surestep.scored import ScoredSteps
-from surestep.scoring.model_scorer import StepScorer
-from surestep.scoring.predict import predict_labelled
+from surestep.scoring.evaluation_file import dataset_facts, evaluation_report, write_evaluation_files
+from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.protocol import Scorer
+from surestep.scoring.score_split import score_split
+from surestep.scoring.stored_split import StoredSplit
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, ValidationRecord
 from surestep.training.processes import share
@@ -32,30 +32,17 @@ _FORWARD_SHARE = 3.0
 """A forward pass costs about a third of a training pass, so three times the tokens take the same time."""
 
 
-class ValidationSubset(Sequence[EncodedTree]):
-    """Some problems of a validation store, the same ones every time."""
-
-    def __init__(self, store: TreeStore, count: int, *, seed: int) -> None:
-        self.store = store
-        self.chosen = np.sort(np.random.default_rng([seed, len(store)]).permutation(len(store))[:count])
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, item: int) -> EncodedTree:  # type: ignore[override]
-        return self.store[int(self.chosen[item])]
-
-
 def choose_subsets(
-    stores: Mapping[str, TreeStore], training: TrainingConfig, *, tokens_per_step: float
-) -> dict[str, ValidationSubset]:
-    """Problems to score at each validation: as set, or such that validation takes a tenth of the work."""
-    allowed = _SHARE_OF_WORK * _FORWARD_SHARE * training.eval_steps * tokens_per_step / max(len(stores), 1)
+    splits: Mapping[str, StoredSplit], training: TrainingConfig, *, tokens_per_step: float
+) -> dict[str, StoredSplit]:
+    """Problems to score at each validation, the same ones every time: as set, or a tenth of the work."""
+    allowed = _SHARE_OF_WORK * _FORWARD_SHARE * training.eval_steps * tokens_per_step / max(len(splits), 1)
     subsets = {}
-    for name, store in stores.items():
-        mean_tokens = max(store.num_tokens / max(len(store), 1), 1.0)
-        count = training.validation_samples or max(int(allowed / mean_tokens), _FEWEST_PROBLEMS)
-        subsets[name] = ValidationSubset(store, min(count, len(store)), seed=training.seed)
+    for name, split in splits.items():
+        mean_tokens = max(split.num_tokens / max(len(split), 1), 1.0)
+        count = min(training.validation_samples or max(int(allowed / mean_tokens), _FEWEST_PROBLEMS), len(split))
+        chosen = np.random.default_rng([training.seed, len(split)]).permutation(len(split))[:count]
+        subsets[name] = split.take(np.sort(chosen))
     return subsets
 
 
@@ -75,8 +62,8 @@ class Validate(TrainingEvents):
         rhythm: Rhythm,
         accelerator: Accelerator,
         *,
-        make_scorer: Callable[[], StepScorer],
-        subsets: Mapping[str, ValidationSubset],
+        make_scorer: Callable[[], ModelScorer],
+        subsets: Mapping[str, StoredSplit],
         metric: str,
         constants: Mapping[str, float],
         bound: float | None,
@@ -88,7 +75,7 @@ class Validate(TrainingEvents):
         self._metric = metric
         self._constants = constants
         self._bound = bound
-        self._scorer: StepScorer | None = None
+        self._scorer: ModelScorer | None = None
 
     def started(self, run: RunView) -> None:
         self._run = run
@@ -123,20 +110,20 @@ class Validate(TrainingEvents):
 
 
 def validate(
-    scorer: StepScorer,
-    datasets: Mapping[str, Sequence[EncodedTree]],
+    scorer: Scorer,
+    subsets: Mapping[str, StoredSplit],
     *,
     step: int,
     metric: str,
     best: float | None,
     constants: Mapping[str, float] | None = None,
 ) -> ValidationRecord:
-    """Score `datasets`; the deciding value is the plain mean over datasets of `metric`.
+    """Score the labelled steps of `subsets`; the deciding value is the plain mean over datasets of `metric`.
 
     `constants` are the mean training labels, which the same labels are compared with.
     """
-    predictions = predict_labelled(scorer, datasets).predictions
-    report: Any = build_report(predictions)
+    steps = score_split(scorer, list(subsets.values()), wanted="labelled")
+    report: Any = build_report(steps)
     names = list(dict.fromkeys((*SHOWN, metric)))
     per_dataset = {
         name: {figure: section[figure] for figure in names} for name, section in report["per_dataset"].items()
@@ -146,15 +133,15 @@ def validate(
     if value is None:  # one class only, say: the likelihood always has a value
         metric, value = "nll", mean["nll"]
     assert value is not None, "a validation set has at least one label"
-    constant = _constant_nll(predictions, constants or {})
+    constant = _constant_nll(steps.measured(), constants or {})
     return ValidationRecord(step, metric, value, mean, per_dataset, is_better(value, best, metric), constant)
 
 
-def _constant_nll(predictions: ScoredSteps, constants: Mapping[str, float]) -> float | None:
+def _constant_nll(steps: ScoredSteps, constants: Mapping[str, float]) -> float | None:
     """NLL of each dataset's constant on its labels, as mean over datasets; None where one has no constant."""
     found = []
-    for index, name in enumerate(predictions.dataset_names):
-        label = predictions.label[predictions.dataset == index]
+    for index, name in enumerate(steps.dataset_names):
+        label = steps.label[steps.dataset == index]
         if not label.size:
             continue
         if name not in constants:
@@ -170,32 +157,34 @@ def is_better(value: float, best: float | None, metric: str) -> bool:
 
 def write_validation_report(
     folder: Path,
-    scorer: StepScorer,
-    stores: Mapping[str, TreeStore],
+    scorer: Scorer,
+    splits: Mapping[str, StoredSplit],
     *,
     checkpoint: Path,
     label_means: Mapping[str, float],
     label_mean: float,
     settings: EvalConfig,
 ) -> dict[str, Any]:
-    """Score the whole validation set and write `eval_metrics.json` into `folder`; `settings` says which intervals."""
-    predicted = predict_labelled(scorer, stores)
-    baseline = ConstantBaseline(per_dataset=dict(label_means), overall=label_mean)
-    report = build_report(
-        predicted.predictions,
-        baseline=baseline,
-        resamples=settings.bootstrap_resamples,
-        seed=settings.bootstrap_seed,
+    """Score the whole validation set; write `eval_metrics.json` and, as `settings` says, every step into `folder`.
+
+    The same steps by the same road as `surestep evaluate --split validation`, so with the same figures.
+    """
+    steps = score_split(scorer, list(splits.values()))
+    datasets = dataset_facts(list(splits.values()), steps)
+    report = evaluation_report(
+        steps,
+        settings,
+        {
+            "split": "validation",
+            "checkpoint": str(checkpoint),
+            "what": "the best checkpoint on the whole validation set; the test splits were not touched",
+            "unscored": {name: facts["labels_beyond_position_limit"] for name, facts in datasets.items()},
+            "datasets": datasets,
+        },
+        constants=ConstantBaseline(per_dataset=dict(label_means), overall=label_mean),
     )
-    result: dict[str, Any] = {
-        "split": "validation",
-        "checkpoint": str(checkpoint),
-        "what": "the best checkpoint on the whole validation set; the test splits were not touched",
-        **report,
-        "unscored": {name: loss.labels_dropped for name, loss in predicted.losses.items()},
-    }
-    write_json(folder / METRICS, result)
-    return result
+    write_evaluation_files(folder, report, steps if settings.save_predictions else None)
+    return report
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,0 +1,101 @@
+"""`eval_metrics.json` and the predictions beside it, written alike by training and by `surestep evaluate`.
+
+Knows scored steps and what a run says of itself; scores nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surestep.config import EvalConfig
+from surestep.files import METRICS, PREDICTIONS, write_json
+from surestep.metrics.report import Baseline, ConstantBaseline, build_report
+from surestep.scored import ScoredSteps
+from surestep.scoring.checkpoint.versions import git_commit, library_versions
+from surestep.scoring.predictions_file import write_predictions
+from surestep.scoring.stored_split import StoredSplit
+
+Json = dict[str, Any]
+
+
+def evaluation_report(
+    steps: ScoredSteps,
+    settings: EvalConfig,
+    about: Mapping[str, Any],
+    *,
+    constants: ConstantBaseline | None = None,
+    baselines: Sequence[Baseline] | None = None,
+) -> Json:
+    """The content of `eval_metrics.json`.
+
+    Args:
+        steps: every step of the split, as `score_split` gives them.
+        settings: which intervals.
+        about: what was scored and how; stands in front of the figures.
+        constants: mean training labels.
+        baselines: further predictors, a confidence for each measured step.
+    """
+    report = build_report(
+        steps,
+        baseline=constants,
+        baselines=baselines,
+        resamples=settings.bootstrap_resamples,
+        seed=settings.bootstrap_seed,
+    )
+    without_label = _count_by_dataset(steps, np.isnan(steps.label) & ~np.isnan(steps.confidence))
+    return {
+        **about,
+        **report,
+        "num_steps_without_label": sum(without_label.values()),
+        "steps_without_label": {name: count for name, count in without_label.items() if count},
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": library_versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def write_evaluation_files(folder: Path, report: Json, steps: ScoredSteps | None) -> int | None:
+    """Write `report` into `folder`, and `steps` beside it; how many rows those are, None without them.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    is_calibrated = report.get("calibration", {}).get("applied", "none") != "none"
+    path = folder / PREDICTIONS
+    count = None if steps is None else write_predictions(path, steps, is_calibrated=is_calibrated)
+    write_json(folder / METRICS, report)
+    return count
+
+
+def dataset_facts(splits: Sequence[StoredSplit], steps: ScoredSteps) -> dict[str, Json]:
+    """What reading and scoring each dataset came to, JSON-ready; `steps` are those of `splits`."""
+    is_scored = ~np.isnan(steps.confidence)
+    scored = _count_by_dataset(steps, is_scored)
+    beyond, labels_beyond = _count_by_dataset(steps, ~is_scored), dataset_labels_unscored(steps)
+    return {
+        split.name: {
+            "problems": len(split),
+            "steps_scored": scored[split.name],
+            "steps_beyond_position_limit": beyond[split.name],
+            "labels_beyond_position_limit": labels_beyond[split.name],
+            "files": [] if split.source is None else [str(path) for path in split.source.files],
+            "fingerprint": None if split.source is None else split.source.fingerprint(),
+            "reading": split.report,
+        }
+        for split in splits
+    }
+
+
+def dataset_labels_unscored(steps: ScoredSteps) -> dict[str, int]:
+    """Labels of each dataset whose steps got no confidence: they lie beyond the backbone's position limit."""
+    return _count_by_dataset(steps, np.isnan(steps.confidence) & ~np.isnan(steps.label))
+
+
+def _count_by_dataset(steps: ScoredSteps, rows: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, int]:
+    counts = np.bincount(steps.dataset[rows], minlength=len(steps.dataset_names))
+    return dict(zip(steps.dataset_names, counts.tolist(), strict=True))
