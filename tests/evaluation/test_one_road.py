@@ -106,7 +106,7 @@ def test_the_kept_predictions_have_the_same_figures_again(trained: Config, tmp_p
         trained.validation_dir / "predictions.jsonl.gz", output_dir=tmp_path, settings=settings
     ).report
     # The training means stand in no predictions file: what is measured against them is left out.
-    against_means = ("constant_baseline", "dataset_mean_baseline", "skill", "skill_intervals")
+    against_means = ("constant_baseline", "dataset_mean_baseline", "skill", "skill_intervals", "assessment")
     for name, section in figures(left).items():
         again = figures(found)[name]
         assert section.keys() == again.keys()

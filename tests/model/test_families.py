@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from backbones import FAMILIES, VOCABULARY
+from scores import scores_of
 from strategies import encoded_tree
 from surestep.config import Config
 from surestep.encoding.packing import pack_trees
@@ -173,11 +174,11 @@ def test_a_tree_alone_and_beside_a_long_one_gets_the_same_confidences(
     built = build_small(family, config=config)
     scorer = built.scorer(config)
     small = ReasoningTree("2 + 2", (Node("it is 4"), Node("it is 5")))
-    (alone,) = scorer.score([small])
-    together, _ = scorer.score([small, long_tree(40)])
+    (alone,) = scores_of(scorer, [small])
+    together, _ = scores_of(scorer, [small, long_tree(40)])
     assert None not in alone
     assert together == pytest.approx(alone, abs=1e-6)
-    (again,) = scorer.score([small])
+    (again,) = scores_of(scorer, [small])
     assert again == pytest.approx(alone, abs=1e-6), "nor does it matter what was scored before"
 
 
@@ -190,7 +191,7 @@ def test_paths_beyond_the_original_limit_are_refused_and_a_line_says_so(
     assert read_max_positions(str(backbone_folder(family)), revision=None) == 64
     (line,) = [reason for reason in built.reasons if reason.startswith("positions:")]
     assert "64 tokens" in line
-    (scores,) = built.scorer(small_config(family)).score([long_tree(40)])
+    (scores,) = scores_of(built.scorer(small_config(family)), [long_tree(40)])
     assert scores == [None]
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from backbones import FAMILIES
+from scores import scores_of
 from strategies import random_tree
 from surestep.config import Config, LoraConfig
 from surestep.errors import BackboneError, ConfigError
@@ -137,9 +138,9 @@ def test_a_checkpoint_keeps_its_adapters_whatever_auto_means_now(
     config = small_config("phi3", lora=True).model_copy(deep=True)
     config.lora.lora_target_modules = ["o_proj"]
     built = build_small("phi3", config=config)
-    expected = built.scorer(config).score([random_tree(0)])
+    (expected,) = scores_of(built.scorer(config), [random_tree(0)])
     config.lora.lora_target_modules = "auto"
     save_checkpoint(tmp_path / "checkpoint_step_1", built, config, step=1, label_means={})
     loaded = load_checkpoint(tmp_path / "checkpoint_step_1")
-    (found,) = loaded.built.scorer(loaded.config).score([random_tree(0)])
-    assert found == pytest.approx(expected[0], abs=1e-6)
+    (found,) = scores_of(loaded.scorer(loaded.config), [random_tree(0)])
+    assert found == pytest.approx(expected, abs=1e-6)
