@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 
 from surestep.data.datasets.prm800k import read_prm800k
 from surestep.data.datasets.processbench import read_processbench, subset_name
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.types import ROOT, ReasoningTree
 
 Texts = tuple[list[str], list[str], list[str]]

@@ -32,7 +32,7 @@ from surestep.scoring.build_model import build_model
 from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.model_scorer import to_batch
 from surestep.training.loss import step_losses
-from surestep.training.optimizer.build import build_optimizer
+from surestep.training.optimizer.parameter_groups import build_optimizer
 from surestep.training.training_sets import load_run_data
 
 

@@ -28,9 +28,9 @@ def _of(name: str, **settings: Any) -> Callable[[], Any]:
     def build() -> Any:
         import transformers
 
-        from surestep.model.backbones.silence_transformers import quiet_transformers
+        from surestep.model.backbones.silence_transformers import silence_transformers
 
-        with quiet_transformers():
+        with silence_transformers():
             return transformers.AutoModel.from_config(getattr(transformers, f"{name}Config")(**settings))
 
     return build
@@ -120,9 +120,9 @@ def save_backbone(family: str, folder: Path, *, seed: int = 0) -> Path:
     import torch
 
     from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
-    from surestep.model.backbones.silence_transformers import quiet_transformers
+    from surestep.model.backbones.silence_transformers import silence_transformers
 
-    with torch.random.fork_rng(devices=[]), quiet_transformers():
+    with torch.random.fork_rng(devices=[]), silence_transformers():
         torch.manual_seed(seed)
         FAMILIES[family]().save_pretrained(folder)
         build_tiny_tokenizer().save_pretrained(folder)

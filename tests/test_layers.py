@@ -161,3 +161,16 @@ def test_data_metrics_and_calibration_load_no_torch() -> None:
     packages = {"data", "metrics", "calibration"}
     names = [name_of(path) for path in MODULES if package_of(path) in packages and path.stem != "__init__"]
     assert not loaded_by(*names) & {"torch", "transformers"}
+
+
+MOST_FILES, MOST_LINES = 14, 400
+"""In a folder, `__init__` not counted, and in a file: more of either hide what belongs together."""
+
+
+def test_folders_and_files_stay_small() -> None:
+    folders: dict[Path, int] = {}
+    for path in SOURCE.rglob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES, path
+        folders[path.parent] = folders.get(path.parent, 0) + (path.stem != "__init__")
+    assert {folder: count for folder, count in folders.items() if count > MOST_FILES} == {}
+    assert len(folders) > 20

@@ -1,4 +1,4 @@
-"""Bad input of every kind: one line that says what, where and how to mend it, and nothing written is harmed."""
+"""Bad input of every kind: one line that says what, where and how to fix it, and nothing written is harmed."""
 
 from __future__ import annotations
 

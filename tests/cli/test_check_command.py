@@ -117,7 +117,7 @@ def test_production_targets_fail_with_the_steps_and_mark_the_contradiction(
     assert "contradicts data" in ran.output
     assert "NOT PASSED (production)" in ran.output
     assert "a target that contradicts the data is no pass and fails the check" in ran.output
-    assert "to mend it, train on with --resume" in ran.output
+    assert "to fix it, train on with --resume" in ran.output
     assert "[ ] Trained for sufficient steps" in ran.output
     assert "[x] Evaluated on all test sets" in ran.output
     assert "[ ] Checkpoints backed up" in ran.output
@@ -140,7 +140,7 @@ def test_a_backup_that_is_compared_and_a_person_who_signed_tick_the_last_boxes(
     assert by_what["error analysis performed"]["value"].startswith("signed off by Ada Lovelace on 20")
     assert by_what["error analysis performed"]["detail"] == "read the worst fifty"
     assert by_what["checkpoint backed up"]["value"].endswith("hashes equal")
-    untouched = {"No score moved by what adds nothing"}  # no probe was asked for
+    untouched = {"No score changed by what adds no content"}  # no probe was asked for
     assert {box for box, ticked in found["boxes"].items() if not ticked} == untouched
 
     # Kept with the run; a backup can be signed for too; a new state of the checkpoint is signed anew.

@@ -59,7 +59,7 @@ def test_runs_are_ordered_and_real_differences_told_from_others(succeed: Command
     assert nll == sorted(nll)
     said = verdicts(result)
     assert said[names[0]] == "best"
-    assert said[names[1]].startswith("not told apart from the best: nll")
+    assert said[names[1]].startswith("no difference to the best is shown: nll")
     assert "covers 0" in said[names[1]]
     assert said["c"].startswith("worse than the best on the same steps: nll +")
     worst = result["runs"][2]

@@ -10,7 +10,7 @@ import pytest
 
 from surestep.cli.main import main
 from surestep.data.datasets.eqasc import read_eqasc
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 
 WORDS = ["yes", "no", "?", "unsure", "fact1", "yes", "?", "not-quite", "bad-answer", "no"]
 

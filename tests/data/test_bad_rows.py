@@ -15,7 +15,7 @@ from layout_rows import FILE_READERS, READERS, VALID
 from surestep.config import Config
 from surestep.data.benchmarks.candidates import read_candidates
 from surestep.data.benchmarks.prmbench import read_prmbench
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.choose import enabled_sources
 from surestep.errors import BadRowError, DataError
 

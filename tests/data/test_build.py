@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from surestep.data.records.read_report import ReadReport
-from surestep.data.trees.builder import TreeBuilder
+from surestep.data.records.reading_report import ReadReport
+from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.types import ROOT
 
 RATINGS = st.sampled_from([None, 0.0, 0.5, 1.0])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from surestep.data.benchmarks.candidates import GSM8K_SYSTEMS, Candidate, read_candidates
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
 
 

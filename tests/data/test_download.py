@@ -1,4 +1,4 @@
-"""Downloads against a local server: a file is whole and checked, or it is not there."""
+"""Downloads against a local server: a file is complete and checked, or it is not there."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from surestep.data.datasets.prm800k import read_prm800k
 from surestep.data.inspect.overlaps import find_overlap
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 
 
 def test_copies_are_counted_once_and_shown() -> None:

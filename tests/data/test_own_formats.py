@@ -11,7 +11,7 @@ import pytest
 from surestep.data.datasets.math_shepherd import read_math_shepherd
 from surestep.data.datasets.own import read_own
 from surestep.data.datasets.stepwise import read_stepwise
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
 from surestep.types import ReasoningTree
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from surestep.data.datasets.prm800k import read_prm800k
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
 from surestep.types import ReasoningTree
 

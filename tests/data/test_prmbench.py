@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from surestep.data.benchmarks.prmbench import CATEGORIES, read_prmbench
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from surestep.data.datasets import DATASETS
 from surestep.data.records import disk_list as spool_module
-from surestep.data.records.disk_list import Spool
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.disk_list import DiskList
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.data.sources.hold_out import Division
 from surestep.data.sources.source import Source
-from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.tree_builder import TreeBuilder, finish
 from surestep.errors import StorageError
 from surestep.types import ROOT
 
@@ -95,7 +95,7 @@ def test_ten_times_the_rows_take_no_more_memory_than_their_places(
 
 def test_a_spool_gives_back_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool_module, "IN_MEMORY", 10)
-    spool, values = Spool(), ["a", ["b", None, 0.1 + 0.2], "\udcff é\n", "", {"c": [1]}]
+    spool, values = DiskList(), ["a", ["b", None, 0.1 + 0.2], "\udcff é\n", "", {"c": [1]}]
     for value in values:
         spool.append(value)
     assert list(spool) == values
@@ -111,14 +111,14 @@ def test_no_folder_for_temporary_files_is_one_line_too(monkeypatch: pytest.Monke
     monkeypatch.setattr(spool_module, "IN_MEMORY", 10)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(tempfile, "_get_default_tempdir", nowhere)
-    spool = Spool()
+    spool = DiskList()
     with pytest.raises(StorageError, match=r"no folder for temporary files.*No usable.*TMPDIR") as caught:
         spool.append("more than ten bytes")
     assert "\n" not in str(caught.value)
 
 
 def test_a_full_disk_is_one_line_that_names_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool()
+    spool = DiskList()
 
     def full(_: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

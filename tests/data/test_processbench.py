@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from surestep.data.datasets.processbench import read_processbench, read_solutions
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from surestep.data.records.read_report import NUM_PLACES, ReadReport
+from surestep.data.records.reading_report import NUM_PLACES, ReadReport
 
 
 def test_an_unknown_reason_is_a_bug_and_raises() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from surestep.data.datasets.reveal import TERMS, read_reveal, step_confidence
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
 from surestep.types import ReasoningTree
 

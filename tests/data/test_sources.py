@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from surestep.config import DataConfig
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.choose import SPLITS, enabled_sources
 from surestep.data.sources.source import Source
 from surestep.data.trees.identity import problem_key

@@ -14,9 +14,9 @@ from layout_rows import FILE_READERS, READERS, VALID
 from strategies import trees
 from surestep.data.benchmarks.candidates import read_candidates
 from surestep.data.benchmarks.prmbench import read_prmbench
-from surestep.data.records.read_report import ReadReport
-from surestep.data.trees.builder import TreeBuilder
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.text import clean_text
+from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.encoding.encoded_tree import encode_trees
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer

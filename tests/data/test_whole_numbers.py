@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from layout_rows import READERS
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
 
 NAN = float("nan")

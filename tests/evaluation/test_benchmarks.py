@@ -19,7 +19,7 @@ from surestep.cli.commands import benchmark
 from surestep.config import Config
 from surestep.data.benchmarks.candidates import Candidate, CandidateSet
 from surestep.data.datasets import TREE_LAYOUTS
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.benchmarks.best_of_n import candidate_tree, run_best_of_n, score_candidates
 from surestep.evaluation.benchmarks.prmbench import run_prmbench

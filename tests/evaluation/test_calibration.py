@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from runs import read_lines
 from surestep.calibration import Calibration, Identity, Isotonic, Platt, Temperature
 from surestep.config import Config
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.choose import enabled_sources
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError

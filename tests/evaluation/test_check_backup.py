@@ -1,4 +1,4 @@
-"""A copy of a checkpoint counts as a backup only if it is whole, of the same state, and not the original itself."""
+"""A copy of a checkpoint counts as a backup only if it is complete, of the same state, and not the original itself."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from surestep.encoding.packing import pack_trees
 from surestep.model.attention.block_lists import block_lists
 from surestep.model.attention.dense_mask import dense_mask
 from surestep.model.attention.interface import register_tree_attention
-from surestep.model.attention.plan import plan_attention
+from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.model.backbones.lora import add_adapters
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fast.compile_layers import compile_layers
@@ -77,7 +77,7 @@ def _logits_and_gradient(model: ConfidenceModel, batch, route, dtype):  # type: 
     model.set_route(route)
     model.zero_grad()
     with torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
-        hidden = model._packed(plan_attention(batch, route))
+        hidden = model._packed(prepare_mask(batch, route))
     logits = model.head(hidden)
     logits.sum().backward()
     gradient = torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])

@@ -24,7 +24,7 @@ from surestep.config import Config, TrainingConfig, get_default_config, get_lora
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
-from surestep.model.attention.plan import plan_attention
+from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.model.fast.compile_layers import compile_layers
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem, load_bitsandbytes
 from surestep.scoring.build_model import BuiltModel, build_model, is_nf4
@@ -32,7 +32,7 @@ from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.model_scorer import to_batch
-from surestep.training.optimizer.build import build_optimizer, moment_bytes, parameter_names
+from surestep.training.optimizer.parameter_groups import build_optimizer, moment_bytes, parameter_names
 from surestep.training.run import train
 from surestep.training.run_state import RunState, load_state, save_state
 from surestep.types import Node, ReasoningTree
@@ -124,7 +124,7 @@ def hidden_and_gradient(built: BuiltModel, count: int = 6) -> tuple[torch.Tensor
     batch = to_batch(pack_trees(chains(count, seed=count))).to(built.hardware.device)
     model.zero_grad()
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
-        hidden = model._packed(plan_attention(batch, model.route))  # type: ignore[arg-type]
+        hidden = model._packed(prepare_mask(batch, model.route))  # type: ignore[arg-type]
     weights = torch.linspace(-1, 1, hidden.numel(), device=hidden.device).view_as(hidden)
     (hidden.float() * weights).sum().backward()
     gradient = torch.cat([p.grad.flatten().float() for p in model.parameters() if p.grad is not None])

@@ -12,7 +12,7 @@ from surestep.bench.backbone_shapes import build_shape
 from surestep.bench.example_work import bushy, chain, chain_lengths
 from surestep.config import get_default_config, get_lora_config
 from surestep.model.precision.fp8 import runs_fp8
-from surestep.scoring.build_model import settle
+from surestep.scoring.build_model import prepare_for_scoring
 from surestep.scoring.hardware import choose_hardware
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -37,7 +37,7 @@ def _distance(weights: Literal["as_trained", "merged", "fp8"], *, lora: bool, co
 
     expected = confidences()
     config.eval.scoring_weights = weights
-    settle(built, config)
+    prepare_for_scoring(built, config)
     if compiled:
         torch._dynamo.reset()
         config.model.compile = True

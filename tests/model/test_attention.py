@@ -17,7 +17,7 @@ from surestep.encoding.packing import pack_trees
 from surestep.model.attention import interface as attention
 from surestep.model.attention.dense_mask import DENSE_BLOCK, dense_mask
 from surestep.model.attention.interface import tree_attention
-from surestep.model.attention.plan import FLEX_BLOCK, plan_attention, tree_block_mask
+from surestep.model.attention.prepared_mask import FLEX_BLOCK, prepare_mask, tree_block_mask
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.model_scorer import to_batch
 
@@ -149,7 +149,7 @@ def reference(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: fl
 def run(batch: TreeBatch, execution: str, *, window: int | None = None, groups: int = 2) -> tuple[Tensor, Tensor]:
     """Attention of random queries as executed, and as written out."""
     generator = torch.Generator().manual_seed(0)
-    plan = plan_attention(batch, execution)  # type: ignore[arg-type]
+    plan = prepare_mask(batch, execution)  # type: ignore[arg-type]
     batch = plan.batch  # padded to whole blocks for flex
     size = len(batch.tokens_P)
     query = torch.randn(1, 4, size, 8, generator=generator, dtype=torch.float64)
@@ -161,7 +161,7 @@ def run(batch: TreeBatch, execution: str, *, window: int | None = None, groups: 
         key,
         value,
         None,
-        surestep_plan=plan,
+        surestep_mask=plan,
         scaling=0.3,
         sliding_window=window,
     )
@@ -200,20 +200,20 @@ def test_varlen_is_for_chains_only() -> None:
     rng = random.Random(0)
     chain = encoded_tree([-1, 0, 1], [3, 2, 2], [1.0] * 3, rng)
     branching = encoded_tree([-1, 0, 0], [3, 2, 2], [1.0] * 3, rng)
-    plan = plan_attention(batch_of([chain, chain]), "varlen")
+    plan = prepare_mask(batch_of([chain, chain]), "varlen")
     assert plan.execution == "varlen"
     assert plan.max_seqlen == FLEX_BLOCK - 14, "the padding is one more chain"
     assert plan.cu_seqlens is not None
     assert plan.cu_seqlens.tolist() == [0, 7, 14, FLEX_BLOCK]
-    assert plan_attention(batch_of([chain, branching]), "varlen").execution == "flex"
+    assert prepare_mask(batch_of([chain, branching]), "varlen").execution == "flex"
 
 
 def test_a_capped_attention_is_not_run_without_its_cap() -> None:
     batch = batch_of([encoded_tree([-1, 0], [3, 2], [None, 1.0], random.Random(0))])
     states = torch.zeros(1, 1, 5, 4)
-    plan = plan_attention(batch, "dense")
+    plan = prepare_mask(batch, "dense")
     with pytest.raises(NotImplementedError, match="cap"):
-        tree_attention(torch.nn.Identity(), states, states, states, None, surestep_plan=plan, softcap=50.0)
+        tree_attention(torch.nn.Identity(), states, states, states, None, surestep_mask=plan, softcap=50.0)
 
 
 def test_a_pack_padded_to_whole_blocks_scores_as_before() -> None:
@@ -229,16 +229,16 @@ def test_a_pack_padded_to_whole_blocks_scores_as_before() -> None:
     assert not mask[:num_tokens, num_tokens:].any()
     assert torch.equal(mask[num_tokens:].sum(1), torch.ones(FLEX_BLOCK - num_tokens, dtype=torch.long))
     query = torch.randn(1, 2, FLEX_BLOCK, 8)
-    short = plan_attention(batch, "dense")
-    long = plan_attention(padded, "dense")
+    short = prepare_mask(batch, "dense")
+    long = prepare_mask(padded, "dense")
     part = query[:, :, :num_tokens]
-    alone, _ = tree_attention(torch.nn.Identity(), part, part, part, None, surestep_plan=short)
-    whole, _ = tree_attention(torch.nn.Identity(), query, query, query, None, surestep_plan=long)
+    alone, _ = tree_attention(torch.nn.Identity(), part, part, part, None, surestep_mask=short)
+    whole, _ = tree_attention(torch.nn.Identity(), query, query, query, None, surestep_mask=long)
     torch.testing.assert_close(whole[:, :num_tokens], alone)
 
 
 def test_a_flex_plan_holds_whole_blocks() -> None:
-    plan = plan_attention(batch_of(large_trees(0, num_trees=1, longest=8)), "flex")
+    plan = prepare_mask(batch_of(large_trees(0, num_trees=1, longest=8)), "flex")
     assert len(plan.batch.tokens_P) == FLEX_BLOCK
     assert len(plan.chain_B) == len(plan.batch.spans)
     assert plan.block_mask.shape[-2:] == (FLEX_BLOCK, FLEX_BLOCK)

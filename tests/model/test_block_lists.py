@@ -14,7 +14,7 @@ from strategies import encoded_tree
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
 from surestep.model.attention.dense_mask import dense_mask
-from surestep.model.attention.plan import plan_attention
+from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.scoring.model_scorer import to_batch
 
 
@@ -65,7 +65,7 @@ def test_a_pack_that_is_not_padded_is_refused() -> None:
 
 def test_a_plan_for_the_kernel_holds_the_padded_pack() -> None:
     tree = encoded_tree([-1, 0, 0], [30, 20, 25], [None, 1.0, 0.0], random.Random(0))
-    plan = plan_attention(to_batch(pack_trees([tree])), "triton")
+    plan = prepare_mask(to_batch(pack_trees([tree])), "triton")
     assert plan.kernel_mask is not None
     assert len(plan.batch.tokens_P) == 128
     assert plan.kernel_mask.subtree_end_P.tolist()[:75] == [75] * 30 + [50] * 20 + [75] * 25

@@ -12,7 +12,7 @@ from strategies import random_tree
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import pack_trees, plan_packs
-from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.model_scorer import to_batch
@@ -101,7 +101,7 @@ def test_gradient_checkpointing_changes_no_gradient(lora: bool, build_small: Bui
     model = built.model.train()
     trees = encoded(built)
     loss, gradients = loss_and_gradients(model, [trees])
-    with quiet_transformers():
+    with silence_transformers():
         model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     loss_again, gradients_again = loss_and_gradients(model, [trees])
     assert loss_again == loss

@@ -23,7 +23,7 @@ from surestep.model import confidence_model
 from surestep.model.attention import interface
 from surestep.model.attention.interface import register_tree_attention, window_of_layer
 from surestep.model.attention.parity_probe import narrow_windows, probe_parity
-from surestep.model.attention.plan import plan_attention
+from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.model.backbones.load import read_max_positions
 from surestep.model.backbones.rotary import describe_limit, longest_path
 from surestep.model.confidence_model import ConfidenceModel, Route
@@ -67,7 +67,7 @@ def hidden(model: ConfidenceModel, lengths: list[int], parents: list[int], route
     batch = to_batch(pack_trees(trees))
     model.set_route(route)
     with torch.no_grad():
-        return model._paths(batch) if route == "paths" else model._packed(plan_attention(batch, route))
+        return model._paths(batch) if route == "paths" else model._packed(prepare_mask(batch, route))
 
 
 @pytest.mark.parametrize("lengths", [[2, 2, 1, 2], [6, 9, 7, 12]], ids=["within", "beyond"])
@@ -150,7 +150,7 @@ def test_a_window_that_is_not_passed_is_that_of_the_layer(layer: Any, window: in
 def test_an_argument_that_changes_attention_is_refused_by_name(arguments: dict[str, Any], named: str) -> None:
     batch = to_batch(pack_trees([encoded_tree([-1, 0], [3, 2], [1.0] * 2, random.Random(0))]))
     states = torch.randn(1, 2, 5, 4)
-    call = {"surestep_plan": plan_attention(batch, "dense"), "sliding_window": None}
+    call = {"surestep_plan": prepare_mask(batch, "dense"), "sliding_window": None}
     harmless = {"position_ids": batch.positions_P, "use_cache": False, "is_causal": True, "never_heard_of": None}
     expected, _ = interface.tree_attention(torch.nn.Identity(), states, states, states, None, **call)
     found, _ = interface.tree_attention(torch.nn.Identity(), states, states, states, None, **call, **harmless)

@@ -16,7 +16,7 @@ from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fast.fuse import projections
 from surestep.model.fast.projection import RoundedTrainedWeights
 from surestep.model.head import ConfidenceHead
-from surestep.model.precision.float32_weights import trained_linear, trained_pair
+from surestep.model.precision.float32_weights import linear_in_half, linear_pair_in_half
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.model_scorer import to_batch
 
@@ -26,7 +26,7 @@ def test_gradients_of_weights_are_summed_and_kept_in_float32() -> None:
     x = torch.randn(500, 24).bfloat16().requires_grad_()
     weights = [torch.randn(rows, 24, requires_grad=True) for rows in (10, 6)]
     half = torch.cat([weight.detach() for weight in weights]).bfloat16()
-    y = trained_linear(x, half, weights, None)
+    y = linear_in_half(x, half, weights, None)
     upstream = torch.randn(500, 16).bfloat16()
     of_x, *of_weights = torch.autograd.grad(y, [x, *weights], upstream)
     exact = upstream.double().t() @ x.detach().double()
@@ -42,8 +42,8 @@ def test_two_weights_that_stay_apart_share_the_gradient_of_their_input() -> None
     x = torch.randn(500, 24).bfloat16().requires_grad_()
     a, b = (torch.randn(10, 24, requires_grad=True) for _ in range(2))
     halves = [weight.detach().bfloat16() for weight in (a, b)]
-    found = trained_pair(x, *halves, a, b)
-    apart = [trained_linear(x, half, [weight], None) for half, weight in zip(halves, (a, b), strict=True)]
+    found = linear_pair_in_half(x, *halves, a, b)
+    apart = [linear_in_half(x, half, [weight], None) for half, weight in zip(halves, (a, b), strict=True)]
     assert all(torch.equal(one, other) for one, other in zip(found, apart, strict=True))
     upstream = [torch.randn(500, 10).bfloat16() for _ in range(2)]
     of_x, of_a, of_b = torch.autograd.grad(found, [x, a, b], upstream)

@@ -19,7 +19,7 @@ from strategies import CONFIDENCE_ID, encoded_tree
 from surestep.config import LoraConfig
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention.interface import register_tree_attention
-from surestep.model.attention.plan import plan_attention
+from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.model.backbones.families import FAMILIES
 from surestep.model.backbones.lora import add_adapters
 from surestep.model.confidence_model import ConfidenceModel
@@ -201,7 +201,7 @@ def test_a_compiled_layer_is_whole_and_takes_only_its_lengths_for_changing(
     lengths = set()
     for count in (1, 2, 3):
         trees = [encoded_tree([-1, 0, 0], [60, 40, 50], [1.0] * 3, random.Random(count)) for _ in range(count)]
-        plan = plan_attention(to_batch(pack_trees(trees)), "triton")
+        plan = prepare_mask(to_batch(pack_trees(trees)), "triton")
         lengths.add(len(plan.batch.tokens_P))
         model._packed(plan).sum().backward()
     assert len(lengths) == 3
@@ -228,7 +228,7 @@ def test_sizes_that_are_equal_by_chance_are_not_taken_for_one(monkeypatch: pytes
     wanted = []
     for count in (2, 20, 30):
         trees = [encoded_tree([-1, 0, 0], [40, 30, 20], [1.0] * 3, random.Random(n)) for n in range(count)]
-        plan = plan_attention(to_batch(pack_trees(trees)), "triton")
+        plan = prepare_mask(to_batch(pack_trees(trees)), "triton")
         wanted.append(len(plan.batch.label_index_S))
         model._packed(plan).sum().backward()
     assert wanted[0] == 16 != wanted[1]

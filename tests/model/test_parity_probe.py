@@ -10,7 +10,7 @@ import torch
 from backbones import FAMILIES, VOCABULARY
 from surestep.errors import BackboneError
 from surestep.model.attention import interface as attention
-from surestep.model.attention import plan
+from surestep.model.attention import prepared_mask
 from surestep.model.attention.dense_mask import DenseBlock
 from surestep.model.attention.interface import register_tree_attention
 from surestep.model.attention.parity_probe import probe_parity
@@ -56,7 +56,7 @@ def test_a_backbone_that_ignores_the_mask_is_noticed() -> None:
 
 @pytest.mark.parametrize("wrong", ["sibling", "window", "not_causal"])
 def test_a_mask_that_is_a_little_wrong_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = plan.dense_blocks
+    right = prepared_mask.dense_blocks
 
     def blocks(batch: Any, chain_B: Any, window: Any) -> Any:
         for block in right(batch, [False] * len(chain_B), window):
@@ -71,7 +71,7 @@ def test_a_mask_that_is_a_little_wrong_is_noticed(wrong: str, monkeypatch: pytes
                 mask[:-1, 1:] |= torch.eye(len(mask) - 1, dtype=torch.bool)
             yield DenseBlock(block.start, block.end, block.keys, mask)
 
-    monkeypatch.setattr(plan, "dense_blocks", blocks)
+    monkeypatch.setattr(prepared_mask, "dense_blocks", blocks)
     assert not probe_parity(model_of("llama"), dtype=torch.float32).agrees
 
 

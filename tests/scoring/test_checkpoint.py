@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, comes back to the bit, and fails loudly where it is not what it was."""
+"""A checkpoint is complete or not there, comes back to the bit, and fails loudly where it is not what it was."""
 
 from __future__ import annotations
 

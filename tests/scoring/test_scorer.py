@@ -400,7 +400,7 @@ def test_memory_that_runs_out_shrinks_the_passes_and_loses_no_step(
     for mine, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5)  # NaN where nothing was wanted, in both
     assert said
-    assert all("out of memory: scoring goes on with" in line and "\n" not in line for line in said)
+    assert all("out of memory: scoring continues with" in line and "\n" not in line for line in said)
     again = len(said)
     list(scorer.score_encoded(encoded[:20], wanted=wanted))
     assert len(said) == again, "a budget that has shrunk stays so"

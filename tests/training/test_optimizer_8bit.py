@@ -19,7 +19,7 @@ from surestep.errors import CheckpointError
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
 from surestep.scoring.build_model import build_model
 from surestep.scoring.hardware import choose_hardware
-from surestep.training.optimizer.build import build_optimizer, moment_bytes, parameter_names
+from surestep.training.optimizer.parameter_groups import build_optimizer, moment_bytes, parameter_names
 from surestep.training.run import train
 from surestep.training.run_state import RunState, load_state, save_state
 

@@ -15,8 +15,8 @@ from runs import Watcher, assert_same_bits, tensors
 from surestep.config import Config
 from surestep.errors import DeviceError
 from surestep.training import run
-from surestep.training.optimizer.build import build_optimizer, parameter_names
-from surestep.training.optimizer.moments import allocate_moments, moments_of
+from surestep.training.optimizer.parameter_groups import build_optimizer, parameter_names
+from surestep.training.optimizer.saved_moments import allocate_moments, moments_to_tensors
 from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.run import train
 
@@ -81,7 +81,7 @@ def test_a_pass_that_breaks_off_leaves_no_trace(settings, monkeypatch, number: i
     passes = break_pass(monkeypatch, number, where)
     train(tight, watcher)
     assert len(passes) == SETTINGS["max_steps"] + 1, "one pass was repeated"
-    assert f"out of memory: going on with {ROOMY // 2} tokens in a pass" in watcher.of("say")
+    assert f"out of memory: continuing with {ROOMY // 2} tokens in a pass" in watcher.of("say")
     for step in (2, 4, 5):
         same_weights(calm.experiment_dir / f"checkpoint_step_{step}", tight.experiment_dir / f"checkpoint_step_{step}")
 
@@ -187,7 +187,9 @@ def test_moments_made_beforehand_are_those_of_the_first_step(build_small: Callab
             parameter.grad = torch.randn_like(parameter)
         for _ in range(2):
             optimizer.step()
-        found.append((moments_of(optimizer, parameter_names(model)), [parameter.detach() for parameter in trained]))
+        found.append(
+            (moments_to_tensors(optimizer, parameter_names(model)), [parameter.detach() for parameter in trained])
+        )
     (lazy, plain), (early, weights) = found
     assert lazy.keys() == early.keys()
     assert len(early) == 3 * (len(weights) - 1)

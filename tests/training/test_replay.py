@@ -9,7 +9,7 @@ import pytest
 
 from runs import Watcher, read_lines
 from surestep.config import Config
-from surestep.training.passes.recorded import _SHORT_PASS, records_passes, why_not_recorded
+from surestep.training.passes.recorded import _SHORT_PASS, reason_not_to_record, records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.run import train
 
@@ -59,14 +59,14 @@ def test_what_cannot_be_recorded_has_a_reason(
     config, built = small_config("llama", lora=True), as_on_a_gpu(build_small("llama", lora=True))
     config.training.cuda_graphs = True
     accelerator = make_accelerator(built.hardware)
-    assert why_not_recorded(config, built, accelerator) is None
+    assert reason_not_to_record(config, built, accelerator) is None
     if section == "model":
         setattr(built.model, field, value)
     elif section == "rope":
         built.model.transformer.config.rope_parameters = {"rope_type": value}
     else:
         setattr(getattr(config, section), field, value)
-    reason = why_not_recorded(config, built, accelerator)
+    reason = reason_not_to_record(config, built, accelerator)
     assert reason is not None
     assert words in reason
     assert not records_passes(config, built, accelerator, 5120)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from surestep.config import TrainingConfig
 from surestep.errors import CheckpointError
 from surestep.training.events.log import Interval
-from surestep.training.optimizer.build import build_optimizer, parameter_names, set_learning_rate
+from surestep.training.optimizer.parameter_groups import build_optimizer, parameter_names, set_learning_rate
 from surestep.training.run_state import RunState, load_state, save_state, seed_step
 
 CONFIG = TrainingConfig(learning_rate=1e-3, head_learning_rate=5e-3, weight_decay=0.2)

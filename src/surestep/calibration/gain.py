@@ -1,4 +1,4 @@
-"""Scored, labelled steps as calibration takes them, and by how much one confidence of theirs is better than another.
+"""Scored, labelled steps, the input of calibration, and by how much one confidence of theirs is better than another.
 
 Knows confidences, labels, and which problem and dataset a step belongs to. Knows no text, no file and no model.
 

@@ -21,11 +21,11 @@ COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
     "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
     "calibrate": "fit a checkpoint's confidence to labels on validation, and store the map in it",
-    "check": "walk the production checklist: files, figures against targets, leaks, anti-hacking probes",
-    "compare": "put evaluations side by side and say which differences are real",
+    "check": "go through the production checklist: files, figures against targets, leaks, anti-hacking probes",
+    "compare": "show evaluations side by side, and which differences are real",
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
-    "report": "write the report page and the model card of an evaluation that is already there",
-    "demo": "train and evaluate the embedded default on this machine, in about three minutes",
+    "report": "write the report page and the model card of an existing evaluation",
+    "demo": "train and evaluate the embedded model on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",
     "bench": "measure how fast this machine trains and scores",
     "export": "write a checkpoint as one merged backbone with its head",
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = OneLineParser(
         prog="surestep",
-        description="How far can each step of a model's reasoning be trusted? Train, measure, serve.",
+        description="How likely is each step of a model's reasoning right? Train, measure, calibrate.",
         epilog="`surestep COMMAND --help` explains a command. Start with `surestep demo`.",
     )
     parser.add_argument("--version", action="version", version=f"surestep {__version__}")

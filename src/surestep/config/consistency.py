@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def problems(config: Config) -> list[str]:
-    """What contradicts, one sentence each with what mends it; empty where all is well."""
+    """Each contradiction as one sentence that says how to fix it; empty where there is none."""
     return [
         *_data_problems(config),
         *_warmup_problems(config),

@@ -34,7 +34,7 @@ class EvalConfig(Section):
     baselines: bool = Field(
         True,
         description=(
-            "Measure baselines beside the model: constants, position and length, and TF-IDF with logistic regression "
+            "Measure baselines on the same steps: constants, position and length, and TF-IDF with logistic regression "
             "fitted on the training split; `false` leaves only the constants."
         ),
     )

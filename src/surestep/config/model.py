@@ -31,7 +31,7 @@ class ModelConfig(Section):
         "auto",
         description=(
             "Compile the decoder layers (CUDA): about twice as fast, after half a minute to a minute once. `auto`: "
-            "where the run is long enough to win that back."
+            "where the run is long enough to repay that time."
         ),
     )
     attention: Literal["auto", "dense", "triton", "varlen", "flex", "paths"] = Field(
@@ -39,7 +39,7 @@ class ModelConfig(Section):
         description=(
             "How the tree mask is executed. `dense`: anywhere. `triton` (Surestep's own kernel, half precision), "
             "`varlen` (chains only) and `flex`: CUDA. "
-            "`paths`: one path per row, for backbones that cannot run packed trees. `auto` picks and says why."
+            "`paths`: one path per row, for backbones that cannot run packed trees. `auto` chooses; a line says why."
         ),
     )
 

@@ -66,7 +66,7 @@ def reference_markdown() -> str:
 
 def _sections(model: type[BaseModel]) -> Iterator[tuple[str, str, type[BaseModel]]]:
     """Name, docstring and class of the run's own fields and of each section."""
-    yield "", "Where a run lies.", model
+    yield "", "Where the run is written.", model
     for name, info in model.model_fields.items():
         annotation = info.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -90,7 +90,7 @@ class TrainingConfig(Section):
     cuda_graphs: Literal["auto"] | bool = Field(
         "auto",
         description=(
-            "Record each shape of pass once and replay it (CUDA, LoRA on fused layers, one process). `auto`: where "
+            "Record each shape of pass once and run it again (CUDA, LoRA on fused layers, one process). `auto`: where "
             "passes are so short that the GPU would wait for Python. The numbers stay the same."
         ),
     )

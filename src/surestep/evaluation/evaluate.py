@@ -176,7 +176,7 @@ def _write(
     constants: ConstantBaseline | None,
     keep_rows: bool,
 ) -> Evaluation:
-    report = evaluation_report(steps, settings, about, constants=constants, baselines=baselines.found)
+    report = evaluation_report(steps, settings, about, constants=constants, baselines=baselines.baselines)
     report["baselines_left_out"] = baselines.left_out
     count = write_evaluation_files(folder, report, steps if keep_rows else None)
     evaluation = Evaluation(report, folder / METRICS, count)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from surestep.model.attention.executions import product_dtype
 from surestep.model.attention.interface import TREE_ATTENTION
 from surestep.model.attention.one_path_per_row import path_rows
-from surestep.model.attention.plan import AttentionPlan, Execution, plan_attention
+from surestep.model.attention.prepared_mask import Execution, PreparedMask, prepare_mask
 from surestep.model.backbones.rotary import fix_rotary_factors
-from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.fast.decoder_layers import narrow_layers
 from surestep.model.fast.fuse import can_fuse, fuse, projections
 from surestep.model.head import ConfidenceHead
@@ -27,13 +27,13 @@ from surestep.model.precision.float32_weights import RoundedWeights, round_weigh
 from surestep.model.tree_batch import TreeBatch
 
 Route = Execution | Literal["paths"]
-Prepared = TreeBatch | AttentionPlan
+Prepared = TreeBatch | PreparedMask
 """What a forward pass takes: a batch, or a batch with its mask already planned (see `prepare`)."""
 
 
 def prepare(batch: TreeBatch, route: Route) -> Prepared:
     """`batch` as a model of this route runs it, its mask planned where the batch lies: on the CPU, in the loader."""
-    return batch if route == "paths" else plan_attention(batch, route)
+    return batch if route == "paths" else prepare_mask(batch, route)
 
 
 class ConfidenceModel(nn.Module):
@@ -89,7 +89,7 @@ class ConfidenceModel(nn.Module):
         """Choose the execution; the backbone's attention follows."""
         self.route = route
         implementation = self.own_attention if route == "paths" else TREE_ATTENTION
-        with quiet_transformers():  # a backbone that takes none but its own is what the probe is for
+        with silence_transformers():  # a backbone that takes none but its own is what the probe is for
             self.transformer.set_attn_implementation(implementation)
 
     def fuse_layers(self) -> bool:
@@ -124,7 +124,7 @@ class ConfidenceModel(nn.Module):
         if self.is_fused and self.training:
             self.get_buffer("dropout_seed").random_()
         prepared = prepare(batch, self.route) if isinstance(batch, TreeBatch) else batch
-        hidden_SD = self._packed(prepared) if isinstance(prepared, AttentionPlan) else self._paths(prepared)
+        hidden_SD = self._packed(prepared) if isinstance(prepared, PreparedMask) else self._paths(prepared)
         logits: Tensor = self.head(hidden_SD)
         return logits
 
@@ -139,7 +139,7 @@ class ConfidenceModel(nn.Module):
         embedded = embedded.to(product_dtype(embedded))
         return torch.where(is_confidence[..., None], self.confidence_row.to(embedded.dtype), embedded)
 
-    def _packed(self, plan: AttentionPlan) -> Tensor:
+    def _packed(self, plan: PreparedMask) -> Tensor:
         output = self.transformer(
             inputs_embeds=self.embed(plan.batch.tokens_P[None]),
             position_ids=plan.batch.positions_P[None],
@@ -147,7 +147,7 @@ class ConfidenceModel(nn.Module):
             # positions for packed sequences and find wrong ones in a tree.
             attention_mask=plan.batch.tokens_P.new_ones((1, 1, 1, 1), dtype=torch.bool),
             use_cache=False,
-            surestep_plan=plan,
+            surestep_mask=plan,
         )
         hidden: Tensor = output.last_hidden_state[0]
         if not self.is_narrowed:

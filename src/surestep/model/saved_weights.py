@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surestep.errors import CheckpointError
-from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
 
 HEAD_FILE = "head.safetensors"
@@ -43,7 +43,7 @@ def save_weights(model: ConfidenceModel, folder: Path) -> None:
             own = model.transformer.config._attn_implementation
             model.transformer.set_attn_implementation(model.own_attention)
             try:
-                with quiet_transformers():
+                with silence_transformers():
                     model.transformer.save_pretrained(folder / BACKBONE_FOLDER)
             finally:
                 model.transformer.set_attn_implementation(own)
@@ -115,7 +115,7 @@ def _keys_of(path: Path) -> list[str]:
 def _load_backbone_through_transformers(model: ConfidenceModel, folder: Path) -> None:
     from transformers import AutoModel
 
-    with quiet_transformers():
+    with silence_transformers():
         saved = AutoModel.from_pretrained(
             str(folder / BACKBONE_FOLDER), dtype=torch.float32, use_safetensors=True, local_files_only=True
         )

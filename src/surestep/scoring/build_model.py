@@ -18,7 +18,7 @@ from surestep.model.backbones.families import FAMILIES
 from surestep.model.backbones.load import Backbone, load_backbone
 from surestep.model.backbones.lora import add_adapters, describe_adapters
 from surestep.model.backbones.rotary import describe_limit
-from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.fast.compile_layers import compile_layers
 from surestep.model.fast.fuse import hold_in_fp8
@@ -78,7 +78,7 @@ class BuiltModel:
                 f"compile: off (about {num_tokens:,.0f} tokens are too few to repay the compile time); --compile true"
             )
         if not compile_layers(self.model.transformer):
-            return "compile: off (this backbone's layers are not laid out as those that can be compiled)"
+            return "compile: off (this backbone's layers are not of a kind that can be compiled)"
         self.is_compiled = True
         return "compile: on (the first passes of each kind take up to a minute); --compile false"
 
@@ -179,7 +179,7 @@ def assemble(
         use_fp8(model, hardware, setting="lora.base_precision", otherwise="same")
         reasons.append("frozen weights: fp8 (as set)")
     if config.training.gradient_checkpointing:
-        with quiet_transformers():  # the new name of this function is not in every version that we support
+        with silence_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
 
@@ -211,7 +211,7 @@ def use_fp8(model: ConfidenceModel, hardware: Hardware, *, setting: str, otherwi
         raise DeviceError(f"{setting} is fp8, but {error}; use {otherwise}") from None
 
 
-def settle(built: BuiltModel, config: Config) -> None:
+def prepare_for_scoring(built: BuiltModel, config: Config) -> None:
     """Hold the weights as `eval.scoring_weights` says; they cannot be trained or saved any more.
 
     Raises:
@@ -220,7 +220,7 @@ def settle(built: BuiltModel, config: Config) -> None:
     wanted, model, dtype = config.eval.scoring_weights, built.model, built.hardware.compute_dtype
     freeze(model)
     if hold_in_half(model, dtype):
-        built.reasons.append(f"weights: {_name(dtype)}, as products take them (exact)")
+        built.reasons.append(f"weights: {_name(dtype)}, the dtype of their products (exact)")
     if wanted == "as_trained":
         return
     if is_adapted(model):

@@ -1,4 +1,4 @@
-"""`eval_metrics.json` and the predictions beside it, written alike by training and by `surestep evaluate`.
+"""`eval_metrics.json` and the predictions with it, written in the same way by training and by `surestep evaluate`.
 
 Knows scored steps and what a run says of itself; scores nothing.
 """

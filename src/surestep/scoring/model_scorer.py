@@ -178,7 +178,7 @@ class ModelScorer:
             advice="set --eval_token_budget lower, or score on a device with more memory",
         )
         torch.cuda.empty_cache()
-        self.say(f"out of memory: scoring goes on with {self.token_budget} tokens in a pass")
+        self.say(f"out of memory: scoring continues with {self.token_budget} tokens in a pass")
 
     @torch.inference_mode()
     def _confidences(self, pack: Pack) -> Confidences:

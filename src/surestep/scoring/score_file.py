@@ -44,7 +44,7 @@ class FileScorer:
         for record in read_records(path):
             key = (record.optional_text("subset") or "", record.text("id"))
             if key in rows:
-                raise record.error(f"id {key[1]!r} stands on line {rows[key][1]} too; name the subset of each")
+                raise record.error(f"id {key[1]!r} stands on line {rows[key][1]} as well; name the subset of each")
             rows[key] = (_confidences(record), record.line)
         if not rows:
             raise DataError("holds no confidences", path=path)

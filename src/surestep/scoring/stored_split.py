@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from surestep.data.datasets.dataset import Split
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.source import Source
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from surestep.config import TrainingConfig
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.training.loss import label_weights
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _limits(dataset: TrainingSet) -> list[str]:
     return [
         f"{dataset.name}: the limits drop {loss.labels_dropped:,} of {loss.labels:,} training labels "
         f"({loss.labels_dropped / loss.labels:.0%}): {', '.join(causes)}; "
-        "evaluation scores every step that the backbone takes"
+        "evaluation scores every step up to the backbone's position limit"
     ]
 
 

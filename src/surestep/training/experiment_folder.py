@@ -11,7 +11,7 @@ from surestep.errors import CheckpointError, ConfigError, StorageError
 from surestep.files import BEST, CONFIG, PART, RUN_LOG, SIGN_OFFS, storage_errors, write_json
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.checkpoint.find import list_checkpoints
-from surestep.training.optimizer.build import moment_bytes
+from surestep.training.optimizer.parameter_groups import moment_bytes
 
 DATA_REPORT = "data_report.json"
 STATES_KEPT = 2
@@ -29,7 +29,7 @@ def refuse_existing(config: Config, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ConfigError(
-            f"{folder} exists: go on with --resume, replace it with --overwrite, or choose another --experiment_name"
+            f"{folder} exists: continue with --resume, replace it with --overwrite, or choose another --experiment_name"
         )
     foreign = [path.name for path in folder.iterdir() if not _is_ours(path)] if folder.is_dir() else [folder.name]
     if foreign:
@@ -55,7 +55,7 @@ def start_folder(config: Config, *, overwrite: bool) -> None:
 
 
 def latest_with_state(config: Config) -> Path:
-    """The checkpoint that `--resume` goes on from.
+    """The checkpoint that `--resume` continues from.
 
     Raises:
         CheckpointError: there is none.

@@ -19,14 +19,14 @@ from torch import Tensor
 from surestep.config import TrainingConfig
 from surestep.scoring.build_model import BuiltModel
 from surestep.training.loss import step_losses
-from surestep.training.optimizer.build import (
+from surestep.training.optimizer.parameter_groups import (
     Role,
     build_optimizer,
     learning_rates,
     parameter_names,
     set_learning_rate,
 )
-from surestep.training.optimizer.moments import allocate_moments
+from surestep.training.optimizer.saved_moments import allocate_moments
 from surestep.training.passes.recorded import RecordedPasses
 from surestep.training.passes.smaller_packs import PassBudget, not_repeated
 from surestep.training.run_state import RunState, load_state, save_state, seed_step

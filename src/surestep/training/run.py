@@ -39,8 +39,8 @@ from surestep.training.experiment_folder import (
     start_folder,
 )
 from surestep.training.optimizer.adamw_8bit import SMALLEST, check_8bit_optimizer
-from surestep.training.optimizer.build import moment_bytes
-from surestep.training.passes.recorded import records_passes, why_not_recorded
+from surestep.training.optimizer.parameter_groups import moment_bytes
+from surestep.training.passes.recorded import reason_not_to_record, records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.run_state import RunState, read_state
 from surestep.training.run_tokenizer import run_tokenizer
@@ -259,7 +259,7 @@ def _diverged(view: RunView, training: TrainingConfig) -> str:
     return (
         f"training diverged: at step {view.state.step} the NLL on validation was, twice in a row, more than "
         f"{training.divergence_bound:g} times a constant's; lower --learning_rate (now {training.learning_rate:g}) or "
-        f"--max_grad_norm, or lengthen the warmup (--divergence_bound null goes on all the same){kept}"
+        f"--max_grad_norm, or lengthen the warmup (--divergence_bound null continues nevertheless){kept}"
     )
 
 
@@ -276,10 +276,10 @@ def _settings_lines(config: Config, built: BuiltModel, accelerator: Accelerator,
             f"{SMALLEST:,} numbers"
         )
     if recorded:
-        lines.append("passes: recorded once for each shape and replayed (CUDA graphs); --cuda_graphs false")
+        lines.append("passes: recorded once for each shape and run again (CUDA graphs); --cuda_graphs false")
     elif config.training.cuda_graphs is True:
         lines.append(
-            f"passes: not recorded, though --cuda_graphs is true: {why_not_recorded(config, built, accelerator)}"
+            f"passes: not recorded, though --cuda_graphs is true: {reason_not_to_record(config, built, accelerator)}"
         )
     return lines
 

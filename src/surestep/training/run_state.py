@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from surestep.errors import CheckpointError
 from surestep.model.saved_weights import read_tensors
-from surestep.training.optimizer.moments import fill_moments, moments_of
+from surestep.training.optimizer.saved_moments import moments_to_tensors, tensors_to_moments
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
@@ -74,7 +74,7 @@ def save_state(folder: Path, state: RunState, optimizer: torch.optim.Optimizer, 
         OSError: the disk is full or the folder cannot be written.
     """
     try:
-        save_file(moments_of(optimizer, names), folder / OPTIMIZER_FILE)
+        save_file(moments_to_tensors(optimizer, names), folder / OPTIMIZER_FILE)
     except SafetensorError as error:
         # safetensors reports a full disk as an error of its own kind.
         raise OSError(errno.ENOSPC, str(error), str(folder)) from None
@@ -88,7 +88,7 @@ def load_state(folder: Path, optimizer: torch.optim.Optimizer, names: dict[int, 
         CheckpointError: a moment is missing, unexpected, of another shape or of another optimiser.
     """
     path = folder / OPTIMIZER_FILE
-    fill_moments(optimizer, names, read_tensors(path), path=path)
+    tensors_to_moments(optimizer, names, read_tensors(path), path=path)
     return read_state(folder)
 
 

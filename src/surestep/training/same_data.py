@@ -16,7 +16,7 @@ from surestep.data.sources.choose import Source, enabled_sources
 from surestep.errors import CheckpointError, SurestepError
 
 _WAY_ON = (
-    "start anew with --overwrite or another --experiment_name (--init_from takes the weights), or go on with other "
+    "start again with --overwrite or another --experiment_name (--init_from takes the weights), or continue with other "
     "examples with --accept_changed_data"
 )
 
@@ -66,7 +66,7 @@ def check_same_data(
         parts += [f"no longer read: {', '.join(gone)}"] if gone else []
         problem = f"the data are not those that the run of {folder} was started with ({'; '.join(parts)})"
     if accept:
-        return f"{problem}; going on all the same (--accept_changed_data)"
+        return f"{problem}; continuing nevertheless (--accept_changed_data)"
     raise CheckpointError(f"{problem}; {'restore them, ' if started_with else ''}{_WAY_ON}")
 
 

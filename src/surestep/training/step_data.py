@@ -18,7 +18,7 @@ from torch import Tensor
 from surestep.encoding.encoded_tree import EncodedTree, FloatArray
 from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
-from surestep.model.attention.plan import AttentionPlan
+from surestep.model.attention.prepared_mask import PreparedMask
 from surestep.model.confidence_model import Prepared, Route, prepare
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.model_scorer import to_batch
@@ -132,7 +132,7 @@ def _training_pack(pack: Pack, weights_S: FloatArray, route: Route, pin: bool, r
         batch = replace(batch.padded(ROUND_TOKENS), label_index_S=F.pad(batch.label_index_S, (0, missing)))
         labels_S, weights_S = (np.pad(values, (0, missing)) for values in (labels_S, weights_S))
     prepared = prepare(batch, route)
-    if rounded and isinstance(prepared, AttentionPlan) and prepared.kernel_mask is not None:
+    if rounded and isinstance(prepared, PreparedMask) and prepared.kernel_mask is not None:
         lists = prepared.kernel_mask.lists
         lists = F.pad(lists, (0, _rounded_up(len(lists)) - len(lists)))
         prepared = replace(prepared, kernel_mask=prepared.kernel_mask._replace(lists=lists))

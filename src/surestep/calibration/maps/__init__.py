@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MAPS: dict[str, type[ConfidenceMap]] = {entry.kind: entry for entry in (Identity, Temperature, Platt, Beta, Isotonic)}
-"""Every map by its kind, in the order in which ties are settled: the simpler one first."""
+"""Every map by its kind, from simple to flexible: of equally good maps the first is chosen."""
 
 
 def map_to_json(entry: ConfidenceMap) -> dict[str, Any]:

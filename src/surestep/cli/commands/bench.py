@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from surestep.bench.backbone_shapes import SHAPES, build_shape
     from surestep.bench.timing import environment, matmul_ceiling
     from surestep.cli.output.progress import make_console
-    from surestep.scoring.build_model import settle
+    from surestep.scoring.build_model import prepare_for_scoring
     from surestep.scoring.hardware import choose_hardware, nf4_device
     from surestep.training.optimizer.adamw_8bit import check_8bit_optimizer
 
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     ceiling = matmul_ceiling(hardware)
     built = build_shape(config, hardware, shape)
     if args.work == "score":
-        settle(built, config)
+        prepare_for_scoring(built, config)
     compiling = built.compile_if_worth(config, float("inf"))
     for line in [*built.reasons, *([compiling] if compiling else [])]:
         console.print(f"· {line}", markup=False, highlight=False)
@@ -189,7 +189,7 @@ def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> i
 
 def _documented_budget(config: Config, built: BuiltModel) -> int:
     from surestep.scoring.token_budget import training_token_budget
-    from surestep.training.optimizer.build import moment_bytes
+    from surestep.training.optimizer.parameter_groups import moment_bytes
 
     training = config.training
     if training.token_budget is not None:

@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     process = actions.add_parser(
         "processbench", help="is the first step below the threshold the first wrong one?", allow_abbrev=False
     )
-    prm = actions.add_parser("prmbench", help="is every wrong step found, and no right one?", allow_abbrev=False)
+    prm = actions.add_parser("prmbench", help="are the wrong steps found, and only those?", allow_abbrev=False)
     best = actions.add_parser("best-of-n", help="is the best-scored of N candidates right?", allow_abbrev=False)
 
     _flag(
@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "threshold_predictions",
         type=Path,
         metavar="FILE",
-        help="with --predictions: the confidences for --threshold_data (default: they stand in --predictions)",
+        help="with --predictions: the confidences for --threshold_data (default: --predictions holds them)",
     )
     _flag(
         prm, "threshold", type=_share, default=0.5, metavar="T", help="a step below it is called wrong (default: 0.5)"
@@ -85,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action, holds in (
         (process, "subsets, a file each, or folders of them"),
         (prm, "PRMBench's file"),
-        (best, "candidates with their correctness (docs/evaluation.md)"),
+        (best, "candidates with their correctness (docs/reference/benchmarks.md)"),
     ):
         _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
         _flag(action, "checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder that scores")

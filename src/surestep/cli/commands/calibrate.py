@@ -40,10 +40,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--method",
         "--methods",
         choices=("auto", *(kind for kind in MAPS if kind != Identity.kind)),
-        help="auto (default): the map of least cross-validated NLL; a named one competes with no map only. None stays "
+        help="auto (default): the map of lowest cross-validated NLL; a named one competes with none only. None stays "
         "unless another lowers NLL and raises neither Brier score nor ECE, beyond noise",
     )
-    parser.add_argument("--remove", action="store_true", help="take the calibration out of the checkpoint")
+    parser.add_argument("--remove", action="store_true", help="remove the calibration from the checkpoint")
     add_scoring_flags(parser)
 
 
@@ -80,9 +80,9 @@ def _check(args: argparse.Namespace) -> None:
             "with --data"
         )
     if args.format is not None and args.data is None:
-        raise ConfigError("--format says how --data is laid out: name a file with --data")
+        raise ConfigError("--format is the layout of --data: name a file with --data")
     if args.remove and (args.data is not None or args.method is not None):
-        raise ConfigError("--remove only takes the calibration out: drop --data and --method, or drop --remove")
+        raise ConfigError("--remove only removes the calibration: drop --data and --method, or drop --remove")
 
 
 def _config(args: argparse.Namespace, config: Config) -> Config:
@@ -114,7 +114,7 @@ def _show(console: Console, result: CalibrationResult) -> None:
             console.print(f"· {name}: {note}", markup=False, highlight=False)
         if found["labels_beyond_position_limit"]:
             console.print(
-                f"· {name}: {found['labels_beyond_position_limit']} labelled steps lie beyond the backbone's position "
+                f"· {name}: {found['labels_beyond_position_limit']} labelled steps are beyond the backbone's position "
                 "limit and were not scored",
                 markup=False,
             )

@@ -27,7 +27,7 @@ _TITLES = {
     "backup": "documents",
     "documented": "documents",
     "leaks": "leaks: training problems in evaluated sets",
-    "probes": "anti-hacking probes: how far a change that adds nothing moves a solution's score",
+    "probes": "anti-hacking probes: how far a change without content moves a solution's score",
 }
 _SHOWN = {"pass": "pass", "fail": "FAIL", "contradicts-data": "contradicts data", "skipped": "skipped", "info": "·"}
 _STYLES = {"pass": "green", "fail": "bold red", "contradicts-data": "yellow", "skipped": "yellow", "info": "dim"}
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="production",
         help="whose targets (default: production)",
     )
-    parser.add_argument("--targets", type=Path, metavar="FILE", help="JSON or YAML file of targets, laid over the tier")
+    parser.add_argument("--targets", type=Path, metavar="FILE", help="JSON or YAML file; its fields replace the tier's")
     parser.add_argument(
         "--evaluation", type=Path, metavar="RUN", help="the result to judge (default: the checkpoint's own on test)"
     )
@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="sign for what a machine cannot see (backup, error_analysis); kept with the run; needs --by",
     )
     parser.add_argument("--by", default="", metavar="NAME", help="who signs off")
-    parser.add_argument("--note", default="", metavar="TEXT", help="kept with the sign-off: where the copy lies, say")
+    parser.add_argument("--note", default="", metavar="TEXT", help="kept with the sign-off: where the copy is, say")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     add_scoring_flags(parser)
 
@@ -147,7 +147,7 @@ def _print(result: CheckResult, console: Console) -> None:
             if finding.detail and (finding.status != "pass" or finding.item in {"leaks", "probes"}):
                 console.print(f"· {finding.what}: {finding.detail}", markup=False, highlight=False)
             if finding.mend and finding.status != "pass":
-                console.print(f"  {finding.what}: to mend it, {finding.mend}", markup=False, highlight=False)
+                console.print(f"  {finding.what}: to fix it, {finding.mend}", markup=False, highlight=False)
     for title, ticked in result.boxes():
         console.print(f"[{'x' if ticked else ' '}] {title}", markup=False, highlight=False)
     console.print(_summary(result), markup=False, highlight=False)
@@ -176,7 +176,7 @@ def _table(title: str, findings: list[Finding]) -> Any:
         )
     if of_figures:
         table.caption = (
-            "constant: what always saying the mean label scores; skill: 1 - figure / constant's; implies R²: the least "
+            "constant: what always answering the mean scores; skill: 1 - figure / constant's; implies R²: the lowest "
             "R² of a scorer that meets the target on these labels"
         )
     return table

@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--allow_different",
         "--allow-different",
         action="store_true",
-        help="compare runs of different splits or data all the same, and say what differs",
+        help="show runs of different splits or data too, and what differs",
     )
     parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="bootstrap resamples (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap (default: 0)")

@@ -1,4 +1,4 @@
-"""`surestep demo`: the main job on the embedded default, from nothing to a table.
+"""`surestep demo`: training and evaluation of the embedded model, from nothing to a table of figures.
 
 Trains `builtin:tiny` on generated arithmetic, whose true confidence is known, and evaluates it on held-out
 problems beside the baselines, the untrained model and the best possible one.
@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def demo_config(args: argparse.Namespace) -> Config:
-    """The demo's settings: what a small model that is trained in full, from scratch or nearly so, wants."""
+    """The demo's settings: settings for a small model whose weights are all trained."""
     config = Config(experiment_name=EXPERIMENT, output_dir=args.output_dir)
     config.model.backbone = TINY_BACKBONE
     config.model.mlp_hidden_dims = [128]
@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     config = demo_config(args)
     config.check()
     console.print(
-        f"Surestep demo: {TINY_BACKBONE} learns how far each step of {config.data.arithmetic_problems:,} generated "
-        "arithmetic problems can be trusted.",
+        f"Surestep demo: {TINY_BACKBONE} learns to score the steps of {config.data.arithmetic_problems:,} generated "
+        "arithmetic problems.",
         highlight=False,
     )
     with counting(console) as counters:
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"R² is {figure(r2)}, expected above {LEAST_R2}: too few steps, or something is wrong here")
         return 1
     console.print(
-        "next: your own data (docs/data.md): surestep train --preset lora --use_own --own_train FILE "
+        "next: your own data (docs/tutorial.md): surestep train --preset lora --use_own true --own_train FILE "
         + " ".join(f"--use_{name} false" for name in Config().data.used()),
         markup=False,
         highlight=False,

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder")
     parser.add_argument(
-        "--predictions", type=Path, metavar="FILE", help="report on this predictions.jsonl instead, whoever made it"
+        "--predictions", type=Path, metavar="FILE", help="evaluate this file of predictions instead, made by any scorer"
     )
     parser.add_argument(
         "--output_dir",
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     for name, dataset in evaluation.report.get("datasets", {}).items():
         if dataset["labels_beyond_position_limit"]:
             console.print(
-                f"· {name}: {dataset['labels_beyond_position_limit']} labelled steps lie beyond the backbone's "
+                f"· {name}: {dataset['labels_beyond_position_limit']} labelled steps are beyond the backbone's "
                 "position limit and were not scored",
                 markup=False,
             )

@@ -28,6 +28,6 @@ def run(args: argparse.Namespace) -> int:
     print(f"wrote {args.output_dir}: a checkpoint of its own (float32), its backbone merged")
     base = read_config(args.checkpoint).lora.base_precision
     if base != "same":
-        print(f"· the adapters were trained over {base} weights and now lie in the original ones: measure them anew")
+        print(f"· the adapters were trained over {base} weights and are now merged into the original: measure it")
     print(f"next: python evaluate.py --checkpoint {args.output_dir}")
     return 0

@@ -21,9 +21,9 @@ from surestep.data.datasets.dataset import SPLITS, Split
 from surestep.data.inspect.describe import NUM_BINS, Description, observe
 from surestep.data.inspect.overlaps import Overlap, find_overlap
 from surestep.data.inspect.render import render_tree
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import read_records
-from surestep.data.sources.choose import enabled_sources, wanted_file
+from surestep.data.sources.choose import enabled_sources, needed_file
 from surestep.data.sources.source import Source
 from surestep.errors import ConfigError, DataError
 from surestep.types import ReasoningTree
@@ -133,7 +133,7 @@ def _benchmarks(data: DataConfig) -> dict[str, list[str]]:
     found = {}
     for name, dataset in BENCHMARKS.items():
         for file in dataset.files:
-            if path := wanted_file(dataset, (file.name,), data).find():
+            if path := needed_file(dataset, (file.name,), data).find():
                 found[f"{name} {path.stem}"] = [record.text("problem") for record in read_records(path, fetch=name)]
     return found
 

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "folder", type=Path, metavar="FOLDER", help="holds eval_metrics.json and, for all charts, predictions.jsonl.gz"
     )
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FOLDER", help="the evaluated checkpoint, where it lies elsewhere now"
+        "--checkpoint", type=Path, metavar="FOLDER", help="where the evaluated checkpoint is now, if it was moved"
     )
 
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser, *, preset: str = "full") -> None:
     """Add the flags; `surestep data inspect` has the same."""
-    parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint, exactly")
+    parser.add_argument("--resume", action="store_true", help="continue exactly from the run's last checkpoint")
     parser.add_argument(
         "--accept_changed_data",
         action="store_true",
-        help="with --resume: go on although the data are not those that the run was started with",
+        help="with --resume: continue although the data are not those that the run was started with",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
     add_config_flags(parser, preset=preset)
@@ -72,8 +72,8 @@ def _conclude(trained: TrainedRun, console: Console) -> int:
     """Say how the run ended and what comes next; the exit code."""
     result = trained.result
     if result.stopped_by is not None:
-        console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is whole")
-        console.print("go on with the same command and --resume", markup=False)
+        console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is complete")
+        console.print("continue with the same command and --resume", markup=False)
         return 128 + int(result.stopped_by)
     if trained.validation is None:  # not the main process of several
         return 0
@@ -86,7 +86,7 @@ def _conclude(trained: TrainedRun, console: Console) -> int:
 
 
 def _resumed(args: argparse.Namespace, config: Config) -> Config:
-    """The run's own configuration, with the flags given now on top; a changed setting is said."""
+    """The run's own configuration, with the flags given now on top; each changed setting is printed."""
     from surestep.training.run import resumed_config
 
     saved = resumed_config(config)

@@ -16,7 +16,7 @@ from typing import Any
 from surestep.data.benchmarks.final_answer import extract_answer, normalize_answer
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.text import clean_text
 

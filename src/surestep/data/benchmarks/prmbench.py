@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import as_integer, read_name
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.data.trees.identity import normalize_text
+from surestep.data.trees.tree_builder import TreeBuilder, finish
 from surestep.types import ROOT, ReasoningTree
 
 GROUPS: dict[str, tuple[str, ...]] = {

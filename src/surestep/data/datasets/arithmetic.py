@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field, PositiveInt
 
 from surestep.data.datasets.dataset import Dataset, Split, SplitPlan, SplitRequest, Weight
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths
 from surestep.data.synthetic import arithmetic, operations
 from surestep.settings import Section

@@ -16,11 +16,11 @@ from pydantic import Field
 from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.data.trees.identity import normalize_text
 from surestep.data.trees.text import clean_text
+from surestep.data.trees.tree_builder import TreeBuilder, finish
 from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 
@@ -40,7 +40,7 @@ UNSURE = frozenset({"?", "unsure"})
 """Its words for a chain that the annotators could not agree on, or not decide."""
 
 NOTES = {
-    "validity": "eQASC labels: the crowd's verdict on the whole chain, carried by its last fact",
+    "validity": "eQASC labels: the crowd's verdict on the whole chain, as the label of its last fact",
     "retrieval": "eQASC labels: each fact's retrieval score, (score - 10) / 78 clamped to 0..1; "
     "it measures similarity to the question, not correctness",
 }

@@ -16,7 +16,7 @@ from pydantic import Field
 from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_mark, whole_number
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
 from surestep.settings import Section

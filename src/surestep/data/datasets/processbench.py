@@ -13,9 +13,9 @@ from pathlib import Path
 from surestep.data.datasets.dataset import Dataset, RemoteFile
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name, whole_number
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.builder import TreeBuilder, finish
+from surestep.data.trees.tree_builder import TreeBuilder, finish
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 2

@@ -16,11 +16,11 @@ from pydantic import Field
 from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import whole_number
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.sources.hold_out import Division
-from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.data.trees.text import clean_text
+from surestep.data.trees.tree_builder import TreeBuilder, finish
 from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from surestep.data.datasets.dataset import Dataset
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_label
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
 from surestep.types import ROOT, ReasoningTree

@@ -20,7 +20,7 @@ IN_MEMORY = 16 * 2**20
 _Result = TypeVar("_Result")
 
 
-class Spool(Sequence[Any]):
+class DiskList(Sequence[Any]):
     """Grows at its end and is read at any place; gone with the object, whatever happens to the process.
 
     Raises:

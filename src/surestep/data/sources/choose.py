@@ -13,7 +13,7 @@ from surestep.data.datasets import DATASET_NAMES, DATASETS, name_is_taken
 from surestep.data.datasets.dataset import SPLITS, Dataset, Split, SplitPlan, SplitRequest
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.sources.hold_out import Division, Side
-from surestep.data.sources.locate import Wanted
+from surestep.data.sources.locate import NeededFile
 from surestep.data.sources.source import Source
 from surestep.errors import ConfigError, DataError
 
@@ -52,7 +52,7 @@ class _Choice:
         hold_out = Division(self.data.validation_fraction, self.seed, side)
 
         def has(name: str) -> bool:
-            return wanted_file(dataset, (name,), self.data).find() is not None
+            return needed_file(dataset, (name,), self.data).find() is not None
 
         plan = dataset.splits(self.data, SplitRequest(self.split, self.seed, hold_out, has))
         if (files := self._files(dataset, plan)) is None:
@@ -77,9 +77,9 @@ class _Choice:
 
     def _files(self, dataset: Dataset, plan: SplitPlan) -> tuple[Path, ...] | None:
         if plan.names:
-            wanted = wanted_file(dataset, plan.names, self.data)
-            if (found := wanted.find()) is None:
-                self.missing.append(wanted.complaint())
+            needed = needed_file(dataset, plan.names, self.data)
+            if (found := needed.find()) is None:
+                self.missing.append(needed.complaint())
             return None if found is None else (found,)
         if plan.path is not None and not plan.path.is_file():
             self.missing.append(f"{dataset.name}: no file {plan.path} ({plan.named_by}); check the path")
@@ -90,10 +90,10 @@ class _Choice:
         return () if plan.path is None else (plan.path,)
 
 
-def wanted_file(dataset: Dataset, names: tuple[str, ...], data: DataSettings) -> Wanted:
+def needed_file(dataset: Dataset, names: tuple[str, ...], data: DataSettings) -> NeededFile:
     """A file of `dataset`, to be looked for where the configuration says."""
     folder: Path | None = getattr(data, f"{dataset.name}_dir", None)
-    return Wanted(dataset.name, names, folder, data.data_dir, dataset.inner_folders)
+    return NeededFile(dataset.name, names, folder, data.data_dir, dataset.inner_folders)
 
 
 def enabled_sources(data: DataSettings, split: Split, *, seed: int = 0) -> list[Source]:

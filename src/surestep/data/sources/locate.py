@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class NeededFile:
     """A file that a split needs: what it may be called, and how to get it.
 
     Attributes:

@@ -19,8 +19,8 @@ import numpy as np
 from surestep.data.datasets import DATASETS
 from surestep.data.datasets.dataset import Split
 from surestep.data.records.bad_rows import BadRows
-from surestep.data.records.disk_list import Spool
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.disk_list import DiskList
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.hold_out import Division, place
 from surestep.data.trees.identity import VERSION as IDENTITY_VERSION
 from surestep.data.trees.identity import key_of
@@ -101,7 +101,7 @@ class Source:
             yield from reader(report=report)
             return
         whole = ReadReport()
-        waiting = Spool()
+        waiting = DiskList()
         places = [array("Q") for _ in self.divisions]
         num_steps, num_labels = array("q"), array("q")
         for tree in reader(report=whole):

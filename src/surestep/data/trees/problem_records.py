@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.data.records.disk_list import Spool
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.disk_list import DiskList
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
-from surestep.data.trees.builder import TreeBuilder, finish
 from surestep.data.trees.text import clean_text, cleaned
+from surestep.data.trees.tree_builder import TreeBuilder, finish
 from surestep.types import ROOT, ReasoningTree
 
 
@@ -63,7 +63,7 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self._records = Spool()
+        self._records = DiskList()
         self._keys = array("Q")
         self._num_cleaned = 0
 

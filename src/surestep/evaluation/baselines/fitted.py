@@ -52,7 +52,9 @@ Fit = Callable[[SeenSteps, FloatArray, ProblemArray, SeenSteps], FittedScores]
 """(training steps, their labels in [0, 1], their problems, steps to score) -> confidences."""
 
 
-def position_and_length(train: SeenSteps, label: FloatArray, problem: ProblemArray, wanted: SeenSteps) -> FittedScores:
+def position_and_length(
+    train: SeenSteps, label: FloatArray, problem: ProblemArray, evaluated: SeenSteps
+) -> FittedScores:
     """Logistic regression on position, its logarithm, and the logarithms of the lengths of step and problem.
 
     >>> train = SeenSteps(["p"] * 4, [""] * 4, ["a", "bbbb", "a", "bbbb"], [1, 2, 1, 2])
@@ -66,13 +68,13 @@ def position_and_length(train: SeenSteps, label: FloatArray, problem: ProblemArr
         lengths = [np.log1p([len(text) for text in column]) for column in (texts.step, texts.problem)]
         return np.stack([np.log(position), np.minimum(position, 50.0) / 10.0, *lengths], axis=1)
 
-    ours, theirs = numbers(train), numbers(wanted)
+    ours, theirs = numbers(train), numbers(evaluated)
     mean, spread = ours.mean(axis=0), ours.std(axis=0)
     spread[spread == 0.0] = 1.0
     return _logistic((ours - mean) / spread, label, problem, (theirs - mean) / spread)
 
 
-def tfidf(train: SeenSteps, label: FloatArray, problem: ProblemArray, wanted: SeenSteps) -> FittedScores:
+def tfidf(train: SeenSteps, label: FloatArray, problem: ProblemArray, evaluated: SeenSteps) -> FittedScores:
     """Logistic regression on TF-IDF of the step (words and pairs), the step before and the problem (words)."""
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -87,9 +89,11 @@ def tfidf(train: SeenSteps, label: FloatArray, problem: ProblemArray, wanted: Se
             ours.append(words.fit_transform(getattr(train, name)))
         except ValueError:  # no word occurs twice
             continue
-        theirs.append(words.transform(getattr(wanted, name)))
+        theirs.append(words.transform(getattr(evaluated, name)))
     if not ours:
-        return FittedScores(np.full(len(wanted), float(label.mean())), "no word occurs twice, so it says the mean")
+        return FittedScores(
+            np.full(len(evaluated), float(label.mean())), "no word occurs twice, so it always answers the mean"
+        )
     return _logistic(hstack(ours).tocsr(), label, problem, hstack(theirs).tocsr())
 
 
@@ -123,17 +127,17 @@ def cross_fitted(fit: Fit, texts: SeenSteps, label: FloatArray, problem: Problem
     return FittedScores(found, " / ".join(dict.fromkeys(part for part in how if part)))
 
 
-def _logistic(features: Any, label: FloatArray, problem: ProblemArray, wanted: Any) -> FittedScores:
+def _logistic(features: Any, label: FloatArray, problem: ProblemArray, evaluated: Any) -> FittedScores:
     """Fitted on all rows with the C that predicts unseen problems best."""
     strength, chosen = _choose_strength(features, label, problem)
     model = _fit(features, label, strength, most_iterations=MOST_ITERATIONS)
     if model is None:
-        return FittedScores(np.full(wanted.shape[0], float(label.mean())), "its labels are of one kind")
+        return FittedScores(np.full(evaluated.shape[0], float(label.mean())), "its labels are of one kind")
     iterations = int(model.n_iter_.max())
     ended = f"converged after {iterations:,} iterations"
     if iterations >= MOST_ITERATIONS:
         ended = f"stopped after {iterations:,} iterations without having converged"
-    return FittedScores(_predict(model, wanted), f"C = {strength:g} ({chosen}), {ended}")
+    return FittedScores(_predict(model, evaluated), f"C = {strength:g} ({chosen}), {ended}")
 
 
 def _choose_strength(features: Any, label: FloatArray, problem: ProblemArray) -> tuple[float, str]:

@@ -53,7 +53,7 @@ _FILES = ("own_train", "own_validation", "own_test")
 class Baselines:
     """What could be fitted, and why the rest could not."""
 
-    found: list[Baseline] = field(default_factory=list)
+    baselines: list[Baseline] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
 
@@ -91,7 +91,7 @@ def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, config: Conf
             fitted = fit(*data, texts)
             _keep(path, fitted)
         about = f"{about}; fitted on {used} labelled training steps of {names}; {fitted.how}."
-        result.found.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
+        result.baselines.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
     return result
 
 
@@ -117,7 +117,7 @@ def own_baselines(steps: ScoredSteps) -> Baselines:
             f"{about}; cross-fitted over the problems evaluated here ({NUM_FOLDS} folds{capped}), no training data; "
             f"{fitted.how}."
         )
-        result.found.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
+        result.baselines.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
     return result
 
 
@@ -192,8 +192,10 @@ def _cache_key(training: Sequence[TrainingSet], texts: SeenSteps) -> str:
 def _cached(path: Path, num_steps: int) -> FittedScores | None:
     """Scores kept earlier; None where there are none, or where they cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as found:
-            scores = FittedScores(np.asarray(found["confidence"], np.float64), str(json.loads(str(found["how"]))))
+        with np.load(path, allow_pickle=False) as baselines:
+            scores = FittedScores(
+                np.asarray(baselines["confidence"], np.float64), str(json.loads(str(baselines["how"])))
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     return scores if scores.confidence.shape == (num_steps,) else None

@@ -74,7 +74,7 @@ def position_baseline(
     """
     seen = np.asarray(train_positions, dtype=np.int64)
     label = np.asarray(train_labels, dtype=np.float64)
-    wanted = np.asarray(positions, dtype=np.int64)
+    evaluated = np.asarray(positions, dtype=np.int64)
     if seen.shape != label.shape or not pseudo_count > 0:
         raise ValueError(f"positions {seen.shape}, labels {label.shape}, pseudo_count {pseudo_count}")
     if label.size == 0:
@@ -84,6 +84,6 @@ def position_baseline(
     values, index = np.unique(seen, return_inverse=True)
     count = bin_sums(index)
     smoothed = (bin_sums(index, label) + pseudo_count * mean) / (count + pseudo_count)
-    nearest = np.minimum(np.searchsorted(values, wanted), values.size - 1)
+    nearest = np.minimum(np.searchsorted(values, evaluated), values.size - 1)
     # Rounding can carry a mean of ones a digit past 1.
-    return np.clip(np.where(values[nearest] == wanted, smoothed[nearest], mean), 0.0, 1.0)
+    return np.clip(np.where(values[nearest] == evaluated, smoothed[nearest], mean), 0.0, 1.0)

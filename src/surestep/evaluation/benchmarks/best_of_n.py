@@ -14,8 +14,8 @@ import numpy as np
 
 from surestep.data.benchmarks.candidates import Candidate, CandidateSet, read_candidates
 from surestep.data.records.bad_rows import BadRows
-from surestep.data.records.read_report import ReadReport
-from surestep.data.trees.builder import TreeBuilder
+from surestep.data.records.reading_report import ReadReport
+from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS, aggregate
@@ -52,9 +52,9 @@ METHODS = (
 NOTES = {
     "average": "over ALL N-subsets of a problem's candidates, then over problems; never the first N",
     "pass": "pass@N, the ceiling: 1 - C(K - c, N) / C(K, N) (Chen et al. 2021)",
-    "random_choice": "one of the N at random: what a scorer that says nothing reaches",
+    "random_choice": "one of the N at random: what a scorer without information reaches",
     "best": "the candidate with the highest score; exact, equal scores chosen among at random",
-    "majority": "the most frequent answer; exact, ties settled at random",
+    "majority": "the most frequent answer; exact, ties broken at random",
     "weighted_majority": (
         f"the answer with the highest sum of scores; exact up to {ENUMERATION_LIMIT:,} N-subsets of a problem, "
         f"else over {DRAWN_SUBSETS:,} random ones (seeded), whose standard error is given"

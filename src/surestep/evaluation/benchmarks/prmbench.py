@@ -14,7 +14,7 @@ import numpy as np
 
 from surestep.data.benchmarks.prmbench import CATEGORIES, GROUPS, PrmbenchSolution, read_prmbench
 from surestep.data.records.bad_rows import BadRows
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
@@ -37,7 +37,7 @@ NOTES = {
     ),
     "overall": "over all steps of all categories together",
     "groups": "plain mean of the prm_score of the group's categories; null where one of them is not in the data",
-    "overall_without_records_outside": "overall without the records whose error index lies outside their steps",
+    "overall_without_records_outside": "overall without the records whose error index is outside their steps",
     "all_right": "overall of a scorer that calls every step right: what must be beaten",
     "intervals": "95 %, percentile bootstrap over original problems, whose changed solutions stay together",
 }

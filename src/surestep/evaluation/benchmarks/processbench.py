@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.data.records.bad_rows import BadRows
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_solutions
 from surestep.evaluation.benchmarks.threshold import ThresholdData, choose
@@ -79,7 +79,7 @@ def run_processbench(
     solutions = read_files(paths, reading, bad_rows)
     chosen: list[dict[str, Any]] = [_fixed(DEFAULT_THRESHOLD, "fixed beforehand")]
     if threshold is not None and threshold != DEFAULT_THRESHOLD:
-        chosen.append(_fixed(threshold, "given with --threshold, which says nothing of how it was found"))
+        chosen.append(_fixed(threshold, "given with --threshold; how it was chosen is not known"))
     if threshold_data is not None:
         chosen.append(choose(threshold_data, paths, solutions, progress, bad_rows=bad_rows))
     subsets = score_solutions(scorer, solutions, progress)

@@ -12,7 +12,7 @@ from pathlib import Path
 from surestep.data.datasets import DATASETS
 from surestep.data.datasets.processbench import Solution, read_solutions, subset_name
 from surestep.data.records.bad_rows import BadRows
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
 from surestep.metrics.benchmarks.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors

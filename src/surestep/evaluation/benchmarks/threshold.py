@@ -9,7 +9,7 @@ from typing import Any
 
 from surestep.data.datasets.processbench import Solution
 from surestep.data.records.bad_rows import BadRows
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.identity import normalize_text
 from surestep.data.trees.text import clean_text
 from surestep.errors import ConfigError

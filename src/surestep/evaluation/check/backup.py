@@ -35,9 +35,9 @@ def check_backup(folder: Path, manifest: Manifest | None, backup: Path) -> Findi
         return _failed("of another state", different, f"copy {folder} again")
     detail = str(copy)
     if manifest is None:
-        detail += " is whole where the checkpoint is not: restore the checkpoint from it"
+        detail += " is complete and the checkpoint is not: restore the checkpoint from it"
     elif copy.stat().st_dev == folder.stat().st_dev:
-        detail += " lies on the same disk as the original: one failure can take both"
+        detail += " is on the same disk as the original: one failure can destroy both"
     return Finding(
         "backup", _WHAT, "pass", value=f"{len(copied.files)} files, hashes equal", target=target, detail=detail
     )

@@ -58,7 +58,7 @@ BOXES: tuple[tuple[str, str], ...] = (
     ("documented", "Results documented"),
     ("intact", "Every file as it was written"),
     ("leaks", "No training problem in an evaluated set"),
-    ("probes", "No score moved by what adds nothing"),
+    ("probes", "No score changed by what adds no content"),
 )
 """Item of the findings to its box: the eight of the best-practices document, then three of ours."""
 
@@ -238,7 +238,7 @@ def _read_tests(config: Config) -> tuple[dict[str, list[ReasoningTree]], list[Fi
     try:
         return read_split(config, "test"), []
     except SurestepError as error:
-        mend = "say where the data lies (--data_dir, --own_test, ...)"
+        mend = "name the folder of the data (--data_dir, --own_test, ...)"
         return {}, [Finding("leaks", "own test splits", "fail", value="cannot be read", detail=str(error), mend=mend)]
 
 
@@ -273,7 +273,7 @@ def _leaks(
     try:
         training = training_problems(config, [tree for trees in tests.values() for tree in trees])
     except SurestepError as error:
-        mend = "say where the training data lies (--data_dir, --own_train, ...)"
+        mend = "name the folder of the training data (--data_dir, --own_train, ...)"
         return [Finding("leaks", "training data", "fail", value="cannot be read", detail=str(error), mend=mend)]
     evaluated = [ProblemSet(f"{name} test", [tree.problem for tree in trees]) for name, trees in tests.items()]
     unreadable = []
@@ -306,6 +306,6 @@ def _probes(
     try:
         scorer = make_scorer(folder, config)
     except SurestepError as error:
-        detail, mend = str(error), "mend the checkpoint, or name its backbone with --backbone"
+        detail, mend = str(error), "restore the checkpoint, or name its backbone with --backbone"
         return [Finding("probes", "all probes", "fail", value="cannot be scored", detail=detail, mend=mend)]
     return check_probes(probe_scorer(scorer, problems, seed=seed), targets.probes)

@@ -34,7 +34,7 @@ def check_figures(report: dict[str, Any], targets: Targets) -> list[Finding]:
             value="not evaluated",
             target="evaluated",
             detail=f"the targets name it; evaluated: {', '.join(report['per_dataset'])}",
-            mend="evaluate it, or take it out of the targets file",
+            mend="evaluate it, or remove it from the targets file",
         )
         for name in unknown
     ]
@@ -50,7 +50,7 @@ def _check(name: str, section: Section, figure: str, bound: Bound, targets: Targ
     details = [
         _undefined(section, figure) if value is None else "",
         implied.reason,
-        "met all the same: look for a leak before believing it" if implied.contradicts and met else "",
+        "met nevertheless: look for a leak before you believe it" if implied.contradicts and met else "",
         "the constant meets it too, so it shows nothing" if _constant_meets(bound, constant) else "",
         _interval_words(interval, bound),
     ]

@@ -118,7 +118,7 @@ def check_calibration(folder: Path, found: FoundEvaluation | None) -> list[Findi
                 f"{name} ECE measured",
                 "fail" if ece is None else "pass",
                 value="undefined" if ece is None else f"{ece:.4f}",
-                detail="its target stands among the figures; read it beside the reliability table and skill",
+                detail="its target is among the figures; read it together with the reliability table and skill",
                 mend="evaluate again" if ece is None else "",
             )
         )
@@ -144,7 +144,7 @@ def _check_map(folder: Path, found: FoundEvaluation | None) -> Finding:
             "fail",
             value=value,
             target="the one evaluated",
-            detail="the evaluation was made without it, or with another",
+            detail="the evaluation used no map, or another one",
             mend=f"surestep evaluate --checkpoint {folder} --save_predictions true",
         )
     return Finding("calibration", what, "info", value=value)

@@ -15,7 +15,7 @@ from surestep.data.datasets import BENCHMARKS
 from surestep.data.datasets.dataset import Split
 from surestep.data.inspect.near_copies import find_near_copies
 from surestep.data.inspect.overlaps import find_overlap
-from surestep.data.records.read_report import ReadReport
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record, read_records
 from surestep.data.sources.choose import enabled_sources
 from surestep.data.sources.source import Source

@@ -30,7 +30,7 @@ def _check(result: ProbeResult, targets: ProbeTargets) -> Finding:
         f"{number} of {result.num_problems + result.num_not_possible + result.num_unscored} problems {words}"
         for number, words in (
             (result.num_not_possible, "do not allow it"),
-            (result.num_unscored, "lie beyond the scorer's limit"),
+            (result.num_unscored, "are beyond the scorer's limit"),
         )
         if number
     ]

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from surestep.data.records.read_report import ReadReport
-from surestep.data.trees.builder import TreeBuilder
+from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.identity import problem_key
+from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.evaluation.check.probe_changes import PROBES, Chain, Step
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.bootstrap.draws import DEFAULT_RESAMPLES, FEWEST_PROBLEMS, Draws

@@ -74,7 +74,7 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
         if values.get("label") is not None:
             key = (str(values["dataset"]), str(values["problem_id"]), str(values["step"]))
             if key in row_of:
-                raise record.error(f"the step {' / '.join(key)} stands in the file twice; keep one row")
+                raise record.error(f"the step {' / '.join(key)} is in the file twice; keep one row")
             row_of[key] = len(row_of)
     if not row_of:
         return KeyedSteps(None, {}, f"{path} has no labelled row of {dataset}")
@@ -101,7 +101,7 @@ def difference_of(sort: str, run: KeyedSteps, best: KeyedSteps, *, resamples: in
     same = run.predictions.label[mine] == best.predictions.label[theirs]
     counts["labels_differ"] = int((~same).sum())
     if not same.any():
-        why = "no step stands in both predictions.jsonl under the same dataset, problem_id, step and label"
+        why = "no step is in both predictions files under the same dataset, problem_id, step and label"
         return {"difference": None, "low": None, "high": None, "is_real": None, "why": why, **counts}
     # Shared steps stand in the order of the best's rows, so a mask keeps both in step.
     rows = np.zeros(len(best.predictions), np.bool_)

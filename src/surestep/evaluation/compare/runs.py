@@ -57,7 +57,7 @@ def compare_runs(
     if notes and not allow_different:
         raise ConfigError(
             [f"not the same data: {note}" for note in notes]
-            + ["compare runs of one split and one set of files, or say --allow_different to see them all the same"]
+            + ["compare runs of one split and one set of files, or add --allow_different to see them anyway"]
         )
     notes = [f"NOT the same data: {note}" for note in notes] + unknown_data(runs, dataset)
     sign = -1.0 if FIGURES[sort].direction == "higher" else 1.0
@@ -131,7 +131,7 @@ def _verdict(sort: str, difference: Json, sign: float) -> str:
     if too_few(difference["num_problems"]):
         return f"{few_problems(difference['num_problems'])}: {figures}{said}"
     if not difference["is_real"]:
-        return f"not told apart from the best: {figures} covers 0{said}"
+        return f"no difference to the best is shown: {figures} covers 0{said}"
     return f"{'worse' if sign * value > 0 else 'better'} than the best on the same steps: {figures}{said}"
 
 

@@ -16,7 +16,7 @@ Tone = Literal["good", "fair", "bad"]
 GOOD_SKILL, FAIR_SKILL, LEAST_SKILL = 0.5, 0.1, 0.02
 
 FIGURES: tuple[tuple[str, str, str], ...] = (
-    ("skill", "Skill", "How much of the constant's squared error it removes: 0 is none, 1 is all."),
+    ("skill", "Skill", "1 - squared error / the constant's: 0 is no better than the constant, 1 is perfect."),
     *((name, TABLE[name].title, TABLE[name].meaning) for name in ("ece", "auroc", "r2", "mse", "nll")),
 )
 """Name, title and meaning of the figures that are shown first."""
@@ -198,7 +198,7 @@ def _plain_words(overall: Mapping[str, Any]) -> list[str]:
             f"{row['lower']:g} to {row['upper']:g}, the mean label was {row['mean_label']:.2f} ({row['count']:,} steps)"
             for row in ends
         ]
-        sentences.append("Where it said " + "; where it said ".join(parts) + ".")
+        sentences.append("Where the confidence was " + "; where it was ".join(parts) + ".")
     auroc = value_of(overall, "auroc")
     if auroc is not None:
         sentences.append(

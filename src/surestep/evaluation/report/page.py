@@ -37,10 +37,10 @@ REPORT_FILE = "report.html"
 PLOTS_FOLDER = "plots"
 MAX_DATASET_CHARTS = 12
 NO_ROWS = (
-    "Confidence histogram, risk and coverage and the worst mistakes need predictions.jsonl.gz, "
+    "The confidence histogram, the risk–coverage curve and the worst mistakes need predictions.jsonl.gz, "
     "which is not in this folder (surestep evaluate --save_predictions true writes it)."
 )
-NO_TEXT = "The worst mistakes: these predictions carry no text (`problem` and `text` in each row)."
+NO_TEXT = "The worst mistakes: these predictions have no text (`problem` and `text` in each row)."
 
 Row = Mapping[str, Any]
 
@@ -210,7 +210,7 @@ def _reading_notes(sources: Sources) -> list[str]:
         for name, dataset in (values or {}).items():
             notes += [f"{name}: {note}" for note in (dataset.get("reading") or {}).get("notes", [])]
             if beyond := dataset.get("labels_beyond_position_limit"):
-                notes.append(f"{name}: {beyond:,} labelled steps lie beyond the position limit and were not scored")
+                notes.append(f"{name}: {beyond:,} labelled steps are beyond the position limit and were not scored")
     notes += [str(line) for line in sources.run.data_report.get("lines", [])]
     return list(dict.fromkeys(notes))
 

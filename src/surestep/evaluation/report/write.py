@@ -58,7 +58,7 @@ def write_report(
         card = write_card(report, run, folder) if report.get("checkpoint") else None
     except OSError as error:
         raise StorageError(
-            f"{folder} cannot be written ({error.strerror}); free space or mend its permissions"
+            f"{folder} cannot be written ({error.strerror}); free space or change its permissions"
         ) from None
     return WrittenReport(page, card)
 

@@ -1,6 +1,6 @@
-"""Choosing one of N candidates: expected accuracy over ALL N-subsets of the K candidates at hand, exactly.
+"""Choosing one of N candidates: expected accuracy over ALL N-subsets of the K candidates, exactly.
 
-Taking the first N of K instead depends on their order and wastes the rest. Ties are settled at random, so their
+Taking the first N of K instead depends on their order and wastes the rest. Ties are broken at random, so their
 share enters the expectation: a scorer that says nothing reaches pass@1, whatever the order of the file.
 
 Knows scores, answers and correctness of one problem's candidates; knows no text and no file.
@@ -70,7 +70,7 @@ def answer_values(answers: IntArray, is_correct: BoolArray) -> tuple[IntArray, F
 
 
 def majority_vote(answers: IntArray, is_correct: BoolArray, n: int) -> float:
-    """Expected correctness of the most frequent answer of a random N-subset, ties settled at random; exact.
+    """Expected correctness of the most frequent answer of a random N-subset, ties broken at random; exact.
 
     An N-subset is K independent draws with probability N/K each, given that N were drawn, so the votes of different
     answers are independent binomials given their sum. For each right answer and each number of votes it may win

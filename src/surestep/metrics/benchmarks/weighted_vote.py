@@ -82,7 +82,7 @@ class VoteEstimate:
 
 
 def weighted_majority(weights: FloatArray, answers: IntArray, is_correct: BoolArray, subsets: Subsets) -> VoteEstimate:
-    """Expected correctness of the answer with the highest sum of scores, ties settled at random.
+    """Expected correctness of the answer with the highest sum of scores, ties broken at random.
 
     Args:
         weights: shape [A, K], at least 0.

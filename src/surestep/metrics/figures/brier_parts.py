@@ -72,7 +72,7 @@ brier_reliability = Figure(
     Sums(_columns, _reliability, inverted_over_bins(_off, mean_square)),
     in_tables=False,
     range=(0.0, 1.0),
-    meaning="The part of the Brier score that comes from bins whose confidence is off; 0 is best.",
+    meaning="The part of the Brier score that comes from miscalibrated bins; 0 is best.",
 )
 """Σ_b w_b (mean p in b − mean o in b)², at least 0. Source: Murphy (1973).
 
@@ -87,7 +87,7 @@ brier_resolution = Figure(
     Sums(_columns, _resolution, inverted_over_bins(_told, mean_square)),
     in_tables=False,
     range=(0.0, 0.25),
-    meaning="How far the bins' shares of right steps lie apart; up to the uncertainty of the labels.",
+    meaning="How much the bins differ in their share of right steps; at most the uncertainty of the labels.",
 )
 """Σ_b w_b (mean o in b − mean o)², from 0 to the uncertainty. Source: Murphy (1973).
 
@@ -102,7 +102,7 @@ brier_uncertainty = Figure(
     Sums(_columns, _uncertainty),
     in_tables=False,
     range=(0.0, 0.25),
-    meaning="How uncertain the labels are, whoever judges them.",
+    meaning="The variance of right and wrong labels; the same for every scorer.",
 )
 """mean o (1 − mean o), in [0, 0.25]: a property of the labels alone. Source: Murphy (1973).
 

@@ -122,7 +122,7 @@ nll = Figure(
     "lower",
     mean_of(step_nll),
     range=(0.0, np.inf),
-    meaning="Mean surprise at the label, in nats; 0 is best.",
+    meaning="Negative log-likelihood of the labels, in nats; 0 is best.",
     note=f"In nats; confidences are clipped to [{NLL_CLIP:g}, 1 - {NLL_CLIP:g}].",
 )
 """Cross-entropy in nats, −Σ w (y ln p + (1 − y) ln(1 − p)) / W.
@@ -172,7 +172,7 @@ calibration_in_the_large = Figure(
     mean_of(lambda p, y: p - y),
     in_tables=False,
     range=(-1.0, 1.0),
-    meaning="Mean confidence less mean label; above 0 is overconfident on the whole.",
+    meaning="Mean confidence minus mean label; above 0 is overconfident on the whole.",
 )
 """Mean confidence less mean label.
 

@@ -1,4 +1,4 @@
-"""What trusting only the most confident steps costs: the area under the risk-coverage curve.
+"""The area under the risk–coverage curve.
 
 Keep the share c of steps with the highest confidence (c is the coverage); the risk r(c) is the mean of 1 − label
 among them. Knows the order of the confidences and the labels; equal confidences are kept in equal parts.
@@ -53,7 +53,7 @@ def _excess(sums: RankSums) -> FloatArray:
 
 risk_coverage_area = Figure(
     "risk_coverage_area",
-    "Risk-coverage area",
+    "Area under the risk–coverage curve",
     "lower",
     Ranks(_area),
     in_tables=False,
@@ -77,7 +77,7 @@ risk_coverage_excess = Figure(
     Ranks(_excess),
     in_tables=False,
     range=(0.0, 1.0),
-    meaning="Risk-coverage area above that of the best possible order; 0 is best.",
+    meaning="Area under the risk–coverage curve above that of the best possible order; 0 is best.",
     reads="raw_confidence",
 )
 """`risk_coverage_area` less that of the best order, which keeps the highest labels first.

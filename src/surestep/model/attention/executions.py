@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from surestep.model.attention.plan import FLEX_BLOCK, AttentionPlan, KernelMask
+from surestep.model.attention.prepared_mask import FLEX_BLOCK, KernelMask, PreparedMask
 
 
 def kernel_attention(
@@ -73,7 +73,7 @@ def product_dtype(x: Tensor) -> torch.dtype:
 
 
 def dense_attention(
-    plan: AttentionPlan,
+    plan: PreparedMask,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -99,7 +99,7 @@ def dense_attention(
     return torch.cat(outputs, dim=2)
 
 
-def varlen_attention(plan: AttentionPlan, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
+def varlen_attention(plan: PreparedMask, query: Tensor, key: Tensor, value: Tensor, scale: float | None) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     heads, key_heads = query.shape[1], key.shape[1]

@@ -8,7 +8,7 @@
     flex     CUDA: FlexAttention with a block mask computed from `subtree_end`
 
 They plug into transformers through its attention interface under the name `surestep_tree`; the plan of a pack
-(`surestep.model.attention.plan`) travels to every layer as the keyword argument `surestep_plan`. No model file is
+(`surestep.model.attention.prepared_mask`) reaches every layer as the keyword `surestep_mask`. No model file is
 forked.
 
 Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `E` head dimension.
@@ -28,7 +28,7 @@ from surestep.model.attention.executions import (
     kernel_attention,
     varlen_attention,
 )
-from surestep.model.attention.plan import AttentionPlan
+from surestep.model.attention.prepared_mask import PreparedMask
 
 TREE_ATTENTION = "surestep_tree"
 
@@ -57,7 +57,7 @@ def tree_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    surestep_plan: AttentionPlan,
+    surestep_mask: PreparedMask,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | Literal["of the layer"] | None = "of the layer",
@@ -72,7 +72,7 @@ def tree_attention(
         NotImplementedError: an argument that changes attention in a way that packs do not know.
     """
     _refuse_unknown(others)
-    plan = surestep_plan
+    plan = surestep_mask
     if sliding_window == "of the layer":
         sliding_window = window_of_layer(module)
     if plan.kernel_mask is not None and dropout == 0.0:
@@ -103,7 +103,7 @@ def _refuse_unknown(others: dict[str, Any]) -> None:
         unknown.append("is_causal=False")
     if unknown:
         named = ", ".join(f"{name} ({_MEANING[name]})" if name in _MEANING else name for name in unknown)
-        raise NotImplementedError(f"its attention takes {named}, which packs of trees do not know")
+        raise NotImplementedError(f"its attention takes {named}, which packed trees do not support")
 
 
 def window_of_layer(module: Any) -> int | None:

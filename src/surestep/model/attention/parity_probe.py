@@ -21,7 +21,7 @@ from torch import Tensor
 
 from surestep.errors import BackboneError
 from surestep.model.attention.executions import heads_of, kernel_attention
-from surestep.model.attention.plan import plan_attention
+from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.model.tree_batch import TreeBatch
 
@@ -231,7 +231,7 @@ def _run_backward(model: ConfidenceModel, batch: TreeBatch) -> None:
         Exception: whatever Triton raises.
     """
     heads, key_heads, size = heads_of(model.transformer)
-    mask = plan_attention(batch, "triton").kernel_mask
+    mask = prepare_mask(batch, "triton").kernel_mask
     assert mask is not None, "a plan for the kernel has its mask"
     dtype, device = torch.get_autocast_dtype(batch.tokens_P.device.type), batch.tokens_P.device
     query, key, value = (
@@ -250,7 +250,7 @@ def _distance(found: Tensor, expected: Tensor) -> float:
 
 def _hidden(model: ConfidenceModel, batch: TreeBatch, route: Route) -> Tensor:
     model.set_route(route)
-    hidden = model._paths(batch) if route == "paths" else model._packed(plan_attention(batch, route))
+    hidden = model._paths(batch) if route == "paths" else model._packed(prepare_mask(batch, route))
     return hidden.float()
 
 

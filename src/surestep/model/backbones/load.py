@@ -20,7 +20,7 @@ from surestep.hub import from_cache_only
 from surestep.model.attention.executions import can_run_kernel, heads_of
 from surestep.model.attention.interface import register_tree_attention
 from surestep.model.backbones.rotary import longest_path
-from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.precision.nf4 import nf4_config, quantise_linear_layers
 
 _HASH_BLOCK = 16 * 1024 * 1024
@@ -97,7 +97,7 @@ def read_max_positions(name: str, *, revision: str | None) -> int | None:
 
     _check_local_folder(name)
     try:
-        with quiet_transformers():
+        with silence_transformers():
             config = AutoConfig.from_pretrained(
                 name, revision=revision, trust_remote_code=False, local_files_only=from_cache_only(name)
             )
@@ -140,7 +140,7 @@ def load_pretrained(
     if nf4_device is not None:
         quantised = {"quantization_config": nf4_config(dtype), "device_map": {"": nf4_device}}
     try:
-        with quiet_transformers():
+        with silence_transformers():
             module, report = AutoModel.from_pretrained(
                 name,
                 revision=revision,

@@ -17,7 +17,7 @@ from torch import nn
 
 from surestep.config import LoraConfig
 from surestep.errors import BackboneError, ConfigError
-from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.backbones.silence_transformers import silence_transformers
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -89,7 +89,7 @@ def add_adapters(backbone: Any, config: LoraConfig, *, targets: list[str] | None
         target_modules=targets or target_modules(backbone, config.lora_target_modules),
     )
     try:
-        with quiet_transformers():
+        with silence_transformers():
             return get_peft_model(backbone, adapters)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise BackboneError(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_transformers() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """Within it, transformers prints errors only; what matters of the rest we say ourselves.
 
     bitsandbytes logs at its import, which PEFT may cause; whether it works we find out where a setting needs it.

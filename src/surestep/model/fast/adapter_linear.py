@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 @torch.library.custom_op("surestep::adapted_linear", mutates_args=())
-def adapted_linear(x: Tensor, weight: Tensor, bias: Tensor | None, low: Tensor, b: Tensor) -> Tensor:
+def linear_with_adapter(x: Tensor, weight: Tensor, bias: Tensor | None, low: Tensor, b: Tensor) -> Tensor:
     """[P, N] x Wᵀ + bias + low bᵀ of x [P, D], `weight` [N, D] and `bias` [N] frozen, `low` [P, R], `b` [N, R].
 
     All of one dtype; a custom operation is not cast by autocast.
@@ -23,7 +23,7 @@ def adapted_linear(x: Tensor, weight: Tensor, bias: Tensor | None, low: Tensor, 
     return F.linear(x, weight, bias).addmm_(low, b.t())
 
 
-@adapted_linear.register_fake
+@linear_with_adapter.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor | None, low: Tensor, b: Tensor) -> Tensor:
     return x.new_empty((x.shape[0], weight.shape[0]))
 
@@ -38,4 +38,4 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return gradient @ weight, None, None, gradient @ b, gradient.t() @ low
 
 
-adapted_linear.register_autograd(_backward, setup_context=_keep)
+linear_with_adapter.register_autograd(_backward, setup_context=_keep)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from surestep.model.attention.plan import AttentionPlan
+from surestep.model.attention.prepared_mask import PreparedMask
 from surestep.model.backbones.families import exchange_class, is_known
 from surestep.model.fast.fused_attention import FusedAttention
 from surestep.model.fast.sum_norm import States, summed_and_normed
@@ -27,13 +27,13 @@ from surestep.model.fast.sum_norm import States, summed_and_normed
 class OpenLayer:
     """Mixed in front of a family's decoder layer: with a plan, its output is a sum that nobody has added yet."""
 
-    def forward(self: Any, hidden_states: States, surestep_plan: AttentionPlan | None = None, **kwargs: Any) -> States:
+    def forward(self: Any, hidden_states: States, surestep_mask: PreparedMask | None = None, **kwargs: Any) -> States:
         """As the family's own; with a plan, in two parts."""
-        if surestep_plan is None:
+        if surestep_mask is None:
             output: Tensor = super().forward(hidden_states, **kwargs)  # type: ignore[misc]
             return output
         summed, normed = summed_and_normed(hidden_states, self.input_layernorm, in_fp8=_reads_fp8(self.self_attn))
-        attended, _ = self.self_attn(hidden_states=normed, surestep_plan=surestep_plan, **kwargs)
+        attended, _ = self.self_attn(hidden_states=normed, surestep_mask=surestep_mask, **kwargs)
         both = summed, attended
         summed, normed = summed_and_normed(both, self.post_attention_layernorm, in_fp8=_reads_fp8(self.mlp))
         transformed = self.mlp(normed)
@@ -45,14 +45,14 @@ class OpenLayer:
 class LastLayer:
     """Mixed in front of a family's decoder layer."""
 
-    def forward(self: Any, hidden_states: States, surestep_plan: AttentionPlan | None = None, **kwargs: Any) -> Tensor:
+    def forward(self: Any, hidden_states: States, surestep_mask: PreparedMask | None = None, **kwargs: Any) -> Tensor:
         """As the family's own; with a plan, [1, W, D] of [1, P, D]: the rows of `plan.batch.label_index_S`."""
-        if surestep_plan is None:
+        if surestep_mask is None:
             output: Tensor = super().forward(hidden_states, **kwargs)  # type: ignore[misc]
             return output
-        needed_W = surestep_plan.batch.label_index_S
+        needed_W = surestep_mask.batch.label_index_S
         summed, normed = summed_and_normed(hidden_states, self.input_layernorm, in_fp8=_reads_fp8(self.self_attn))
-        attended, _ = self.self_attn(hidden_states=normed, surestep_plan=surestep_plan, **kwargs)
+        attended, _ = self.self_attn(hidden_states=normed, surestep_mask=surestep_mask, **kwargs)
         if not isinstance(self.self_attn, FusedAttention):
             attended = attended.index_select(1, needed_W)
         summed = summed.index_select(1, needed_W) + attended

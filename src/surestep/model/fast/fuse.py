@@ -46,7 +46,7 @@ def projections(transformer: Any) -> Iterator[Projection]:
 def fuse(transformer: Any, seed: Tensor) -> None:
     """Exchange the classes of attention and MLP modules; call it once, with adapters in place and on its device.
 
-    `seed` is an int32 scalar on that device; whoever trains draws it anew before every pass.
+    `seed` is an int32 scalar on that device; the training loop draws it again before every pass.
     """
     for number, layer in enumerate(transformer.layers):
         attention, mlp = layer.self_attn, layer.mlp
@@ -74,7 +74,7 @@ def hold_in_fp8(transformer: Any) -> None:
     for layer in transformer.layers:
         mlp = layer.mlp
         parts = mlp.surestep_gate, mlp.surestep_up, mlp.surestep_down
-        weights = [weight for part in parts if (weight := part.lone_frozen_weight()) is not None]
+        weights = [weight for part in parts if (weight := part.single_frozen_weight()) is not None]
         is_whole = len(weights) == len(parts) and isinstance(mlp.act_fn, nn.SiLU | SiLUActivation)
         for projection in (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o, *(() if is_whole else parts)):
             projection.to_fp8()

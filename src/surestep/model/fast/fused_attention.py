@@ -15,7 +15,7 @@ from torch import Tensor
 
 from surestep.model.attention.executions import kernel_attention
 from surestep.model.attention.interface import tree_attention
-from surestep.model.attention.plan import AttentionPlan
+from surestep.model.attention.prepared_mask import PreparedMask
 from surestep.model.fast.projection import Projection
 from surestep.model.precision.fp8 import Fp8Rows
 
@@ -38,18 +38,18 @@ class FusedAttention:
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Any = None,
-        surestep_plan: AttentionPlan | None = None,
+        surestep_mask: PreparedMask | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """As the family's own; with a plan, over one row of packed trees (in the last layer, its needed tokens)."""
-        if surestep_plan is None:
+        if surestep_mask is None:
             output: tuple[Tensor, Tensor | None] = super().forward(  # type: ignore[misc]
                 hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
             )
             return output
         rows = hidden_states.squeeze(0) if isinstance(hidden_states, Tensor) else hidden_states
         joined = self.surestep_qkv(rows, self.training)
-        mask = surestep_plan.kernel_mask
+        mask = surestep_mask.kernel_mask
         has_kernel = mask is not None and joined.is_cuda and position_embeddings[0].shape[-1] == self.head_dim
         split = self._split_in_kernel if has_kernel else self._split
         query, key, value = split(joined, *position_embeddings)
@@ -63,13 +63,13 @@ class FusedAttention:
                 key,
                 value,
                 None,
-                surestep_plan=surestep_plan,
+                surestep_mask=surestep_mask,
                 scaling=self.scaling,
                 sliding_window=self.surestep_window,
             )
         attended = attended.squeeze(0).flatten(-2)
         if self.surestep_is_last:
-            attended = attended.index_select(0, surestep_plan.batch.label_index_S)
+            attended = attended.index_select(0, surestep_mask.batch.label_index_S)
         return self.surestep_o(attended, self.training).unsqueeze(0), None
 
     def _split(self: Any, joined: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:

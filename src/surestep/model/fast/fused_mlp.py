@@ -13,7 +13,7 @@ from torch import Tensor
 
 from surestep.model.attention.executions import product_dtype
 from surestep.model.fast.projection import Projection
-from surestep.model.precision.float32_weights import trained_pair
+from surestep.model.precision.float32_weights import linear_pair_in_half
 from surestep.model.precision.fp8 import Fp8Rows
 from surestep.model.precision.fp8_mlp import Fp8Mlp
 
@@ -44,9 +44,9 @@ class FusedMLP:
     def _gate_and_up(self: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
         if torch.is_grad_enabled():
             dtype = product_dtype(rows)
-            gate_alone = self.surestep_gate.lone_trained_weight(dtype)
-            up_alone = self.surestep_up.lone_trained_weight(dtype)
+            gate_alone = self.surestep_gate.single_trained_weight(dtype)
+            up_alone = self.surestep_up.single_trained_weight(dtype)
             if gate_alone is not None and up_alone is not None:
                 halves, weights = zip(gate_alone, up_alone, strict=True)
-                return trained_pair(rows.to(dtype), *halves, *weights)  # type: ignore[no-any-return]
+                return linear_pair_in_half(rows.to(dtype), *halves, *weights)  # type: ignore[no-any-return]
         return self.surestep_gate(rows, self.training), self.surestep_up(rows, self.training)

@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surestep.model.attention.executions import product_dtype
-from surestep.model.fast.adapter_linear import adapted_linear
+from surestep.model.fast.adapter_linear import linear_with_adapter
 from surestep.model.fast.hashed_dropout import drop
-from surestep.model.precision.float32_weights import RoundedWeights, trained_linear
+from surestep.model.precision.float32_weights import RoundedWeights, linear_in_half
 from surestep.model.precision.fp8 import LONGEST_ROW, Fp8Rows, Fp8Weight
 
 
@@ -39,7 +39,7 @@ class HeldWeights(Protocol):
         """[P, N]: x Wᵀ + bias."""
         ...
 
-    def adapted_product(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
+    def product_with_adapter(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
         """[P, N]: x Wᵀ + bias + low bᵀ."""
         ...
 
@@ -65,10 +65,12 @@ class FrozenWeights:
         assert isinstance(x_PD, Tensor)
         return F.linear(x_PD, self.weight_ND, self.bias_N)
 
-    def adapted_product(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
+    def product_with_adapter(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
         """[P, N]: x Wᵀ + bias + low bᵀ, in the dtype of the weights."""
         dtype = self.weight_ND.dtype
-        y_PN: Tensor = adapted_linear(x_PD.to(dtype), self.weight_ND, self.bias_N, low_PR.to(dtype), b_NR.to(dtype))
+        y_PN: Tensor = linear_with_adapter(
+            x_PD.to(dtype), self.weight_ND, self.bias_N, low_PR.to(dtype), b_NR.to(dtype)
+        )
         return y_PN
 
 
@@ -89,10 +91,10 @@ class TrainedWeights:
         if not self.rounds_to(dtype):
             return F.linear(x_PD, _joined(weights), bias_N)
         bias_N = None if bias_N is None else bias_N.to(dtype)
-        y_PN: Tensor = trained_linear(x_PD.to(dtype), self.in_half(dtype), weights, bias_N)
+        y_PN: Tensor = linear_in_half(x_PD.to(dtype), self.in_half(dtype), weights, bias_N)
         return y_PN
 
-    def adapted_product(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
+    def product_with_adapter(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
         """[P, N]: x Wᵀ + bias + low bᵀ."""
         return torch.addmm(self.product(x_PD), low_PR, b_NR.t())
 
@@ -114,7 +116,7 @@ class TrainedWeights:
 
 
 class RoundedTrainedWeights(TrainedWeights):
-    """Weights in training with a copy in half precision; whoever changes them brings it up to date."""
+    """Weights in training with a copy in half precision; code that changes them must update the copy."""
 
     def __init__(self, layers: Sequence[nn.Linear], dtype: torch.dtype) -> None:
         super().__init__(layers)
@@ -145,7 +147,7 @@ class Fp8Weights:
             return self.weight.of_rows(x_PD, self.bias_N)
         return self.weight(x_PD.to(product_dtype(x_PD)), self.bias_N)
 
-    def adapted_product(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
+    def product_with_adapter(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
         """[P, N]: x Wᵀ + bias + low bᵀ, in the dtype of `low`."""
         return self.weight(x_PD.to(low_PR.dtype), self.bias_N, low_PR, b_NR)
 
@@ -244,7 +246,7 @@ class Projection:
             return self.weights.product(x_PD)
         assert isinstance(x_PD, Tensor), "adapters read their input in half precision"
         low_PR = self.adapters.low_rank_input(x_PD, training)
-        return self.weights.adapted_product(x_PD, low_PR, self.adapters.scaled_b().to(low_PR.dtype))
+        return self.weights.product_with_adapter(x_PD, low_PR, self.adapters.scaled_b().to(low_PR.dtype))
 
     @property
     def reads_fp8(self) -> bool:
@@ -286,13 +288,13 @@ class Projection:
             raise ValueError("only frozen weights can be held in fp8")
         self.weights = Fp8Weights(self.weights)
 
-    def lone_frozen_weight(self) -> Tensor | None:
+    def single_frozen_weight(self) -> Tensor | None:
         """[N, D], where the projection is a frozen weight and nothing else: no bias and no adapters."""
         held = self.weights
         is_lone = isinstance(held, FrozenWeights) and held.bias_N is None and self.adapters is None
         return held.weight_ND if is_lone else None  # type: ignore[attr-defined]
 
-    def lone_trained_weight(self, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    def single_trained_weight(self, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         """One layer's float32 weight rounded to `dtype`, and the weight, where there is nothing else."""
         held = self.weights
         if not isinstance(held, TrainedWeights) or len(self.layers) > 1 or self.layers[0].bias is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.backbones.silence_transformers import silence_transformers
 
 OLDEST = (0, 50)
 """The first release line whose 8-bit AdamW and 4-bit layers were tried here."""
@@ -41,7 +41,7 @@ def bitsandbytes_problem() -> str | None:
 
 def load_bitsandbytes() -> Any:
     """The module, imported without the lines that it logs."""
-    with quiet_transformers():
+    with silence_transformers():
         return import_module("bitsandbytes")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 @torch.library.custom_op("surestep::trained_linear", mutates_args=())
-def trained_linear(x: Tensor, half: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+def linear_in_half(x: Tensor, half: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
     """[P, N] `x` [P, D] times the transpose of `half` [N, D], plus `bias` [N], all of one dtype.
 
     `half` is `weights` joined and rounded; gradients go to the weights themselves.
@@ -26,7 +26,7 @@ def trained_linear(x: Tensor, half: Tensor, weights: list[Tensor], bias: Tensor 
     return F.linear(x, half, bias)
 
 
-@trained_linear.register_fake
+@linear_in_half.register_fake
 def _(x: Tensor, half: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
     return x.new_empty((x.shape[0], half.shape[0]))
 
@@ -59,16 +59,16 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
     return gradient @ half, None, list(of_weights), of_bias
 
 
-trained_linear.register_autograd(_backward, setup_context=_keep)
+linear_in_half.register_autograd(_backward, setup_context=_keep)
 
 
 @torch.library.custom_op("surestep::trained_pair", mutates_args=())
-def trained_pair(x: Tensor, half_a: Tensor, half_b: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """`trained_linear` of `x` with two weights that stay apart; the gradient of `x` is summed by the products."""
+def linear_pair_in_half(x: Tensor, half_a: Tensor, half_b: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """`linear_in_half` of `x` with two weights that stay apart; the gradient of `x` is summed by the products."""
     return F.linear(x, half_a), F.linear(x, half_b)
 
 
-@trained_pair.register_fake
+@linear_pair_in_half.register_fake
 def _(x: Tensor, half_a: Tensor, half_b: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty((x.shape[0], half_a.shape[0])), x.new_empty((x.shape[0], half_b.shape[0]))
 
@@ -95,7 +95,7 @@ def _pair_backward(ctx: Any, of_a: Tensor, of_b: Tensor) -> tuple[Tensor | None,
     return of_x, None, None, weight_gradient(of_a, x), weight_gradient(of_b, x)
 
 
-trained_pair.register_autograd(_pair_backward, setup_context=_keep_pair)
+linear_pair_in_half.register_autograd(_pair_backward, setup_context=_keep_pair)
 
 
 class RoundedWeights:

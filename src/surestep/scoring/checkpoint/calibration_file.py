@@ -28,7 +28,7 @@ def read_calibration(folder: Path) -> Calibration | None:
         return Calibration.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} cannot be read ({error}); take it out with `surestep calibrate --remove` and fit it anew"
+            f"{path} cannot be read ({error}); remove it with `surestep calibrate --remove` and fit it again"
         ) from None
 
 

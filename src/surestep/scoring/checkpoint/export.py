@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from surestep.errors import StorageError
-from surestep.model.backbones.silence_transformers import quiet_transformers
+from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import is_adapted
 from surestep.scoring.checkpoint.load import load_checkpoint, read_config
@@ -54,7 +54,7 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
 def _write_row(model: ConfidenceModel) -> None:
     """Put the trained row where its id stands in the embedding, which grows only where it has no such row."""
     if model.confidence_id >= model.embedding.weight.shape[0]:
-        with quiet_transformers():
+        with silence_transformers():
             model.transformer.resize_token_embeddings(model.confidence_id + 1, mean_resizing=False)
     # Gemma's embedding module scales what it looks up; the row is laid over the scaled vectors.
     row = model.confidence_row / float(getattr(model.embedding, "scalar_embed_scale", 1.0))

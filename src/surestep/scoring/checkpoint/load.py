@@ -16,7 +16,7 @@ from surestep.model.backbones.load import Backbone, load_backbone, load_pretrain
 from surestep.model.backbones.lora import saved_targets
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_backbone_tensors, load_head
-from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, settle
+from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, prepare_for_scoring
 from surestep.scoring.checkpoint.calibration_file import read_calibration
 from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, read_manifest
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
@@ -110,7 +110,7 @@ def load_checkpoint(
         built.reasons.append(_other_base(config, trained_with))
     built.calibration = read_calibration(folder)
     if not trainable:
-        settle(built, config)
+        prepare_for_scoring(built, config)
     return LoadedCheckpoint(folder, config, manifest, built)
 
 

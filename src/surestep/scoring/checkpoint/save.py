@@ -51,7 +51,7 @@ def save_checkpoint(
         reason = getattr(error, "strerror", None) or error
         raise StorageError(
             f"{folder}: the checkpoint cannot be written ({reason}); free space or name another "
-            "--output_dir, then go on with --resume"
+            "--output_dir, then continue with --resume"
         ) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)

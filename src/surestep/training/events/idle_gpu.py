@@ -1,4 +1,4 @@
-"""Notices a run that leaves more than a third of the machine's speed unused, and names the setting that mends it."""
+"""Notices a run that leaves more than a third of the machine's speed unused, and names the setting that fixes it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from surestep.training.optimizer.build import Role
+    from surestep.training.optimizer.parameter_groups import Role
     from surestep.training.step_data import StepPacks
 
 

@@ -53,7 +53,7 @@ class StopSignal:
         self.received = signal.Signals(number)
         # The signal may have come in the middle of a write to the same stream, which Python refuses to enter twice.
         with suppress(RuntimeError):
-            self._say(f"{self.received.name}: finishing this step and saving; once more to quit at once")
+            self._say(f"{self.received.name}: finishing this step and saving; a second signal quits at once")
 
 
 class Stop(TrainingEvents):

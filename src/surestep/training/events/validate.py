@@ -177,7 +177,7 @@ def write_validation_report(
         {
             "split": "validation",
             "checkpoint": str(checkpoint),
-            "what": "the best checkpoint on the whole validation set; the test splits were not touched",
+            "what": "the best checkpoint on the whole validation set; the test splits were not used",
             "unscored": {name: facts["labels_beyond_position_limit"] for name, facts in datasets.items()},
             "datasets": datasets,
         },

@@ -35,7 +35,7 @@ _MOST = 48
 """Shapes to keep; others are run as usual."""
 
 
-def why_not_recorded(config: Config, built: BuiltModel, accelerator: Accelerator) -> str | None:
+def reason_not_to_record(config: Config, built: BuiltModel, accelerator: Accelerator) -> str | None:
     """Why passes of this run cannot be recorded, in words; None where nothing in a pass waits for the GPU."""
     text_config = built.model.transformer.config.get_text_config()
     rope = (getattr(text_config, "rope_parameters", None) or {}).get("rope_type", "default")
@@ -58,7 +58,7 @@ def records_passes(config: Config, built: BuiltModel, accelerator: Accelerator, 
     before.
     """
     wanted = config.training.cuda_graphs
-    if wanted is False or why_not_recorded(config, built, accelerator) is not None:
+    if wanted is False or reason_not_to_record(config, built, accelerator) is not None:
         return False
     if wanted is True:
         return True
@@ -138,7 +138,7 @@ class RecordedPasses:
             torch.cuda.default_generators[stream.device_index].graphsafe_set_state(fresh)
             self.forget()
             first_line = str(error).strip().splitlines()[0]
-            self._say(f"passes cannot be recorded here ({first_line[:100]}): going on without, which may be slower")
+            self._say(f"passes cannot be recorded here ({first_line[:100]}): continuing without, which may be slower")
             return None
         return _Recorded(graph, pack, loss)
 

@@ -1,4 +1,4 @@
-"""How many tokens a pass may hold, and what becomes of it when memory runs out."""
+"""How many tokens a pass may hold, and how it shrinks when memory runs out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PassBudget:
         free()
         torch.cuda.empty_cache()
         self.num_tokens = smaller
-        self._say(f"out of memory: going on with {self.num_tokens} tokens in a pass")
+        self._say(f"out of memory: continuing with {self.num_tokens} tokens in a pass")
 
 
 @contextmanager
@@ -56,6 +56,6 @@ def not_repeated(doing: str) -> Iterator[None]:
         failed = False
     if failed:  # outside of the handler, whose traceback holds on to memory
         raise DeviceError(
-            f"out of memory while {doing}; nothing of it is saved: {_ADVICE}, or --optimizer adamw_8bit, then go on "
+            f"out of memory while {doing}; nothing of it is saved: {_ADVICE}, or --optimizer adamw_8bit, then continue "
             "from the last checkpoint with --resume"
         )

@@ -56,9 +56,9 @@ def reliability(
     return Chart(
         name=name,
         title=title,
-        note="Dots on the dashed line are calibrated; below it the model is too sure, above it too modest. "
+        note="Dots on the dashed line are calibrated; below it the model is overconfident, above it underconfident. "
         + ("Whiskers: 95\u00a0% over problems. " if dots.low is not None else "")
-        + "A larger dot stands for more steps; the strip counts them.",
+        + "A larger dot is more steps; the strip counts them.",
         x=unit_axis("confidence"),
         panels=(
             Panel(unit_axis("mean label"), (DIAGONAL, dots), 0.78),
@@ -80,7 +80,7 @@ def reliability_equal_counts(name: str, title: str, table: Sequence[Mapping[str,
     return Chart(
         name=name,
         title=title,
-        note="Every dot stands for about as many steps, so dots crowd where the model's confidences do.",
+        note="Every dot is about equally many steps, so dots are dense where confidences are frequent.",
         x=unit_axis("confidence"),
         panels=(Panel(unit_axis("mean label"), (DIAGONAL, _dots(table, None))),),
         header=_HEADER,
@@ -159,7 +159,7 @@ def before_and_after(predictions: ScoredSteps) -> Chart:
     return Chart(
         name="calibration",
         title="Before and after calibration",
-        note="A map fitted on validation data should bring the dots nearer to the dashed line. Order stays.",
+        note="A map fitted on validation data should bring the dots nearer to the dashed line. Ranking stays.",
         x=unit_axis("confidence"),
         panels=(Panel(unit_axis("mean label"), tuple(marks)),),
         header=("", "confidence", "steps", "mean confidence", "mean label"),
@@ -196,8 +196,8 @@ def histogram(predictions: ScoredSteps) -> Chart:
     )
     return Chart(
         name="confidence_histogram",
-        title="How sure it is",
-        note="Steps by confidence, stacked by what people (or the data) said of them. Good: the two colours lie apart.",
+        title="Distribution of the confidence",
+        note="Steps by confidence, stacked by label. Good: the two colours are separate.",
         x=unit_axis("confidence"),
         panels=(Panel(axis("steps", (wrong + right).tolist()), marks),),
         header=("confidence", "label below 0.5", "label 0.5 or above"),

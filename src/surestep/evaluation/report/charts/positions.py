@@ -140,8 +140,8 @@ def label_by_position(groups: Sequence[PositionGroup]) -> Chart:
         marks += [Line(x, means, role, name), Points(x, means, role, tips)]
     return Chart(
         name="label_by_position",
-        title="Does it follow solutions as they go wrong?",
-        note="Mean confidence should run along the mean label; where the lines part, it is off at that depth.",
+        title="Mean confidence and mean label by step position",
+        note="The two lines should agree; where they differ, the confidence is too high or too low at that position.",
         x=_axis(groups),
         panels=(Panel(unit_axis("mean"), tuple(marks)),),
         header=("position", "steps", "mean confidence", "mean label"),

@@ -39,8 +39,8 @@ def risk_coverage(predictions: ScoredSteps) -> Chart:
     kept = _tenths(coverage)
     return Chart(
         name="risk_coverage",
-        title="What trusting only the surest steps buys",
-        note="Keep the most confident share of steps: how wrong is what is kept? Lower is better.",
+        title="Risk–coverage curve",
+        note="Risk (1 - mean label) of the most confident share of the steps (coverage). Lower is better.",
         x=_COVERAGE,
         panels=(Panel(axis(_RISK, [base, *risk.tolist()]), tuple(marks)),),
         header=("kept", "risk", "best possible"),
@@ -58,8 +58,8 @@ def risk_coverage_by_dataset(predictions: ScoredSteps) -> Chart | None:
     coverage = next(iter(curves.values()))[0]
     return Chart(
         name="risk_coverage_by_dataset",
-        title="Risk and coverage by dataset",
-        note="Where a line ends on the right is the dataset's own share of wrongness: compare shapes, not heights.",
+        title="Risk–coverage curve by dataset",
+        note="At full coverage each line is at its dataset's own 1 - mean label: compare shapes, not heights.",
         x=_COVERAGE,
         panels=(
             Panel(

@@ -45,7 +45,7 @@ def training_curve(lines: Sequence[Mapping[str, Any]], *, loss: str = "bce") -> 
     return Chart(
         name="training_curve",
         title="Training",
-        note="Validation is held out by problem. Validation rising while training falls means learning by heart.",
+        note="Validation is held out by problem. Validation rising while training falls means overfitting.",
         x=across,
         panels=(Panel(axis(label, [*losses, *y], from_zero=False), tuple(marks)),),
         header=("step", name),

@@ -31,7 +31,7 @@ def allocate_moments(optimizer: torch.optim.Optimizer) -> None:
                 optimizer.state[parameter] = fresh(optimizer, group_index, index)
 
 
-def moments_of(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
+def moments_to_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
     """`name/key` to tensor, on the CPU; `names` gives each parameter's name by its `id`.
 
     A parameter that was never stepped, for want of a gradient, has none.
@@ -47,7 +47,7 @@ def moments_of(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[
     return tensors
 
 
-def fill_moments(
+def tensors_to_moments(
     optimizer: torch.optim.Optimizer, names: dict[int, str], tensors: dict[str, Tensor], *, path: Path
 ) -> None:
     """Put `tensors`, read from `path`, in place.

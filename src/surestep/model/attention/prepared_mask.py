@@ -38,7 +38,7 @@ class KernelMask(NamedTuple):
 
 
 @dataclass
-class AttentionPlan:
+class PreparedMask:
     """How the mask of one pack is executed, computed once and used by all layers.
 
     Attributes:
@@ -63,7 +63,7 @@ class AttentionPlan:
     kernel_mask: KernelMask | None = None
     _blocks: dict[int | None, list[DenseBlock]] = field(default_factory=dict)
 
-    def to(self, device: torch.device) -> AttentionPlan:
+    def to(self, device: torch.device) -> PreparedMask:
         """The same plan on `device`; what was computed on the CPU is not computed again."""
         batch = self.batch.to(device)
         mask = self.block_mask
@@ -76,7 +76,7 @@ class AttentionPlan:
             kernel_mask = KernelMask(*(tensor.to(device, non_blocking=True) for tensor in kernel_mask))
         return replace(self, batch=batch, cu_seqlens=cu_seqlens, block_mask=mask, kernel_mask=kernel_mask, _blocks={})
 
-    def pinned(self) -> AttentionPlan:
+    def pinned(self) -> PreparedMask:
         """The same plan in page-locked memory, from where a copy to the GPU does not wait."""
         cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.pin_memory()
         mask = self.kernel_mask
@@ -91,7 +91,7 @@ class AttentionPlan:
         return self._blocks[window]
 
 
-def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
+def prepare_mask(batch: TreeBatch, execution: Execution) -> PreparedMask:
     """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
 
     `AttentionPlan.batch` is padded, its needed steps to whole blocks of 16 and, but for `dense`, its tokens to whole
@@ -107,13 +107,13 @@ def plan_attention(batch: TreeBatch, execution: Execution) -> AttentionPlan:
     num_needed = len(batch.label_index_S)
     batch = batch.padded_labels(LABEL_BLOCK)
     if execution == "dense":
-        return AttentionPlan(execution, batch, max_position, chains, num_needed)
+        return PreparedMask(execution, batch, max_position, chains, num_needed)
     # Below 128 queries, FlexAttention takes its decoding kernel, which does not compile for every head size (torch
     # 2.11: "no valid choices").
     padded = batch.padded(FLEX_BLOCK)
     # To varlen, the padding is one more chain: nobody reads what it computes.
     chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
-    plan = AttentionPlan(execution, padded, max_position, chains, num_needed)
+    plan = PreparedMask(execution, padded, max_position, chains, num_needed)
     device = batch.tokens_P.device
     if execution == "triton":
         plan.kernel_mask = KernelMask(
