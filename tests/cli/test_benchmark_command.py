@@ -71,7 +71,7 @@ def test_processbench_from_a_checkpoint_and_again_from_what_it_saved(
     common = ("benchmark", "processbench", "--data", data, "--resamples", "20")
     out = succeed(*common, "--checkpoint", checkpoint, "--output_dir", tmp_path / "r", "--save_predictions")
     report = json.loads((tmp_path / "r" / "processbench.json").read_text())
-    assert "1 records whose error index lies outside their steps" in out
+    assert "1 records whose error index is outside their steps" in out
     assert report["step"] == 1
     assert len(report["manifest_sha256"]) == len(report["data"][0]["sha256"]) == 64
     assert report["settings"]["model"]["backbone"]

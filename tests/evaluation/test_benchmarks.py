@@ -192,7 +192,7 @@ def test_a_subset_of_one_problem_is_measured_as_far_as_it_goes(tmp_path: Path) -
 
 def test_a_file_without_usable_solutions_says_why(tmp_path: Path) -> None:
     data = write_json(tmp_path / "math.json", [MATH[0] | {"label": 7}])
-    with pytest.raises(DataError, match=r"no usable solution; .*1 records whose error index lies outside"):
+    with pytest.raises(DataError, match=r"no usable solution; .*1 records whose error index is outside"):
         processbench(data)
     with pytest.raises(DataError, match="no usable solution"):
         processbench(write_json(tmp_path / "empty.json", []))
