@@ -9,7 +9,7 @@ STAMP := .venv/installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs clean
+.PHONY: help demo test quick lint format docs clean
 
 help:  ## list what make can do
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -17,8 +17,12 @@ help:  ## list what make can do
 demo: $(STAMP)  ## train and evaluate the embedded default on this machine (about three minutes)
 	$(BIN)/surestep demo
 
-test: lint  ## lint, types, tests and doctests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+test: lint  ## lint, types, tests and doctests: first the quick tests, then the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m slow
+
+quick: $(STAMP)  ## the quick tests alone, in about three minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

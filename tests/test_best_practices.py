@@ -41,6 +41,8 @@ import pytest
 from documents import Block, Ran, blocks_of, run
 from small_datasets import write_datasets
 
+pytestmark = pytest.mark.slow  # every block of two documents runs
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "best-practices.md").read_text(encoding="utf-8")
 STEPS_DIVISOR = 500

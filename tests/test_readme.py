@@ -31,6 +31,7 @@ def test_the_marked_block_runs(tmp_path: Path, quick_python: Path) -> None:
     assert json.loads((tmp_path / "mine_2.json").read_text())["training"]["max_steps"] == 2000
 
 
+@pytest.mark.slow
 def test_the_training_on_public_data_runs(
     tmp_path: Path, quick_python: Path, backbone_folder: Callable[[str], Path]
 ) -> None:

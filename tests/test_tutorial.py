@@ -11,7 +11,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from documents import blocks_of, run
+
+pytestmark = pytest.mark.slow  # every block of the tutorial runs
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")

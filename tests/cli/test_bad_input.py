@@ -225,6 +225,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="resource limits are POSIX")
 def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(flags: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
@@ -243,6 +244,7 @@ def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(flags: list[str
     assert main(["evaluate", "--checkpoint", str(experiment / "checkpoint_step_2")]) == 0
 
 
+@pytest.mark.slow
 def test_a_hub_id_without_a_network_is_one_line(flags: list[str], tmp_path: Path) -> None:
     """A process of its own: the hub's client reads its settings when it is imported."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

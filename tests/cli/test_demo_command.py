@@ -10,6 +10,8 @@ import pytest
 from runs import read_lines
 from surestep.cli.main import main
 
+pytestmark = pytest.mark.slow  # the demo runs
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

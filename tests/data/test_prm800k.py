@@ -200,6 +200,7 @@ def test_real_untouched_originals_of_both_phases_are_read(real_data: Callable[[s
     assert report["human_step"] == 14
 
 
+@pytest.mark.slow
 def test_memory_stays_a_small_multiple_of_the_text(tmp_path: Path) -> None:
     """A file like phase 2's: 20 MB, one problem's records far apart, half of it text that is not steps."""
     rng = random.Random(0)

@@ -82,6 +82,7 @@ def held_while_reading(path: Path, num_rows: int, divisions: tuple[Division, ...
     return peak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("divisions", [(), (Division(0.05, 0, "rest"),)], ids=["whole", "divided"])
 def test_ten_times_the_rows_take_no_more_memory_than_their_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, divisions: tuple[Division, ...]

@@ -148,6 +148,7 @@ def test_copies_of_a_problem_share_its_hash(tmp_path: Path, tokenizer: StepToken
     assert first == copy != other
 
 
+@pytest.mark.slow
 def test_an_open_store_holds_nothing_for_each_tree(tmp_path: Path, tokenizer: StepTokenizer) -> None:
     """Ids, hashes and offsets of ten times the trees take the same memory: they stay on disk."""
     held = []

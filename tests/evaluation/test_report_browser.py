@@ -26,9 +26,9 @@ FLAGS = (
 )
 WIDTHS = (1280, 390)
 
-pytestmark = pytest.mark.skipif(
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     CHROMIUM is None or DRIVER is None,
-    reason="no Chromium here: apt-get install chromium chromium-driver",
+    reason="no Chromium here: apt-get install chromium chromium-driver",]
 )
 
 

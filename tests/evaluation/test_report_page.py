@@ -129,6 +129,7 @@ def test_every_chart_is_there_as_svg_and_as_png(hostile: str, finished: Path) ->
     assert len(identifiers) == len(set(identifiers))
 
 
+@pytest.mark.slow
 def test_100_000_steps_make_a_small_page(tmp_path: Path) -> None:
     rows = make_rows(22_300)
     assert len(rows) > 100_000

@@ -314,6 +314,7 @@ def test_gates_gradients_are_those_of_autograd() -> None:
     torch.testing.assert_close(small.float() * scale, expected, rtol=0.07, atol=0.01 * float(expected.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "whole"), [(["q_proj"], True), (["q_proj", "down_proj"], False)], ids=["attention", "mlp"]
 )
@@ -370,6 +371,7 @@ def _distance(found: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
     return float(apart / sum(float(value.square().sum()) for value in exact.values())) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_compiled", [False, True])
 @pytest.mark.parametrize("config", [Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16)], ids=["biases", "norms"])
 def test_a_full_fine_tune_in_bf16_is_at_least_as_near_to_float32_as_with_the_familys_layers(

@@ -115,6 +115,7 @@ def test_frozen_norms_are_left_to_the_compiler_in_training_only(ours: list[bool]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_training_keeps_the_operation(ours: list[bool]) -> None:
     model = make_model(Qwen3Config(**SHAPE, head_dim=16), None)
     model.fuse_layers()

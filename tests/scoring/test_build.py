@@ -118,6 +118,7 @@ def test_a_fast_execution_that_fails_gives_way_to_the_dense_one(
     assert scores_of(built.scorer(config), [random_tree(0)]) == scores_of(expected.scorer(config), [random_tree(0)])
 
 
+@pytest.mark.slow
 def test_the_kernel_gives_way_to_the_next_slower_execution_first(
     small_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

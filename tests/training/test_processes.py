@@ -17,6 +17,8 @@ from surestep.config import Config
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.run import train
 
+pytestmark = pytest.mark.slow  # two processes train
+
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 

@@ -195,6 +195,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_resumes_from_its_last_checkpoint(settings, uninterrupted, tmp_path: Path) -> None:
     whole = uninterrupted()
     cut = settings("cut")
