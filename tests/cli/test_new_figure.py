@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from surestep.config import Config
+from surestep.config.reference import allowed_values
 from surestep.errors import ConfigError
 from surestep.evaluation.check.targets import Targets, load_targets
 from surestep.evaluation.compare.runs import check_sort
 from surestep.metrics import FIGURES, Figure
 from surestep.metrics.figures.figure import mean_of
 from surestep.metrics.report.notes import notes
+from surestep.training.events.validate import is_better
 
 NAME = "error_on_wrong"
 
@@ -75,7 +78,27 @@ def test_it_shows_in_json_table_compare_and_targets(
     assert NAME in Targets.model_validate({**values, "figures": bounds}).bounds_of("sums")
 
 
+def test_it_can_pick_the_best_checkpoint(new_figure: Figure) -> None:
+    config = Config.from_dict({"training": {"best_metric": NAME}})
+    assert config.training.best_metric == NAME
+    assert is_better(0.1, 0.2, config.training.best_metric)
+    assert f"`{NAME}`" in allowed_values(type(config.training).model_fields["best_metric"])
+
+
+def test_every_figure_with_a_direction_can_pick_the_best_checkpoint_and_no_other() -> None:
+    training = Config().training
+    for name, figure in FIGURES.items():
+        if figure.direction == "none":
+            with pytest.raises(ConfigError, match=rf"best_metric is '{name}'; allowed: 'mse', .* or '"):
+                training.best_metric = name
+        else:
+            training.best_metric = name
+            assert training.best_metric == name
+
+
 def test_it_is_unknown_without_its_entry() -> None:
+    with pytest.raises(ConfigError, match=f"best_metric is '{NAME}'"):
+        Config.from_dict({"training": {"best_metric": NAME}})
     with pytest.raises(ConfigError, match="is no figure"):
         check_sort(NAME)
     assert NAME not in notes()
