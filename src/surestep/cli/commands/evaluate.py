@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.with_name(PREDICTIONS)}")
     if evaluation.written is not None:
         say_written(console, evaluation.written)
+    for sentence in evaluation.left:
+        console.print(f"· {sentence}", markup=False, highlight=False)
     console.print(f"results: {evaluation.path}", markup=False, highlight=False)
     return 0
 

@@ -72,10 +72,12 @@ def compare_runs(
     rows = []
     for place, index in enumerate(order):
         run, section = runs[index], sections[index]
+        mine = None if keyed_best is None else read_keyed(run, dataset) if place else keyed_best
+        read = run.predictions if mine is None or mine.path is None else mine.path
         row: Json = {
             "name": run.name,
             "path": str(run.path),
-            "predictions": None if run.predictions is None else str(run.predictions),
+            "predictions": None if read is None else str(read),
             "split": run.split,
             "checkpoint": run.report.get("checkpoint"),
             "step": run.step,
@@ -85,8 +87,7 @@ def compare_runs(
             "difference": None,
             "verdict": "best",
         }
-        if place and keyed_best is not None:
-            mine = read_keyed(run, dataset)
+        if place and mine is not None and keyed_best is not None:
             row["difference"] = difference_of(sort, mine, keyed_best, resamples=resamples, seed=seed)
             row["verdict"] = _verdict(sort, row["difference"], sign)
         rows.append(row)
