@@ -17,6 +17,7 @@ from surestep.metrics.bootstrap.draws import DEFAULT_RESAMPLES
 from surestep.metrics.bootstrap.interval import DEFAULT_LEVEL
 from surestep.metrics.figures import FIGURES, with_direction
 from surestep.metrics.report.assessment import few_problems, too_few
+from surestep.metrics.report.wording import with_interval
 
 PULLED_TO_ZERO = frozenset({"ece", "ece_equal_mass"})
 """Figures whose plain estimates are biased toward each other
@@ -128,7 +129,7 @@ def _verdict(sort: str, difference: Json, sign: float) -> str:
     if difference["is_real"] is None:
         return f"no difference is given: {difference['why']}{said}"
     value, low, high = difference["difference"], difference["low"], difference["high"]
-    figures = f"{sort} {value:+.4f} [{low:+.4f}, {high:+.4f}]"
+    figures = f"{sort} {with_interval(value, (low, high), sign='+')}"
     if too_few(difference["num_problems"]):
         return f"{few_problems(difference['num_problems'])}: {figures}{said}"
     if not difference["is_real"]:

@@ -17,7 +17,7 @@ import yaml
 
 from surestep import __version__
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
-from surestep.evaluation.report.headline import FIGURES, baselines_table, number, shown_figures, value_of, verdict
+from surestep.evaluation.report.headline import FIGURES, baselines_table, shown_figures, value_of, verdict
 from surestep.evaluation.report.made_from import (
     CHECKPOINT,
     MadeFrom,
@@ -28,6 +28,7 @@ from surestep.evaluation.report.made_from import (
 )
 from surestep.evaluation.results.run_files import RunFiles
 from surestep.files import CARD, PAGE_ADVICE, write_text
+from surestep.metrics.report.wording import number
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_DATASET = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")

@@ -24,7 +24,13 @@ from surestep.evaluation.report.charts.chart import Chart
 from surestep.evaluation.report.charts.png import write_png
 from surestep.evaluation.report.charts.run import mixture, training_curve
 from surestep.evaluation.report.charts.svg import to_svg
-from surestep.evaluation.report.headline import baselines_table, number, shown_figures, verdict
+from surestep.evaluation.report.headline import (
+    all_figures,
+    baselines_table,
+    regret_by_part,
+    shown_figures,
+    verdict,
+)
 from surestep.evaluation.report.made_from import (
     CHECKPOINT,
     MISTAKES,
@@ -37,6 +43,7 @@ from surestep.evaluation.report.made_from import (
 from surestep.evaluation.report.mistakes import KINDS, Mistakes, worst_mistakes
 from surestep.evaluation.results.run_files import RunFiles
 from surestep.files import PAGE_ADVICE, PLOTS, REPORT, write_text
+from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
 if TYPE_CHECKING:
@@ -212,6 +219,9 @@ def _render(
             verdict=verdict(report),
             figures=shown_figures(report["overall"]),
             sections=[(name, section, shown_figures(section)) for name, section in _sections(report)],
+            all_sections=all_figures(report)[0],
+            all_figures=all_figures(report)[1],
+            regret_by_part=regret_by_part(report),
             baselines_header=header,
             baselines=baselines,
             charts={group: [(chart, Markup(to_svg(chart))) for chart in found] for group, found in charts.items()},

@@ -108,9 +108,7 @@ def left_of_other_evaluations(report: Mapping[str, Any], folder: Path, *, own: P
         (CARD, read_card(folder / CARD)),
     ):
         if made is not None and made.evaluation != fingerprint_of(report):
-            found.append(
-                f"{name} there does not show these figures: move it away, then surestep report {folder} writes a new one"
-            )
+            found.append(f"{name} there does not show these figures: move it away, then run surestep report {folder}")
     return tuple(found)
 
 
