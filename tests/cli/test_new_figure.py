@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
 from surestep.config import Config
 from surestep.config.reference import allowed_values
@@ -20,6 +21,7 @@ from surestep.metrics.report.notes import notes
 from surestep.training.events.validate import is_better
 
 NAME = "error_on_wrong"
+BARE = ("--baselines", "false")
 
 
 @pytest.fixture
@@ -76,6 +78,18 @@ def test_it_shows_in_json_table_compare_and_targets(
     values = load_targets("production").model_dump()
     bounds = {**values["figures"], NAME: {"max": 0.5}}
     assert NAME in Targets.model_validate({**values, "figures": bounds}).bounds_of("sums")
+
+
+def test_it_is_on_the_page(new_figure: Figure, tmp_path: Path, succeed: Callable[..., str]) -> None:
+    path = write_scores(tmp_path / "close", 0.2)
+    succeed("evaluate", "--predictions", path, "--output_dir", path.parent, "--bootstrap_resamples", "100", *BARE)
+    page = (path.parent / "report.html").read_text(encoding="utf-8")
+    section = json.loads((path.parent / "eval_metrics.json").read_text(encoding="utf-8"))["overall"]
+    row = page[page.index("All figures") :].partition(f">{new_figure.title}<")[2].partition("</tr>")[0]
+    interval = section["intervals"][NAME]
+    assert f"<td>{section[NAME]:.4f}<small>{interval['low']:.4f} to {interval['high']:.4f}</small>" in row
+    for figure in FIGURES.values():
+        assert page.count(f'<th scope="row"><abbr title="{escape(figure.meaning)}">{escape(figure.title)}<') == 1
 
 
 def test_it_can_pick_the_best_checkpoint(new_figure: Figure) -> None:

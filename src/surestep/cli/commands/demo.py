@@ -66,8 +66,8 @@ def demo_config(args: argparse.Namespace) -> Config:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 where the model beats R² 0.5 on held-out problems, else 1."""
     from surestep.cli.output.progress import TrainingDisplay, counting, make_console
-    from surestep.metrics.report.wording import figure
     from surestep.evaluation.evaluate import default_output_dir, score_datasets, write_evaluation
+    from surestep.metrics.report.wording import figure
     from surestep.scoring.build_model import build_model
     from surestep.scoring.checkpoint.load import load_checkpoint
     from surestep.scoring.hardware import choose_hardware

@@ -17,6 +17,7 @@ from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.results.find import FoundEvaluation, is_about
 from surestep.evaluation.results.predictions import read_predictions_of
 from surestep.files import CARD, CONFIG, REPORT
+from surestep.metrics.report.wording import figure
 from surestep.scoring.checkpoint.calibration_file import read_calibration
 from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
 
@@ -115,7 +116,7 @@ def check_calibration(folder: Path, found: FoundEvaluation | None) -> list[Findi
                 "calibration",
                 f"{name} ECE measured",
                 "fail" if ece is None else "pass",
-                value="undefined" if ece is None else f"{ece:.4f}",
+                value="undefined" if ece is None else figure(ece),
                 detail="its target is among the figures; read it together with the reliability table and skill",
                 mend="evaluate again" if ece is None else "",
             )
