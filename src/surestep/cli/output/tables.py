@@ -86,7 +86,8 @@ def _marked(values: dict[str, Any], beaten: dict[str, bool | None], column: str)
 def regret_lines(report: dict[str, Any]) -> list[str]:
     """Regret to the known truth in each part of the data, one line each; none where no truth is known by part."""
     return [
-        f"{row['part']}: regret of clean steps {_regret(row, 'regret_clean')}, of noisy ones {_regret(row, 'regret_noisy')}"
+        f"{row['part']}: regret of clean steps {_regret(row, 'regret_clean')}, "
+        f"of noisy ones {_regret(row, 'regret_noisy')}"
         for row in report["overall"].get("truth_by_part", ())
     ]
 

@@ -212,4 +212,5 @@ def _known_or(values: FloatArray, otherwise: FloatArray) -> list[float]:
 
 
 def _said_of_bin(row: Mapping[str, Any]) -> str:
-    return f"{row['count']:,} steps: mean confidence {number(row['mean_confidence'])}, mean label {number(row['mean_label'])}"
+    confidence, label = number(row["mean_confidence"]), number(row["mean_label"])
+    return f"{row['count']:,} steps: mean confidence {confidence}, mean label {label}"
