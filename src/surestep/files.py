@@ -37,6 +37,8 @@ SIGN_OFFS = "sign_offs.json"
 """What people signed for: that the errors of a run were read, that a backup exists."""
 REPORT = "report.html"
 """The page of an evaluation."""
+PLOTS = "plots"
+"""The folder of the page's charts as PNG."""
 CARD = "MODEL_CARD.md"
 """The model card of an evaluation."""
 
@@ -45,6 +47,8 @@ PART = ".part"
 
 OUTPUT_ADVICE = "free space or choose another --output_dir"
 """What mends a failed write among a run's results."""
+PAGE_ADVICE = "free space or change its permissions"
+"""What mends a failed write into a folder that the user named because results lie there."""
 
 _BLOCK = 2**20
 _RACY_NS = 2_000_000_000

@@ -7,10 +7,12 @@ fields that a dataset brings (`surestep.data.datasets`).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from surestep.errors import ConfigError
 
@@ -31,6 +33,22 @@ class Section(BaseModel):
             super().__setattr__(name, value)
         except ValidationError as error:
             raise ConfigError(describe(error, type(self), prefix=name)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Annotates a text that is one of `names()`, which a table elsewhere decides and which is asked at each check."""
+
+    names: Callable[[], list[str]]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: str) -> str:
+        names = [repr(name) for name in self.names()]
+        if repr(value) not in names:
+            raise ValueError(" or ".join([", ".join(names[:-1]), *names[-1:]]))
+        return value
 
 
 def describe(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> list[str]:

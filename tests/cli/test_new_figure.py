@@ -8,15 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markupsafe import escape
 
+from surestep.config import Config
+from surestep.config.reference import allowed_values
 from surestep.errors import ConfigError
 from surestep.evaluation.check.targets import Targets, load_targets
 from surestep.evaluation.compare.runs import check_sort
 from surestep.metrics import FIGURES, Figure
 from surestep.metrics.figures.figure import mean_of
 from surestep.metrics.report.notes import notes
+from surestep.training.events.validate import is_better
 
 NAME = "error_on_wrong"
+BARE = ("--baselines", "false")
 
 
 @pytest.fixture
@@ -75,7 +80,39 @@ def test_it_shows_in_json_table_compare_and_targets(
     assert NAME in Targets.model_validate({**values, "figures": bounds}).bounds_of("sums")
 
 
+def test_it_is_on_the_page(new_figure: Figure, tmp_path: Path, succeed: Callable[..., str]) -> None:
+    path = write_scores(tmp_path / "close", 0.2)
+    succeed("evaluate", "--predictions", path, "--output_dir", path.parent, "--bootstrap_resamples", "100", *BARE)
+    page = (path.parent / "report.html").read_text(encoding="utf-8")
+    section = json.loads((path.parent / "eval_metrics.json").read_text(encoding="utf-8"))["overall"]
+    row = page[page.index("All figures") :].partition(f">{new_figure.title}<")[2].partition("</tr>")[0]
+    interval = section["intervals"][NAME]
+    assert f"<td>{section[NAME]:.4f}<small>{interval['low']:.4f} to {interval['high']:.4f}</small>" in row
+    for figure in FIGURES.values():
+        assert page.count(f'<th scope="row"><abbr title="{escape(figure.meaning)}">{escape(figure.title)}<') == 1
+
+
+def test_it_can_pick_the_best_checkpoint(new_figure: Figure) -> None:
+    config = Config.from_dict({"training": {"best_metric": NAME}})
+    assert config.training.best_metric == NAME
+    assert is_better(0.1, 0.2, config.training.best_metric)
+    assert f"`{NAME}`" in allowed_values(type(config.training).model_fields["best_metric"])
+
+
+def test_every_figure_with_a_direction_can_pick_the_best_checkpoint_and_no_other() -> None:
+    training = Config().training
+    for name, figure in FIGURES.items():
+        if figure.direction == "none":
+            with pytest.raises(ConfigError, match=rf"best_metric is '{name}'; allowed: 'mse', .* or '"):
+                training.best_metric = name
+        else:
+            training.best_metric = name
+            assert training.best_metric == name
+
+
 def test_it_is_unknown_without_its_entry() -> None:
+    with pytest.raises(ConfigError, match=f"best_metric is '{NAME}'"):
+        Config.from_dict({"training": {"best_metric": NAME}})
     with pytest.raises(ConfigError, match="is no figure"):
         check_sort(NAME)
     assert NAME not in notes()

@@ -38,6 +38,8 @@ def test_report_makes_the_page_from_the_files(succeed: Command, predictions: Pat
     assert b"Step 1 of problem" in first
     predictions.unlink()
     assert "predictions.jsonl" in succeed("report", tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == first
+    succeed("report", tmp_path, "--allow_poorer")
     assert b"Step 1 of problem" not in (tmp_path / "report.html").read_bytes()
 
 

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from runs import Watcher, count_labels, hashes, read_lines
 from surestep.config import Config, EvalConfig
+from surestep.data.synthetic.arithmetic import part_of_id
 from surestep.errors import DataError, StorageError
 from surestep.evaluation.evaluate import default_output_dir, evaluate_checkpoint, evaluate_predictions
 from surestep.scoring.checkpoint.load import load_checkpoint
@@ -190,6 +191,21 @@ def test_arithmetic_is_compared_with_its_known_truth(evaluate: Callable[..., Any
     rows = read_lines(result.path.parent / "predictions.jsonl.gz")
     regret = np.mean([(row["confidence"] - row["true_confidence"]) ** 2 for row in rows])
     assert result.report["per_dataset"]["arithmetic"]["truth"]["regret"] == pytest.approx(regret, rel=1e-6)
+    parts = {row["part"]: row for row in result.report["per_dataset"]["arithmetic"]["truth_by_part"]}
+    assert parts.keys() == {part_of_id(row["problem_id"]) for row in rows}
+    assert sum(row["num_steps"] for row in parts.values()) == len(rows)
+    for name, part in parts.items():
+        mine = [row for row in rows if part_of_id(row["problem_id"]) == name]
+        for key, is_in in (("regret_clean", {True}), ("regret_noisy", {False}), ("regret", {True, False})):
+            errors = [
+                (row["confidence"] - row["true_confidence"]) ** 2
+                for row in mine
+                if (row["true_confidence"] in (0.0, 1.0)) in is_in
+            ]
+            expected = pytest.approx(np.mean(errors), rel=1e-6) if errors else None
+            assert part[key] == expected
+            if key in part.get("intervals", {}):
+                assert part["intervals"][key]["low"] <= part[key] <= part["intervals"][key]["high"]
 
 
 def test_predictions_are_kept_unless_declined(evaluate: Callable[..., Any], trained: Callable[[], Config]) -> None:

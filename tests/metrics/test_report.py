@@ -209,3 +209,20 @@ def test_intervals_and_baselines_of_a_mixture_with_an_empty_dataset_and_known_tr
     mean = result["overall"]["r2_mean_per_dataset_interval"]
     assert mean["low"] < result["overall"]["r2_mean_per_dataset"] < mean["high"]
     assert {line.split(":")[0] for line in result["verdict"]} == {"algebra", "logic", "overall"}
+
+
+def test_regret_by_part_is_the_regret_of_its_trees_and_adds_only_its_key() -> None:
+    part = mixture(known_truth=True)
+    parts = ["odd" if tree % 2 else "" if tree % 4 else "fourth" for tree in range(len(part.tree_ids))]
+    plain = json.loads(json.dumps(build_report(part, resamples=30, seed=1), allow_nan=False))
+    found = json.loads(json.dumps(build_report(part, part_of_tree=parts, resamples=30, seed=1), allow_nan=False))
+    rows = found["overall"].pop("truth_by_part")
+    assert [row["part"] for row in rows] == ["fourth", "odd"]
+    of_tree = np.array(parts)[part.tree]
+    for row in rows:
+        mine = (of_tree == row["part"]) & ~np.isnan(part.label)
+        assert row["num_steps"] == mine.sum()
+        expected = np.mean((part.confidence[mine] - part.true_confidence[mine]) ** 2)
+        assert row["regret"] == pytest.approx(expected)
+        assert row["intervals"]["regret"]["low"] <= row["regret"] <= row["intervals"]["regret"]["high"]
+    assert found["overall"].keys() == plain["overall"].keys()

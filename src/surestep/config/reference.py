@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 from surestep.config import Config, get_lora_config
 from surestep.config.training import FLAG_ALIASES
 from surestep.files import write_text
+from surestep.settings import OneOf
 
 _INTRODUCTION = """\
 # Configuration reference
@@ -136,6 +137,8 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
         return f"a whole number{_bounds(metadata, whole=True)}"
     if annotation is float:
         return f"a number{_bounds(metadata, whole=False)}"
+    if choices := next((part for part in metadata if isinstance(part, OneOf)), None):
+        return " or ".join(f"`{name}`" for name in choices.names())
     words = _SIMPLE[annotation]
     pattern = next((found for part in metadata if (found := getattr(part, "pattern", None))), None)
     if pattern is not None:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from surestep.settings import Section
+from surestep.metrics.figures import with_direction
+from surestep.settings import OneOf, Section
 
 FULL_LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 1e-4
@@ -112,8 +113,8 @@ class TrainingConfig(Section):
             "to about a tenth of the work."
         ),
     )
-    best_metric: Literal["nll", "mse", "mae", "ece", "auroc", "r2"] = Field(
-        "nll", description="Metric (mean over datasets) that picks the best checkpoint."
+    best_metric: Annotated[str, OneOf(with_direction)] = Field(
+        "nll", description="Figure (mean over datasets) that picks the best checkpoint."
     )
     early_stopping_patience: PositiveInt | None = Field(
         None, description="Stop after this many validations without a better one; unset: never."

@@ -13,8 +13,8 @@ from surestep.config import Config, EvalConfig
 from surestep.data.sources.choose import enabled_sources
 from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines
 from surestep.evaluation.calibration_effect import CalibrationUse, calibration_report, content_of
-from surestep.evaluation.report.write import WrittenReport, write_report
-from surestep.files import METRICS
+from surestep.evaluation.report.write import WrittenReport, left_of_other_evaluations, write_report
+from surestep.files import METRICS, PREDICTIONS
 from surestep.metrics.report import ConstantBaseline
 from surestep.scored import ScoredSteps
 from surestep.scoring.build_model import BuiltModel
@@ -33,12 +33,21 @@ EvaluatedSplit = Literal["test", "validation"]
 
 @dataclass
 class Evaluation:
-    """A finished evaluation: the content of `eval_metrics.json`, where it lies, and the page made from it."""
+    """A finished evaluation.
+
+    Attributes:
+        report: the content of `eval_metrics.json`.
+        path: where that lies.
+        num_predictions: rows that were kept; None where they were not asked for.
+        written: the page and the card; None where they were not asked for.
+        left: a sentence for each file of an earlier evaluation that lies there and was not written anew.
+    """
 
     report: dict[str, Any]
     path: Path
     num_predictions: int | None = None
     written: WrittenReport | None = None
+    left: tuple[str, ...] = ()
 
 
 @dataclass
@@ -163,7 +172,7 @@ def evaluate_predictions(
     steps = read_predictions(path)
     baselines = own_baselines(steps) if settings.baselines else Baselines()
     about = {"split": "as given", "predictions": str(path)}
-    return _write(steps, about, baselines, settings, output_dir, constants=None, keep_rows=False)
+    return _write(steps, about, baselines, settings, output_dir, constants=None, keep_rows=False, read_from=path)
 
 
 def _write(
@@ -175,6 +184,7 @@ def _write(
     *,
     constants: ConstantBaseline | None,
     keep_rows: bool,
+    read_from: Path | None = None,
 ) -> Evaluation:
     report = evaluation_report(steps, settings, about, constants=constants, baselines=baselines.baselines)
     report["baselines_left_out"] = baselines.left_out
@@ -183,4 +193,6 @@ def _write(
     if settings.report:
         rows = list(rows_of(steps))
         evaluation.written = write_report(report, folder, predictions=steps.measured(), rows=rows)
+    own = folder / PREDICTIONS if keep_rows else read_from
+    evaluation.left = left_of_other_evaluations(report, folder, own=own)
     return evaluation

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from surestep.config import EvalConfig
+from surestep.data.datasets import DATASETS
 from surestep.files import METRICS, PREDICTIONS, write_json
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report
 from surestep.scored import ScoredSteps
@@ -44,6 +45,7 @@ def evaluation_report(
         steps,
         baseline=constants,
         baselines=baselines,
+        part_of_tree=part_of_each_tree(steps),
         resamples=settings.bootstrap_resamples,
         seed=settings.bootstrap_seed,
     )
@@ -57,6 +59,16 @@ def evaluation_report(
         "versions": library_versions(),
         "git_commit": git_commit(),
     }
+
+
+def part_of_each_tree(steps: ScoredSteps) -> list[str]:
+    """The part of its dataset that each tree is of, as the dataset's record says; "" where it says nothing."""
+    parts = [""] * len(steps.tree_ids)
+    for index, name in enumerate(steps.dataset_names):
+        if name in DATASETS:
+            for tree in np.unique(steps.tree[steps.dataset == index]).tolist():
+                parts[tree] = DATASETS[name].part_of_id(steps.tree_ids[tree])
+    return parts
 
 
 def write_evaluation_files(folder: Path, report: Json, steps: ScoredSteps | None) -> int | None:

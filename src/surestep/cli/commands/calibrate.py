@@ -137,8 +137,8 @@ def _show(console: Console, result: CalibrationResult) -> None:
 
 def _table(result: CalibrationResult) -> Table:
     """Before and after, on problems that the map had not seen."""
-    from surestep.cli.output.tables import figure
     from surestep.evaluation.calibrate import WITHIN_FOLDS
+    from surestep.metrics.report.wording import figure
 
     about = result.calibration.about
     table = Table(

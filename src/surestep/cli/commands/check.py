@@ -157,7 +157,7 @@ def _table(title: str, findings: list[Finding]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from surestep.cli.output.tables import figure
+    from surestep.metrics.report.wording import figure
 
     of_figures = findings[0].item == "figures"
     table = Table(title=title, title_justify="left")

@@ -72,7 +72,7 @@ def _print(result: dict[str, Any]) -> None:
     from rich.text import Text
 
     from surestep.cli.output.progress import make_console
-    from surestep.cli.output.tables import figure
+    from surestep.metrics.report.wording import figure
 
     console = make_console()
     columns = dict.fromkeys((result["sort"], *_COLUMNS))

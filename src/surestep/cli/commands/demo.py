@@ -66,8 +66,8 @@ def demo_config(args: argparse.Namespace) -> Config:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 where the model beats R² 0.5 on held-out problems, else 1."""
     from surestep.cli.output.progress import TrainingDisplay, counting, make_console
-    from surestep.cli.output.tables import figure
     from surestep.evaluation.evaluate import default_output_dir, score_datasets, write_evaluation
+    from surestep.metrics.report.wording import figure
     from surestep.scoring.build_model import build_model
     from surestep.scoring.checkpoint.load import load_checkpoint
     from surestep.scoring.hardware import choose_hardware
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     assert mean is not None, "training leaves the mean label in its checkpoints"
     reports = _reports(before.steps, after.steps, loaded, mean)
     console.print(_table(reports))
-    console.print(_table_of_parts(after.steps))
+    console.print(_table_of_parts(evaluation.report))
     _show_steps(console, after.steps)
     r2 = evaluation.report["overall"]["r2"]
     console.print(f"checkpoint: {trained.result.best}", markup=False, highlight=False)
@@ -138,7 +138,7 @@ def _reports(
 
 
 def _table(reports: dict[str, dict[str, Any]]) -> Table:
-    from surestep.cli.output.tables import figure
+    from surestep.metrics.report.wording import figure
 
     steps = next(iter(reports.values()))
     table = Table(title=f"{steps['num_steps']:,} steps of {steps['num_problems']:,} held-out problems")
@@ -162,36 +162,19 @@ def _table(reports: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-_PARTS = {
-    "all seen in training": frozenset[str](),
-    "held-out operands": frozenset({"operands"}),
-    "held-out rates": frozenset({"rates"}),
-    "both held out": frozenset({"operands", "rates"}),
-}
-
-
-def _table_of_parts(steps: ScoredSteps) -> Table:
+def _table_of_parts(report: dict[str, Any]) -> Table:
     """Regret after training, mean (p - p*)², by what the problems hold that training never showed."""
-    import numpy as np
-
-    from surestep.cli.output.tables import figure
-    from surestep.data.synthetic.arithmetic import parts_of_id
-    from surestep.metrics import mse
+    from surestep.metrics.report.wording import ends_of, with_interval
 
     table = Table(title="after training: regret to the known truth, by what training never showed")
     for name in ("problems", "clean steps", "clean regret", "noisy steps", "noisy regret"):
         table.add_column(name, justify="left" if name == "problems" else "right")
-    confidence, truth = steps.confidence, steps.true_confidence
-    parts = [parts_of_id(steps.tree_ids[tree]) for tree in steps.tree.tolist()]
-    clean = (truth == 0.0) | (truth == 1.0)
-    for name, part in _PARTS.items():
-        mine = np.array([found == part for found in parts])
+    for row in report["overall"]["truth_by_part"]:
         cells: list[str] = []
-        for kind in (clean, ~clean):
-            chosen = mine & kind
-            regret = mse(confidence[chosen], truth[chosen]) if chosen.any() else None
-            cells += [f"{int(chosen.sum()):,}", figure(regret)]
-        table.add_row(name, *cells)
+        for kind in ("clean", "noisy"):
+            name = f"regret_{kind}"
+            cells += [f"{row[f'num_steps_{kind}']:,}", with_interval(row[name], ends_of(row, name))]
+        table.add_row(row["part"], *cells)
     table.caption = (
         "Training shows none of the held-out pairs of operands, in either order, and none of the held-out rates."
     )

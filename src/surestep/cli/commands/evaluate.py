@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
 
     from surestep.cli.output.progress import make_console
-    from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table
+    from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines
 
     console = make_console()
     evaluation = _of_predictions(args) if args.checkpoint is None else _of_checkpoint(args, console)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     beside = baselines_table(evaluation.report)
     if beside is not None:
         console.print(beside)
-    for sentence in evaluation.report["verdict"]:
+    for sentence in (*evaluation.report["verdict"], *regret_lines(evaluation.report)):
         console.print(f"· {sentence}", markup=False, highlight=False)
     for reason in evaluation.report["baselines_left_out"]:
         console.print(f"· left out: {reason}", markup=False, highlight=False)
@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.with_name(PREDICTIONS)}")
     if evaluation.written is not None:
         say_written(console, evaluation.written)
+    for sentence in evaluation.left:
+        console.print(f"· {sentence}", markup=False, highlight=False)
     console.print(f"results: {evaluation.path}", markup=False, highlight=False)
     return 0
 

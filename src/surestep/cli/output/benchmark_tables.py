@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from surestep.metrics.report.wording import number, with_interval
+
 
 def print_result(report: dict[str, Any], console: Console) -> None:
     """The result's tables, then everything that was left out or must be known."""
@@ -22,10 +24,8 @@ def figure(section: dict[str, Any], name: str) -> str:
 
 
 def _with_interval(value: float | None, interval: dict[str, Any] | None) -> str:
-    if value is None:
-        return "–"
-    between = "" if interval is None else f" [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
-    return f"{100 * value:.1f}{between}"
+    ends = None if interval is None else (100 * interval["low"], 100 * interval["high"])
+    return number(None, 1) if value is None else with_interval(100 * value, ends, 1)
 
 
 def _processbench(report: dict[str, Any]) -> list[Table]:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from surestep.metrics.figures import in_tables
 from surestep.metrics.report.assessment import few_problems, too_few
+from surestep.metrics.report.wording import ends_of, figure, with_interval
 
 _BASELINE_COLUMNS = ("mse", "nll", "auroc", "ece", "r2", "spearman")
 
@@ -82,9 +83,17 @@ def _marked(values: dict[str, Any], beaten: dict[str, bool | None], column: str)
     return figure(values[column]) + ("*" if beaten.get(column) is False else " ")
 
 
-def figure(value: float | None) -> str:
-    """Four decimals, or a dash where the figure is undefined."""
-    return "–" if value is None else f"{value:.4f}"
+def regret_lines(report: dict[str, Any]) -> list[str]:
+    """Regret to the known truth in each part of the data, one line each; none where no truth is known by part."""
+    return [
+        f"{row['part']}: regret of clean steps {_regret(row, 'regret_clean')}, "
+        f"of noisy ones {_regret(row, 'regret_noisy')}"
+        for row in report["overall"].get("truth_by_part", ())
+    ]
+
+
+def _regret(row: dict[str, Any], name: str) -> str:
+    return with_interval(row[name], ends_of(row, name))
 
 
 def calibration_line(found: dict[str, Any]) -> str:

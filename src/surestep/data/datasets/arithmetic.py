@@ -56,4 +56,5 @@ DATASET = Dataset(
     fields=Fields,
     splits=_splits,
     is_generated=True,
+    part_of_id=arithmetic.part_of_id,
 )

@@ -88,6 +88,10 @@ def _no_options(_fields: Any) -> dict[str, Any]:
     return {}
 
 
+def _no_part(_tree_id: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A dataset that can be trained or tested on, or a layout of files that others write.
@@ -111,6 +115,8 @@ class Dataset:
         is_generated: it is made, not read, so no file has its layout.
         judges_every_step: whether its trees say of each step whether it is right; ProcessBench names one step only.
         language: code of its texts' language, for model cards; empty where unknown.
+        part_of_id: the part of the data that a tree is of, in words, by its id; "" for none. Reports give the regret to
+            the known truth by part.
         for_testing_only: why a model that was trained on it may not be free to use, for model cards.
     """
 
@@ -132,6 +138,7 @@ class Dataset:
     judges_every_step: bool = True
     language: str = ""
     for_testing_only: str = ""
+    part_of_id: Callable[[str], str] = _no_part
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spelling", self.spelling or self.name)

@@ -127,6 +127,25 @@ def parts_of_id(tree_id: str) -> frozenset[str]:
     return frozenset(tree_id.partition(":")[2].split("+")) - {"seen", ""}
 
 
+def part_of_id(tree_id: str) -> str:
+    """The part of the data that the tree with this `id` is of, in words; "" where the id is not one of these trees.
+
+    >>> part_of_id("test-000012:operands+rates"), part_of_id("test-000013:seen"), part_of_id("p7")
+    ('both held out', 'all seen in training', '')
+    """
+    if not tree_id.partition(":")[2]:
+        return ""
+    return _PART_NAMES.get(parts_of_id(tree_id), "")
+
+
+_PART_NAMES = {
+    frozenset[str](): "all seen in training",
+    frozenset({"operands"}): "held-out operands",
+    frozenset({"rates"}): "held-out rates",
+    frozenset({"operands", "rates"}): "both held out",
+}
+
+
 def is_clean(node: Node) -> bool:
     """Whether the text alone decides the label: p* is 0 or 1.
 

@@ -11,6 +11,8 @@ from surestep.evaluation.check.finding import Finding, Status
 from surestep.evaluation.check.targets import SKILLS, Bound, Targets
 from surestep.evaluation.results.same_data import OVERALL
 from surestep.metrics.report.implied import Implied, implied_by, label_variance
+from surestep.metrics.report.wording import figure as figure_text
+from surestep.metrics.report.wording import interval_text
 
 Section = dict[str, Any]
 
@@ -58,7 +60,7 @@ def _check(name: str, section: Section, figure: str, bound: Bound, targets: Targ
         "figures",
         f"{name} {figure}",
         status,
-        value="undefined" if value is None else f"{value:.4f}",
+        value="undefined" if value is None else figure_text(value),
         target=str(bound),
         detail="; ".join(part for part in details if part),
         mend=_mend(name, figure, status, implied),
@@ -122,7 +124,9 @@ def _interval_words(interval: object, bound: Bound) -> str:
     if low is None or high is None:
         return ""
     across = bound.met_by(low) != bound.met_by(high)
-    return f"95 % interval {low:.4f} to {high:.4f}" + (", which the target lies within" if across else "")
+    return f"95 % interval {interval_text((low, high), 4, minus='-')}" + (
+        ", which the target lies within" if across else ""
+    )
 
 
 def _undefined(section: Section, figure: str) -> str:

@@ -14,13 +14,12 @@ import numpy as np
 from surestep.config import Config
 from surestep.errors import CheckpointError, SurestepError
 from surestep.evaluation.check.finding import Finding
-from surestep.evaluation.report.model_card import CARD_FILE
-from surestep.evaluation.report.page import REPORT_FILE
 from surestep.evaluation.results.find import FoundEvaluation, is_about
-from surestep.files import CONFIG
+from surestep.evaluation.results.predictions import read_predictions_of
+from surestep.files import CARD, CONFIG, REPORT
+from surestep.metrics.report.wording import figure
 from surestep.scoring.checkpoint.calibration_file import read_calibration
 from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
-from surestep.scoring.predictions_file import read_predictions
 
 CONFIDENTLY_WRONG = 0.8
 """A confidence this far from its label is a mistake worth reading."""
@@ -117,7 +116,7 @@ def check_calibration(folder: Path, found: FoundEvaluation | None) -> list[Findi
                 "calibration",
                 f"{name} ECE measured",
                 "fail" if ece is None else "pass",
-                value="undefined" if ece is None else f"{ece:.4f}",
+                value="undefined" if ece is None else figure(ece),
                 detail="its target is among the figures; read it together with the reliability table and skill",
                 mend="evaluate again" if ece is None else "",
             )
@@ -157,12 +156,14 @@ def check_error_analysis(found: FoundEvaluation | None) -> Finding:
         return Finding(
             "error_analysis", what, "fail", value="not evaluated", mend="evaluate with --save_predictions true"
         )
-    names = [name for name in (REPORT_FILE,) if (found.folder / name).is_file()]
+    names = [name for name in (REPORT,) if (found.folder / name).is_file()]
     if found.predictions is not None:
         try:
-            scored = read_predictions(found.predictions).measured()
+            steps = read_predictions_of(found.report, found.folder)
         except SurestepError as error:
             return Finding("error_analysis", what, "fail", value="unreadable", detail=str(error), mend="evaluate again")
+        assert steps is not None, "a place of predictions was found"
+        scored = steps.measured()
         far = int((np.abs(scored.confidence - scored.label) >= CONFIDENTLY_WRONG).sum())
         names.append(f"{found.predictions.name} ({far:,} of {len(scored):,} steps off by {CONFIDENTLY_WRONG} or more)")
     if not names:
@@ -175,8 +176,8 @@ def check_error_analysis(found: FoundEvaluation | None) -> Finding:
 
 def check_documented(found: FoundEvaluation | None) -> Finding:
     """Whether a model card lies beside the results."""
-    what, target = "results documented", CARD_FILE
-    if found is not None and (found.folder / CARD_FILE).is_file():
-        return Finding("documented", what, "pass", value=str(found.folder / CARD_FILE), target=target)
+    what, target = "results documented", CARD
+    if found is not None and (found.folder / CARD).is_file():
+        return Finding("documented", what, "pass", value=str(found.folder / CARD), target=target)
     mend = "evaluate first" if found is None else f"surestep report {found.folder}"
-    return Finding("documented", what, "fail", value=f"no {CARD_FILE}", target=target, mend=mend)
+    return Finding("documented", what, "fail", value=f"no {CARD}", target=target, mend=mend)

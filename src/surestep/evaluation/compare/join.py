@@ -5,7 +5,6 @@ Knows predictions files; a step is named by its dataset, problem and number.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from surestep.data.records.record import read_records
-from surestep.errors import ConfigError
+from surestep.errors import ConfigError, DataError
 from surestep.evaluation.results.find import FoundEvaluation
+from surestep.evaluation.results.predictions import are_of, predictions_places
 from surestep.evaluation.results.same_data import OVERALL
 from surestep.metrics.bootstrap.draws import Draws
-from surestep.metrics.figures.pointwise import mse
 from surestep.metrics.paired import paired_differences
 from surestep.scored import ScoredSteps
 from surestep.scoring.predictions_file import steps_of_rows
@@ -37,6 +36,7 @@ class KeyedSteps:
     predictions: ScoredSteps | None
     row_of: Mapping[Key, int]
     why_not: str = ""
+    path: Path | None = None
 
 
 def section_of(run: FoundEvaluation, dataset: str) -> Json:
@@ -53,14 +53,30 @@ def section_of(run: FoundEvaluation, dataset: str) -> Json:
 
 
 def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
-    """The labelled steps of a run's predictions.
+    """The labelled steps of a run's predictions, from the first of their places whose rows give its figures.
 
     Raises:
-        DataError: the file is malformed.
+        DataError: the file is malformed, and no other one is the run's.
     """
-    if run.predictions is None:
+    places = predictions_places(run.report, run.folder)
+    if not places:
         return KeyedSteps(None, {}, f"{run.name} has no predictions.jsonl (evaluate with --save_predictions true)")
-    path: Path = run.predictions
+    found: list[KeyedSteps] = []
+    broken: list[DataError] = []
+    for path in places:
+        try:
+            found.append(_read_keyed(path, run, dataset))
+        except DataError as error:
+            broken.append(error)
+        else:
+            if found[-1].predictions is not None:
+                return found[-1]
+    if broken:
+        raise broken[0]
+    return found[0]
+
+
+def _read_keyed(path: Path, run: FoundEvaluation, dataset: str) -> KeyedSteps:
     rows: list[tuple[Json, int | None]] = []
     row_of: dict[Key, int] = {}
     for record in read_records(path):
@@ -79,15 +95,11 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
     if not row_of:
         return KeyedSteps(None, {}, f"{path} has no labelled row of {dataset}")
     predictions = steps_of_rows(rows, path=path).measured()
-    section = section_of(run, dataset)
-    said = section.get("mse")
     # An earlier evaluation may have left its predictions in the folder: a difference must be that of the figures shown.
-    if section.get("num_steps") != len(predictions) or (
-        said is not None and not math.isclose(mse(predictions.confidence, predictions.label), said, rel_tol=1e-6)
-    ):
+    if not are_of(section_of(run, dataset), predictions):
         why = f"{path} is of another evaluation than {run.path.name} (their counts or MSE differ)"
         return KeyedSteps(None, {}, why)
-    return KeyedSteps(predictions, row_of)
+    return KeyedSteps(predictions, row_of, path=path)
 
 
 def difference_of(sort: str, run: KeyedSteps, best: KeyedSteps, *, resamples: int, seed: int) -> Json:

@@ -17,6 +17,7 @@ from surestep.metrics.bootstrap.draws import DEFAULT_RESAMPLES
 from surestep.metrics.bootstrap.interval import DEFAULT_LEVEL
 from surestep.metrics.figures import FIGURES, with_direction
 from surestep.metrics.report.assessment import few_problems, too_few
+from surestep.metrics.report.wording import with_interval
 
 PULLED_TO_ZERO = frozenset({"ece", "ece_equal_mass"})
 """Figures whose plain estimates are biased toward each other
@@ -72,10 +73,12 @@ def compare_runs(
     rows = []
     for place, index in enumerate(order):
         run, section = runs[index], sections[index]
+        mine = None if keyed_best is None else read_keyed(run, dataset) if place else keyed_best
+        read = run.predictions if mine is None or mine.path is None else mine.path
         row: Json = {
             "name": run.name,
             "path": str(run.path),
-            "predictions": None if run.predictions is None else str(run.predictions),
+            "predictions": None if read is None else str(read),
             "split": run.split,
             "checkpoint": run.report.get("checkpoint"),
             "step": run.step,
@@ -85,8 +88,7 @@ def compare_runs(
             "difference": None,
             "verdict": "best",
         }
-        if place and keyed_best is not None:
-            mine = read_keyed(run, dataset)
+        if place and mine is not None and keyed_best is not None:
             row["difference"] = difference_of(sort, mine, keyed_best, resamples=resamples, seed=seed)
             row["verdict"] = _verdict(sort, row["difference"], sign)
         rows.append(row)
@@ -127,7 +129,7 @@ def _verdict(sort: str, difference: Json, sign: float) -> str:
     if difference["is_real"] is None:
         return f"no difference is given: {difference['why']}{said}"
     value, low, high = difference["difference"], difference["low"], difference["high"]
-    figures = f"{sort} {value:+.4f} [{low:+.4f}, {high:+.4f}]"
+    figures = f"{sort} {with_interval(value, (low, high), sign='+')}"
     if too_few(difference["num_problems"]):
         return f"{few_problems(difference['num_problems'])}: {figures}{said}"
     if not difference["is_real"]:

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from surestep.metrics.figures import FIGURES as TABLE
 from surestep.metrics.report.assessment import ROUGH_ECE, assessment, few_problems
+from surestep.metrics.report.truth import PART_REGRETS
+from surestep.metrics.report.wording import ends_of, interval_text, number
 
 Tone = Literal["good", "fair", "bad"]
 GOOD_SKILL, FAIR_SKILL, LEAST_SKILL = 0.5, 0.1, 0.02
@@ -53,36 +55,18 @@ def shown_figures(section: Mapping[str, Any]) -> list[ShownFigure]:
 
 
 def interval_of(section: Mapping[str, Any], name: str) -> tuple[float, float] | None:
-    """The 95 % interval of a figure, where the report has one.
+    """The 95 % interval of a figure, where the report has one; `skill` is the one by squared error.
 
-    >>> interval_of({"intervals": {"ece": {"low": 0.01, "high": 0.02, "method": "m"}}}, "ece")
+    >>> interval_of({"skill": {"intervals": {"mse": {"low": 0.01, "high": 0.02, "method": "m"}}}}, "skill")
     (0.01, 0.02)
     """
-    holder = section.get("skill") or {} if name == "skill" else section
-    found = (holder.get("intervals") or {}).get("mse" if name == "skill" else name) or {}
-    if found.get("low") is None or found.get("high") is None:
-        return None
-    return float(found["low"]), float(found["high"])
+    return ends_of(section.get("skill") or {}, "mse") if name == "skill" else ends_of(section, name)
 
 
 def value_of(section: Mapping[str, Any], name: str) -> float | None:
     """A figure of a section; `skill` is the one by squared error."""
     value = (section.get("skill") or {}).get("mse") if name == "skill" else section.get(name)
     return None if value is None else float(value)
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure as text, with a true minus sign; a dash where undefined.
-
-    >>> number(0.12345), number(-0.5), number(None)
-    ('0.123', '−0.500', '–')
-    """
-    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
-
-
-def interval_text(found: tuple[float, float] | None) -> str:
-    """An interval as text; "" for none."""
-    return "" if found is None else f"{number(found[0])} to {number(found[1])}"
 
 
 def verdict(report: Mapping[str, Any]) -> Verdict:
@@ -175,7 +159,7 @@ def _calibration_words(overall: Mapping[str, Any]) -> list[str]:
     noise = (found["if_calibrated"] or {}).get("high")
     if found["ece"] is None or noise is None:
         return []
-    ends = "" if found["low"] is None else f" ({number(found['low'])} to {number(found['high'])})"
+    ends = "" if found["low"] is None else f" ({interval_text((found['low'], found['high']))})"
     verdict = (
         "so its calibration cannot be told from a perfect one"
         if found["verdict"] == "within noise"
@@ -232,6 +216,40 @@ def _shown(section: Mapping[str, Any], name: str, title: str, meaning: str) -> S
         if_calibrated=_if_calibrated(section, name),
         reason=str(undefined.get("mse" if name == "skill" else name, "")),
     )
+
+
+def all_figures(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str, list[tuple[str, str]]]]]:
+    """Every figure of the table of figures that the report has: names of the sections; title, meaning and cells.
+
+    A cell is the figure and its interval.
+    """
+    sections = dict(report["per_dataset"])
+    if len(sections) != 1:
+        sections["all steps"] = report["overall"]
+    rows = [
+        (
+            figure.title,
+            figure.meaning,
+            [(number(found.get(name), 4), interval_text(ends_of(found, name), 4)) for found in sections.values()],
+        )
+        for name, figure in TABLE.items()
+        if name in report["overall"]
+    ]
+    return list(sections), rows
+
+
+def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Part of the data, and regret to the known truth, of clean and of noisy steps, each with its interval.
+
+    Empty where no truth is known by part.
+    """
+    return [
+        (
+            f"{row['part']} ({row['num_steps_clean']:,} clean, {row['num_steps_noisy']:,} noisy steps)",
+            [(number(row[name], 4), interval_text(ends_of(row, name), 4)) for name in PART_REGRETS],
+        )
+        for row in report["overall"].get("truth_by_part") or ()
+    ]
 
 
 def _method(section: Mapping[str, Any], name: str) -> str:

@@ -17,10 +17,19 @@ import yaml
 
 from surestep import __version__
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
-from surestep.evaluation.report.headline import FIGURES, baselines_table, number, shown_figures, value_of, verdict
+from surestep.evaluation.report.headline import FIGURES, baselines_table, shown_figures, value_of, verdict
+from surestep.evaluation.report.made_from import (
+    CHECKPOINT,
+    MadeFrom,
+    fingerprint_of,
+    lost_parts,
+    read_card,
+    signed_card,
+)
 from surestep.evaluation.results.run_files import RunFiles
+from surestep.files import CARD, PAGE_ADVICE, write_text
+from surestep.metrics.report.wording import number
 
-CARD_FILE = "MODEL_CARD.md"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_DATASET = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
 _SETTINGS = (
@@ -56,22 +65,45 @@ class UsedDataset:
     for_testing_only: str = ""
 
 
-def write_card(report: Mapping[str, Any], run: RunFiles, folder: Path) -> Path:
+@dataclass(frozen=True)
+class WrittenCard:
+    """Where the card lies; `kept` names what it says and a new one would lack, so that it was left as it was."""
+
+    path: Path
+    kept: tuple[str, ...] = ()
+
+
+def write_card(report: Mapping[str, Any], run: RunFiles, folder: Path, *, allow_poorer: bool = False) -> WrittenCard:
     """Write the card into `folder`.
+
+    A card that says what the new one would lack, or that a person has changed, is kept.
 
     Args:
         report: the content of `eval_metrics.json`; it must name a checkpoint.
         run: what was found of that checkpoint and its run; what is missing is said in the card.
         folder: where it goes.
+        allow_poorer: replace such a card all the same.
 
     Raises:
-        OSError: the folder cannot be written.
+        StorageError: the folder cannot be written.
     """
-    path = folder / CARD_FILE
-    beside = path.with_suffix(".part")
-    beside.write_text(card_text(report, run), encoding="utf-8")
-    beside.replace(path)
-    return path
+    path = folder / CARD
+    made = _made_from(report, run)
+    kept = () if allow_poorer else lost_parts(read_card(path), made, needed=CHECKPOINT)
+    if not kept:
+        write_text(path, signed_card(card_text(report, run), made), advice=PAGE_ADVICE)
+    return WrittenCard(path, kept)
+
+
+def _made_from(report: Mapping[str, Any], run: RunFiles) -> MadeFrom:
+    known = {
+        "origin": run.manifest,
+        "training data": run.data_report,
+        "settings": run.settings,
+        "calibration map": run.calibration,
+    }
+    made_with = () if run.checkpoint is None else (CHECKPOINT,)
+    return MadeFrom(fingerprint_of(report), made_with, tuple(name for name, found in known.items() if found))
 
 
 def card_text(report: Mapping[str, Any], run: RunFiles) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -25,16 +24,31 @@ from surestep.evaluation.report.charts.chart import Chart
 from surestep.evaluation.report.charts.png import write_png
 from surestep.evaluation.report.charts.run import mixture, training_curve
 from surestep.evaluation.report.charts.svg import to_svg
-from surestep.evaluation.report.headline import baselines_table, number, shown_figures, verdict
+from surestep.evaluation.report.headline import (
+    all_figures,
+    baselines_table,
+    regret_by_part,
+    shown_figures,
+    verdict,
+)
+from surestep.evaluation.report.made_from import (
+    CHECKPOINT,
+    MISTAKES,
+    PREDICTIONS,
+    MadeFrom,
+    fingerprint_of,
+    lost_parts,
+    read_page,
+)
 from surestep.evaluation.report.mistakes import KINDS, Mistakes, worst_mistakes
 from surestep.evaluation.results.run_files import RunFiles
+from surestep.files import PAGE_ADVICE, PLOTS, REPORT, write_text
+from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-REPORT_FILE = "report.html"
-PLOTS_FOLDER = "plots"
 MAX_DATASET_CHARTS = 12
 NO_ROWS = (
     "The confidence histogram, the risk–coverage curve and the worst mistakes need predictions.jsonl.gz, "
@@ -64,38 +78,68 @@ class Sources:
 
 @dataclass(frozen=True)
 class WrittenPage:
-    """Where the page lies, its charts, and what it says is missing."""
+    """Where the page lies, its charts, and what it says is missing.
+
+    Attributes:
+        path: the page.
+        plots: the charts that were drawn.
+        missing: a sentence for each thing that a page written now could not show.
+        kept: what the page that was there shows and a new one would lack, so that it was left as it was.
+    """
 
     path: Path
     plots: tuple[Path, ...]
     missing: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
 
-def write_page(sources: Sources, folder: Path) -> WrittenPage:
-    """Write `report.html` and `plots/*.png` into `folder`; plots of an earlier page are removed.
+def write_page(sources: Sources, folder: Path, *, allow_poorer: bool = False) -> WrittenPage:
+    """Write `report.html` and `plots/*.png` into `folder`; plots of the page that it replaces are removed.
+
+    A page that shows what the new one would lack is kept (`lost_parts`) with its plots, and only plots that are
+    not there are drawn; `allow_poorer` replaces it all the same.
 
     Raises:
-        OSError: the folder cannot be written.
+        StorageError: the folder cannot be written.
     """
     charts = {
         "reliability": _reliability(sources),
         "quality": _quality(sources),
         "training": [chart for chart in _training(sources.run) if chart is not None],
     }
+    drawn = [chart for group in charts.values() for chart in group]
     missing = _missing(sources)
-    page = _render(sources, charts, missing)
-    path = folder / REPORT_FILE
-    beside = path.with_suffix(".part")
-    beside.write_text(page, encoding="utf-8")
-    beside.replace(path)
-    plots = folder / PLOTS_FOLDER
-    shutil.rmtree(plots, ignore_errors=True)
-    plots.mkdir()
+    mistakes = worst_mistakes(sources.rows or [])
+    made = _made_from(sources, drawn, mistakes)
+    path, plots = folder / REPORT, folder / PLOTS
+    old = read_page(path, plots, sources.report)
+    kept = () if allow_poorer else lost_parts(old, made, needed=PREDICTIONS)
+    if kept:
+        is_same = old is not None and old.evaluation == made.evaluation
+        drawn = [chart for chart in drawn if is_same and not (plots / f"{chart.name}.png").exists()]
     written = []
-    for chart in (chart for group in charts.values() for chart in group):
+    for chart in drawn:
         written.append(plots / f"{chart.name}.png")
         write_png(chart, written[-1])
-    return WrittenPage(path, tuple(written), missing)
+    if not kept:
+        # The page last: it is never beside plots of other figures that it does not name.
+        write_text(path, _render(sources, charts, missing, mistakes, made), advice=PAGE_ADVICE)
+        for name in set(old.parts if old is not None else ()) - set(made.parts):
+            (plots / f"{Path(name).name}.png").unlink(missing_ok=True)
+    return WrittenPage(path, tuple(written), missing, kept)
+
+
+def _made_from(sources: Sources, charts: Sequence[Chart], mistakes: Mistakes) -> MadeFrom:
+    parts = [chart.name for chart in charts]
+    parts += [MISTAKES] if _has_text(mistakes) else []
+    parts += ["settings"] if sources.run.settings else []
+    made_with = [PREDICTIONS] if sources.predictions is not None else []
+    made_with += [CHECKPOINT] if sources.run.checkpoint is not None else []
+    return MadeFrom(fingerprint_of(sources.report), tuple(made_with), tuple(parts))
+
+
+def _has_text(mistakes: Mistakes) -> bool:
+    return any(mistake.problem or mistake.focus.text for mistake in mistakes.shown)
 
 
 def _reliability(sources: Sources) -> list[Chart]:
@@ -150,11 +194,16 @@ def _missing(sources: Sources) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def _render(sources: Sources, charts: Mapping[str, list[Chart]], missing: Sequence[str]) -> str:
+def _render(
+    sources: Sources,
+    charts: Mapping[str, list[Chart]],
+    missing: Sequence[str],
+    mistakes: Mistakes,
+    made: MadeFrom,
+) -> str:
     from markupsafe import Markup
 
     report = sources.report
-    mistakes = worst_mistakes(sources.rows or [])
     style, script = _asset("report.css"), _asset("report.js")
     header, baselines = baselines_table(report)
     return (
@@ -170,12 +219,16 @@ def _render(sources: Sources, charts: Mapping[str, list[Chart]], missing: Sequen
             verdict=verdict(report),
             figures=shown_figures(report["overall"]),
             sections=[(name, section, shown_figures(section)) for name, section in _sections(report)],
+            all_sections=all_figures(report)[0],
+            all_figures=all_figures(report)[1],
+            regret_by_part=regret_by_part(report),
             baselines_header=header,
             baselines=baselines,
             charts={group: [(chart, Markup(to_svg(chart))) for chart in found] for group, found in charts.items()},
             mistakes=mistakes,
             kinds=[(kind, _total(mistakes, kind)) for kind in KINDS],
-            has_text=any(mistake.problem or mistake.focus.text for mistake in mistakes.shown),
+            has_text=_has_text(mistakes),
+            made_from=made.to_json(),
             missing=missing,
             run=sources.run,
             reading=_reading_notes(sources),

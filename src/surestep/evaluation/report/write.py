@@ -7,28 +7,28 @@ a page looks nor what a card says.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surestep.errors import DataError, StorageError
-from surestep.evaluation.report.model_card import write_card
+from surestep.errors import DataError
+from surestep.evaluation.report.made_from import fingerprint_of, read_card, read_page
+from surestep.evaluation.report.model_card import WrittenCard, write_card
 from surestep.evaluation.report.page import Sources, WrittenPage, write_page
+from surestep.evaluation.results.predictions import are_of, predictions_beside, read_predictions_of
 from surestep.evaluation.results.run_files import find_run
-from surestep.files import METRICS
-from surestep.metrics.figures.pointwise import mse
+from surestep.files import CARD, METRICS, PAGE_ADVICE, PLOTS, REPORT, storage_errors
 from surestep.scored import ScoredSteps
-from surestep.scoring.predictions_file import find_predictions, read_predictions, rows_of
+from surestep.scoring.predictions_file import read_predictions, rows_of
 
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """What was written; `card` is None where the figures name no checkpoint."""
+    """What was written or kept; `card` is None where the figures name no checkpoint."""
 
     page: WrittenPage
-    card: Path | None
+    card: WrittenCard | None
 
 
 def write_report(
@@ -38,8 +38,11 @@ def write_report(
     predictions: ScoredSteps | None,
     rows: Sequence[Mapping[str, Any]] | None,
     checkpoint: Path | None = None,
+    allow_poorer: bool = False,
 ) -> WrittenReport:
     """Write `report.html`, `plots/` and, for a checkpoint's figures, `MODEL_CARD.md` into `folder`.
+
+    What is there is never made poorer: a page or card that holds what the new one would lack is kept, and said to be.
 
     Args:
         report: the content of `eval_metrics.json`.
@@ -47,51 +50,66 @@ def write_report(
         predictions: the labelled steps; without them the page has fewer charts and says so.
         rows: every step as in `predictions.jsonl`.
         checkpoint: where the checkpoint lies now; unset: where the report says, or its usual place.
+        allow_poorer: replace what is there all the same.
 
     Raises:
         CheckpointError: `checkpoint` is not the one that was evaluated.
         StorageError: the folder cannot be written.
     """
     run = find_run(report, folder, checkpoint=checkpoint)
-    try:
-        page = write_page(Sources(report, run, predictions, rows), folder)
-        card = write_card(report, run, folder) if report.get("checkpoint") else None
-    except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written ({error.strerror}); free space or change its permissions"
-        ) from None
+    with storage_errors(folder, PAGE_ADVICE):
+        page = write_page(Sources(report, run, predictions, rows), folder, allow_poorer=allow_poorer)
+        card = write_card(report, run, folder, allow_poorer=allow_poorer) if report.get("checkpoint") else None
     return WrittenReport(page, card)
 
 
-def report_on_folder(folder: Path, *, checkpoint: Path | None = None) -> WrittenReport:
-    """Write the report of an evaluation folder from its files.
+def report_on_folder(folder: Path, *, checkpoint: Path | None = None, allow_poorer: bool = False) -> WrittenReport:
+    """Write the report of an evaluation folder from its files (`checkpoint`, `allow_poorer` as in `write_report`).
 
     Raises:
-        DataError: there is no `eval_metrics.json`, it is damaged, or the predictions beside it do not belong to it.
+        DataError: there is no `eval_metrics.json`, it is damaged, or no predictions that are there belong to it.
         CheckpointError: `checkpoint` is not the one that was evaluated.
         StorageError: the folder cannot be written.
     """
     report = read_metrics(folder)
-    path = find_predictions(folder)
-    if path is None:
-        return write_report(report, folder, predictions=None, rows=None, checkpoint=checkpoint)
-    steps = read_predictions(path)
-    predictions = steps.measured()
-    _check_belongs(report, predictions, path)
-    return write_report(report, folder, predictions=predictions, rows=list(rows_of(steps)), checkpoint=checkpoint)
+    steps = read_predictions_of(report, folder)
+    return write_report(
+        report,
+        folder,
+        predictions=None if steps is None else steps.measured(),
+        rows=None if steps is None else list(rows_of(steps)),
+        checkpoint=checkpoint,
+        allow_poorer=allow_poorer,
+    )
 
 
-def _check_belongs(report: Mapping[str, Any], predictions: ScoredSteps, path: Path) -> None:
-    """Refuse predictions that an earlier evaluation left in the folder: charts and figures would contradict."""
-    found, said = mse(predictions.confidence, predictions.label), report["overall"].get("mse")
-    num_steps = report["overall"]["num_steps"]
-    if len(predictions) != num_steps or said is None or not math.isclose(found, said, rel_tol=1e-6, abs_tol=1e-12):
-        raise DataError(
-            f"{len(predictions):,} labelled rows with an MSE of {found:.6f}, but {METRICS} beside it says "
-            f"{num_steps:,} and {said}; remove it or restore the one that belongs to it, or measure it with "
-            "surestep evaluate --predictions",
-            path=path,
-        )
+def left_of_other_evaluations(report: Mapping[str, Any], folder: Path, *, own: Path | None) -> tuple[str, ...]:
+    """A sentence for each file in `folder` that shows or holds other figures than `report`.
+
+    They stay, since they may be the last of what they show; whoever reads them must know what they are not.
+
+    Args:
+        report: the content of `eval_metrics.json`.
+        folder: where that lies.
+        own: the predictions of `report`, which need no second look; None where they were not kept.
+    """
+    found = []
+    for path in predictions_beside(folder):
+        if own is not None and path.samefile(own):
+            continue
+        try:
+            is_ours = are_of(report["overall"], read_predictions(path).measured())
+        except DataError:
+            is_ours = False
+        if not is_ours:
+            found.append(f"{path.name} there is not of these figures: nothing is read from it; remove it or move it")
+    for name, made in (
+        (REPORT, read_page(folder / REPORT, folder / PLOTS, report)),
+        (CARD, read_card(folder / CARD)),
+    ):
+        if made is not None and made.evaluation != fingerprint_of(report):
+            found.append(f"{name} there does not show these figures: move it away, then run surestep report {folder}")
+    return tuple(found)
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

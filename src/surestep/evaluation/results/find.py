@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError, ConfigError, DataError
+from surestep.evaluation.results.predictions import predictions_places
 from surestep.files import CONFIG, MANIFEST, METRICS
 from surestep.scoring.checkpoint.find import best_checkpoint, list_checkpoints
 from surestep.scoring.checkpoint.load import read_config
-from surestep.scoring.predictions_file import find_predictions
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class FoundEvaluation:
         name: what the person wrote.
         path: its `eval_metrics.json`.
         report: the content of that file.
-        predictions: its `predictions.jsonl.gz`, where it lies beside, or the file that it reports on.
+        predictions: the likeliest of `predictions_places`: beside it, or the file that it reports on.
     """
 
     name: str
@@ -96,9 +96,8 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
         raise DataError(f"cannot be read ({reason}); write it again with `surestep evaluate`", path=path) from None
     if not isinstance(report, dict) or not all(isinstance(report.get(k), dict) for k in ("overall", "per_dataset")):
         raise DataError("holds no 'overall' and 'per_dataset'; name what `surestep evaluate` wrote", path=path)
-    named = Path(str(report.get("predictions", path)))
-    beside = find_predictions(path.parent)
-    return FoundEvaluation(name, path, report, beside or (named if named.is_file() and named != path else None))
+    places = predictions_places(report, path.parent)
+    return FoundEvaluation(name, path, report, places[0] if places else None)
 
 
 def _of_checkpoint(folder: Path, split: str | None, *, name: str) -> FoundEvaluation:

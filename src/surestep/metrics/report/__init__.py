@@ -32,6 +32,7 @@ def build_report(
     *,
     baseline: ConstantBaseline | None = None,
     baselines: Sequence[Baseline] | None = None,
+    part_of_tree: Sequence[str] = (),
     resamples: int = 0,
     seed: int = 0,
 ) -> Json:
@@ -44,6 +45,8 @@ def build_report(
             place, and `constant_baseline.source` says so.
         baselines: further predictors on the same steps. Where given, even empty, the report has the table
             `baselines`, in which the constants come first, and `verdict`.
+        part_of_tree: the part of its dataset that each tree is of, one for each of `steps.tree_ids`, "" for none: where
+            true confidences are known, `truth_by_part` has the regret of each.
         resamples: how often the problems are resampled for intervals; 0 for none.
         seed: of the resamples.
 
@@ -51,8 +54,8 @@ def build_report(
         `overall`, `per_dataset` by name, and `notes`, which say how each figure was made. A section
         has `num_steps`, `num_problems`, all of `FIGURES`, `intervals` (or `no_intervals`, the reason),
         `if_calibrated`, `mae_by_label_range`, `reliability`, `by_position`, `by_label`,
-        `constant_baseline`, `skill`, `assessment`, `beats_baselines`, `truth` where true confidences are known, and
-        `undefined`. Only plain dicts, lists, strings and finite numbers:
+        `constant_baseline`, `skill`, `assessment`, `beats_baselines`, `truth` (and `truth_by_part`) where true
+        confidences are known, and `undefined`. Only plain dicts, lists, strings and finite numbers:
         `json.dumps(..., allow_nan=False)` takes it.
 
     >>> report = build_report(ScoredSteps.of_columns([0.25, 0.75], [0.0, 1.0], problem=["a", "a"]))
@@ -64,10 +67,15 @@ def build_report(
     steps = steps.measured().densely()
     parts = {name: steps.for_dataset(name).densely() for name in steps.dataset_names}
     sections = {
-        name: make_section(part, baseline.per_dataset.get(name), _bootstrap_of(name, part, steps, bootstrap))
+        name: make_section(
+            part,
+            baseline.per_dataset.get(name),
+            _bootstrap_of(name, part, steps, bootstrap),
+            part_of_tree=part_of_tree,
+        )
         for name, part in parts.items()
     }
-    overall = _overall(steps, baseline, sections, bootstrap)
+    overall = _overall(steps, baseline, sections, bootstrap, part_of_tree)
     per_dataset = {name: section.json for name, section in sections.items()}
     overall.json |= _mean_r2(sections)
     overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline, sections)
@@ -88,7 +96,11 @@ def _bootstrap_of(name: str, part: ScoredSteps, steps: ScoredSteps, bootstrap: B
 
 
 def _overall(
-    steps: ScoredSteps, baseline: ConstantBaseline, sections: Mapping[str, Section], bootstrap: Bootstrap
+    steps: ScoredSteps,
+    baseline: ConstantBaseline,
+    sections: Mapping[str, Section],
+    bootstrap: Bootstrap,
+    part_of_tree: Sequence[str],
 ) -> Section:
     """The section of all steps: where one dataset holds them all a copy of its own, compared with its own constant."""
     for section in sections.values():
@@ -96,7 +108,7 @@ def _overall(
             return Section(deepcopy(section.json), section.part, section.draws, section.measure)
     constants, _ = dataset_constants(steps, baseline)
     dataset_means = constants[steps.dataset] if len(sections) > 1 else None
-    return make_section(steps, baseline.overall, bootstrap, dataset_means=dataset_means)
+    return make_section(steps, baseline.overall, bootstrap, dataset_means=dataset_means, part_of_tree=part_of_tree)
 
 
 def _mean_r2(sections: Mapping[str, Section]) -> Json:

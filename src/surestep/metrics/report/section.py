@@ -7,7 +7,7 @@ Legend: N steps, R draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from surestep.metrics.report.groups import (
     label_range_rows,
     reliability_rows,
 )
-from surestep.metrics.report.truth import truth_of
+from surestep.metrics.report.truth import truth_by_part, truth_of
 from surestep.scored import ScoredSteps
 
 SKILL_FIGURES = ("mse", "nll")
@@ -78,6 +78,7 @@ def make_section(
     bootstrap: Bootstrap,
     *,
     dataset_means: FloatArray | None = None,
+    part_of_tree: Sequence[str] = (),
 ) -> Section:
     """The section of `part`.
 
@@ -87,6 +88,7 @@ def make_section(
         bootstrap: how its intervals are made.
         dataset_means: shape (N,), the constant of each step's own dataset where there are several: skill over all of
             them is then over these, as each dataset's skill is over its own.
+        part_of_tree: the part of the data that each tree is of, "" for none; regret is then given by part too.
     """
     num_problems = part.num_problems
     model = Measure(part, (*FIGURES.values(), mean_confidence, mean_label), num_problems=num_problems)
@@ -100,6 +102,7 @@ def make_section(
         of_own = compute_figures(as_own.confidence, part.label, names=SKILL_FIGURES)
     broken_down = _BrokenDown(part, num_problems)
     truth = truth_of(part, num_problems=num_problems)
+    by_part = truth_by_part(part, part_of_tree, num_problems=num_problems)
     section: Json = {
         "num_steps": len(part),
         "num_problems": num_problems,
@@ -114,6 +117,7 @@ def make_section(
         "constant_baseline": {"constant": constant, "source": source, **of_constant.to_json()},
         "skill": {"against": against, **_skill(model, of_own).to_json()},
         **({} if truth is None else {"truth": truth.json}),
+        **({"truth_by_part": [row.json for row in by_part]} if by_part else {}),
     }
     reason = why_no_intervals(num_problems, bootstrap.resamples)
     if reason is not None:
@@ -123,13 +127,14 @@ def make_section(
     draws = Draws(num_problems, bootstrap.resamples, bootstrap.seed)
     base = Measure(as_constant, [FIGURES[name] for name in CONSTANT_FIGURES], num_problems=num_problems)
     own = Measure(as_own, [FIGURES[name] for name in SKILL_FIGURES], num_problems=num_problems)
-    of_truth = [] if truth is None else truth.measures.values()
+    of_truth = [measure for found in (truth, *by_part) if found is not None for measure in found.measures.values()]
     resample([model, base, own, *broken_down.measures(), *of_truth], draws)
     _add_intervals(section, model, base, own)
     section["assessment"] = assessment(section)
     broken_down.add_intervals()
-    if truth is not None:
-        truth.add_intervals()
+    for found in (truth, *by_part):
+        if found is not None:
+            found.add_intervals()
     return Section(section, part, draws, model)
 
 

@@ -8,6 +8,7 @@ Legend: p confidence, p* true confidence, y label.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,6 +91,53 @@ class TruthReport:
 def truth_of(part: ScoredSteps, *, num_problems: int) -> TruthReport | None:
     """The report on measured steps; None where no step's truth is known."""
     return None if np.isnan(part.true_confidence).all() else TruthReport(part, num_problems=num_problems)
+
+
+PART_REGRETS = ("regret", "regret_clean", "regret_noisy")
+
+
+class PartRegret:
+    """Regret to the known truth in one part of the data.
+
+    Attributes:
+        measures: by name of the value (`PART_REGRETS`); those without a step are left out.
+        json: `part`, `num_problems`, `num_steps`, `num_steps_clean`, `num_steps_noisy` and the values; nulls have
+            their reason in `undefined`.
+    """
+
+    def __init__(self, name: str, rows: ScoredSteps, *, num_problems: int) -> None:
+        truth = TruthReport(rows, num_problems=num_problems)
+        self.measures = {name: truth.measures[name] for name in PART_REGRETS if name in truth.measures}
+        self.json: Json = {
+            "part": name,
+            "num_problems": rows.num_problems,
+            **{key: truth.json[key] for key in ("num_steps", "num_steps_clean", "num_steps_noisy", *PART_REGRETS)},
+            "undefined": {key: why for key, why in truth.json["undefined"].items() if key in PART_REGRETS},
+        }
+
+    def add_intervals(self) -> None:
+        """Put `intervals` beside the values, once the measures were resampled."""
+        found = {name: measure.interval(mse.name) for name, measure in self.measures.items()}
+        self.json["intervals"] = {name: value.to_json() for name, value in found.items() if value is not None}
+
+
+def truth_by_part(part: ScoredSteps, part_of_tree: Sequence[str], *, num_problems: int) -> list[PartRegret]:
+    """Regret in each part of the data that has a measured step of known truth, in order of the parts' names.
+
+    Args:
+        part: measured steps.
+        part_of_tree: the part that each tree is of, "" for none; may be empty, for no parts at all.
+        num_problems: as drawn.
+    """
+    if not part_of_tree:
+        return []
+    known = part.select(~np.isnan(part.true_confidence))
+    names = np.array(part_of_tree, dtype=object)[known.tree].astype(str)
+    return [
+        PartRegret(str(name), known.select(names == name), num_problems=num_problems)
+        for name in np.unique(names)
+        if name
+    ]
 
 
 def _which(name: str) -> str:

@@ -25,6 +25,7 @@ from surestep.evaluation.report.charts.chart import (
 from surestep.evaluation.report.charts.group_means import group_means
 from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, bin_sums
 from surestep.metrics.figures.bins import NUM_BINS, equal_width_bins, reliability_equal_width
+from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
 HISTOGRAM_BINS = 20
@@ -109,8 +110,8 @@ def _rows(table: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
         (
             f"{row['lower']:.3g} to {row['upper']:.3g}",
             f"{row['count']:,}",
-            _three(row["mean_confidence"]),
-            _three(row["mean_label"]),
+            number(row["mean_confidence"]),
+            number(row["mean_label"]),
         )
         for row in table
     )
@@ -211,8 +212,5 @@ def _known_or(values: FloatArray, otherwise: FloatArray) -> list[float]:
 
 
 def _said_of_bin(row: Mapping[str, Any]) -> str:
-    return f"{row['count']:,} steps: mean confidence {row['mean_confidence']:.3f}, mean label {row['mean_label']:.3f}"
-
-
-def _three(value: float | None) -> str:
-    return "–" if value is None or value != value else f"{value:.3f}"
+    confidence, label = number(row["mean_confidence"]), number(row["mean_label"])
+    return f"{row['count']:,} steps: mean confidence {confidence}, mean label {label}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surestep.evaluation.report.charts.chart import Bars, Chart, Line, Mark, Points, Role
+from surestep.files import PAGE_ADVICE, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def write_png(chart: Chart, path: Path) -> None:
     """Draw `chart` into `path`.
 
     Raises:
-        OSError: the file cannot be written.
+        StorageError: the file cannot be written; what was there is as it was.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -64,7 +65,8 @@ def write_png(chart: Chart, path: Path) -> None:
     places[0].set_title(_plain(chart.title), loc="left", fontsize=11)
     if any(mark.name for mark in chart.panels[0].marks):
         places[0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, format="png")
+    with write_whole(path, "wb", advice=PAGE_ADVICE) as file:
+        figure.savefig(file, format="png")
 
 
 def _plain(text: str) -> str:

@@ -26,6 +26,8 @@ from surestep.evaluation.report.charts.chart import (
 )
 from surestep.evaluation.report.charts.group_means import group_means
 from surestep.metrics.columns import bin_sums
+from surestep.metrics.figures import FIGURES
+from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
 LAST_POSITION = 20
@@ -100,7 +102,9 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
     y = [group.mse for group in groups]
     low = [group.mse if group.low is None else group.low for group in groups]
     high = [group.mse if group.high is None else group.high for group in groups]
-    tips = [f"step {group.name}: MSE {group.mse:.4f}, {group.count:,} steps" for group in groups]
+    tips = [
+        f"step {group.name}: {FIGURES['mse'].title} {number(group.mse, 4)}, {group.count:,} steps" for group in groups
+    ]
     bars = Bars(
         left=[value - 0.4 for value in x],
         right=[value + 0.4 for value in x],
@@ -119,9 +123,9 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
             Panel(axis("mean squared error", high), line, 0.78),
             Panel(count_axis("steps", bars.top), (bars,), 0.22),
         ),
-        header=("position", "steps", "MSE", "low", "high"),
+        header=("position", "steps", FIGURES["mse"].title, "low", "high"),
         rows=tuple(
-            (group.name, f"{group.count:,}", f"{group.mse:.4f}", _four(group.low), _four(group.high))
+            (group.name, f"{group.count:,}", number(group.mse, 4), number(group.low, 4), number(group.high, 4))
             for group in groups
         ),
     )
@@ -146,7 +150,7 @@ def label_by_position(groups: Sequence[PositionGroup]) -> Chart:
         panels=(Panel(unit_axis("mean"), tuple(marks)),),
         header=("position", "steps", "mean confidence", "mean label"),
         rows=tuple(
-            (group.name, f"{group.count:,}", f"{group.mean_confidence:.3f}", f"{group.mean_label:.3f}")
+            (group.name, f"{group.count:,}", number(group.mean_confidence), number(group.mean_label))
             for group in groups
         ),
     )
@@ -157,7 +161,3 @@ def _axis(groups: Sequence[PositionGroup]) -> Axis:
     every = 1 if count <= 10 else 2 if count <= 16 else 4
     shown = [k for k in range(1, count + 1) if k == count or ((k == 1 or k % every == 0) and count - k >= every / 2)]
     return Axis("step position", 0.4, count + 0.6, tuple((float(k), groups[k - 1].name) for k in shown))
-
-
-def _four(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

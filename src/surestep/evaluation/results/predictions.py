@@ -1,0 +1,87 @@
+"""The predictions that an evaluation's figures were measured on: where they may lie, and whether a file is it.
+
+An earlier evaluation may have left its own file in the folder, so a file counts only where it gives the figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from surestep.errors import DataError
+from surestep.files import METRICS, PREDICTIONS
+from surestep.metrics.figures.pointwise import mse
+from surestep.scored import ScoredSteps
+from surestep.scoring.predictions_file import read_predictions
+
+
+def predictions_beside(folder: Path) -> tuple[Path, ...]:
+    """The predictions in a folder of results: compressed, then plain as others write them."""
+    places = (folder / PREDICTIONS, folder / PREDICTIONS.removesuffix(".gz"))
+    return tuple(path for path in places if path.is_file())
+
+
+def predictions_places(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
+    """The files that may hold the predictions of `report`, the likeliest first.
+
+    Args:
+        report: the content of `eval_metrics.json`.
+        folder: where that lies: the file that it names is looked for there and above it too.
+    """
+    places = list(predictions_beside(folder))
+    named = report.get("predictions")
+    if isinstance(named, str) and named:
+        name = Path(named).name
+        places += [path for path in (Path(named), folder / name, folder.parent / name) if path.is_file()]
+    found: dict[Path, Path] = {}
+    for path in places:
+        found.setdefault(path.resolve(), path)
+    return tuple(found.values())
+
+
+def are_of(section: Mapping[str, Any], predictions: ScoredSteps) -> bool:
+    """Whether measured steps are those of a section of `eval_metrics.json`: as many, with the same MSE.
+
+    >>> are_of({"num_steps": 1, "mse": 0.25}, ScoredSteps.of_columns([0.5], [1.0]))
+    True
+    """
+    said = section.get("mse")
+    if section.get("num_steps") != len(predictions):
+        return False
+    if not len(predictions) or said is None:
+        return said is None and not len(predictions)
+    return math.isclose(mse(predictions.confidence, predictions.label), said, rel_tol=1e-6, abs_tol=1e-12)
+
+
+def read_predictions_of(report: Mapping[str, Any], folder: Path) -> ScoredSteps | None:
+    """Every step that `report` was measured on; None where no file is there.
+
+    Raises:
+        DataError: there are files, but none can be read and belongs to `report`; says why of the likeliest.
+    """
+    reasons: list[DataError] = []
+    for path in predictions_places(report, folder):
+        try:
+            steps = read_predictions(path)
+        except DataError as error:
+            reasons.append(error)
+            continue
+        measured = steps.measured()
+        if are_of(report["overall"], measured):
+            return steps
+        reasons.append(_of_another(report, measured, path))
+    if reasons:
+        raise reasons[0]
+    return None
+
+
+def _of_another(report: Mapping[str, Any], measured: ScoredSteps, path: Path) -> DataError:
+    found, overall = mse(measured.confidence, measured.label), report["overall"]
+    return DataError(
+        f"{len(measured):,} labelled rows with an MSE of {found:.6f}, but {METRICS} beside it says "
+        f"{overall['num_steps']:,} and {overall.get('mse')}; remove it or restore the one that belongs to it, or "
+        "measure it with surestep evaluate --predictions",
+        path=path,
+    )
