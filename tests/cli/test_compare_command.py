@@ -161,7 +161,7 @@ def test_a_step_that_stands_twice_is_named(fail: Command, tmp_path: Path) -> Non
     path.write_text("".join([*lines, lines[3]]))
     err = fail("compare", one, two)
     assert "line 241" in err
-    assert "sums / p0 / 3 stands in the file twice" in err
+    assert "sums / p0 / 3 is in the file twice" in err
 
 
 def test_a_confidence_out_of_range_is_named_with_its_line(fail: Command, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
     if not steps:
         raise record.error("'steps' is empty; allowed: at least one step")
     found = RecordSteps(
-        record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group").strip()
+        record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group")
     )
     labels = _labels(record, len(steps))
     parent = ROOT
