@@ -151,7 +151,9 @@ def test_a_name_is_one_however_it_is_written_and_nan_is_none(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     def spelled(plain: str | None) -> object:
-        return data.draw(st.sampled_from(NONE if plain is None else SPELLINGS if plain == "7" else [plain, f"{plain} "]))
+        return data.draw(
+            st.sampled_from(NONE if plain is None else SPELLINGS if plain == "7" else [plain, f"{plain} "])
+        )
 
     names = st.sampled_from([None, "7", "a"])
     plain = [{name: data.draw(names) for name in ("dataset", "problem_id", "group")} for _ in range(6)]
