@@ -139,7 +139,7 @@ def read_predictions(path: Path) -> ScoredSteps:
 
 
 def read_row(record: Record) -> Row:
-    """A row with its names and whole numbers as `read_name` and `whole_number` read them; a field without one is absent.
+    """A row, its names and whole numbers as `read_name` and `whole_number` read them; a field without one is absent.
 
     Raises:
         DataError: a name is neither text nor a whole number, or a number is not whole or too small.
