@@ -274,7 +274,7 @@ def _limited(
     used = labels > 0
     if not used.any():
         raise DataError(
-            f"{name}: no training tree keeps a label ({len(index)} read, {loss.labels} labels, "
+            f"{name}: no training problem keeps a label ({len(index)} read, {loss.labels} labels, "
             f"{loss.labels_too_long} beyond max_length {max_length}, {loss.labels_too_deep} beyond "
             f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
         )
