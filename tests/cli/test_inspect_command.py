@@ -65,10 +65,10 @@ def test_inspect_shows_what_train_reports(
     shown = {(split["dataset"], split["split"]): split["description"] for split in looked["splits"]}
     for dataset, held_out in reported["validation"].items():
         described = shown[dataset, "validation"]
-        assert (described["num_trees"], described["num_labels"]) == (held_out["problems"], held_out["labels"])
+        assert (described["num_trees"], described["num_labels"]) == (held_out["trees"], held_out["labels"])
     for dataset, selected in reported["selection"].items():
         described = shown[dataset, "train"]
-        assert (described["num_trees"], described["num_labels"]) == (selected["problems_read"], selected["labels_read"])
+        assert (described["num_trees"], described["num_labels"]) == (selected["trees_read"], selected["labels_read"])
 
 
 def test_a_file_and_a_preset_count_for_inspect_as_for_train(
@@ -87,7 +87,7 @@ def test_the_costs_of_the_settings_are_said_for_people(succeed: Command, flags: 
     length = 65
     limits = ["--max_steps_per_example", "3", "--max_length", str(length), "--max_train_samples", "12", "--seed", "9"]
     out = succeed("data", "inspect", *flags, *limits, "--own_test", run_files / "train.jsonl")
-    assert "seed 9; 4 steps of 2 problems" in out
+    assert "seed 9; 4 steps of 2 trees" in out
     assert "own: 100.0% of the loss; 12 training problems" in out
     for words in (
         "remove_overlap is off; it would take out ",

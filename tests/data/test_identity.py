@@ -102,6 +102,7 @@ DIFFERENT = [
         "?",
         "..",
     ),
+    *("x \\in A", "x \\notin A", "x \\int A", "\\left x", "≤ x", "a \\cup b", "a \\cap b", "a \\times b \\to"),
     *("𝟏", "𝟙", "\\alpha!", "\\alpha", "x=-3", "x=3", "2 + 2 = 4?", "2 + 2 = 5?"),
 ]
 
@@ -121,6 +122,12 @@ def test_different_problems_have_different_keys() -> None:
         ("3 · 4", "$3 \\cdot 4$"),
         ("a × b", "$a \\times b$"),
         ("the $n$th term", "the nth term"),
+        ("if $x \\le 2$", "if $x\\le2$"),
+        ("if $x \\leq 2$", "if x≤2"),
+        ("$1 \\neq n \\geq 0$", "1≠n≥0"),
+        ("$8 \\div 2$", "8÷2"),
+        ("$f: A \\to B$", "$f: A→B$"),
+        ("$x \\in A \\cup B$", "x∈A∪B"),
         ("If \\[x = 1\\], find $y$.", "If $x=1$, find y"),
         ("It costs $5.", "It costs \\$5"),
         ("f( x ) is", "f(x) is"),

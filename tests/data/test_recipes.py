@@ -33,7 +33,7 @@ from surestep.types import ReasoningTree, chain
 VERSION = 1
 
 
-def read_facts(paths, *, report, unsure=0.5) -> Iterator[ReasoningTree]:
+def read_facts(paths, *, report, bad_rows="stop", unsure=0.5) -> Iterator[ReasoningTree]:
     values = {"yes": 1.0, "no": 0.0, "unsure": unsure}
     for path in as_paths(paths):
         for record in read_records(path):
@@ -85,7 +85,7 @@ from surestep.types import chain
 VERSION = 1
 
 
-def read_chat_steps(paths, *, report):
+def read_chat_steps(paths, *, report, bad_rows="stop"):
     for path in as_paths(paths):
         for record in read_records(path):
             report.count("records")

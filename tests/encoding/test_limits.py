@@ -56,7 +56,7 @@ def test_the_loss_counts_what_was_dropped(tree: EncodedTree, max_length: int | N
     assert loss.labels == tree.num_labels
     assert loss.labels_dropped == tree.num_labels - limited.num_labels
     assert loss.steps_dropped == tree.num_nodes - limited.num_nodes
-    assert loss.problems_emptied == int(tree.num_labels > 0 and limited.num_labels == 0)
+    assert loss.trees_emptied == int(tree.num_labels > 0 and limited.num_labels == 0)
     too_long = [
         node
         for node in range(1, tree.num_nodes)
@@ -85,11 +85,11 @@ def test_a_problem_longer_than_the_limit_keeps_nothing_but_itself() -> None:
     tree = encoded_tree([-1, 0], [9, 2], [None, 1.0], random.Random(0))
     limited, loss = limit_tree(tree, max_length=5)
     assert limited.num_nodes == 1
-    assert loss.problems_emptied == 1
+    assert loss.trees_emptied == 1
 
 
 def test_losses_add_up() -> None:
-    first = LimitLoss(labels=5, labels_too_long=1, labels_too_deep=2, steps_dropped=4, problems_emptied=1)
+    first = LimitLoss(labels=5, labels_too_long=1, labels_too_deep=2, steps_dropped=4, trees_emptied=1)
     second = LimitLoss(labels=2, labels_too_deep=1, steps_dropped=1)
     assert first + second == LimitLoss(7, 1, 3, 5, 1)
 

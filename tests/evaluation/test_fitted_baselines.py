@@ -345,3 +345,14 @@ def test_scores_are_cached_by_the_labels_trained_on_and_the_texts_scored(
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(AssertionError, match="fitted again"):
         trained_baselines(steps, loaded, config)
+
+
+@pytest.mark.parametrize("length", range(3, 40))
+@pytest.mark.parametrize("count", [17, 51])
+def test_training_texts_of_one_length_say_nothing_of_other_lengths(length: int, count: int) -> None:
+    """Their spread is zero up to rounding, and dividing by rounding made every other length a sure yes or no."""
+    train = SeenSteps(["p" * length] * count, [""] * count, ["s" * length] * count, [1] * count)
+    label = np.array([float(number % 3 == 0) for number in range(count)])
+    evaluated = SeenSteps(["p" * (length + 1)], [""], ["s" * (length + 2)], [1])
+    found = position_and_length(train, label, np.arange(count), evaluated).confidence
+    assert found[0] == pytest.approx(label.mean(), abs=0.1)

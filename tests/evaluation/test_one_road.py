@@ -92,9 +92,13 @@ def test_trainings_report_is_that_of_evaluate(trained: Config, tmp_path: Path) -
 
 def test_problems_are_counted_not_trees(trained: Config) -> None:
     left = json.loads((trained.validation_dir / "eval_metrics.json").read_text())
-    assert left["datasets"]["own"]["problems"] == NUM_PROBLEMS * SOLUTIONS, "trees, one a solution"
-    assert left["per_dataset"]["own"]["num_problems"] == NUM_PROBLEMS
-    questions, trees = left["per_dataset"]["eqasc"]["num_problems"], left["datasets"]["eqasc"]["problems"]
+    assert left["datasets"]["own"]["trees"] == NUM_PROBLEMS * SOLUTIONS, "one a solution"
+    data = json.loads((trained.experiment_dir / "data_report.json").read_text())
+    for name, facts in left["datasets"].items():
+        assert facts["problems"] == left["per_dataset"][name]["num_problems"] == data["validation"][name]["problems"]
+    assert left["per_dataset"]["own"]["num_problems"] == data["datasets"]["own"]["problems"] == NUM_PROBLEMS
+    assert data["selection"]["own"]["problems_read"] * SOLUTIONS == data["selection"]["own"]["trees_read"]
+    questions, trees = left["per_dataset"]["eqasc"]["num_problems"], left["datasets"]["eqasc"]["trees"]
     assert 2 <= questions == trees / 2, "two choices a question"
     assert left["overall"]["num_problems"] == NUM_PROBLEMS + questions
 

@@ -84,6 +84,13 @@ def test_a_gzipped_file_is_read_too(tmp_path: Path) -> None:
         ({"label": [1]}, "label is"),
         ({"position": 0}, "position is 0; allowed: a whole number from 1"),
         ({"position": 1.5}, "position is 1.5"),
+        ({"step": 0.5}, "step is 0.5; allowed: a whole number from 0"),
+        ({"step": -1}, "step is -1"),
+        ({"step": "1"}, "step is '1'"),
+        ({"parent": -2}, "parent is -2; allowed: a whole number from -1"),
+        ({"num_ratings": 2.5}, "num_ratings is 2.5"),
+        ({"group": 1.5}, "'group' is 1.5; allowed: text or a whole number"),
+        ({"dataset": ["a"]}, "'dataset' is ['a']"),
         ({"true_confidence": 7}, "true_confidence is 7"),
         ({"raw_confidence": 1.5}, "raw_confidence is 1.5"),
     ],
@@ -133,6 +140,46 @@ def test_a_problem_is_its_group_else_its_text_else_its_id_else_the_row() -> None
     steps = steps_of_rows((row | {"confidence": 0.5, "label": 1.0}, None) for row in rows)
     assert steps.problem.tolist() == [0, 0, 0, 1, 1, 2, 3, 3, 4, 5, 6]
     assert steps.measured().problem.tolist() == steps.problem.tolist()
+
+
+SPELLINGS = [7, 7.0, "7", " 7", "7\n"]
+NONE = [None, math.nan, "", " "]
+
+
+@given(st.data())
+def test_a_name_is_one_however_it_is_written_and_nan_is_none(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    def spelled(plain: str | None) -> object:
+        return data.draw(
+            st.sampled_from(NONE if plain is None else SPELLINGS if plain == "7" else [plain, f"{plain} "])
+        )
+
+    names = st.sampled_from([None, "7", "a"])
+    plain = [{name: data.draw(names) for name in ("dataset", "problem_id", "group")} for _ in range(6)]
+    rows = [
+        {"confidence": 0.5, "label": 1.0, "step": data.draw(st.sampled_from([number, float(number)]))}
+        | {name: spelled(value) for name, value in row.items()}
+        for number, row in enumerate(plain)
+    ]
+    expected = [
+        {"confidence": 0.5, "label": 1.0, "step": number} | {name: value for name, value in row.items() if value}
+        for number, row in enumerate(plain)
+    ]
+    path = tmp_path_factory.mktemp("names") / "theirs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found, right = read_predictions(path), steps_of_rows((row, None) for row in expected)
+    assert found.problem.tolist() == right.problem.tolist()
+    assert (found.dataset_names, list(found.tree_ids)) == (right.dataset_names, list(right.tree_ids))
+    assert (found.step.tolist(), found.tree.tolist()) == (list(range(6)), right.tree.tolist())
+
+
+def test_a_group_of_nan_or_zero_counts_as_it_was_meant() -> None:
+    """As `json.dumps` writes a data frame's missing value; a group numbered 0 is a group."""
+    rows = [{"confidence": 0.5, "label": 1.0, "problem_id": str(number)} for number in range(4)]
+    nan = steps_of_rows((row | {"group": math.nan}, None) for row in rows)
+    assert nan.num_problems == 4
+    assert steps_of_rows((row | {"group": number % 2}, None) for number, row in enumerate(rows)).num_problems == 2
 
 
 STEPS = st.lists(

@@ -70,7 +70,7 @@ def test_what_the_limits_cost_is_reported_and_adds_up(roomy, load, limits: dict[
     assert 0 < lost < report["labels_before_limits"]
     assert report["labels"] + lost == report["labels_before_limits"]
     assert report["labels"] == sum(tree.num_labels for tree in data.training["own"])
-    assert report["problems"] + report["problems_left_without_label"] == 40
+    assert report["trees"] + report["trees_left_without_label"] == 40
     assert any(f"the limits drop {lost} of {report['labels_before_limits']} " in line for line in data.lines)
     # The limits are for training only.
     assert data.validation["own"].num_labels == count_labels(config.data.own_validation)
@@ -94,7 +94,7 @@ def test_samples_are_drawn_from_each_dataset_by_seed(roomy, load) -> None:
         load(roomy(max_train_samples=7, use_prm800k=True, prm800k_phase=1, seed=seed)) for seed in (1, 1, 2)
     )
     for name in ("own", "prm800k"):
-        assert len(first.training[name]) == first.report["datasets"][name]["problems"] == 7
+        assert len(first.training[name]) == first.report["datasets"][name]["trees"] == 7
         assert problems(first, name) == problems(again, name)
     assert problems(first) != problems(other)
     assert len(first.validation["own"]) == 12  # validation is not cut
@@ -129,7 +129,7 @@ def test_problems_that_are_also_tested_are_reported_and_removed_on_request(
     test.write_text("".join(json.dumps(row) + "\n" for row in shared), encoding="utf-8")
     config.data.own_test = test
     data = load(config)
-    assert data.report["overlaps"] == [{"train": "own", "evaluated": "own test", "problems": 5}]
+    assert data.report["overlaps"] == [{"train": "own", "evaluated": "own test", "problems": 5, "trees": 5}]
     assert len(data.training["own"]) == (35 if remove else 40)
     line = next(line for line in data.lines if "also occur in own test" in line)
     assert line.startswith("5 training problems of own")
@@ -162,7 +162,7 @@ def test_shares_are_the_normalised_weights_and_a_weight_of_0_leaves_a_dataset_ou
 def test_many_passes_over_few_problems_are_said(roomy, load) -> None:
     data = load(roomy(max_train_samples=4, max_steps=30))
     assert data.report["datasets"]["own"]["expected_passes"] == pytest.approx(30.0)
-    assert any("about 30.0 passes over its 4 problems" in line for line in data.lines)
+    assert any("about 30.0 passes over its 4 trees" in line for line in data.lines)
     assert not any("passes" in line for line in load(roomy(max_steps=20)).lines)
 
 

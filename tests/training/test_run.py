@@ -47,8 +47,9 @@ def test_the_validation_report_covers_the_whole_validation_set_and_the_training_
     for name, section in trained.validation["per_dataset"].items():
         assert section["num_steps"] == data["validation"][name]["labels"]
         assert trained.validation["datasets"][name]["problems"] == data["validation"][name]["problems"]
+        assert section["num_problems"] == data["validation"][name]["problems"]
     # eQASC has a tree for each choice of a question; the choices of one question are one problem.
-    assert trained.validation["per_dataset"]["eqasc"]["num_problems"] == data["validation"]["eqasc"]["problems"] / 2
+    assert data["validation"]["eqasc"]["problems"] == data["validation"]["eqasc"]["trees"] / 2
     labels = {name: (found["label_mean"], found["labels"]) for name, found in data["datasets"].items()}
     mean = sum(m * n for m, n in labels.values()) / sum(n for _, n in labels.values())
     manifest = read_manifest(trained.result.last, with_state=True)

@@ -54,7 +54,8 @@ class DataConfig(_DatasetFields):
     )
 
     max_train_samples: PositiveInt | None = Field(
-        None, description="Problems used from each dataset's training split, drawn by seed; unset: all."
+        None,
+        description="Trees used from each dataset's training split (one a problem or more), drawn by seed; unset: all.",
     )
     max_length: Annotated[int, Field(ge=8)] = Field(
         2048, description="Longest path in tokens, in training; a step beyond it is dropped with its subtree."

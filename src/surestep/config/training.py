@@ -46,7 +46,7 @@ class TrainingConfig(Section):
     )
     per_device_train_batch_size: PositiveInt = Field(
         4,
-        description="Examples (problems) a device takes in one accumulation step; `--batch_size` for short.",
+        description="Examples (trees) a device takes in one accumulation step; `--batch_size` for short.",
     )
     gradient_accumulation_steps: PositiveInt = Field(4, description="Accumulation steps in one optimiser step.")
     lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(

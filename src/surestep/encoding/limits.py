@@ -22,14 +22,14 @@ class LimitLoss:
         labels_too_long: labels on steps that end beyond `max_length`.
         labels_too_deep: labels on steps deeper than `max_steps`, and not too long.
         steps_dropped: steps dropped for either reason, labelled or not.
-        problems_emptied: trees that had a label before and have none after.
+        trees_emptied: trees that had a label before and have none after.
     """
 
     labels: int = 0
     labels_too_long: int = 0
     labels_too_deep: int = 0
     steps_dropped: int = 0
-    problems_emptied: int = 0
+    trees_emptied: int = 0
 
     def __add__(self, other: LimitLoss) -> LimitLoss:
         return LimitLoss(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
@@ -55,7 +55,7 @@ def limit_tree(
         labels_too_long=int((labelled & too_long).sum()),
         labels_too_deep=int((labelled & too_deep & ~too_long).sum()),
         steps_dropped=int((~keep).sum()),
-        problems_emptied=int(labelled.any() and not (labelled & keep).any()),
+        trees_emptied=int(labelled.any() and not (labelled & keep).any()),
     )
     return (tree if keep.all() else tree.select(keep)), loss
 
@@ -75,7 +75,7 @@ def limit_nodes(
         labels_too_long=int((labelled & too_long).sum()),
         labels_too_deep=int((labelled & too_deep & ~too_long).sum()),
         steps_dropped=int((~keep).sum()),
-        problems_emptied=int((had & ~has).sum()),
+        trees_emptied=int((had & ~has).sum()),
     )
 
 

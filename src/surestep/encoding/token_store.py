@@ -204,6 +204,10 @@ class TreeStore(Sequence[EncodedTree]):
             num_trees=len(numbers),
         )
 
+    def num_problems(self, numbers: NDArray[np.int64] | None = None) -> int:
+        """Problems, told apart by their keys, of all trees or of those with these numbers."""
+        return int(np.unique(self.problem_keys if numbers is None else self.problem_keys[numbers]).size)
+
     def columns(self, numbers: NDArray[np.int64]) -> StepColumns:
         """The steps of the trees with these numbers, in this order, each tree's in the order it was read in."""
         nodes = self.nodes(numbers)

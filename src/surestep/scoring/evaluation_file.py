@@ -91,7 +91,8 @@ def dataset_facts(splits: Sequence[StoredSplit], steps: ScoredSteps) -> dict[str
     beyond, labels_beyond = _count_by_dataset(steps, ~is_scored), dataset_labels_unscored(steps)
     return {
         split.name: {
-            "problems": len(split),
+            "problems": split.num_problems,
+            "trees": len(split),
             "steps_scored": scored[split.name],
             "steps_beyond_position_limit": beyond[split.name],
             "labels_beyond_position_limit": labels_beyond[split.name],

@@ -98,6 +98,11 @@ class TrainingSet(Sequence[EncodedTree]):
         return self.loss.labels - self.loss.labels_dropped
 
     @property
+    def num_problems(self) -> int:
+        """Problems of the trees in use."""
+        return self.store.num_problems(self.chosen)
+
+    @property
     def labels_per_example(self) -> float:
         """Mean labels of an example."""
         return self.num_labels / len(self)
@@ -209,13 +214,14 @@ def _sample(
 ) -> NDArray[np.int64]:
     """The trees in use: overlaps out where asked, then `max_train_samples` of the rest, drawn by seed."""
     keep, is_shared = np.ones(len(store), bool), np.zeros(len(store), bool)
-    for split, problems in evaluated.items():
-        shared = np.isin(store.text_hashes, problems)
+    for split, texts in evaluated.items():
+        shared = np.isin(store.text_hashes, texts)
         if not shared.any():
             continue
-        found.overlaps.append({"train": name, "evaluated": split, "problems": int(shared.sum())})
+        problems = store.num_problems(np.flatnonzero(shared))
+        found.overlaps.append({"train": name, "evaluated": split, "problems": problems, "trees": int(shared.sum())})
         fate = "removed" if config.data.remove_overlap else "kept; --remove_overlap drops them"
-        found.lines.append(f"{shared.sum()} training problems of {name} also occur in {split} ({fate})")
+        found.lines.append(f"{problems:,} training problems of {name} also occur in {split} ({fate})")
         is_shared |= shared
     if config.data.remove_overlap:
         keep &= ~is_shared
@@ -227,16 +233,18 @@ def _sample(
     unused = np.setdiff1d(left, index, assume_unique=True)
     num_unused = _num_labels(store, unused)
     found.selection[name] = {
-        "problems_read": len(store),
+        "problems_read": store.num_problems(),
+        "trees_read": len(store),
         "labels_read": store.num_labels,
-        "problems_in_evaluated_splits": int(is_shared.sum()),
+        "problems_in_evaluated_splits": store.num_problems(np.flatnonzero(is_shared)),
+        "trees_in_evaluated_splits": int(is_shared.sum()),
         "labels_in_evaluated_splits": _num_labels(store, np.flatnonzero(is_shared)),
-        "problems_beyond_max_train_samples": len(unused),
+        "trees_beyond_max_train_samples": len(unused),
         "labels_beyond_max_train_samples": num_unused,
     }
     if len(unused):
         found.lines.append(
-            f"{name}: max_train_samples {cap:,} leaves out {len(unused):,} of {len(left):,} training problems, with "
+            f"{name}: max_train_samples {cap:,} leaves out {len(unused):,} of {len(left):,} training trees, with "
             f"{num_unused:,} labels"
         )
     return index

@@ -7,7 +7,8 @@ Needed are `confidence` and `label`; a row whose label is null is in no figure. 
 the ranking figures read (else `confidence`). `problem_id` with `step` and `parent` says how steps follow each other.
 
 What a problem is: `group` where a row has one (choices of one question share it, since they are not independent), else
-the text of `problem`, else `problem_id`, else every row is a problem of its own.
+the text of `problem`, else `problem_id`, else every row is a problem of its own. Names are read as in training data: 7,
+7.0, "7" and " 7 " are one, and NaN, null and blank text are none.
 """
 
 from __future__ import annotations
@@ -22,13 +23,18 @@ from typing import Any
 
 import numpy as np
 
-from surestep.data.records.record import read_records
+from surestep.data.records.labels import read_name, whole_number
+from surestep.data.records.record import Record, read_records
 from surestep.data.trees.identity import key_of, normalize_text
 from surestep.errors import DataError
 from surestep.files import PREDICTIONS, write_whole
 from surestep.scored import FIRST_STEP, ListedTexts, ScoredSteps, StepTexts, problem_hash
 
 Row = dict[str, Any]
+
+_NAMES = ("dataset", "problem_id", "group")
+_WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
+"""Fields that hold whole numbers, and the least each may be."""
 
 
 def write_predictions(path: Path, steps: ScoredSteps, *, is_calibrated: bool | None = None) -> int:
@@ -132,15 +138,36 @@ def read_predictions(path: Path) -> ScoredSteps:
     return steps_of_rows(((record.values, record.line) for record in read_records(path)), path=path)
 
 
+def read_row(record: Record) -> Row:
+    """A row, its names and whole numbers as `read_name` and `whole_number` read them; a field without one is absent.
+
+    Raises:
+        DataError: a name is neither text nor a whole number, or a number is not whole or too small.
+    """
+    row = {name: value for name, value in record.values.items() if name not in _NAMES and name not in _WHOLE}
+    for name in _NAMES:
+        if value := read_name(record, name):
+            row[name] = value
+    for name, least in _WHOLE.items():
+        allowed = f"a whole number from {least}"
+        number = whole_number(record, record.get(name), name, allowed)
+        if number is not None and number < least:
+            raise record.error(f"{name} is {number}; allowed: {allowed}")
+        if number is not None:
+            row[name] = number
+    return row
+
+
 def steps_of_rows(rows: Iterable[tuple[Mapping[str, Any], int | None]], *, path: Path | None = None) -> ScoredSteps:
     """Rows, each with its line for messages, as columns.
 
     Raises:
-        DataError: a confidence or label is missing, not a number, or outside [0, 1]; the first such row is named.
+        DataError: a confidence or label is missing, not a number, or outside [0, 1], or `read_row` refuses a row; the
+            first such row is named.
     """
     found = _Rows(path)
     for row, line in rows:
-        found.add(row, line)
+        found.add(read_row(Record(dict(row), path or Path("rows"), line or 0)), line)
     return found.steps()
 
 
@@ -162,7 +189,7 @@ class _Rows:
         self._has_texts = True
 
     def add(self, row: Mapping[str, Any], line: int | None) -> None:
-        """One more row."""
+        """One more row, as `read_row` gives it."""
         confidence = self._number(row, "confidence", line)
         if confidence is None:
             raise DataError("the row has no confidence; needed: a number from 0 to 1", path=self._path, line=line)
@@ -173,26 +200,26 @@ class _Rows:
         for name, known in (("label", label), ("true", true)):
             self._numbers[name].append(math.nan if known is None else known)
         # A dataset without a label keeps its place: its section then says that nothing was measured.
-        dataset = self._datasets.setdefault(str(row.get("dataset", "all")), len(self._datasets))
+        dataset = self._datasets.setdefault(row.get("dataset", "all"), len(self._datasets))
         tree = self._tree(row, dataset)
         step, parent = self._place(row, tree)
         whole = {
-            "ratings": _count(row.get("num_ratings")),
+            "ratings": row.get("num_ratings", 0),
             "dataset": dataset,
             "problem": self._problems.setdefault(self._problem(row), len(self._problems)),
             "tree": tree,
             "step": step,
             "parent": parent,
-            "position": self._position(row, line),
+            "position": row.get("position", 1),
         }
         for name, number in whole.items():
             self._whole[name].append(number)
         self._add_texts(row, has_label=label is not None)
 
     def _problem(self, row: Mapping[str, Any]) -> str:
-        dataset, group, problem = str(row.get("dataset", "all")), row.get("group"), row.get("problem")
+        dataset, group, problem = row.get("dataset", "all"), row.get("group"), row.get("problem")
         if group:
-            return key_of("", group=str(group), dataset=dataset)
+            return key_of("", group=group, dataset=dataset)
         if isinstance(problem, str) and problem.strip():
             return key_of(problem, group="", dataset=dataset)
         # No text's key begins so: what has no text is a problem of its dataset, or of its own.
@@ -201,19 +228,19 @@ class _Rows:
 
     def _tree(self, row: Mapping[str, Any], dataset: int) -> int:
         name = row.get("problem_id")
-        key = (dataset, len(self._tree_ids) if name is None else str(name))
+        key = (dataset, len(self._tree_ids) if name is None else name)
         if key not in self._trees:
             self._trees[key] = len(self._tree_ids)
-            self._tree_ids.append("" if name is None else str(name))
+            self._tree_ids.append(name or "")
         return self._trees[key]
 
     def _place(self, row: Mapping[str, Any], tree: int) -> tuple[int, int]:
         """Step and parent; a row that does not say them follows the row of its tree before it."""
         before = self._last_step.get(tree, FIRST_STEP)
         step, parent = row.get("step"), row.get("parent")
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        if step is None:
             step, parent = before + 1, before
-        elif not isinstance(parent, int) or isinstance(parent, bool):
+        elif parent is None:
             parent = before
         self._last_step[tree] = step
         # A foreign file's parents may run in a circle; ours stand before their children.
@@ -235,12 +262,6 @@ class _Rows:
         if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too
             raise DataError(f"{name} is {value!r}; allowed: a number from 0 to 1", path=self._path, line=line)
         return float(value)
-
-    def _position(self, row: Mapping[str, Any], line: int | None) -> int:
-        value = row.get("position", 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise DataError(f"position is {value!r}; allowed: a whole number from 1", path=self._path, line=line)
-        return value
 
     def steps(self) -> ScoredSteps:
         """All rows.
@@ -272,7 +293,3 @@ class _Rows:
             if self._has_texts
             else None,
         )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0

@@ -83,6 +83,11 @@ class StoredSplit(Sequence[ReasoningTree]):
         return found
 
     @property
+    def num_problems(self) -> int:
+        """Problems of these trees: a problem may have many, one for each of its solutions or choices."""
+        return self.store.num_problems(self.chosen)
+
+    @property
     def num_tokens(self) -> int:
         """Tokens of the whole split, shared prefixes counted once."""
         return self.store.num_tokens

@@ -42,7 +42,8 @@ def describe(run: RunData, training: TrainingConfig, *, num_processes: int = 1) 
         "datasets": datasets,
         "validation": {
             name: {
-                "problems": len(split),
+                "problems": split.num_problems,
+                "trees": len(split),
                 "labels": split.num_labels,
                 "reading": split.report,
             }
@@ -102,7 +103,8 @@ def _report(dataset: TrainingSet, passes: float) -> dict[str, Any]:
     loss = dataset.loss
     return {
         "share_of_loss": dataset.share,
-        "problems": len(dataset),
+        "problems": dataset.num_problems,
+        "trees": len(dataset),
         "labels": dataset.num_labels,
         "label_mean": dataset.label_mean,
         "tokens_stored": dataset.store.num_tokens,
@@ -110,7 +112,7 @@ def _report(dataset: TrainingSet, passes: float) -> dict[str, Any]:
         "labels_beyond_max_length": loss.labels_too_long,
         "labels_beyond_max_steps_per_example": loss.labels_too_deep,
         "steps_dropped_by_limits": loss.steps_dropped,
-        "problems_left_without_label": loss.problems_emptied,
+        "trees_left_without_label": loss.trees_emptied,
         "most_labels_of_a_problem": None if dataset.largest is None else dataset.largest.labels,
         "expected_passes": passes,
         "reading": dataset.store.notes.get("report"),
@@ -142,6 +144,6 @@ def _passes(dataset: TrainingSet, passes: float) -> list[str]:
     if passes <= MANY_PASSES:
         return []
     return [
-        f"{dataset.name}: about {passes:.1f} passes over its {len(dataset):,} problems; above {MANY_PASSES:.0f} watch "
+        f"{dataset.name}: about {passes:.1f} passes over its {len(dataset):,} trees; above {MANY_PASSES:.0f} watch "
         "validation for overfitting (fewer --max_steps, or early_stopping_patience)"
     ]

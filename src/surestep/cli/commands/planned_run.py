@@ -6,7 +6,7 @@ Knows the configuration and printing; the work is done in `surestep.training.tra
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +82,13 @@ def _lines(run: dict[str, Any]) -> Iterator[str]:
     if "not_shown" in run:
         yield f"not shown, because train would not start: {run['not_shown']}"
         return
-    yield f"seed {run['seed']}; {run['max_steps']:,} steps of {run['examples_per_step']:,} problems (with one process)"
+    yield f"seed {run['seed']}; {run['max_steps']:,} steps of {run['examples_per_step']:,} trees (with one process)"
     for name, dataset in run["datasets"].items():
-        held_out = run["validation"].get(name, {"problems": 0, "labels": 0})
+        held_out = run["validation"].get(name, {"problems": 0, "trees": 0, "labels": 0})
         yield (
-            f"{name}: {dataset['share_of_loss']:.1%} of the loss; {dataset['problems']:,} training problems with "
+            f"{name}: {dataset['share_of_loss']:.1%} of the loss; {_problems(dataset, 'training ')} with "
             f"{dataset['labels']:,} labels, about {dataset['expected_passes']:.1f} passes; "
-            f"{held_out['problems']:,} validation problems with {held_out['labels']:,} labels"
+            f"{_problems(held_out, 'validation ')} with {held_out['labels']:,} labels"
         )
         yield from (f"    {cost}" for cost in _costs(run, dataset, run["selection"][name]))
     yield from (f"· {line}" for line in [*run["warnings"], *run["lines"]])
@@ -96,12 +96,13 @@ def _lines(run: dict[str, Any]) -> Iterator[str]:
 
 def _costs(run: dict[str, Any], dataset: dict[str, Any], selection: dict[str, Any]) -> Iterator[str]:
     """What each setting leaves out of the labels that were read, in the order in which they act."""
-    yield f"read: {selection['problems_read']:,} training problems with {selection['labels_read']:,} labels"
-    shared, labels = selection["problems_in_evaluated_splits"], selection["labels_in_evaluated_splits"]
+    read = {"problems": selection["problems_read"], "trees": selection["trees_read"]}
+    yield f"read: {_problems(read, 'training ')} with {selection['labels_read']:,} labels"
+    shared, labels = selection["trees_in_evaluated_splits"], selection["labels_in_evaluated_splits"]
     state = "takes out" if run["remove_overlap"] else "is off; it would take out"
-    yield f"remove_overlap {state} {shared:,} problems with {labels:,} labels"
-    unused, labels = selection["problems_beyond_max_train_samples"], selection["labels_beyond_max_train_samples"]
-    yield f"max_train_samples {_set(run['max_train_samples'])} leaves out {unused:,} problems with {labels:,} labels"
+    yield f"remove_overlap {state} {shared:,} trees with {labels:,} labels"
+    unused, labels = selection["trees_beyond_max_train_samples"], selection["labels_beyond_max_train_samples"]
+    yield f"max_train_samples {_set(run['max_train_samples'])} leaves out {unused:,} trees with {labels:,} labels"
     before = dataset["labels_before_limits"]
     for name, beyond in (
         ("max_steps_per_example", dataset["labels_beyond_max_steps_per_example"]),
@@ -111,8 +112,18 @@ def _costs(run: dict[str, Any], dataset: dict[str, Any], selection: dict[str, An
             yield f"max_length {run[name]:,}: what it drops is not known ({run['max_length_not_known']})"
         else:
             yield f"{name} {_set(run[name])} drops {beyond:,} of {before:,} labels{_share(beyond, before)}"
-    if emptied := dataset["problems_left_without_label"]:
-        yield f"problems left without a label, and so without use: {emptied:,}"
+    if emptied := dataset["trees_left_without_label"]:
+        yield f"trees left without a label, and so without use: {emptied:,}"
+
+
+def _problems(counts: Mapping[str, int], of: str) -> str:
+    """How many problems, and in how many trees where a problem has several.
+
+    >>> _problems({"problems": 2, "trees": 4}, "training "), _problems({"problems": 2, "trees": 2}, "")
+    ('2 training problems in 4 trees', '2 problems')
+    """
+    trees = "" if counts["trees"] == counts["problems"] else f" in {counts['trees']:,} trees"
+    return f"{counts['problems']:,} {of}problems{trees}"
 
 
 def _set(value: int | None) -> str:

@@ -56,9 +56,7 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
     steps = record.items("steps")
     if not steps:
         raise record.error("'steps' is empty; allowed: at least one step")
-    found = RecordSteps(
-        record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group").strip()
-    )
+    found = RecordSteps(record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group"))
     labels = _labels(record, len(steps))
     parent = ROOT
     for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):

@@ -66,14 +66,14 @@ def as_integer(value: object) -> int | None:
 
 
 def read_name(record: Record, field: str) -> str:
-    """A name given as text or as a whole number, so that 7, 7.0 and "7" are one; "" where there is none.
+    """A name given as text or as a whole number, so that 7, 7.0, "7" and " 7 " are one; "" where there is none.
 
     Raises:
         DataError: anything else, naming file, line and value.
     """
     value = record.get(field)
     if value is None or isinstance(value, str):
-        return record.optional_text(field) or ""
+        return (record.optional_text(field) or "").strip()
     return str(whole_number(record, value, f"'{field}'", "text or a whole number"))
 
 

@@ -12,7 +12,7 @@ import unicodedata
 
 from surestep.types import ReasoningTree
 
-VERSION = 2
+VERSION = 3
 """Changes whenever a key does; part of every source's fingerprint."""
 
 _BETWEEN = "\x1f"
@@ -39,13 +39,36 @@ mathematical letters and digits, which mean something else than the plain ones."
 _DISPLAY = re.compile(r"(?<!\\)\$\$(.+?)(?<!\\)\$\$|(?<!\\)\\\[(.+?)(?<!\\)\\\]", re.DOTALL)
 _INLINE = re.compile(r"(?<!\\)\\\((.+?)(?<!\\)\\\)", re.DOTALL)
 _DOLLAR = re.compile(r"(?<!\\)\$")
-_COMMANDS = ((re.compile(r"\\times(?![a-zA-Z])"), "×"), (re.compile(r"\\cdot(?![a-zA-Z])"), "⋅"))
+_SIGN_OF_COMMAND = {
+    "times": "×",
+    "cdot": "⋅",
+    "div": "÷",
+    "pm": "±",
+    "mp": "∓",
+    "approx": "≈",
+    "equiv": "≡",
+    "cong": "≅",
+    "sim": "∼",
+    **dict.fromkeys(("le", "leq", "leqslant"), "≤"),
+    **dict.fromkeys(("ge", "geq", "geqslant"), "≥"),
+    **dict.fromkeys(("ne", "neq"), "≠"),
+    **dict.fromkeys(("to", "rightarrow"), "→"),
+    "in": "∈",
+    "notin": "∉",
+    "cup": "∪",
+    "cap": "∩",
+    "subset": "⊂",
+    "subseteq": "⊆",
+    "wedge": "∧",
+    "vee": "∨",
+}
+_COMMAND = re.compile(rf"\\({'|'.join(_SIGN_OF_COMMAND)})(?![a-zA-Z])")
 _ESCAPED = re.compile(r"\\([$%])")
 
 # "×", "⋅" and "*" are one sign between numbers only: of vectors, × and ⋅ are different products, and a problem may
 # define an operation of its own for *.
 _TIMES = re.compile(r"(?<=\d) ?[×⋅*] ?(?=\d)")
-_OPERATORS = re.compile(r" ?([-+*/=<>^%×÷⋅±∓≤≥≠≈]) ?")
+_OPERATORS = re.compile(r" ?([-+*/=<>^%×÷⋅±∓≤≥≠≈≡≅∼→∈∉∪∩⊂⊆∧∨]) ?")
 _RATIO = re.compile(r"(?<=\d) : (?=\d)")
 _INSIDE_BRACKETS = re.compile(r"(?<=[(\[{]) | (?=[)\]}])")
 _BEFORE_PUNCTUATION = re.compile(r" (?=[,.;:?!](?: |$))")
@@ -67,8 +90,7 @@ def normalize_text(text: str) -> str:
     result = unicodedata.normalize("NFC", text).translate(_SIGNS)
     result = "".join(map(_plain_digit, result)) if not result.isascii() else result
     result = _without_maths_delimiters(result)
-    for command, sign in _COMMANDS:
-        result = command.sub(sign, result)
+    result = _COMMAND.sub(lambda match: _SIGN_OF_COMMAND[match[1]], result)
     result = _ESCAPED.sub(r"\1", result)
     result = unicodedata.normalize("NFC", result.casefold())
     result = " ".join(result.split())

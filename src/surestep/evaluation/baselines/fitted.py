@@ -70,7 +70,8 @@ def position_and_length(
 
     ours, theirs = numbers(train), numbers(evaluated)
     mean, spread = ours.mean(axis=0), ours.std(axis=0)
-    spread[spread == 0.0] = 1.0
+    # Equal values have a spread of some 1e-16 by rounding: divided by it, one letter more is at the far end.
+    spread[spread <= 1e-9 * (1.0 + np.abs(mean))] = 1.0
     return _logistic((ours - mean) / spread, label, problem, (theirs - mean) / spread)
 
 

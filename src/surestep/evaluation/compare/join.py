@@ -20,7 +20,7 @@ from surestep.evaluation.results.same_data import OVERALL
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.paired import paired_differences
 from surestep.scored import ScoredSteps
-from surestep.scoring.predictions_file import steps_of_rows
+from surestep.scoring.predictions_file import read_row, steps_of_rows
 
 KEY_FIELDS = ("dataset", "problem_id", "step")
 _READ_FIELDS = (*KEY_FIELDS, "group", "problem", "confidence", "raw_confidence", "label", "position")
@@ -80,15 +80,16 @@ def _read_keyed(path: Path, run: FoundEvaluation, dataset: str) -> KeyedSteps:
     rows: list[tuple[Json, int | None]] = []
     row_of: dict[Key, int] = {}
     for record in read_records(path):
-        values = {name: record.values[name] for name in _READ_FIELDS if name in record.values}
-        if dataset not in {OVERALL, str(values.get("dataset", "all"))}:
+        row = read_row(record)
+        values = {name: row[name] for name in _READ_FIELDS if name in row}
+        if dataset not in {OVERALL, values.get("dataset", "all")}:
             continue
         if lacking := [name for name in KEY_FIELDS if values.get(name) is None]:
             why = f"{path}, line {record.line}: the row has no {lacking[0]}, so it cannot be joined"
             return KeyedSteps(None, {}, why)
         rows.append((values, record.line))
         if values.get("label") is not None:
-            key = (str(values["dataset"]), str(values["problem_id"]), str(values["step"]))
+            key = (values["dataset"], values["problem_id"], str(values["step"]))
             if key in row_of:
                 raise record.error(f"the step {' / '.join(key)} is in the file twice; keep one row")
             row_of[key] = len(row_of)
