@@ -150,7 +150,7 @@ def test_a_window_that_is_not_passed_is_that_of_the_layer(layer: Any, window: in
 def test_an_argument_that_changes_attention_is_refused_by_name(arguments: dict[str, Any], named: str) -> None:
     batch = to_batch(pack_trees([encoded_tree([-1, 0], [3, 2], [1.0] * 2, random.Random(0))]))
     states = torch.randn(1, 2, 5, 4)
-    call = {"surestep_plan": prepare_mask(batch, "dense"), "sliding_window": None}
+    call = {"surestep_mask": prepare_mask(batch, "dense"), "sliding_window": None}
     harmless = {"position_ids": batch.positions_P, "use_cache": False, "is_causal": True, "never_heard_of": None}
     expected, _ = interface.tree_attention(torch.nn.Identity(), states, states, states, None, **call)
     found, _ = interface.tree_attention(torch.nn.Identity(), states, states, states, None, **call, **harmless)
