@@ -21,6 +21,9 @@ from surestep.model.backbones.silence_transformers import silence_transformers
 
 ADAPTER_CONFIG = "adapter_config.json"
 
+_ATTENTION_NAMES = frozenset({"self_attn", "attn", "self_attention", "attention"})
+"""What families call the attention of a layer; LongCat's class, an `MLA`, does not say that it is one."""
+
 
 @dataclass(frozen=True)
 class _DecoderLayer:
@@ -152,7 +155,7 @@ def _decoder_layers(transformer: nn.Module) -> list[_DecoderLayer]:
 def _attention_projections(block: nn.Module) -> Iterator[str]:
     """Names of the linear layers that an attention module of `block` holds itself, not in a module within it."""
     for name, module in block.named_modules():
-        if "attention" in type(module).__name__.lower():
+        if "attention" in type(module).__name__.lower() or _ATTENTION_NAMES.intersection(name.split(".")):
             prefix = f"{name}." if name else ""
             yield from (prefix + child for child, layer in module.named_children() if _is_linear(layer))
 
