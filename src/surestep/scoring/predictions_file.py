@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.data.records.labels import as_integer
 from surestep.data.records.record import read_records
 from surestep.data.trees.identity import key_of, normalize_text
 from surestep.errors import DataError
@@ -162,7 +163,8 @@ class _Rows:
         self._has_texts = True
 
     def add(self, row: Mapping[str, Any], line: int | None) -> None:
-        """One more row."""
+        """One more row; NaN stands for null, and 3.0 for 3, as programs write them that keep columns as floats."""
+        row = {name: None if name != "confidence" and _is_nan(value) else value for name, value in row.items()}
         confidence = self._number(row, "confidence", line)
         if confidence is None:
             raise DataError("the row has no confidence; needed: a number from 0 to 1", path=self._path, line=line)
@@ -173,11 +175,11 @@ class _Rows:
         for name, known in (("label", label), ("true", true)):
             self._numbers[name].append(math.nan if known is None else known)
         # A dataset without a label keeps its place: its section then says that nothing was measured.
-        dataset = self._datasets.setdefault(str(row.get("dataset", "all")), len(self._datasets))
+        dataset = self._datasets.setdefault(_name(row.get("dataset")) or "all", len(self._datasets))
         tree = self._tree(row, dataset)
         step, parent = self._place(row, tree)
         whole = {
-            "ratings": _count(row.get("num_ratings")),
+            "ratings": max(as_integer(row.get("num_ratings")) or 0, 0),
             "dataset": dataset,
             "problem": self._problems.setdefault(self._problem(row), len(self._problems)),
             "tree": tree,
@@ -190,30 +192,30 @@ class _Rows:
         self._add_texts(row, has_label=label is not None)
 
     def _problem(self, row: Mapping[str, Any]) -> str:
-        dataset, group, problem = str(row.get("dataset", "all")), row.get("group"), row.get("problem")
+        dataset, group, problem = _name(row.get("dataset")) or "all", _name(row.get("group")), row.get("problem")
         if group:
-            return key_of("", group=str(group), dataset=dataset)
+            return key_of("", group=group, dataset=dataset)
         if isinstance(problem, str) and problem.strip():
             return key_of(problem, group="", dataset=dataset)
         # No text's key begins so: what has no text is a problem of its dataset, or of its own.
-        name = row.get("problem_id")
+        name = _name(row.get("problem_id"))
         return f"\0{dataset}\0{name}" if name is not None else f"\0\0{len(self._numbers['label'])}"
 
     def _tree(self, row: Mapping[str, Any], dataset: int) -> int:
-        name = row.get("problem_id")
-        key = (dataset, len(self._tree_ids) if name is None else str(name))
+        name = _name(row.get("problem_id"))
+        key = (dataset, len(self._tree_ids) if name is None else name)
         if key not in self._trees:
             self._trees[key] = len(self._tree_ids)
-            self._tree_ids.append("" if name is None else str(name))
+            self._tree_ids.append(name or "")
         return self._trees[key]
 
     def _place(self, row: Mapping[str, Any], tree: int) -> tuple[int, int]:
         """Step and parent; a row that does not say them follows the row of its tree before it."""
         before = self._last_step.get(tree, FIRST_STEP)
-        step, parent = row.get("step"), row.get("parent")
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        step, parent = as_integer(row.get("step")), as_integer(row.get("parent"))
+        if step is None or step < 0:
             step, parent = before + 1, before
-        elif not isinstance(parent, int) or isinstance(parent, bool):
+        elif parent is None:
             parent = before
         self._last_step[tree] = step
         # A foreign file's parents may run in a circle; ours stand before their children.
@@ -223,7 +225,7 @@ class _Rows:
         text = row.get("text")
         self._has_texts &= isinstance(text, str) or not has_label
         for name in ("problem", "text", "group"):
-            self._texts[name].append(str(row.get(name) or ""))
+            self._texts[name].append(_name(row.get(name)) or "")
         self._texts["context"].append(row.get("context"))
 
     def _number(self, row: Mapping[str, Any], name: str, line: int | None) -> float | None:
@@ -237,10 +239,11 @@ class _Rows:
         return float(value)
 
     def _position(self, row: Mapping[str, Any], line: int | None) -> int:
-        value = row.get("position", 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        value = row.get("position")
+        position = 1 if value is None else as_integer(value)
+        if position is None or position < 1:
             raise DataError(f"position is {value!r}; allowed: a whole number from 1", path=self._path, line=line)
-        return value
+        return position
 
     def steps(self) -> ScoredSteps:
         """All rows.
@@ -274,5 +277,10 @@ class _Rows:
         )
 
 
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _name(value: object) -> str | None:
+    """A name as text, so that 7 and 7.0 are one; None where there is none."""
+    return None if value is None else str(value if (number := as_integer(value)) is None else number)
