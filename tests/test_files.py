@@ -11,7 +11,7 @@ import pytest
 
 from surestep import files
 from surestep.errors import StorageError
-from surestep.files import sha256_of, write_folder_whole, write_json, write_text, write_whole
+from surestep.files import read_json, sha256_of, write_folder_whole, write_json, write_text, write_whole
 
 
 def test_a_file_takes_its_place_whole(tmp_path: Path) -> None:
@@ -54,6 +54,16 @@ def test_json_without_numbers_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"a": float("nan")})
     assert '"a"' in (tmp_path / "a.json").read_text()
+
+
+@pytest.mark.parametrize("content", [b'{"a": ', b"", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000])
+def test_what_is_no_json_is_a_value_error_however_deep(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        read_json(path)
+    with pytest.raises(OSError, match="No such file"):
+        read_json(tmp_path / "none.json")
 
 
 def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:

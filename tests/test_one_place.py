@@ -89,6 +89,12 @@ def test_the_search_for_writers_knows_them(source: str, expected: bool) -> None:
     assert writes(call.value, ast.unparse(call.value.func)) is expected
 
 
+def test_files_of_json_are_read_in_one_place() -> None:
+    """Any of them may be damaged, and one nested too deeply is no exception of its own."""
+    found = calls(lambda call, name: name == "json.loads" and "read_text" in ast.unparse(call))
+    assert set(found) <= {"files.py", "evaluation/report/write.py"}
+
+
 def test_one_road_leads_from_a_scorer_to_rows() -> None:
     """Nobody else asks a scorer; speed alone is measured on tokens, without rows."""
     found = calls(lambda _call, name: name.endswith((".score", ".score_encoded")))

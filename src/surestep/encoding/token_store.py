@@ -34,7 +34,7 @@ from surestep.encoding.encoded_tree import EncodedTree, Nodes, encode_trees, pat
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.files import write_folder_whole
+from surestep.files import read_json, write_folder_whole
 from surestep.scored import problem_hash
 from surestep.types import Node, ReasoningTree
 
@@ -92,7 +92,7 @@ class TreeStore(Sequence[EncodedTree]):
     """
 
     def __init__(self, folder: Path) -> None:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = read_json(folder / "meta.json")
         self.folder = folder
         self.notes: dict[str, Any] = meta["notes"]
         self.text_format: tuple[str, str] = tuple(meta["text_format"])

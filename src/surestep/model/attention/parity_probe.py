@@ -4,8 +4,8 @@ Run after loading, on random tokens, on branches and on plain chains. A backbone
 packed trees, is scored one path per row; one that reads what comes later is refused.
 
 The probe's paths are short, so what shows on long paths only is brought to them: sliding windows and chunks of
-attention are narrowed to a few tokens for a second comparison, and a third sets a path at the last positions that the backbone takes beside the trees,
-whose scores must not change by it.
+attention are narrowed to a few tokens for a second comparison, and a third sets a path at the last positions that the
+backbone takes beside the trees, whose scores must not change by it.
 """
 
 from __future__ import annotations
