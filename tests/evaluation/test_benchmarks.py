@@ -223,6 +223,14 @@ def test_confidences_of_another_scorer(tmp_path: Path) -> None:
     assert report["predictions_not_used"] == 1
 
 
+@pytest.mark.parametrize("name", [7, 7.0, "7"])
+def test_an_id_that_is_a_number_is_found_as_the_data_names_it(tmp_path: Path, name: Any) -> None:
+    scores = confidences(tmp_path / "c.jsonl", {"id": name, "confidences": [0.25]})
+    assert scores_of(scores, [replace(chain("p", ["s"]), id="7")]) == [[0.25]]
+    with pytest.raises(DataError, match="'id' is missing; allowed: text or a whole number"):
+        confidences(tmp_path / "d.jsonl", {"confidences": [0.25]})
+
+
 def test_the_subset_decides_where_ids_repeat(tmp_path: Path) -> None:
     scores = confidences(
         tmp_path / "c.jsonl",

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from surestep.data.records.labels import as_integer
+from surestep.data.records.labels import as_integer, name_of
 from surestep.data.records.record import read_records
 from surestep.data.trees.identity import key_of, normalize_text
 from surestep.errors import DataError
@@ -175,7 +175,7 @@ class _Rows:
         for name, known in (("label", label), ("true", true)):
             self._numbers[name].append(math.nan if known is None else known)
         # A dataset without a label keeps its place: its section then says that nothing was measured.
-        dataset = self._datasets.setdefault(_name(row.get("dataset")) or "all", len(self._datasets))
+        dataset = self._datasets.setdefault(name_of(row.get("dataset")) or "all", len(self._datasets))
         tree = self._tree(row, dataset)
         step, parent = self._place(row, tree)
         whole = {
@@ -192,17 +192,17 @@ class _Rows:
         self._add_texts(row, has_label=label is not None)
 
     def _problem(self, row: Mapping[str, Any]) -> str:
-        dataset, group, problem = _name(row.get("dataset")) or "all", _name(row.get("group")), row.get("problem")
+        dataset, group, problem = name_of(row.get("dataset")) or "all", name_of(row.get("group")), row.get("problem")
         if group:
             return key_of("", group=group, dataset=dataset)
         if isinstance(problem, str) and problem.strip():
             return key_of(problem, group="", dataset=dataset)
         # No text's key begins so: what has no text is a problem of its dataset, or of its own.
-        name = _name(row.get("problem_id"))
+        name = name_of(row.get("problem_id"))
         return f"\0{dataset}\0{name}" if name is not None else f"\0\0{len(self._numbers['label'])}"
 
     def _tree(self, row: Mapping[str, Any], dataset: int) -> int:
-        name = _name(row.get("problem_id"))
+        name = name_of(row.get("problem_id"))
         key = (dataset, len(self._tree_ids) if name is None else name)
         if key not in self._trees:
             self._trees[key] = len(self._tree_ids)
@@ -225,7 +225,7 @@ class _Rows:
         text = row.get("text")
         self._has_texts &= isinstance(text, str) or not has_label
         for name in ("problem", "text", "group"):
-            self._texts[name].append(_name(row.get(name)) or "")
+            self._texts[name].append(name_of(row.get(name)) or "")
         self._texts["context"].append(row.get("context"))
 
     def _number(self, row: Mapping[str, Any], name: str, line: int | None) -> float | None:
@@ -279,8 +279,3 @@ class _Rows:
 
 def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
-
-
-def _name(value: object) -> str | None:
-    """A name as text, so that 7 and 7.0 are one; None where there is none."""
-    return None if value is None else str(value if (number := as_integer(value)) is None else number)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.data.records.labels import read_name
 from surestep.data.records.record import Record, read_records
 from surestep.errors import DataError
 from surestep.files import sha256_of
@@ -42,7 +43,9 @@ class FileScorer:
         """Every row of `path`."""
         rows: dict[tuple[str, str], tuple[Confidences, int]] = {}
         for record in read_records(path):
-            key = (record.optional_text("subset") or "", record.text("id"))
+            key = (read_name(record, "subset"), read_name(record, "id"))
+            if not key[1]:
+                raise record.error("'id' is missing; allowed: text or a whole number")
             if key in rows:
                 raise record.error(f"id {key[1]!r} stands on line {rows[key][1]} as well; name the subset of each")
             rows[key] = (_confidences(record), record.line)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.data.records.labels import name_of
 from surestep.data.records.record import read_records
 from surestep.errors import ConfigError
 from surestep.evaluation.results.find import FoundEvaluation
@@ -64,15 +65,16 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
     rows: list[tuple[Json, int | None]] = []
     row_of: dict[Key, int] = {}
     for record in read_records(path):
-        values = {name: record.values[name] for name in _READ_FIELDS if name in record.values}
-        if dataset not in {OVERALL, str(values.get("dataset", "all"))}:
+        values = {name: record.get(name) for name in _READ_FIELDS if name in record.values}
+        if dataset not in {OVERALL, name_of(values.get("dataset")) or "all"}:
             continue
         if lacking := [name for name in KEY_FIELDS if values.get(name) is None]:
             why = f"{path}, line {record.line}: the row has no {lacking[0]}, so it cannot be joined"
             return KeyedSteps(None, {}, why)
         rows.append((values, record.line))
         if values.get("label") is not None:
-            key = (str(values["dataset"]), str(values["problem_id"]), str(values["step"]))
+            dataset_name, problem, step = (str(name_of(values[name])) for name in KEY_FIELDS)
+            key = (dataset_name, problem, step)
             if key in row_of:
                 raise record.error(f"the step {' / '.join(key)} is in the file twice; keep one row")
             row_of[key] = len(row_of)
