@@ -255,7 +255,7 @@ def test_the_subset_decides_where_ids_repeat(tmp_path: Path) -> None:
         ([{"id": "gsm-0", "confidences": [float("nan")]}], "confidence 1 is nan"),
         ([{"id": "gsm-0", "confidences": 0.5}], "'confidences' is 0.5; allowed: a list"),
         ([{"confidences": [0.5]}], "'id' is missing"),
-        ([{"id": "a", "confidences": []}, {"id": "a", "confidences": []}], "line 2: id 'a' stands on line 1 too"),
+        ([{"id": "a", "confidences": []}, {"id": "a", "confidences": []}], "line 2: id 'a' stands on line 1 as well"),
     ],
 )
 def test_bad_confidences_are_one_line(tmp_path: Path, rows: list[dict[str, Any]], words: str) -> None:
