@@ -82,6 +82,11 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "qwen2_moe": _of("Qwen2Moe", **_GROUPED, **_EXPERTS, **_USED, max_window_layers=2),
     "qwen3_moe": _of("Qwen3Moe", **_GROUPED, **_EXPERTS, **_USED, max_window_layers=0, head_dim=16),
     "gpt_oss": _of("GptOss", **_GROUPED, **_BOTH_KINDS, head_dim=16, num_local_experts=4),
+    # Attention chunk by chunk, in chunks that are longer than the probe's paths.
+    "llama4": _of(
+        "Llama4Text", **_GROUPED, head_dim=8, intermediate_size_mlp=48, moe_layers=[], attention_chunk_size=40,
+        layer_types=["chunked_attention", "full_attention"], no_rope_layers=[1, 0],
+    ),
     # Rotary factors that follow the longest path of a pass.
     "phi3_longrope": _of("Phi3", **_GROUPED, rope_parameters=_LONGROPE, original_max_position_embeddings=64),
     "llama_dynamic": _of("Llama", **{**_GROUPED, "max_position_embeddings": 64}, rope_parameters=_DYNAMIC),
@@ -91,6 +96,11 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         n_shared_experts=1, num_experts_per_tok=2, n_group=1, topk_group=1, first_k_dense_replace=1, kv_lora_rank=16,
         q_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=16,
     ),
+    "longcat": _of(
+        "LongcatFlash", **{**_GROUPED, "num_hidden_layers": 4, "num_key_value_heads": 4}, num_layers=2, head_dim=8,
+        kv_lora_rank=16, q_lora_rank=16, qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=16, ffn_hidden_size=48,
+        expert_ffn_hidden_size=16, n_routed_experts=4, moe_topk=2, zero_expert_num=2,
+    ),
     "falcon": _of("Falcon", **_SMALL),
     "gpt_neox": _of("GPTNeoX", **_SMALL, intermediate_size=48),
     "gpt_neo": _of(
@@ -98,6 +108,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
         attention_types=[[["global", "local"], 1]],
     ),
     "opt": _of("OPT", **_SMALL, ffn_dim=48, word_embed_proj_dim=32),
+    "stablelm": _of("StableLm", **_GROUPED),
     # Layers without attention, among others or alone.
     "qwen3_next": _of(
         "Qwen3Next", **{**_GROUPED, "num_hidden_layers": 4}, head_dim=16, linear_num_key_heads=2,

@@ -11,7 +11,7 @@ import pytest
 
 from surestep import files
 from surestep.errors import StorageError
-from surestep.files import sha256_of, write_folder_whole, write_json, write_text, write_whole
+from surestep.files import read_json, sha256_of, write_folder_whole, write_json, write_text, write_whole
 
 
 def test_a_file_takes_its_place_whole(tmp_path: Path) -> None:
@@ -56,6 +56,16 @@ def test_json_without_numbers_that_are_none(tmp_path: Path) -> None:
     assert '"a"' in (tmp_path / "a.json").read_text()
 
 
+@pytest.mark.parametrize("content", [b'{"a": ', b"", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000])
+def test_what_is_no_json_is_a_value_error_however_deep(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        read_json(path)
+    with pytest.raises(OSError, match="No such file"):
+        read_json(tmp_path / "none.json")
+
+
 def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
     with write_folder_whole(tmp_path / "folder") as beside:
         (beside / "a").write_text("a")
@@ -66,6 +76,16 @@ def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
     with pytest.raises(KeyError), write_folder_whole(tmp_path / "other") as beside:
         raise KeyError
     assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["a", "folder"]
+
+
+def test_a_folder_that_another_process_finished_first_is_left_to_it(tmp_path: Path) -> None:
+    place = tmp_path / "folder"
+    with write_folder_whole(place, is_already_there=(place / "a").is_file) as beside:
+        (beside / "a").write_text("mine")
+        place.mkdir()
+        (place / "a").write_text("theirs")
+    assert (place / "a").read_text() == "theirs"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -56,12 +56,13 @@ _hashes: dict[tuple[int, int, int, int, int], str] = {}
 
 
 @contextmanager
-def storage_errors(path: Path, advice: str = OUTPUT_ADVICE) -> Iterator[None]:
+def storage_errors(path: Path, advice: str = OUTPUT_ADVICE, *, what: str = "") -> Iterator[None]:
     """Within it, the system's refusal to write below `path` is one `StorageError` that names it.
 
     Args:
         path: the file or folder that is written.
         advice: how to mend it, put at the end of the message.
+        what: what it is, where the path alone does not tell a user.
 
     Raises:
         StorageError: a full disk, a missing permission, a file where a folder is needed.
@@ -69,7 +70,8 @@ def storage_errors(path: Path, advice: str = OUTPUT_ADVICE) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path} cannot be written ({error.strerror or error}); {advice}") from None
+        named = f"{path}: {what}" if what else str(path)
+        raise StorageError(f"{named} cannot be written ({error.strerror or error}); {advice}") from None
 
 
 @contextmanager
@@ -123,21 +125,51 @@ def write_json(
     write_text(path, json.dumps(values, indent=2, allow_nan=False, ensure_ascii=ascii_only) + "\n", advice=advice)
 
 
+def read_json(path: Path) -> Any:
+    """The content of a file of JSON.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, no UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 @contextmanager
-def write_folder_whole(folder: Path, *, advice: str = OUTPUT_ADVICE) -> Iterator[Path]:
+def write_folder_whole(
+    folder: Path,
+    *,
+    advice: str = OUTPUT_ADVICE,
+    what: str = "",
+    is_already_there: Callable[[], bool] = lambda: False,
+) -> Iterator[Path]:
     """A new folder beside `folder`, which takes its name when the block ends without an error.
 
     An existing `folder` is an error unless it is empty: nothing is replaced.
+
+    Args:
+        folder: the final place.
+        advice: how to mend a failed write.
+        what: see `storage_errors`.
+        is_already_there: asked where the name is taken: whether that is the same work, finished by another process
+            first. Then this one's is dropped.
 
     Raises:
         StorageError: it cannot be written, or is there already.
     """
     beside = _beside(folder)
-    with storage_errors(folder, advice):
+    with storage_errors(folder, advice, what=what):
         try:
             beside.mkdir(parents=True)
             yield beside
-            beside.rename(folder)
+            try:
+                beside.rename(folder)
+            except OSError:
+                if not is_already_there():
+                    raise
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 

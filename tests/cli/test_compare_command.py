@@ -134,6 +134,17 @@ def test_without_predictions_the_figures_stand_and_a_line_says_why(succeed: Comm
     assert f"no difference is given: {two} has no predictions.jsonl (evaluate with --save_predictions true)" in out
 
 
+def test_steps_written_as_floats_are_the_same_steps(succeed: Command, tmp_path: Path) -> None:
+    """And a label that nobody gave is none, whether null or NaN stands for it."""
+    one, two = write_scores(tmp_path / "one", 0.2), write_scores(tmp_path / "two", 0.3)
+    plain = compared(succeed, one, two)["runs"][1]["difference"]
+    path = two / "predictions.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows.insert(1, rows[0] | {"problem_id": "unjudged", "label": float("nan")})
+    path.write_text("".join(json.dumps(row | {"step": float(row["step"])}) + "\n" for row in rows))
+    assert compared(succeed, one, two)["runs"][1]["difference"] == plain
+
+
 def test_rows_without_a_step_cannot_be_joined_and_say_so(succeed: Command, tmp_path: Path) -> None:
     one, two = write_scores(tmp_path / "one", 0.2), write_scores(tmp_path / "two", 0.3)
     path = two / "predictions.jsonl"

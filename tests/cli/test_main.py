@@ -43,6 +43,21 @@ def test_a_users_mistake_is_one_line(error, code: int, line: str, capsys: pytest
     assert err.startswith(line)
 
 
+def test_memory_that_ends_anywhere_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python's, a GPU's, the CPU's; another RuntimeError is a bug of ours."""
+    import torch
+
+    cpu = RuntimeError("[enforce fail at alloc_cpu.cpp:132] err == 0. DefaultCPUAllocator: can't allocate memory: you")
+    for error in (MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"), cpu):
+        assert run_command(raising(error)) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert err.startswith("surestep: out of memory")
+        assert "--backbone" in err
+    with pytest.raises(RuntimeError, match="shape"):
+        run_command(raising(RuntimeError("a shape is wrong")))
+
+
 def test_several_contradictions_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(raising(ConfigError(["first", "second"]))) == 2
     assert capsys.readouterr().err == "surestep: first\nsurestep: second\n"

@@ -94,6 +94,26 @@ def test_a_missing_comma_in_an_array_is_an_error(tmp_path: Path) -> None:
     assert "comma" in str(failure(put(tmp_path, '[{"a": 1}\n{"a": 2}]', "a.json")))
 
 
+@pytest.mark.parametrize("after", ['[{"a": 2}]', '\n{"a": 2}\n', "\n\n]", ", 1", "x"])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_what_follows_the_end_of_an_array_is_an_error_and_never_left_out(tmp_path: Path, name: str, after: str) -> None:
+    error = failure(put(tmp_path, '[{"a": 1},\n{"a": 1}]' + after, name))
+    assert "more follows the end of the array" in str(error)
+    assert error.line == 2 + after[:2].count("\n")
+
+
+@pytest.mark.parametrize("after", ["", "\n", " \r\n\n"])
+def test_white_space_may_follow_the_end_of_an_array(tmp_path: Path, after: str) -> None:
+    assert len(list(read_records(put(tmp_path, '[{"a": 1}]' + after, "a.json")))) == 1
+
+
+def test_a_table_that_names_a_column_twice_is_an_error(tmp_path: Path) -> None:
+    """One of the two would be lost."""
+    error = failure(put(tmp_path, "a,b,a\n1,2,3\n", "a.csv"))
+    assert "names column 'a' twice" in str(error)
+    assert error.line == 1
+
+
 def test_a_cut_gzip_is_an_error_even_after_whole_lines(tmp_path: Path) -> None:
     packed = gzip.compress("".join(LINES).encode())
     error = failure(put(tmp_path, packed[:-12], "a.jsonl.gz"), fetch="prm800k")

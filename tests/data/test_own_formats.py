@@ -216,6 +216,14 @@ def test_math_shepherd_other_spellings_of_the_first_step(write_jsonl: Write, mar
     assert (report["step_one_spelling"], report["step_one_missing"]) == (1, 0)
 
 
+def test_math_shepherd_a_first_step_may_speak_of_step_1(write_jsonl: Write) -> None:
+    text = "Why? Step 1: As in step 1: of the book, a ки\nStep 2: b ки"
+    (tree,), report = read("math_shepherd", write_jsonl(shepherd(text, "+-")))
+    assert tree.problem == "Why?"
+    assert rows(tree) == [("Step 1: As in step 1: of the book, a", 1.0, -1), ("Step 2: b", 0.0, 0)]
+    assert report["step_one_spelling"] == 0
+
+
 @pytest.mark.parametrize("end", ["?", '?"', "?$"])
 def test_math_shepherd_without_step_1_the_question_mark_ends_the_problem(write_jsonl: Write, end: str) -> None:
     text = f"Tom has 2. How many weeks{end} 2 * 7 = 14. ки\nStep 2: as in step 1: 14 ки"

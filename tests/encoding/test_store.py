@@ -198,7 +198,7 @@ def test_trees_are_taken_as_they_come_not_all_at_once(
 
     def stream() -> Iterator[ReasoningTree]:
         for number, tree in enumerate(TREES):
-            part = next(iter(tmp_path.glob("s.*")))
+            part = next(iter(tmp_path.glob("*.part")))
             written_before.append((part / "meta.json").exists())
             taken.append(number)
             yield tree
@@ -229,7 +229,7 @@ def test_a_run_that_dies_midway_leaves_no_store(tmp_path: Path, tokenizer: StepT
 
 def test_what_a_killed_run_left_does_not_stop_the_next(tmp_path: Path, tokenizer: StepTokenizer) -> None:
     """A killed run cannot tidy up, and in a container the next run may well have its process id."""
-    left = tmp_path / f"s.{os.getpid()}.part"
+    left = tmp_path / f".s.{os.getpid()}.part"
     left.mkdir()
     (left / "tokens.bin").write_bytes(b"half a tok")
     assert len(write(tmp_path / "s", TREES, tokenizer)) == len(TREES)

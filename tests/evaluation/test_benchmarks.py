@@ -223,6 +223,14 @@ def test_confidences_of_another_scorer(tmp_path: Path) -> None:
     assert report["predictions_not_used"] == 1
 
 
+@pytest.mark.parametrize("name", [7, 7.0, "7"])
+def test_an_id_that_is_a_number_is_found_as_the_data_names_it(tmp_path: Path, name: Any) -> None:
+    scores = confidences(tmp_path / "c.jsonl", {"id": name, "confidences": [0.25]})
+    assert scores_of(scores, [replace(chain("p", ["s"]), id="7")]) == [[0.25]]
+    with pytest.raises(DataError, match="'id' is missing; allowed: text or a whole number"):
+        confidences(tmp_path / "d.jsonl", {"confidences": [0.25]})
+
+
 def test_the_subset_decides_where_ids_repeat(tmp_path: Path) -> None:
     scores = confidences(
         tmp_path / "c.jsonl",
@@ -247,7 +255,7 @@ def test_the_subset_decides_where_ids_repeat(tmp_path: Path) -> None:
         ([{"id": "gsm-0", "confidences": [float("nan")]}], "confidence 1 is nan"),
         ([{"id": "gsm-0", "confidences": 0.5}], "'confidences' is 0.5; allowed: a list"),
         ([{"confidences": [0.5]}], "'id' is missing"),
-        ([{"id": "a", "confidences": []}, {"id": "a", "confidences": []}], "line 2: id 'a' stands on line 1 too"),
+        ([{"id": "a", "confidences": []}, {"id": "a", "confidences": []}], "line 2: id 'a' stands on line 1 as well"),
     ],
 )
 def test_bad_confidences_are_one_line(tmp_path: Path, rows: list[dict[str, Any]], words: str) -> None:

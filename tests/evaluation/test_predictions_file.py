@@ -39,6 +39,36 @@ def written(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+WHOLE = (
+    {"problem_id": 7, "step": 0, "parent": -1, "position": 1, "num_ratings": 3, "label": 1, "true_confidence": None},
+    {"problem_id": 7, "step": 2, "parent": 0, "position": 2, "num_ratings": 0, "label": None, "group": None},
+    {"problem_id": 7, "step": 3, "parent": 0, "position": 2, "num_ratings": None, "label": 0, "dataset": None},
+    {"problem_id": 8, "step": 0, "parent": -1, "position": None, "num_ratings": 1, "label": 0, "group": 5},
+)
+
+
+def test_whole_numbers_written_as_floats_and_nan_for_null_are_what_they_were(tmp_path: Path) -> None:
+    """A program that keeps columns as floats changes no tree, no problem and no count."""
+
+    def as_floats(value: Any) -> Any:
+        return math.nan if value is None else float(value)
+
+    found = []
+    for write in (lambda value: value, as_floats):
+        rows = [{name: write(value) for name, value in row.items()} | {"confidence": 0.5} for row in WHOLE]
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        found.append(read_predictions(path))
+    plain, floats = found
+    for name in ("label", "true_confidence", "num_ratings", "problem", "tree", "step", "parent", "position", "dataset"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(floats, name), name)
+    np.testing.assert_array_equal(plain.problem_keys, floats.problem_keys)
+    assert plain.tree_ids == floats.tree_ids == ["7", "8"]
+    assert plain.dataset_names == floats.dataset_names == ("all",)
+    assert floats.parent.tolist() == [-1, 0, 0, -1]
+    assert floats.num_ratings.tolist() == [3, 0, 0, 1]
+
+
 def test_what_was_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
     found = read_predictions(written(tmp_path, ROWS))
     assert np.isnan(found.label).tolist() == [False, False, False, True]

@@ -26,10 +26,13 @@ FLAGS = (
 )
 WIDTHS = (1280, 390)
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="no Chromium here: apt-get install chromium chromium-driver",]
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None,
+        reason="no Chromium here: apt-get install chromium chromium-driver",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ from surestep.types import Node, ReasoningTree
 
 PACKED = [
     "llama", "qwen3", "mistral", "gemma3", "gpt2", "qwen2_window", "phi3", "starcoder2", "cohere2", "olmo3", "mixtral",
-    "phimoe", "qwen2_moe", "qwen3_moe", "phi3_longrope", "llama_dynamic", "deepseek_v3", "gpt_neox",
-    "opt",
+    "phimoe", "qwen2_moe", "qwen3_moe", "phi3_longrope", "llama_dynamic", "deepseek_v3", "longcat",
+    "gpt_neox", "opt",
 ]  # fmt: skip
 REFUSED = ["bert"]
 BY_PATHS = sorted(set(FAMILIES) - set(PACKED) - set(REFUSED))
@@ -92,6 +92,10 @@ def test_the_probe_says_why_a_family_runs_one_path_per_row(family: str) -> None:
     assert "\n" not in result.cause
 
 
+def test_a_family_that_hands_no_mask_on_is_named_so() -> None:
+    assert "do not hand the mask" in probe_parity(model_of("stablelm"), dtype=torch.float32).cause
+
+
 @pytest.mark.parametrize("family", WITH_WINDOW)
 def test_a_window_that_is_not_followed_is_noticed_though_the_probe_is_shorter(
     family: str, monkeypatch: pytest.MonkeyPatch
@@ -106,6 +110,19 @@ def test_a_window_that_is_not_followed_is_noticed_though_the_probe_is_shorter(
     result = probe_parity(model, dtype=torch.float32)
     assert not result.agrees
     assert "longer than its window" in result.cause
+
+
+def test_chunks_of_attention_are_noticed_though_the_probe_is_shorter() -> None:
+    """A chunk longer than the probe's paths: packed and alone agree on those, and differ by all of it beyond."""
+    model = model_of("llama4")
+    lengths = [40, 60, 30, 50]
+    packed, alone = (hidden(model, lengths, [-1, 0, 1, 0], route) for route in ("dense", "paths"))
+    assert float((packed - alone).norm() / alone.norm()) > 0.1
+    model.set_route("dense")
+    result = probe_parity(model, dtype=torch.float32)
+    assert not result.agrees
+    assert "longer than its window" in result.cause
+    assert model.transformer.config.attention_chunk_size == 40
 
 
 def test_probing_leaves_windows_as_they_were() -> None:
@@ -150,7 +167,7 @@ def test_a_window_that_is_not_passed_is_that_of_the_layer(layer: Any, window: in
 def test_an_argument_that_changes_attention_is_refused_by_name(arguments: dict[str, Any], named: str) -> None:
     batch = to_batch(pack_trees([encoded_tree([-1, 0], [3, 2], [1.0] * 2, random.Random(0))]))
     states = torch.randn(1, 2, 5, 4)
-    call = {"surestep_plan": prepare_mask(batch, "dense"), "sliding_window": None}
+    call = {"surestep_mask": prepare_mask(batch, "dense"), "sliding_window": None}
     harmless = {"position_ids": batch.positions_P, "use_cache": False, "is_causal": True, "never_heard_of": None}
     expected, _ = interface.tree_attention(torch.nn.Identity(), states, states, states, None, **call)
     found, _ = interface.tree_attention(torch.nn.Identity(), states, states, states, None, **call, **harmless)

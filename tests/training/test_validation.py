@@ -198,6 +198,21 @@ def test_the_best_checkpoint_of_before_it_diverged_is_kept(run_config, monkeypat
     assert train(config, Watcher(), resume=True).result.best.name == "checkpoint_step_5"
 
 
+def test_the_only_validation_of_a_run_is_enough(run_config, monkeypatch) -> None:
+    """It has no neighbours to be a passing swing between; its checkpoint is due, so it is kept and named."""
+    measured = validation.validate
+
+    def scripted(*arguments: Any, **others: Any) -> ValidationRecord:
+        record = measured(*arguments, **others)
+        return replace(record, mean=record.mean | {"nll": 9.0})
+
+    monkeypatch.setattr(validation, "validate", scripted)
+    config = run_config(max_steps=3, eval_steps=100, save_steps=100)
+    with pytest.raises(SurestepError, match=r"at step 3 .*in the only one.* the best checkpoint is checkpoint_step_3"):
+        train(config, Watcher())
+    assert (config.experiment_dir / "checkpoint_step_3").is_dir()
+
+
 def test_one_bad_validation_or_a_bound_that_is_off_stops_nothing(run_config, monkeypatch) -> None:
     measured = validation.validate
 

@@ -91,9 +91,25 @@ def run_command(args: argparse.Namespace) -> int:
         mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder")
         print(f"surestep: {_one_line(str(mended))}", file=sys.stderr)
         return 2
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        print(
+            "surestep: out of memory outside of the passes that can be made smaller (loading a model, say); use a "
+            "smaller --backbone, or a device with more free memory",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("surestep: interrupted", file=sys.stderr)
         return 130
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's own, or torch's for a GPU (known by name, for torch may not be loaded) or for the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "DefaultCPUAllocator" in str(error) and "memory" in str(error)
 
 
 def _one_line(text: str) -> str:

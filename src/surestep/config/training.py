@@ -122,8 +122,8 @@ class TrainingConfig(Section):
     divergence_bound: Annotated[float, Field(gt=0.0)] | None = Field(
         3.0,
         description=(
-            "Stop where the NLL of two validations in a row is above this many times that of a constant (the training "
-            "mean) and of a coin (ln 2); `null`: never."
+            "Stop where the NLL of two validations in a row (of a run with one, of that) is above this many times that "
+            "of a constant (the training mean) and of a coin (ln 2); `null`: never."
         ),
     )
     tensorboard: bool = Field(True, description="Write TensorBoard logs too, where it is installed.")

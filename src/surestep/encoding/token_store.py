@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -36,7 +34,7 @@ from surestep.encoding.encoded_tree import EncodedTree, Nodes, encode_trees, pat
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.errors import StorageError
+from surestep.files import read_json, write_folder_whole
 from surestep.scored import problem_hash
 from surestep.types import Node, ReasoningTree
 
@@ -94,7 +92,7 @@ class TreeStore(Sequence[EncodedTree]):
     """
 
     def __init__(self, folder: Path) -> None:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        meta = read_json(folder / "meta.json")
         self.folder = folder
         self.notes: dict[str, Any] = meta["notes"]
         self.text_format: tuple[str, str] = tuple(meta["text_format"])
@@ -275,31 +273,16 @@ def write_store(
     Raises:
         StorageError: the folder cannot be written (a full disk among the reasons); nothing is left behind.
     """
-    # Process ids come again in containers and on other machines that share the folder.
-    beside = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}.part")
-    try:
-        beside.mkdir(parents=True)
+    with write_folder_whole(
+        folder,
+        what="the tokenised data",
+        advice="free space or set --cache_dir to another folder",
+        is_already_there=(folder / "meta.json").is_file,
+    ) as beside:
         _write_arrays(beside, trees, tokenizer, formatter)
         meta = {"version": STORE_VERSION, "text_format": [formatter.hash(), tokenizer.hash()], "notes": notes}
         (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        _rename_unless_there(beside, folder)
-    except OSError as error:
-        raise StorageError(
-            f"{folder}: the tokenised data cannot be written ({error.strerror}); "
-            "free space or set --cache_dir to another folder"
-        ) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return TreeStore(folder)
-
-
-def _rename_unless_there(beside: Path, folder: Path) -> None:
-    """Put a finished store in its place, unless another run finished the same work first."""
-    try:
-        beside.rename(folder)
-    except OSError:
-        if not (folder / "meta.json").is_file():
-            raise
 
 
 def _write_arrays(folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter) -> None:

@@ -144,7 +144,12 @@ def read_row(record: Record) -> Row:
     Raises:
         DataError: a name is neither text nor a whole number, or a number is not whole or too small.
     """
-    row = {name: value for name, value in record.values.items() if name not in _NAMES and name not in _WHOLE}
+    row = {
+        # NaN stands for null, as programs write it that keep columns as floats; a confidence has to be a number.
+        name: value if name == "confidence" else record.get(name)
+        for name, value in record.values.items()
+        if name not in _NAMES and name not in _WHOLE
+    }
     for name in _NAMES:
         if value := read_name(record, name):
             row[name] = value

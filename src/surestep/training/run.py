@@ -28,7 +28,7 @@ from surestep.training.events.idle_gpu import IdleGpu
 from surestep.training.events.log import Log
 from surestep.training.events.run_log import RunLog
 from surestep.training.events.save import Save
-from surestep.training.events.stop import Stop
+from surestep.training.events.stop import VALIDATIONS_DIVERGED, Stop
 from surestep.training.events.tensorboard import TensorBoardLog
 from surestep.training.events.validate import Validate, choose_subsets, write_validation_report
 from surestep.training.experiment_folder import (
@@ -209,7 +209,13 @@ def _run(
         # Recorded passes do not wait for Python, however short.
         on_gpu = device.type == "cuda" and not trainer.optimizer_step.is_recorded
         listeners = [*listeners, IdleGpu(rhythm, on_gpu=on_gpu, token_budget=trainer.budget.num_tokens)]
-    stop = Stop(accelerator, device=device, patience=training.early_stopping_patience)
+    stop = Stop(
+        accelerator,
+        device=device,
+        patience=training.early_stopping_patience,
+        # No other one can say that it was a passing swing.
+        validations_diverged=1 if rhythm.is_validated_once else VALIDATIONS_DIVERGED,
+    )
 
     def write(folder: Path, state: RunState) -> None:
         save_checkpoint(
@@ -256,8 +262,9 @@ def _run(
 def _diverged(view: RunView, training: TrainingConfig) -> str:
     best = view.state.best
     kept = f"; the best checkpoint is {best['checkpoint']} ({best['metric']} {best['value']:.4f})" if best else ""
+    how_often = "twice in a row" if view.state.validations_diverged > 1 else "in the only one"
     return (
-        f"training diverged: at step {view.state.step} the NLL on validation was, twice in a row, more than "
+        f"training diverged: at step {view.state.step} the NLL on validation was, {how_often}, more than "
         f"{training.divergence_bound:g} times a constant's; lower --learning_rate (now {training.learning_rate:g}) or "
         f"--max_grad_norm, or lengthen the warmup (--divergence_bound null continues nevertheless){kept}"
     )

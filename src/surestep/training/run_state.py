@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from surestep.errors import CheckpointError
+from surestep.files import read_json
 from surestep.model.saved_weights import read_tensors
 from surestep.training.optimizer.saved_moments import moments_to_tensors, tensors_to_moments
 
@@ -99,6 +100,6 @@ def read_state(folder: Path) -> RunState:
         CheckpointError: it is missing or damaged.
     """
     try:
-        return RunState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+        return RunState(**read_json(folder / STATE_FILE))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / STATE_FILE} cannot be read ({error})") from None

@@ -55,6 +55,11 @@ class Rhythm:
         """Whether this step is validated."""
         return step % self.eval_steps == 0 or self.is_saving(step)
 
+    @property
+    def is_validated_once(self) -> bool:
+        """Whether the run's last step is the only one that is validated."""
+        return min(self.eval_steps, self.save_steps) >= self.max_steps
+
     def is_saving(self, step: int) -> bool:
         """Whether a checkpoint is due."""
         return step % self.save_steps == 0 or step == self.max_steps

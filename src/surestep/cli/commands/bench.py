@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"· {line}", markup=False, highlight=False)
     console.print(f"· matrix products reach {ceiling / 1e12:,.2f} TFLOP/s here; that is the ceiling", markup=False)
     rows = _measure(args, config, built, ceiling)
-    _print(console, rows, ceiling)
+    _print(console, rows)
     record: dict[str, Any] = {
         "bench": args.work,
         "backbone": built.backbone.name,
@@ -204,7 +204,7 @@ def _documented_budget(config: Config, built: BuiltModel) -> int:
     )
 
 
-def _print(console: Console, rows: Sequence[Measurement], ceiling: float) -> None:
+def _print(console: Console, rows: Sequence[Measurement]) -> None:
     table = Table()
     for title in ("work", "tokens/s", "steps/s", "of ceiling", "peak GB", "padding", "first step", "spread"):
         table.add_column(title, justify="left" if title == "work" else "right")

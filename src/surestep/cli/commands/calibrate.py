@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from surestep.evaluation.calibrate import CalibrationResult
 
-_FIGURES = ("nll", "ece", "ece_equal_mass", "mse", "brier")
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
@@ -138,6 +136,7 @@ def _show(console: Console, result: CalibrationResult) -> None:
 def _table(result: CalibrationResult) -> Table:
     """Before and after, on problems that the map had not seen."""
     from surestep.evaluation.calibrate import WITHIN_FOLDS
+    from surestep.evaluation.calibration_effect import FIGURES
     from surestep.metrics.report.wording import figure
 
     about = result.calibration.about
@@ -146,11 +145,11 @@ def _table(result: CalibrationResult) -> Table:
     )
     table.add_column("dataset")
     table.add_column("map")
-    for name in _FIGURES:
+    for name in FIGURES:
         table.add_column(name, justify="right")
 
     def add(dataset: str, name: str, figures: dict[str, float | None]) -> None:
-        table.add_row(dataset, name, *(figure(figures[column]) for column in _FIGURES))
+        table.add_row(dataset, name, *(figure(figures[column]) for column in FIGURES))
 
     chosen = result.fitted.choice.chosen.kind
     for name, figures in result.held_out.items():

@@ -81,9 +81,10 @@ def _split_problem(record: Record, pieces: list[str], report: ReadReport) -> tup
     for number, piece in enumerate(pieces):
         if _LATER_STEP.match(piece):
             break
-        # The last one of its piece: a problem may itself speak of steps.
         if starts := list(_FIRST_STEP.finditer(piece)):
-            start = starts[-1]
+            # As it is usually written, if it is, for a first step may speak of "step 1:"; and the last one of its
+            # piece, for a problem may itself speak of steps.
+            start = ([found for found in starts if found[0] == USUAL_FIRST_STEP] or starts)[-1]
             report.count("tag_in_problem", number, where=record.place if number else None)
             report.count("step_one_spelling", int(start[0] != USUAL_FIRST_STEP), where=record.place)
             problem = " ".join(part.strip() for part in (*pieces[:number], piece[: start.start()]))

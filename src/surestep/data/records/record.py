@@ -178,6 +178,9 @@ def _read_json(text: str, path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
             raise DataError(message, path=path, line=line + text.count("\n", counted, index))
     if in_array and index >= len(text):
         raise _cut(path, line + text.count("\n", counted))
+    if in_array and (after := _skip_space(text, index + 1)) < len(text):
+        message = "not valid JSON (more follows the end of the array); write one array, or one object a line"
+        raise DataError(message, path=path, line=line + text.count("\n", counted, after))
 
 
 def _read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
@@ -194,6 +197,8 @@ def _read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow
     reader = csv.reader(texts(), strict=True)
     try:
         header = next(reader, [])
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise DataError(f"the header names column {twice[0]!r} twice; rename or remove one", path=path, line=1)
         line = reader.line_num + 1
         for row in reader:
             if row and len(row) == len(header):

@@ -10,7 +10,7 @@ from typing import Any
 from surestep.evaluation.check.finding import Finding, Status
 from surestep.evaluation.check.targets import SKILLS, Bound, Targets
 from surestep.evaluation.results.same_data import OVERALL
-from surestep.metrics.report.implied import Implied, implied_by, label_variance
+from surestep.metrics.report.implied import implied_by, label_variance
 from surestep.metrics.report.wording import figure as figure_text
 from surestep.metrics.report.wording import interval_text
 
@@ -63,7 +63,7 @@ def _check(name: str, section: Section, figure: str, bound: Bound, targets: Targ
         value="undefined" if value is None else figure_text(value),
         target=str(bound),
         detail="; ".join(part for part in details if part),
-        mend=_mend(name, figure, status, implied),
+        mend=_mend(name, figure, status),
         numbers={
             "dataset": name,
             "figure": figure,
@@ -135,7 +135,7 @@ def _undefined(section: Section, figure: str) -> str:
     return str(reasons.get(name) or "the evaluation does not hold it; evaluate again")
 
 
-def _mend(name: str, figure: str, status: Status, implied: Implied) -> str:
+def _mend(name: str, figure: str, status: Status) -> str:
     if status == "contradicts-data":
         return f"state a target that this data allows (datasets.{name}.{figure} in --targets FILE)"
     if status != "fail":

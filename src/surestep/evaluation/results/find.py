@@ -5,7 +5,6 @@ Knows where `surestep train` and `surestep evaluate` leave their results; measur
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from surestep.errors import CheckpointError, ConfigError, DataError
 from surestep.evaluation.results.predictions import predictions_places
-from surestep.files import CONFIG, MANIFEST, METRICS
+from surestep.files import CONFIG, MANIFEST, METRICS, read_json
 from surestep.scoring.checkpoint.find import best_checkpoint, list_checkpoints
 from surestep.scoring.checkpoint.load import read_config
 
@@ -90,7 +89,7 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
         DataError: it cannot be read, or holds no report.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not valid JSON"
         raise DataError(f"cannot be read ({reason}); write it again with `surestep evaluate`", path=path) from None

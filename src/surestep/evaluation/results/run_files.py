@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError
-from surestep.files import MANIFEST
+from surestep.files import MANIFEST, read_json
 
 LOG_FILE = "metrics.jsonl"
 DATA_REPORT_FILE = "data_report.json"
@@ -113,7 +113,7 @@ def _check_is_the_one(checkpoint: Path, manifest: Mapping[str, Any], report: Map
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -57,7 +57,7 @@ def tree_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    surestep_mask: PreparedMask,
+    surestep_mask: PreparedMask | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | Literal["of the layer"] | None = "of the layer",
@@ -69,9 +69,12 @@ def tree_attention(
     plan is the mask. Not every family passes `sliding_window`; where one does not, it is looked up in the layer.
 
     Raises:
-        NotImplementedError: an argument that changes attention in a way that packs do not know.
+        NotImplementedError: an argument that changes attention in a way that packs do not know; or no mask, from
+            families whose layers hand on no keywords (StableLM, Nemotron).
     """
     _refuse_unknown(others)
+    if surestep_mask is None:
+        raise NotImplementedError("its layers do not hand the mask of packed trees on to their attention")
     plan = surestep_mask
     if sliding_window == "of the layer":
         sliding_window = window_of_layer(module)

@@ -3,9 +3,9 @@
 Run after loading, on random tokens, on branches and on plain chains. A backbone that differs, or that fails on
 packed trees, is scored one path per row; one that reads what comes later is refused.
 
-The probe's paths are short, so what shows on long paths only is brought to them: sliding windows are narrowed to a few
-tokens for a second comparison, and a third sets a path at the last positions that the backbone takes beside the trees,
-whose scores must not change by it.
+The probe's paths are short, so what shows on long paths only is brought to them: sliding windows and chunks of
+attention are narrowed to a few tokens for a second comparison, and a third sets a path at the last positions that the
+backbone takes beside the trees, whose scores must not change by it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ _CHAINS: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1)), ((4, -1), (6, 0), (3, 
 
 _NARROW_WINDOW = 6
 """Tokens that sliding windows are narrowed to: a quarter of the longest path of `_BRANCHES`."""
+
+_WINDOW_NAMES = ("window", "window_size", "attention_chunk_size")
+"""How the names end under which families keep how far their attention sees: sliding, or chunk by chunk (Llama 4)."""
 
 _FAR = 100_000
 """Position of the distant path where a backbone states no limit."""
@@ -160,7 +163,7 @@ def _comparisons(
 
 @contextmanager
 def narrow_windows(transformer: Any, size: int) -> Iterator[int]:
-    """Within it, every sliding window of the backbone spans `size` tokens; gives the number of windows narrowed.
+    """Within it, every window and chunk of attention spans `size` tokens; gives the number of those narrowed.
 
     Windows stand in the configuration, from which transformers makes the masks of paths, and in the layers.
     """
@@ -173,7 +176,7 @@ def narrow_windows(transformer: Any, size: int) -> Iterator[int]:
         (holder, name, value)
         for holder in holders.values()
         for name, value in vars(holder).items()
-        if name.endswith(("window", "window_size")) and type(value) is int and value > size
+        if name.endswith(_WINDOW_NAMES) and type(value) is int and value > size
     ]
     try:
         for holder, name, _ in before:

@@ -7,7 +7,6 @@ adapt.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,13 @@ from torch import nn
 
 from surestep.config import LoraConfig
 from surestep.errors import BackboneError, ConfigError
+from surestep.files import read_json
 from surestep.model.backbones.silence_transformers import silence_transformers
 
 ADAPTER_CONFIG = "adapter_config.json"
+
+_ATTENTION_NAMES = frozenset({"self_attn", "attn", "self_attention", "attention"})
+"""What families call the attention of a layer; LongCat's class, an `MLA`, does not say that it is one."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def add_adapters(backbone: Any, config: LoraConfig, *, targets: list[str] | None
 def saved_targets(adapter_folder: Path) -> list[str] | None:
     """The layers that a saved adapter adapts, whatever `auto` means now; None where its folder does not say."""
     try:
-        targets = json.loads((adapter_folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["target_modules"]
+        targets = read_json(adapter_folder / ADAPTER_CONFIG)["target_modules"]
     except (OSError, ValueError, KeyError):
         return None
     return sorted(targets) if isinstance(targets, list) and targets else None
@@ -152,7 +155,7 @@ def _decoder_layers(transformer: nn.Module) -> list[_DecoderLayer]:
 def _attention_projections(block: nn.Module) -> Iterator[str]:
     """Names of the linear layers that an attention module of `block` holds itself, not in a module within it."""
     for name, module in block.named_modules():
-        if "attention" in type(module).__name__.lower():
+        if "attention" in type(module).__name__.lower() or _ATTENTION_NAMES.intersection(name.split(".")):
             prefix = f"{name}." if name else ""
             yield from (prefix + child for child, layer in module.named_children() if _is_linear(layer))
 

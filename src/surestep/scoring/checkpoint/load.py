@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from surestep.config import Config
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError
-from surestep.files import CONFIG, MANIFEST, sha256_of
+from surestep.files import CONFIG, MANIFEST, read_json, sha256_of
 from surestep.model.backbones.load import Backbone, load_backbone, load_pretrained
 from surestep.model.backbones.lora import saved_targets
 from surestep.model.confidence_model import ConfidenceModel
@@ -142,7 +141,7 @@ def read_config(folder: Path) -> Config:
     """
     check_is_checkpoint(folder)
     try:
-        return Config.from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        return Config.from_dict(read_json(folder / CONFIG))
     except (OSError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError
-from surestep.files import MANIFEST, sha256_of
+from surestep.files import MANIFEST, read_json, sha256_of
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 
 FORMAT_VERSION = 1
@@ -165,7 +165,7 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
     check_is_checkpoint(folder)
     path = folder / MANIFEST
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found = values.get("format_version")
         if found != FORMAT_VERSION:
             raise CheckpointError(

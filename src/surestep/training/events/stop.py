@@ -61,27 +61,36 @@ class Stop(TrainingEvents):
 
     Args:
         patience: validations without a better one that a run survives; None: any number.
+        validations_diverged: so many in a row beyond the bound end the run.
 
     Attributes:
         signal: what was caught, once the run has started.
     """
 
-    def __init__(self, accelerator: Accelerator, *, device: torch.device, patience: int | None) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        *,
+        device: torch.device,
+        patience: int | None,
+        validations_diverged: int = VALIDATIONS_DIVERGED,
+    ) -> None:
         self._accelerator = accelerator
         self._device = device
         self._patience = patience
+        self._validations_diverged = validations_diverged
         self.signal = StopSignal(lambda _line: None)
 
     def started(self, run: RunView) -> None:
         self._run = run
         self.signal = StopSignal(run.say)
         self.signal.catch()
-        if run.state.validations_diverged >= VALIDATIONS_DIVERGED:
+        if run.state.validations_diverged >= self._validations_diverged:
             run.state.validations_diverged = 0  # whoever resumes has changed something: that gets its chance
         self._look_at_patience()  # a run whose patience ran out stays stopped when it is resumed
 
     def step_done(self, done: StepDone) -> None:
-        if self._run.state.validations_diverged >= VALIDATIONS_DIVERGED:
+        if self._run.state.validations_diverged >= self._validations_diverged:
             self._run.request_stop("diverged")
         self._look_at_patience()
         if self._any_process_was_told():

@@ -1,0 +1,116 @@
+"""One job stands in one place: writing files, going from a scorer to rows, the bootstrap."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import surestep
+
+SOURCE = Path(surestep.__file__).parent
+Wanted = Callable[[ast.Call, str], bool]
+
+
+def calls(wanted: Wanted, source: Path = SOURCE) -> dict[str, list[str]]:
+    """Every call in the source that is `wanted`, asked with the call and the dotted name of what it calls, by file."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(source.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and wanted(node, ast.unparse(node.func)):
+                found.setdefault(path.relative_to(source).as_posix(), []).append(f"{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def constants(call: ast.Call) -> Iterator[str]:
+    for argument in (*call.args, *(keyword.value for keyword in call.keywords)):
+        for node in ast.walk(argument):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def writes(call: ast.Call, name: str) -> bool:
+    """Whether a call writes or renames a file by itself, not through `surestep.files`."""
+    last = name.rpartition(".")[2]
+    if last in {"write_text", "write_bytes"}:
+        return "." in name
+    if last == "open":
+        return any(mode[:1] in set("wax") and len(mode) <= 3 for mode in constants(call))
+    if name in {"np.save", "np.savez", "torch.save", "json.dump", "save_file", "os.replace", "os.rename"}:
+        return True
+    # Text and arrays are replaced with two arguments, a path with one.
+    return last in {"replace", "rename"} and len(call.args) == 1 and not call.keywords
+
+
+ELSEWHERE = {
+    "cli/commands/bench.py": "a line is added to a file of measurements",
+    "data/fetch/download.py": "a download goes on where it broke off, so its part has a name that is found again",
+    "encoding/token_store.py": "files within a folder that write_folder_whole puts in its place",
+    "evaluation/baselines/scores.py": "into a file that write_whole opened",
+    "evaluation/report/model_card.py": "the card beside its place",
+    "evaluation/report/page.py": "the page beside its place",
+    "model/saved_weights.py": "files within a checkpoint that is put in its place whole",
+    "scoring/checkpoint/manifest.py": "a file of a finished checkpoint: what is unfinished lies beside the folder",
+    "scoring/checkpoint/save.py": "a checkpoint takes the place of a former one of the same step",
+    "training/events/run_log.py": "a line is added to a log",
+    "training/run_state.py": "files within a checkpoint that is put in its place whole",
+}
+"""Who else writes, and why; everything else is whole or not there through `surestep.files`."""
+
+
+def test_files_are_written_in_one_place() -> None:
+    found = calls(writes)
+    assert "files.py" in found, "the search finds what it looks for"
+    assert {path: lines for path, lines in found.items() if path not in ELSEWHERE | {"files.py": ""}} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("path.write_text('a')", True),
+        ("open(path, 'wb')", True),
+        ("path.open('a', encoding='utf-8')", True),
+        ("path.open(mode='x')", True),
+        ("np.save(path, array)", True),
+        ("beside.replace(path)", True),
+        ("os.replace(one, other)", True),
+        ("path.open('rb')", False),
+        ("text.replace('a', 'b')", False),
+        ("replace(record, value=1)", False),
+        ("write_text(path, 'a')", False),
+    ],
+)
+def test_the_search_for_writers_knows_them(source: str, expected: bool) -> None:
+    call = ast.parse(source).body[0]
+    assert isinstance(call, ast.Expr)
+    assert isinstance(call.value, ast.Call)
+    assert writes(call.value, ast.unparse(call.value.func)) is expected
+
+
+def test_files_of_json_are_read_in_one_place() -> None:
+    """Any of them may be damaged, and one nested too deeply is no exception of its own."""
+    found = calls(lambda call, name: name == "json.loads" and "read_text" in ast.unparse(call))
+    assert set(found) <= {"files.py", "evaluation/report/write.py"}
+
+
+def test_one_road_leads_from_a_scorer_to_rows() -> None:
+    """Nobody else asks a scorer; speed alone is measured on tokens, without rows."""
+    found = calls(lambda _call, name: name.endswith((".score", ".score_encoded")))
+    assert set(found) == {"bench/score.py", "scoring/model_scorer.py", "scoring/score_split.py"}
+    assert [line.split(": ")[1] for line in found["scoring/model_scorer.py"]] == [
+        "self.score_encoded(self._encoded(trees), wanted=wanted)"
+    ]
+
+
+def test_problems_are_drawn_and_draws_become_intervals_in_one_place() -> None:
+    """Resampling draws with replacement; other generators deal into folds, sample or shuffle."""
+    drawn = calls(
+        lambda _call, name: name.rpartition(".")[2] in {"integers", "multinomial", "choice"}, SOURCE / "metrics"
+    )
+    assert set(drawn) == {"bootstrap/draws.py"}
+    quantiles = calls(
+        lambda _call, name: name in {"np.quantile", "np.percentile", "np.nanquantile", "np.nanpercentile"}
+    )
+    assert {path.rpartition("/")[0] for path in quantiles} == {"metrics/bootstrap"}
