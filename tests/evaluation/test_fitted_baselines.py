@@ -174,7 +174,7 @@ def test_without_texts_or_on_request_only_constants_remain_and_it_is_said(tmp_pa
 
 def test_too_few_problems_to_cross_fit_are_said() -> None:
     result = own_baselines(steps_of_rows((row, None) for row in rows(2)))
-    assert result.found == []
+    assert result.baselines == []
     assert "fewer than 3 problems" in result.left_out[0]
 
 
@@ -286,7 +286,7 @@ def test_missing_training_data_leave_a_reason_and_no_error(
     config = run_config(own_train=tmp_path / "nowhere.jsonl", own_validation=tmp_path / "nowhere.jsonl")
     loaded = checkpoint(config, build_small)
     result = trained_baselines(steps_of_rows((row, None) for row in rows(3)), loaded, config)
-    assert result.found == []
+    assert result.baselines == []
     assert "baselines fitted on training data: " in result.left_out[0]
 
 
@@ -296,7 +296,7 @@ def test_training_data_that_has_changed_is_not_fitted_on(
     config = run_config()
     loaded = checkpoint(config, build_small, label_means={"own": 0.123})
     result = trained_baselines(steps_of_rows((row, None) for row in rows(3)), loaded, config)
-    assert result.found == []
+    assert result.baselines == []
     assert "the training data here is not what" in result.left_out[0]
 
 
@@ -322,16 +322,16 @@ def test_scores_are_cached_by_the_labels_trained_on_and_the_texts_scored(
     loaded = checkpoint(config, build_small)
     steps = steps_of_rows((row, None) for row in rows(5))
     first = trained_baselines(steps, loaded, config)
-    assert [found.name for found in first.found] == ["position, length", "TF-IDF"]
-    assert "labelled training steps of own" in first.found[1].about
+    assert [found.name for found in first.baselines] == ["position, length", "TF-IDF"]
+    assert "labelled training steps of own" in first.baselines[1].about
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(baseline_scores, "training_steps", refuse)
     again = trained_baselines(steps, loaded, config)
-    assert [found.about for found in again.found] == [found.about for found in first.found]
-    for old, new in zip(first.found, again.found, strict=True):
+    assert [found.about for found in again.baselines] == [found.about for found in first.baselines]
+    for old, new in zip(first.baselines, again.baselines, strict=True):
         assert np.array_equal(old.confidence, new.confidence)
     with pytest.raises(AssertionError, match="fitted again"):
         trained_baselines(steps_of_rows((row, None) for row in rows(6)), loaded, config)

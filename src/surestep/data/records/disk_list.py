@@ -26,8 +26,8 @@ class DiskList(Sequence[Any]):
     Raises:
         StorageError: the folder for temporary files is full or cannot be written.
 
-    >>> spool = Spool()
-    >>> spool.append(("a", 1)), spool.append(None), spool[0], len(spool)
+    >>> kept = DiskList()
+    >>> kept.append(("a", 1)), kept.append(None), kept[0], len(kept)
     (None, None, ['a', 1], 2)
     """
 
