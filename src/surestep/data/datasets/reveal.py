@@ -109,9 +109,13 @@ class _Row:
 
 
 def _content(row: _Row) -> tuple[str | int, ...]:
-    """What a row says, its place left out: whatever the order of the rows, the same tree comes of them."""
-    answer = (row.question_id, row.question, row.answer_id, row.index, row.step)
-    return (*answer, row.evidence, row.attribution or "", row.correctness or "")
+    """What a row says, its place left out: whatever the order of the rows, the same tree comes of them.
+
+    Where rows disagree on the text of a question or step, one that was judged goes first, and the others follow it.
+    """
+    unjudged = int(row.attribution is None and row.correctness is None)
+    words = (row.evidence, row.attribution or "", row.correctness or "")
+    return (row.question_id, row.answer_id, row.index, unjudged, row.question, row.step, *words)
 
 
 def _parse(record: Record, report: ReadReport) -> _Row | None:
