@@ -113,27 +113,31 @@ def unfinished(folder: Path) -> Iterator[Path]:
 
 
 def put_in_place(beside: Path, folder: Path) -> bool:
-    """Make the finished store in `beside` the one at `folder`; what lies there, damaged or whole, is moved away first.
-
-    Returns whether it was put there: False where another process put its own there at the same moment.
+    """Give the finished store in `beside` its name; False where something of that name is there already.
 
     Raises:
         OSError: the folder cannot be written.
     """
     (beside / _LOCK).unlink(missing_ok=True)
-    # Whoever has the former one mapped keeps its bytes until they close it.
-    aside = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}{PART}")
-    with suppress(FileNotFoundError):
-        folder.rename(aside)
     try:
         beside.rename(folder)
     except OSError:
-        if not folder.is_dir():
+        if not folder.exists():
             raise
         return False
-    finally:
-        _remove(aside)
     return True
+
+
+def remove_damaged(folder: Path) -> None:
+    """Take a damaged store out of the way, all at once; whoever has it mapped keeps its bytes until they close it.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    aside = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}{PART}")
+    with suppress(FileNotFoundError):
+        folder.rename(aside)
+    _remove(aside)
 
 
 def remove_abandoned(parent: Path) -> list[Path]:

@@ -40,6 +40,7 @@ from surestep.encoding.store_files import (
     meta_text,
     put_in_place,
     read_whole_store,
+    remove_damaged,
     unfinished,
 )
 from surestep.encoding.tokenizer import StepTokenizer
@@ -286,9 +287,11 @@ def write_store(
             files = _write_arrays(beside, trees, tokenizer, formatter)
             meta = {"version": STORE_VERSION, "text_format": [formatter.hash(), tokenizer.hash()], "notes": notes}
             (beside / META).write_text(meta_text(meta, files), encoding="utf-8")
-            with suppress(DamagedStoreError):
-                return TreeStore(folder)  # another run finished the same work first
-            put_in_place(beside, folder)
+            if not put_in_place(beside, folder):
+                with suppress(DamagedStoreError):
+                    return TreeStore(folder)  # another run finished the same work first
+                remove_damaged(folder)
+                put_in_place(beside, folder)
         return TreeStore(folder)
     except (OSError, DamagedStoreError) as error:
         raise StorageError(
