@@ -68,10 +68,10 @@ class Source:
         """
         return _hash([self._reading(), [[path.name, sha256_of(path)] for path in self.files]])
 
-    def parts(self) -> SourceParts:
+    def content(self) -> SourceContent:
         """What decides the trees, their names left out: a file that is called otherwise holds the same ones."""
         files = [[_layout_suffix(path), sha256_of(path)] for path in self.files]
-        return SourceParts(files=_hash(files), reading=_hash(self._reading()))
+        return SourceContent(files=_hash(files)[:32], reading=_hash(self._reading())[:32])
 
     def _reading(self) -> dict[str, Any]:
         return {
@@ -150,8 +150,8 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceParts:
-    """Hashes of what decides the trees of a split.
+class SourceContent:
+    """Hashes of what decides the trees of a split, 32 hexadecimal digits each.
 
     Attributes:
         files: of the files' bytes.
@@ -160,6 +160,9 @@ class SourceParts:
 
     files: str
     reading: str
+
+    def __str__(self) -> str:
+        return self.files + self.reading
 
 
 def _hash(values: Any) -> str:
