@@ -126,7 +126,7 @@ class Source:
             key = key_of(tree.problem, group=tree.group)
             for division, column in zip(self.divisions, places, strict=True):
                 column.append(place(division.seed, key))
-            order.extend((_number(key), _number(json.dumps(values[:-1])), _number(tree.id)))
+            order.extend((_number(key), _number(json.dumps(values[:-1]))))
         kept = np.arange(len(waiting))
         for division, column in zip(self.divisions, places, strict=True):
             kept = kept[division.keeps(np.array(column, np.uint64)[kept])]
@@ -142,8 +142,8 @@ class Source:
             whole.count("other_split", len(waiting) - len(kept))
         report.merge(whole)
         if self.files:
-            by_key, by_content, by_name = np.array(order, np.uint64).reshape(-1, 3)[kept].T
-            kept = kept[np.lexsort((by_name, by_content, by_key))]
+            by_key, by_content = np.array(order, np.uint64).reshape(-1, 2)[kept].T
+            kept = kept[np.lexsort((by_content, by_key))]
         for index in kept:
             yield _tree_of(waiting[int(index)])
         waiting.close()
