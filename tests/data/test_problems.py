@@ -45,7 +45,7 @@ def add_all(builder: Any, steps: list[tuple[str, int, float | None, bool]]) -> N
 
 @given(RECORDS, st.booleans(), st.sampled_from([0, 2**20]))
 def test_equals_one_builder_for_each_problem(records: Any, drop: bool, in_memory: int) -> None:
-    collected, builders = Problems(), {}
+    collected, problems = Problems(), dict[tuple[str, str], list[RecordSteps]]()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spool_module, "IN_MEMORY", in_memory)
         for line, (problem, name, steps) in enumerate(records, start=1):
@@ -53,13 +53,22 @@ def test_equals_one_builder_for_each_problem(records: Any, drop: bool, in_memory
             found_steps = RecordSteps(record, problem, name=name, group=f"g{line}")
             add_all(found_steps, steps)
             collected.add(found_steps)
-            builder = builders.setdefault(
-                (name, problem), TreeBuilder(problem, id=name or f"rows:{line}", group=f"g{line}")
-            )
-            add_all(builder, steps)
+            problems.setdefault((name, problem), []).append(found_steps)
         report, expected_report = ReadReport(), ReadReport()
         found = list(collected.trees(report, drop_unlabelled_tails=drop))
-    expected = [finish(builder, expected_report, drop_unlabelled_tails=drop) for builder in builders.values()]
+    expected = []
+    for same in problems.values():
+        builder = TreeBuilder(same[0].problem, id=same[0].name or same[0].place, group=min(part.group for part in same))
+        # Joined in the order of what the records hold.
+        for part in sorted(same, key=lambda part: json.dumps([part.group, part.added])):
+            nodes: list[int] = []
+            for index, text, parent, confidence, context in part.added:
+                node = builder.add(
+                    text, ROOT if parent == ROOT else nodes[parent], confidence=confidence, context=context
+                )
+                if index == len(nodes):
+                    nodes.append(node)
+        expected.append(finish(builder, expected_report, drop_unlabelled_tails=drop))
     assert found == [tree for tree in expected if tree is not None]
     assert report == expected_report
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from surestep.errors import BackboneError
-from surestep.model.backbones.load import Backbone, hash_weights, load_backbone
+from surestep.model.backbones.files import hash_weights
+from surestep.model.backbones.load import Backbone, load_backbone
 
 Find = Callable[[str], Path]
 
@@ -61,6 +64,74 @@ def refusal(name: str | Path) -> str:
     assert "\n" not in message
     assert str(name) in message
     return message
+
+
+def shard(folder: Path) -> Path:
+    """Divide the weights into one file a tensor; returns the index."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = {}
+    for number, (name, tensor) in enumerate(sorted(tensors.items())):
+        names[name] = f"model-{number:05}.safetensors"
+        save_file({name: tensor}, folder / names[name], metadata={"format": "pt"})
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    return index
+
+
+def test_every_file_that_is_read_is_hashed(llama: Path) -> None:
+    (llama / "README.md").write_text("not read")
+    assert load(llama).files == {
+        name: hashlib.sha256((llama / name).read_bytes()).hexdigest()
+        for name in ("config.json", "model.safetensors", "tokenizer.json")
+    }
+    before = load(llama)
+    index = shard(llama)
+    after = load(llama)
+    assert torch.equal(after.module.norm.weight, before.module.norm.weight)
+    assert {index.name, "config.json", "model-00000.safetensors"} < set(after.files)
+    assert after.weights_sha256 != before.weights_sha256
+    assert after.config == json.loads((llama / "config.json").read_text())
+
+
+def test_a_missing_shard_an_empty_index_and_no_weights_are_refused(llama: Path) -> None:
+    index = shard(llama)
+    values = json.loads(index.read_text())
+    (llama / "model-00003.safetensors").unlink()
+    assert "(model-00003.safetensors)" in refusal(llama)
+    for broken in ({}, {"weight_map": {}}, {"weight_map": []}, [], "x"):
+        index.write_text(json.dumps(broken))
+        assert index.name in refusal(llama)
+    index.write_text("{")
+    assert "cannot be read" in refusal(llama)
+    for path in llama.glob("*.safetensors"):
+        path.unlink()
+    index.write_text(json.dumps(values))
+    assert "are missing" in refusal(llama)
+    index.unlink()
+    assert "holds no weights" in refusal(llama)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "/x.safetensors", "a/../../x.safetensors", "..\\x.safetensors", 7]
+)
+def test_weights_outside_the_folder_are_refused(name: Any, llama: Path) -> None:
+    index = shard(llama)
+    shutil.copy(llama / "model-00000.safetensors", llama.parent / "x.safetensors")
+    values = json.loads(index.read_text())
+    values["weight_map"][min(values["weight_map"])] = name
+    index.write_text(json.dumps(values))
+    assert "allowed: a name within its folder" in refusal(llama)
+    index.unlink()
+    config = json.loads((llama / "config.json").read_text())
+    (llama / "config.json").write_text(json.dumps({**config, "transformers_weights": name}))
+    assert "allowed: a name within its folder" in refusal(llama)
+
+
+def test_an_adapter_in_a_backbones_folder_is_refused(llama: Path) -> None:
+    values = {"peft_type": "LORA", "base_model_name_or_path": "somebody/else"}
+    (llama / "adapter_config.json").write_text(json.dumps(values))
+    assert "adapter_config.json" in refusal(llama)
 
 
 def test_a_missing_weight_is_refused_and_named(llama: Path) -> None:

@@ -326,6 +326,87 @@ def test_the_same_base_model_elsewhere_is_fine(lora_copy: Path, saved: Any, tmp_
     assert scores(load_checkpoint(lora_copy, config=moved)) == scores_of(built.scorer(config), TREES)
 
 
+@pytest.fixture
+def moved(saved: Any, tmp_path: Path) -> Config:
+    """The configuration of the LoRA checkpoint, over a copy of its backbone."""
+    config: Config = saved(True)[1].model_copy(deep=True)
+    config.model.backbone = str(shutil.copytree(config.model.backbone, tmp_path / "moved"))
+    return config
+
+
+def change_json(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_backbone_configured_otherwise_is_refused_by_field(lora_copy: Path, moved: Config) -> None:
+    path = Path(moved.model.backbone) / "config.json"
+    before = path.read_text()
+    values = json.loads(before)
+    for name in sorted(values.keys() - {"transformers_version", "_name_or_path"}):
+        for changed in ({"new": [1]}, None):
+            path.write_text(
+                json.dumps(
+                    {key: value for key, value in values.items() if key != name}
+                    | ({} if changed is None else {name: changed})
+                )
+            )
+            message = refusal(lora_copy, config=moved)
+            assert str(path) in message
+            assert name in message
+    path.write_text(before)
+    change_json(path, transformers_version="99.0.0")
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=7))
+    load_checkpoint(lora_copy, config=moved)
+
+
+def test_another_rope_theta_is_refused(lora_copy: Path, moved: Config) -> None:
+    path = Path(moved.model.backbone) / "config.json"
+    values = json.loads(path.read_text())
+    inner = values.get("rope_parameters")
+    change_json(path, **({"rope_parameters": {**inner, "rope_theta": 500.0}} if inner else {"rope_theta": 500.0}))
+    message = refusal(lora_copy, config=moved)
+    assert str(path) in message
+    assert "rope_theta is 500.0, was " in message
+
+
+def test_another_vocabulary_or_weight_of_the_backbone_is_refused(lora_copy: Path, moved: Config) -> None:
+    folder = Path(moved.model.backbone)
+    tokenizer = folder / "tokenizer.json"
+    before = tokenizer.read_text()
+    tokenizer.write_text(before + " ")
+    assert "tokenizer.json" in refusal(lora_copy, config=moved)
+    tokenizer.unlink()  # the checkpoint has its own
+    load_checkpoint(lora_copy, config=moved)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["norm.weight"][0] += 1
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert "model.safetensors" in refusal(lora_copy, config=moved)
+
+
+def test_a_permuted_vocabulary_is_refused(lora_copy: Path, saved: Any) -> None:
+    path = lora_copy / "tokenizer" / "tokenizer.json"
+    values = json.loads(path.read_text())
+    vocabulary = values["model"]["vocab"]
+    one, other = sorted(vocabulary)[-2:]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    path.write_text(json.dumps(values))
+    rewrite_manifest(lora_copy)
+    assert "turns text into other tokens than in training" in refusal(lora_copy)
+
+
+def test_a_checkpoint_without_hashes_of_the_configuration_says_so(lora_copy: Path, saved: Any, moved: Config) -> None:
+    origin = read_manifest(lora_copy, with_state=False).backbone
+    assert load_checkpoint(lora_copy).built.reasons == [
+        line for line in load_checkpoint(lora_copy).built.reasons if "only the weights are compared" not in line
+    ]
+    rewrite_manifest(
+        lora_copy, backbone={name: value for name, value in origin.items() if name not in ("files", "config")}
+    )
+    loaded = load_checkpoint(lora_copy, config=moved)
+    assert any("only the weights are compared" in line for line in loaded.built.reasons)
+    assert scores(loaded) == scores_of(saved(True)[2].scorer(moved), TREES)
+
+
 def test_lora_over_the_random_tiny_backbone_remembers_its_weights(tmp_path: Path) -> None:
     config = get_lora_config()
     config.model.backbone = "builtin:tiny"

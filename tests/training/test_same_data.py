@@ -15,6 +15,7 @@ import pytest
 from runs import Watcher, hashes, write_own
 from surestep.cli.main import main
 from surestep.config import Config
+from surestep.data.sources import source as source_module
 from surestep.errors import CheckpointError
 from surestep.scoring.checkpoint.manifest import read_manifest, write_manifest
 from surestep.training.run import train
@@ -66,6 +67,38 @@ def test_one_changed_label_is_refused_by_dataset_and_file(started: Config, tmp_p
     assert "eqasc" not in message
     path.write_text(text)
     assert train(started, Watcher(), resume=True).result.steps == 6
+
+
+def test_the_same_content_under_another_name_is_the_same_data(started: Config, tmp_path: Path) -> None:
+    started.data.own_train = (tmp_path / "train.jsonl").rename(tmp_path / "renamed.jsonl")
+    assert train(started, Watcher(), resume=True).result.steps == 6
+
+
+def test_rows_in_another_order_are_another_file(started: Config, tmp_path: Path) -> None:
+    """They would train to the same weights, but that is known only when they have been read."""
+    path = tmp_path / "validation.jsonl"
+    path.write_text("".join(sorted(path.read_text().splitlines(keepends=True), reverse=True)))
+    assert f"changed: own validation ({path})" in refused(started)
+
+
+def test_another_way_to_read_or_divide_the_same_file_is_named(started: Config, tmp_path: Path) -> None:
+    started.data.bad_rows = "skip"
+    assert f"own train ({tmp_path / 'train.jsonl'}), the same file, read or divided otherwise" in refused(started)
+
+
+def test_another_version_of_reading_is_another_run(started: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ORDER_VERSION", "TEXT_VERSION", "IDENTITY_VERSION"):
+        with monkeypatch.context() as patch:
+            patch.setattr(source_module, name, 99)
+            assert "read or divided otherwise" in refused(started)
+
+
+def test_test_splits_count_where_their_problems_are_removed(started: Config, tmp_path: Path) -> None:
+    started.data.remove_overlap = True
+    message = refused(started)
+    assert "not read then: " in message
+    assert f"own test ({tmp_path / 'test.jsonl'})" in message
+    assert "changed: " not in message
 
 
 def test_another_file_of_the_test_split_decides_only_what_is_removed(started: Config, tmp_path: Path) -> None:

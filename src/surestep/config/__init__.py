@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import Field, ValidationError
 
 from surestep.config import consistency
+from surestep.config.core_yaml import dump_yaml
 from surestep.config.data import DataConfig
 from surestep.config.evaluation import EvalConfig
 from surestep.config.model import DEFAULT_BACKBONE, TINY_BACKBONE, LoraConfig, ModelConfig
@@ -83,7 +83,7 @@ class Config(Section):
         path = Path(path)
         values = self.to_dict()
         is_yaml = path.suffix in {".yaml", ".yml"}
-        text = yaml.safe_dump(values, sort_keys=False) if is_yaml else json.dumps(values, indent=2) + "\n"
+        text = dump_yaml(values) if is_yaml else json.dumps(values, indent=2) + "\n"
         write_text(path, text, advice="choose another place for the configuration")
 
     @classmethod

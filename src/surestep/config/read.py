@@ -8,15 +8,16 @@ from typing import Any
 
 import yaml
 
+from surestep.config.core_yaml import StrictReadError, load_json, load_yaml
 from surestep.config.training import unset_by
 from surestep.errors import ConfigError
 
 
 def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[str, Any]:
-    """The nested values of a JSON or YAML file; `what` it holds, for messages.
+    """The nested values of a JSON or YAML (1.2) file; `what` it holds, for messages.
 
     Raises:
-        ConfigError: the file is missing or cannot be read as what its name says.
+        ConfigError: the file is missing, cannot be read as what its name says, or names a key twice.
     """
     path = Path(path)
     try:
@@ -25,13 +26,19 @@ def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[s
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"{path}: the {what} cannot be read ({reason})") from None
     try:
-        values = yaml.safe_load(text) if path.suffix in {".yaml", ".yml"} else json.loads(text)
+        values = load_yaml(text) if path.suffix in {".yaml", ".yml"} else load_json(text)
+    except StrictReadError as error:
+        raise ConfigError(f"{path}, line {error.line}: {error.problem}") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply to be a {what}; a {what} has three levels") from None
+    except ValueError as error:  # a whole number of thousands of digits, a float beyond all bounds
+        raise ConfigError(f"{path}: a number cannot be read ({str(error).split(';')[0]})") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}; allowed: an object of fields ({what})")
     return values

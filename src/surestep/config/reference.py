@@ -32,7 +32,8 @@ not here.
 Three ways to set a field, the later one wins:
 
 1. a preset: `get_default_config()` (`train.py`, full fine-tuning) or `get_lora_config()` (`train_lora.py`);
-2. a file: `--config run.json` (or `.yaml`), which need not name every field;
+2. a file: `--config run.json` (or `.yaml`), which need not name every field, and none twice. YAML is read as version
+   1.2 says: `010` is 10, `1e-4` a number, and `1:30:00`, `1_000`, `yes` and `no` are texts; JSON has no `NaN`;
 3. a flag: `--max_steps 2000`.
 
 `warmup_steps` and `warmup_ratio` are one setting: whoever sets one unsets the other, in Python by a later assignment,

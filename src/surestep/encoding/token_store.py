@@ -1,10 +1,11 @@
 """Trees of a split on disk, as tokens and as texts: written once, memory-mapped ever after.
 
 A store is a folder named by the hash of all that decides its content (files, reader options, formatter,
-tokenizer). It is written beside its final place and renamed, so a killed run leaves a whole store or none.
+tokenizer). It is written beside its final place and renamed, so a killed run leaves a whole store or none; opening one
+compares every file with the hashes in `meta.json` (`store_files`).
 Writing and reading one keep memory at the size of the trees in use, whatever the dataset's size. Knows no dataset.
 
-    meta.json         the reader's report, what turned text to tokens
+    meta.json         the reader's report, what turned text to tokens, size and sha256 of every file
     of a tree         tree_node, tree_token: int64, its first node and token
                       problem_key, text_hash: uint64, hashes of its problem's key and of its problem's text
                       id, group, dataset, problem: UTF-8
@@ -19,9 +20,8 @@ A text column `x` is two files: `x.bin`, the bytes of all its texts, and `x_star
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,21 @@ from surestep.data.trees.identity import normalize_text, problem_key
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, encode_trees, path_sums
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
+from surestep.encoding.store_files import (
+    META,
+    DamagedStoreError,
+    HashedFile,
+    meta_text,
+    put_in_place,
+    read_whole_store,
+    remove_damaged,
+    unfinished,
+)
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.files import read_json, write_folder_whole
 from surestep.scored import problem_hash
 from surestep.types import Node, ReasoningTree
 
-STORE_VERSION = 6
+STORE_VERSION = 7
 _NUMBERS: dict[str, type] = {
     "tree_node": np.int64,
     "tree_token": np.int64,
@@ -89,10 +98,13 @@ class TreeStore(Sequence[EncodedTree]):
         problem_keys: uint64, of each tree's problem (`problem_keys.problem_key`).
         text_format: hashes of the formatter and the tokenizer that made the tokens.
         notes: what was stored with them (`write_store(notes=...)`).
+
+    Raises:
+        DamagedStoreError: a file is missing, cut or changed since it was written.
     """
 
     def __init__(self, folder: Path) -> None:
-        meta = read_json(folder / "meta.json")
+        meta = read_whole_store(folder, version=STORE_VERSION, names=[f"{name}.bin" for name in _DTYPES])
         self.folder = folder
         self.notes: dict[str, Any] = meta["notes"]
         self.text_format: tuple[str, str] = tuple(meta["text_format"])
@@ -273,23 +285,32 @@ def write_store(
     Raises:
         StorageError: the folder cannot be written (a full disk among the reasons); nothing is left behind.
     """
-    with write_folder_whole(
-        folder,
-        what="the tokenised data",
-        advice="free space or set --cache_dir to another folder",
-        is_already_there=(folder / "meta.json").is_file,
-    ) as beside:
-        _write_arrays(beside, trees, tokenizer, formatter)
-        meta = {"version": STORE_VERSION, "text_format": [formatter.hash(), tokenizer.hash()], "notes": notes}
-        (beside / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-    return TreeStore(folder)
+    try:
+        with unfinished(folder) as beside:
+            files = _write_arrays(beside, trees, tokenizer, formatter)
+            meta = {"version": STORE_VERSION, "text_format": [formatter.hash(), tokenizer.hash()], "notes": notes}
+            (beside / META).write_text(meta_text(meta, files), encoding="utf-8")
+            if not put_in_place(beside, folder):
+                with suppress(DamagedStoreError):
+                    return TreeStore(folder)  # another run finished the same work first
+                remove_damaged(folder)
+                put_in_place(beside, folder)
+        return TreeStore(folder)
+    except (OSError, DamagedStoreError) as error:
+        raise StorageError(
+            f"{folder}: the tokenised data cannot be written ({getattr(error, 'strerror', None) or error}); "
+            "free space or set --cache_dir to another folder"
+        ) from None
 
 
-def _write_arrays(folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter) -> None:
+def _write_arrays(
+    folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
+) -> dict[str, HashedFile]:
+    """Write all but `meta.json`; gives the files by their names, for their hashes."""
     num_nodes = num_tokens = 0
     num_bytes = dict.fromkeys(_TEXTS, 0)
     with ExitStack() as stack:
-        files = {name: stack.enter_context((folder / f"{name}.bin").open("wb")) for name in _DTYPES}
+        files = {name: HashedFile(stack.enter_context((folder / f"{name}.bin").open("wb"))) for name in _DTYPES}
 
         def write(columns: Mapping[str, Any]) -> None:
             for name, values in columns.items():
@@ -307,6 +328,7 @@ def _write_arrays(folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepT
                 num_tokens += encoded.num_tokens
         write({"tree_node": [num_nodes], "tree_token": [num_tokens]})
         write({f"{name}_start": [end] for name, end in num_bytes.items()})
+    return {f"{name}.bin": file for name, file in files.items()}
 
 
 def _numbers(tree: ReasoningTree, encoded: EncodedTree, first_node: int, first_token: int) -> dict[str, Any]:

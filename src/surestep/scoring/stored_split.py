@@ -16,6 +16,7 @@ from surestep.data.sources.source import Source
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
+from surestep.encoding.store_files import DamagedStoreError, remove_abandoned
 from surestep.encoding.token_store import TreeStore, store_key, write_store
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.scored import IntArray
@@ -129,17 +130,25 @@ def prepare_source(
 ) -> StoredSplit:
     """The trees of `source`, from the cache where the same work was done before.
 
+    A damaged store in the cache is made anew, and the title of `progress` says so; what killed runs left there goes.
+
     Raises:
         DataError: a file is missing, cut or malformed.
         StorageError: the cache cannot be written.
     """
     key = store_key(source.fingerprint(), formatter.hash(), tokenizer.hash())
     folder = (cache_dir or default_cache_dir()) / "tokens" / f"{source.name}-{source.split}-{key}"
-    if (folder / "meta.json").is_file():
-        return StoredSplit(source.name, source.split, TreeStore(folder), source=source)
+    remove_abandoned(folder.parent)
+    what = f"{source.name} {source.split}"
+    title = f"reading and tokenising {what}"
+    if folder.exists():
+        try:
+            return StoredSplit(source.name, source.split, TreeStore(folder), source=source)
+        except DamagedStoreError as error:
+            title = f"the stored tokens of {what} are damaged ({error}): reading and tokenising again"
     report = ReadReport()
     notes: dict[str, object] = {}
-    advance = progress(f"reading and tokenising {source.name} {source.split}")
+    advance = progress(title)
 
     def trees() -> Iterator[ReasoningTree]:
         yield from _counted(source.read(report), advance)

@@ -2,7 +2,8 @@
 
 A run's position (how many examples each dataset has given, which validation was the best) means something only on the
 same trees: other files, another reader or another division would go on with other examples, and might train on problems
-that were held out before. So the fingerprint of every source is kept with the state.
+that were held out before. So the fingerprint of every source is kept with the state. What turns text into tokens is
+compared where the checkpoint is loaded: the hashes of its formatter and tokenizer.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def deciding_sources(data: DataConfig, *, seed: int) -> list[Source]:
 
 
 def fingerprints(sources: Sequence[Source]) -> dict[str, str]:
-    """Fingerprint of each source, by the dataset's name and the split."""
-    return {_label(source): source.fingerprint() for source in sources}
+    """Fingerprint of each source, by the dataset's name and the split; what its files are called does not matter."""
+    return {_label(source): str(source.content()) for source in sources}
 
 
 def check_same_data(
@@ -58,16 +59,28 @@ def check_same_data(
         )
     else:
         now = fingerprints(sources)
-        changed = [_named(source) for source in sources if started_with.get(_label(source)) != now[_label(source)]]
+        changed = [
+            f"{_named(source)}{_what_changed(started_with[label], now[label])}"
+            for source in sources
+            if (label := _label(source)) in started_with and started_with[label] != now[label]
+        ]
+        new = [_named(source) for source in sources if _label(source) not in started_with]
         gone = [label for label in started_with if label not in now]
-        if not changed and not gone:
+        if not (changed or gone or new):
             return None
         parts = [f"changed: {', '.join(changed)}"] if changed else []
+        parts += [f"not read then: {', '.join(new)}"] if new else []
         parts += [f"no longer read: {', '.join(gone)}"] if gone else []
         problem = f"the data are not those that the run of {folder} was started with ({'; '.join(parts)})"
     if accept:
         return f"{problem}; continuing nevertheless (--accept_changed_data)"
     raise CheckpointError(f"{problem}; {'restore them, ' if started_with else ''}{_WAY_ON}")
+
+
+def _what_changed(then: str, now: str) -> str:
+    """Where the file itself is the one it was, something else must have changed."""
+    half = len(now) // 2
+    return ", the same file, read or divided otherwise" if then[:half] == now[:half] else ""
 
 
 def _label(source: Source) -> str:

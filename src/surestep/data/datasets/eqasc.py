@@ -6,6 +6,7 @@ whole chains; the retrieval scores are of single facts and say how similar, not 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -91,11 +92,14 @@ def read_eqasc(
 def _parse(record: Record, report: ReadReport, *, label: Label, unsure: Unsure, add_gold: bool) -> list[ReasoningTree]:
     """The trees of one question."""
     question = record.inner(record.get("question"), "'question'")
-    stem, identity = question.text("stem"), read_name(record, "id") or f"{record.path.stem}:{record.number}"
+    stem, name = question.text("stem"), read_name(record, "id")
+    identity = name or f"{record.path.stem}:{record.number or record.line}"
+    # The choices of a question stay together; one without an id is known by its text, not by its place in the file.
+    group = name or f"question {hashlib.sha256(normalize_text(stem).encode()).hexdigest()[:16]}"
     trees = []
     for values in question.items("choices"):
         choice = record.inner(values, "a choice")
-        builder = TreeBuilder(_problem(stem, choice), id=f"{identity}:{read_name(choice, 'label')}", group=identity)
+        builder = TreeBuilder(_problem(stem, choice), id=f"{identity}:{read_name(choice, 'label')}", group=group)
         for chain in choice.items("chains"):
             if not isinstance(chain, list):
                 raise record.error("a chain is not a list; allowed: [fact, fact, verdict]")

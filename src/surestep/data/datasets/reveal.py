@@ -83,9 +83,9 @@ def read_reveal(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "
     """
     report.note(TERMS)
     questions: dict[str, _Question] = {}
-    for row in read_rows(paths, _parse, report=report, bad_rows=bad_rows, fetch="reveal"):
-        if row is not None:
-            _add_row(questions, row, report)
+    rows = [row for row in read_rows(paths, _parse, report=report, bad_rows=bad_rows, fetch="reveal") if row]
+    for row in sorted(rows, key=_content):
+        _add_row(questions, row, report)
     while questions:
         identity = next(iter(questions))
         builder = _build(identity, questions.pop(identity), report)
@@ -106,6 +106,16 @@ class _Row:
     evidence: str
     attribution: str | None
     correctness: str | None
+
+
+def _content(row: _Row) -> tuple[str | int, ...]:
+    """What a row says, its place left out: whatever the order of the rows, the same tree comes of them.
+
+    Where rows disagree on the text of a question or step, one that was judged goes first, and the others follow it.
+    """
+    unjudged = int(row.attribution is None and row.correctness is None)
+    words = (row.evidence, row.attribution or "", row.correctness or "")
+    return (row.question_id, row.answer_id, row.index, unjudged, row.question, row.step, *words)
 
 
 def _parse(record: Record, report: ReadReport) -> _Row | None:

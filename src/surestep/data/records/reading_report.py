@@ -53,7 +53,7 @@ REASONS: dict[str, str] = {
     "candidate_without_answer": "candidates without a recognisable answer: each is alone in its vote",
     "answer_conflict": "problems where candidates with the same answer are judged both right and wrong",
     "incomplete_row": "rows without a question, an answer id or a step index, dropped",
-    "step_text_differs": "rows whose step text differs from the same step's first row, dropped",
+    "step_text_differs": "rows whose step text differs from another row's of the same step, dropped",
     "fields_not_read": "records with fields that this layout does not know; those fields are ignored",
     # missing labels
     "missing_rating": "completions that the labeller did not rate",

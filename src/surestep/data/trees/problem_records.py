@@ -7,6 +7,7 @@ what is held of each is some 50 bytes: where it waits, which problem it is about
 from __future__ import annotations
 
 import hashlib
+import json
 from array import array
 from collections.abc import Iterator
 
@@ -60,6 +61,8 @@ class Problems:
     """The records of each problem; problems are told apart by their exact (clean) text and name.
 
     Copies that differ in spelling become separate trees, which `problem_key` still keeps on one side of every split.
+    The records of a problem are joined in the order of what they hold, so that the steps of a tree stand in the same
+    order wherever its records stand in the file; only the name of a tree without one tells its first place.
     """
 
     def __init__(self) -> None:
@@ -84,13 +87,15 @@ class Problems:
         groups = _groups(keys)
         del keys
         for records in groups:
-            builder: TreeBuilder | None = None
-            for number in records.tolist():
-                problem, identity, group, added = self._records[number]
-                if builder is None:
-                    builder = TreeBuilder(problem, id=identity, group=group)
+            problem, identity, _, _ = self._records[int(records[0])]
+            parts = [self._records[number][2:] for number in records.tolist()]
+            if len(parts) > 1:
+                parts.sort(key=json.dumps)
+            # Of several groups that records name for one problem, the first by name, and none only where none does.
+            group = min((group for group, _ in parts if group), default="")
+            builder = TreeBuilder(problem, id=identity, group=group)
+            for _, added in parts:
                 _replay(added, builder)
-            assert builder is not None
             if tree := finish(builder, report, drop_unlabelled_tails=drop_unlabelled_tails):
                 yield tree
         self._records.close()

@@ -6,6 +6,7 @@ text: a node costs its text and about 200 bytes until `build` makes the tree.
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator
 
@@ -18,7 +19,8 @@ class TreeBuilder:
     """Collects the steps written under one problem; `build` makes the tree.
 
     A step added again (same parent, same text, same context, all compared as `clean_text` leaves them) becomes the
-    same node. Its confidence is the mean of all its ratings, each given as `confidence` of one `add`.
+    same node. Its confidence is the mean of all its ratings, each given as `confidence` of one `add`: the exact sum,
+    rounded once, so that their order changes nothing.
 
     >>> builder = TreeBuilder("1+1?")
     >>> first = builder.add("It is 2.", confidence=1.0)
@@ -28,8 +30,8 @@ class TreeBuilder:
     0.5
     """
 
-    __slots__ = ("_contexts", "_index", "_max", "_min", "_num_cleaned", "_num_ratings", "_parents", "_sums",
-                 "_texts", "group", "id", "problem")  # fmt: skip
+    __slots__ = ("_again", "_contexts", "_first", "_index", "_num_cleaned", "_num_ratings", "_parents", "_texts",
+                 "group", "id", "problem")  # fmt: skip
 
     def __init__(self, problem: str, *, id: str = "", group: str = "") -> None:
         self.problem = clean_text(problem)
@@ -38,12 +40,11 @@ class TreeBuilder:
         self._num_cleaned = int(self.problem != problem)
         self._texts: list[str] = []
         self._parents = array("q")
-        self._sums = array("d")
+        self._first = array("d")
         self._num_ratings = array("q")
         self._contexts: dict[int, str] = {}
-        # Only nodes rated more than once enter these two.
-        self._min: dict[int, float] = {}
-        self._max: dict[int, float] = {}
+        # All ratings of the nodes rated more than once.
+        self._again: dict[int, array[float]] = {}
         self._index: dict[tuple[int, str] | tuple[int, str, str], int] = {}
 
     def __len__(self) -> int:
@@ -71,7 +72,7 @@ class TreeBuilder:
             index = self._index[key] = len(self._texts)
             self._texts.append(text)
             self._parents.append(parent)
-            self._sums.append(0.0)
+            self._first.append(0.0)
             self._num_ratings.append(0)
             if context is not None:
                 self._contexts[index] = context
@@ -82,12 +83,17 @@ class TreeBuilder:
     def _rate(self, index: int, confidence: float) -> None:
         if not 0.0 <= confidence <= 1.0:
             raise ValueError(f"confidence {confidence}; allowed: 0 to 1")
-        if self._num_ratings[index] >= 1:
-            before = self._sums[index]
-            self._min[index] = min(self._min.get(index, before), confidence)
-            self._max[index] = max(self._max.get(index, before), confidence)
-        self._sums[index] += confidence
+        if self._num_ratings[index] == 0:
+            self._first[index] = confidence
+        else:
+            self._again.setdefault(index, array("d", [self._first[index]])).append(confidence)
         self._num_ratings[index] += 1
+
+    def _confidence(self, index: int) -> float | None:
+        if (count := self._num_ratings[index]) <= 1:
+            return self._first[index] if count else None
+        # The mean of floats in [0, 1] may leave it by a rounding error only in its last bit.
+        return min(1.0, math.fsum(self._again[index]) / count)
 
     def chains(self) -> Iterator[list[str]]:
         """The texts along the path to every leaf so far."""
@@ -111,23 +117,21 @@ class TreeBuilder:
         keep = self._kept(drop_unlabelled_tails)
         report.count("text_cleaned", self._num_cleaned)
         report.count("unlabelled_tail", len(self._texts) - sum(keep))
-        report.count("rated_again", len(self._min))
-        report.count("rating_conflict", sum(low != self._max[index] for index, low in self._min.items()))
+        report.count("rated_again", len(self._again))
+        report.count("rating_conflict", sum(min(ratings) != max(ratings) for ratings in self._again.values()))
         nodes: list[Node] = []
         place = array("q", [ROOT]) * len(self._texts)
         for index, kept in enumerate(keep):
             if not kept:
                 continue
             place[index] = len(nodes)
-            parent, count = self._parents[index], self._num_ratings[index]
-            # The mean of floats in [0, 1] may leave it by a rounding error only in its last bit.
-            confidence = min(1.0, self._sums[index] / count) if count else None
+            parent = self._parents[index]
             nodes.append(
                 Node(
                     self._texts[index],
                     ROOT if parent == ROOT else place[parent],
-                    confidence,
-                    count,
+                    self._confidence(index),
+                    self._num_ratings[index],
                     self._contexts.get(index),
                 )
             )

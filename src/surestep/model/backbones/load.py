@@ -7,7 +7,7 @@ repository is executed, and only safetensors are read. Knows no text.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,10 @@ from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
 from surestep.model.attention.executions import can_run_kernel, heads_of
 from surestep.model.attention.interface import register_tree_attention
+from surestep.model.backbones.files import hash_files, read_backbone_config, refused_adapter, weight_files, weights_hash
 from surestep.model.backbones.rotary import longest_path
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.precision.nf4 import nf4_config, quantise_linear_layers
-
-_HASH_BLOCK = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,13 @@ class Backbone:
         module: the transformer without its language-model head.
         name: as the configuration names it.
         revision: commit of a hub repository, or None.
-        weights_sha256: over the weight files, in order of their names; over the tensors of `builtin:tiny`.
+        weights_sha256: over the weight files; over the tensors of `builtin:tiny`.
         max_positions: the longest path it takes, or None where it states no limit.
         attention_implementation: what it runs with when left alone.
+        files: sha256 of each file that decides it, by its name in `folder`; empty where it has none, or where whoever
+            loaded it had compared them.
+        config: the content of its `config.json`.
+        folder: where its files lie.
     """
 
     module: Any
@@ -45,6 +48,9 @@ class Backbone:
     weights_sha256: str
     max_positions: int | None
     attention_implementation: str
+    files: dict[str, str] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def hidden_size(self) -> int:
@@ -133,21 +139,27 @@ def load_pretrained(
         BackboneError: as `load_backbone`.
     """
     from transformers import AutoModel
+    from transformers.utils import find_adapter_config_file
 
     register_tree_attention()
     _check_local_folder(name)
+    if Path(name).is_dir():
+        weight_files(Path(name))  # raises before anything is read from elsewhere
     quantised: dict[str, Any] = {}
     if nf4_device is not None:
         quantised = {"quantization_config": nf4_config(dtype), "device_map": {"": nf4_device}}
     try:
         with silence_transformers():
+            offline = from_cache_only(name)
+            if find_adapter_config_file(name, revision=revision, local_files_only=offline) is not None:
+                raise BackboneError(refused_adapter(name))
             module, report = AutoModel.from_pretrained(
                 name,
                 revision=revision,
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
-                local_files_only=from_cache_only(name),
+                local_files_only=offline,
                 output_loading_info=True,
                 **quantised,
             )
@@ -165,8 +177,12 @@ def load_pretrained(
     if exact and unexpected:
         raise BackboneError(f"{name} holds weights that have no place in it: {', '.join(unexpected[:3])}")
     commit = getattr(module.config, "_commit_hash", None)
-    weights_sha256 = "" if is_verified else hash_weights(_weights_folder(name, commit or revision))
-    return _describe(module, name, commit, weights_sha256)
+    if is_verified:
+        return _describe(module, name, commit, "")
+    folder = _folder_of(name, commit or revision)
+    files = hash_files(folder)
+    backbone = _describe(module, name, commit, weights_hash(files))
+    return replace(backbone, files=files, config=read_backbone_config(folder), folder=folder)
 
 
 def _describe(module: Any, name: str, revision: str | None, weights_sha256: str) -> Backbone:
@@ -201,22 +217,12 @@ def _why_not_loaded(name: str, error: Exception) -> str:
     return f"{name} cannot be loaded ({type(error).__name__}: {first_line}); name a causal model in safetensors"
 
 
-def _weights_folder(name: str, revision: str | None) -> Path:
+def _folder_of(name: str, revision: str | None) -> Path:
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"], local_files_only=True))
-
-
-def hash_weights(folder: Path) -> str:
-    """sha256 over the safetensors files of `folder`, in order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while block := file.read(_HASH_BLOCK):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _hash_tensors(module: torch.nn.Module) -> str:

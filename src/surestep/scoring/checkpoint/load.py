@@ -11,6 +11,13 @@ from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError
 from surestep.files import CONFIG, MANIFEST, read_json, sha256_of
+from surestep.model.backbones.files import (
+    CONFIG_FILE,
+    changed_fields,
+    changed_files,
+    hash_weights,
+    read_backbone_config,
+)
 from surestep.model.backbones.load import Backbone, load_backbone, load_pretrained
 from surestep.model.backbones.lora import saved_targets
 from surestep.model.confidence_model import ConfidenceModel
@@ -43,7 +50,7 @@ class LoadedCheckpoint:
             "checkpoint": str(self.folder),
             "manifest_sha256": sha256_of(self.folder / MANIFEST),
             "step": manifest.step,
-            "backbone": manifest.backbone,
+            "backbone": {name: value for name, value in manifest.backbone.items() if name not in ("files", "config")},
             "formatter_hash": manifest.formatter_hash,
             "calibration": {
                 "stored": built.calibration is not None,
@@ -101,10 +108,21 @@ def load_checkpoint(
             f"{folder}/tokenizer gives <CONFIDENCE> the id {tokenizer.confidence_id}, the manifest "
             f"{manifest.confidence_id}; restore the checkpoint from a backup"
         )
+    if tokenizer.hash() != manifest.tokenizer_hash:
+        raise CheckpointError(
+            f"{folder}/tokenizer turns text into other tokens than in training (hash {tokenizer.hash()}, then "
+            f"{manifest.tokenizer_hash}): scores would be wrong; restore the checkpoint from a backup, or use the "
+            f"libraries of its manifest (transformers {manifest.versions.get('transformers', 'unknown')})"
+        )
     loaded = _load_backbone(folder, manifest, config, chosen)
     # What was adapted is in the checkpoint; `auto` may have meant other layers when it was made.
     built = assemble(config, chosen, tokenizer, loaded, adapter_targets=saved_targets(folder / "adapter"))
     load_weights(built.model, folder)
+    if manifest.kind == "lora" and loaded.files and "files" not in manifest.backbone:
+        built.reasons.append(
+            f"backbone: of {loaded.name} only the weights are compared, for this checkpoint is older than hashes of "
+            "its configuration and vocabulary"
+        )
     if manifest.kind == "lora" and config.lora.base_precision != trained_with.lora.base_precision:
         built.reasons.append(_other_base(config, trained_with))
     built.calibration = read_calibration(folder)
@@ -171,10 +189,15 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
             # A manifest may be older than a limit that is known now.
             max_positions=min((n for n in (origin["max_positions"], found.max_positions) if n), default=None),
             attention_implementation=found.attention_implementation,
+            files=origin.get("files", {}),
+            config=origin.get("config", {}),
         )
+    name = config.model.backbone
     try:
+        if Path(name).is_dir() and "config" in origin:  # before weights are found not to fit
+            _check_backbone_config(folder, origin["config"], Path(name))
         found = load_backbone(
-            config.model.backbone,
+            name,
             revision=origin["revision"] or config.model.revision,
             dtype=dtype,
             seed=read_config(folder).training.seed,  # a backbone of random weights is known by its seed
@@ -182,12 +205,36 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
         )
     except BackboneError as error:
         raise CheckpointError(f"{folder} adapts a backbone that is not here: {error}") from None
-    if found.weights_sha256 != origin["weights_sha256"]:
-        raise CheckpointError(
-            f"{folder} was trained on {origin['name']} with weights {str(origin['weights_sha256'])[:12]}..., but "
-            f"{config.model.backbone} now has {str(found.weights_sha256)[:12]}...; point --backbone at the original"
-        )
+    _check_backbone(folder, origin, found, name)
     return found
+
+
+def _check_backbone_config(folder: Path, then: dict[str, Any], backbone: Path) -> None:
+    if fields := changed_fields(then, read_backbone_config(backbone)):
+        raise CheckpointError(
+            f"{backbone / CONFIG_FILE} is not that of the backbone that {folder} was trained on: "
+            f"{'; '.join(fields[:5])}; restore it, or point --backbone at the original"
+        )
+
+
+def _check_backbone(folder: Path, origin: dict[str, Any], found: Backbone, name: str) -> None:
+    """Raise unless `found`, which `--backbone` names `name`, is what the checkpoint in `folder` was trained on."""
+    if "files" not in origin or found.folder is None:
+        same = origin["weights_sha256"] == found.weights_sha256 or (
+            found.folder is not None and origin["weights_sha256"] == hash_weights(found.folder)
+        )
+        if not same:
+            raise CheckpointError(
+                f"{folder} was trained on {origin['name']} with weights {str(origin['weights_sha256'])[:12]}..., but "
+                f"{name} now has {found.weights_sha256[:12]}...; point --backbone at the original"
+            )
+        return
+    _check_backbone_config(folder, origin["config"], found.folder)
+    if names := changed_files(origin["files"], found.files):
+        raise CheckpointError(
+            f"{folder} was trained on {origin['name']}, but {name} has other files ({', '.join(names[:5])}: sha256 "
+            "differs or file missing); point --backbone at the original"
+        )
 
 
 def _check_formatter(folder: Path, manifest: Manifest) -> None:

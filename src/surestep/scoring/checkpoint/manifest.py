@@ -31,7 +31,8 @@ class Manifest:
         kind: `lora` (an adapter over a pinned backbone) or `full` (its own backbone).
         step: optimiser steps done.
         confidence_id: id of the `<CONFIDENCE>` token.
-        backbone: name, revision, weights_sha256 and max_positions of the backbone it was trained from.
+        backbone: name, revision, weights_sha256 and max_positions of the backbone it was trained from; where it lies
+            in files, sha256 of those that decide it (`files`) and the content of its configuration (`config`).
         formatter_hash, tokenizer_hash: what turned text to tokens in training.
         label_means: training mean of each dataset's labels: the constant baseline; `label_mean` is over all.
         files: size and sha256 of each file, by its path within the folder.

@@ -77,6 +77,7 @@ def _describe(built: BuiltModel, step: int, label_means: dict[str, float], label
             "revision": built.backbone.revision,
             "weights_sha256": built.backbone.weights_sha256,
             "max_positions": built.backbone.max_positions,
+            **({"files": built.backbone.files, "config": built.backbone.config} if built.backbone.files else {}),
         },
         formatter_hash=built.formatter.hash(),
         tokenizer_hash=built.tokenizer.hash(),
