@@ -10,6 +10,7 @@ import yaml
 
 from surestep.config.training import unset_by
 from surestep.errors import ConfigError
+from surestep.untrusted import parse_json, parse_yaml, read_document
 
 
 def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[str, Any]:
@@ -20,18 +21,20 @@ def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[s
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        text = read_document(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: the {what} cannot be read ({reason})") from None
     try:
-        values = yaml.safe_load(text) if path.suffix in {".yaml", ".yml"} else json.loads(text)
+        values = parse_yaml(text) if path.suffix in {".yaml", ".yml"} else parse_json(text, allow_nan=False)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: the {what} cannot be read ({error})") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}; allowed: an object of fields ({what})")
     return values

@@ -6,7 +6,6 @@ the checkpoint as it was then: after a new calibration, say, it has to be given 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from surestep.errors import CheckpointError, ConfigError
 from surestep.evaluation.check.finding import Finding, Status
 from surestep.files import MANIFEST, SIGN_OFFS, sha256_of, write_json
 from surestep.settings import Section
+from surestep.untrusted import read_json
 
 SignedItem = Literal["backup", "error_analysis"]
 SIGNED_ITEMS: tuple[SignedItem, ...] = get_args(SignedItem)
@@ -84,9 +84,9 @@ def read_sign_offs(folder: Path) -> list[SignOff]:
     if not path.is_file():
         return []
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         return [SignOff.model_validate(one) for one in values["sign_offs"]]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError):
         raise CheckpointError(f"{path} is damaged; restore it, or remove it and sign off again") from None
 
 

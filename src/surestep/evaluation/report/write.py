@@ -6,7 +6,6 @@ a page looks nor what a card says.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from surestep.files import METRICS
 from surestep.metrics.figures.pointwise import mse
 from surestep.scored import ScoredSteps
 from surestep.scoring.predictions_file import find_predictions, read_predictions, rows_of
+from surestep.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{folder} holds no {METRICS}; name a folder that surestep evaluate wrote")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, allow_nan=True)
     except (OSError, ValueError) as error:
         raise DataError(f"it cannot be read ({error}); evaluate again", path=path) from None
     sections = []

@@ -5,7 +5,6 @@ Knows where `surestep train` and `surestep evaluate` leave their results; measur
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from surestep.files import CONFIG, MANIFEST, METRICS
 from surestep.scoring.checkpoint.find import best_checkpoint, list_checkpoints
 from surestep.scoring.checkpoint.load import read_config
 from surestep.scoring.predictions_file import find_predictions
+from surestep.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
         DataError: it cannot be read, or holds no report.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(path, allow_nan=True)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not valid JSON"
+        reason = getattr(error, "strerror", None) or f"not valid JSON: {error}"
         raise DataError(f"cannot be read ({reason}); write it again with `surestep evaluate`", path=path) from None
     if not isinstance(report, dict) or not all(isinstance(report.get(k), dict) for k in ("overall", "per_dataset")):
         raise DataError("holds no 'overall' and 'per_dataset'; name what `surestep evaluate` wrote", path=path)

@@ -7,7 +7,6 @@ adapt.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 from surestep.config import LoraConfig
 from surestep.errors import BackboneError, ConfigError
 from surestep.model.backbones.silence_transformers import silence_transformers
+from surestep.untrusted import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -101,8 +101,8 @@ def add_adapters(backbone: Any, config: LoraConfig, *, targets: list[str] | None
 def saved_targets(adapter_folder: Path) -> list[str] | None:
     """The layers that a saved adapter adapts, whatever `auto` means now; None where its folder does not say."""
     try:
-        targets = json.loads((adapter_folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["target_modules"]
-    except (OSError, ValueError, KeyError):
+        targets = read_json(adapter_folder / ADAPTER_CONFIG)["target_modules"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return sorted(targets) if isinstance(targets, list) and targets else None
 

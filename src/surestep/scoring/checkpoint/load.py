@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, 
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.random_state import random_state_kept
+from surestep.untrusted import place_inside, read_json
 
 
 @dataclass
@@ -142,7 +142,10 @@ def read_config(folder: Path) -> Config:
     """
     check_is_checkpoint(folder)
     try:
-        return Config.from_dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        values = read_json(place_inside(folder, CONFIG))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object")
+        return Config.from_dict(values)
     except (OSError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
 
