@@ -18,6 +18,7 @@ from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, load_adapt
 from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, prepare_for_scoring
 from surestep.scoring.checkpoint.calibration_file import read_calibration
 from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, read_manifest
+from surestep.scoring.checkpoint.sizes import check_sizes
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.random_state import random_state_kept
@@ -91,6 +92,7 @@ def load_checkpoint(
             "preset, or merge it with `surestep export` and name the result's backbone folder with --backbone"
         )
     _check_formatter(folder, manifest)
+    check_sizes(folder, config, is_adapted=manifest.kind == "lora")
     chosen = hardware or choose_hardware(config.training.device, config.training.mixed_precision)
     if hardware is None:
         base_that_fits(config, chosen.device)
