@@ -27,8 +27,11 @@ from surestep.data.trees.identity import key_of, normalize_text
 from surestep.errors import DataError
 from surestep.files import PREDICTIONS, write_whole
 from surestep.scored import FIRST_STEP, ListedTexts, ScoredSteps, StepTexts, problem_hash
+from surestep.untrusted.bounds import shown
 
 Row = dict[str, Any]
+_MOST = 2**31 - 1
+"""Of a step, a position, a number of ratings: what an array of whole numbers holds anywhere."""
 
 
 def write_predictions(path: Path, steps: ScoredSteps, *, is_calibrated: bool | None = None) -> int:
@@ -211,7 +214,7 @@ class _Rows:
         """Step and parent; a row that does not say them follows the row of its tree before it."""
         before = self._last_step.get(tree, FIRST_STEP)
         step, parent = row.get("step"), row.get("parent")
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step <= _MOST:
             step, parent = before + 1, before
         elif not isinstance(parent, int) or isinstance(parent, bool):
             parent = before
@@ -233,13 +236,14 @@ class _Rows:
         if isinstance(value, bool):
             return float(value)
         if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too
-            raise DataError(f"{name} is {value!r}; allowed: a number from 0 to 1", path=self._path, line=line)
+            raise DataError(f"{name} is {shown(value)}; allowed: a number from 0 to 1", path=self._path, line=line)
         return float(value)
 
     def _position(self, row: Mapping[str, Any], line: int | None) -> int:
         value = row.get("position", 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise DataError(f"position is {value!r}; allowed: a whole number from 1", path=self._path, line=line)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
+            message = f"position is {shown(value)}; allowed: a whole number from 1 to {_MOST}"
+            raise DataError(message, path=self._path, line=line)
         return value
 
     def steps(self) -> ScoredSteps:
@@ -275,4 +279,4 @@ class _Rows:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+    return value if isinstance(value, int) and 0 <= value <= _MOST else 0

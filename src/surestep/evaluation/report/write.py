@@ -15,6 +15,7 @@ from typing import Any
 from surestep.errors import DataError, StorageError
 from surestep.evaluation.report.model_card import write_card
 from surestep.evaluation.report.page import Sources, WrittenPage, write_page
+from surestep.evaluation.results.figures_schema import check_figures
 from surestep.evaluation.results.run_files import find_run
 from surestep.files import METRICS
 from surestep.metrics.figures.pointwise import mse
@@ -113,5 +114,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     needed = {"num_steps", "num_problems", "reliability", "constant_baseline", "skill"}
     if not sections or any(not isinstance(section, dict) or needed - section.keys() for section in sections):
         raise DataError("it holds no figures of an evaluation; evaluate again", path=path)
+    try:
+        check_figures(values)
+    except ValueError as error:
+        raise DataError(f"it holds no figures of an evaluation ({error}); evaluate again", path=path) from None
     found: dict[str, Any] = values
     return found

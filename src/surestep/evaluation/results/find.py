@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError, ConfigError, DataError
+from surestep.evaluation.results.figures_schema import check_figures
 from surestep.files import CONFIG, MANIFEST, METRICS
 from surestep.scoring.checkpoint.find import best_checkpoint, list_checkpoints
 from surestep.scoring.checkpoint.load import read_config
@@ -96,6 +97,10 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
         raise DataError(f"cannot be read ({reason}); write it again with `surestep evaluate`", path=path) from None
     if not isinstance(report, dict) or not all(isinstance(report.get(k), dict) for k in ("overall", "per_dataset")):
         raise DataError("holds no 'overall' and 'per_dataset'; name what `surestep evaluate` wrote", path=path)
+    try:
+        check_figures(report)
+    except ValueError as error:
+        raise DataError(f"holds no figures ({error}); write it again with `surestep evaluate`", path=path) from None
     named = Path(str(report.get("predictions", path)))
     beside = find_predictions(path.parent)
     return FoundEvaluation(name, path, report, beside or (named if named.is_file() and named != path else None))
