@@ -244,11 +244,8 @@ LORA: dict[str, Harm] = {
     "head sixty thousand wide": config_with("model", mlp_hidden_dims=[60_000, 60_000]),
     "head of ten thousand layers": config_with("model", mlp_hidden_dims=[16] * 10_000),
     "head of thirty layers": config_with("model", mlp_hidden_dims=[16] * 30),
-    "dropout text": config_with("model", mlp_dropout="0.1"),
     "backbone of nul": config_with("model", backbone="a\0b"),
     "backbone a device": config_with("model", backbone="/dev"),
-    "backbone huge": config_with("model", backbone="a/" * 100_000),
-    "targets of regex": config_with("lora", lora_target_modules=["(((((a+)+)+)+)+)$"]),
     "experiment above": config_with("", experiment_name="../../x"),
     # its tensors
     "head empty": file_with(HEAD, b""),
@@ -304,12 +301,17 @@ LORA: dict[str, Harm] = {
     "tokenizer configuration a list": file_with("tokenizer/tokenizer_config.json", "[]"),
     "tokenizer configuration empty": file_with("tokenizer/tokenizer_config.json", ""),
     "tokenizer configuration deep": file_with("tokenizer/tokenizer_config.json", "[" * DEEP),
-    "tokenizer of unknown class": file_with("tokenizer/tokenizer_config.json", '{"tokenizer_class": "os.system"}'),
-    "adapter configuration a list": file_with("adapter/adapter_config.json", "[]"),
     "adapter configuration of numbers": file_with("adapter/adapter_config.json", '{"target_modules": [1, 2]}'),
     "adapter configuration of nothing": file_with("adapter/adapter_config.json", '{"target_modules": ["nothing"]}'),
 }
 """Harms to a LoRA checkpoint; each is refused."""
+
+NEVER_READ_OF_LORA: dict[str, Harm] = {
+    "targets of regex": config_with("lora", lora_target_modules=["(((((a+)+)+)+)+)$"]),
+    "tokenizer of unknown class": file_with("tokenizer/tokenizer_config.json", '{"tokenizer_class": "os.system"}'),
+    "adapter configuration a list": file_with("adapter/adapter_config.json", "[]"),
+}
+"""What is not used: the adapters name their layers, tokenizers of no known class are read by their file."""
 
 WEIGHTS = "backbone/model.safetensors"
 FULL: dict[str, Harm] = {
@@ -329,17 +331,21 @@ FULL: dict[str, Harm] = {
     "backbone rope unknown": backbone_config_with(rope_scaling={"rope_type": "<script>", "factor": "x"}),
     "backbone theta text": backbone_config_with(rope_theta="big", rope_parameters=None),
     "backbone activation unknown": backbone_config_with(hidden_act="__import__"),
-    "backbone quantised": backbone_config_with(quantization_config={"quant_method": "evil"}),
     "weights empty": file_with(WEIGHTS, b""),
     "weights of 600,000 tensors": header_with(WEIGHTS, many_tensors(600_000)),
     "weights of no tensors": header_with(WEIGHTS, b"{}"),
     "weights a pipe": replaced_by(WEIGHTS, os.mkfifo),
+}
+"""Harms to a full checkpoint; each is refused."""
+
+NEVER_READ: dict[str, Harm] = {
+    "quantised by nobody": backbone_config_with(quantization_config={"quant_method": "evil"}),
     "index that points outside": file_with(
         "backbone/model.safetensors.index.json", '{"metadata": {}, "weight_map": {"a": "../../../x.safetensors"}}'
     ),
     "pickle beside": file_with("backbone/pytorch_model.bin", b"cos\nsystem\n(S'exit 3'\ntR."),
 }
-"""Harms to a full checkpoint."""
+"""What a full checkpoint may hold without any effect: it scores as it did, or is refused."""
 
 STATE: dict[str, Harm] = {
     "state empty": state_with(""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hostile import FULL, LORA, STATE, sealed
+from hostile import FULL, LORA, NEVER_READ, NEVER_READ_OF_LORA, STATE, copies, sealed
 from hostile_commands import SECONDS
 from runs import DATA_FLAGS
 from surestep.cli.main import main
@@ -93,13 +94,27 @@ def test_every_hostile_training_state_is_one_line_for_resuming(made: Any, flags:
 
 def test_an_unharmed_copy_of_each_is_accepted(made: Any, tmp_path: Path) -> None:
     """The harms are what is refused, not the copying and the sealing."""
-    import shutil
-
     for kind in ("lora", "full"):
         folder = Path(shutil.copytree(made(kind), tmp_path / kind / "checkpoint_step_2"))
         sealed(folder)
         out = ("--output_dir", str(tmp_path / f"exported_{kind}"))
         assert main(["export", "--checkpoint", str(folder), *out]) == 0
+
+
+def test_what_is_never_read_changes_nothing(made: Any, tmp_path: Path) -> None:
+    """No pickle runs, no other weights are loaded."""
+    for kind, harms in (("full", NEVER_READ), ("lora", NEVER_READ_OF_LORA)):
+        for number, (_, folder) in enumerate(copies(made(kind), tmp_path / kind, harms)):
+            out = tmp_path / f"exported_{kind}_{number}"
+            code = main(["export", "--checkpoint", str(folder), "--output_dir", str(out)])
+            assert code in {0, 2}
+            if code == 0:
+                assert_same_bits_of_weights(out, made(kind))
+
+
+def assert_same_bits_of_weights(left: Path, right: Path) -> None:
+    """The heads are equal; export lays the trained row into the embedding, so the backbones are not."""
+    assert (left / "head.safetensors").read_bytes() == (right / "head.safetensors").read_bytes()
 
 
 def test_there_are_enough_of_them() -> None:
