@@ -42,7 +42,7 @@ def commands(folder: Path, out: Path, flags: list[str]) -> list[list[str]]:
         ["evaluate", "--checkpoint", name, "--output_dir", str(out / "evaluated")],
         ["export", "--checkpoint", name, "--output_dir", str(out / "exported")],
         ["calibrate", "--checkpoint", name],
-        ["check", "--checkpoint", name, "--output_dir", str(out / "checked")],
+        ["check", name],
         ["train", *flags, "--experiment_name", "from_it", "--output_dir", str(out), "--init_from", name],
     ]
 

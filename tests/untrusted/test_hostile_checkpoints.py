@@ -70,6 +70,7 @@ def faults(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if result["code"] != 2
         or result["err"].count("\n") != 1
         or not result["err"].startswith("surestep: ")
+        or result["err"].startswith("surestep: error: ")  # the command line of the test itself
         or len(result["err"]) > 4100
         or result["seconds"] > SECONDS
     ]

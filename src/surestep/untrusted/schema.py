@@ -34,7 +34,7 @@ def checked_record(values: object, record: type[T]) -> T:
     Raises:
         ValueError: see `checked`.
     """
-    return record(**checked(values, _fields_of(record)))
+    return record(**checked(values, _fields_of(record)))  # type: ignore[arg-type]
 
 
 @cache
@@ -52,7 +52,7 @@ def _fields_of(record: Any) -> TypeAdapter[dict[str, Any]]:
     # Strictly, pydantic takes no dict for a dataclass: a dictionary of the same fields stands for it.
     shape = TypedDict(record.__name__, fields)  # type: ignore[misc]
     shape.__pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[attr-defined]
-    return TypeAdapter(shape)
+    return TypeAdapter(shape)  # type: ignore[arg-type]
 
 
 def _first_mistake(error: ValidationError) -> str:

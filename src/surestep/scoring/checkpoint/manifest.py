@@ -160,7 +160,7 @@ def _write_through(path: Path, content: bytes) -> None:
 
 
 def _entry(path: Path) -> Entry:
-    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
+    return {"size": path.stat().st_size, "sha256": sha256_of(path)}  # type: ignore[typeddict-item]
 
 
 def _text_of(manifest: Manifest) -> str:
