@@ -23,8 +23,8 @@ LAYERS = (
     {"calibration"},
     {"data", "metrics"},
     {"files", "scored", "settings"},
-    {"arrays"},
-    {"types", "errors", "hub"},
+    {"arrays", "untrusted"},
+    {"types", "errors", "hub", "terminal_text"},
 )
 """From the top down; packages of one layer never import each other."""
 
@@ -44,6 +44,8 @@ WITHOUT_TORCH = {
     "scored",
     "settings",
     "hub",
+    "terminal_text",
+    "untrusted",
 }
 
 

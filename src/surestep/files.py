@@ -125,19 +125,6 @@ def write_json(
     write_text(path, json.dumps(values, indent=2, allow_nan=False, ensure_ascii=ascii_only) + "\n", advice=advice)
 
 
-def read_json(path: Path) -> Any:
-    """The content of a file of JSON.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no JSON, no UTF-8, or nested too deeply.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 @contextmanager
 def write_folder_whole(
     folder: Path,

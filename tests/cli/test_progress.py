@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from surestep.cli.output.progress import TrainingDisplay, counting, make_console
+from surestep.cli.output.console import make_console
+from surestep.cli.output.progress import TrainingDisplay, counting
 from surestep.cli.output.tables import baselines_table, figure, metrics_table
 from surestep.metrics import Baseline, build_report
 from surestep.scored import ScoredSteps

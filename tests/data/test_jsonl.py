@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from surestep.data.records import lines as files
 from surestep.data.records.record import Record, read_records
 from surestep.errors import DataError
 
@@ -156,7 +155,7 @@ def test_an_empty_file_and_a_folder_are_errors(tmp_path: Path) -> None:
 
 
 def test_a_line_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_LINE_BYTES", 2**20)
+    monkeypatch.setenv("SURESTEP_MAX_LINE_MIB", "1")
     error = failure(put(tmp_path, '{"a": 1}\n{"a": "' + "x" * 2**20 + '"}\n'))
     assert error.line == 2
     assert "1 MiB" in str(error)

@@ -9,7 +9,6 @@ A flag overrides the file (`--config`), the file overrides the preset. Knows not
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +20,7 @@ from surestep.config import Config, get_default_config, get_lora_config
 from surestep.config.read import lay_over
 from surestep.config.training import FLAG_ALIASES
 from surestep.errors import ConfigError
+from surestep.untrusted import parse_json
 
 PRESETS = {"full": get_default_config, "lora": get_lora_config}
 
@@ -142,6 +142,6 @@ def _parse(text: str, *, is_text: bool) -> Any:
     if lowered in {"true", "false"}:
         return lowered == "true"
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return parse_json(text)
+    except ValueError:
         return text

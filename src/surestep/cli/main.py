@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from surestep import __version__
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
+from surestep.terminal_text import in_one_line
 
 COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
@@ -77,10 +78,10 @@ def run_command(args: argparse.Namespace) -> int:
         return int(args.run(args))
     except ConfigError as error:
         for problem in error.problems:
-            print(f"surestep: {_one_line(problem)}", file=sys.stderr)
+            print(f"surestep: {in_one_line(problem)}", file=sys.stderr)
         return 2
     except SurestepError as error:
-        print(f"surestep: {_one_line(str(error))}", file=sys.stderr)
+        print(f"surestep: {in_one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has gone, `head` say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -89,7 +90,7 @@ def run_command(args: argparse.Namespace) -> int:
         if error.filename is None and error.errno not in _FULL:
             raise
         mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder")
-        print(f"surestep: {_one_line(str(mended))}", file=sys.stderr)
+        print(f"surestep: {in_one_line(str(mended))}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
@@ -110,10 +111,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return "DefaultCPUAllocator" in str(error) and "memory" in str(error)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 if __name__ == "__main__":

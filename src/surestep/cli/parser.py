@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import NoReturn
 
+from surestep.terminal_text import in_one_line
+
 _WRONG = re.compile(r"unrecognized arguments: (?P<flag>[^\s=]+)|invalid choice: '(?P<choice>[^']*)'")
 
 
@@ -21,7 +23,7 @@ class OneLineParser(argparse.ArgumentParser):
         near = difflib.get_close_matches(word, list(_words(self)), n=1) if word else []
         meant = f"; did you mean {near[0]}?" if near else ""
         # Only the chosen command's parser holds flags, and it is not the one that finds a flag unknown.
-        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}{meant} (--help lists what there is)\n")
+        self.exit(2, f"{self.prog}: error: {in_one_line(message)}{meant} (--help lists what there is)\n")
 
 
 def _words(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from surestep.untrusted import parse_json, parse_yaml
+
 _TAG = "tag:yaml.org,2002:"
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -103,12 +105,12 @@ def load_yaml(text: str) -> Any:
 
     Raises:
         StrictReadError: a key is there twice in one mapping.
-        yaml.YAMLError, ValueError, RecursionError: it is not YAML, a number is too long, or it is nested too deeply.
+        yaml.YAMLError, ValueError: it is not YAML, or beyond a bound (`surestep.untrusted`).
 
     >>> load_yaml("{a: 1:30:00, b: 010, c: 0o17, d: 1_000, e: 1e-4, f: yes, g: true, h: 2026-01-02, i: ~}")
     {'a': '1:30:00', 'b': 10, 'c': 15, 'd': '1_000', 'e': 0.0001, 'f': 'yes', 'g': True, 'h': '2026-01-02', 'i': None}
     """
-    return yaml.load(text, CoreLoader)
+    return parse_yaml(text, CoreLoader)
 
 
 def dump_yaml(values: Any) -> str:
@@ -121,18 +123,20 @@ def load_json(text: str) -> Any:
 
     Raises:
         StrictReadError: a key is there twice, or a number is none; with the line.
-        json.JSONDecodeError, ValueError, RecursionError: it is not JSON, a number is too long, or it is nested too
-            deeply.
+        json.JSONDecodeError, ValueError: it is not JSON, or beyond a bound (`surestep.untrusted`).
     """
-    value = json.loads(text, parse_float=_finite)
+    value = parse_json(text)
     _check_keys(text)
+    _refuse_infinite(value)
     return value
 
 
-def _finite(text: str) -> float:
-    if math.isinf(number := float(text)):
-        raise ValueError(f"the number {text[:40]} is too large")
-    return number
+def _refuse_infinite(value: Any) -> None:
+    """Raise where a number was too large to be one, as 1e999 is."""
+    if isinstance(value, float) and math.isinf(value):
+        raise ValueError("it holds a number that is too large; allowed: up to 1.8e308")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _refuse_infinite(inner)
 
 
 def _check_keys(text: str) -> None:

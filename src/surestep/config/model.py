@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from surestep.settings import Section
 
 DEFAULT_BACKBONE = "Qwen/Qwen3-4B-Instruct-2507"
 TINY_BACKBONE = "builtin:tiny"
+
+MAX_WIDTH = 65_536
+"""Of an adapter or a layer of the head: beyond every backbone's own width; a slip of the key takes no gigabytes."""
+Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -23,8 +27,8 @@ class ModelConfig(Section):
         description="A Hugging Face id, a local folder, or `builtin:tiny` (embedded, needs no network).",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a Hugging Face backbone.")
-    mlp_hidden_dims: list[PositiveInt] = Field(
-        [1024, 256], description="Widths of the head's hidden layers; an empty list is a linear head."
+    mlp_hidden_dims: list[Width] = Field(
+        [1024, 256], max_length=32, description="Widths of the head's hidden layers; an empty list is a linear head."
     )
     mlp_dropout: Dropout = Field(0.1, description="Dropout after each hidden layer of the head.")
     compile: Literal["auto"] | bool = Field(
@@ -48,8 +52,8 @@ class LoraConfig(Section):
     """Low-rank adaptation of the backbone (Hu et al., 2021)."""
 
     use_lora: bool = Field(False, description="Train low-rank adapters instead of every weight.")
-    lora_r: PositiveInt = Field(16, description="Rank of the adapters.")
-    lora_alpha: PositiveInt = Field(32, description="Scale of the adapters: alpha / r multiplies their output.")
+    lora_r: Width = Field(16, description="Rank of the adapters.")
+    lora_alpha: Width = Field(32, description="Scale of the adapters: alpha / r multiplies their output.")
     lora_dropout: Dropout = Field(0.1, description="Dropout on the adapters' input.")
     base_precision: Literal["same", "fp8", "nf4"] = Field(
         "same",

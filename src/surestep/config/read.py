@@ -11,6 +11,7 @@ import yaml
 from surestep.config.core_yaml import StrictReadError, load_json, load_yaml
 from surestep.config.training import unset_by
 from surestep.errors import ConfigError
+from surestep.untrusted import read_document
 
 
 def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[str, Any]:
@@ -21,9 +22,9 @@ def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[s
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        text = read_document(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: the {what} cannot be read ({reason})") from None
     try:
         values = load_yaml(text) if path.suffix in {".yaml", ".yml"} else load_json(text)
@@ -35,10 +36,8 @@ def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[s
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply to be a {what}; a {what} has three levels") from None
-    except ValueError as error:  # a whole number of thousands of digits, a float beyond all bounds
-        raise ConfigError(f"{path}: a number cannot be read ({str(error).split(';')[0]})") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: the {what} cannot be read ({error})") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds a {type(values).__name__}; allowed: an object of fields ({what})")
     return values

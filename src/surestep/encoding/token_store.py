@@ -44,6 +44,7 @@ from surestep.encoding.store_files import (
     unfinished,
 )
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.errors import StorageError
 from surestep.scored import problem_hash
 from surestep.types import Node, ReasoningTree
 

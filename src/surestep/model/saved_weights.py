@@ -13,6 +13,7 @@ from torch import Tensor
 from surestep.errors import CheckpointError
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.tensor_headers import tensor_shapes
 
 HEAD_FILE = "head.safetensors"
 ADAPTER_FILE = "adapter/adapter_model.safetensors"
@@ -105,11 +106,7 @@ def load_backbone_tensors(model: ConfidenceModel, folder: Path) -> None:
 
 
 def _keys_of(path: Path) -> list[str]:
-    try:
-        with safe_open(path, "pt") as file:
-            return list(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); restore it from a backup") from None
+    return list(tensor_shapes(path))
 
 
 def _load_backbone_through_transformers(model: ConfidenceModel, folder: Path) -> None:
@@ -132,6 +129,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
+    tensor_shapes(path)
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -34,6 +34,7 @@ from surestep.scoring.hardware import Hardware
 from surestep.scoring.protocol import TreeScores, Wanted
 from surestep.scoring.stored_split import StoredSplit
 from surestep.scoring.token_budget import halved
+from surestep.terminal_text import visible
 from surestep.types import ReasoningTree
 
 _WINDOW = 512
@@ -44,7 +45,7 @@ _AHEAD = 1
 
 
 def _to_stderr(line: str) -> None:
-    print(f"· {line}", file=sys.stderr)
+    print(f"· {visible(line)}", file=sys.stderr)
 
 
 def to_batch(pack: Pack) -> TreeBatch:

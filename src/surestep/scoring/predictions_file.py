@@ -29,8 +29,11 @@ from surestep.data.trees.identity import key_of, normalize_text
 from surestep.errors import DataError
 from surestep.files import PREDICTIONS, write_whole
 from surestep.scored import FIRST_STEP, ListedTexts, ScoredSteps, StepTexts, problem_hash
+from surestep.untrusted.bounds import shown
 
 Row = dict[str, Any]
+_MOST = 2**31 - 1
+"""Of a step, a position, a number of ratings: what an array of whole numbers holds anywhere."""
 
 _NAMES = ("dataset", "problem_id", "group")
 _WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
@@ -156,8 +159,8 @@ def read_row(record: Record) -> Row:
     for name, least in _WHOLE.items():
         allowed = f"a whole number from {least}"
         number = whole_number(record, record.get(name), name, allowed)
-        if number is not None and number < least:
-            raise record.error(f"{name} is {number}; allowed: {allowed}")
+        if number is not None and not least <= number <= _MOST:
+            raise record.error(f"{name} is {shown(number)}; allowed: {allowed} to {_MOST}")
         if number is not None:
             row[name] = number
     return row
@@ -265,7 +268,7 @@ class _Rows:
         if isinstance(value, bool):
             return float(value)
         if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too
-            raise DataError(f"{name} is {value!r}; allowed: a number from 0 to 1", path=self._path, line=line)
+            raise DataError(f"{name} is {shown(value)}; allowed: a number from 0 to 1", path=self._path, line=line)
         return float(value)
 
     def steps(self) -> ScoredSteps:

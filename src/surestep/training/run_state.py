@@ -11,20 +11,70 @@ import json
 import random
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from typing_extensions import TypedDict
 
 from surestep.errors import CheckpointError
-from surestep.files import read_json
 from surestep.model.saved_weights import read_tensors
 from surestep.training.optimizer.saved_moments import moments_to_tensors, tensors_to_moments
+from surestep.untrusted import checked, checked_record, place_inside, read_json
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
+
+
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class _Best(TypedDict):
+    """The best validation among saved checkpoints."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+    step: _Count
+    metric: NotRequired[str]
+    value: float | None
+
+
+class _Interval(TypedDict):
+    """Steps since the last log line (`training.events.log.Interval`)."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
+    losses: Annotated[list[float], Field(max_length=10**6)]
+    weights: NotRequired[Annotated[list[float], Field(max_length=10**6)]]
+    tokens: _Count
+    labels: dict[str, _Count]
+    seconds: float
+
+
+def _check_best(values: dict[str, Any]) -> dict[str, Any]:
+    if values:
+        checked(values, _BEST)
+    return values
+
+
+def _check_scaler(values: dict[str, Any]) -> dict[str, Any]:
+    """`torch.amp.GradScaler.state_dict`: numbers by name."""
+    checked(values, _SCALER)
+    return values
+
+
+def _check_interval(values: dict[str, Any]) -> dict[str, Any]:
+    if values and len(values.get("weights", values.get("losses", ()))) != len(checked(values, _INTERVAL)["losses"]):
+        raise ValueError("an interval has as many weights as losses")
+    return values
+
+
+_BEST: TypeAdapter[_Best] = TypeAdapter(_Best)
+_SCALER: TypeAdapter[dict[str, float]] = TypeAdapter(
+    dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(strict=True)]]
+)
+_INTERVAL: TypeAdapter[_Interval] = TypeAdapter(_Interval)
 
 
 @dataclass
@@ -43,18 +93,18 @@ class RunState:
         interval: steps since the last log line (`Interval.to_dict`), so that the log of a resumed run is the same.
     """
 
-    step: int = 0
-    drawn: dict[str, int] = field(default_factory=dict)
-    best: dict[str, Any] = field(default_factory=dict)
+    step: _Count = 0
+    drawn: dict[str, _Count] = field(default_factory=dict)
+    best: Annotated[dict[str, Any], AfterValidator(_check_best)] = field(default_factory=dict)
     best_seen: float | None = None
-    validations_without_better: int = 0
-    validations_diverged: int = 0
-    tokens: int = 0
-    labels: int = 0
-    seconds: float = 0.0
-    scaler: dict[str, Any] = field(default_factory=dict)
+    validations_without_better: _Count = 0
+    validations_diverged: _Count = 0
+    tokens: _Count = 0
+    labels: _Count = 0
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    scaler: Annotated[dict[str, Any], AfterValidator(_check_scaler)] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
-    interval: dict[str, Any] = field(default_factory=dict)
+    interval: Annotated[dict[str, Any], AfterValidator(_check_interval)] = field(default_factory=dict)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -100,6 +150,6 @@ def read_state(folder: Path) -> RunState:
         CheckpointError: it is missing or damaged.
     """
     try:
-        return RunState(**read_json(folder / STATE_FILE))
-    except (OSError, ValueError, TypeError) as error:
+        return checked_record(read_json(place_inside(folder, STATE_FILE), allow_nan=True), RunState)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / STATE_FILE} cannot be read ({error})") from None

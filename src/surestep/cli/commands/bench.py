@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from surestep.cli.flags import PRESETS, add_config_flags, fields, override
+from surestep.cli.output.console import make_console, say
 from surestep.config import Config
 from surestep.errors import ConfigError
 
@@ -60,7 +61,6 @@ def run(args: argparse.Namespace) -> int:
     """Measure; 0 when done."""
     from surestep.bench.backbone_shapes import SHAPES, build_shape
     from surestep.bench.timing import environment, matmul_ceiling
-    from surestep.cli.output.progress import make_console
     from surestep.scoring.build_model import prepare_for_scoring
     from surestep.scoring.hardware import choose_hardware, nf4_device
     from surestep.training.optimizer.adamw_8bit import check_8bit_optimizer
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         "rows": [row.to_dict() for row in rows],
     }
     line = json.dumps(record)
-    print(line)
+    say(line)
     if args.output is not None:
         with args.output.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

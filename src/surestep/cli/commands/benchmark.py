@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint is None and predictions is None and not scores_in_data:
         raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
 
-    from surestep.cli.output.progress import make_console
+    from surestep.cli.output.console import make_console
 
     console = make_console()
     with _scorer(args, console) as (scorer, folder, save_rows, progress):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from surestep.cli.flags import add_scoring_flags, override
+from surestep.cli.output.console import make_console, say
 from surestep.config import Config
 from surestep.data.datasets import LAYOUTS
 from surestep.errors import ConfigError
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.remove:
         return _remove(args.checkpoint)
 
-    from surestep.cli.output.progress import counting, make_console
+    from surestep.cli.output.progress import counting
     from surestep.evaluation.calibrate import calibrate
     from surestep.scoring.checkpoint.calibration_file import store_calibration
     from surestep.scoring.checkpoint.load import load_checkpoint, read_config
@@ -99,10 +100,10 @@ def _remove(folder: Path) -> int:
 
     manifest = read_manifest(folder, with_state=False)
     if CALIBRATION_FILE not in manifest.files:
-        print(f"{folder} has no calibration")
+        say(f"{folder} has no calibration")
         return 0
     store_calibration(folder, manifest, None)
-    print(f"removed: {folder / CALIBRATION_FILE}; the checkpoint gives the model's own confidence again")
+    say(f"removed: {folder / CALIBRATION_FILE}; the checkpoint gives the model's own confidence again")
     return 0
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surestep.cli.flags import add_scoring_flags, flag_values, override
+from surestep.cli.output.console import make_console, say
 from surestep.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -95,7 +96,6 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.sign_off) != bool(args.by) or (args.note and not args.sign_off):
         raise ConfigError("--sign_off, --by and --note belong together: --sign_off backup --by 'Ada Lovelace'")
 
-    from surestep.cli.output.progress import make_console
     from surestep.evaluation.check.checklist import run_check
     from surestep.evaluation.check.sign_off import sign_off
     from surestep.evaluation.check.targets import load_targets
@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         progress=(lambda _title: None) if args.json else lambda title: console.print(f"{title} ...", highlight=False),
     )
     if args.json:
-        print(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        say(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _print(result, console)
     return 0 if result.passed else 1

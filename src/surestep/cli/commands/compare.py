@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from surestep.cli.output.console import make_console, say
 from surestep.errors import ConfigError
 
 _COLUMNS = ("mse", "mae", "r2", "ece", "nll", "auroc", "accuracy")
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     if args.json:
-        print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        say(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
     else:
         _print(result)
     return 0
@@ -71,7 +72,6 @@ def _print(result: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from surestep.cli.output.progress import make_console
     from surestep.metrics.report.wording import figure
 
     console = make_console()

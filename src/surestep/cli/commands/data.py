@@ -25,6 +25,7 @@ from rich.progress import (
 from surestep.cli.commands import train
 from surestep.cli.commands.inspect import inspect
 from surestep.cli.flags import add_config_flags, config_from_args, fields
+from surestep.cli.output.console import make_console, say
 from surestep.config import DataConfig
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
 from surestep.data.datasets.dataset import Dataset
@@ -57,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the chosen action; returns the exit code."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console(highlight=False)
     if args.action == "inspect":
         inspect(train.run_config(args), console, names=args.names, num_examples=args.examples, as_json=args.json)
         return 0
@@ -79,7 +80,7 @@ def _list(data: DataConfig, console: Console, *, as_json: bool) -> None:
             dataset.name: {"enabled": data.is_used(dataset.name), "share": shares.get(dataset.name, 0.0)}
             for dataset in generated
         }
-        print(json.dumps({"datasets": [asdict(row) for row in rows], **made}, indent=2))
+        say(json.dumps({"datasets": [asdict(row) for row in rows], **made}, indent=2))
         return
     for row in rows:
         console.print(f"{row.name} ({row.use}): {row.title}", markup=False)
@@ -197,7 +198,7 @@ def _fetch(data: DataConfig, console: Console, *, names: list[str], only: str | 
 
 def _progress(console: Console) -> Progress:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

@@ -65,7 +65,8 @@ def demo_config(args: argparse.Namespace) -> Config:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 where the model beats R² 0.5 on held-out problems, else 1."""
-    from surestep.cli.output.progress import TrainingDisplay, counting, make_console
+    from surestep.cli.output.console import make_console
+    from surestep.cli.output.progress import TrainingDisplay, counting
     from surestep.evaluation.evaluate import default_output_dir, score_datasets, write_evaluation
     from surestep.metrics.report.wording import figure
     from surestep.scoring.build_model import build_model

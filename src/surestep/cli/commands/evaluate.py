@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.predictions is not None and args.calibration is not None:
         raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
 
-    from surestep.cli.output.progress import make_console
+    from surestep.cli.output.console import make_console
     from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines
 
     console = make_console()

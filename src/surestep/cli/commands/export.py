@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from surestep.cli.output.console import say
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
@@ -25,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
     from surestep.scoring.checkpoint.load import read_config
 
     export_merged(args.checkpoint, args.output_dir)
-    print(f"wrote {args.output_dir}: a checkpoint of its own (float32), its backbone merged")
+    say(f"wrote {args.output_dir}: a checkpoint of its own (float32), its backbone merged")
     base = read_config(args.checkpoint).lora.base_precision
     if base != "same":
-        print(f"· the adapters were trained over {base} weights and are now merged into the original: measure it")
-    print(f"next: python evaluate.py --checkpoint {args.output_dir}")
+        say(f"· the adapters were trained over {base} weights and are now merged into the original: measure it")
+    say(f"next: python evaluate.py --checkpoint {args.output_dir}")
     return 0

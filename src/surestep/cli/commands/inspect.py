@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from surestep.cli.commands.planned_run import planned_run, print_planned_run
+from surestep.cli.output.console import say
 from surestep.cli.output.progress import counting
 from surestep.config import Config, DataConfig
 from surestep.data.datasets import BENCHMARKS, DATASET_NAMES
@@ -76,7 +77,7 @@ def inspect(config: Config, console: Console, *, names: list[str], num_examples:
     overlaps = _overlaps(looks, _benchmarks(config.data))
     if as_json:
         values = _to_dict(looks, overlaps, missing) | {"run": planned_run(config)}
-        print(json.dumps(values, indent=2, ensure_ascii=False))
+        say(json.dumps(values, indent=2, ensure_ascii=False))
         return
     with counting(console) as progress:
         run = planned_run(config, progress)

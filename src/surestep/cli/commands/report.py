@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report; 0 when done."""
-    from surestep.cli.output.progress import make_console
+    from surestep.cli.output.console import make_console
     from surestep.evaluation.report.write import report_on_folder
 
     say_written(

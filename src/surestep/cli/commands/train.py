@@ -10,6 +10,7 @@ from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, config_from_args, flag_values, override
 from surestep.cli.main import run_command
+from surestep.cli.output.console import make_console, say
 from surestep.cli.output.tables import metrics_table
 from surestep.cli.parser import OneLineParser
 from surestep.config import Config
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     config = run_config(args)
     config.check()
 
-    from surestep.cli.output.progress import TrainingDisplay, counting, make_console
+    from surestep.cli.output.progress import TrainingDisplay, counting
     from surestep.training.run import train
 
     console = make_console()
@@ -94,7 +95,7 @@ def _resumed(args: argparse.Namespace, config: Config) -> Config:
     before, after = saved.to_dict(), resumed.to_dict()
     changed = [path for path in flag_values(args) if _get(before, path) != _get(after, path)]
     if changed:
-        print(f"· resuming with other settings than the run was started with: {', '.join(changed)}")
+        say(f"· resuming with other settings than the run was started with: {', '.join(changed)}")
     return resumed
 
 

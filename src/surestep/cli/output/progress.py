@@ -20,15 +20,6 @@ from rich.progress import (
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, StepRecord, ValidationRecord
 
-_WIDTH_ELSEWHERE = 140
-"""Columns where the output is a file or a pipe: tables stay whole."""
-
-
-def make_console() -> Console:
-    """A console as wide as the terminal, or wide enough for our tables where there is none."""
-    console = Console(soft_wrap=True)
-    return console if console.is_terminal else Console(soft_wrap=True, width=_WIDTH_ELSEWHERE)
-
 
 class Counters:
     """Counters of what is being read: give a title, get a function that is told how many more are done."""
@@ -37,7 +28,7 @@ class Counters:
         self._console = console
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TextColumn("{task.completed:,.0f} problems"),
             TimeElapsedColumn(),
             console=console,
@@ -87,7 +78,7 @@ class TrainingDisplay(TrainingEvents):
             TextColumn("step"),
             MofNCompleteColumn(),
             BarColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

@@ -5,6 +5,7 @@ Knows bytes, compression and encoding; knows no record format. A file is never h
 
 from __future__ import annotations
 
+import errno
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -12,9 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from surestep.errors import DataError
-
-MAX_LINE_BYTES = 64 * 2**20
-"""Longest line that is read (64 MiB, uncompressed); PRM800K's longest is below 100 KiB."""
+from surestep.untrusted.bounds import LINE, UNPACKED
+from surestep.untrusted.places import open_regular
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LFS_POINTER = b"version https://git-lfs"
@@ -31,10 +31,10 @@ def read_lines(path: Path, *, fetch: str | None = None) -> Iterator[tuple[int, s
 
     Raises:
         DataError: the file is missing, a folder, unreadable, empty, a Git LFS pointer, a web page, a cut
-            or damaged gzip, not UTF-8, or has a line above `MAX_LINE_BYTES`.
+            or damaged gzip, not UTF-8, or is beyond a bound: of a line, or of all that is unpacked.
     """
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             head = raw.read(256)
             _check_head(head, path, fetch)
             raw.seek(0)
@@ -49,6 +49,10 @@ def read_lines(path: Path, *, fetch: str | None = None) -> Iterator[tuple[int, s
         raise DataError("is a folder, not a file; name the data file inside it", path=path) from None
     except PermissionError:
         raise DataError("may not be read by this user; change its permissions", path=path) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise DataError(f"{error.strerror}; name the data file itself", path=path) from None
 
 
 def missing_file(looked: list[Path], *, fetch: str | None = None) -> DataError:
@@ -58,13 +62,17 @@ def missing_file(looked: list[Path], *, fetch: str | None = None) -> DataError:
 
 
 def _decode(stream: BinaryIO, path: Path, fetch: str | None) -> Iterator[tuple[int, str]]:
-    number = 0
+    number, unpacked = 0, 0
+    longest, most = LINE(), UNPACKED()
     try:
-        while line := stream.readline(MAX_LINE_BYTES + 1):
+        while line := stream.readline(longest + 1):
             number += 1
-            if len(line) > MAX_LINE_BYTES:
-                limit = MAX_LINE_BYTES // 2**20
-                raise DataError(f"the line is longer than {limit} MiB; write one record a line", path=path, line=number)
+            unpacked += len(line)
+            if len(line) > longest:
+                message = f"{LINE.exceeded('the line has')}, or write one record a line"
+                raise DataError(message, path=path, line=number)
+            if unpacked > most:
+                raise DataError(UNPACKED.exceeded("unpacked, the file has"), path=path, line=number)
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:

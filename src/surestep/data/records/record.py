@@ -7,6 +7,8 @@ while its records are parsed one by one, so that memory stays proportional to it
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -14,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from surestep.data.records.lines import MAX_LINE_BYTES, read_lines
+from surestep.data.records.lines import read_lines
 from surestep.errors import BadRowError, DataError
+from surestep.untrusted.bounds import HELD_WHOLE, LINE
+from surestep.untrusted.json_text import check_depth, json_decoder, parse_json
 
 MAX_MESSAGE = 400
 """Longest message of a record's error, in characters."""
@@ -133,7 +137,7 @@ def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow =
     if kind == ".csv":
         yield from _read_csv(lines, path, on_bad_row)
     elif kind == ".json":
-        yield from _read_json("".join(line for _, line in lines), path, on_bad_row)
+        yield from _read_json(_whole(lines, path), path, on_bad_row)
     else:
         yield from _read_jsonl(lines, path, on_bad_row)
 
@@ -144,18 +148,30 @@ def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadR
         if not text.strip():
             continue
         if first and text.lstrip().startswith("["):
-            yield from _read_json("\n" * (line - 1) + text + "".join(rest for _, rest in lines), path, on_bad_row)
+            before = [(1, "\n" * (line - 1) + text)]
+            yield from _read_json(_whole(itertools.chain(before, lines), path), path, on_bad_row)
             return
         first = False
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except (ValueError, RecursionError) as error:
             _refuse(error, path, line, text)
         yield from _record(value, path, line, on_bad_row)
 
 
+def _whole(lines: Iterable[tuple[int, str]], path: Path) -> str:
+    """All of a file whose JSON is not one record a line."""
+    held, most = io.StringIO(), HELD_WHOLE()
+    for number, line in lines:
+        held.write(line)
+        if held.tell() > most:  # in characters: a text takes one to four bytes for each
+            message = f"{HELD_WHOLE.exceeded('as one piece of JSON it has')}, or write one record a line (.jsonl)"
+            raise DataError(message, path=path, line=number)
+    return held.getvalue()
+
+
 def _read_json(text: str, path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
-    decoder = json.JSONDecoder()
+    decoder = json_decoder(text)
     index, line, counted = _skip_space(text, 0), 1, 0
     in_array = text[index : index + 1] == "["
     index = _skip_space(text, index + 1) if in_array else index
@@ -165,6 +181,7 @@ def _read_json(text: str, path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
         counted = index
         try:
             value, index = decoder.raw_decode(text, index)
+            check_depth(value)
         except (ValueError, RecursionError) as error:
             place = error.pos if isinstance(error, json.JSONDecodeError) else index
             _refuse(error, path, line + text.count("\n", counted, place), text)
@@ -185,7 +202,7 @@ def _read_json(text: str, path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
 
 def _read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
     # The module's own limit is 128 KiB a field and is global; evidence passages are longer.
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
+    csv.field_size_limit(max(csv.field_size_limit(), LINE()))
     ends_whole = True
 
     def texts() -> Iterator[str]:
@@ -228,7 +245,7 @@ def _refuse(error: Exception, path: Path, line: int, text: str) -> NoReturn:
             raise _cut(path, line) from None
         what = f"{error.msg}, column {error.colno}"
     else:
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error).split(";")[0]
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     raise DataError(f"not valid JSON ({what}); correct or remove the record", path=path, line=line) from None
 
 

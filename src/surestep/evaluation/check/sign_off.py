@@ -15,8 +15,9 @@ from pydantic import Field, ValidationError
 
 from surestep.errors import CheckpointError, ConfigError
 from surestep.evaluation.check.finding import Finding, Status
-from surestep.files import MANIFEST, SIGN_OFFS, read_json, sha256_of, write_json
+from surestep.files import MANIFEST, SIGN_OFFS, sha256_of, write_json
 from surestep.settings import Section
+from surestep.untrusted import read_json
 
 SignedItem = Literal["backup", "error_analysis"]
 SIGNED_ITEMS: tuple[SignedItem, ...] = get_args(SignedItem)

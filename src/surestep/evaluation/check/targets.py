@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from surestep.config.read import merge, read_config_file
@@ -22,6 +21,7 @@ from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.report.section import SKILL_FIGURES
 from surestep.settings import Section, describe
+from surestep.untrusted import parse_yaml
 
 TIERS = ("quick", "full", "production")
 SKILLS = tuple(f"skill_{name}" for name in SKILL_FIGURES)
@@ -131,7 +131,7 @@ def load_targets(tier: str, path: Path | None = None) -> Targets:
     Raises:
         ConfigError: the file cannot be read, or holds unknown fields or bad values: all of them at once.
     """
-    values: dict[str, Any] = yaml.safe_load(
+    values: dict[str, Any] = parse_yaml(
         files("surestep.evaluation.check").joinpath("tiers", f"{tier}.yaml").read_text(encoding="utf-8")
     )
     if path is None:

@@ -6,7 +6,6 @@ a page looks nor what a card says.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,13 @@ from surestep.errors import DataError
 from surestep.evaluation.report.made_from import fingerprint_of, read_card, read_page
 from surestep.evaluation.report.model_card import WrittenCard, write_card
 from surestep.evaluation.report.page import Sources, WrittenPage, write_page
+from surestep.evaluation.results.figures_schema import check_figures
 from surestep.evaluation.results.predictions import are_of, predictions_beside, read_predictions_of
 from surestep.evaluation.results.run_files import find_run
 from surestep.files import CARD, METRICS, PAGE_ADVICE, PLOTS, REPORT, storage_errors
 from surestep.scored import ScoredSteps
 from surestep.scoring.predictions_file import read_predictions, rows_of
+from surestep.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{folder} holds no {METRICS}; name a folder that surestep evaluate wrote")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, allow_nan=True)
     except (OSError, ValueError) as error:
         raise DataError(f"it cannot be read ({error}); evaluate again", path=path) from None
     sections = []
@@ -131,5 +132,9 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     needed = {"num_steps", "num_problems", "reliability", "constant_baseline", "skill"}
     if not sections or any(not isinstance(section, dict) or needed - section.keys() for section in sections):
         raise DataError("it holds no figures of an evaluation; evaluate again", path=path)
+    try:
+        check_figures(values)
+    except ValueError as error:
+        raise DataError(f"it holds no figures of an evaluation ({error}); evaluate again", path=path) from None
     found: dict[str, Any] = values
     return found

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError, ConfigError, DataError
+from surestep.evaluation.results.figures_schema import check_figures
 from surestep.evaluation.results.predictions import predictions_places
-from surestep.files import CONFIG, MANIFEST, METRICS, read_json
+from surestep.files import CONFIG, MANIFEST, METRICS
 from surestep.scoring.checkpoint.find import best_checkpoint, list_checkpoints
 from surestep.scoring.checkpoint.load import read_config
+from surestep.untrusted import read_json
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,16 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
         DataError: it cannot be read, or holds no report.
     """
     try:
-        report = read_json(path)
+        report = read_json(path, allow_nan=True)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not valid JSON"
+        reason = getattr(error, "strerror", None) or f"not valid JSON: {error}"
         raise DataError(f"cannot be read ({reason}); write it again with `surestep evaluate`", path=path) from None
     if not isinstance(report, dict) or not all(isinstance(report.get(k), dict) for k in ("overall", "per_dataset")):
         raise DataError("holds no 'overall' and 'per_dataset'; name what `surestep evaluate` wrote", path=path)
+    try:
+        check_figures(report)
+    except ValueError as error:
+        raise DataError(f"holds no figures ({error}); write it again with `surestep evaluate`", path=path) from None
     places = predictions_places(report, path.parent)
     return FoundEvaluation(name, path, report, places[0] if places else None)
 

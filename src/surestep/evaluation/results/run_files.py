@@ -6,14 +6,14 @@ still a report. Knows no chart and no model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError
-from surestep.files import MANIFEST, read_json
+from surestep.files import MANIFEST
+from surestep.untrusted import read_json, read_json_lines
 
 LOG_FILE = "metrics.jsonl"
 DATA_REPORT_FILE = "data_report.json"
@@ -113,7 +113,7 @@ def _check_is_the_one(checkpoint: Path, manifest: Mapping[str, Any], report: Map
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        values = read_json(path)
+        values = read_json(path, allow_nan=True)
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
@@ -121,13 +121,6 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        yield from read_json_lines(path)
     except (OSError, ValueError):
         return
-    for line in text.splitlines():
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue  # a run killed while it wrote leaves half a line at the end
-        if isinstance(values, dict):
-            yield values

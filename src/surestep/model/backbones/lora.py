@@ -15,9 +15,9 @@ from typing import Any
 from torch import nn
 
 from surestep.config import LoraConfig
-from surestep.errors import BackboneError, ConfigError
-from surestep.files import read_json
+from surestep.errors import BackboneError, CheckpointError, ConfigError
 from surestep.model.backbones.silence_transformers import silence_transformers
+from surestep.untrusted import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -105,9 +105,14 @@ def saved_targets(adapter_folder: Path) -> list[str] | None:
     """The layers that a saved adapter adapts, whatever `auto` means now; None where its folder does not say."""
     try:
         targets = read_json(adapter_folder / ADAPTER_CONFIG)["target_modules"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return sorted(targets) if isinstance(targets, list) and targets else None
+    if not isinstance(targets, list) or not targets:
+        return None
+    if not all(isinstance(target, str) for target in targets):
+        path = adapter_folder / ADAPTER_CONFIG
+        raise CheckpointError(f"{path}: target_modules holds what is no name of a layer; restore it from a backup")
+    return sorted(targets)
 
 
 def describe_adapters(backbone: Any) -> str:

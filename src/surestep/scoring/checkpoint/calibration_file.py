@@ -10,8 +10,8 @@ from pathlib import Path
 
 from surestep.calibration.calibration import Calibration
 from surestep.errors import CheckpointError, StorageError
-from surestep.files import read_json
 from surestep.scoring.checkpoint.manifest import Manifest, replace_file
+from surestep.untrusted import place_inside, read_json
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -26,7 +26,7 @@ def read_calibration(folder: Path) -> Calibration | None:
     if not path.is_file():
         return None
     try:
-        return Calibration.from_json(read_json(path))
+        return Calibration.from_json(read_json(place_inside(folder, CALIBRATION_FILE)))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}); remove it with `surestep calibrate --remove` and fit it again"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from surestep.files import BEST, read_json
+from surestep.files import BEST
+from surestep.untrusted import place_inside, read_json
 
 _STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)")
 
@@ -28,7 +29,7 @@ def list_checkpoints(experiment_dir: Path) -> list[tuple[int, Path]]:
 def best_checkpoint(experiment_dir: Path) -> Path | None:
     """The checkpoint that training marked as the best by validation, if it is still there."""
     try:
-        path = experiment_dir / str(read_json(experiment_dir / BEST)["checkpoint"])
+        path = place_inside(experiment_dir, str(read_json(experiment_dir / BEST, allow_nan=True)["checkpoint"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return path if path.is_dir() else None

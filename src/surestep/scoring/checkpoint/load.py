@@ -10,7 +10,7 @@ from surestep.config import Config
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError
-from surestep.files import CONFIG, MANIFEST, read_json, sha256_of
+from surestep.files import CONFIG, MANIFEST, sha256_of
 from surestep.model.backbones.files import (
     CONFIG_FILE,
     changed_fields,
@@ -25,9 +25,11 @@ from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, load_adapt
 from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, prepare_for_scoring
 from surestep.scoring.checkpoint.calibration_file import read_calibration
 from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, read_manifest
+from surestep.scoring.checkpoint.sizes import check_sizes
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.random_state import random_state_kept
+from surestep.untrusted import place_inside, read_json
 
 
 @dataclass
@@ -97,6 +99,7 @@ def load_checkpoint(
             "preset, or merge it with `surestep export` and name the result's backbone folder with --backbone"
         )
     _check_formatter(folder, manifest)
+    check_sizes(folder, config, is_adapted=manifest.kind == "lora")
     chosen = hardware or choose_hardware(config.training.device, config.training.mixed_precision)
     if hardware is None:
         base_that_fits(config, chosen.device)
@@ -159,7 +162,10 @@ def read_config(folder: Path) -> Config:
     """
     check_is_checkpoint(folder)
     try:
-        return Config.from_dict(read_json(folder / CONFIG))
+        values = read_json(place_inside(folder, CONFIG))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object")
+        return Config.from_dict(values)
     except (OSError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
 

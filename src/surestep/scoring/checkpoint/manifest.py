@@ -10,17 +10,50 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
+from typing_extensions import TypedDict
 
 from surestep.errors import CheckpointError
-from surestep.files import MANIFEST, read_json, sha256_of
+from surestep.files import MANIFEST, sha256_of
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
+from surestep.untrusted import checked, checked_record, place_inside, read_json, relative_name
+from surestep.untrusted.bounds import shown
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 _OWN_HASH = "manifest_sha256"
 
-Entry = dict[str, Any]
-"""Size and sha256 of a file."""
+_Name = Annotated[str, Field(max_length=1024)]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Entry(TypedDict):
+    """Size and sha256 of a file."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
+    size: NonNegativeInt
+    sha256: _Sha256
+
+
+class _Origin(TypedDict):
+    """What must be known of the backbone; what else stands there is its reader's business."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+    name: _Name
+    revision: _Name | None
+    weights_sha256: _Name
+    max_positions: PositiveInt | None
+
+
+def _check_origin(values: dict[str, Any]) -> dict[str, Any]:
+    checked(values, _ORIGIN)
+    return values
+
+
+_ORIGIN: TypeAdapter[_Origin] = TypeAdapter(_Origin)
+_FileName = Annotated[str, AfterValidator(relative_name)]
+_Label = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 @dataclass
@@ -43,20 +76,20 @@ class Manifest:
         versions, git_commit: where it was made.
     """
 
-    kind: str
-    step: int
-    confidence_id: int
-    backbone: dict[str, Any]
-    formatter_hash: str
-    tokenizer_hash: str
-    label_means: dict[str, float]
-    label_mean: float | None = None
-    files: dict[str, Entry] = field(default_factory=dict)
-    state_files: dict[str, Entry] = field(default_factory=dict)
-    pending: dict[str, list[Entry | None]] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=library_versions)
-    git_commit: str | None = field(default_factory=git_commit)
-    format_version: int = FORMAT_VERSION
+    kind: Literal["lora", "full"]
+    step: Annotated[int, Field(ge=0, lt=2**53)]
+    confidence_id: Annotated[int, Field(ge=0, lt=2**31)]
+    backbone: Annotated[dict[str, Any], AfterValidator(_check_origin)]
+    formatter_hash: _Name
+    tokenizer_hash: _Name
+    label_means: dict[_Name, _Label]
+    label_mean: _Label | None = None
+    files: dict[_FileName, Entry] = field(default_factory=dict)
+    state_files: dict[_FileName, Entry] = field(default_factory=dict)
+    pending: dict[_FileName, Annotated[list[Entry | None], Field(max_length=2)]] = field(default_factory=dict)
+    versions: dict[_Name, _Name] = field(default_factory=library_versions)
+    git_commit: _Name | None = field(default_factory=git_commit)
+    format_version: Literal[1] = FORMAT_VERSION
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -128,7 +161,7 @@ def _write_through(path: Path, content: bytes) -> None:
 
 
 def _entry(path: Path) -> Entry:
-    return {"size": path.stat().st_size, "sha256": sha256_of(path)}
+    return {"size": path.stat().st_size, "sha256": sha256_of(path)}  # type: ignore[typeddict-item]
 
 
 def _text_of(manifest: Manifest) -> str:
@@ -166,18 +199,24 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
     check_is_checkpoint(folder)
     path = folder / MANIFEST
     try:
-        values = read_json(path)
+        values = read_json(place_inside(folder, MANIFEST))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object")
         found = values.get("format_version")
-        if found != FORMAT_VERSION:
+        if found != FORMAT_VERSION or isinstance(found, bool):
+            versions = values.get("versions")
+            writer = versions.get("surestep", "unknown") if isinstance(versions, dict) else "unknown"
             raise CheckpointError(
-                f"{path}: format version {found!r}; this Surestep reads {FORMAT_VERSION}: use the one that wrote it "
-                f"({values.get('versions', {}).get('surestep', 'unknown')})"
+                f"{path}: format version {shown(found)}; this Surestep reads {FORMAT_VERSION}: use the one that wrote "
+                f"it ({str(writer)[:40]})"
             )
         if values.pop(_OWN_HASH, None) != _hash_of(values):
             raise ValueError("it has changed since it was written")
-        manifest = Manifest(**values)
-    except (ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); restore it from a backup") from None
+        manifest = checked_record(values, Manifest)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{path} is damaged ({reason}); restore it from a backup") from None
+    _check_kinds(folder)
     _compare(folder, manifest.files)
     _settle(folder, manifest)
     if with_state:
@@ -198,6 +237,19 @@ def read_manifest(folder: Path, *, with_state: bool) -> Manifest:
             f"{folder} holds files that its manifest does not list: {', '.join(extra[:5])}; remove them"
         )
     return manifest
+
+
+def _check_kinds(folder: Path) -> None:
+    """Refuse what is neither file nor folder, and links that lead out: hashing a pipe would wait for ever."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        try:
+            place_inside(folder, name)
+        except ValueError as error:
+            raise CheckpointError(f"{folder} cannot be trusted: {error}") from None
+        if not path.is_file() and not path.is_dir():
+            what = "a link to nothing" if path.is_symlink() else "neither a file nor a folder (a pipe, a device)"
+            raise CheckpointError(f"{path} is {what}; remove it, or restore the checkpoint from a backup")
 
 
 def _compare(folder: Path, files: dict[str, Entry]) -> None:

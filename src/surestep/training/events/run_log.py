@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from surestep.errors import CheckpointError
 from surestep.files import RUN_LOG, storage_errors, write_text
 from surestep.training.events import TrainingEvents
 from surestep.training.events.records import StepDone, StepRecord, ValidationRecord
+from surestep.untrusted import read_json_lines
 
 
 class RunLog(TrainingEvents):
@@ -28,13 +30,17 @@ class RunLog(TrainingEvents):
         self._step = resumed_step
 
     def _lines(self) -> list[dict[str, Any]]:
-        lines = []
-        for text in self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []:
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                continue  # a run killed while it wrote leaves half a line at the end
-        return lines
+        """What the run wrote before; a line that has no step is of no run of ours.
+
+        Raises:
+            CheckpointError: the log cannot be read.
+        """
+        try:
+            lines = list(read_json_lines(self.path)) if self.path.exists() else []
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"{self.path} cannot be read ({reason}); move it away and resume again") from None
+        return [line for line in lines if isinstance(line.get("step", 0), int)]
 
     def _write(self, kind: str, values: dict[str, Any]) -> None:
         with storage_errors(self.path), self.path.open("a", encoding="utf-8") as file:

@@ -1,0 +1,155 @@
+"""JSON within every bound: whole files, logs, and the texts of a data file's records."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from surestep.untrusted.bounds import DEPTH, DIGITS, DOCUMENT, Bound, shown
+from surestep.untrusted.places import open_regular
+
+
+def read_document(path: Path, *, bound: Bound = DOCUMENT) -> str:
+    """The whole text of a small UTF-8 file.
+
+    Raises:
+        OSError: see `open_regular`.
+        ValueError: it is longer than `bound`, or not UTF-8.
+    """
+    with open_regular(path) as file:
+        content = file.read(bound() + 1)
+    if len(content) > bound():
+        raise ValueError(bound.exceeded("it holds"))
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text (byte {error.start + 1})") from None
+
+
+def read_json(path: Path, *, allow_nan: bool = False) -> Any:
+    """The values of a JSON file that is read whole; a key that an object has twice is an error.
+
+    Raises:
+        OSError: see `open_regular`.
+        ValueError: it is too large, no UTF-8 or no JSON, or beyond a bound.
+    """
+    return parse_json(read_document(path), allow_nan=allow_nan, unique_keys=True)
+
+
+def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a log of one object a line; a line that is none is passed over.
+
+    A run killed while it wrote leaves half a line.
+
+    Raises:
+        OSError: see `open_regular`.
+        ValueError: the file is too large, or not UTF-8.
+    """
+    for line in io.StringIO(read_document(path)):
+        try:
+            values = parse_json(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict):
+            yield values
+
+
+def parse_json(text: str, *, allow_nan: bool = True, unique_keys: bool = False) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text: of any length; whoever reads it has bounded that.
+        allow_nan: whether NaN and Infinity, which JSON does not know, are numbers.
+        unique_keys: whether an object that names a key twice is an error; else the last one holds.
+
+    Raises:
+        ValueError: `json.JSONDecodeError` for what is no JSON; else a bound, naming it.
+
+    >>> parse_json('{"step": 3}')
+    {'step': 3}
+    """
+    decoder = _decoder(allow_nan=allow_nan, unique_keys=unique_keys, has_long_numbers=has_long_number(text))
+    try:
+        value = decoder.decode(text)
+    except RecursionError:
+        raise ValueError(DEPTH.exceeded("it is nested")) from None
+    check_depth(value, text)
+    return value
+
+
+_LONG_NUMBERS: dict[int, re.Pattern[str]] = {}
+
+
+def has_long_number(text: str) -> bool:
+    """Whether `text` has more digits in a row than a number may have; they may also stand within a string."""
+    most = DIGITS()
+    if len(text) <= most:
+        return False
+    pattern = _LONG_NUMBERS.setdefault(most, re.compile(rf"[0-9]{{{most + 1}}}"))
+    return pattern.search(text) is not None
+
+
+def json_decoder(text: str) -> json.JSONDecoder:
+    """What decodes the values of a data file's `text`, with the bound on numbers; `check_depth` is for its results."""
+    return _decoder(allow_nan=True, unique_keys=False, has_long_numbers=has_long_number(text))
+
+
+@cache
+def _decoder(*, allow_nan: bool, unique_keys: bool, has_long_numbers: bool) -> json.JSONDecoder:
+    # A function per number or object is several times slower than none, so only where there is something to find.
+    return json.JSONDecoder(
+        parse_int=_whole_number if has_long_numbers else None,
+        parse_constant=None if allow_nan else _refuse_constant,
+        object_pairs_hook=_unique if unique_keys else None,
+    )
+
+
+def check_depth(value: object, text: str | None = None) -> None:
+    """Raise where lists and objects lie too deep within each other.
+
+    Args:
+        value: what was parsed.
+        text: what it was parsed from; where that has few brackets, nothing need be walked through.
+
+    Raises:
+        ValueError: naming the bound.
+    """
+    most = DEPTH()
+    if text is not None and text.count("[") + text.count("{") <= most:
+        return
+    level, depth = [value], 0
+    while level:
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        depth += 1
+        if depth > most:
+            raise ValueError(DEPTH.exceeded("it is nested"))
+
+
+def _whole_number(text: str) -> int:
+    if len(text.lstrip("-")) > DIGITS():
+        raise ValueError(DIGITS.exceeded("a number has"))
+    return int(text)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"it holds {name}; allowed: finite numbers")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {shown(twice)} stands twice in one object; keep one")
+    return values
