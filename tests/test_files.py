@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from surestep import files
 from surestep.errors import StorageError
-from surestep.files import sha256_of, write_folder_whole, write_text
+from surestep.files import sha256_of, write_folder_whole, write_json, write_text, write_whole
 
 
 def test_a_file_takes_its_place_whole(tmp_path: Path) -> None:
@@ -20,6 +21,39 @@ def test_a_file_takes_its_place_whole(tmp_path: Path) -> None:
     write_text(path, "three")
     assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
     assert path.read_text() == "three"
+
+
+@pytest.mark.parametrize("error", [ValueError("broken"), OSError(errno.ENOSPC, "No space left on device")])
+def test_after_an_error_the_former_content_stands(tmp_path: Path, error: Exception) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "former")
+    expected = StorageError if isinstance(error, OSError) else ValueError
+
+    def write_and_fail() -> None:
+        with write_whole(path) as file:
+            file.write("half of the n")
+            raise error
+
+    with pytest.raises(expected):
+        write_and_fail()
+    assert path.read_text() == "former"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_a_failed_write_names_place_reason_and_advice(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match=r"file/inside cannot be written \(.+\); free space or choose another"):
+        write_text(tmp_path / "file" / "inside", "text")
+    with pytest.raises(StorageError, match="set --cache_dir"):
+        write_text(tmp_path / "file" / "inside", "text", advice="set --cache_dir")
+
+
+def test_json_without_numbers_that_are_none(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [1, None]})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": [\n    1,\n    null\n  ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert '"a"' in (tmp_path / "a.json").read_text()
 
 
 def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:

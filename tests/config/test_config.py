@@ -128,7 +128,7 @@ BAD: list[tuple[Callable[[Config], Any], str, Any, str]] = [
     (lambda c: c.training, "seed", -1, "greater than or equal to 0"),
     (lambda c: c.model, "mlp_hidden_dims", "wide", "list"),
     (lambda c: c.model, "mlp_dropout", 1.0, "less than 1"),
-    (lambda c: c.lora, "lora_r", 0, "greater than 0"),
+    (lambda c: c.lora, "lora_r", 0, "greater than or equal to 1"),
     (lambda c: c.data, "prm800k_phase", 3, "1 or 2"),
     (lambda c: c.data, "prm800k_neutral", 1.5, "less than or equal to 1.*'missing'"),
     (lambda c: c.data, "prm800k_weight", -0.1, "greater than or equal to 0"),
@@ -154,7 +154,7 @@ def test_a_bad_value_raises_at_its_line_and_changes_nothing(
 
 
 def test_a_bad_value_within_a_list_is_named_with_its_place() -> None:
-    with pytest.raises(ConfigError, match=r"mlp_hidden_dims\.1 is 0; allowed: greater than 0"):
+    with pytest.raises(ConfigError, match=r"mlp_hidden_dims\.1 is 0; allowed: greater than or equal to 1"):
         Config().model.mlp_hidden_dims = [16, 0]
 
 
@@ -195,7 +195,7 @@ def test_every_error_of_a_file_is_reported_at_once() -> None:
         "training.learnig_rate: no such field; did you mean 'learning_rate'",
         "training.max_steps is -5; allowed: greater than 0",
         "training.lr_scheduler_type is 'step'; allowed: 'cosine', 'linear' or 'constant'",
-        "model.mlp_hidden_dims.1 is -1; allowed: greater than 0",
+        "model.mlp_hidden_dims.1 is -1; allowed: greater than or equal to 1",
         "model.mlp_dropout is 2; allowed: less than 1",
     ):
         assert any(part in problem for problem in problems), part

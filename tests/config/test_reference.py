@@ -53,7 +53,7 @@ def test_every_flag_on_the_page_sets_its_field() -> None:
         (DataConfig, "prm800k_neutral", "a number from 0, up to 1, or `missing`"),
         (DataConfig, "data_dir", "a path"),
         (ModelConfig, "backbone", "text, not empty"),
-        (ModelConfig, "mlp_hidden_dims", "a list, each a whole number from 1 to 65536"),
+        (ModelConfig, "mlp_hidden_dims", "a list, each a whole number from 1, up to 65536"),
         (Config, "experiment_name", "text matching `^[A-Za-z0-9][A-Za-z0-9_.+-]*$`"),
     ],
 )

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from surestep.files import PART, sha256_of
+from surestep.untrusted import read_json
 
 META = "meta.json"
 _LOCK = "writing.lock"
@@ -65,7 +66,7 @@ def read_whole_store(folder: Path, *, version: int, names: list[str]) -> dict[st
         DamagedStoreError: a file is missing, cut or changed, or cannot be read.
     """
     try:
-        meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta: dict[str, Any] = read_json(folder / META, allow_nan=True)
         own = meta.pop(_OWN_HASH, None)
         if own != _hash_of(meta) or meta.get("version") != version or sorted(meta["files"]) != sorted(names):
             raise DamagedStoreError(f"{META} has changed")

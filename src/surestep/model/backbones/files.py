@@ -15,6 +15,7 @@ from typing import Any
 
 from surestep.errors import BackboneError
 from surestep.files import sha256_of
+from surestep.untrusted import read_json
 
 CONFIG_FILE = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -163,8 +164,8 @@ def _inside(name: Any, where: Path) -> str:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = read_json(path, allow_nan=True)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no JSON"
         raise BackboneError(f"{path} cannot be read ({reason}); copy or download the backbone again") from None
     if not isinstance(values, dict):
