@@ -48,7 +48,7 @@ ELSEWHERE = {
     "cli/commands/bench.py": "a line is added to a file of measurements",
     "data/fetch/download.py": "a download goes on where it broke off, so its part has a name that is found again",
     "encoding/token_store.py": "files within a folder that write_folder_whole puts in its place",
-    "encoding/store_files.py": "a lock within an unfinished store, which is then renamed into place; a damaged one aside",
+    "encoding/store_files.py": "a lock within an unfinished store, which is renamed into place; a damaged one aside",
     "evaluation/baselines/scores.py": "into a file that write_whole opened",
     "evaluation/report/model_card.py": "the card beside its place",
     "evaluation/report/page.py": "the page beside its place",
