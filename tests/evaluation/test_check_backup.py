@@ -15,12 +15,14 @@ from surestep.evaluation.check.sign_off import check_signed, read_sign_offs, sig
 from surestep.files import SIGN_OFFS
 from surestep.scoring.checkpoint.manifest import Manifest, read_manifest, write_manifest
 
+BACKBONE = {"name": "a", "revision": None, "weights_sha256": "0" * 64, "max_positions": 64}
+
 
 def make_checkpoint(folder: Path, *, content: bytes = b"weights") -> Path:
     (folder / "adapter").mkdir(parents=True)
     (folder / "adapter" / "model.safetensors").write_bytes(content)
     (folder / "config.json").write_text("{}")
-    write_manifest(folder, Manifest("lora", 7, 1, {}, "f", "t", {}))
+    write_manifest(folder, Manifest("lora", 7, 1, BACKBONE, "f", "t", {}))
     return folder
 
 
@@ -100,7 +102,7 @@ def test_sign_offs_are_kept_and_bound_to_the_state(original: Path) -> None:
     now = check_signed("backup", "backed up", original, signed, demanded=True, mend="m")
     assert (now.status, now.value[:21], now.detail) == ("pass", "signed off by Ada on ", "on tape 4")
     (original / "config.json").write_text("{ }")
-    write_manifest(original, Manifest("lora", 8, 1, {}, "f", "t", {}))
+    write_manifest(original, Manifest("lora", 8, 1, BACKBONE, "f", "t", {}))
     later = check_signed("backup", "backed up", original, signed, demanded=True, mend="m")
     assert (later.status, later.value) == ("fail", "of an earlier state")
     undemanded = check_signed("backup", "backed up", original, [], demanded=False, mend="m")

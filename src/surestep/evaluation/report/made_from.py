@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep import __version__
+from surestep.untrusted import parse_json
 
 META = "surestep-made-from"
 """Name of the page's meta element, and first word of the card's comment."""
@@ -123,7 +124,7 @@ def lost_parts(old: MadeFrom | None, new: MadeFrom, *, needed: str) -> tuple[str
 
 def _read(text: str) -> MadeFrom | None:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         return MadeFrom(
             evaluation=str(values["evaluation"]),
             made_with=_names(values["made_with"]),

@@ -236,7 +236,10 @@ def _check_backbone(folder: Path, origin: dict[str, Any], found: Backbone, name:
             )
         return
     _check_backbone_config(folder, origin["config"], found.folder)
-    if names := changed_files(origin["files"], found.files):
+    names = changed_files(origin["files"], found.files)
+    if not names and found.weights_sha256 and origin["weights_sha256"] != found.weights_sha256:
+        names = ["its weights as a whole"]
+    if names:
         raise CheckpointError(
             f"{folder} was trained on {origin['name']}, but {name} has other files ({', '.join(names[:5])}: sha256 "
             "differs or file missing); point --backbone at the original"
