@@ -24,8 +24,9 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 def test_two_processes_are_one_with_twice_the_batch(run_config: Callable[..., Config], tmp_path: Path) -> None:
-    # Where patience runs out, it does on both at once, though only one of them validates.
-    settings = {"eval_steps": 1, "early_stopping_patience": 2, "max_steps": 8, "learning_rate": 0.05, "save_steps": 2}
+    # Where patience runs out, it does on both at once, though only one of them validates. At five times this learning
+    # rate the sums' other order, 1e-7 at first, grows to 2e-3 within the eight steps.
+    settings = {"eval_steps": 1, "early_stopping_patience": 2, "max_steps": 8, "learning_rate": 0.01, "save_steps": 2}
     two = run_config(experiment_name="two", per_device_train_batch_size=2, **settings)
     two.save(tmp_path / "two.json")
     done = subprocess.run(
