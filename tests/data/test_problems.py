@@ -153,4 +153,4 @@ def test_rows_far_apart_are_merged_by_every_layout(write_jsonl: Callable[..., Pa
     trees = list(DATASETS[kind].read(path, report=ReadReport()))
     assert [tree.problem for tree in trees] == ["p", "q"]
     # Which of two alternatives comes first follows from the content of their records.
-    assert sorted((node.parent, node.confidence) for node in trees[0].nodes) == [(-1, 0.5), (0, 0.0), (0, 1.0)]
+    assert [(node.confidence, node.parent) for node in trees[0].nodes] == [(0.5, -1), (1.0, 0), (0.0, 0)]
