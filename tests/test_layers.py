@@ -17,6 +17,7 @@ LAYERS = (
     {"cli"},
     {"bench"},
     {"training", "evaluation", "serving"},
+    {"inference"},
     {"scoring"},
     {"model", "encoding"},
     {"config"},

@@ -8,6 +8,7 @@
     ├── BackboneError             a backbone or tokenizer cannot be loaded or used
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
+    ├── InputError                what was handed over to be scored is of the wrong type or out of range
     └── StorageError              the disk is full or a folder cannot be written
 
 Anything else that escapes is a bug of Surestep and keeps its traceback. A message says what was
@@ -82,6 +83,10 @@ class CheckpointError(SurestepError):
 
 class DeviceError(SurestepError):
     """The hardware that a setting asks for is not there."""
+
+
+class InputError(SurestepError, ValueError):
+    """What was handed over to be scored (an argument, a row, a request) is of the wrong type or out of range."""
 
 
 class StorageError(SurestepError):
