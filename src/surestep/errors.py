@@ -9,6 +9,7 @@
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
     ├── InputError                what was handed over to be scored is of the wrong type or out of range
+    │   └── UnreadableAnswerError an answer holds no steps that can be told apart; the request around it is fine
     └── StorageError              the disk is full or a folder cannot be written
 
 Anything else that escapes is a bug of Surestep and keeps its traceback. A message says what was
@@ -87,6 +88,13 @@ class DeviceError(SurestepError):
 
 class InputError(SurestepError, ValueError):
     """What was handed over to be scored (an argument, a row, a request) is of the wrong type or out of range."""
+
+
+class UnreadableAnswerError(InputError):
+    """A generated answer cannot be read: empty, a thought without an end, text behind its end.
+
+    What a policy in training writes now and then, so whoever asks for rewards may name one for it.
+    """
 
 
 class StorageError(SurestepError):
