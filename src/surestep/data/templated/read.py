@@ -154,8 +154,6 @@ class SolutionReader:
         dropped = tuple(
             dict.fromkeys(DROPPED_SYSTEM for turn in turns if turn.role == "system" and turn.content.strip())
         )
-        if any(turn.role == "system" for turn in turns[1:]):
-            raise InputError(f"a system turn stands behind another turn; {_MEND}")
         spoken = [turn for turn in turns if turn.role != "system"]
         roles = [turn.role for turn in spoken]
         if roles[-2:] != ["user", "assistant"]:
@@ -165,6 +163,8 @@ class SolutionReader:
                 f"the turns are {', '.join(roles)}; allowed: one user turn and one assistant turn behind it: earlier "
                 "turns (a conversation, examples, a quoted template) leave open what the problem is"
             )
+        if any(turn.role == "system" for turn in turns[1:]):
+            raise InputError(f"a system turn stands behind another turn; {_MEND}")
         problem = "\n\n".join(turn.content for turn in spoken[:-1])
         return self._solution(problem, spoken[-1].content, dropped)
 
