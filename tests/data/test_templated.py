@@ -43,7 +43,7 @@ STEPS = ("12 * 3 = 36.", "36 + 4 = 40.")
 lines = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), min_size=1)
 texts = st.lists(lines, min_size=1, max_size=4).map("\n".join).filter(str.strip)
 steps = lines.map(str.strip).filter(bool)
-reader = SolutionReader(step_separator="\n\n")
+reader = SolutionReader(step_rule="tag:\n\n")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -162,12 +162,12 @@ def test_padding_and_ends_around_the_turns_are_no_text() -> None:
 def test_thoughts_are_dropped_read_or_refused_as_declared() -> None:
     text = chatml("What?", f"<think>\nFirst 36.\n\nThen 40.\n</think>\n\n{ANSWER}")
     assert (reader.text(text).steps, reader.text(text).dropped) == (STEPS, ("thought",))
-    kept = SolutionReader(step_separator="\n\n", thinking="steps").text(text)
+    kept = SolutionReader(step_rule="tag:\n\n", thinking="steps").text(text)
     assert (kept.steps, kept.dropped) == (("First 36.", "Then 40.", *STEPS), ())
     with pytest.raises(UnreadableAnswerError, match="thinking is 'refuse'"):
         SolutionReader(thinking="refuse").text(text)
     empty = chatml("What?", f"<think>\n\n</think>\n\n{ANSWER}")
-    assert SolutionReader(thinking="refuse", step_separator="\n\n").text(empty).steps == STEPS
+    assert SolutionReader(thinking="refuse", step_rule="tag:\n\n").text(empty).steps == STEPS
 
 
 def test_a_template_that_begins_the_thought_is_read_with_it() -> None:
@@ -178,12 +178,13 @@ def test_a_template_that_begins_the_thought_is_read_with_it() -> None:
         reader.beside(prompt, "hm, cut off here")
 
 
-def test_steps_are_cut_by_the_first_rule_that_applies() -> None:
+def test_the_rule_of_splitting_is_named_and_can_be_declared() -> None:
     tagged = "a<extra_0>b\n\nstill b<extra_0>"
     assert SolutionReader().beside("What?", tagged).steps == ("a", "b\n\nstill b")
-    assert SolutionReader().beside("What?", tagged).rule == "step-tag"
-    assert SolutionReader(step_separator="\n\n").beside("What?", tagged).rule == "separator"
+    assert SolutionReader().beside("What?", tagged).rule == "tag:<extra_0>"
+    assert SolutionReader(step_rule="blank_lines").beside("What?", tagged).steps == ("a<extra_0>b", "still b<extra_0>")
     assert SolutionReader().beside("What?", ANSWER).steps == STEPS
+    assert SolutionReader(thinking="steps").beside("What?", f"<think>a\nb</think>{ANSWER}").rule == "lines+blank_lines"
 
 
 def test_messages_are_read_without_parsing() -> None:
@@ -254,7 +255,7 @@ def test_a_separator_must_stand_once() -> None:
     "wrong",
     [
         lambda: SolutionReader(thinking="keep"),  # type: ignore[arg-type]
-        lambda: SolutionReader(step_separator=""),
+        lambda: SolutionReader(step_rule="paragraphs"),
         lambda: chat_format("vicuna"),
         lambda: declared_format(user="(", assistant="b", end="c"),
         lambda: declared_format(user="a*", assistant="b", end="c"),

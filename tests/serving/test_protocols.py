@@ -208,12 +208,14 @@ def test_the_answer_names_what_made_it() -> None:
     response = client.post("/classify", json={"input": [text, templated(OTHER)]})
     assert response.json()["data"][0]["probs"][0] == pytest.approx(confidences(STEPS)[0] * confidences(STEPS)[1])
     assert response.json()["model"] == "mine"
-    rule = response.headers["X-Surestep-Split"]
-    assert rule.endswith(";4")
+    assert response.headers["X-Surestep-Split"] == "blank_lines;4"
     assert response.headers["X-Surestep-Reduction"] == "product"
     assert response.headers["X-Surestep-Dropped"] == "system;2, thought;1"
     each = client.post("/pooling", json={"input": templated(STEPS)})
     assert each.headers["X-Surestep-Reduction"] == "none"
+    declared = client_of(ProtocolSettings(SolutionReader(step_rule="tag:\n\n")))
+    response = declared.post("/classify", json={"input": templated(STEPS)})
+    assert response.headers["X-Surestep-Split"] == "tag:%0A%0A;2"
 
 
 @pytest.mark.parametrize("path", ["/pooling", "/classify"])

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from surestep.data.templated.answer import Thinking, split_answer
 from surestep.data.templated.chat_format import CHAT_FORMATS, ROLES, ChatFormat, Turn
+from surestep.data.trees.split_steps import AUTO, check_rule
 from surestep.errors import ConfigError, InputError, UnreadableAnswerError
 from surestep.types import ReasoningTree, chain
 
@@ -30,7 +31,7 @@ class ReadSolution:
     Attributes:
         problem: its text, as it stood between its marks.
         steps: at least one, none blank.
-        rule: what cut the steps: `separator`, `step-tag`, or a rule of `split_steps`.
+        rule: the rule of `split_steps` that made the steps; two, joined by `+`, where a thought was split by another.
         dropped: what the client sent and the model does not see: `system`, `thought`.
     """
 
@@ -51,8 +52,7 @@ class SolutionReader:
     Attributes:
         chat_format: the only format that is looked for; None looks for each known one and takes the one that is there.
         problem_separator: ends the problem in a text without a chat format; None refuses such a text.
-        step_separator: cuts an answer into steps; None cuts at step tags or by `step_rule`.
-        step_rule: of `surestep.split_steps`.
+        step_rule: how an answer is split: `auto`, or a rule of `surestep.split_steps` (`tag:TEXT` splits at a text).
         thinking: see `Thinking`.
         history: turns before the last user message: `refuse`, or `concat` puts them in front of the problem.
         plain_prompt: a prompt beside its answer without any chat format: it is the `problem`, or `refuse`.
@@ -60,8 +60,7 @@ class SolutionReader:
 
     chat_format: ChatFormat | None = None
     problem_separator: str | None = None
-    step_separator: str | None = None
-    step_rule: str = "auto"
+    step_rule: str = AUTO
     thinking: Thinking = "drop"
     history: Literal["refuse", "concat"] = "refuse"
     plain_prompt: Literal["problem", "refuse"] = "problem"
@@ -72,15 +71,18 @@ class SolutionReader:
         for field, values in allowed.items():
             if getattr(self, field) not in values:
                 raise ConfigError(f"{field} is {getattr(self, field)!r}; allowed: {', '.join(values)}")
-        for field in ("problem_separator", "step_separator"):
-            if getattr(self, field) == "":
-                raise ConfigError(f"{field} is empty; allowed: a text, or none")
+        if self.problem_separator == "":
+            raise ConfigError("problem_separator is empty; allowed: a text, or none")
+        try:
+            check_rule(self.step_rule)
+        except InputError as error:
+            raise ConfigError(f"step_rule: {error}") from None
 
     def text(self, text: str) -> ReadSolution:
         """One templated text.
 
-        >>> SolutionReader(problem_separator="\\nA: ", step_separator=";").text("1+1?\\nA: one and one; so 2")
-        ReadSolution(problem='1+1?', steps=('one and one', 'so 2'), rule='separator', dropped=())
+        >>> SolutionReader(problem_separator="\\nA: ", step_rule="lines").text("1+1?\\nA: one and one\\nso 2")
+        ReadSolution(problem='1+1?', steps=('one and one', 'so 2'), rule='lines', dropped=())
         """
         found = self._format_of(text)
         if found is not None:
@@ -171,9 +173,7 @@ class SolutionReader:
     def _solution(self, problem: str, answer: str, dropped: tuple[str, ...] = ()) -> ReadSolution:
         if not problem.strip():
             raise InputError("the problem is empty; allowed: text")
-        steps, rule, left_out = split_answer(
-            answer, separator=self.step_separator, rule=self.step_rule, thinking=self.thinking
-        )
+        steps, rule, left_out = split_answer(answer, rule=self.step_rule, thinking=self.thinking)
         return ReadSolution(problem, steps, rule, dropped + left_out)
 
 

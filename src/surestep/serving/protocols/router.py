@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -210,7 +211,8 @@ def _headers(solutions: Sequence[Read], found: Sequence[Scored], reduction: str)
 
 
 def _counts(counts: Counter[str]) -> str:
-    return ", ".join(f"{name};{count}" for name, count in sorted(counts.items()))
+    # A rule may name a text of the operator's ("tag:\\n\\n"), which a header cannot hold as it is.
+    return ", ".join(f"{quote(name, safe=':<>+_')};{count}" for name, count in sorted(counts.items()))
 
 
 def _description(shapes: Sequence[Shape]) -> dict[str, Any]:
