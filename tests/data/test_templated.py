@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from surestep.data.templated import CHAT_FORMATS, SolutionReader, chat_format, declared_format
@@ -32,6 +34,7 @@ def gemma(problem: str, answer: str, system: str | None = None) -> str:
 
 
 TEMPLATES: dict[str, Template] = {"chatml": chatml, "llama3": llama3, "gemma": gemma}
+TAILS = {"chatml": "<|im_end|>\n", "llama3": "<|eot_id|>", "gemma": "<end_of_turn>\n"}
 MARKS = {
     "chatml": ("<|im_start|>", "<|im_end|>"),
     "llama3": ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
@@ -40,29 +43,35 @@ MARKS = {
 ANSWER = "12 * 3 = 36.\n\n36 + 4 = 40."
 STEPS = ("12 * 3 = 36.", "36 + 4 = 40.")
 
-lines = st.text(st.characters(codec="utf-8", exclude_characters="\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"), min_size=1)
+# Not every character of Unicode: its table takes Hypothesis seconds to build.
+lines = st.text(f"{string.ascii_letters}{string.digits}{string.punctuation} \t\xa0éßж中\U0001f600", min_size=1)
 texts = st.lists(lines, min_size=1, max_size=4).map("\n".join).filter(str.strip)
 steps = lines.map(str.strip).filter(bool)
+OTHER_MARKS = ("<|endoftext|>", "<|end_of_text|>", "<|python_tag|>", "<|eom_id|>", "<eos>", "<think>", "</think>")
 reader = SolutionReader(step_rule="tag:\n\n")
+
+
+def quotes_a_mark(*texts: str) -> bool:
+    marks = [*OTHER_MARKS, *(sign for known in CHAT_FORMATS.values() for sign in known.signs)]
+    return any(mark in text for mark in marks for text in texts)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @given(problem=texts, parts=st.lists(steps, min_size=1, max_size=5))
 def test_any_problem_and_steps_come_back(name: str, problem: str, parts: list[str]) -> None:
-    found = reader.text(TEMPLATES[name](problem, "\n\n".join(parts), None))
-    assert (found.problem, found.steps, found.dropped) == (problem, tuple(parts), ())
-    assert found.tree().problem == problem
-
-
-@pytest.mark.parametrize("name", TEMPLATES)
-@given(problem=texts, parts=st.lists(steps, min_size=1, max_size=4))
-def test_the_prompt_beside_gives_the_same(name: str, problem: str, parts: list[str]) -> None:
     answer = "\n\n".join(parts)
     text = TEMPLATES[name](problem, answer, None)
-    start = text.rindex(answer)
-    prompt, query = text[:start], text
-    assert reader.query(query, prompt) == reader.text(text)
-    assert reader.beside(prompt, answer) == reader.text(text)
+    if quotes_a_mark(problem, answer):  # Hypothesis knows the constants of this program
+        with suppress(InputError):
+            assert reader.text(text).problem == problem
+        return
+    found = reader.text(text)
+    assert (found.problem, found.steps, found.dropped) == (problem, tuple(parts), ())
+    assert found.tree().problem == problem
+    assert [answer[start:end] for start, end in found.spans] == parts
+    prompt = text.removesuffix(answer + TAILS[name])
+    assert reader.query(text, prompt) == found
+    assert reader.beside(prompt, answer) == found
 
 
 @given(problem=texts, parts=st.lists(steps, min_size=1, max_size=4), system=texts)
@@ -70,6 +79,7 @@ def test_qwen3s_own_template_comes_back(
     qwen3_template: Callable[..., str], problem: str, parts: list[str], system: str
 ) -> None:
     answer = "\n\n".join(parts)
+    assume(not quotes_a_mark(problem, answer, system))
     for head in ([], [{"role": "system", "content": system}]):
         messages = [*head, {"role": "user", "content": problem}, {"role": "assistant", "content": answer}]
         text = qwen3_template(messages=messages)
@@ -174,6 +184,8 @@ def test_a_template_that_begins_the_thought_is_read_with_it() -> None:
     """Thinking models' templates end the prompt with an opened `<think>`."""
     prompt = "<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n<think>\n"
     assert reader.beside(prompt, f"hm</think>{ANSWER}<|im_end|>").dropped == ("thought",)
+    kept = SolutionReader(thinking="steps").beside(prompt, f"hm</think>{ANSWER}<|im_end|>")
+    assert [f"hm</think>{ANSWER}"[start:end] for start, end in kept.spans] == ["hm", *STEPS]
     with pytest.raises(UnreadableAnswerError, match="has no end"):
         reader.beside(prompt, "hm, cut off here")
 

@@ -5,9 +5,11 @@ Knows one answer; where it begins and ends is `read`'s work.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
-from surestep.data.trees.split_steps import AUTO, split_steps
+from surestep.data.trees.split_steps import AUTO, StepSplit, split_steps
 from surestep.errors import UnreadableAnswerError
 
 Thinking = Literal["drop", "steps", "refuse"]
@@ -17,10 +19,18 @@ DROPPED_THOUGHT = "thought"
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
-def split_answer(
-    answer: str, *, rule: str = AUTO, thinking: Thinking = "drop"
-) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
-    """The steps of an answer, the rule that cut them, and what was dropped.
+@dataclass(frozen=True, slots=True)
+class SplitAnswer:
+    """The steps of an answer; see `ReadSolution` for its attributes."""
+
+    steps: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
+    rule: str
+    dropped: tuple[str, ...]
+
+
+def split_answer(answer: str, *, rule: str = AUTO, thinking: Thinking = "drop") -> SplitAnswer:
+    """The steps of an answer, where each stands in it, the rule that split them, and what was dropped.
 
     Args:
         answer: without an end-of-turn mark.
@@ -31,20 +41,29 @@ def split_answer(
         UnreadableAnswerError: no step is left, or the thought has no end or does not stand in front.
     """
     thought, rest = split_thought(answer)
-    parts = [rest]
+    starts = {len(answer) - len(rest): rest}
     dropped: tuple[str, ...] = ()
     if thought.strip():
         if thinking == "refuse":
             raise UnreadableAnswerError("the answer has a <think> block and thinking is 'refuse'; allowed: drop, steps")
         if thinking == "steps":
-            parts = [thought, rest]
+            starts = {answer.index(_OPEN) + len(_OPEN): thought} | starts
         else:
             dropped = (DROPPED_THOUGHT,)
-    splits = [split_steps(part, rule) for part in parts if part.strip()]
-    steps = tuple(step for split in splits for step in split.steps)
+    splits = {start: split_steps(part, rule) for start, part in starts.items() if part.strip()}
+    steps = tuple(step for split in splits.values() for step in split.steps)
     if not steps:
         raise UnreadableAnswerError("the answer holds no step: it is empty, or empty behind its <think> block")
-    return steps, "+".join(dict.fromkeys(split.rule for split in splits)), dropped
+    spans = tuple(span for start, split in splits.items() for span in _spans(start, split))
+    return SplitAnswer(steps, spans, "+".join(dict.fromkeys(split.rule for split in splits.values())), dropped)
+
+
+def _spans(start: int, split: StepSplit) -> Iterator[tuple[int, int]]:
+    """Where each step begins and ends, as indices of characters counted from `start` before the split text."""
+    for step, before in zip(split.steps, split.separators[:-1], strict=True):
+        start += len(before)
+        yield start, start + len(step)
+        start += len(step)
 
 
 def split_thought(answer: str) -> tuple[str, str]:

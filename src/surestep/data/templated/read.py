@@ -33,12 +33,15 @@ class ReadSolution:
         steps: at least one, none blank.
         rule: the rule of `split_steps` that made the steps; two, joined by `+`, where a thought was split by another.
         dropped: what the client sent and the model does not see: `system`, `thought`.
+        spans: where each step begins and ends in the answer, as indices of characters: in the text behind the prompt
+            where a prompt came apart from it, else in the assistant's turn.
     """
 
     problem: str
     steps: tuple[str, ...]
     rule: str
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[str, ...]
+    spans: tuple[tuple[int, int], ...]
 
     def tree(self) -> ReasoningTree:
         """The solution as a tree with one path."""
@@ -82,7 +85,7 @@ class SolutionReader:
         """One templated text.
 
         >>> SolutionReader(problem_separator="\\nA: ", step_rule="lines").text("1+1?\\nA: one and one\\nso 2")
-        ReadSolution(problem='1+1?', steps=('one and one', 'so 2'), rule='lines', dropped=())
+        ReadSolution(problem='1+1?', steps=('one and one', 'so 2'), rule='lines', dropped=(), spans=((0, 11), (12, 16)))
         """
         found = self._format_of(text)
         if found is not None:
@@ -114,7 +117,8 @@ class SolutionReader:
             raise InputError(f"the {found.name} prompt does not end with the open turn of the assistant; {_MEND}")
         # A template may begin the answer itself ("<think>\n"): that is part of what is read.
         answer = turns[-1].content + _answer_end(found, answer)
-        return self._of_turns([*turns[:-1], Turn("assistant", answer, closed=True)])
+        begun = len(turns[-1].content)
+        return self._of_turns([*turns[:-1], Turn("assistant", answer, closed=True)], begun=begun)
 
     def query(self, query: str, prompt: str | Sequence[Message]) -> ReadSolution:
         """A prompt with its answer behind it in one text, and the same prompt apart."""
@@ -152,7 +156,7 @@ class SolutionReader:
             raise UnreadableAnswerError(f"the answer has marks of {' and '.join(known.name for known in found)}")
         return _answer_end(found[0], answer) if found else answer
 
-    def _of_turns(self, turns: Sequence[Turn], history: str = "refuse") -> ReadSolution:
+    def _of_turns(self, turns: Sequence[Turn], history: str = "refuse", begun: int = 0) -> ReadSolution:
         dropped = tuple(
             dict.fromkeys(DROPPED_SYSTEM for turn in turns if turn.role == "system" and turn.content.strip())
         )
@@ -168,13 +172,15 @@ class SolutionReader:
         if any(turn.role == "system" for turn in turns[1:]):
             raise InputError(f"a system turn stands behind another turn; {_MEND}")
         problem = "\n\n".join(turn.content for turn in spoken[:-1])
-        return self._solution(problem, spoken[-1].content, dropped)
+        return self._solution(problem, spoken[-1].content, dropped, begun)
 
-    def _solution(self, problem: str, answer: str, dropped: tuple[str, ...] = ()) -> ReadSolution:
+    def _solution(self, problem: str, answer: str, dropped: tuple[str, ...] = (), begun: int = 0) -> ReadSolution:
+        """Problem and answer, of which the prompt had `begun` characters already."""
         if not problem.strip():
             raise InputError("the problem is empty; allowed: text")
-        steps, rule, left_out = split_answer(answer, rule=self.step_rule, thinking=self.thinking)
-        return ReadSolution(problem, steps, rule, dropped + left_out)
+        split = split_answer(answer, rule=self.step_rule, thinking=self.thinking)
+        spans = tuple((start - begun, end - begun) for start, end in split.spans)
+        return ReadSolution(problem, split.steps, split.rule, dropped + split.dropped, spans)
 
 
 def _formats(declared: ChatFormat | None) -> Sequence[ChatFormat]:
