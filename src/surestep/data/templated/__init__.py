@@ -12,14 +12,12 @@ from __future__ import annotations
 
 from surestep.data.templated.answer import Thinking, split_answer
 from surestep.data.templated.chat_format import CHAT_FORMATS, ChatFormat, chat_format, declared_format
-from surestep.data.templated.read import (
-    ReadSolution,
-    SolutionReader,
-)
+from surestep.data.templated.read import Message, ReadSolution, SolutionReader
 
 __all__ = [
     "CHAT_FORMATS",
     "ChatFormat",
+    "Message",
     "ReadSolution",
     "SolutionReader",
     "Thinking",
