@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import inspect
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from documents import blocks_of
 from surestep.data.templated import SolutionReader
 from surestep.errors import InputError, UnreadableAnswerError
 from surestep.inference.result import SolutionScores
@@ -368,3 +372,17 @@ def test_its_hubs_own_algorithms_choose_what_the_scorer_prefers() -> None:
     assert result.steps_used == [2] * len(result.scores)
     assert result.scores == [reward(response["content"]) for response in result.responses]
     assert result.scores[result.selected_index] == max(result.scores)
+
+
+def test_what_the_page_imports_exists_and_its_credit_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "plug-in.md").read_text(encoding="utf-8")
+    blocks = [block.code for block in blocks_of(page) if block.language == "python"]
+    imports = re.findall(r"^from (surestep\.(?:inference|data)\S*) import (.+)$", "\n".join(blocks), re.MULTILINE)
+    assert len(imports) > 9
+    for module, names in imports:
+        for name in names.split(", "):
+            package = importlib.import_module(module)
+            assert hasattr(package, name) or importlib.import_module(f"{module}.{name}"), f"{module}.{name}"
+    (credit,) = [block for block in blocks if "token_rewards" in block]
+    exec(credit, {})
+    assert capsys.readouterr().out.split() == ["[[0.", "0.", "0.", "0.", "0.25]]"]

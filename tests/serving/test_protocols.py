@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from surestep.data.templated import SolutionReader
 from surestep.errors import ConfigError
-from surestep.serving.protocols import PROTOCOLS, ProtocolSettings, router_of
+from surestep.serving.protocols import PROTOCOLS, ProtocolConfig, ProtocolSettings, router_of
+from surestep.serving.protocols.config import read_decoder
 from surestep.types import ReasoningTree
 
 PROBLEM = "What is 12 * 3 + 4?"
@@ -47,7 +51,7 @@ def confidences(steps: Sequence[str], problem: str = PROBLEM) -> list[float]:
     return [confidence(problem, steps[: index + 1]) for index in range(len(steps))]
 
 
-async def score(trees: list[ReasoningTree], request: Request) -> list[list[float | None]]:
+async def score(trees: list[ReasoningTree]) -> list[list[float | None]]:
     found: list[list[float | None]] = []
     for tree in trees:
         texts = [node.text for node in tree.nodes]
@@ -336,6 +340,62 @@ names = st.sampled_from(
 def test_any_body_is_answered_or_refused(path: str, body: Any) -> None:
     response = CLIENT.post(path, content=json.dumps(body))
     assert response.status_code in (200, 422), response.text
+
+
+def test_flags_come_to_settings(small_tokenizer: Path) -> None:
+    config = ProtocolConfig(
+        problem_separator="\\nAnswer: ",
+        step_rule="tag:\\n\\n",
+        token_ids_model="policy",
+        token_ids_tokenizer=small_tokenizer,
+    )
+    client = client_of(config.settings())
+    text = f"{PROBLEM}\nAnswer: {text_of(STEPS)}"
+    assert post("/classify", {"input": text}, client)["data"][0]["probs"] == [min(confidences(STEPS))]
+    decode = read_decoder(small_tokenizer)
+    assert decode([1, 2]).split() == ["b", "c"]
+    assert "is no token of" in refused("/classify", {"model": "policy", "input": [10**6]}, client)["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def small_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small tokenizer.json."""
+    from tokenizers import Tokenizer, models
+
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2}, unk_token="a")).save(str(path))
+    return path
+
+
+def test_the_rule_of_training_holds_unless_a_flag_says_otherwise() -> None:
+    assert ProtocolConfig().settings(split_rule="lines").reader.step_rule == "lines"
+    assert ProtocolConfig(step_rule="auto").settings(split_rule="lines").reader.step_rule == "auto"
+    assert ProtocolConfig().settings().reader.step_rule == "auto"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"chat_format": "vicuna"},
+        {"chat_format_user": "a"},
+        {"chat_format": "chatml", "chat_format_user": "a", "chat_format_assistant": "b", "chat_format_end": "c"},
+        {"chat_format_user": "(", "chat_format_assistant": "b", "chat_format_end": "c"},
+        {"token_ids_model": "policy"},
+        {"token_ids_model": "policy", "token_ids_tokenizer": "missing"},
+        {"step_rule": "paragraphs"},
+        {"problem_separator": ""},
+    ],
+)
+def test_wrong_flags_are_one_line(wrong: dict[str, Any]) -> None:
+    with pytest.raises((ConfigError, ValidationError)) as caught:
+        ProtocolConfig(**wrong).settings()
+    assert isinstance(caught.value, ValidationError) or "\n" not in str(caught.value)
+
+
+def test_the_page_has_each_flag() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "plug-in.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `--(\w+)` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted(ProtocolConfig.model_fields)
 
 
 @pytest.mark.parametrize("wrong", [{"reduction": "max"}, {"max_solutions": 0}])

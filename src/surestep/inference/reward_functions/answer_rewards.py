@@ -1,6 +1,6 @@
 """From prompts and generated answers to rewards: what the functions for every trainer share.
 
-Takes anything that scores solutions: a `Scorer`, or the client of a server, which has the same two methods.
+Takes anything that scores solutions: a `Scorer`, or the client of a server, which has the same method.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 
 class SolutionScorer(Protocol):
     """What scores solutions: `surestep.Scorer`, or the client of a server."""
-
-    def score(self, problem: str, steps: Sequence[str], /) -> SolutionScores:
-        """The confidences of one solution."""
 
     def score_many(self, items: Iterable[tuple[str, Sequence[str]]], /) -> Iterator[SolutionScores]:
         """The confidences of many, in their order."""

@@ -53,7 +53,8 @@ class ProcessRewardModel:
         if self._each == "response":
             return self._rewards.numbers(self._rewards.beside([prompt] * len(steps), steps))
         problem = prompt if isinstance(prompt, str) else self._problem(prompt)
-        confidences = self._rewards.scorer.score(problem, list(steps)).confidences
+        (scores,) = self._rewards.scorer.score_many([(problem, list(steps))])
+        confidences = scores.confidences
         if None in confidences:
             raise InputError(f"step {confidences.index(None) + 1} ends beyond the longest text that the model takes")
         return [value for value in confidences if value is not None]

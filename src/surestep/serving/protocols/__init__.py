@@ -1,7 +1,8 @@
 """The requests that other stacks already send: a checkpoint answers in the place of their reward models.
 
     protocol         the record of a protocol, and of one shape of its requests
-    settings         what the operator declares
+    config           the operator's flags
+    settings         what they come to
     router           FastAPI's routes for them
     vllm             `/pooling`, `/classify`, `/score`, `/rerank`; veRL's vLLM engine
     sglang           `/v1/classify`, the native `/classify`, `/v1/score`, `/v1/embeddings`; veRL's SGLang engine
@@ -20,6 +21,7 @@ SGLang's `/v1/rerank` sends what vLLM's does and reads another answer; vLLM's is
 
 from __future__ import annotations
 
+from surestep.serving.protocols.config import ProtocolConfig
 from surestep.serving.protocols.protocol import Protocol, Shape
 from surestep.serving.protocols.remote_rewards import LLAMA_FACTORY, OPENRLHF, SLIME
 from surestep.serving.protocols.router import ScoreTrees, router_of
@@ -34,6 +36,7 @@ PROTOCOLS: tuple[Protocol, ...] = (VLLM, SGLANG, TEI, OPENRLHF, SLIME, LLAMA_FAC
 __all__ = [
     "PROTOCOLS",
     "Protocol",
+    "ProtocolConfig",
     "ProtocolSettings",
     "ScoreTrees",
     "Shape",

@@ -31,9 +31,9 @@ from surestep.serving.protocols.settings import ProtocolSettings
 from surestep.types import ReasoningTree
 from surestep.untrusted import parse_json
 
-ScoreTrees: TypeAlias = Callable[[list[ReasoningTree], Request], Awaitable[list[list[float | None]]]]
-"""The confidence of each node of each tree, in order; None where a node ends beyond what the model takes. The request
-is handed on for its key, deadline and connection. An `InputError` is answered with 422, anything else goes on."""
+ScoreTrees: TypeAlias = Callable[[list[ReasoningTree]], Awaitable[list[list[float | None]]]]
+"""The confidence of each node of each tree, in order; None where a node ends beyond what the model takes. An
+`InputError` is answered with 422; anything else is the server's own to answer."""
 
 SPLIT_HEADER, REDUCTION_HEADER = "X-Surestep-Split", "X-Surestep-Reduction"
 DROPPED_HEADER, UNREADABLE_HEADER = "X-Surestep-Dropped", "X-Surestep-Unreadable"
@@ -96,7 +96,7 @@ def _endpoint(
             solutions = shape.read(fields, RequestReader(settings, fields.model))
             _check(solutions, settings)
             trees = [read.tree() for read in solutions if isinstance(read, ReadSolution)]
-            confidences = await score(trees, request) if trees else []
+            confidences = await score(trees) if trees else []
             per_step = shape.per_step(fields)
             found = _scored(solutions, confidences, settings, per_step=per_step)
             num_tokens = count_tokens(trees) if count_tokens is not None else 0
