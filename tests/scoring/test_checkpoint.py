@@ -170,6 +170,13 @@ def test_a_full_checkpoint_needs_nothing_beside_itself(full_copy: Path, saved: A
     assert found == scores_of(built.scorer(config), TREES)
 
 
+def test_the_same_adapters_are_the_same_bytes_in_every_process(saved: Any) -> None:
+    folder, _, _ = saved(True)
+    targets = json.loads((folder / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert len(targets) > 1
+    assert targets == sorted(targets)  # a set's own order depends on the process
+
+
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_checkpoint_holds_only_json_and_safetensors(lora: bool, saved: Any) -> None:
     folder, _, _ = saved(lora)
