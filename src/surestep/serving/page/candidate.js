@@ -2,7 +2,7 @@
 
 import { firstBelow, shown } from "./confidence.js";
 import { button, grow, make, newId } from "./elements.js";
-import { joinSteps, RULES, splitSteps } from "./split.js";
+import { joinSteps, joint, ruleName, RULES, splitSteps } from "./split.js";
 import { StepRow } from "./step.js";
 
 const SUMS = [["min", "Lowest step"], ["product", "Product"], ["mean", "Mean"], ["last", "Last step"]];
@@ -36,27 +36,26 @@ export class Candidate {
       ...SUMS.map(([name, title]) => make("div", { class: `sum ${name}` }, make("dt", {}, title), this.values.get(name))));
     this.list = make("ol", { class: "steps", hidden: true });
     this.element = make("section", { class: "candidate", "aria-labelledby": id },
-      this.makeHead(), this.sums, this.summary, this.makeSplitter(), this.makeBox(), this.list);
-    this.showRule("auto");
+      make("div", { class: "head" }, this.heading, this.badge),
+      this.sums, this.summary, this.makeSplitter(), this.makeBox(), this.list, this.makeFoot());
+    this.showBox(true);
   }
 
-  makeHead() {
-    this.undoButton = button("Undo", () => this.undo(), { class: "quiet", disabled: true });
+  makeFoot() {
+    this.asText = button("Edit as text", () => this.toText(), { class: "quiet" });
     this.copyButton = button("Copy beside", () => this.page.copied(this), { class: "quiet" });
     this.removeButton = button("Remove", () => this.page.removed(this), { class: "quiet" });
-    return make("div", { class: "head" },
-      make("div", { class: "name" }, this.heading, this.badge),
-      make("div", { class: "actions" }, this.undoButton, this.copyButton, this.removeButton));
+    return make("div", { class: "foot" }, this.asText, this.copyButton, this.removeButton);
   }
 
   makeSplitter() {
     const id = newId("rule");
-    const rules = [["auto", "what fits the text"], ...RULES, ["own", "your own hand"]];
+    const rules = [["auto", "what fits the text"], ...RULES, ["own", "hand"]];
     this.chooser = make("select", { id, on: { change: () => this.ruleChosen() } },
       ...rules.map(([value, name]) => make("option", { value }, name)));
-    this.count = make("span", { class: "count" });
-    this.asText = button("Edit as text", () => this.toText(), { class: "quiet", hidden: true });
-    return make("div", { class: "splitter" }, make("label", { for: id }, "Split by"), this.chooser, this.count, this.asText);
+    this.count = make("label", { for: id });
+    this.undoButton = button("Undo", () => this.undo(), { class: "quiet", hidden: true });
+    return make("div", { class: "splitter" }, this.count, this.chooser, this.undoButton);
   }
 
   makeBox() {
@@ -91,7 +90,6 @@ export class Candidate {
     this.removeButton.hidden = alone;
     this.copyButton.disabled = full;
     this.box.setAttribute("aria-label", `Text of ${name.toLowerCase()}`);
-    this.chooser.setAttribute("aria-label", `What splits ${name.toLowerCase()} into steps`);
     for (const [action, made] of [["Undo the last change of", this.undoButton], ["Put a copy beside", this.copyButton],
       ["Remove", this.removeButton], ["Edit the text of", this.asText]]) {
       made.setAttribute("aria-label", `${made.textContent}: ${action.toLowerCase()} ${name.toLowerCase()}`);
@@ -111,7 +109,7 @@ export class Candidate {
     this.source = this.box.value;
     this.replace(steps, rule);
     this.rows[0].focus();
-    return this.page.announce(`${this.name} is split into ${plural(steps.length)} by ${RULES.get(rule)}.`);
+    return this.page.announce(`${this.name} is split into ${plural(steps.length)} by ${ruleName(rule)}.`);
   }
 
   toText() {
@@ -135,16 +133,14 @@ export class Candidate {
   /** Takes the steps as they are, as an example or a copy gives them; what was there before is gone. */
   fill(steps, { rule = "own", source = null } = {}) {
     this.past = [];
-    this.undoButton.disabled = true;
+    this.undoButton.hidden = true;
     this.source = source;
     this.replace(steps, rule);
   }
 
   showBox(on) {
     this.boxArea.hidden = !on;
-    this.list.hidden = on;
-    this.asText.hidden = on;
-    this.sums.hidden = on;
+    for (const element of [this.list, this.sums, this.asText, this.copyButton]) element.hidden = on;
     this.showRule(on && this.chooser.value === "own" ? "auto" : this.chooser.value);
   }
 
@@ -152,8 +148,10 @@ export class Candidate {
     // "your own hand" cannot be chosen: it says what has happened.
     const own = this.chooser.lastElementChild;
     own.hidden = own.disabled = rule !== "own";
+    const known = [...this.chooser.options].some((option) => option.value === rule);
+    if (!known) own.before(make("option", { value: rule }, ruleName(rule)));
     this.chooser.value = rule;
-    if (RULES.has(rule)) this.rule = rule;
+    if (rule !== "own") this.rule = rule;
   }
 
   // Changes of the steps. Each ends in `changedFrom`, because a step's score depends on it and on those before it.
@@ -215,13 +213,13 @@ export class Candidate {
     if (index === 0) return false;
     this.remember();
     const above = this.rows[index - 1];
-    const between = above.text && row.text ? (joinSteps(["", ""], this.rule) === " " ? " " : "\n") : "";
-    const joint = above.text.length + between.length;
+    const between = above.text && row.text ? joint(this.rule).slice(0, 1) : "";
+    const middle = above.text.length + between.length;
     above.text = above.text + between + row.text;
     this.rows.splice(index, 1);
     row.element.remove();
     this.changedFrom(index - 1);
-    above.focus(joint);
+    above.focus(middle);
     this.page.announce(`Steps ${index} and ${index + 1} are now step ${index}.`);
     return true;
   }
@@ -248,15 +246,15 @@ export class Candidate {
   remember() {
     if (this.rows.length === 0) return;
     this.past = [...this.past.slice(1 - MOST_UNDONE), { texts: this.rows.map((row) => row.area.value), rule: this.chooser.value, source: this.source }];
-    this.undoButton.disabled = false;
+    this.undoButton.hidden = false;
   }
 
   undo() {
     const { texts, rule, source } = this.past.pop();
-    this.undoButton.disabled = this.past.length === 0;
     this.replace(texts, rule);
     this.source = source;
-    if (this.undoButton.disabled) this.rows[0].focus();
+    this.undoButton.hidden = this.past.length === 0;
+    if (this.undoButton.hidden) this.rows[0].focus();
     this.page.announce("The last change is undone.");
   }
 
@@ -273,7 +271,7 @@ export class Candidate {
 
   renumber() {
     this.rows.forEach((row, i) => row.number(i, (this.name ?? "").toLowerCase()));
-    this.count.textContent = this.list.hidden ? "" : plural(this.rows.length);
+    this.count.textContent = this.list.hidden ? "Split by" : `${plural(this.rows.length)}, split by`;
     this.show();
   }
 

@@ -15,7 +15,7 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
 
-SCRIPTS = ("elements.js", "confidence.js", "split.js", "server.js", "step.js", "candidate.js", "page.js")
+SCRIPTS = ("elements.js", "confidence.js", "regions.js", "split.js", "server.js", "step.js", "candidate.js", "page.js")
 """Each before those that import it: then the browser has checked every module when another one asks for it."""
 STYLE, EXAMPLES, INDEX = "page.css", "examples.json", "index.html"
 PATHS = frozenset({"/", *(f"/page/{name}" for name in (STYLE, EXAMPLES, *SCRIPTS))})

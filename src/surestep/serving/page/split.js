@@ -1,65 +1,100 @@
-// From the raw text of a solution to its steps. The text of a step is kept as it stands; white space around it is not.
+// From the raw text of a solution to its steps: the rules of `surestep.split_steps`; a test compares them. The text of
+// a step is kept as it stands; white space around it is not.
 
-/** Every rule, in the order in which `auto` tries them; `own` marks steps that a person has edited. */
+import { inside, wholeRegions } from "./regions.js";
+
+/** Every rule with its name for people, in the order in which `auto` tries them. */
 export const RULES = new Map([
-  ["headings", "“Step 1:”, “Step 2:” …"],
-  ["numbers", "numbers: 1. 2. …"],
-  ["blank-lines", "blank lines"],
+  ["step", "“Step 1:”, “Step 2:” …"],
+  ["numbered", "numbers: 1. 2. …"],
+  ["blank_lines", "blank lines"],
   ["lines", "lines"],
   ["sentences", "sentences"],
-  ["whole", "nothing: one step"],
 ]);
 
-const HEADING = /^[ \t]*(?:[#>*_]+[ \t]*)*step[ \t]+(\d{1,4})\b/gim;
-const NUMBER = /^[ \t]*(?:\*\*)?\(?(\d{1,3})[.)](?:\*\*)?[ \t]+/gm;
-const BETWEEN = { "blank-lines": /\n[ \t]*\n/, lines: /\n/ };
-const JOINED_BY = { lines: "\n", sentences: " " };
+/** How a rule begins that splits at a given text, which belongs to no step. */
+const TAG = "tag:";
+/** What process reward models put behind a step. */
+const KNOWN_TAG = /<extra_\d+>/;
 
-/** The steps of a text by one rule: no empty ones. */
+// Lines end with \n alone: that is how text areas give their text. `(?=(x*))\k` takes all of x* and never gives back,
+// so that each search takes time in proportion to the text.
+const INDENT = "(?:^|(?<=\\n))(?=(?<indent>[ \\t]*))\\k<indent>";
+const STEP = new RegExp(`${INDENT}[#>*_\\- \\t]*step[ \\t]*(?<number>\\d{1,4})(?:[*_]{1,3})?[ \\t]*[:.)\\u2013\\u2014-]`, "gi");
+const NUMBER = new RegExp(`${INDENT}(?:\\*\\*)?(?<number>\\d{1,4})[.)](?:\\*\\*)?[ \\t]+(?=[^ \\t\\n])`, "g");
+const SENTENCE_END = /(?<![.!?])[.!?]+(?![.!?])["'”’)\]]*(?=[ \t\n])|[。！？]+[”」』]?/g;
+/** A full stop behind which a sentence goes on: an abbreviation, the number of an item. */
+const NOT_AN_END = new RegExp(
+  "(?:(?<![\\p{L}\\p{N}_])(?:e\\.g|i\\.e|cf|vs|etc|approx|resp|Dr|Mr|Mrs|Ms|Prof|St|Fig|Figs|Eq|Eqs|No|Nos|Thm|Sec|Ch)" +
+    "|(?:^|(?<=\\n))[ \\t]{0,6}\\d{1,4})\\.$", "u",
+);
+const LONGEST_ABBREVIATION = 12;
+/** A rule's joint puts steps together so that the rule splits them again. */
+const JOINTS = { lines: "\n", sentences: " " };
+
+const STARTS = {
+  step: (text) => marks(text, STEP),
+  numbered: (text) => marks(text, NUMBER),
+  blank_lines: (text) => behind(text, /\n[ \t]*\n/g),
+  lines: (text) => behind(text, /\n/g),
+  sentences: behindSentences,
+};
+
+/** Where marks stand that count on from the first, 0 or 1, each indented as it is. */
+function marks(text, pattern) {
+  const regions = wholeRegions(text);
+  const found = [];
+  let next = null;
+  for (const mark of text.matchAll(pattern)) {
+    const number = Number(mark.groups.number);
+    const fits = next ? number === next.number && mark.groups.indent === next.indent : number <= 1;
+    if (!fits || inside(regions, mark.index)) continue;
+    next = { number: number + 1, indent: mark.groups.indent };
+    found.push(mark.index);
+  }
+  return found.length > 1 ? found : [];
+}
+
+function behind(text, pattern) {
+  const regions = wholeRegions(text);
+  return [...text.matchAll(pattern)].filter((match) => !inside(regions, match.index)).map((match) => match.index + match[0].length);
+}
+
+function behindSentences(text) {
+  return behind(text, SENTENCE_END).filter((end) => {
+    const before = text.slice(Math.max(0, end - LONGEST_ABBREVIATION), end);
+    const following = [...text.slice(end, end + 64).replace(/^[ \t\n]+/, "")][0] ?? "";
+    const goesOn = following.toUpperCase() !== following && following.toLowerCase() === following;
+    return !goesOn && !(before.endsWith(".") && NOT_AN_END.test(before));
+  });
+}
+
 function splitBy(text, rule) {
-  if (rule === "headings") return cutBefore(text, HEADING);
-  if (rule === "numbers") return cutBefore(text, NUMBER);
-  if (rule === "sentences") return sentences(text);
-  if (rule in BETWEEN) return text.split(BETWEEN[rule]);
-  return [text];
+  const starts = rule.startsWith(TAG) ? [] : [0, ...STARTS[rule](text), text.length];
+  const pieces = rule.startsWith(TAG) ? text.split(rule.slice(TAG.length)) : starts.slice(1).map((end, i) => text.slice(starts[i], end));
+  return pieces.map((piece) => piece.trim()).filter((step) => step !== "");
 }
 
-/** Cuts before every match; what stands before the first is a step of its own. */
-function cutBefore(text, pattern) {
-  const starts = [...text.matchAll(pattern)].map((match) => match.index);
-  return [0, ...starts].map((start, i) => text.slice(start, starts[i] ?? text.length));
-}
-
-function sentences(text) {
-  if (typeof Intl.Segmenter !== "function") return [text];
-  return Array.from(new Intl.Segmenter("en", { granularity: "sentence" }).segment(text), (part) => part.segment);
-}
-
-/** Whether a numbered rule is meant: two or more marks that count 1, 2, 3 … */
-function counts(text, pattern) {
-  const numbers = [...text.matchAll(pattern)].map((match) => Number(match[1]));
-  return numbers.length > 1 && numbers.every((number, i) => number === i + 1);
-}
-
-function found(text) {
-  if (counts(text, HEADING)) return "headings";
-  if (counts(text, NUMBER)) return "numbers";
-  const several = (rule) => clean(splitBy(text, rule)).length > 1;
-  return ["blank-lines", "lines", "sentences"].find(several) ?? "whole";
-}
-
-function clean(parts) {
-  return parts.map((part) => part.trim()).filter((part) => part !== "");
-}
-
-/** Splits `text` by a rule of RULES, or by the one that `auto` finds: `{steps, rule}`. */
+/** Splits `text` by a rule, or by the first that finds two steps or more, a tag before all: `{steps, rule}`. */
 export function splitSteps(text, rule = "auto") {
-  const plain = text.replace(/\r\n?/g, "\n").trim();
-  const used = rule === "auto" ? found(plain) : rule;
-  return { steps: clean(splitBy(plain, used)), rule: used };
+  if (rule !== "auto") return { steps: splitBy(text, rule), rule };
+  const tag = text.match(KNOWN_TAG)?.[0];
+  if (tag) return splitSteps(text, TAG + tag);
+  const used = [...RULES.keys()].find((name) => splitBy(text, name).length > 1) ?? "sentences";
+  return { steps: splitBy(text, used), rule: used };
 }
 
-/** One text of steps, which the same rule splits again. */
+/** The name of a rule for people. */
+export function ruleName(rule) {
+  return RULES.get(rule) ?? rule.slice(TAG.length);
+}
+
+/** One text of two steps or more, which the same rule splits again. */
 export function joinSteps(steps, rule) {
-  return steps.join(JOINED_BY[rule] ?? "\n\n");
+  return steps.join(joint(rule));
+}
+
+/** What stands between two steps of a rule. */
+export function joint(rule) {
+  return rule.startsWith(TAG) ? `\n${rule.slice(TAG.length)}\n` : (JOINTS[rule] ?? "\n\n");
 }
