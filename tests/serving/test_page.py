@@ -64,7 +64,10 @@ def test_every_answer_carries_the_strict_headers(client: TestClient, path: str) 
 
 def test_the_policy_allows_these_scripts_alone(client: TestClient) -> None:
     found = directives(client)
-    hashes = {f"'sha384-{base64.b64encode(hashlib.sha384((FOLDER / name).read_bytes()).digest()).decode()}'" for name in SCRIPTS}
+    hashes = {
+        f"'sha384-{base64.b64encode(hashlib.sha384((FOLDER / name).read_bytes()).digest()).decode()}'"
+        for name in SCRIPTS
+    }
     assert set(found.pop("script-src")) == hashes
     assert found == {
         "default-src": ["'none'"],
@@ -101,7 +104,9 @@ def test_no_file_names_another_place_or_writes_html() -> None:
     for name in read_page():
         text = (FOLDER / name).read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert re.findall(r"https?:|//[a-z]|url\(|@import", text) == [], name
-        assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", text) == [], name
+        assert (
+            re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", text) == []
+        ), name
         assert re.findall(r'\son[a-z]+="|style="|javascript:', text) == [], name
 
 

@@ -10,7 +10,7 @@ const MOST_UNDONE = 50;
 
 /**
  * A solution. `page` answers its questions and is told of its changes:
- * `changed(candidate)`, `copied`, `removed`, `moved(candidate, by, index)`, `announce(text)`, `threshold()`.
+ * `changed(candidate, {typing})`, `copied`, `removed`, `moved(candidate, by, index)`, `announce(text)`, `threshold()`.
  */
 export class Candidate {
   rows = [];
@@ -24,6 +24,7 @@ export class Candidate {
   /** The last rule that split; `own` in the list of rules says that a person went on from there. */
   rule = "auto";
   past = [];
+  name = "Solution";
 
   constructor(page) {
     this.page = page;
@@ -75,6 +76,11 @@ export class Candidate {
     return this.boxArea;
   }
 
+  /** The name within a sentence: `solution A`. */
+  get inSentence() {
+    return this.name.replace("S", "s");
+  }
+
   get texts() {
     return this.rows.map((row) => row.text);
   }
@@ -89,10 +95,11 @@ export class Candidate {
     this.heading.textContent = name;
     this.removeButton.hidden = alone;
     this.copyButton.disabled = full;
-    this.box.setAttribute("aria-label", `Text of ${name.toLowerCase()}`);
-    for (const [action, made] of [["Undo the last change of", this.undoButton], ["Put a copy beside", this.copyButton],
-      ["Remove", this.removeButton], ["Edit the text of", this.asText]]) {
-      made.setAttribute("aria-label", `${made.textContent}: ${action.toLowerCase()} ${name.toLowerCase()}`);
+    const here = this.inSentence;
+    this.box.setAttribute("aria-label", `Text of ${here}`);
+    for (const [action, made] of [["the last change of", this.undoButton], ["a copy of", this.copyButton],
+      ["all of", this.removeButton], ["all of", this.asText]]) {
+      made.setAttribute("aria-label", `${made.textContent}: ${action} ${here}`);
     }
     this.renumber();
   }
@@ -164,7 +171,7 @@ export class Candidate {
     this.insert(same, texts.slice(same));
     this.showRule(rule);
     this.showBox(false);
-    this.changedFrom(same, rule);
+    this.changedFrom(same, { rule });
   }
 
   insert(index, texts) {
@@ -176,7 +183,7 @@ export class Candidate {
   }
 
   actions = {
-    edited: (row) => this.changedFrom(this.rows.indexOf(row)),
+    edited: (row) => this.changedFrom(this.rows.indexOf(row), { typing: true }),
     up: (row) => this.go(row, -1),
     down: (row) => this.go(row, 1),
     left: (row) => this.page.moved(this, -1, this.rows.indexOf(row)),
@@ -259,18 +266,18 @@ export class Candidate {
   }
 
   /** Steps from `index` on have no score any more. */
-  changedFrom(index, rule = "own") {
+  changedFrom(index, { rule = "own", typing = false } = {}) {
     for (const row of this.rows.slice(index)) row.score = undefined;
     if (rule === "own") {
       this.source = null;
       this.showRule("own");
     }
     this.renumber();
-    this.page.changed(this);
+    this.page.changed(this, { typing });
   }
 
   renumber() {
-    this.rows.forEach((row, i) => row.number(i, (this.name ?? "").toLowerCase()));
+    this.rows.forEach((row, i) => row.number(i, this.inSentence));
     this.count.textContent = this.list.hidden ? "Split by" : `${plural(this.rows.length)}, split by`;
     this.show();
   }

@@ -6,7 +6,7 @@ import { button, grow, make } from "./elements.js";
 import { apiKey, examples, Failure, health, scoreSteps } from "./server.js";
 
 const MOST_CANDIDATES = 4;
-/** A change is scored this many milliseconds after the last key press. */
+/** What is typed is scored this many milliseconds after the last key press; every other change at once. */
 const PAUSE_MS = 400;
 /** After so many refusals in a row the page waits for a person. */
 const MOST_TRIES = 5;
@@ -21,14 +21,14 @@ const page = {
   announce: (text) => {
     $("status").textContent = text;
   },
-  changed: (candidate) => schedule(candidate, PAUSE_MS),
+  changed: (candidate, { typing = false } = {}) => schedule(candidate, typing ? PAUSE_MS : 0),
   retry: (candidate) => schedule(candidate, 0),
   copied: (candidate) => {
     const copy = addCandidate(candidates.indexOf(candidate) + 1);
     if (candidate.rows.length) copy.fill(candidate.rows.map((row) => row.area.value), { rule: candidate.chooser.value, source: candidate.source });
     copy.heading.scrollIntoView({ block: "nearest" });
     (copy.rows[0] ?? copy.box).focus();
-    page.announce(`${copy.name} is a copy of ${candidate.name.toLowerCase()}.`);
+    page.announce(`${copy.name} is a copy of ${candidate.inSentence}.`);
   },
   removed: (candidate) => {
     forgetQuestion(candidate);
