@@ -362,7 +362,8 @@ export class Candidate {
   /** Marks the best of several; `how` names what they are compared by. */
   markBest(is, { tied = false, how = "" } = {}) {
     this.badge.hidden = !is;
-    this.badge.textContent = is ? `${tied ? "Equally best" : "Best"} by ${how}` : "";
+    const by = make("span", { class: "unseen" }, ` by ${how}`);
+    this.badge.replaceChildren(...(is ? [tied ? "Equally best" : "Best", by] : []));
     this.element.classList.toggle("best", is);
   }
 }

@@ -90,6 +90,7 @@ function schedule(candidate, wait, tries = 0) {
 }
 
 async function ask(candidate, question, problem, steps) {
+  if (question.tries > 0) candidate.startWaiting();
   try {
     const answer = await scoreSteps(problem, steps, question.abort.signal);
     if (asked.get(candidate) === question) candidate.take(answer);

@@ -64,7 +64,8 @@ def read_page() -> dict[str, PageFile]:
 def content_security_policy(page: Mapping[str, PageFile]) -> str:
     """A policy that runs the page's scripts by their hashes, takes its style, and allows no other source of anything.
 
-    Sources of styles cannot be named by the hash of a file, so the style is bound by its `integrity` attribute.
+    Scripts of their own files are allowed by hash since Chrome 59, Firefox 116 and Safari 15.6 (CSP level 3, 8.4). Styles
+    of files are not, so the page's is bound by its `integrity` attribute.
     """
     scripts = " ".join(f"'{page[name].integrity}'" for name in SCRIPTS)
     return "; ".join(
