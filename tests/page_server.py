@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,6 +59,7 @@ class FakeServer:
         asked: the bodies of all questions, in order.
         next_answers: answers to the next questions, in place of scores.
         slow: a question whose steps hold "slow" is answered when this is set.
+        changed_files: other contents of some paths, as from a proxy that changes them.
         needs_key: whether questions without `KEY` are refused.
     """
 
@@ -68,11 +69,18 @@ class FakeServer:
         self.slow = threading.Event()
         self.slow_answers = 0
         self.needs_key = False
+        self.changed_files: dict[str, str] = {}
         self.app = FastAPI()
+        self.app.middleware("http")(self.change)
         self.app.include_router(page_router())
         self.app.add_api_route("/health", self.health)
         self.app.add_api_route("/v1/steps", self.steps, methods=["POST"], response_model=None)
         self.url = ""
+
+    async def change(self, request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if request.url.path in self.changed_files:
+            return Response(self.changed_files[request.url.path], media_type="text/javascript")
+        return await call_next(request)
 
     def health(self) -> dict[str, Any]:
         return {"status": "ok", "model": {"checkpoint": "outputs/mine", "calibrated": True, "maps": {"prm800k": 1}}}

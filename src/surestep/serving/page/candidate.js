@@ -1,12 +1,14 @@
 // One solution on the page: a text box until it is split, then its steps, their scores and what sums them up.
 
 import { firstBelow, shown } from "./confidence.js";
-import { button, grow, make, newId } from "./elements.js";
-import { joinSteps, joint, ruleName, RULES, splitSteps } from "./split.js";
+import { button, grow } from "./elements.js";
+import { SolutionFrame } from "./frame.js";
+import { joinSteps, joint, ruleName, splitSteps } from "./split.js";
 import { StepRow } from "./step.js";
 
-const SUMS = [["min", "Lowest step"], ["product", "Product"], ["mean", "Mean"], ["last", "Last step"]];
 const MOST_UNDONE = 50;
+const NO_PROBLEM = "Give the problem above: then the steps are scored.";
+const TOO_LONG = " The model cannot read it to its end: it is too long.";
 
 /**
  * A solution. `page` answers its questions and is told of its changes:
@@ -21,59 +23,33 @@ export class Candidate {
   failure = null;
   /** The text that the steps came from, while nobody has edited them; else null. */
   source = null;
-  /** The last rule that split; `own` in the list of rules says that a person went on from there. */
+  /** The last rule that split. */
   rule = "auto";
+  /** What the list of rules shows: `rule`, or `own` where a person went on from there. */
+  shownRule = "auto";
   past = [];
   name = "Solution";
 
   constructor(page) {
     this.page = page;
-    const id = newId("solution");
-    this.heading = make("h3", { id });
-    this.badge = make("p", { class: "badge", hidden: true });
-    this.summary = make("p", { class: "summary" });
-    this.values = new Map(SUMS.map(([name]) => [name, make("dd", {}, "–")]));
-    this.sums = make("dl", { class: "sums", hidden: true },
-      ...SUMS.map(([name, title]) => make("div", { class: `sum ${name}` }, make("dt", {}, title), this.values.get(name))));
-    this.list = make("ol", { class: "steps", hidden: true });
-    this.element = make("section", { class: "candidate", "aria-labelledby": id },
-      make("div", { class: "head" }, this.heading, this.badge),
-      this.sums, this.summary, this.makeSplitter(), this.makeBox(), this.list, this.makeFoot());
+    this.frame = new SolutionFrame({
+      asText: () => this.toText(),
+      copy: () => page.copied(this),
+      remove: () => page.removed(this),
+      undo: () => this.undo(),
+      chooseRule: () => this.ruleChosen(),
+      toSteps: () => this.toSteps(),
+    });
     this.showBox(true);
   }
 
-  makeFoot() {
-    this.asText = button("Edit as text", () => this.toText(), { class: "quiet" });
-    this.copyButton = button("Copy beside", () => this.page.copied(this), { class: "quiet" });
-    this.removeButton = button("Remove", () => this.page.removed(this), { class: "quiet" });
-    return make("div", { class: "foot" }, this.asText, this.copyButton, this.removeButton);
+  get element() {
+    return this.frame.element;
   }
 
-  makeSplitter() {
-    const id = newId("rule");
-    const rules = [["auto", "what fits the text"], ...RULES, ["own", "hand"]];
-    this.chooser = make("select", { id, on: { change: () => this.ruleChosen() } },
-      ...rules.map(([value, name]) => make("option", { value }, name)));
-    this.count = make("label", { for: id });
-    this.undoButton = button("Undo", () => this.undo(), { class: "quiet", hidden: true });
-    return make("div", { class: "splitter" }, this.count, this.chooser, this.undoButton);
-  }
-
-  makeBox() {
-    const toSteps = (event) => {
-      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-      event.preventDefault();
-      this.toSteps();
-    };
-    // Only a paste into an empty box is split at once: who types or edits says when it is done.
-    const pasted = () => this.box.value === "" && setTimeout(() => this.toSteps());
-    this.box = make("textarea", {
-      class: "field", rows: "5", placeholder: "Paste a solution here: it is split into steps, which you can change.",
-      on: { keydown: toSteps, paste: pasted, input: () => grow(this.box) },
-    });
-    this.boxArea = make("div", { class: "box" }, this.box,
-      button("Split into steps", () => this.toSteps(), { class: "main" }));
-    return this.boxArea;
+  /** Whether it is a text in a box, not steps. */
+  get isText() {
+    return this.frame.list.hidden;
   }
 
   /** The name within a sentence: `solution A`. */
@@ -89,50 +65,50 @@ export class Candidate {
     return this.texts.every((text) => text === "");
   }
 
-  /** `Solution A` and so on; the only one cannot be removed, and only so many stand side by side. */
-  rename(name, { alone, full }) {
+  rename(name, limits) {
     this.name = name;
-    this.heading.textContent = name;
-    this.removeButton.hidden = alone;
-    this.copyButton.disabled = full;
-    const here = this.inSentence;
-    this.box.setAttribute("aria-label", `Text of ${here}`);
-    for (const [action, made] of [["the last change of", this.undoButton], ["a copy of", this.copyButton],
-      ["all of", this.removeButton], ["all of", this.asText]]) {
-      made.setAttribute("aria-label", `${made.textContent}: ${action} ${here}`);
-    }
+    this.frame.rename(name, this.inSentence, limits);
     this.renumber();
+  }
+
+  /** Puts the cursor into the text box, or into a step, the last one where there are fewer. */
+  focus(index = 0) {
+    if (this.isText) this.frame.box.focus();
+    else this.rows[Math.min(index, this.rows.length - 1)].focus();
   }
 
   // From text to steps and back.
 
   toSteps() {
-    const { steps, rule } = splitSteps(this.box.value, this.chooser.value === "own" ? "auto" : this.chooser.value);
+    const { steps, rule } = splitSteps(
+      this.frame.box.value,
+      this.frame.chooser.value === "own" ? "auto" : this.frame.chooser.value,
+    );
     if (steps.length === 0) {
-      this.box.focus();
+      this.frame.box.focus();
       return this.page.announce("There is no text to split yet.");
     }
-    this.remember();
-    this.source = this.box.value;
+    this.source = this.frame.box.value;
     this.replace(steps, rule);
     this.rows[0].focus();
     return this.page.announce(`${this.name} is split into ${plural(steps.length)} by ${ruleName(rule)}.`);
   }
 
   toText() {
-    this.box.value = this.source ?? joinSteps(this.texts, this.rule);
+    this.remember();
+    this.frame.box.value = this.source ?? joinSteps(this.texts, this.rule);
     this.showBox(true);
     this.stopWaiting();
     this.page.changed(this);
-    grow(this.box);
-    this.box.focus();
+    grow(this.frame.box);
+    this.frame.box.focus();
   }
 
   ruleChosen() {
-    if (this.list.hidden) return;
+    if (this.isText) return;
     this.remember();
     this.source ??= joinSteps(this.texts, this.rule);
-    const { steps, rule } = splitSteps(this.source, this.chooser.value);
+    const { steps, rule } = splitSteps(this.source, this.frame.chooser.value);
     this.replace(steps, rule);
     this.page.announce(`${this.name} now has ${plural(steps.length)}.`);
   }
@@ -140,25 +116,20 @@ export class Candidate {
   /** Takes the steps as they are, as an example or a copy gives them; what was there before is gone. */
   fill(steps, { rule = "own", source = null } = {}) {
     this.past = [];
-    this.undoButton.hidden = true;
+    this.frame.undoButton.hidden = true;
     this.source = source;
     this.replace(steps, rule);
   }
 
   showBox(on) {
-    this.boxArea.hidden = !on;
-    for (const element of [this.list, this.sums, this.asText, this.copyButton]) element.hidden = on;
-    this.showRule(on && this.chooser.value === "own" ? "auto" : this.chooser.value);
+    this.frame.showBox(on);
+    this.showRule(on && this.shownRule === "own" ? "auto" : this.shownRule);
   }
 
   showRule(rule) {
-    // "your own hand" cannot be chosen: it says what has happened.
-    const own = this.chooser.lastElementChild;
-    own.hidden = own.disabled = rule !== "own";
-    const known = [...this.chooser.options].some((option) => option.value === rule);
-    if (!known) own.before(make("option", { value: rule }, ruleName(rule)));
-    this.chooser.value = rule;
+    this.shownRule = rule;
     if (rule !== "own") this.rule = rule;
+    this.frame.showRule(rule);
   }
 
   // Changes of the steps. Each ends in `changedFrom`, because a step's score depends on it and on those before it.
@@ -177,8 +148,8 @@ export class Candidate {
   insert(index, texts) {
     const rows = texts.map((text) => new StepRow(text, this.actions));
     this.rows.splice(index, 0, ...rows);
-    const before = this.list.children[index] ?? null;
-    for (const row of rows) this.list.insertBefore(row.element, before);
+    const before = this.frame.list.children[index] ?? null;
+    for (const row of rows) this.frame.list.insertBefore(row.element, before);
     for (const row of rows) grow(row.area);
   }
 
@@ -201,7 +172,8 @@ export class Candidate {
   }
 
   split(row) {
-    const [before, after] = [row.area.value.slice(0, row.area.selectionStart), row.area.value.slice(row.area.selectionStart)];
+    const at = row.area.selectionStart;
+    const [before, after] = [row.area.value.slice(0, at), row.area.value.slice(at)];
     if (before.trim() === "" || after.trim() === "") {
       row.area.focus();
       return this.page.announce("Put the cursor where the next step begins, then split.");
@@ -252,16 +224,17 @@ export class Candidate {
 
   remember() {
     if (this.rows.length === 0) return;
-    this.past = [...this.past.slice(1 - MOST_UNDONE), { texts: this.rows.map((row) => row.area.value), rule: this.chooser.value, source: this.source }];
-    this.undoButton.hidden = false;
+    const texts = this.rows.map((row) => row.area.value);
+    this.past = [...this.past.slice(1 - MOST_UNDONE), { texts, rule: this.shownRule, source: this.source }];
+    this.frame.undoButton.hidden = false;
   }
 
   undo() {
     const { texts, rule, source } = this.past.pop();
     this.replace(texts, rule);
     this.source = source;
-    this.undoButton.hidden = this.past.length === 0;
-    if (this.undoButton.hidden) this.rows[0].focus();
+    this.frame.undoButton.hidden = this.past.length === 0;
+    if (this.frame.undoButton.hidden) this.rows[0].focus();
     this.page.announce("The last change is undone.");
   }
 
@@ -278,7 +251,7 @@ export class Candidate {
 
   renumber() {
     this.rows.forEach((row, i) => row.number(i, this.inSentence));
-    this.count.textContent = this.list.hidden ? "Split by" : `${plural(this.rows.length)}, split by`;
+    this.frame.count.textContent = this.isText ? "Split by" : `${plural(this.rows.length)}, split by`;
     this.show();
   }
 
@@ -286,7 +259,7 @@ export class Candidate {
 
   /** Where there is a text to score: its steps without the empty ones; null while it is a text in a box. */
   question() {
-    return this.list.hidden || this.isEmpty ? null : this.texts.filter((text) => text !== "");
+    return this.isText || this.isEmpty ? null : this.texts.filter((text) => text !== "");
   }
 
   /** The problem has changed: no score holds any more. */
@@ -308,7 +281,7 @@ export class Candidate {
   fail(failure) {
     Object.assign(this, { state: "failed", answer: null, failure });
     this.show();
-    this.page.announce(`${this.name}: ${this.summary.firstChild.textContent}`);
+    this.page.announce(`${this.name}: ${this.frame.summary.firstChild.textContent}`);
   }
 
   take(answer) {
@@ -316,31 +289,29 @@ export class Candidate {
     for (const row of this.rows) row.score = row.text === "" ? undefined : scores.next().value;
     Object.assign(this, { state: "scored", answer, failure: null });
     this.show();
-    this.page.announce(`${this.name} is scored: ${plural(answer.confidences.length)}, the lowest ${shown(answer.min)}. ${this.summary.textContent}`);
+    const numbers = `${plural(answer.confidences.length)}, the lowest ${shown(answer.min)}`;
+    this.page.announce(`${this.name} is scored: ${numbers}. ${this.frame.summary.textContent}`);
   }
 
   firstDoubtful() {
-    return firstBelow(this.rows.map((row) => row.score ?? null), this.page.threshold());
+    const known = this.rows.map((row) => row.score ?? null);
+    return firstBelow(known, this.page.threshold());
   }
 
   show() {
     const first = this.firstDoubtful();
     const waiting = this.state === "waiting";
     this.rows.forEach((row, i) => row.show({ first: i === first, waiting }));
-    for (const [name, element] of this.values) element.textContent = this.answer ? shown(this.answer[name]) : "–";
-    this.sums.classList.toggle("unknown", this.answer === null);
-    this.element.setAttribute("aria-busy", String(waiting));
-    this.element.classList.toggle("failing", this.state === "failed");
-    this.summary.replaceChildren(...this.sentence(first));
+    this.frame.showState({ state: this.state, answer: this.answer, sentence: this.sentence(first) });
   }
 
   sentence(first) {
-    if (this.list.hidden) return [];
+    if (this.isText) return [];
     const threshold = shown(this.page.threshold());
     if (this.state === "waiting") return [this.waitingSentence()];
     if (this.state === "failed") return this.failureSentence();
-    if (this.state === "idle") return [this.isEmpty ? "Write the first step." : "Give the problem above: then the steps are scored."];
-    const unread = this.answer.confidences.includes(null) ? " The model cannot read it to its end: it is too long." : "";
+    if (this.state === "idle") return [this.isEmpty ? "Write the first step." : NO_PROBLEM];
+    const unread = this.answer.confidences.includes(null) ? TOO_LONG : "";
     if (first === null) return [`No step is below ${threshold}.${unread}`];
     const link = button(`Step ${first + 1}`, () => this.rows[first].focus(), { class: "link" });
     return [link, ` is the first below ${threshold}.${unread}`];
@@ -357,14 +328,6 @@ export class Candidate {
     const when = wait === null ? "" : ` It is asked again in ${wait} ${wait === 1 ? "second" : "seconds"}.`;
     const again = button(wait === null ? "Try again" : "Try now", () => this.page.retry(this), { class: "link" });
     return [sentence + when, ...(needsKey ? [] : [" ", again])];
-  }
-
-  /** Marks the best of several; `how` names what they are compared by. */
-  markBest(is, { tied = false, how = "" } = {}) {
-    this.badge.hidden = !is;
-    const by = make("span", { class: "unseen" }, ` by ${how}`);
-    this.badge.replaceChildren(...(is ? [tied ? "Equally best" : "Best", by] : []));
-    this.element.classList.toggle("best", is);
   }
 }
 

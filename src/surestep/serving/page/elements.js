@@ -14,7 +14,11 @@ export function make(tag, { on = {}, ...attributes } = {}, ...children) {
 
 /** A button with a short text; `label` is its full name for screen readers and the tooltip. */
 export function button(text, action, { label, ...attributes } = {}) {
-  return make("button", { type: "button", "aria-label": label, title: label, on: { click: action }, ...attributes }, text);
+  return make(
+    "button",
+    { type: "button", "aria-label": label, title: label, on: { click: action }, ...attributes },
+    text,
+  );
 }
 
 const GROWS_BY_ITSELF = CSS.supports("field-sizing", "content");

@@ -7,7 +7,9 @@ import { apiKey, examples, Failure, health, scoreSteps } from "./server.js";
 
 const MOST_CANDIDATES = 4;
 /** What is typed is scored this many milliseconds after the last key press; every other change at once. */
-const PAUSE_MS = 400;
+const PAUSE_MS = 300;
+/** Announcements that follow each other within so many milliseconds are read together. */
+const TOGETHER_MS = 500;
 /** After so many refusals in a row the page waits for a person. */
 const MOST_TRIES = 5;
 
@@ -15,19 +17,18 @@ const $ = (id) => document.getElementById(id);
 const candidates = [];
 /** For each solution, the question under way: `{timer, abort, tries}`. Only the newest counts. */
 const asked = new WeakMap();
+let announced = -TOGETHER_MS;
 
 const page = {
   threshold: () => Number($("threshold").value),
-  announce: (text) => {
-    $("status").textContent = text;
-  },
+  announce,
   changed: (candidate, { typing = false } = {}) => schedule(candidate, typing ? PAUSE_MS : 0),
   retry: (candidate) => schedule(candidate, 0),
   copied: (candidate) => {
     const copy = addCandidate(candidates.indexOf(candidate) + 1);
-    if (candidate.rows.length) copy.fill(candidate.rows.map((row) => row.area.value), { rule: candidate.chooser.value, source: candidate.source });
-    copy.heading.scrollIntoView({ block: "nearest" });
-    (copy.rows[0] ?? copy.box).focus();
+    const texts = candidate.rows.map((row) => row.area.value);
+    copy.fill(texts, { rule: candidate.shownRule, source: candidate.source });
+    copy.focus();
     page.announce(`${copy.name} is a copy of ${candidate.inSentence}.`);
   },
   removed: (candidate) => {
@@ -41,12 +42,17 @@ const page = {
   moved: (candidate, by, index) => {
     const other = candidates[candidates.indexOf(candidate) + by];
     if (!other) return false;
-    const row = other.list.hidden ? null : other.rows[Math.min(index, other.rows.length - 1)];
-    if (row) row.focus();
-    else other.box.focus();
+    other.focus(index);
     return true;
   },
 };
+
+/** Says something to screen readers; what follows at once is added, so that none of it is lost. */
+function announce(text) {
+  const now = performance.now();
+  $("status").textContent = now - announced < TOGETHER_MS ? `${$("status").textContent} ${text}` : text;
+  announced = now;
+}
 
 function addCandidate(index = candidates.length) {
   const candidate = new Candidate(page);
@@ -58,7 +64,8 @@ function addCandidate(index = candidates.length) {
 
 function rename() {
   const full = candidates.length >= MOST_CANDIDATES;
-  candidates.forEach((candidate, i) => candidate.rename(`Solution ${"ABCD"[i]}`, { alone: candidates.length === 1, full }));
+  const limits = { alone: candidates.length === 1, full };
+  candidates.forEach((candidate, i) => candidate.rename(`Solution ${"ABCD"[i]}`, limits));
   $("candidates").dataset.count = candidates.length;
   $("add-candidate").disabled = full;
   $("add-candidate").textContent = full ? "Four solutions stand side by side at most" : "Add a solution to compare";
@@ -119,7 +126,7 @@ function compare() {
   const values = candidates.map((candidate) => (open ? null : (candidate.answer?.[choice.value] ?? null)));
   const chosen = best(values);
   const how = choice.selectedOptions[0].textContent;
-  candidates.forEach((candidate, i) => candidate.markBest(chosen.includes(i), { tied: chosen.length > 1, how }));
+  candidates.forEach((candidate, i) => candidate.frame.markBest(chosen.includes(i), { tied: chosen.length > 1, how }));
   $("candidates").dataset.by = candidates.length > 1 ? choice.value : "min";
 }
 
@@ -181,8 +188,10 @@ async function showExamples() {
 
 /** What the server says of its model: the plain facts, as they come. */
 async function showModel() {
-  const facts = Object.entries((await health())?.model ?? {}).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value));
-  $("model-facts").replaceChildren(...facts.flatMap(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, String(value))]));
+  const plain = ([, value]) => ["string", "number", "boolean"].includes(typeof value);
+  const facts = Object.entries((await health())?.model ?? {}).filter(plain);
+  const rows = facts.map(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, String(value))]);
+  $("model-facts").replaceChildren(...rows.flat());
   $("model").hidden = facts.length === 0;
 }
 
@@ -194,7 +203,7 @@ function thresholdChanged() {
 $("problem").addEventListener("input", problemChanged);
 $("threshold").addEventListener("input", thresholdChanged);
 $("best-by").addEventListener("change", compare);
-$("add-candidate").addEventListener("click", () => addCandidate().box.focus());
+$("add-candidate").addEventListener("click", () => addCandidate().focus());
 $("key-toggle").addEventListener("click", () => openKeyForm($("key-form").hidden));
 $("key-form").addEventListener("submit", useKey);
 $("key-forget").addEventListener("click", () => {

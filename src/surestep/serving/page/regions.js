@@ -7,7 +7,9 @@ const DELIMITER = /(?<!\\)(?:\\\\)*(?:(?<sign>\$\$|\\\[|\\\])|\\(?<what>begin|en
 /** Fenced code, `$$…$$`, `\[…\]` and LaTeX environments as `[start, end]`, in order; an open formula is none. */
 export function wholeRegions(text) {
   const fences = findFences(text);
-  return merged([...fences, ...findFormulas(text, fences)].sort((one, other) => one[0] - other[0] || one[1] - other[1]));
+  return merged(
+    [...fences, ...findFormulas(text, fences)].sort((one, other) => one[0] - other[0] || one[1] - other[1]),
+  );
 }
 
 export function inside(regions, place) {

@@ -15,7 +15,17 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
 
-SCRIPTS = ("elements.js", "confidence.js", "regions.js", "split.js", "server.js", "step.js", "candidate.js", "page.js")
+SCRIPTS = (
+    "elements.js",
+    "confidence.js",
+    "regions.js",
+    "split.js",
+    "server.js",
+    "step.js",
+    "frame.js",
+    "candidate.js",
+    "page.js",
+)
 """Each before those that import it: then the browser has checked every module when another one asks for it."""
 STYLE, EXAMPLES, INDEX = "page.css", "examples.json", "index.html"
 PATHS = frozenset({"/", *(f"/page/{name}" for name in (STYLE, EXAMPLES, *SCRIPTS))})
@@ -64,8 +74,8 @@ def read_page() -> dict[str, PageFile]:
 def content_security_policy(page: Mapping[str, PageFile]) -> str:
     """A policy that runs the page's scripts by their hashes, takes its style, and allows no other source of anything.
 
-    Scripts of their own files are allowed by hash since Chrome 59, Firefox 116 and Safari 15.6 (CSP level 3, 8.4). Styles
-    of files are not, so the page's is bound by its `integrity` attribute.
+    Files of scripts are allowed by hash since Chrome 59, Firefox 116 and Safari 15.6 (CSP level 3, 8.4). Files of
+    styles are not, so the page's is bound by its `integrity` attribute.
     """
     scripts = " ".join(f"'{page[name].integrity}'" for name in SCRIPTS)
     return "; ".join(

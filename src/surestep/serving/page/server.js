@@ -40,7 +40,8 @@ export async function scoreSteps(problem, steps, signal) {
   const response = await ask("v1/steps", { method: "POST", body: JSON.stringify({ problem, steps }), signal });
   const answer = await json(response);
   if (!response.ok) throw failureOf(response, answer);
-  if (!fits(answer, steps.length)) throw new Failure("The server’s answer does not fit the question. Is it a Surestep server?");
+  if (!fits(answer, steps.length))
+    throw new Failure("The server’s answer does not fit the question. Is it a Surestep server?");
   return answer;
 }
 
@@ -99,7 +100,8 @@ function failureOf(response, answer) {
     return new Failure(`${first} Please enter it above.`, { needsKey: true });
   }
   if (status === 429) return new Failure("The server is busy.", { wait: waitOf(response) ?? 2 });
-  if (status === 503) return new Failure(`The server is not ready: it starts or stops.${said}`, { wait: waitOf(response) ?? 5 });
+  if (status === 503)
+    return new Failure(`The server is not ready: it starts or stops.${said}`, { wait: waitOf(response) ?? 5 });
   if (status === 413) return new Failure(`The text is too long for this server.${said}`);
   if (status === 408 || status === 504) return new Failure(`The server did not finish in time.${said}`);
   if (status >= 500) return new Failure(`The server failed (status ${status}).${said}`);

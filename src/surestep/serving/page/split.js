@@ -20,13 +20,18 @@ const KNOWN_TAG = /<extra_\d+>/;
 // Lines end with \n alone: that is how text areas give their text. `(?=(x*))\k` takes all of x* and never gives back,
 // so that each search takes time in proportion to the text.
 const INDENT = "(?:^|(?<=\\n))(?=(?<indent>[ \\t]*))\\k<indent>";
-const STEP = new RegExp(`${INDENT}[#>*_\\- \\t]*step[ \\t]*(?<number>\\d{1,4})(?:[*_]{1,3})?[ \\t]*[:.)\\u2013\\u2014-]`, "gi");
+const STEP = new RegExp(
+  `${INDENT}[#>*_\\- \\t]*step[ \\t]*(?<number>\\d{1,4})(?:[*_]{1,3})?[ \\t]*[:.)\\u2013\\u2014-]`,
+  "gi",
+);
 const NUMBER = new RegExp(`${INDENT}(?:\\*\\*)?(?<number>\\d{1,4})[.)](?:\\*\\*)?[ \\t]+(?=[^ \\t\\n])`, "g");
 const SENTENCE_END = /(?<![.!?])[.!?]+(?![.!?])["'”’)\]]*(?=[ \t\n])|[。！？]+[”」』]?/g;
 /** A full stop behind which a sentence goes on: an abbreviation, the number of an item. */
 const NOT_AN_END = new RegExp(
-  "(?:(?<![\\p{L}\\p{N}_])(?:e\\.g|i\\.e|cf|vs|etc|approx|resp|Dr|Mr|Mrs|Ms|Prof|St|Fig|Figs|Eq|Eqs|No|Nos|Thm|Sec|Ch)" +
-    "|(?:^|(?<=\\n))[ \\t]{0,6}\\d{1,4})\\.$", "u",
+  "(?:(?<![\\p{L}\\p{N}_])" +
+    "(?:e\\.g|i\\.e|cf|vs|etc|approx|resp|Dr|Mr|Mrs|Ms|Prof|St|Fig|Figs|Eq|Eqs|No|Nos|Thm|Sec|Ch)" +
+    "|(?:^|(?<=\\n))[ \\t]{0,6}\\d{1,4})\\.$",
+  "u",
 );
 const LONGEST_ABBREVIATION = 12;
 /** A rule's joint puts steps together so that the rule splits them again. */
@@ -57,7 +62,9 @@ function marks(text, pattern) {
 
 function behind(text, pattern) {
   const regions = wholeRegions(text);
-  return [...text.matchAll(pattern)].filter((match) => !inside(regions, match.index)).map((match) => match.index + match[0].length);
+  return [...text.matchAll(pattern)]
+    .filter((match) => !inside(regions, match.index))
+    .map((match) => match.index + match[0].length);
 }
 
 function behindSentences(text) {
@@ -71,7 +78,9 @@ function behindSentences(text) {
 
 function splitBy(text, rule) {
   const starts = rule.startsWith(TAG) ? [] : [0, ...STARTS[rule](text), text.length];
-  const pieces = rule.startsWith(TAG) ? text.split(rule.slice(TAG.length)) : starts.slice(1).map((end, i) => text.slice(starts[i], end));
+  const pieces = rule.startsWith(TAG)
+    ? text.split(rule.slice(TAG.length))
+    : starts.slice(1).map((end, i) => text.slice(starts[i], end));
   return pieces.map((piece) => piece.trim()).filter((step) => step !== "");
 }
 

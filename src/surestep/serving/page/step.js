@@ -27,13 +27,21 @@ export class StepRow {
     this.spoken = make("span", { class: "unseen", id: ids.value });
     this.bar = make("span", { class: "bar", "aria-hidden": "true" }, make("i"));
     this.area = make("textarea", {
-      class: "text", rows: "1", "aria-describedby": `${ids.flag} ${ids.value}`,
+      class: "text",
+      rows: "1",
+      "aria-describedby": `${ids.flag} ${ids.value}`,
       on: { keydown: (event) => this.pressed(event), input: () => this.edited() },
     });
     this.area.value = text;
     this.tools = make("div", { class: "tools", role: "group" }, ...this.makeTools());
-    this.element = make("li", { class: "step" },
-      this.flag, make("div", { class: "score" }, this.index, this.value, this.spoken, this.bar), this.area, this.tools);
+    this.element = make(
+      "li",
+      { class: "step" },
+      this.flag,
+      make("div", { class: "score" }, this.index, this.value, this.spoken, this.bar),
+      this.area,
+      this.tools,
+    );
   }
 
   makeTools() {
