@@ -74,6 +74,7 @@ class FakeServer:
         self.app.middleware("http")(self.change)
         self.app.include_router(page_router())
         self.app.add_api_route("/health", self.health)
+        self.app.add_api_route("/v1/about", self.about)
         self.app.add_api_route("/v1/steps", self.steps, methods=["POST"], response_model=None)
         self.url = ""
 
@@ -83,7 +84,11 @@ class FakeServer:
         return await call_next(request)
 
     def health(self) -> dict[str, Any]:
-        return {"status": "ok", "model": {"checkpoint": "outputs/mine", "calibrated": True, "maps": {"prm800k": 1}}}
+        return {"status": "ok"}
+
+    def about(self) -> dict[str, Any]:
+        model = {"checkpoint": "checkpoint_step_500", "calibrated": True, "<b>": "<i>", "maps": {"prm800k": 1}}
+        return {"model": model, "limits": {"steps": 512}}
 
     def steps(self, request: Request, body: dict[str, Any]) -> Any:
         self.asked.append(body)

@@ -436,6 +436,12 @@ def described(browser: Any, element: Any) -> str:
     return str(browser.execute_script(script, element))
 
 
+def test_what_the_server_says_of_its_model_is_shown(page: Any) -> None:
+    until(page, lambda: all_of(page, "#model-facts dd"))
+    assert texts_of(page, "#model-facts dt") == ["checkpoint", "calibrated", "<b>"]
+    assert texts_of(page, "#model-facts dd") == ["checkpoint_step_500", "true", "<i>"]
+
+
 def test_hostile_text_is_shown_and_not_run(page: Any) -> None:
     give(page, f"p {ATTACK}", [f"{ATTACK} [0.2]", "__proto__ ${1} {{2}} javascript:alert(1)"], [ATTACK])
     assert page.title == "Surestep: how sure is each step?"

@@ -3,7 +3,7 @@
 import { best, shown } from "./confidence.js";
 import { Candidate } from "./candidate.js";
 import { button, grow, make } from "./elements.js";
-import { apiKey, examples, Failure, health, scoreSteps } from "./server.js";
+import { apiKey, examples, Failure, modelFacts, scoreSteps } from "./server.js";
 
 const MOST_CANDIDATES = 4;
 /** What is typed is scored this many milliseconds after the last key press; every other change at once. */
@@ -188,8 +188,7 @@ async function showExamples() {
 
 /** What the server says of its model: the plain facts, as they come. */
 async function showModel() {
-  const plain = ([, value]) => ["string", "number", "boolean"].includes(typeof value);
-  const facts = Object.entries((await health())?.model ?? {}).filter(plain);
+  const facts = await modelFacts();
   const rows = facts.map(([name, value]) => [make("dt", {}, name.replaceAll("_", " ")), make("dd", {}, String(value))]);
   $("model-facts").replaceChildren(...rows.flat());
   $("model").hidden = facts.length === 0;

@@ -1,8 +1,8 @@
 """Serves the page at `/` under a Content-Security-Policy that runs these very files and nothing else.
 
 The page is plain HTML, CSS and JavaScript modules that lie beside this file. It loads nothing from elsewhere and speaks
-only to the server that it came from, by relative addresses, so that it also works below the prefix of a proxy. It needs
-of that server `POST v1/steps` and `GET health`. Knows no model and no queue.
+only to the server that it came from, by relative addresses, so that it also works below the prefix of a proxy. It asks
+`POST v1/steps`, and shows what `GET health` or `GET v1/about` says of the model. Knows no model and no queue.
 """
 
 from __future__ import annotations

@@ -45,10 +45,16 @@ export async function scoreSteps(problem, steps, signal) {
   return answer;
 }
 
-/** What the server says of itself, or null. */
-export async function health() {
+/** What the server says of its model, as plain names and values; none where it says nothing. */
+export async function modelFacts() {
+  const model = (await known("health"))?.model ?? (await known("v1/about"))?.model;
+  const plain = ([, value]) => ["string", "number", "boolean"].includes(typeof value);
+  return Object.entries(model ?? {}).filter(plain);
+}
+
+async function known(path) {
   try {
-    const response = await ask("health", {});
+    const response = await ask(path, {});
     return response.ok ? await json(response) : null;
   } catch {
     return null;
