@@ -1,4 +1,4 @@
-"""How much is read from a file or a server before it is refused: each bound once, with the environment variable that raises it."""
+"""How much is read before it is refused: each bound once, with the environment variable that raises it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ TENSORS = Bound("SURESTEP_MAX_TENSORS", 100_000, "tensors")
 TENSOR_HEADER = Bound("SURESTEP_MAX_TENSOR_HEADER_MIB", 32, "MiB", _MIB)
 """The JSON header of a safetensors file: some 100 bytes a tensor."""
 DOWNLOAD = Bound("SURESTEP_MAX_DOWNLOAD_MIB", 8 * 1024, "MiB", _MIB)
-"""A download of unknown size; the largest official file, PRM800K's phase 2, has 435 MiB. A known size is its own cap."""
+"""A download of unknown size, a known one is its own cap; PRM800K's phase 2 has 435 MiB."""
 DOWNLOAD_TIME = Bound("SURESTEP_MAX_DOWNLOAD_MINUTES", 720, "minutes", 60)
 """Fetching one file, all attempts and pauses together."""
 IDLE_TIME = Bound("SURESTEP_MAX_IDLE_SECONDS", 30, "seconds")

@@ -169,7 +169,9 @@ class _Transfer:
         known = self.file.num_bytes
         if known is not None and total != known:
             self.part.go_on_from(0)
-            raise DownloadError(f"the server announces {total:,} bytes, the file has {known:,}; name a mirror with --from")
+            raise DownloadError(
+                f"the server announces {total:,} bytes, the file has {known:,}; name a mirror with --from"
+            )
         if total > DOWNLOAD():
             raise DownloadError(DOWNLOAD.exceeded("the server announces"))
         _check_space(total, self.file, self.part)

@@ -62,15 +62,27 @@ def is_address(place: str) -> bool:
     """
     if re.match(r"https?://", place, re.IGNORECASE) is None:
         return False
+    host_of(place)
+    return True
+
+
+def host_of(url: str) -> str:
+    """The host that an address names.
+
+    Raises:
+        DownloadError: it names none, or none that can be.
+    """
     import httpx2
 
     try:
-        has_host = bool(httpx2.URL(place).host) and bool(urlsplit(place).hostname)
-    except (httpx2.InvalidURL, ValueError) as error:
-        raise DownloadError(f"{shown(place)} is no address ({shown(str(error))})") from None
-    if not has_host:
-        raise DownloadError(f"{shown(place)} is no address (it names no host)")
-    return True
+        # What is connected to is httpx2's reading of the address, in ASCII; both must take it.
+        host = httpx2.URL(url).raw_host.decode("ascii")
+        in_range = (urlsplit(url).port or 1) > 0
+    except (httpx2.InvalidURL, UnicodeError, ValueError) as error:
+        raise DownloadError(f"{shown(without_secrets(url))} is no address ({_said(error)})") from None
+    if not in_range or re.fullmatch(r"[a-z0-9_.-]+|[0-9a-f]*:[0-9a-f:.]*(%[a-z0-9_.-]+)?", host, re.IGNORECASE) is None:
+        raise DownloadError(f"{shown(without_secrets(url))} is no address (its host is {shown(host)})")
+    return host
 
 
 def without_secrets(url: str) -> str:
@@ -79,8 +91,9 @@ def without_secrets(url: str) -> str:
     >>> without_secrets("https://me:secret@example.org/a.json?token=1")
     'https://example.org/a.json'
     """
-    address = urlsplit(url)
-    text = f"{address.scheme}://{address.netloc.rpartition('@')[2]}{address.path}"
+    scheme, _, rest = url.partition("://")
+    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    text = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
@@ -127,7 +140,9 @@ async def ask(
     try:
         response = await _follow(client, client.build_request("GET", url, headers=headers, extensions=hops.trace), hops)
         _check_status(response, begin)
-        yield "whole" if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE else _answer(response, begin)
+        yield (
+            "whole" if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE else _answer(response, begin)
+        )
     except httpx2.TimeoutException:
         raise PassingError(IDLE_TIME.exceeded("the server sent nothing for")) from None
     except httpx2.ConnectError as error:
@@ -220,15 +235,19 @@ class _Hops:
 
     def check_address(self, url: str) -> None:
         """Raise DownloadError for an address that is refused for what it says."""
-        address = urlsplit(url)
-        if address.scheme not in {"http", "https"}:
+        scheme = url.partition(":")[0].lower()
+        if scheme not in {"http", "https"}:
             raise DownloadError(f"it leads to {shown(without_secrets(url))}; allowed: http and https")
-        if self.is_secure and address.scheme != "https":
-            raise DownloadError(f"it leads from https to {shown(without_secrets(url))}, which anybody on the way can change")
-        self.is_secure = address.scheme == "https"
+        if self.is_secure and scheme != "https":
+            raise DownloadError(
+                f"it leads from https to {shown(without_secrets(url))}, which anybody on the way can change; "
+                "name a mirror with --from"
+            )
+        self.is_secure = scheme == "https"
         self.url = url
+        host = host_of(url)
         if proxy_of(url) is not None:  # the proxy resolves names; what can be judged here is the address itself
-            self._judge(where_it_leads(address.hostname or ""))
+            self._judge(where_it_leads(host))
 
     async def check_peer(self, event: str, about: dict[str, Any]) -> None:
         """Told by httpx2 of each connection as soon as it stands: whatever the name was, this is its address."""
