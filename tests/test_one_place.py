@@ -46,7 +46,7 @@ def writes(call: ast.Call, name: str) -> bool:
 
 ELSEWHERE = {
     "cli/commands/bench.py": "a line is added to a file of measurements",
-    "data/fetch/download.py": "a download goes on where it broke off, so its part has a name that is found again",
+    "data/fetch/part_file.py": "a download goes on where it broke off, so its part has a name that is found again",
     "encoding/token_store.py": "files within a folder that write_folder_whole puts in its place",
     "encoding/store_files.py": "a lock within an unfinished store, which is renamed into place; a damaged one aside",
     "evaluation/baselines/scores.py": "into a file that write_whole opened",

@@ -21,7 +21,16 @@ from pathlib import Path
 
 
 class SurestepError(Exception):
-    """Base of all errors whose cause is the input, the settings or the machine."""
+    """Base of all errors whose cause is the input, the settings or the machine.
+
+    Its message is one line, whatever a library or a file put into it.
+
+    >>> str(SurestepError("not valid:\\n  two lines"))
+    'not valid: two lines'
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 class ConfigError(SurestepError, ValueError):

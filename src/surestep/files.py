@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from surestep.errors import StorageError
+from surestep.untrusted import open_regular
 
 CONFIG = "config.json"
 """The full configuration of a run, also within each of its checkpoints."""
@@ -173,9 +174,9 @@ def sha256_of(path: Path) -> str:
     written so lately that another change might leave its times as they are.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is a folder, a pipe or a device.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         status = os.fstat(file.fileno())
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if key in _hashes:
