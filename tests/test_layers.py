@@ -22,9 +22,9 @@ LAYERS = (
     {"config"},
     {"calibration"},
     {"data", "metrics"},
-    {"files", "scored", "settings"},
-    {"arrays"},
-    {"types", "errors", "hub"},
+    {"lock", "scored", "settings"},
+    {"arrays", "files"},
+    {"types", "errors", "hub", "stop_signals"},
 )
 """From the top down; packages of one layer never import each other."""
 
@@ -41,6 +41,8 @@ WITHOUT_TORCH = {
     "arrays",
     "errors",
     "files",
+    "lock",
+    "stop_signals",
     "scored",
     "settings",
     "hub",

@@ -8,7 +8,8 @@
     ├── BackboneError             a backbone or tokenizer cannot be loaded or used
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
-    └── StorageError              the disk is full or a folder cannot be written
+    ├── StorageError              the disk is full or a folder cannot be written
+    └── LockedError               another process works in a run's folder
 
 Anything else that escapes is a bug of Surestep and keeps its traceback. A message says what was
 wrong, where, what is allowed and which flag or field mends it, in one line.
@@ -86,3 +87,7 @@ class DeviceError(SurestepError):
 
 class StorageError(SurestepError):
     """The disk is full, or a folder cannot be written."""
+
+
+class LockedError(SurestepError):
+    """Another process works in the folder."""
