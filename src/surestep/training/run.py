@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from surestep.config import Config, TrainingConfig
 from surestep.encoding.formatter import Formatter
 from surestep.errors import SurestepError
 from surestep.files import CONFIG, METRICS, write_json
+from surestep.lock import locked
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.find import checkpoint_path
 from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint, read_config
@@ -23,6 +25,7 @@ from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
+from surestep.stop_signals import interrupted_by_signals
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.idle_gpu import IdleGpu
 from surestep.training.events.log import Log
@@ -34,14 +37,18 @@ from surestep.training.events.validate import Validate, choose_subsets, write_va
 from surestep.training.experiment_folder import (
     DATA_REPORT,
     check_space,
-    latest_with_state,
+    ResumePoint,
+    clean_folder,
+    find_resume_point,
     refuse_existing,
+    restore_folder,
+    set_aside_damaged,
     start_folder,
 )
 from surestep.training.optimizer.adamw_8bit import SMALLEST, check_8bit_optimizer
 from surestep.training.optimizer.parameter_groups import moment_bytes
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
-from surestep.training.processes import make_accelerator
+from surestep.training.processes import is_main_process, main_process_alone, make_accelerator
 from surestep.training.run_state import RunState, read_state
 from surestep.training.run_tokenizer import run_tokenizer
 from surestep.training.same_data import check_same_data, deciding_sources, fingerprints
@@ -99,8 +106,27 @@ def train(
     """
     config.check()
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
-    origin = _origin(config, hardware, resume=resume, overwrite=overwrite, accept_changed_data=accept_changed_data)
     accelerator = make_accelerator(hardware)
+    with interrupted_by_signals(), ExitStack() as stack:
+        found = main_process_alone(
+            accelerator, lambda: stack.enter_context(_locked(config.experiment_dir)), otherwise=()
+        )
+        origin = _origin(config, hardware, resume=resume, overwrite=overwrite, accept_changed_data=accept_changed_data)
+        origin = replace(origin, found=(*found, *origin.found))
+        return _train(config, observer, hardware, accelerator, origin, overwrite=overwrite, progress=progress)
+
+
+def _train(
+    config: Config,
+    observer: TrainingEvents,
+    hardware: Hardware,
+    accelerator: Accelerator,
+    origin: _Origin,
+    *,
+    overwrite: bool,
+    progress: ProgressFactory,
+) -> TrainedRun:
+    """Train from `origin`, holding the lock of the run's folder."""
     tokenizer, max_positions = run_tokenizer(config, origin.start, origin.manifest)
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
         data = load_run_data(
@@ -156,6 +182,8 @@ class _Origin:
         manifest: of that checkpoint, verified.
         sources: fingerprint of each source that decides the run's data.
         changed: a line, where the data are not those that the run was started with, and that was accepted.
+        point: where a resumed run goes on.
+        found: lines about what was found in the folder and done about it.
     """
 
     start: Path | None
@@ -163,6 +191,8 @@ class _Origin:
     manifest: Manifest | None
     sources: dict[str, str]
     changed: str | None
+    point: ResumePoint | None = None
+    found: tuple[str, ...] = ()
 
     @property
     def step(self) -> int:
@@ -172,13 +202,14 @@ class _Origin:
     def lines(self) -> list[str]:
         """What the user should know of it."""
         if self.resume_from is None:
-            return []
-        return [f"resuming from {self.resume_from} at step {self.step}", *_said(self.changed)]
+            return list(self.found)
+        return [*self.found, f"resuming from {self.resume_from} at step {self.step}", *_said(self.changed)]
 
 
 def _origin(config: Config, hardware: Hardware, *, resume: bool, overwrite: bool, accept_changed_data: bool) -> _Origin:
     """Find it, and refuse what can be refused before any data is read."""
-    resume_from = latest_with_state(config) if resume else None
+    point = find_resume_point(config) if resume else None
+    resume_from = None if point is None else point.checkpoint
     if resume_from is None:
         refuse_existing(config, overwrite=overwrite)
     nf4_device(config, hardware)  # raises where a GPU or a library that it needs is missing
@@ -191,7 +222,16 @@ def _origin(config: Config, hardware: Hardware, *, resume: bool, overwrite: bool
     if resume_from is not None:
         started_with = read_state(resume_from / "training_state").sources
         changed = check_same_data(resume_from, started_with, sources, accept=accept_changed_data)
-    return _Origin(start, resume_from, manifest, fingerprints(sources), changed)
+    said = () if point is None else point.said
+    return _Origin(start, resume_from, manifest, fingerprints(sources), changed, point, said)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Hold the lock of a run's folder, put in order; gives lines about what was found."""
+    advice = "wait until it has ended, stop it, or choose another --experiment_name"
+    with locked(folder, command="surestep train", advice=advice) as said:
+        yield (*_said(said), *restore_folder(folder))
 
 
 def _run(
@@ -304,9 +344,10 @@ def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
 
 def _open_folder(config: Config, observer: TrainingEvents, origin: _Origin, *, overwrite: bool) -> list[TrainingEvents]:
     """Make the run's folder and its log files; returns who is told of the run."""
+    folder = config.experiment_dir
     if origin.resume_from is None:
         start_folder(config, overwrite=overwrite)
-    folder = config.experiment_dir
+    tidied = [*clean_folder(folder), *([] if origin.point is None else set_aside_damaged(origin.point))]
     listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=origin.step)]
     if config.training.tensorboard:
         if TensorBoardLog.is_installed():
@@ -314,6 +355,9 @@ def _open_folder(config: Config, observer: TrainingEvents, origin: _Origin, *, o
         else:
             observer.say("TensorBoard logs are off: install it with `pip install 'surestep[tensorboard]'`")
     config.save(folder / CONFIG)
+    for listener in listeners:
+        for line in tidied:
+            listener.say(line)
     return listeners
 
 
@@ -368,5 +412,9 @@ def resumed_config(config: Config) -> Config:
 
     Raises:
         CheckpointError: there is nothing to resume from.
+        LockedError: another process works in the run's folder.
     """
-    return read_config(latest_with_state(config))
+    if not is_main_process():  # the main one holds the lock
+        return read_config(find_resume_point(config).checkpoint)
+    with _locked(config.experiment_dir):
+        return read_config(find_resume_point(config).checkpoint)

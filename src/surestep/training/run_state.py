@@ -36,6 +36,7 @@ class RunState:
         best_seen: the best value of any validation, for early stopping.
         validations_without_better: validations since then.
         validations_diverged: validations in a row that were far worse than a constant.
+        validation_due: whether a signal cut the validation of this step short, so that it is still to be done.
         tokens, labels, seconds: worked off so far, over all processes.
         scaler: the loss scaler's state under fp16.
         sources: fingerprint of each source that decides the run's data, by dataset and split.
@@ -48,6 +49,7 @@ class RunState:
     best_seen: float | None = None
     validations_without_better: int = 0
     validations_diverged: int = 0
+    validation_due: bool = False
     tokens: int = 0
     labels: int = 0
     seconds: float = 0.0
