@@ -147,30 +147,6 @@ def write_folder_whole(folder: Path, *, replace: bool = False, advice: str = OUT
         sync_tree(beside)
 
 
-@contextmanager
-def written_together() -> Iterator[None]:
-    """What is written whole within this block takes its place only when all of it is on the disk: all or none.
-
-    Files and folders are put in place in the order in which they were written, so a reader that a kill left with a
-    part of them finds the first ones new; where that matters the last one says what belongs to it. If one cannot be
-    put in place, those before it are taken back.
-
-    Raises:
-        StorageError: one cannot be written or put in place; everything is as it was.
-    """
-    placements: list[_Placement] = []
-    token = _together.set(placements)
-    try:
-        yield
-    except BaseException:
-        for placement in placements:
-            _delete(placement.beside)
-        raise
-    finally:
-        _together.reset(token)
-    _place_all(placements)
-
-
 @dataclass(frozen=True)
 class _Placement:
     """What was written whole and waits beside its place."""
@@ -181,7 +157,45 @@ class _Placement:
     replace: bool
 
 
-_together: ContextVar[list[_Placement] | None] = ContextVar("written_together", default=None)
+class WrittenTogether:
+    """What was written whole so far and waits for the rest (`written_together`)."""
+
+    def __init__(self) -> None:
+        self.placements: list[_Placement] = []
+
+    def unplaced(self, place: Path) -> Path:
+        """Where that lies now which will take `place`."""
+        return next(placement.beside for placement in reversed(self.placements) if placement.place == place)
+
+
+_together: ContextVar[WrittenTogether | None] = ContextVar("written_together", default=None)
+
+
+@contextmanager
+def written_together() -> Iterator[WrittenTogether]:
+    """What is written whole within this block takes its place only when all of it is on the disk: all or none.
+
+    Files and folders are put in place in the order in which they were written; a reader that comes after a kill
+    between two of them finds the first ones new, so the last one should say what belongs to it. If one cannot be put
+    in place, those before it are taken back. Within another such block, all waits for the outer one.
+
+    Raises:
+        StorageError: one cannot be written or put in place; everything is as it was.
+    """
+    if (outer := _together.get()) is not None:
+        yield outer
+        return
+    group = WrittenTogether()
+    token = _together.set(group)
+    try:
+        yield group
+    except BaseException:
+        for placement in group.placements:
+            _delete(placement.beside)
+        raise
+    finally:
+        _together.reset(token)
+    _place_all(group.placements)
 
 
 @contextmanager
@@ -191,7 +205,7 @@ def _placed_or_removed(beside: Path, place: Path, advice: str, *, replace: bool 
         yield
         placement = _Placement(beside, place, advice, replace)
         if (waiting := _together.get()) is not None:
-            waiting.append(placement)
+            waiting.placements.append(placement)
         else:
             _place_all([placement])
     except BaseException:

@@ -16,7 +16,8 @@ import pytest
 from runs import Watcher, assert_same_bits, hashes, logged, read_lines
 from surestep.config import Config
 from surestep.errors import CheckpointError
-from surestep.training.run import resumed_config, train
+from surestep.training.run import train
+from surestep.training.start.origin import resumed_config
 
 ROOT = Path(__file__).resolve().parents[2]
 # No two of these share a rhythm, so that a stop falls between log lines, validations and checkpoints.

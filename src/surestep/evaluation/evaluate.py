@@ -14,7 +14,7 @@ from surestep.data.sources.choose import enabled_sources
 from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines
 from surestep.evaluation.calibration_effect import CalibrationUse, calibration_report, content_of
 from surestep.evaluation.report.write import WrittenReport, write_report
-from surestep.files import METRICS
+from surestep.files import METRICS, written_together
 from surestep.metrics.report import ConstantBaseline
 from surestep.scored import ScoredSteps
 from surestep.scoring.build_model import BuiltModel
@@ -178,9 +178,10 @@ def _write(
 ) -> Evaluation:
     report = evaluation_report(steps, settings, about, constants=constants, baselines=baselines.baselines)
     report["baselines_left_out"] = baselines.left_out
-    count = write_evaluation_files(folder, report, steps if keep_rows else None)
-    evaluation = Evaluation(report, folder / METRICS, count)
-    if settings.report:
-        rows = list(rows_of(steps))
-        evaluation.written = write_report(report, folder, predictions=steps.measured(), rows=rows)
+    with written_together():  # figures, predictions, page and card are of one evaluation, or all of the former one
+        count = write_evaluation_files(folder, report, steps if keep_rows else None)
+        evaluation = Evaluation(report, folder / METRICS, count)
+        if settings.report:
+            rows = list(rows_of(steps))
+            evaluation.written = write_report(report, folder, predictions=steps.measured(), rows=rows)
     return evaluation

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from surestep.config import EvalConfig
-from surestep.files import METRICS, PREDICTIONS, write_json
+from surestep.errors import DataError
+from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report
 from surestep.scored import ScoredSteps
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
@@ -21,6 +22,8 @@ from surestep.scoring.predictions_file import write_predictions
 from surestep.scoring.stored_split import StoredSplit
 
 Json = dict[str, Any]
+PREDICTIONS_HASH = "predictions_sha256"
+"""Key of `eval_metrics.json`: the hash of the predictions written with it, null where none were."""
 
 
 def evaluation_report(
@@ -62,14 +65,40 @@ def evaluation_report(
 def write_evaluation_files(folder: Path, report: Json, steps: ScoredSteps | None) -> int | None:
     """Write `report` into `folder`, and `steps` beside it; how many rows those are, None without them.
 
+    Both take their places when both are on the disk. `report` gets `predictions_sha256`, of the very file that belongs
+    to it, by which a reader knows one that does not (`check_predictions_belong`).
+
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written; the former files are whole and belong together.
     """
     is_calibrated = report.get("calibration", {}).get("applied", "none") != "none"
     path = folder / PREDICTIONS
-    count = None if steps is None else write_predictions(path, steps, is_calibrated=is_calibrated)
-    write_json(folder / METRICS, report)
+    with written_together() as group:
+        count = None if steps is None else write_predictions(path, steps, is_calibrated=is_calibrated)
+        report[PREDICTIONS_HASH] = None if steps is None else sha256_of(group.unplaced(path))
+        write_json(folder / METRICS, report)
     return count
+
+
+def check_predictions_belong(report: Mapping[str, Any], predictions: Path) -> None:
+    """Refuse a file of predictions that is not the one that `report` was written with, as far as the report says.
+
+    Raises:
+        DataError: its hash differs, or it cannot be read.
+    """
+    said = report.get(PREDICTIONS_HASH)
+    if not isinstance(said, str):
+        return
+    try:
+        found = sha256_of(predictions)
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror}); evaluate again", path=predictions) from None
+    if found != said:
+        raise DataError(
+            f"it is not the file that {METRICS} beside it was written with (its sha256 differs); evaluate again, "
+            "restore it, or move it away",
+            path=predictions,
+        )
 
 
 def dataset_facts(splits: Sequence[StoredSplit], steps: ScoredSteps) -> dict[str, Json]:

@@ -19,6 +19,7 @@ from surestep import __version__
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
 from surestep.evaluation.report.headline import FIGURES, baselines_table, number, shown_figures, value_of, verdict
 from surestep.evaluation.results.run_files import RunFiles
+from surestep.files import write_text
 
 CARD_FILE = "MODEL_CARD.md"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -65,12 +66,10 @@ def write_card(report: Mapping[str, Any], run: RunFiles, folder: Path) -> Path:
         folder: where it goes.
 
     Raises:
-        OSError: the folder cannot be written.
+        StorageError: the folder cannot be written; the former card is as it was.
     """
     path = folder / CARD_FILE
-    beside = path.with_suffix(".part")
-    beside.write_text(card_text(report, run), encoding="utf-8")
-    beside.replace(path)
+    write_text(path, card_text(report, run), advice="free space or change its permissions")
     return path
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,6 +27,7 @@ from surestep.evaluation.report.charts.svg import to_svg
 from surestep.evaluation.report.headline import baselines_table, number, shown_figures, verdict
 from surestep.evaluation.report.mistakes import KINDS, Mistakes, worst_mistakes
 from surestep.evaluation.results.run_files import RunFiles
+from surestep.files import write_folder_whole, write_text, written_together
 from surestep.scored import ScoredSteps
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ NO_ROWS = (
     "The confidence histogram, the risk–coverage curve and the worst mistakes need predictions.jsonl.gz, "
     "which is not in this folder (surestep evaluate --save_predictions true writes it)."
 )
+_ADVICE = "free space or change its permissions"
 NO_TEXT = "The worst mistakes: these predictions have no text (`problem` and `text` in each row)."
 
 Row = Mapping[str, Any]
@@ -75,7 +76,7 @@ def write_page(sources: Sources, folder: Path) -> WrittenPage:
     """Write `report.html` and `plots/*.png` into `folder`; plots of an earlier page are removed.
 
     Raises:
-        OSError: the folder cannot be written.
+        StorageError: the folder cannot be written; the former page and plots are as they were.
     """
     charts = {
         "reliability": _reliability(sources),
@@ -85,16 +86,14 @@ def write_page(sources: Sources, folder: Path) -> WrittenPage:
     missing = _missing(sources)
     page = _render(sources, charts, missing)
     path = folder / REPORT_FILE
-    beside = path.with_suffix(".part")
-    beside.write_text(page, encoding="utf-8")
-    beside.replace(path)
     plots = folder / PLOTS_FOLDER
-    shutil.rmtree(plots, ignore_errors=True)
-    plots.mkdir()
     written = []
-    for chart in (chart for group in charts.values() for chart in group):
-        written.append(plots / f"{chart.name}.png")
-        write_png(chart, written[-1])
+    with written_together():
+        with write_folder_whole(plots, replace=True, advice=_ADVICE) as beside:
+            for chart in (chart for group in charts.values() for chart in group):
+                written.append(plots / f"{chart.name}.png")
+                write_png(chart, beside / written[-1].name)
+        write_text(path, page, advice=_ADVICE)
     return WrittenPage(path, tuple(written), missing)
 
 

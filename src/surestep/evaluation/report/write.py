@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surestep.errors import DataError, StorageError
+from surestep.errors import DataError
 from surestep.evaluation.report.model_card import write_card
 from surestep.evaluation.report.page import Sources, WrittenPage, write_page
 from surestep.evaluation.results.run_files import find_run
-from surestep.files import METRICS
+from surestep.files import METRICS, storage_errors, written_together
 from surestep.metrics.figures.pointwise import mse
 from surestep.scored import ScoredSteps
+from surestep.scoring.evaluation_file import check_predictions_belong
 from surestep.scoring.predictions_file import find_predictions, read_predictions, rows_of
 
 
@@ -53,13 +54,9 @@ def write_report(
         StorageError: the folder cannot be written.
     """
     run = find_run(report, folder, checkpoint=checkpoint)
-    try:
+    with storage_errors(folder, "free space or change its permissions"), written_together():
         page = write_page(Sources(report, run, predictions, rows), folder)
         card = write_card(report, run, folder) if report.get("checkpoint") else None
-    except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written ({error.strerror}); free space or change its permissions"
-        ) from None
     return WrittenReport(page, card)
 
 
@@ -75,6 +72,7 @@ def report_on_folder(folder: Path, *, checkpoint: Path | None = None) -> Written
     path = find_predictions(folder)
     if path is None:
         return write_report(report, folder, predictions=None, rows=None, checkpoint=checkpoint)
+    check_predictions_belong(report, path)
     steps = read_predictions(path)
     predictions = steps.measured()
     _check_belongs(report, predictions, path)

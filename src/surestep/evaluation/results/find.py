@@ -15,6 +15,7 @@ from surestep.errors import CheckpointError, ConfigError, DataError
 from surestep.files import CONFIG, MANIFEST, METRICS
 from surestep.scoring.checkpoint.find import best_checkpoint, list_checkpoints
 from surestep.scoring.checkpoint.load import read_config
+from surestep.scoring.evaluation_file import check_predictions_belong
 from surestep.scoring.predictions_file import find_predictions
 
 
@@ -87,7 +88,7 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
     """Read one `eval_metrics.json`.
 
     Raises:
-        DataError: it cannot be read, or holds no report.
+        DataError: it cannot be read, or holds no report, or the predictions beside it are of another evaluation.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -98,6 +99,8 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
         raise DataError("holds no 'overall' and 'per_dataset'; name what `surestep evaluate` wrote", path=path)
     named = Path(str(report.get("predictions", path)))
     beside = find_predictions(path.parent)
+    if beside is not None:
+        check_predictions_belong(report, beside)
     return FoundEvaluation(name, path, report, beside or (named if named.is_file() and named != path else None))
 
 

@@ -46,7 +46,7 @@ def choose_subsets(
     return subsets
 
 
-class _LeftOff(Exception):
+class _LeftOffError(Exception):
     """A signal came during the validation."""
 
 
@@ -98,7 +98,7 @@ class Validate(TrainingEvents):
             try:
                 self._validate()
                 state.validation_due = False
-            except _LeftOff:
+            except _LeftOffError:
                 state.validation_due = True
                 self._run.say("the validation was left off; --resume begins with it")
         shared = ("best_seen", "validations_without_better", "validations_diverged", "validation_due")
@@ -107,7 +107,7 @@ class Validate(TrainingEvents):
     def _go_on(self, _title: str) -> Callable[[int], None]:
         def advance(_count: int) -> None:
             if self._run.is_told_to_stop():
-                raise _LeftOff
+                raise _LeftOffError
 
         return advance
 
