@@ -172,9 +172,13 @@ def _take_flock(path: Path, folder: Path, me: Holder, advice: str) -> tuple[int,
             if _is_at(number, path):
                 former = os.pread(number, 2**16, 0).decode("utf-8", "replace")
                 said = _take_over(former, path, folder, advice) if former else None
-                os.ftruncate(number, 0)
-                os.pwrite(number, _content(me), 0)
-                os.fsync(number)
+                try:
+                    os.ftruncate(number, 0)
+                    os.pwrite(number, _content(me), 0)
+                    os.fsync(number)
+                except BaseException:
+                    path.unlink()
+                    raise
                 return number, said
         except BaseException:
             os.close(number)
@@ -209,6 +213,9 @@ def _take_by_name(path: Path, folder: Path, me: Holder, advice: str) -> tuple[No
         try:
             os.write(number, _content(me))
             os.fsync(number)
+        except BaseException:
+            path.unlink()
+            raise
         finally:
             os.close(number)
         return None, said
