@@ -1,6 +1,6 @@
 """What syncing costs: a folder of a checkpoint's size, written without and with waiting for the disk.
 
-    python benchmarks/checkpoint_sync.py FOLDER --megabytes 540
+python benchmarks/checkpoint_sync.py FOLDER --megabytes 540
 """
 
 from __future__ import annotations

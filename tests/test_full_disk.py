@@ -137,7 +137,9 @@ def test_calibrate(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
 def test_export(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     merged = trained.output_dir / "merged"
     arguments = ["export", "--checkpoint", str(trained.experiment_dir / "checkpoint_step_2")]
-    assert leaves_former_results(lambda: main([*arguments, "--output_dir", str(merged)]), trained.output_dir, capsys) > 5
+    assert (
+        leaves_former_results(lambda: main([*arguments, "--output_dir", str(merged)]), trained.output_dir, capsys) > 5
+    )
     load_checkpoint(merged)
 
 

@@ -23,7 +23,7 @@ from strategies import random_tree
 from surestep.config import Config, get_lora_config
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.errors import CheckpointError, DeviceError, StorageError
-from surestep.files import leftovers, remove_leftovers, MANIFEST
+from surestep.files import MANIFEST, leftovers, remove_leftovers
 from surestep.model.saved_weights import HEAD_FILE
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint import load as checkpoint_module

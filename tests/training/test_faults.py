@@ -212,7 +212,9 @@ def test_a_damaged_last_checkpoint_is_set_aside_and_an_earlier_one_goes_on(
     assert_same_run(cut, whole)
 
 
-def test_where_no_checkpoint_is_whole_resuming_is_refused_and_nothing_changes(run_config: Callable[..., Config]) -> None:
+def test_where_no_checkpoint_is_whole_resuming_is_refused_and_nothing_changes(
+    run_config: Callable[..., Config],
+) -> None:
     cut = run_config(experiment_name="cut", **RHYTHM)
     train(cut, Watcher({7: lambda: os.kill(os.getpid(), signal.SIGTERM)}))
     for _, path in list_checkpoints(cut.experiment_dir):

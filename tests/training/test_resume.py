@@ -285,9 +285,10 @@ def test_the_configuration_of_a_resumed_run_is_the_one_it_was_started_with(setti
 
 
 def test_a_training_state_with_one_byte_changed_is_refused(settings) -> None:
+    """Where no earlier checkpoint is whole; where one is, the run goes on from it (`test_faults.py`)."""
     config = settings("damaged")
-    train(config, Watcher({6: interrupt(signal.SIGTERM)}))
-    path = config.experiment_dir / "checkpoint_step_6" / "training_state" / "optimizer.safetensors"
+    train(config, Watcher({4: interrupt(signal.SIGTERM)}))
+    path = config.experiment_dir / "checkpoint_step_4" / "training_state" / "optimizer.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

@@ -101,9 +101,10 @@ def train(
     config.check()
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     accelerator = make_accelerator(hardware)
+    nothing: tuple[str, ...] = ()
     with interrupted_by_signals(), ExitStack() as stack:
         found = main_process_alone(
-            accelerator, lambda: stack.enter_context(locked_folder(config.experiment_dir)), otherwise=()
+            accelerator, lambda: stack.enter_context(locked_folder(config.experiment_dir)), otherwise=nothing
         )
         origin = find_origin(
             config, hardware, resume=resume, overwrite=overwrite, accept_changed_data=accept_changed_data

@@ -51,6 +51,8 @@ class Save(TrainingEvents):
         elif self._accelerator.is_main_process:
             # It was marked beyond the checkpoint that the run goes on from.
             (self._folder / BEST).unlink(missing_ok=True)
+        if run.last_saved is not None:
+            self._prune()  # nor has it removed what its last checkpoint made superfluous
 
     def validated(self, record: ValidationRecord) -> None:
         self._validation = record
@@ -84,10 +86,13 @@ class Save(TrainingEvents):
             if state.best:
                 write_best(self._folder, state.best)
         run.saved(folder)
-        if self._accelerator.is_main_process:
-            for line in prune(self._folder, keep=self._keep, best_step=state.best.get("step")):
-                run.say(line)
+        self._prune()
         share(self._accelerator, state, "best")
+
+    def _prune(self) -> None:
+        if self._accelerator.is_main_process:
+            for line in prune(self._folder, keep=self._keep, best_step=self._run.state.best.get("step")):
+                self._run.say(line)
 
 
 def _mark_best(state: RunState, record: ValidationRecord) -> None:
