@@ -138,10 +138,12 @@ def test_calibrate(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_export(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     merged = trained.output_dir / "merged"
-    arguments = ["export", "--checkpoint", str(trained.experiment_dir / "checkpoint_step_2")]
-    assert (
-        leaves_former_results(lambda: main([*arguments, "--output_dir", str(merged)]), trained.output_dir, capsys) > 5
+    checkpoint = trained.experiment_dir / "checkpoint_step_2"
+    arguments = ["export", "--checkpoint", str(checkpoint), "--output_dir", str(merged)]
+    failures = leaves_former_results(
+        lambda: main(arguments), trained.output_dir, capsys, reset=lambda: shutil.rmtree(merged)
     )
+    assert failures > 5
     load_checkpoint(merged)
 
 
