@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from surestep.data.datasets.dataset import RemoteFile
+from surestep.disk import PART
 from surestep.errors import DownloadError, StorageError
-from surestep.files import PART, sha256_of
+from surestep.files import sha256_of
 
 Progress = Callable[[int, int | None], None]
 """Told the bytes so far and the total, None where unknown."""

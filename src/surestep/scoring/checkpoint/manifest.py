@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
 from typing_extensions import TypedDict
 
+from surestep.disk import name_beside, sync_folder
 from surestep.errors import CheckpointError
 from surestep.files import MANIFEST, sha256_of
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
@@ -121,35 +122,37 @@ def replace_file(folder: Path, manifest: Manifest, name: str, content: bytes | N
         OSError: the disk is full, or the folder cannot be written; the checkpoint is valid all the same.
     """
     folder = folder.resolve()  # where it is a link, what lies beside it may be on another disk
-    beside = folder.with_name(f".{folder.name}.{Path(name).name}.part")
     path = folder / name
-    new: Entry | None = None
+    unfinished: list[Path] = []
+
+    def write_beside(of: str, content: bytes) -> Path:
+        unfinished.append(name_beside(folder.with_name(f"{folder.name}.{of}")))
+        _write_through(unfinished[-1], content)
+        return unfinished[-1]
+
     try:
-        if content is not None:
-            _write_through(beside, content)
-            new = _entry(beside)
+        # All of it is on the disk before any of it takes its place: a full disk changes nothing.
+        content_file = None if content is None else write_beside(Path(name).name, content)
+        new = None if content_file is None else _entry(content_file)
         manifest.files.pop(name, None)
         manifest.pending = {name: [_entry(path) if path.is_file() else None, new]}
-        _replace_manifest(folder, manifest)
-        if content is None:
-            path.unlink(missing_ok=True)
-        else:
-            beside.replace(path)
+        allows_both = write_beside(MANIFEST, _text_of(manifest).encode())
         manifest.pending = {}
         if new is not None:
             manifest.files[name] = new
-        _replace_manifest(folder, manifest)
+        allows_new = write_beside(MANIFEST, _text_of(manifest).encode())
+        allows_both.replace(folder / MANIFEST)
+        sync_folder(folder)
+        if content_file is None:
+            path.unlink(missing_ok=True)
+        else:
+            content_file.replace(path)
+        sync_folder(path.parent)
+        allows_new.replace(folder / MANIFEST)
+        sync_folder(folder)
     finally:
-        beside.unlink(missing_ok=True)
-
-
-def _replace_manifest(folder: Path, manifest: Manifest) -> None:
-    beside = folder.with_name(f".{folder.name}.{MANIFEST}.part")
-    try:
-        _write_through(beside, _text_of(manifest).encode())
-        beside.replace(folder / MANIFEST)
-    finally:
-        beside.unlink(missing_ok=True)
+        for beside in unfinished:
+            beside.unlink(missing_ok=True)
 
 
 def _write_through(path: Path, content: bytes) -> None:
