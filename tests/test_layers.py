@@ -45,8 +45,6 @@ WITHOUT_TORCH = {
     "files",
     "lock",
     "stop_signals",
-    "lock",
-    "stop_signals",
     "scored",
     "settings",
     "hub",

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
 from typing_extensions import TypedDict
 
-from surestep.disk import name_beside, sync_folder
+from surestep.disk import leftovers, name_beside, remove_leftovers, sync_folder
 from surestep.errors import CheckpointError
 from surestep.files import MANIFEST, sha256_of
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
@@ -110,7 +110,8 @@ def replace_file(folder: Path, manifest: Manifest, name: str, content: bytes | N
 
     The checkpoint is valid at every moment, so that a kill leaves the old one or the new one: the manifest first
     allows both, then the file is renamed into place, then the manifest allows only the new one. What is unfinished
-    lies beside the folder, never in it.
+    lies beside the folder, never in it; what a killed process left there is removed. Only for whoever holds the lock of
+    the checkpoint's run.
 
     Args:
         folder: the checkpoint.
@@ -124,6 +125,8 @@ def replace_file(folder: Path, manifest: Manifest, name: str, content: bytes | N
     folder = folder.resolve()  # where it is a link, what lies beside it may be on another disk
     path = folder / name
     unfinished: list[Path] = []
+    for of in (path.name, MANIFEST):
+        remove_leftovers(leftovers(folder.parent, of=f"{folder.name}.{of}"))
 
     def write_beside(of: str, content: bytes) -> Path:
         unfinished.append(name_beside(folder.with_name(f"{folder.name}.{of}")))
@@ -132,7 +135,7 @@ def replace_file(folder: Path, manifest: Manifest, name: str, content: bytes | N
 
     try:
         # All of it is on the disk before any of it takes its place: a full disk changes nothing.
-        content_file = None if content is None else write_beside(Path(name).name, content)
+        content_file = None if content is None else write_beside(path.name, content)
         new = None if content_file is None else _entry(content_file)
         manifest.files.pop(name, None)
         manifest.pending = {name: [_entry(path) if path.is_file() else None, new]}
