@@ -77,13 +77,18 @@ def restore_folder(folder: Path) -> list[str]:
     return said
 
 
-def clean_folder(folder: Path) -> list[str]:
-    """Remove what killed processes left unfinished or half removed in a run's folder or of it; returns a line.
+def clean_folder(folder: Path, *others: Path) -> list[str]:
+    """Remove what killed processes left unfinished or half removed in a run's folder, of it, or in `others` of its own.
+
+    Returns a line where there was something.
 
     Only for whoever holds the run's lock, and after `restore_folder`.
     """
     folder = folder.resolve()
-    found = [*leftovers(folder.parent, of=folder.name), *leftovers(folder)]
+    found = [
+        *leftovers(folder.parent, of=folder.name),
+        *(path for place in (folder, *others) for path in leftovers(place)),
+    ]
     found += [path for path in folder.glob(".checkpoint_step_*") if _EARLIER_LEFTOVER.fullmatch(path.name)]
     count = remove_leftovers(dict.fromkeys(found))
     return [f"{count} unfinished or half removed files and folders of a killed run were removed"] if count else []

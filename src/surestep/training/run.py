@@ -285,7 +285,10 @@ def _open_folder(config: Config, observer: TrainingEvents, origin: Origin, *, ov
     folder = config.experiment_dir
     if origin.resume_from is None:
         start_folder(config, overwrite=overwrite)
-    tidied = [*clean_folder(folder), *([] if origin.point is None else set_aside_damaged(origin.point))]
+    tidied = [
+        *clean_folder(folder, config.validation_dir),
+        *([] if origin.point is None else set_aside_damaged(origin.point)),
+    ]
     listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=origin.step)]
     if config.training.tensorboard:
         if TensorBoardLog.is_installed():
