@@ -57,7 +57,7 @@ class Acts:
         text = os.fsdecode(path)
         if folder is not None and folder >= 0:
             text = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), text)
-        if not text.startswith(self.folder):
+        if not text.startswith(self.folder) or (kind == "mkdir" and os.path.isdir(text)):
             return
         self.seen.append(f"{kind} {_TOKEN.sub('.TOKEN.', os.path.relpath(text, self.folder))}")
         if len(self.seen) == self.at:
@@ -152,6 +152,8 @@ class Forked:
         except BaseException:
             traceback.print_exc()
         finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
             os._exit(code)
 
     def wait(self) -> Ended:
