@@ -23,9 +23,9 @@ LAYERS = (
     {"config"},
     {"calibration"},
     {"data", "metrics"},
-    {"files", "scored", "settings"},
-    {"arrays", "untrusted"},
-    {"types", "errors", "hub", "terminal_text"},
+    {"lock", "scored", "settings"},
+    {"files", "arrays", "untrusted"},
+    {"types", "errors", "hub", "terminal_text", "disk", "stop_signals"},
 )
 """From the top down; packages of one layer never import each other."""
 
@@ -40,8 +40,11 @@ WITHOUT_TORCH = {
     "serving",
     "types",
     "arrays",
+    "disk",
     "errors",
     "files",
+    "lock",
+    "stop_signals",
     "scored",
     "settings",
     "hub",

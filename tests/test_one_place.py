@@ -47,15 +47,16 @@ def writes(call: ast.Call, name: str) -> bool:
 ELSEWHERE = {
     "cli/commands/bench.py": "a line is added to a file of measurements",
     "data/fetch/part_file.py": "a download goes on where it broke off, so its part has a name that is found again",
-    "encoding/token_store.py": "files within a folder that write_folder_whole puts in its place",
+    "disk.py": "what is removed gets another name first, what was about to be replaced its own again",
+    "encoding/token_store.py": "files within a folder that is put in its place whole",
     "encoding/store_files.py": "a lock within an unfinished store, which is renamed into place; a damaged one aside",
     "evaluation/baselines/scores.py": "into a file that write_whole opened",
-    "evaluation/report/model_card.py": "the card beside its place",
-    "evaluation/report/page.py": "the page beside its place",
+    "lock.py": "a lock that nobody holds is moved away",
     "model/saved_weights.py": "files within a checkpoint that is put in its place whole",
     "scoring/checkpoint/manifest.py": "a file of a finished checkpoint: what is unfinished lies beside the folder",
-    "scoring/checkpoint/save.py": "a checkpoint takes the place of a former one of the same step",
+    "scoring/checkpoint/save.py": "files within a checkpoint that is put in its place whole",
     "training/events/run_log.py": "a line is added to a log",
+    "training/start/resume_point.py": "a damaged checkpoint gets another name",
     "training/run_state.py": "files within a checkpoint that is put in its place whole",
 }
 """Who else writes, and why; everything else is whole or not there through `surestep.files`."""

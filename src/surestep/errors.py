@@ -9,7 +9,8 @@
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
     ├── InputError                what was handed over to be scored is of the wrong type or out of range
-    └── StorageError              the disk is full or a folder cannot be written
+    ├── StorageError              the disk is full or a folder cannot be written
+    └── LockedError               another process works in a run's folder
 
 Anything else that escapes is a bug of Surestep and keeps its traceback. A message says what was
 wrong, where, what is allowed and which flag or field mends it, in one line.
@@ -100,3 +101,7 @@ class InputError(SurestepError, ValueError):
 
 class StorageError(SurestepError):
     """The disk is full, or a folder cannot be written."""
+
+
+class LockedError(SurestepError):
+    """Another process works in the folder."""

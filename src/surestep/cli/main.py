@@ -1,7 +1,7 @@
 """The `surestep` command: picks a subcommand, imports only that one, turns our errors into one line.
 
 Exit codes: 0 done, 1 a check failed, 2 the user's mistake (one line on stderr), 128 + signal when stopped
-(130 by Ctrl-C, 143 by SIGTERM).
+(130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP); where several came, the first one counts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from surestep import __version__
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
+from surestep.stop_signals import Interrupted, interrupted_by_signals
 from surestep.terminal_text import in_one_line
 
 COMMANDS = {
@@ -75,7 +77,8 @@ def run_command(args: argparse.Namespace) -> int:
     if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     try:
-        return int(args.run(args))
+        with interrupted_by_signals():
+            return int(args.run(args))
     except ConfigError as error:
         for problem in error.problems:
             print(f"surestep: {in_one_line(problem)}", file=sys.stderr)
@@ -101,6 +104,11 @@ def run_command(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+    except Interrupted as stopped:
+        with suppress(OSError):  # SIGHUP: the terminal may be gone
+            words = "interrupted" if stopped.number.name == "SIGINT" else f"stopped by {stopped.number.name}"
+            print(f"surestep: {words}", file=sys.stderr)
+        return 128 + int(stopped.number)
     except KeyboardInterrupt:
         print("surestep: interrupted", file=sys.stderr)
         return 130

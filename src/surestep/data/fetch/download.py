@@ -23,8 +23,9 @@ from surestep.data.fetch.http_transfer import (
     without_secrets,
 )
 from surestep.data.fetch.part_file import PartFile, open_part
+from surestep.disk import PART
 from surestep.errors import DownloadError, StorageError
-from surestep.files import PART, sha256_of
+from surestep.files import sha256_of
 from surestep.untrusted import open_regular
 from surestep.untrusted.bounds import DOWNLOAD, DOWNLOAD_TIME
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from surestep.files import BEST
+from surestep.lock import locked
 from surestep.untrusted import place_inside, read_json
 
 _STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)")
@@ -24,6 +27,24 @@ def list_checkpoints(experiment_dir: Path) -> list[tuple[int, Path]]:
         if (match := _STEP_FOLDER.fullmatch(path.name)) and path.is_dir()
     ]
     return sorted(found)
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint belongs to; the checkpoint itself where it was taken out of its run."""
+    checkpoint = checkpoint.resolve()
+    return checkpoint.parent if _STEP_FOLDER.fullmatch(checkpoint.name) else checkpoint
+
+
+@contextmanager
+def locked_run(checkpoint: Path, *, command: str) -> Iterator[str | None]:
+    """Hold the lock of a checkpoint's run while something is written into it; gives what `lock.locked` gives.
+
+    Raises:
+        LockedError: another process works in the run's folder.
+        StorageError: the lock cannot be written.
+    """
+    with locked(run_of(checkpoint), command=command) as said:
+        yield said
 
 
 def best_checkpoint(experiment_dir: Path) -> Path | None:
