@@ -44,7 +44,8 @@ _AHEAD = 1
 """Packs that wait on the device while another runs: laying out the next ones must not make it wait."""
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """Tell the user a line, beside whatever the program prints."""
     print(f"· {visible(line)}", file=sys.stderr)
 
 
@@ -84,7 +85,7 @@ class ModelScorer:
     calibration: Calibration | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     may_shrink: bool = False
-    say: Callable[[str], None] = _to_stderr
+    say: Callable[[str], None] = to_stderr
 
     def about(self) -> dict[str, Any]:
         """Which checkpoint, what it is built on, and how it is run, as far as that is known."""
