@@ -16,8 +16,8 @@ from surestep.errors import InputError
 PIECES = [
     "Add 2.", "So x = 4", " ", "\n", "\n\n", "\r\n", "\r", "\t", "\n \n", "\u2028", "\x0c", "\x85", "\u2029", "\x0b",
     "Step 1:", "step 2.", "**Step 2:**", "### Step 3:", "1. ", "2) ", "  1. ", "10. ", "<extra_0>", "ки", "```",
-    "```py", "~~~", "$$", "$", "\\[", "\\]", "\\\\[2pt]", "\\begin{align}", "\\end{align}", "e.g. ", "3.14", "Why? ", "。", "?!",
-    "é", "-",
+    "```py", "~~~", "$$", "$", "\\[", "\\]", "\\\\[2pt]", "\\begin{align}", "\\end{align}", "e.g. ", "3.14", "Why? ", "。",
+    "?!", "é", "-",
 ]  # fmt: skip
 texts = st.one_of(st.lists(st.sampled_from(PIECES), max_size=25).map("".join), st.text(max_size=60))
 rules = st.sampled_from([AUTO, *RULES, "tag:<extra_0>", "tag:ки", "tag:\n\n"])
