@@ -10,13 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surestep import split_steps
+from surestep.config import Config
+from surestep.data.benchmarks.candidates import read_candidates
+from surestep.data.datasets.own import read_own
+from surestep.data.records.reading_report import ReadReport
+from surestep.data.sources.choose import enabled_sources
 from surestep.data.trees.split_steps import AUTO, RULES
-from surestep.errors import InputError
+from surestep.errors import ConfigError, DataError, InputError
 
 PIECES = [
     "Add 2.", "So x = 4", " ", "\n", "\n\n", "\r\n", "\r", "\t", "\n \n", "\u2028", "\x0c", "\x85", "\u2029", "\x0b",
     "Step 1:", "step 2.", "**Step 2:**", "### Step 3:", "1. ", "2) ", "  1. ", "10. ", "<extra_0>", "ки", "```",
-    "```py", "~~~", "$$", "$", "\\[", "\\]", "\\\\[2pt]", "\\begin{align}", "\\end{align}", "e.g. ", "3.14", "Why? ", "。",
+    "```py", "~~~", "$$", "$", "\\[", "\\]",
+    "\\\\[2pt]", "\\begin{align}", "\\end{align}", "e.g. ", "3.14", "Why? ", "。",
     "?!", "é", "-",
 ]  # fmt: skip
 texts = st.one_of(st.lists(st.sampled_from(PIECES), max_size=25).map("".join), st.text(max_size=60))
@@ -135,3 +141,41 @@ def test_what_is_no_text_is_refused(text: Any) -> None:
 def test_a_tag_without_a_text_is_refused() -> None:
     with pytest.raises(InputError, match="names no tag"):
         split_steps("a", "tag:")
+
+
+def test_rows_of_our_own_layout_may_hold_raw_solutions(write_jsonl: Any) -> None:
+    row = {"problem": "2 + 2?", "solution": "Add.\n\nSo 4.", "confidences": [1, 0.5]}
+    path = write_jsonl(row)
+    (tree,) = read_own(path, report=ReadReport(), split="auto")
+    assert [(node.text, node.confidence) for node in tree.nodes] == [("Add.", 1.0), ("So 4.", 0.5)]
+    with pytest.raises(DataError, match=r"'steps' is missing; .* --own_split auto"):
+        list(read_own(path, report=ReadReport()))
+    with pytest.raises(DataError, match="2 confidences for 1 steps"):
+        list(read_own(path, report=ReadReport(), split="tag:#"))
+    report = ReadReport()
+    (tree,) = read_own(write_jsonl(row | {"steps": ["Add."], "confidences": [1]}), report=report, split="auto")
+    assert [node.text for node in tree.nodes] == ["Add."], "given steps go before a text"
+    assert report["fields_not_read"] == 1
+    with pytest.raises(DataError, match="'solution' is empty"):
+        list(read_own(write_jsonl(row | {"solution": " \n"}), report=ReadReport(), split="auto"))
+
+
+def test_the_rule_belongs_to_the_configuration_and_the_fingerprint(write_jsonl: Any) -> None:
+    config = Config()
+    config.data.use_own, config.data.use_prm800k, config.data.use_eqasc = True, False, False
+    config.data.own_train = config.data.own_validation = config.data.own_test = write_jsonl({"problem": "p"})
+    prints = set()
+    for rule in (None, "auto", "lines"):
+        config.data.own_split = rule
+        assert config.data.split_rule() == rule
+        (source,) = enabled_sources(config.data, "train", seed=0)
+        prints.add(source.fingerprint())
+    assert len(prints) == 3
+    with pytest.raises(ConfigError, match=r"own_split is 'words'; allowed: auto, step, .* or tag: and a text"):
+        config.data.own_split = "words"
+
+
+def test_candidates_split_solutions_at_their_lines_only(write_jsonl: Any) -> None:
+    row = {"problem": "p", "solution": "a\u2028b\x0cc\n\n```\nx\n```\nd", "correct": True}
+    ((candidate,),) = (found.candidates for found in read_candidates(write_jsonl(row), report=ReadReport()))
+    assert candidate.steps == ("a\u2028b\x0cc", "```\nx\n```", "d")

@@ -384,3 +384,31 @@ def test_importing_surestep_loads_nothing_and_splitting_no_torch() -> None:
     assert "torch" not in after
     with pytest.raises(AttributeError, match="no attribute 'Skorer'"):
         surestep.Skorer  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("settings", "text", "steps"),
+    [
+        ({"own_split": "lines"}, "12 * 3 = 36.\n36 + 4 = 41.", STEPS),
+        ({"own_format": "math_shepherd"}, "12 * 3 = 36. ки\n36 + 4 = 41. ки", STEPS),
+        ({}, "12 * 3 = 36.\n36 + 4 = 41.", None),
+    ],
+)
+def test_a_checkpoint_splits_raw_solutions_as_its_training_did(
+    settings: dict[str, str], text: str, steps: list[str] | None, checkpoint: Path, scorer: Scorer
+) -> None:
+    from surestep.scoring.checkpoint.load import read_config
+
+    config = read_config(checkpoint)
+    config.data.use_own = True
+    for name, value in settings.items():
+        setattr(config.data, name, value)
+    trained = Scorer.from_config(checkpoint, config)
+    if steps is None:
+        with pytest.raises(InputError, match="a list of texts"):
+            trained.score(PROBLEM, text)
+    else:
+        assert trained.score(PROBLEM, text) == scorer.score(PROBLEM, steps)
+    if trained.split_rule == "tag:ки":
+        with pytest.raises(InputError, match="holds no 'ки', at which the checkpoint's training data were split"):
+            trained.score(PROBLEM, "12 * 3 = 36.")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, get_args
 
-from surestep.data.trees.split_steps import check_rule, split_steps
+from surestep.data.trees.split_steps import TAG, check_rule, split_steps
 from surestep.errors import InputError
 from surestep.inference.rerank import RankedCandidate, ranked
 from surestep.inference.result import SolutionScores
@@ -127,7 +127,8 @@ class Scorer:
         loaded = load_checkpoint(folder, config=config)
         model_scorer = loaded.scorer(config, calibrated=calibrated)
         model_scorer.say = say
-        return cls(model_scorer, dataset=dataset, reasons=loaded.built.reasons, say=say)
+        rule = loaded.config.data.split_rule()
+        return cls(model_scorer, dataset=dataset, split_rule=rule, reasons=loaded.built.reasons, say=say)
 
     def score(
         self, problem: str, steps: Iterable[str], *, dataset: str | None = None, split: str | None = None
@@ -263,8 +264,12 @@ class Scorer:
 
     def _splitter(self, rule: str | None) -> Splitter | None:
         """What makes steps of a raw solution; None where nobody says how."""
-        chosen = self.split_rule if rule is None else check_rule(rule)
-        return None if chosen is None else lambda text: split_steps(text, chosen).steps
+        if rule is not None:
+            chosen = check_rule(rule)
+            return lambda text: split_steps(text, chosen).steps
+        if self.split_rule is None:
+            return None
+        return partial(_split_as_in_training, rule=self.split_rule)
 
     def _dataset_of(self, dataset: str | None) -> str | None:
         return self._dataset if dataset is None or dataset == self._dataset else self._checked_dataset(dataset)
@@ -280,6 +285,16 @@ class Scorer:
             own = ", ".join(calibration.datasets) or "none"
             self._say(f"no calibration map of {dataset}'s own (datasets with one: {own}): the pooled map is applied")
         return dataset
+
+
+def _split_as_in_training(text: str, *, rule: str) -> tuple[str, ...]:
+    """The steps by the checkpoint's rule, where it finds what it goes by: else the whole would be one step, unsaid."""
+    if rule.startswith(TAG) and (tag := rule.removeprefix(TAG)) not in text:
+        raise InputError(
+            f"the raw solution {shown(text)} holds no {tag!r}, at which the checkpoint's training data were split; "
+            'name another rule: split="auto"'
+        )
+    return split_steps(text, rule).steps
 
 
 def _check_options(
