@@ -60,6 +60,7 @@ class Scorer:
         self.split_rule = split_rule
         self.reasons = tuple(reasons)
         self._say = say
+        self._named: set[str] = set()
         self._dataset = self._checked_dataset(dataset)
 
     @classmethod
@@ -148,7 +149,7 @@ class Scorer:
         """
         together = SolutionTree(checked_text(problem, "'problem'"))
         together.add(checked_steps(steps, split=self._splitter(split)))
-        (result,) = self._results([together], dataset)
+        (result,) = self.score_grouped([together], dataset=dataset)
         self._tell_unscored([result], "the solution")
         return result
 
@@ -188,7 +189,7 @@ class Scorer:
     def _stream(self, windows: Iterator[Window], dataset: str | None) -> Iterator[SolutionScores]:
         number, unscored = 0, 0
         for window, error in windows:
-            for result in self._results(grouped(window), dataset):
+            for result in self.score_grouped(grouped(window), dataset=dataset):
                 number += 1
                 if None in result.confidences:
                     unscored += 1
@@ -234,7 +235,7 @@ class Scorer:
         splitter = self._splitter(split)
         for number, steps in enumerate(candidates, start=1):
             together.add(checked_steps(steps, f"candidate {number}", split=splitter))
-        results = list(self._results([together], dataset))
+        results = list(self.score_grouped([together], dataset=dataset))
         self._tell_unscored(results, "the candidates")
         return ranked(results, by)
 
@@ -247,7 +248,13 @@ class Scorer:
         name, device = about.get("checkpoint", "a model"), self.model_scorer.hardware.device
         return f"<Scorer of {name} on {device}, calibration {about.get('calibration', {}).get('applied', 'none')}>"
 
-    def _results(self, together: Sequence[SolutionTree], dataset: str | None) -> Iterator[SolutionScores]:
+    def score_grouped(
+        self, together: Sequence[SolutionTree], *, dataset: str | None = None
+    ) -> Iterator[SolutionScores]:
+        """The scores of solutions that are put together by problem, one after the other; all packed together.
+
+        Nobody is told of steps without a confidence.
+        """
         trees = [solutions.tree() for solutions in together]
         scores = self.model_scorer.score(trees, dataset=self._dataset_of(dataset))
         for solutions, of_tree in zip(together, scores, strict=True):
@@ -281,7 +288,8 @@ class Scorer:
         if not isinstance(dataset, str):
             raise InputError(f"'dataset' is {kind_of(dataset)}; allowed: the name of a dataset")
         calibration = self.model_scorer.calibration
-        if calibration is not None and dataset not in calibration.datasets:
+        if calibration is not None and dataset not in calibration.datasets and dataset not in self._named:
+            self._named.add(dataset)
             own = ", ".join(calibration.datasets) or "none"
             self._say(f"no calibration map of {dataset}'s own (datasets with one: {own}): the pooled map is applied")
         return dataset
