@@ -24,6 +24,7 @@ from surestep.calibration.maps import Platt
 from surestep.config import Config
 from surestep.encoding.encoded_tree import encode_trees
 from surestep.errors import BackboneError, DeviceError, InputError
+from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fast.weights_for_scoring import freeze, merge_adapters
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.model_scorer import ModelScorer
@@ -43,10 +44,13 @@ def scorers(build_small: Callable[..., BuiltModel], small_config: Callable[..., 
     def find(kind: str) -> ModelScorer:
         if kind not in built:
             family, *options = kind.split(", ")
-            made = build_small(family, lora="lora" in options)
-            if "fused" in options:
-                assert made.model.fuse_layers()
-                assert made.model.narrow_layers()
+            with pytest.MonkeyPatch.context() as patch:
+                if "fused" in options:  # as on a GPU, before the layers are narrowed
+                    narrow = ConfidenceModel.narrow_layers
+                    patch.setattr(ConfidenceModel, "narrow_layers", lambda self: self.fuse_layers() and narrow(self))
+                made = build_small(family, lora="lora" in options)
+            assert made.model.is_fused == ("fused" in options)
+            assert made.model.is_narrowed == (family in ("llama", "qwen3", "mistral"))
             freeze(made.model)
             built[kind] = made.scorer(small_config(family))
         return built[kind]
@@ -130,7 +134,7 @@ def test_a_long_tree_with_evicted_steps_is_scored_as_a_whole(kind: str, scorers:
         usage = sessions.usage()
         assert usage.tokens_held == 0
         assert usage.tokens_computed > num_tokens(scorer, tree)
-        assert (usage.tokens_unkept > 0) == (room <= 60)
+        assert usage.tokens_unkept > 0, "a pass of many branches takes more room than there is"
 
 
 def test_fifty_steps_cost_an_eighth_of_the_tokens_of_every_prefix(scorer: ModelScorer) -> None:
@@ -145,6 +149,23 @@ def test_fifty_steps_cost_an_eighth_of_the_tokens_of_every_prefix(scorer: ModelS
     assert usage.tokens_computed == num_tokens(scorer, chain(PROBLEM, steps)), "every token once"
     assert prefixes >= 8 * usage.tokens_computed
     assert_close(found, whole(unlimited, chain(PROBLEM, steps)))
+
+
+def test_steps_that_had_to_go_leave_nothing_above_them_behind(scorer: ModelScorer) -> None:
+    """Sessions of which a part was evicted: where their last held step is, there they stand, and leave it."""
+    sessions = SessionScorer(scorer, max_tokens=120)
+    for seed in range(8):
+        tree = random_tree(seed, num_nodes=10)
+        opened = {ROOT: sessions.open(tree.problem)}
+        for index, node in enumerate(tree.nodes):
+            opened[index] = opened[node.parent].fork()
+            opened[index].add(node.text)
+            stand = [state.node.held() for state in (s._state for s in opened.values()) if state.node is not None]
+            for held in sessions._passes.cache._nodes.values():
+                assert held.num_sessions == stand.count(held)
+        for session in opened.values():
+            session.close()
+        assert sessions.usage().tokens_held == 0
 
 
 def test_forks_go_three_levels_deep_and_back_and_share_memory(scorer: ModelScorer) -> None:
@@ -384,6 +405,7 @@ def test_a_model_that_is_trained_gives_no_score_though_it_gave_some(
     build_small: Callable[..., BuiltModel], small_config: Callable[..., Config]
 ) -> None:
     built = build_small("llama")
+    built.model.eval()
     with pytest.raises(InputError, match="weights that are not trained"):
         SessionScorer(built.scorer(small_config("llama")))
     freeze(built.model)

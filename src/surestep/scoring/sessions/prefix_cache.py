@@ -67,6 +67,13 @@ class Node:
             node = node.parent
         return [node, *reversed(nodes)]
 
+    def held(self) -> Node | None:
+        """This node while it is held; else the nearest one above it that is."""
+        node: Node | None = self
+        while node is not None and not node.is_held:
+            node = node.parent
+        return node
+
     def path_slots(self) -> SlotArray:
         """The slots of all tokens from the start of the problem to the end of this step."""
         return np.concatenate([node.slots for node in self.path()])
@@ -169,10 +176,15 @@ class PrefixCache:
         node.num_sessions += 1
 
     def detach(self, node: Node) -> None:
-        """A session has left this node; it goes, with those above it, where nobody needs them."""
-        node.num_sessions -= 1
-        if not self._keep_unused:
-            self._remove_unused(node)
+        """A session has left this node; it goes, with those above it, where nobody needs them.
+
+        Of a node that had to go before, sessions stand at the nearest one above it (`Node.held`).
+        """
+        held = node.held()
+        if held is not None:
+            held.num_sessions -= 1
+            if not self._keep_unused:
+                self._remove_unused(held)
 
     def drop_unused(self) -> None:
         """Let go of what no session needs, unless that is kept for others."""
@@ -237,6 +249,7 @@ class PrefixCache:
         node.is_held = False
         if node.parent is not None:
             node.parent.num_children -= 1
+            node.parent.num_sessions += node.num_sessions
         left = self._tokens[node.namespace] - len(node.slots)
         if left:
             self._tokens[node.namespace] = left

@@ -19,6 +19,7 @@ from surestep.errors import InputError
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.sessions.passes import SessionPasses
 from surestep.scoring.sessions.paths import WantedPath
+from surestep.scoring.sessions.prefix_cache import Node
 from surestep.scoring.sessions.session import Session, SessionState
 
 NewSteps = Sequence[tuple[Session, str] | tuple[Session, str, str | None]]
@@ -148,8 +149,8 @@ class SessionScorer:
             self._run(wanted)
             if wanted:
                 # What was computed again on the way is this session's once more.
-                last = max(wanted, key=lambda path: path.node.end if path.node is not None and path.node.is_held else 0)
-                above.raw, above.node = last.raw[:-1], last.node
+                nodes = [node for path in wanted if (node := _held(path.node)) is not None]
+                above.raw, above.node = wanted[0].raw[:-1], max(nodes, key=lambda node: node.end, default=None)
                 self._store(state, state, above, mark)
             return self._calibrated(session, [None if path is None else path.raw[-1] for path in paths])
 
@@ -159,10 +160,9 @@ class SessionScorer:
             self._check_session(session)
             self._let_go()
             state = session._state.copied()
-            if state.node is not None and state.node.is_held:
+            state.node = _held(state.node)
+            if state.node is not None:
                 self._passes.cache.attach(state.node)
-            else:
-                state.node = None
             branch = Session(self, session.problem, state, dataset=session.dataset)
             branch._steps = list(session._steps)
             return branch
@@ -219,7 +219,7 @@ class SessionScorer:
     def _leave(self, state: SessionState) -> None:
         if not state.is_closed:
             state.is_closed = True
-            if state.node is not None and state.node.is_held:
+            if state.node is not None:
                 self._passes.cache.detach(state.node)
             state.node = None
 
@@ -253,12 +253,12 @@ class SessionScorer:
 
     def _store(self, state: SessionState, after: SessionState, path: WantedPath, mark: int) -> None:
         """Make `after`, with what a pass has found, the state of a session, and move it to the node of its last step."""
-        cache, node = self._passes.cache, path.node
-        if node is not None and node.is_held and node is not state.node:
+        cache, node, before = self._passes.cache, _held(path.node), _held(state.node)
+        if node is not None and node is not before:
             cache.attach(node)
-            if state.node is not None and state.node.is_held:
-                cache.detach(state.node)
-            state.node = node
+            if before is not None:
+                cache.detach(before)
+        state.node = node if node is not None else before
         state.segments, state.num_scored, state.weights_mark = after.segments, after.num_scored, mark
         state.raw = [*path.raw[1:], *(None for _ in after.segments[max(1, after.num_scored) :])]
 
@@ -289,6 +289,10 @@ class SessionScorer:
         known = np.array([value for value in raw if value is not None], dtype=np.float64)
         values: Iterator[float] = iter(made.apply(known).tolist() if len(known) else [])
         return [None if value is None else next(values) for value in raw]
+
+
+def _held(node: Node | None) -> Node | None:
+    return None if node is None else node.held()
 
 
 def _check_step(step: object, context: object) -> None:
