@@ -24,9 +24,7 @@ class Store:
         self.now = 0.0
         self.out: set[int] = set()
         self.count = 0
-        self.cache = PrefixCache(
-            self.free, capacity=capacity, keep_unused=keep_unused, clock=lambda: self.now
-        )
+        self.cache = PrefixCache(self.free, capacity=capacity, keep_unused=keep_unused, clock=lambda: self.now)
 
     def free(self, slots: np.ndarray) -> None:
         assert set(slots.tolist()) <= self.out, "nothing is freed twice"
@@ -127,7 +125,7 @@ def test_leaves_go_first_by_their_last_use_and_no_step_before_those_below_it() -
     store.cache.longest(b"", [(1,), (2,)])
     order = []
     while len(store.cache):
-        before = {key: node for key, node in store.cache._nodes.items()}
+        before = dict(store.cache._nodes)
         assert store.cache.make_room(1) == 1
         (gone,) = [node for key, node in before.items() if key not in store.cache._nodes]
         order.append(gone.segment)

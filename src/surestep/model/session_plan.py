@@ -16,7 +16,14 @@ import torch.nn.functional as F
 
 from surestep.model.attention.block_lists import KEY_BLOCK, pooled_block_lists
 from surestep.model.attention.pooled_keys import KeyAxis, PooledKeys
-from surestep.model.attention.prepared_mask import FLEX_BLOCK, LABEL_BLOCK, Execution, KernelMask, PreparedMask, prepare_mask
+from surestep.model.attention.prepared_mask import (
+    FLEX_BLOCK,
+    LABEL_BLOCK,
+    Execution,
+    KernelMask,
+    PreparedMask,
+    prepare_mask,
+)
 from surestep.model.key_value_pool import PADDING_SLOT, KeyLayout, KeyValuePool, SlotArray
 from surestep.model.tree_batch import TreeBatch
 
@@ -55,9 +62,7 @@ def plan_session_pass(
     return _with_kernel(PreparedMask("triton", batch, max_position, is_chain, num_needed), keys, index, num_tokens)
 
 
-def _with_kernel(
-    plan: PreparedMask, keys: PooledKeys, index: list[torch.Tensor], num_tokens: int
-) -> PreparedMask:
+def _with_kernel(plan: PreparedMask, keys: PooledKeys, index: list[torch.Tensor], num_tokens: int) -> PreparedMask:
     """The plan with what the kernel reads: whole blocks of queries and of keys."""
     num_keys, padding = len(keys.slots_V), len(plan.batch.tokens_P) - num_tokens
     # A query that is padding sees one key, itself, which is padding as well; what fills up the keys is seen by none.

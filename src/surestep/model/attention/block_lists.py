@@ -65,7 +65,9 @@ def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:
     [4, 5, 5, 6, 1, 0]
     """
     if len(index_P) % QUERY_BLOCK or len(subtree_end_V) % KEY_BLOCK:
-        raise ValueError(f"{len(index_P)} queries and {len(subtree_end_V)} keys are no whole blocks; pad the plan first")
+        raise ValueError(
+            f"{len(index_P)} queries and {len(subtree_end_V)} keys are no whole blocks; pad the plan first"
+        )
     ends = subtree_end_V.view(-1, KEY_BLOCK)
     key = torch.arange(len(ends))[None, :] * KEY_BLOCK
     query = index_P[:, None]

@@ -148,9 +148,7 @@ class PrefixCache:
         self._touch(node)
         return node, len(segments)
 
-    def insert(
-        self, namespace: bytes, parent: Node | None, segment: Segment, slots: SlotArray, raw: float
-    ) -> Node:
+    def insert(self, namespace: bytes, parent: Node | None, segment: Segment, slots: SlotArray, raw: float) -> Node:
         """Hold a step that was computed below `parent`; a problem where that is None.
 
         Raises:
