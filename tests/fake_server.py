@@ -176,7 +176,9 @@ class Server:
     def client(self, key: str | None = None, **options: Any) -> httpx2.AsyncClient:
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         transport = httpx2.ASGITransport(app=self.app)
-        return httpx2.AsyncClient(transport=transport, base_url="http://server", headers=headers, timeout=None, **options)
+        return httpx2.AsyncClient(
+            transport=transport, base_url="http://server", headers=headers, timeout=None, **options
+        )
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ COMMANDS = {
     "check": "go through the production checklist: files, figures against targets, leaks, anti-hacking probes",
     "compare": "show evaluations side by side, and which differences are real",
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
+    "serve": "answer scoring requests over HTTP, from many clients at once",
     "report": "write the report page and the model card of an existing evaluation",
     "demo": "train and evaluate the embedded model on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",

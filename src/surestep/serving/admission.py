@@ -15,7 +15,7 @@ from surestep.serving.api_keys import ApiKeys
 from surestep.serving.http.context import CURRENT, RequestContext
 from surestep.serving.http.failures import Failure, failure_of
 from surestep.serving.settings import ServeConfig
-from surestep.serving.speed import Busy, Room
+from surestep.serving.speed import BusyError, Room
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -31,7 +31,7 @@ _DISCARDED_S = 1.0
 """After a refusal, so much of the body is read and thrown away, for many clients read no answer while they send."""
 
 
-class ClientGone(Exception):
+class ClientGoneError(Exception):
     """The client closed the connection before it had an answer."""
 
 
@@ -91,7 +91,7 @@ class Admission:
             if length is not None and length > self._settings.max_body_bytes:
                 raise self._too_long()
             context.reservation = self._room.reserve(context.caller.name, length or 0)
-        except (Failure, Busy) as error:
+        except (Failure, BusyError) as error:
             await _refuse(error, receive, send)
             return
         try:
@@ -111,7 +111,7 @@ class Admission:
             seconds = f"{self._settings.body_timeout_s:g}"
             await _refuse(Failure(408, f"the body did not arrive within {seconds} s"), receive, send, discard=False)
             return
-        except (Failure, Busy) as error:
+        except (Failure, BusyError) as error:
             await _refuse(error, receive, send)
             return
         gone = asyncio.Event()
@@ -122,7 +122,7 @@ class Admission:
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
-                raise ClientGone
+                raise ClientGoneError
             work.result()
         finally:
             watch.cancel()
@@ -136,7 +136,7 @@ class Admission:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise ClientGone
+                raise ClientGoneError
             chunk: bytes = message.get("body", b"")
             size += len(chunk)
             if size > self._settings.max_body_bytes:
@@ -193,7 +193,7 @@ def _replay(body: bytes, gone: asyncio.Event) -> Receive:
     return receive
 
 
-async def _refuse(error: Failure | Busy, receive: Receive, send: Send, *, discard: bool = True) -> None:
+async def _refuse(error: Failure | BusyError, receive: Receive, send: Send, *, discard: bool = True) -> None:
     failure = failure_of(error)
     assert failure is not None
     body = failure.body()

@@ -107,7 +107,8 @@ def read_api_keys(file: Path | None, environment: Mapping[str, str] = os.environ
     try:
         lines = read_document(file).splitlines()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--api_keys_file {file} cannot be read ({getattr(error, 'strerror', None) or error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--api_keys_file {file} cannot be read ({reason})") from None
     entries: list[tuple[str, str]] = []
     for number, line in enumerate(lines, start=1):
         words = [] if line.lstrip().startswith("#") else line.split()

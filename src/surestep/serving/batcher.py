@@ -26,19 +26,19 @@ _LETTERS_PER_TOKEN = 16
 """A text with more letters than this times the limit has more tokens than the limit: it is not even encoded."""
 
 
-class TooLate(Exception):
+class TooLateError(Exception):
     """The deadline has passed, or cannot be kept."""
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """The request has more tokens than one may have."""
 
 
-class Draining(Exception):
+class DrainingError(Exception):
     """The server stops: nothing new is taken."""
 
 
-class PassFailed(Exception):
+class PassFailedError(Exception):
     """The model failed on this very request; `cause` says how."""
 
     def __init__(self, cause: BaseException) -> None:
@@ -109,7 +109,7 @@ class _Request:
     num_open: int = 0
     scores: NodeScores | None = None
 
-    def take(self, result: NodeScores | SurestepError | PassFailed) -> None:
+    def take(self, result: NodeScores | SurestepError | PassFailedError) -> None:
         """A piece is through."""
         if self.answer.done():
             return
@@ -178,11 +178,11 @@ class Batcher:
         self._worker = asyncio.create_task(self._work(), name="passes")
 
     async def stop(self) -> None:
-        """End at once; whoever still waits gets `Draining`."""
+        """End at once; whoever still waits gets `DrainingError`."""
         self._is_draining = True
         for request in list(self._open):
             if not request.answer.done():
-                request.answer.set_exception(Draining())
+                request.answer.set_exception(DrainingError())
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.gather(self._worker, return_exceptions=True)
@@ -218,13 +218,13 @@ class Batcher:
 
         Raises:
             InputError: the request cannot be scored.
-            TooLarge: it has too many tokens.
-            TooLate: the deadline has passed, or the estimate says that it will.
-            Draining: the server stops.
-            PassFailed: the model failed on this request alone.
+            TooLargeError: it has too many tokens.
+            TooLateError: the deadline has passed, or the estimate says that it will.
+            DrainingError: the server stops.
+            PassFailedError: the model failed on this request alone.
         """
         if self._is_draining:
-            raise Draining
+            raise DrainingError
         loop = asyncio.get_running_loop()
         if self._open or self._num_encoding:
             self._overlapped = loop.time()
@@ -241,7 +241,7 @@ class Batcher:
                 self._refuse_if_late(key, num_tokens, deadline - loop.time())
                 return await self._answer(key, pieces)
         except TimeoutError:
-            raise TooLate("the deadline has passed") from None
+            raise TooLateError("the deadline has passed") from None
 
     def _encoded(self, request: StepRequest | SessionStep) -> Sequence[EncodedRequest]:
         """In the encoder thread: the request in pieces that fit into a pass."""
@@ -252,10 +252,10 @@ class Batcher:
             nodes = request.tree.nodes
             texts = [request.tree.problem, *(text for node in nodes for text in (node.text, node.context or ""))]
         if sum(map(len, texts)) > _LETTERS_PER_TOKEN * limit:
-            raise TooLarge(f"the request has more than {limit:,} tokens")
+            raise TooLargeError(f"the request has more than {limit:,} tokens")
         encoded = self._runner.encode(request)
         if encoded.num_tokens > limit:
-            raise TooLarge(f"the request has {encoded.num_tokens:,} tokens; allowed: {limit:,}")
+            raise TooLargeError(f"the request has {encoded.num_tokens:,} tokens; allowed: {limit:,}")
         pieces: Sequence[EncodedRequest] = self._runner.pieces(encoded, self._speed.pass_budget)
         return pieces
 
@@ -266,7 +266,9 @@ class Batcher:
         ahead = self._running_tokens + min(queue.num_tokens + num_tokens, own)
         needed = self._speed.seconds_for(ahead)
         if needed > seconds_left:
-            raise TooLate(f"the answer would take about {needed:.1f} s, and the deadline is in {seconds_left:.1f} s")
+            raise TooLateError(
+                f"the answer would take about {needed:.1f} s, and the deadline is in {seconds_left:.1f} s"
+            )
 
     async def _answer(self, key: str, pieces: Sequence[EncodedRequest]) -> NodeScores:
         loop = asyncio.get_running_loop()
@@ -283,7 +285,8 @@ class Batcher:
         finally:
             self._open.discard(request)
             # Where the answer is there, nothing of it waits; else the client has gone, or it is too late.
-            if any([self._queue.discard(key, piece) for piece in waiting]):
+            waited = [self._queue.discard(key, piece) for piece in waiting]
+            if any(waited):
                 self._watch.dropped()
             if not request.answer.cancel() and not request.answer.cancelled():
                 request.answer.exception()  # nobody may be left who asks for it
@@ -330,7 +333,7 @@ class Batcher:
         except Exception as error:
             self._watch.pass_failed(error, num_requests=len(pieces))
             if len(pieces) == 1:
-                failed = error if isinstance(error, InputError) else PassFailed(error)
+                failed = error if isinstance(error, InputError) else PassFailedError(error)
                 pieces[0].request.take(failed)
                 return
             middle = len(pieces) // 2

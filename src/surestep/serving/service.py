@@ -31,9 +31,7 @@ _SWEEP_S = 5.0
 class ScoreTrees(Protocol):
     """How a protocol's route scores: in the queue, in turn with all others, by the deadline of its request."""
 
-    async def __call__(
-        self, trees: Sequence[ReasoningTree], *, dataset: str | None = None
-    ) -> list[list[float | None]]:
+    async def __call__(self, trees: Sequence[ReasoningTree], *, dataset: str | None = None) -> list[list[float | None]]:
         """The calibrated confidence of every node of each tree, in order; None where there is none."""
         ...
 
@@ -136,9 +134,7 @@ class Service:
     def pass_done(self, *, num_requests: int, num_tokens: int, num_steps: int, seconds: float) -> None:
         """See `batcher.Watch`."""
         self._failed_in_a_row = 0
-        self.metrics.pass_done(
-            num_requests=num_requests, num_tokens=num_tokens, num_steps=num_steps, seconds=seconds
-        )
+        self.metrics.pass_done(num_requests=num_requests, num_tokens=num_tokens, num_steps=num_steps, seconds=seconds)
 
     def pass_failed(self, error: Exception, *, num_requests: int) -> None:
         """See `batcher.Watch`."""
@@ -181,7 +177,8 @@ class Service:
             depths.append(1 + (0 if node.parent == ROOT else depths[node.parent]))
         if depths and max(depths) > self.settings.max_steps:
             raise InputError(f"a solution has {max(depths):,} steps; allowed: {self.settings.max_steps:,}")
-        if (count := len(tree.nodes) - len({node.parent for node in tree.nodes} - {ROOT})) > self.settings.max_candidates:
+        count = len(tree.nodes) - len({node.parent for node in tree.nodes} - {ROOT})
+        if count > self.settings.max_candidates:
             raise InputError(f"the request has {count:,} candidates; allowed: {self.settings.max_candidates:,}")
 
     async def score_trees(
@@ -209,7 +206,7 @@ def chain_of(problem: str, steps: Sequence[str], contexts: Sequence[str | None] 
         InputError: steps and contexts differ in number, or a text is blank.
     """
     if contexts is not None and len(contexts) != len(steps):
-        raise InputError(f"contexts has {len(contexts):,} entries for {len(steps):,} steps; allowed: one a step, or none")
+        raise InputError(f"contexts has {len(contexts):,} entries for {len(steps):,} steps; allowed: one a step")
     evidence = contexts or [None] * len(steps)
     nodes = (Node(text, i - 1, context=context) for i, (text, context) in enumerate(zip(steps, evidence, strict=True)))
     return _tree(problem, tuple(nodes))

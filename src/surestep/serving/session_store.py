@@ -15,11 +15,11 @@ from surestep.serving.pass_runner import SessionHandle
 from surestep.serving.settings import ServeConfig
 
 
-class NoSession(Exception):
+class NoSessionError(Exception):
     """There is no such session, or it is another key's."""
 
 
-class TooManySessions(Exception):
+class TooManySessionsError(Exception):
     """No more sessions may be opened now."""
 
 
@@ -65,19 +65,21 @@ class SessionStore:
         """Raise where `owner` may not open another session.
 
         Raises:
-            TooManySessions: there are as many as there may be.
+            TooManySessionsError: there are as many as there may be.
         """
         own = sum(session.owner == owner for session in self._sessions.values())
         if own >= self._most_of_one:
-            raise TooManySessions(f"you have {own:,} sessions open, as many as allowed; close one, or wait for expiry")
+            raise TooManySessionsError(
+                f"you have {own:,} sessions open, as many as allowed; close one, or wait for expiry"
+            )
         if len(self._sessions) >= self._settings.max_sessions:
-            raise TooManySessions("as many sessions are open as allowed; try again later")
+            raise TooManySessionsError("as many sessions are open as allowed; try again later")
 
     def add(self, owner: str, handle: SessionHandle) -> OpenSession:
         """A new session of `owner`.
 
         Raises:
-            TooManySessions: see `check_room`; the handle is not closed.
+            TooManySessionsError: see `check_room`; the handle is not closed.
         """
         self.check_room(owner)
         session = OpenSession(secrets.token_hex(16), owner, handle, self._clock())
@@ -89,11 +91,11 @@ class SessionStore:
         """The session, which does not expire within the block.
 
         Raises:
-            NoSession: there is none of that id, or it belongs to another.
+            NoSessionError: there is none of that id, or it belongs to another.
         """
         session = self._sessions.get(id)
         if session is None or session.owner != owner or self._is_expired(session):
-            raise NoSession("there is no such session: it was deleted, or it has expired")
+            raise NoSessionError("there is no such session: it was deleted, or it has expired")
         session.num_users += 1
         try:
             yield session

@@ -42,7 +42,8 @@ class ServeConfig(Section):
         "overlapped in the last second: a lone client waits for nobody.",
     )
     queue_s: _Seconds = Field(
-        5.0, description="Work that may wait, in seconds of the model's speed; more is refused with 429 and Retry-After."
+        5.0,
+        description="Work that may wait, in seconds of the model's speed; more is refused with 429 and Retry-After.",
     )
     key_share: Annotated[float, Field(gt=0, le=1)] = Field(
         0.25, description="Share of that which one of several API keys may fill, so that the others find room."

@@ -68,7 +68,7 @@ class Speed:
         return num_tokens / self.tokens_per_s
 
 
-class Busy(Exception):
+class BusyError(Exception):
     """There is no room; `retry_after_s` says when to come again."""
 
     def __init__(self, retry_after_s: int) -> None:
@@ -90,7 +90,7 @@ class Reservation:
         """The body is so long, or so much of it has come.
 
         Raises:
-            Busy: there is no room for it.
+            BusyError: there is no room for it.
         """
         if num_bytes > self._num_bytes:
             tokens = math.ceil(num_bytes / self._room.bytes_per_token)
@@ -137,7 +137,7 @@ class Room:
         """Room for a request whose body has `num_bytes`, as far as that is known.
 
         Raises:
-            Busy: there is none. What is alone always finds room.
+            BusyError: there is none. What is alone always finds room.
         """
         reservation = Reservation(self, key)
         # Every request takes some room, also one whose length is not known yet.
@@ -148,7 +148,7 @@ class Room:
         """Room for `num_tokens` more, of a request that holds `own` already.
 
         Raises:
-            Busy: there is none.
+            BusyError: there is none.
         """
         others, others_of_key = self.num_tokens - own, self._by_key[key] - own
         wanted = own + num_tokens
@@ -156,7 +156,7 @@ class Room:
         is_over_share = others_of_key > 0 and others_of_key + wanted > self._speed.room * self._share
         if is_full or is_over_share:
             seconds = self._speed.seconds_for(others if is_full else others_of_key)
-            raise Busy(max(1, math.ceil(seconds * (1 + 0.5 * self._jitter()))))
+            raise BusyError(max(1, math.ceil(seconds * (1 + 0.5 * self._jitter()))))
         self.settle(key, num_tokens)
 
     def settle(self, key: str, num_tokens: int) -> None:

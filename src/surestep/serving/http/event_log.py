@@ -40,6 +40,7 @@ class EventLog:
 
     def error(self, name: str, error: BaseException, **values: Any) -> None:
         """An exception: its class and where it was raised, without its message unless texts are logged."""
-        places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         message = {"message": str(error)} if self._with_texts else {}
         self.event("error", name, **values, error=type(error).__name__, at=places[-12:], **message)

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from surestep.errors import InputError, SurestepError
-from surestep.serving.batcher import Draining, PassFailed, TooLarge, TooLate
-from surestep.serving.session_store import NoSession, TooManySessions
-from surestep.serving.speed import Busy
+from surestep.serving.batcher import DrainingError, PassFailedError, TooLargeError, TooLateError
+from surestep.serving.session_store import NoSessionError, TooManySessionsError
+from surestep.serving.speed import BusyError
 from surestep.untrusted.schema import first_mistake
 
 TYPES = {
@@ -41,7 +41,9 @@ _RETRY = {"Retry-After": "1"}
 class ErrorDetail(BaseModel):
     """What went wrong."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "invalid_request", "message": "steps is missing"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"type": "invalid_request", "message": "steps is missing"}]}
+    )
 
     type: str
     message: str
@@ -74,21 +76,21 @@ def failure_of(error: Exception) -> Failure | None:
     match error:
         case Failure():
             return error
-        case Busy():
+        case BusyError():
             return Failure(429, str(error), {"Retry-After": str(error.retry_after_s)})
-        case TooManySessions():
+        case TooManySessionsError():
             return Failure(429, str(error), _RETRY)
-        case TooLate():
+        case TooLateError():
             return Failure(504, str(error))
-        case TooLarge():
+        case TooLargeError():
             return Failure(413, str(error))
-        case Draining():
+        case DrainingError():
             return Failure(503, "the server stops; send the request to another", _RETRY)
-        case NoSession():
+        case NoSessionError():
             return Failure(404, str(error))
         case InputError():
             return Failure(422, str(error))
-        case PassFailed() | SurestepError():
+        case PassFailedError() | SurestepError():
             return Failure(500, "the model failed on this request; the server's log has the cause under X-Request-Id")
         case HTTPException():
             return Failure(error.status_code, _WORDS.get(error.status_code, str(error.detail)), error.headers)
@@ -101,15 +103,15 @@ _WORDS = {
 }
 
 EXPECTED = (
-    Busy,
-    Draining,
+    BusyError,
+    DrainingError,
     HTTPException,
-    NoSession,
-    PassFailed,
+    NoSessionError,
+    PassFailedError,
     SurestepError,
-    TooLarge,
-    TooLate,
-    TooManySessions,
+    TooLargeError,
+    TooLateError,
+    TooManySessionsError,
 )
 """What `failure_of` knows."""
 

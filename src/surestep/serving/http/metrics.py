@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+_REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
@@ -26,7 +27,7 @@ class Metrics:
         self._steps = Counter("steps", "Steps that were scored.", **names)
         self._pass_seconds = Histogram("pass_seconds", "Time of a pass.", buckets=_SECONDS, **names)
         self._pass_tokens = Histogram("pass_tokens", "Tokens in a pass.", buckets=_TOKENS, **names)
-        self._pass_requests = Histogram("pass_requests", "Requests in a pass.", buckets=(1, 2, 4, 8, 16, 32, 64), **names)
+        self._pass_requests = Histogram("pass_requests", "Requests in a pass.", buckets=_REQUESTS, **names)
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """A number that is asked for whenever someone looks."""

@@ -1,11 +1,11 @@
-"""Around everything: gives each request its context, writes its line and its metrics, and answers what nobody caught."""
+"""Around everything: gives each request its context, a line and its metrics, and answers what nobody caught."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from surestep.serving.admission import App, ClientGone, Message, Receive, Scope, Send
+from surestep.serving.admission import App, ClientGoneError, Message, Receive, Scope, Send
 from surestep.serving.http.context import CURRENT, RequestContext
 from surestep.serving.http.event_log import EventLog
 from surestep.serving.http.failures import Failure
@@ -53,7 +53,7 @@ class Observed:
 
         try:
             await self._app(scope, receive, watched)
-        except ClientGone:
+        except ClientGoneError:
             status = _CLIENT_GONE
         except Exception as error:
             self._log.error("request_failed", error, request=context.id)

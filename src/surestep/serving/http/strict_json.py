@@ -1,4 +1,4 @@
-"""Bodies read as `surestep.untrusted` reads everything: no NaN, no key twice, nothing nested or numbered without end."""
+"""Bodies read as `surestep.untrusted` reads everything: no NaN, no key twice, nothing nested without end."""
 
 from __future__ import annotations
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
 
 _PROBLEM = "What is 12 * 3 + 4?"
@@ -173,19 +173,7 @@ def numbers_of(scores: SolutionScores) -> dict[str, Any]:
     }
 
 
-def ranked(scores: Sequence[SolutionScores], by: str) -> list[Ranked]:
-    """Best first: by the calibrated number, where that ties by the raw one, else as sent; without a number last."""
-
-    def place(index: int) -> tuple[bool, float, float, int]:
-        calibrated = scores[index].aggregate(by)
-        raw = SolutionScores(scores[index].steps, scores[index].raw, scores[index].raw).aggregate(by)
-        if math.isnan(calibrated):
-            return True, 0.0, 0.0, index
-        return False, -calibrated, -raw, index
-
-    def one(index: int) -> Ranked:
-        value = scores[index].aggregate(by)
-        score = None if math.isnan(value) else value
-        return Ranked(**numbers_of(scores[index]), index=index, score=score)
-
-    return [one(index) for index in sorted(range(len(scores)), key=place)]
+def in_rank(candidate: RankedCandidate) -> Ranked:
+    """As JSON has it."""
+    score = None if math.isnan(candidate.score) else candidate.score
+    return Ranked(**numbers_of(candidate.scores), index=candidate.index, score=score)

@@ -26,7 +26,10 @@ class About(BaseModel):
     limits: dict[str, float] = Field(description="What a request may have.")
 
 
-_SHOWN = ("checkpoint", "manifest_sha256", "step", "backbone", "formatter_hash", "calibration", "attention", "precision")
+_SHOWN = (
+    *("checkpoint", "manifest_sha256", "step", "backbone", "formatter_hash"),
+    *("calibration", "attention", "precision"),
+)
 
 
 def health_router(service: Service) -> APIRouter:
@@ -75,4 +78,6 @@ def health_router(service: Service) -> APIRouter:
 
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
-_METRICS: dict[int | str, dict[str, Any]] = {200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}}
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}
+}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from surestep.errors import InputError
+from surestep.inference.rerank import ranked
 from surestep.serving.http.context import CURRENT
 from surestep.serving.http.failures import error_answers
 from surestep.serving.http.strict_json import StrictJsonRoute
-from surestep.serving.routes.bodies import RerankAnswer, RerankBody, StepsAnswer, StepsBody, numbers_of, ranked
+from surestep.serving.routes.bodies import RerankAnswer, RerankBody, StepsAnswer, StepsBody, in_rank, numbers_of
 from surestep.serving.service import Service, chain_of, solution_of, tree_of_candidates
 
 MODEL_ERRORS = error_answers(400, 401, 408, 413, 422, 429, 500, 503, 504)
@@ -35,9 +36,8 @@ def scoring_router(service: Service) -> APIRouter:
             raise InputError(f"the request has {len(body.candidates):,} candidates; allowed: {most:,}")
         tree, paths = tree_of_candidates(body.problem, body.candidates)
         scores = await service.score_tree(tree, body.dataset)
-        solutions = [
-            solution_of(steps, scores, path) for steps, path in zip(body.candidates, paths, strict=True)
-        ]
-        return RerankAnswer(ranking=ranked(solutions, body.by), num_tokens=CURRENT.get().num_tokens)
+        solutions = [solution_of(steps, scores, path) for steps, path in zip(body.candidates, paths, strict=True)]
+        ranking = [in_rank(candidate) for candidate in ranked(solutions, body.by)]
+        return RerankAnswer(ranking=ranking, num_tokens=CURRENT.get().num_tokens)
 
     return router

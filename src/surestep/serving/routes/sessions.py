@@ -19,7 +19,7 @@ from surestep.serving.routes.bodies import (
     SessionBody,
 )
 from surestep.serving.service import Service
-from surestep.serving.session_store import NoSession, OpenSession, TooManySessions
+from surestep.serving.session_store import NoSessionError, OpenSession, TooManySessionsError
 
 _ANSWERED_AT_ONCE = error_answers(400, 401, 404, 422)
 _ERRORS = error_answers(400, 401, 404, 408, 409, 413, 422, 429, 500, 503, 504)
@@ -44,7 +44,7 @@ def sessions_router(service: Service) -> APIRouter:
     async def keep(handle: SessionHandle) -> OpenSession:
         try:
             return store.add(current_caller().name, handle)
-        except TooManySessions:
+        except TooManySessionsError:
             await service.threads.run(handle.close)
             raise
 
@@ -123,6 +123,5 @@ def sessions_router(service: Service) -> APIRouter:
 def _open(session: OpenSession) -> SessionHandle:
     """Its handle, unless it was closed while this request waited for the lock."""
     if session.is_closed:
-        raise NoSession("there is no such session: it was deleted, or it has expired")
+        raise NoSessionError("there is no such session: it was deleted, or it has expired")
     return session.handle
-
