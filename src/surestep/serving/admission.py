@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping
 from typing import Any
 
 from surestep.serving.api_keys import ApiKeys
@@ -21,7 +21,7 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
 
 DEADLINE_HEADER = "X-Surestep-Deadline"
 OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
@@ -147,7 +147,7 @@ class Admission:
         return b"".join(chunks)
 
     def _too_long(self) -> Failure:
-        return Failure(413, f"the body has more than {self._settings.max_body_mb:g} MB, which is allowed")
+        return Failure(413, f"the body has more than {self._settings.max_body_mb:g} MB, the most that is allowed")
 
 
 def _deadline_s(headers: dict[bytes, bytes], most: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+_NAMESPACE = "surestep"
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
 _REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -15,23 +16,27 @@ class Metrics:
     """The counters of one server, in a registry of its own."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        names = {"registry": self._registry, "namespace": "surestep"}
-        self._requests = Counter("requests", "Answers, by route and status.", ["route", "status"], **names)
-        self._seconds = Histogram(
-            "request_seconds", "From a request's first byte to its answer.", ["route"], buckets=_SECONDS, **names
-        )
-        self._dropped = Counter("dropped_requests", "Requests that left the queue before a pass took them.", **names)
-        self._failed = Counter("failed_passes", "Passes that failed and were tried again in halves.", **names)
-        self._tokens = Counter("tokens", "Tokens that went through the model.", **names)
-        self._steps = Counter("steps", "Steps that were scored.", **names)
-        self._pass_seconds = Histogram("pass_seconds", "Time of a pass.", buckets=_SECONDS, **names)
-        self._pass_tokens = Histogram("pass_tokens", "Tokens in a pass.", buckets=_TOKENS, **names)
-        self._pass_requests = Histogram("pass_requests", "Requests in a pass.", buckets=_REQUESTS, **names)
+        self._registry = registry = CollectorRegistry()
+
+        def count(name: str, meaning: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(name, meaning, labels, namespace=_NAMESPACE, registry=registry)
+
+        def spread(name: str, meaning: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()) -> Histogram:
+            return Histogram(name, meaning, labels, namespace=_NAMESPACE, registry=registry, buckets=buckets)
+
+        self._requests = count("requests", "Answers, by route and status.", ("route", "status"))
+        self._seconds = spread("request_seconds", "From a request's first byte to its answer.", _SECONDS, ("route",))
+        self._dropped = count("dropped_requests", "Requests that left the queue before a pass took them.")
+        self._failed = count("failed_passes", "Passes that failed and were tried again in halves.")
+        self._tokens = count("tokens", "Tokens that went through the model.")
+        self._steps = count("steps", "Steps that were scored.")
+        self._pass_seconds = spread("pass_seconds", "Time of a pass.", _SECONDS)
+        self._pass_tokens = spread("pass_tokens", "Tokens in a pass.", _TOKENS)
+        self._pass_requests = spread("pass_requests", "Requests in a pass.", _REQUESTS)
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
         """A number that is asked for whenever someone looks."""
-        gauge = Gauge(name, meaning, registry=self._registry, namespace="surestep")
+        gauge = Gauge(name, meaning, registry=self._registry, namespace=_NAMESPACE)
         gauge.set_function(value)
 
     def answered(self, route: str, status: int, seconds: float) -> None:

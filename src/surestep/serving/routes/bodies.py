@@ -11,7 +11,7 @@ from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
 
 _PROBLEM = "What is 12 * 3 + 4?"
-_STEPS = ["12 * 3 = 36.", "36 + 4 = 41."]
+_STEPS: list[Any] = ["12 * 3 = 36.", "36 + 4 = 41."]
 
 
 def _written(text: str) -> str:
@@ -153,6 +153,7 @@ class AddAnswer(BaseModel):
     confidence: float | None
     raw: float | None
     num_steps: int = Field(description="Steps of the session, this one included.")
+    num_tokens: int = Field(description="Tokens of the session.")
 
 
 class CandidatesAnswer(BaseModel):

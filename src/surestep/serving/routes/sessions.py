@@ -41,6 +41,14 @@ def sessions_router(service: Service) -> APIRouter:
             expires_in_s=settings.session_expiry_s,
         )
 
+    def added(handle: SessionHandle, at: int) -> AddAnswer:
+        return AddAnswer(
+            confidence=handle.confidences[at],
+            raw=handle.raw[at],
+            num_steps=len(handle.steps),
+            num_tokens=handle.num_tokens,
+        )
+
     async def keep(handle: SessionHandle) -> OpenSession:
         try:
             return store.add(current_caller().name, handle)
@@ -76,13 +84,13 @@ def sessions_router(service: Service) -> APIRouter:
                 count = len(handle.steps)
                 at = count if body.at is None else body.at
                 if at < count and handle.steps[at] == body.step:
-                    return AddAnswer(confidence=handle.confidences[at], raw=handle.raw[at], num_steps=at + 1)
+                    return added(handle, at)
                 if at != count:
                     raise Failure(409, f"the session has {count:,} steps, and the request says {at:,}")
                 if count >= settings.max_steps:
                     raise InputError(f"the session has {count:,} steps, as many as allowed")
-                new = await submit(SessionStep(handle, (body.step,), body.context))
-                return AddAnswer(confidence=new.confidence[0], raw=new.raw[0], num_steps=count + 1)
+                await submit(SessionStep(handle, (body.step,), body.context))
+                return added(handle, at)
 
     @router.post("/{id}/candidates", summary="Score candidates for the next step", responses=_ERRORS)
     async def candidates(id: str, body: CandidatesBody) -> CandidatesAnswer:
