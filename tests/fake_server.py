@@ -173,12 +173,10 @@ class Server:
     def service(self) -> Any:
         return self.app.state.service
 
-    def client(self, key: str | None = None, **options: Any) -> httpx2.AsyncClient:
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    def client(self, key: str | None = None, headers: dict[str, str] | None = None) -> httpx2.AsyncClient:
+        headers = (headers or {}) | ({} if key is None else {"Authorization": f"Bearer {key}"})
         transport = httpx2.ASGITransport(app=self.app)
-        return httpx2.AsyncClient(
-            transport=transport, base_url="http://server", headers=headers, timeout=None, **options
-        )
+        return httpx2.AsyncClient(transport=transport, base_url="http://server", headers=headers, timeout=None)
 
 
 @asynccontextmanager
@@ -198,7 +196,7 @@ async def serving(*, keys: ApiKeys | None = None, runner: FakeRunner | None = No
 
 def solution(number: int, *, words: int = 5, steps: int = 2) -> dict[str, Any]:
     """A request of its own, of about `words` tokens a step."""
-    return {"problem": f"problem {number}", "steps": [f"step {i} of {number} " + "x " * words for i in range(steps)]}
+    return {"problem": f"problem {number}", "steps": [f"step {i} of {number} " + "xxx " * words for i in range(steps)]}
 
 
 def expected(body: dict[str, Any]) -> list[float]:

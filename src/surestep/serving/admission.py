@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Collection, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from surestep.serving.api_keys import ApiKeys
@@ -21,7 +21,7 @@ Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DEADLINE_HEADER = "X-Surestep-Deadline"
 OPEN_PATHS = frozenset({"/health", "/ready", "/openapi.json"})
@@ -116,7 +116,11 @@ class Admission:
             return
         gone = asyncio.Event()
         watch = asyncio.create_task(_wait_for_disconnect(receive, gone))
-        work = asyncio.create_task(self._app(scope, _replay(body, gone), send))
+
+        async def answer() -> None:
+            await self._app(scope, _replay(body, gone), send)
+
+        work = asyncio.create_task(answer())
         try:
             await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():

@@ -159,7 +159,7 @@ class Batcher:
         self._num_encoding = 0
         self._running_tokens = 0
         self._overlapped = self._waiting_since = float("-inf")
-        self._is_draining = False
+        self._is_draining = self._is_stopped = False
         self._changed = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
 
@@ -179,7 +179,7 @@ class Batcher:
 
     async def stop(self) -> None:
         """End at once; whoever still waits gets `DrainingError`."""
-        self._is_draining = True
+        self._is_draining = self._is_stopped = True
         for request in list(self._open):
             if not request.answer.done():
                 request.answer.set_exception(DrainingError())
@@ -271,6 +271,8 @@ class Batcher:
             )
 
     async def _answer(self, key: str, pieces: Sequence[EncodedRequest]) -> NodeScores:
+        if self._is_stopped:
+            raise DrainingError
         loop = asyncio.get_running_loop()
         request = _Request(key, loop.create_future(), num_open=len(pieces))
         waiting = [_Piece(request, piece) for piece in pieces]

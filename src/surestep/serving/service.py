@@ -108,6 +108,7 @@ class Service:
         self.is_closed = True
         is_empty = await self.batcher.drain(self.settings.drain_s)
         self.log.event("info" if is_empty else "warning", "drained", unanswered=self.batcher.num_waiting)
+        await self.batcher.stop()
 
     async def _warm_up(self) -> None:
         try:
