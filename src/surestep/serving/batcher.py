@@ -164,6 +164,11 @@ class Batcher:
         self._worker: asyncio.Task[None] | None = None
 
     @property
+    def num_open(self) -> int:
+        """Requests that are being encoded, wait or run."""
+        return len(self._open) + self._num_encoding
+
+    @property
     def num_waiting(self) -> int:
         """Pieces of requests in the queue."""
         return self._queue.num_items

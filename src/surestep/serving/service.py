@@ -72,6 +72,7 @@ class Service:
         add = self.metrics.gauge
         add("queue_tokens", "Tokens that wait for a pass.", lambda: self.batcher.waiting_tokens)
         add("queue_requests", "Requests, or pieces of them, that wait for a pass.", lambda: self.batcher.num_waiting)
+        add("open_requests", "Requests that are encoded, wait or run.", lambda: self.batcher.num_open)
         add("reserved_tokens", "Tokens of all requests that are read, wait or run.", lambda: self.room.num_tokens)
         add("room_tokens", "Tokens that may be reserved before requests are refused.", lambda: self.speed.room)
         add("tokens_per_second", "Speed of full passes.", lambda: self.speed.tokens_per_s)
