@@ -16,7 +16,7 @@ SOURCE = Path(surestep.__file__).parent
 LAYERS = (
     {"cli"},
     {"bench"},
-    {"training", "evaluation", "serving"},
+    {"training", "evaluation", "serving", "client"},
     {"inference"},
     {"scoring"},
     {"model", "encoding"},
@@ -38,6 +38,7 @@ WITHOUT_TORCH = {
     "metrics",
     "calibration",
     "serving",
+    "client",
     "types",
     "arrays",
     "disk",
@@ -163,8 +164,8 @@ def test_the_command_line_loads_no_torch_until_a_command_runs() -> None:
     assert not loaded & {"torch", "transformers", "peft", "accelerate", "sklearn", "matplotlib"}
 
 
-def test_data_metrics_and_calibration_load_no_torch() -> None:
-    packages = {"data", "metrics", "calibration"}
+def test_data_metrics_calibration_serving_and_the_client_load_no_torch() -> None:
+    packages = {"data", "metrics", "calibration", "serving", "client"}
     names = [name_of(path) for path in MODULES if package_of(path) in packages and path.stem != "__init__"]
     assert not loaded_by(*names) & {"torch", "transformers"}
 

@@ -103,6 +103,7 @@ def test_one_road_leads_from_a_scorer_to_rows() -> None:
     assert set(found) == {
         "bench/score.py",
         "inference/scorer.py",
+        "inference/model_runner.py",
         "scoring/model_scorer.py",
         "scoring/score_split.py",
     }

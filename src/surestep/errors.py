@@ -8,6 +8,7 @@
     ├── BackboneError             a backbone or tokenizer cannot be loaded or used
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
+    ├── ServerError               a server cannot be reached, has no time, or does not know the key
     ├── InputError                what was handed over to be scored is of the wrong type or out of range
     ├── StorageError              the disk is full or a folder cannot be written
     └── LockedError               another process works in a run's folder
@@ -97,6 +98,10 @@ class DeviceError(SurestepError):
 
 class InputError(SurestepError, ValueError):
     """What was handed over to be scored (an argument, a row, a request) is of the wrong type or out of range."""
+
+
+class ServerError(SurestepError):
+    """A server cannot be reached, has no time or no room, does not know the API key, or failed."""
 
 
 class StorageError(SurestepError):
