@@ -10,6 +10,7 @@
     ├── DeviceError               the hardware asked for is not there
     ├── ServerError               a server cannot be reached, has no time, or does not know the key
     ├── InputError                what was handed over to be scored is of the wrong type or out of range
+    │   └── UnreadableAnswerError an answer holds no steps that can be told apart; the request around it is fine
     ├── StorageError              the disk is full or a folder cannot be written
     └── LockedError               another process works in a run's folder
 
@@ -102,6 +103,13 @@ class InputError(SurestepError, ValueError):
 
 class ServerError(SurestepError):
     """A server cannot be reached, has no time or no room, does not know the API key, or failed."""
+
+
+class UnreadableAnswerError(InputError):
+    """A generated answer cannot be read: empty, a thought without an end, text behind its end.
+
+    What a policy in training writes now and then, so whoever asks for rewards may name one for it.
+    """
 
 
 class StorageError(SurestepError):

@@ -1,0 +1,227 @@
+"""The routes of all protocols: a body is told by its keys, read, scored, and answered in its stack's shape.
+
+Knows FastAPI and the records; how trees become confidences is a function that it is given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from surestep.data.templated import ReadSolution
+from surestep.errors import InputError, UnreadableAnswerError
+from surestep.serving.protocols.protocol import (
+    Answer,
+    Protocol,
+    Read,
+    RequestBody,
+    RequestReader,
+    Scored,
+    Shape,
+    scored,
+)
+from surestep.serving.protocols.settings import ProtocolSettings
+from surestep.types import ReasoningTree
+from surestep.untrusted import parse_json
+
+ScoreTrees: TypeAlias = Callable[[list[ReasoningTree], Request], Awaitable[list[list[float | None]]]]
+"""The confidence of each node of each tree, in order; None where a node ends beyond what the model takes. The request
+is handed on for its key, deadline and connection. An `InputError` is answered with 422, anything else goes on."""
+
+SPLIT_HEADER, REDUCTION_HEADER = "X-Surestep-Split", "X-Surestep-Reduction"
+DROPPED_HEADER, UNREADABLE_HEADER = "X-Surestep-Dropped", "X-Surestep-Unreadable"
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNPROCESSABLE, _NOT_FOUND = 422, 404
+
+
+def router_of(
+    protocols: Sequence[Protocol],
+    score: ScoreTrees,
+    settings: ProtocolSettings,
+    *,
+    count_tokens: Callable[[list[ReasoningTree]], int] | None = None,
+) -> APIRouter:
+    """A router with every path of `protocols`.
+
+    Args:
+        protocols: whose shapes are told apart on every path that they share.
+        score: scores the trees of one request.
+        settings: see `ProtocolSettings`.
+        count_tokens: of all trees of a request, for the `usage` of answers; None answers 0.
+    """
+    router = APIRouter()
+    shapes: dict[str, list[tuple[Protocol, Shape]]] = {}
+    for protocol in protocols:
+        for shape in protocol.shapes:
+            for path in shape.paths:
+                shapes.setdefault(path, []).append((protocol, shape))
+    for path, of_path in shapes.items():
+        router.add_api_route(
+            path,
+            _endpoint(of_path, score, settings, count_tokens),
+            methods=["POST"],
+            name=path.strip("/").replace("/", "_"),
+            summary=" or ".join(dict.fromkeys(f"{protocol.name}: {shape.name}" for protocol, shape in of_path)),
+            tags=["protocols of other stacks"],
+            response_model=None,
+            responses={200: {"description": "scored"}, _UNPROCESSABLE: {"description": "refused, with the reason"}},
+            openapi_extra=_description([shape for _, shape in of_path]),
+        )
+    return router
+
+
+def _endpoint(
+    shapes: Sequence[tuple[Protocol, Shape]],
+    score: ScoreTrees,
+    settings: ProtocolSettings,
+    count_tokens: Callable[[list[ReasoningTree]], int] | None,
+) -> Callable[[Request], Awaitable[JSONResponse]]:
+    async def answer(request: Request) -> JSONResponse:
+        error = shapes[0][0].error
+        try:
+            body = _json(await request.body())
+            protocol, shape = _shape(body, shapes)
+            error = protocol.error
+            fields = _fields(shape, body)
+            if settings.only_model_name and fields.model not in (None, settings.model_name):
+                reason = f"the model {fields.model!r} does not exist; allowed: {settings.model_name}"
+                return JSONResponse(error(_NOT_FOUND, reason, "model"), _NOT_FOUND)
+            solutions = shape.read(fields, RequestReader(settings, fields.model))
+            _check(solutions, settings)
+            trees = [read.tree() for read in solutions if isinstance(read, ReadSolution)]
+            confidences = await score(trees, request) if trees else []
+            per_step = shape.per_step(fields)
+            found = _scored(solutions, confidences, settings, per_step=per_step)
+            num_tokens = count_tokens(trees) if count_tokens is not None else 0
+            content = shape.answer(fields, Answer(found, settings, num_tokens))
+            return JSONResponse(content, headers=_headers(solutions, found, "none" if per_step else settings.reduction))
+        except InputError as reason:
+            return JSONResponse(error(_UNPROCESSABLE, str(reason), None), _UNPROCESSABLE)
+
+    return answer
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    """The object that a body holds.
+
+    Raises:
+        InputError: it is no JSON object, or holds half a character.
+    """
+    try:
+        text = content.decode("utf-8")
+        body = parse_json(text, allow_nan=False, unique_keys=True)
+    except ValueError as error:
+        raise InputError(f"the body is no JSON ({error})") from None
+    if not isinstance(body, dict):
+        raise InputError(f"the body is a JSON {type(body).__name__}; allowed: an object")
+    if "\\u" in text and _has_surrogate(body):
+        raise InputError("the body holds half of a surrogate pair (\\ud800 to \\udfff), which is no character")
+    return body
+
+
+def _has_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.search(value) is not None
+    if isinstance(value, dict):
+        return any(_has_surrogate(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(map(_has_surrogate, value))
+
+
+def _shape(body: Mapping[str, Any], shapes: Sequence[tuple[Protocol, Shape]]) -> tuple[Protocol, Shape]:
+    """The one shape whose keys a body has."""
+    found = [pair for pair in shapes if pair[1].fits(body)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and of ".join(f"{protocol.name} {shape.name}" for protocol, shape in found)
+        raise InputError(f"the body has the keys of {names}; send those of one")
+    expected = "; ".join(
+        f"{protocol.name} {shape.name}: {' or '.join('{' + ', '.join(sorted(keys)) + '}' for keys in shape.keys)}"
+        for protocol, shape in shapes
+    )
+    raise InputError(f"the body has none of the keys that this path knows; allowed: {expected}")
+
+
+def _fields(shape: Shape, body: Mapping[str, Any]) -> RequestBody:
+    """The checked fields of a body; one that nothing here can follow is refused where it is set."""
+    unsupported = [name for name in shape.request.unsupported if body.get(name) not in (None, False)]
+    if unsupported:
+        raise InputError(f"{unsupported[0]} is set, which this server cannot follow; allowed: leave it out")
+    try:
+        return shape.request.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"] if not str(part).endswith("]")) or "the body"
+        raise InputError(f"{place}: {first['msg']}") from None
+
+
+def _check(solutions: Sequence[Read], settings: ProtocolSettings) -> None:
+    if not solutions:
+        raise InputError("the request holds no solution; allowed: one or more")
+    if len(solutions) > settings.max_solutions:
+        raise InputError(
+            f"the request holds {len(solutions)} solutions; allowed: {settings.max_solutions}; send several requests"
+        )
+
+
+def _scored(
+    solutions: Sequence[Read],
+    confidences: Sequence[Sequence[float | None]],
+    settings: ProtocolSettings,
+    *,
+    per_step: bool,
+) -> list[Scored]:
+    """Every solution with its numbers, in the order of the request."""
+    of_read = iter(confidences)
+    found: list[Scored] = []
+    for index, read in enumerate(solutions):
+        try:
+            one = scored(read, next(of_read) if isinstance(read, ReadSolution) else None, settings)
+            if per_step and one.solution is None:
+                raise read if isinstance(read, UnreadableAnswerError) else UnreadableAnswerError("a step has no score")
+        except UnreadableAnswerError as error:
+            raise InputError(f"solution {index}: {error}" if len(solutions) > 1 else str(error)) from None
+        found.append(one)
+    assert next(of_read, None) is None, "more scores than trees"
+    return found
+
+
+def _headers(solutions: Sequence[Read], found: Sequence[Scored], reduction: str) -> dict[str, str]:
+    """Which rule cut how many steps, what made one number of them, and what was left out of how many solutions."""
+    steps: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for read in solutions:
+        if isinstance(read, ReadSolution):
+            steps[read.rule] += len(read.steps)
+            dropped.update(read.dropped)
+    headers = {SPLIT_HEADER: _counts(steps) or "none;0", REDUCTION_HEADER: reduction}
+    unreadable = sum(one.solution is None for one in found)
+    return (
+        headers
+        | ({DROPPED_HEADER: _counts(dropped)} if dropped else {})
+        | ({UNREADABLE_HEADER: str(unreadable)} if unreadable else {})
+    )
+
+
+def _counts(counts: Counter[str]) -> str:
+    # A rule may name a text of the operator's ("tag:\\n\\n"), which a header cannot hold as it is.
+    return ", ".join(f"{quote(name, safe=':<>+_')};{count}" for name, count in sorted(counts.items()))
+
+
+def _description(shapes: Sequence[Shape]) -> dict[str, Any]:
+    """The body's part of the OpenAPI description: one schema and one example for each shape."""
+    schemas = []
+    for shape in shapes:
+        schema = shape.request.model_json_schema()
+        schema |= {"title": shape.request.__name__, "examples": [dict(shape.example)]}
+        schemas.append(schema | {"anyOf": [{"required": sorted(keys)} for keys in shape.keys]})
+    examples = {shape.name: {"value": dict(shape.example)} for shape in shapes}
+    content = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}, "examples": examples}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}

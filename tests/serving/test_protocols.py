@@ -1,0 +1,344 @@
+"""Requests as other stacks send them, and what each of them reads from the answer.
+
+The shapes were written from the sources that the modules of `surestep.serving.protocols` name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surestep.data.templated import SolutionReader
+from surestep.errors import ConfigError
+from surestep.serving.protocols import PROTOCOLS, ProtocolSettings, router_of
+from surestep.types import ReasoningTree
+
+PROBLEM = "What is 12 * 3 + 4?"
+STEPS = ("12 * 3 = 36.", "36 + 4 = 40.")
+OTHER = ("12 * 3 = 38.", "38 + 4 = 42.")
+SYSTEM = "<|im_start|>system\nReason step by step.<|im_end|>\n"
+PROMPT = f"{SYSTEM}<|im_start|>user\n{PROBLEM}<|im_end|>\n<|im_start|>assistant\n"
+
+
+def text_of(steps: Sequence[str]) -> str:
+    return "\n\n".join(steps)
+
+
+def templated(steps: Sequence[str]) -> str:
+    return f"{PROMPT}{text_of(steps)}<|im_end|>\n"
+
+
+def confidence(problem: str, path: Sequence[str]) -> float:
+    """A number of its own for every problem and path, so that a crossed answer is seen."""
+    digest = hashlib.blake2b("\0".join((problem, *path)).encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big") / 256**6
+
+
+def confidences(steps: Sequence[str], problem: str = PROBLEM) -> list[float]:
+    return [confidence(problem, steps[: index + 1]) for index in range(len(steps))]
+
+
+async def score(trees: list[ReasoningTree], request: Request) -> list[list[float | None]]:
+    found: list[list[float | None]] = []
+    for tree in trees:
+        texts = [node.text for node in tree.nodes]
+        long = [index for index, text in enumerate(texts) if text == "too long"]
+        end = long[0] if long else len(texts)
+        found.append(
+            [confidence(tree.problem, texts[: index + 1]) if index < end else None for index in range(len(texts))]
+        )
+    return found
+
+
+def client_of(settings: ProtocolSettings) -> TestClient:
+    app = FastAPI()
+    app.include_router(router_of(PROTOCOLS, score, settings, count_tokens=lambda trees: 7 * len(trees)))
+    return TestClient(app)
+
+
+SETTINGS = ProtocolSettings()
+CLIENT = client_of(SETTINGS)
+
+
+def post(path: str, body: Any, client: TestClient = CLIENT) -> Any:
+    response = client.post(path, json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def refused(path: str, body: Any, client: TestClient = CLIENT) -> Any:
+    response = client.post(path, json=body)
+    assert response.status_code == 422, response.text
+    return response.json()
+
+
+def test_vllm_pooling_gives_each_step() -> None:
+    body = {
+        "model": "Qwen/Qwen2.5-Math-PRM-7B",
+        "input": [templated(STEPS), templated(OTHER)],
+        "task": "token_classify",
+    }
+    answer = post("/pooling", body)
+    assert answer["object"] == "list"
+    assert [row["index"] for row in answer["data"]] == [0, 1]
+    assert [[value[-1] for value in row["data"]] for row in answer["data"]] == [confidences(STEPS), confidences(OTHER)]
+    assert answer["usage"]["prompt_tokens"] == 14
+    tagged = PROMPT + "<extra_0>".join(STEPS) + "<extra_0><|im_end|>\n"
+    assert post("/pooling", {"input": tagged, "use_activation": None})["data"][0]["data"] == [
+        [value] for value in confidences(STEPS)
+    ]
+
+
+def test_vllm_pooling_of_two_classes_has_the_confidence_last() -> None:
+    client = client_of(replace(SETTINGS, two_classes=True))
+    rows = post("/pooling", {"input": templated(STEPS)}, client)["data"][0]["data"]
+    assert [row[1] for row in rows] == confidences(STEPS)
+    assert all(sum(row) == pytest.approx(1.0) for row in rows)
+    assert post("/classify", {"input": templated(STEPS)}, client)["data"][0]["num_classes"] == 2
+
+
+def test_vllm_chat_requests_are_read_without_a_template() -> None:
+    messages = [{"role": "user", "content": PROBLEM}, {"role": "assistant", "content": text_of(STEPS)}]
+    assert post("/classify", {"messages": messages})["data"][0]["probs"] == [min(confidences(STEPS))]
+    assert post("/pooling", {"messages": messages, "task": "classify"})["data"][0]["data"] == [min(confidences(STEPS))]
+
+
+def test_verl_reads_the_reward_where_it_looks() -> None:
+    body = {"model": "/models/reward", "input": templated(STEPS), "use_activation": False}
+    assert post("/classify", body)["data"][-1]["probs"][-1] == min(confidences(STEPS))
+    embeddings = post("/v1/embeddings", {"model": "/models/reward", "input": templated(STEPS)})
+    assert embeddings["data"][-1]["embedding"][-1] == min(confidences(STEPS))
+
+
+@pytest.mark.parametrize(
+    "keys", [("text_1", "text_2"), ("queries", "documents"), ("queries", "items"), ("data_1", "data_2")]
+)
+@pytest.mark.parametrize("path", ["/score", "/v1/score"])
+def test_vllm_score_pairs_one_problem_with_all_or_each_with_its_own(keys: tuple[str, str], path: str) -> None:
+    answer = post(path, {keys[0]: PROBLEM, keys[1]: [text_of(STEPS), text_of(OTHER)]})
+    wanted = [min(confidences(STEPS)), min(confidences(OTHER))]
+    assert [row["score"] for row in answer["data"]] == wanted
+    answer = post(path, {keys[0]: [PROBLEM, "Why?"], keys[1]: [text_of(STEPS), text_of(STEPS)]})
+    assert [row["score"] for row in answer["data"]] == [wanted[0], min(confidences(STEPS, "Why?"))]
+    assert "1:1, 1:N or N:N" in refused(path, {keys[0]: ["a", "b"], keys[1]: ["c", "d", "e"]})["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v1/rerank", "/v2/rerank"])
+def test_vllm_rerank_gives_the_best_first(path: str) -> None:
+    candidates = [text_of(STEPS), text_of(OTHER), "It is 40."]
+    answer = post(path, {"query": PROBLEM, "documents": candidates, "top_n": 2})
+    scores = [min(confidences(STEPS)), min(confidences(OTHER)), confidences(["It is 40."])[0]]
+    order = sorted(range(3), key=lambda index: -scores[index])[:2]
+    assert [row["index"] for row in answer["results"]] == order
+    assert [row["relevance_score"] for row in answer["results"]] == [scores[index] for index in order]
+    assert answer["results"][0]["document"]["text"] == candidates[order[0]]
+
+
+def test_openrlhf() -> None:
+    """`utils/agent.py`: one query at a time, decoded with special tokens; `raise_for_status`, then the JSON."""
+    queries = [templated(STEPS).removesuffix("\n"), templated(OTHER)]
+    answer = post("/get_reward", {"query": queries, "prompts": [PROMPT, PROMPT], "labels": ["40", None]})
+    wanted = [min(confidences(STEPS)), min(confidences(OTHER))]
+    assert (answer["rewards"], answer["scores"]) == (wanted, wanted)
+    assert answer["extra_logs"] == {"num_steps": [2.0, 2.0]}
+    assert post("/reward", {"query": queries})["rewards"] == wanted
+    assert "begin with its prompt" in refused("/get_reward", {"query": queries[:1], "prompts": ["x"]})["detail"]
+
+
+def test_slime_gets_the_number_itself() -> None:
+    body = {"prompt": PROMPT, "response": text_of(STEPS) + "<|im_end|>", "label": "40"}
+    for path in ("/slime", "/reward"):
+        assert post(path, body) == min(confidences(STEPS))
+    assert post("/slime", {**body, "prompt": [{"role": "user", "content": PROBLEM}]}) == min(confidences(STEPS))
+    assert post("/slime", {**body, "prompt": PROBLEM}) == min(confidences(STEPS))
+
+
+def test_llama_factory() -> None:
+    """`train/ppo/ppo_utils.py`: query and response decoded together, `json.loads(response.text)["scores"]`."""
+    body = {"model": "model", "messages": [templated(STEPS), templated(OTHER)]}
+    for path in ("/v1/score/evaluation", "/reward"):
+        assert post(path, body)["scores"] == [min(confidences(STEPS)), min(confidences(OTHER))]
+
+
+def test_sglang() -> None:
+    texts = [templated(STEPS), templated(OTHER)]
+    wanted = [min(confidences(STEPS)), min(confidences(OTHER))]
+    assert [row["probs"][-1] for row in post("/v1/classify", {"model": "m", "input": texts})["data"]] == wanted
+    native = {"model": "m", "text": texts}
+    assert [row["embedding"] for row in post("/classify", native)] == [[value] for value in wanted]
+    assert post("/classify", {"text": texts[0]})["embedding"] == [wanted[0]]
+    body = {"query": PROBLEM, "items": [text_of(STEPS), text_of(OTHER)], "model": "m", "apply_softmax": False}
+    answer = post("/v1/score", {**body, "item_first": False, "label_token_ids": None})
+    assert (answer["scores"], answer["object"]) == ([[value] for value in wanted], "scoring")
+
+
+def test_sglangs_label_tokens_need_one_that_means_right() -> None:
+    body = {"query": PROBLEM, "items": [text_of(STEPS)], "label_token_ids": [9454, 2753], "apply_softmax": True}
+    assert "right_token_id" in refused("/v1/score", body)["message"]
+    scores = post("/v1/score", body, client_of(replace(SETTINGS, right_token_id=9454)))["scores"]
+    assert scores == [[min(confidences(STEPS)), 1.0 - min(confidences(STEPS))]]
+
+
+def test_tei() -> None:
+    wanted = [min(confidences(STEPS)), min(confidences(OTHER))]
+    batch = {"inputs": [[templated(STEPS)], [PROBLEM, text_of(OTHER)]], "raw_scores": False, "truncate": False}
+    assert [row[0]["score"] for row in post("/predict", batch)] == wanted
+    assert post("/predict", {"inputs": templated(STEPS)})[0]["score"] == wanted[0]
+    assert post("/predict", {"inputs": [PROBLEM, text_of(STEPS)]})[0]["score"] == wanted[0], "a flat list is a pair"
+    texts = [text_of(STEPS), text_of(OTHER)]
+    ranked = post("/rerank", {"query": PROBLEM, "texts": texts, "return_text": True})
+    best = wanted.index(max(wanted))
+    assert [row["index"] for row in ranked] == [best, 1 - best]
+    assert ranked[0] == {"index": best, "score": wanted[best], "text": texts[best]}
+    assert refused("/predict", {"inputs": "What?"})["error_type"] == "Validation"
+
+
+def test_the_answer_names_what_made_it() -> None:
+    client = client_of(ProtocolSettings(SolutionReader(), reduction="product", model_name="mine"))
+    text = templated(STEPS).replace("12 * 3 = 36.", "<think>hm</think>12 * 3 = 36.")
+    response = client.post("/classify", json={"input": [text, templated(OTHER)]})
+    assert response.json()["data"][0]["probs"][0] == pytest.approx(confidences(STEPS)[0] * confidences(STEPS)[1])
+    assert response.json()["model"] == "mine"
+    assert response.headers["X-Surestep-Split"] == "blank_lines;4"
+    assert response.headers["X-Surestep-Reduction"] == "product"
+    assert response.headers["X-Surestep-Dropped"] == "system;2, thought;1"
+    each = client.post("/pooling", json={"input": templated(STEPS)})
+    assert each.headers["X-Surestep-Reduction"] == "none"
+    declared = client_of(ProtocolSettings(SolutionReader(step_rule="tag:\n\n")))
+    response = declared.post("/classify", json={"input": templated(STEPS)})
+    assert response.headers["X-Surestep-Split"] == "tag:%0A%0A;2"
+
+
+@pytest.mark.parametrize("path", ["/pooling", "/classify"])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"input": PROBLEM + "\n" + text_of(STEPS)}, "where its problem ends is unknown"),
+        ({"input": templated(STEPS) + templated(OTHER)}, "one user turn"),
+        ({"input": [[1, 2, 3]]}, "no tokenizer is registered"),
+        ({"input": [1, 2, 3]}, "no tokenizer is registered"),
+        ({"input": []}, "no solution"),
+        ({"input": "x", "messages": []}, "send one of them"),
+        ({"input": templated(STEPS), "normalize": True}, "normalize is set"),
+        ({"input": templated(STEPS), "truncate_prompt_tokens": 5}, "truncate_prompt_tokens is set"),
+        ({"input": 5}, "input"),
+        ({"input": templated(["too long", "b"])}, "step 1 of 2 ends beyond the longest text"),
+        ({"prompt": "x"}, "none of the keys"),
+        (["x"], "allowed: an object"),
+        ({"input": "\ud800"}, "surrogate"),
+    ],
+)
+def test_vllm_requests_that_leave_a_doubt_are_refused_in_its_shape(path: str, body: Any, reason: str) -> None:
+    response = CLIENT.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    error = response.json()["error"]
+    assert reason in error["message"]
+    assert set(error) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize("task", ["embed", "token_embed", "encode", "score", "plugin"])
+def test_other_pooling_tasks_are_refused(task: str) -> None:
+    assert "token_classify" in refused("/pooling", {"input": templated(STEPS), "task": task})["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/classify", {"input": "a", "text": "b"}),
+        ("/rerank", {"query": "a", "documents": ["b"], "texts": ["b"]}),
+        ("/reward", {"query": ["a"], "messages": ["b"]}),
+    ],
+)
+def test_a_body_with_the_keys_of_two_stacks_is_refused(path: str, body: Any) -> None:
+    assert "has the keys of" in json.dumps(refused(path, body))
+
+
+def test_token_ids_are_decoded_by_the_tokenizer_of_their_model_only() -> None:
+    words = {1: PROMPT, 2: text_of(STEPS), 3: "<|im_end|>"}
+    client = client_of(replace(SETTINGS, decoders={"policy": lambda ids: "".join(words[number] for number in ids)}))
+    for value in ([1, 2, 3], [[1, 2, 3]]):
+        answer = post("/classify", {"model": "policy", "input": value}, client)
+        assert answer["data"][0]["probs"] == [min(confidences(STEPS))]
+    assert "no tokenizer" in refused("/classify", {"model": "other", "input": [1]}, client)["error"]["message"]
+    assert "cannot be decoded" in refused("/classify", {"model": "policy", "input": [9]}, client)["error"]["message"]
+
+
+def test_a_model_of_another_name_is_404_where_that_was_declared() -> None:
+    client = client_of(replace(SETTINGS, model_name="mine", only_model_name=True))
+    response = client.post("/classify", json={"model": "theirs", "input": templated(STEPS)})
+    assert (response.status_code, response.json()["error"]["type"]) == (404, "NotFoundError")
+    assert post("/classify", {"model": "mine", "input": templated(STEPS)}, client)["model"] == "mine"
+
+
+def test_an_unreadable_answer_gets_the_reward_that_was_declared_for_it() -> None:
+    """A policy in training writes thoughts without an end; whoever trains may name their reward."""
+    texts = [templated(STEPS), f"{PROMPT}<think>hm", templated(["a", "too long"])]
+    body = {"model": "model", "messages": texts}
+    assert "solution 1: the answer's <think> block has no end" in refused("/reward", body)["detail"]
+    client = client_of(replace(SETTINGS, unreadable_reward=0.0))
+    response = client.post("/reward", json=body)
+    assert response.json()["scores"] == [min(confidences(STEPS)), 0.0, 0.0]
+    assert response.headers["X-Surestep-Unreadable"] == "2"
+    # Where every step is asked for there is nothing to put in its place, and a doubt about the problem stays one.
+    assert "has no end" in refused("/pooling", {"input": texts[1]}, client)["error"]["message"]
+    assert "one user turn" in refused("/reward", {"messages": [texts[0] * 2]}, client)["detail"]
+
+
+def test_many_solutions_are_refused_above_the_limit() -> None:
+    client = client_of(replace(SETTINGS, max_solutions=2))
+    body = {"query": PROBLEM, "documents": ["a", "b", "c"]}
+    assert "3 solutions; allowed: 2" in refused("/rerank", body, client)["error"]["message"]
+
+
+def test_the_description_has_an_example_for_every_shape_that_is_answered() -> None:
+    description = CLIENT.get("/openapi.json").json()
+    described = 0
+    for protocol in PROTOCOLS:
+        for shape in protocol.shapes:
+            for path in shape.paths:
+                body = description["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+                post(path, body["examples"][shape.name]["value"])
+                described += 1
+    assert described > 15
+    assert "$defs" not in json.dumps(description["paths"]), "a schema with definitions would need their place"
+
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2**70)
+    | st.text(max_size=5)
+    | st.just(templated(STEPS))
+    | st.just(PROBLEM),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+names = st.sampled_from(
+    sorted({key for protocol in PROTOCOLS for shape in protocol.shapes for key in shape.request.model_fields})
+)
+
+
+@given(
+    path=st.sampled_from(sorted({path for protocol in PROTOCOLS for shape in protocol.shapes for path in shape.paths})),
+    body=st.dictionaries(names, values, max_size=4),
+)
+def test_any_body_is_answered_or_refused(path: str, body: Any) -> None:
+    response = CLIENT.post(path, content=json.dumps(body))
+    assert response.status_code in (200, 422), response.text
+
+
+@pytest.mark.parametrize("wrong", [{"reduction": "max"}, {"max_solutions": 0}])
+def test_wrong_settings_are_one_line(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="allowed: "):
+        ProtocolSettings(**wrong)
