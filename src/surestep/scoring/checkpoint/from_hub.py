@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from surestep.errors import CheckpointError
+from surestep.errors import CheckpointError, StorageError
 from surestep.files import MANIFEST, write_folder_whole
 from surestep.hub import from_cache_only
 from surestep.scoring.stored_split import default_cache_dir
@@ -45,15 +45,15 @@ def fetch_from_hub(name: str, *, revision: str | None = None) -> Path:
     except Exception as error:  # the client fails in every way
         raise CheckpointError(_why_not(name, revision, error, offline=offline)) from None
     folder = default_cache_dir() / "hub" / f"{name.replace('/', '--')}-{commit}"
-    if not folder.is_dir():
-        with write_folder_whole(
-            folder,
-            advice="free space or set XDG_CACHE_HOME",
-            what="the checkpoint from the hub",
-            is_already_there=folder.is_dir,
-        ) as beside:
+    if folder.is_dir():
+        return folder
+    try:
+        with write_folder_whole(folder, advice="free space or set XDG_CACHE_HOME") as beside:
             for listed in (*names, MANIFEST):
                 _take(source / listed, beside / listed)
+    except StorageError:
+        if not folder.is_dir():  # another process may have put the same files there meanwhile
+            raise
     return folder
 
 
