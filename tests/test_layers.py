@@ -24,7 +24,8 @@ LAYERS = (
     {"calibration"},
     {"data", "metrics"},
     {"lock", "scored", "settings"},
-    {"files", "arrays", "untrusted"},
+    {"files"},
+    {"arrays", "untrusted"},
     {"types", "errors", "hub", "terminal_text", "disk", "stop_signals"},
 )
 """From the top down; packages of one layer never import each other."""
