@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surestep.model.confidence_model import ConfidenceModel, Route
 
 VOCABULARY = 320
 _SMALL: dict[str, Any] = {
@@ -124,6 +127,34 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     ),
 }  # fmt: skip
 """Family to a builder of one random backbone without language-model head."""
+
+
+PACKED = [
+    "llama", "qwen3", "mistral", "gemma3", "gpt2", "qwen2_window", "phi3", "starcoder2", "cohere2", "olmo3", "mixtral",
+    "phimoe", "qwen2_moe", "qwen3_moe", "phi3_longrope", "llama_dynamic", "deepseek_v3", "longcat",
+    "gpt_neox", "opt",
+]  # fmt: skip
+"""Families that score packed trees as their paths alone."""
+
+
+def random_model(family: str, route: Route = "dense") -> ConfidenceModel:
+    """A model of a random backbone of `family`, with weights so large that every token shows, in evaluation mode."""
+    import torch
+
+    from surestep.model.attention.interface import register_tree_attention
+    from surestep.model.confidence_model import ConfidenceModel
+    from surestep.model.head import ConfidenceHead
+
+    register_tree_attention()
+    torch.manual_seed(0)
+    backbone = FAMILIES[family]()
+    for parameter in backbone.parameters():  # some families draw smaller weights than they are told to
+        if parameter.ndim > 1 and parameter.detach().std() < 0.1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    width = backbone.config.get_text_config().hidden_size
+    own = backbone.config._attn_implementation or "eager"
+    head = ConfidenceHead(width, [], dropout=0.0)
+    return ConfidenceModel(backbone, head, confidence_id=VOCABULARY - 1, route=route, own_attention=own).eval()
 
 
 def save_backbone(family: str, folder: Path, *, seed: int = 0) -> Path:

@@ -68,16 +68,6 @@ def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["a", "folder"]
 
 
-def test_a_folder_that_another_process_finished_first_is_left_to_it(tmp_path: Path) -> None:
-    place = tmp_path / "folder"
-    with write_folder_whole(place, is_already_there=(place / "a").is_file) as beside:
-        (beside / "a").write_text("mine")
-        place.mkdir()
-        (place / "a").write_text("theirs")
-    assert (place / "a").read_text() == "theirs"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
-
-
 def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"first")

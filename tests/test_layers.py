@@ -16,16 +16,17 @@ SOURCE = Path(surestep.__file__).parent
 LAYERS = (
     {"cli"},
     {"bench"},
-    {"training", "evaluation", "serving"},
+    {"training", "evaluation", "serving", "client"},
     {"inference"},
     {"scoring"},
     {"model", "encoding"},
     {"config"},
     {"calibration"},
     {"data", "metrics"},
-    {"files", "scored", "settings"},
+    {"lock", "scored", "settings"},
+    {"files"},
     {"arrays", "untrusted"},
-    {"types", "errors", "hub", "terminal_text"},
+    {"types", "errors", "hub", "terminal_text", "disk", "stop_signals"},
 )
 """From the top down; packages of one layer never import each other."""
 
@@ -38,10 +39,14 @@ WITHOUT_TORCH = {
     "metrics",
     "calibration",
     "serving",
+    "client",
     "types",
     "arrays",
+    "disk",
     "errors",
     "files",
+    "lock",
+    "stop_signals",
     "scored",
     "settings",
     "hub",
@@ -160,8 +165,8 @@ def test_the_command_line_loads_no_torch_until_a_command_runs() -> None:
     assert not loaded & {"torch", "transformers", "peft", "accelerate", "sklearn", "matplotlib"}
 
 
-def test_data_metrics_and_calibration_load_no_torch() -> None:
-    packages = {"data", "metrics", "calibration"}
+def test_data_metrics_calibration_serving_and_the_client_load_no_torch() -> None:
+    packages = {"data", "metrics", "calibration", "serving", "client"}
     names = [name_of(path) for path in MODULES if package_of(path) in packages and path.stem != "__init__"]
     assert not loaded_by(*names) & {"torch", "transformers"}
 

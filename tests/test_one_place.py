@@ -46,16 +46,17 @@ def writes(call: ast.Call, name: str) -> bool:
 
 ELSEWHERE = {
     "cli/commands/bench.py": "a line is added to a file of measurements",
-    "data/fetch/download.py": "a download goes on where it broke off, so its part has a name that is found again",
-    "encoding/token_store.py": "files within a folder that write_folder_whole puts in its place",
+    "data/fetch/part_file.py": "a download goes on where it broke off, so its part has a name that is found again",
+    "disk.py": "what is removed gets another name first, what was about to be replaced its own again",
+    "encoding/token_store.py": "files within a folder that is put in its place whole",
     "encoding/store_files.py": "a lock within an unfinished store, which is renamed into place; a damaged one aside",
     "evaluation/baselines/scores.py": "into a file that write_whole opened",
-    "evaluation/report/model_card.py": "the card beside its place",
-    "evaluation/report/page.py": "the page beside its place",
+    "lock.py": "a lock that nobody holds is moved away",
     "model/saved_weights.py": "files within a checkpoint that is put in its place whole",
     "scoring/checkpoint/manifest.py": "a file of a finished checkpoint: what is unfinished lies beside the folder",
-    "scoring/checkpoint/save.py": "a checkpoint takes the place of a former one of the same step",
+    "scoring/checkpoint/save.py": "files within a checkpoint that is put in its place whole",
     "training/events/run_log.py": "a line is added to a log",
+    "training/start/resume_point.py": "a damaged checkpoint gets another name",
     "training/run_state.py": "files within a checkpoint that is put in its place whole",
 }
 """Who else writes, and why; everything else is whole or not there through `surestep.files`."""
@@ -97,9 +98,15 @@ def test_files_of_json_are_read_in_one_place() -> None:
 
 
 def test_one_road_leads_from_a_scorer_to_rows() -> None:
-    """Nobody else asks a scorer; speed alone is measured on tokens, without rows."""
+    """Nobody else asks a scorer; speed alone is measured on tokens, and what a user hands over has no labels."""
     found = calls(lambda _call, name: name.endswith((".score", ".score_encoded")))
-    assert set(found) == {"bench/score.py", "scoring/model_scorer.py", "scoring/score_split.py"}
+    assert set(found) == {
+        "bench/score.py",
+        "inference/scorer.py",
+        "inference/model_runner.py",
+        "scoring/model_scorer.py",
+        "scoring/score_split.py",
+    }
     assert [line.split(": ")[1] for line in found["scoring/model_scorer.py"]] == [
         "self.score_encoded(self._encoded(trees), wanted=wanted)"
     ]

@@ -1,3 +1,32 @@
-"""Surestep: how far each step of a model's reasoning can be trusted."""
+"""Surestep: how far each step of a model's reasoning can be trusted.
+
+    from surestep import Scorer, split_steps
+
+Public names are loaded when they are first used: `import surestep` itself is instant and loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from surestep.data.trees.split_steps import split_steps
+    from surestep.inference.scorer import Scorer
 
 __version__ = "0.1.0"
+__all__ = ["Scorer", "__version__", "split_steps"]
+
+_PUBLIC = {"Scorer": "surestep.inference.scorer", "split_steps": "surestep.data.trees.split_steps"}
+"""Name -> the module that defines it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_PUBLIC[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -8,9 +8,11 @@
     ├── BackboneError             a backbone or tokenizer cannot be loaded or used
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
+    ├── ServerError               a server cannot be reached, has no time, or does not know the key
     ├── InputError                what was handed over to be scored is of the wrong type or out of range
     │   └── UnreadableAnswerError an answer holds no steps that can be told apart; the request around it is fine
-    └── StorageError              the disk is full or a folder cannot be written
+    ├── StorageError              the disk is full or a folder cannot be written
+    └── LockedError               another process works in a run's folder
 
 Anything else that escapes is a bug of Surestep and keeps its traceback. A message says what was
 wrong, where, what is allowed and which flag or field mends it, in one line.
@@ -22,7 +24,16 @@ from pathlib import Path
 
 
 class SurestepError(Exception):
-    """Base of all errors whose cause is the input, the settings or the machine."""
+    """Base of all errors whose cause is the input, the settings or the machine.
+
+    Its message is one line, whatever a library or a file put into it.
+
+    >>> str(SurestepError("not valid:\\n  two lines"))
+    'not valid: two lines'
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
 
 class ConfigError(SurestepError, ValueError):
@@ -90,6 +101,10 @@ class InputError(SurestepError, ValueError):
     """What was handed over to be scored (an argument, a row, a request) is of the wrong type or out of range."""
 
 
+class ServerError(SurestepError):
+    """A server cannot be reached, has no time or no room, does not know the API key, or failed."""
+
+
 class UnreadableAnswerError(InputError):
     """A generated answer cannot be read: empty, a thought without an end, text behind its end.
 
@@ -99,3 +114,7 @@ class UnreadableAnswerError(InputError):
 
 class StorageError(SurestepError):
     """The disk is full, or a folder cannot be written."""
+
+
+class LockedError(SurestepError):
+    """Another process works in the folder."""

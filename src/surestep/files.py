@@ -1,7 +1,8 @@
-"""Writing files whole or not at all, hashing them, and the names of the files that Surestep writes.
+"""Writing files and folders whole or not at all, hashing them, and the names of the files that Surestep writes.
 
-Every file is written beside its final place and renamed: whoever reads, also after a kill or with a full disk,
-finds the former content or the new one, never half of it. Knows no format beyond text and JSON.
+What is written lies beside its final place until it is on the disk, and is renamed then: whoever reads, also after a
+kill, a power cut or with a full disk, finds the former content or the new one, never half of it. Knows no format beyond
+text and JSON.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from surestep.disk import REPLACED, delete, name_beside, remove_whole, sync_folder, sync_tree
 from surestep.errors import StorageError
+from surestep.untrusted import open_regular
 
 CONFIG = "config.json"
 """The full configuration of a run, also within each of its checkpoints."""
@@ -42,9 +45,6 @@ PLOTS = "plots"
 CARD = "MODEL_CARD.md"
 """The model card of an evaluation."""
 
-PART = ".part"
-"""What the name of an unfinished file or folder ends with; one that a killed process left may be removed."""
-
 OUTPUT_ADVICE = "free space or choose another --output_dir"
 """What mends a failed write among a run's results."""
 PAGE_ADVICE = "free space or change its permissions"
@@ -56,13 +56,12 @@ _hashes: dict[tuple[int, int, int, int, int], str] = {}
 
 
 @contextmanager
-def storage_errors(path: Path, advice: str = OUTPUT_ADVICE, *, what: str = "") -> Iterator[None]:
+def storage_errors(path: Path, advice: str = OUTPUT_ADVICE) -> Iterator[None]:
     """Within it, the system's refusal to write below `path` is one `StorageError` that names it.
 
     Args:
         path: the file or folder that is written.
         advice: how to mend it, put at the end of the message.
-        what: what it is, where the path alone does not tell a user.
 
     Raises:
         StorageError: a full disk, a missing permission, a file where a folder is needed.
@@ -70,15 +69,15 @@ def storage_errors(path: Path, advice: str = OUTPUT_ADVICE, *, what: str = "") -
     try:
         yield
     except OSError as error:
-        named = f"{path}: {what}" if what else str(path)
-        raise StorageError(f"{named} cannot be written ({error.strerror or error}); {advice}") from None
+        raise StorageError(f"{path} cannot be written ({error.strerror or error}); {advice}") from None
 
 
 @contextmanager
 def write_whole(path: Path, mode: str = "w", *, advice: str = OUTPUT_ADVICE) -> Iterator[IO[Any]]:
     """A file open for writing beside `path`, which takes its place when the block ends without an error.
 
-    Missing folders are made. After an error `path` is as it was, and nothing is left beside it.
+    Missing folders are made. After an error `path` is as it was, and nothing is left beside it. Within
+    `written_together` it takes its place when that ends.
 
     Args:
         path: the final place.
@@ -88,19 +87,15 @@ def write_whole(path: Path, mode: str = "w", *, advice: str = OUTPUT_ADVICE) -> 
     Raises:
         StorageError: the file cannot be written.
     """
-    beside = _beside(path)
-    with storage_errors(path, advice):
+    beside = name_beside(path)
+    with storage_errors(path, advice), _placed_or_removed(beside, path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            is_text = "b" not in mode
-            with beside.open(mode, encoding="utf-8" if is_text else None, newline="" if is_text else None) as file:
-                yield file
-                file.flush()
-                # A rename may reach the disk before the content does: after a power cut the file would be empty.
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        is_text = "b" not in mode
+        with beside.open(mode, encoding="utf-8" if is_text else None, newline="" if is_text else None) as file:
+            yield file
+            file.flush()
+            # A rename may reach the disk before the content does: after a power cut the file would be empty.
+            os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str, *, advice: str = OUTPUT_ADVICE) -> None:
@@ -126,44 +121,152 @@ def write_json(
 
 
 @contextmanager
-def write_folder_whole(
-    folder: Path,
-    *,
-    advice: str = OUTPUT_ADVICE,
-    what: str = "",
-    is_already_there: Callable[[], bool] = lambda: False,
-) -> Iterator[Path]:
+def write_folder_whole(folder: Path, *, replace: bool = False, advice: str = OUTPUT_ADVICE) -> Iterator[Path]:
     """A new folder beside `folder`, which takes its name when the block ends without an error.
 
-    An existing `folder` is an error unless it is empty: nothing is replaced.
+    Within `written_together` it does so when that ends.
 
     Args:
         folder: the final place.
+        replace: take the place of a folder that is there; else that is an error, unless it is empty.
         advice: how to mend a failed write.
-        what: see `storage_errors`.
-        is_already_there: asked where the name is taken: whether that is the same work, finished by another process
-            first. Then this one's is dropped.
 
     Raises:
         StorageError: it cannot be written, or is there already.
     """
-    beside = _beside(folder)
-    with storage_errors(folder, advice, what=what):
+    beside = name_beside(folder)
+    with storage_errors(folder, advice), _placed_or_removed(beside, folder, advice, replace=replace):
+        beside.mkdir(parents=True)
+        yield beside
+        sync_tree(beside)
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """What was written whole and waits beside its place; `beside` is None where the place is to be empty."""
+
+    beside: Path | None
+    place: Path
+    advice: str
+    replace: bool
+
+
+class WrittenTogether:
+    """What was written whole so far and waits for the rest (`written_together`)."""
+
+    def __init__(self) -> None:
+        self.placements: list[_Placement] = []
+
+    def unplaced(self, place: Path) -> Path:
+        """Where that lies now which will take `place`."""
+        return next(p.beside for p in reversed(self.placements) if p.place == place and p.beside is not None)
+
+    def remove(self, path: Path, *, advice: str = OUTPUT_ADVICE) -> None:
+        """Remove the file `path`, if it is there, when the rest takes its place."""
+        self.placements.append(_Placement(None, path, advice, replace=True))
+
+    def drop(self) -> None:
+        """Remove what waits."""
+        for placement in self.placements:
+            if placement.beside is not None:
+                delete(placement.beside)
+
+
+_together: ContextVar[WrittenTogether | None] = ContextVar("written_together", default=None)
+
+
+@contextmanager
+def written_together() -> Iterator[WrittenTogether]:
+    """What is written whole within this block takes its place only when all of it is on the disk: all or none.
+
+    Files and folders are put in place in the order in which they were written; a reader that comes after a kill
+    between two of them finds the first ones new, so the last one should say what belongs to it. If one cannot be put
+    in place, those before it are taken back. Within another such block, all waits for the outer one.
+
+    Raises:
+        StorageError: one cannot be written or put in place; everything is as it was.
+    """
+    if (outer := _together.get()) is not None:
+        yield outer
+        return
+    group = WrittenTogether()
+    token = _together.set(group)
+    try:
+        yield group
+    except BaseException:
+        group.drop()
+        raise
+    finally:
+        _together.reset(token)
+    _place_all(group)
+
+
+@contextmanager
+def _placed_or_removed(beside: Path, place: Path, advice: str, *, replace: bool = True) -> Iterator[None]:
+    """Put what the block wrote in its place, at once or with what is written together; after an error remove it."""
+    try:
+        yield
+        waiting = _together.get()
+        group = waiting or WrittenTogether()
+        group.placements.append(_Placement(beside, place, advice, replace))
+        if waiting is None:
+            _place_all(group)
+    except BaseException:
+        delete(beside)
+        raise
+
+
+def _place_all(group: WrittenTogether) -> None:
+    """Put all in place, or leave everything as it was."""
+    placements = group.placements
+    done: list[tuple[Path, Path | None]] = []
+    try:
+        for placement in placements:
+            with storage_errors(placement.place, placement.advice):
+                done.append((placement.place, _put(placement, keeps_former=len(placements) > 1)))
+        for parent in {placement.place.parent for placement in placements}:
+            sync_folder(parent)
+    except BaseException:
+        for place, former in reversed(done):
+            if former is None or former.is_dir():
+                delete(place)
+            if former is not None:
+                former.replace(place)
+        group.drop()
+        raise
+    for place, former in done:
+        if former is not None and former.is_dir():
+            with suppress(OSError):
+                remove_whole(former, beside=place)  # half removed, it is no longer one that could be brought back
+        elif former is not None:
+            delete(former)
+
+
+def _put(placement: _Placement, *, keeps_former: bool) -> Path | None:
+    """Rename into place; gives where the former content lies now, None where it is gone or there was none."""
+    beside, place = placement.beside, placement.place
+    former = name_beside(place, REPLACED)
+    if beside is None:
+        with suppress(FileNotFoundError):
+            place.rename(former)
+            return former
+        return None
+    if not (place.is_dir() and placement.replace if beside.is_dir() else place.is_file() and keeps_former):
+        beside.replace(place)
+        return None
+    if beside.is_dir():
+        place.rename(former)
+    else:
         try:
-            beside.mkdir(parents=True)
-            yield beside
-            try:
-                beside.rename(folder)
-            except OSError:
-                if not is_already_there():
-                    raise
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-def _beside(path: Path) -> Path:
-    # Process ids come again in containers and on machines that share the folder.
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}{PART}")
+            os.link(place, former)  # the place is never empty
+        except OSError:
+            place.rename(former)
+    try:
+        beside.replace(place)
+    except BaseException:
+        former.replace(place)
+        raise
+    return former
 
 
 def sha256_of(path: Path) -> str:
@@ -173,9 +276,9 @@ def sha256_of(path: Path) -> str:
     written so lately that another change might leave its times as they are.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, or is a folder, a pipe or a device.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         status = os.fstat(file.fileno())
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         if key in _hashes:

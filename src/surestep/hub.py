@@ -32,13 +32,24 @@ def from_cache_only(name: str) -> bool:
 @cache
 def _answers(endpoint: str) -> bool:
     """Whether something accepts connections where requests to `endpoint` go: its host, or the proxy in front of it."""
-    address = urlsplit(endpoint)
-    proxy = getproxies().get(address.scheme)
-    if proxy and not proxy_bypass(address.hostname or ""):
-        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     try:
+        address = urlsplit(proxy_of(endpoint) or endpoint)
         port = address.port or _PORTS.get(address.scheme, 443)
         socket.create_connection((address.hostname or "", port), timeout=_TIMEOUT_S).close()
     except (OSError, ValueError):
         return False
     return True
+
+
+def proxy_of(url: str) -> str | None:
+    """The address of the proxy that requests to `url` go through by the environment's settings, or None.
+
+    Raises:
+        ValueError: `url` is no address.
+    """
+    address = urlsplit(url)
+    proxies = getproxies()
+    proxy = proxies.get(address.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(address.hostname or ""):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"

@@ -16,7 +16,7 @@ import pytest
 
 from surestep.data.datasets import PUBLIC_DATASETS
 from surestep.data.datasets.dataset import RemoteFile
-from surestep.data.fetch import download
+from surestep.data.fetch import part_file
 from surestep.data.fetch.download import fetch_file
 from surestep.errors import DownloadError, StorageError
 
@@ -237,7 +237,7 @@ def test_a_disk_that_fills_up_while_fetching(server, tmp_path: Path, monkeypatch
     def full(source: object, target: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(download.os, "replace", full)
+    monkeypatch.setattr(part_file.os, "replace", full)
     with pytest.raises(StorageError, match="the disk is full while fetching data"):
         fetch(remote(url), tmp_path)
 

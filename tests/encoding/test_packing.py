@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies import CONFIDENCE_ID, encoded_trees
-from surestep.encoding.encoded_tree import EncodedTree
+from strategies import CONFIDENCE_ID, encoded_trees, trees
+from surestep.encoding.encoded_tree import EncodedTree, encode_problem, encode_steps, encode_trees
+from surestep.encoding.formatter import Formatter
 from surestep.encoding.packing import Pack, pack_trees, plan_packs, subtree_ends
+from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
+from surestep.encoding.tokenizer import StepTokenizer
+from surestep.types import ReasoningTree
 
 tree_lists = st.lists(encoded_trees(), min_size=1, max_size=5)
 
@@ -99,3 +104,41 @@ def test_no_trees_make_an_empty_pack() -> None:
     pack = pack_trees([])
     assert pack.num_tokens == 0
     assert pack.tree_starts.tolist() == [0]
+
+
+@given(tree_lists)
+def test_what_stands_below_the_problem_is_packed_as_it_is_in_the_whole_tree(trees: list[EncodedTree]) -> None:
+    """Trees of several roots, none or one among them, whose positions begin behind the problem."""
+    whole = pack_trees(trees, every_step=True)
+    heads = [int(tree.offsets[1]) for tree in trees]
+    below = [
+        EncodedTree(
+            tree.tokens_T[head:], tree.offsets[1:] - head, tree.parent_N[1:] - 1, tree.label_N[1:], tree.source_N[1:]
+        )
+        for tree, head in zip(trees, heads, strict=True)
+    ]
+    pack = pack_trees(below, every_step=True, first_positions=heads)
+    is_below = np.ones(whole.num_tokens, bool)
+    for start, head in zip(whole.tree_starts, heads, strict=False):
+        is_below[start : start + head] = False
+    for name in ("tokens_P", "positions_P"):
+        np.testing.assert_array_equal(getattr(pack, name), getattr(whole, name)[is_below])
+    np.testing.assert_array_equal(sees_by_formula(pack), sees_by_formula(whole)[np.ix_(is_below, is_below)])
+    np.testing.assert_array_equal(np.flatnonzero(is_below)[pack.label_index_S], whole.label_index_S)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> StepTokenizer:
+    return StepTokenizer(build_tiny_tokenizer())
+
+
+@given(tree=trees())
+def test_steps_without_their_problem_are_the_tokens_that_they_are_in_a_tree(
+    tokenizer: StepTokenizer, tree: ReasoningTree
+) -> None:
+    formatter = Formatter()
+    (encoded,) = encode_trees([tree], tokenizer, formatter)
+    nodes = np.split(encoded.tokens_T, encoded.offsets[1:-1])
+    assert nodes[0].tolist() == list(encode_problem(tree.problem, tokenizer, formatter))
+    steps = encode_steps([(node.text, node.context) for node in tree.nodes], tokenizer, formatter)
+    assert [nodes[place].tolist() for place in np.argsort(encoded.source_N)[1:]] == [list(step) for step in steps]

@@ -1,57 +1,31 @@
 """`report.html` in a real browser: it filters, it logs no error, it runs nothing from data, it fits a phone.
 
-Needs Debian's `chromium` and `chromium-driver` (.ci/run installs them where it may). Screenshots go to the test's own
-folder, or to the folder that SURESTEP_SCREENSHOTS names.
+Screenshots go to the test's own folder, or to the folder that SURESTEP_SCREENSHOTS names.
 """
 
 from __future__ import annotations
 
-import base64
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from browser import CONTRAST, NEEDS_BROWSER, complaints, screenshot, set_view, started_browser
 from reports import ATTACK, make_rows, write_predictions
 from surestep.config import EvalConfig
 from surestep.evaluation.evaluate import evaluate_predictions
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-)
 WIDTHS = (1280, 390)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None or DRIVER is None,
-        reason="no Chromium here: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A headless Chromium with a profile of its own."""
-    from selenium import webdriver
-
-    with pytest.MonkeyPatch.context() as patch:
-        # The driver's path is given below, so selenium looks for none; this keeps it from asking the network at all.
-        patch.setenv("SE_OFFLINE", "true")
-        patch.setenv("SE_AVOID_STATS", "true")
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=str(DRIVER)))
-    yield driver
-    driver.quit()
+    with started_browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -78,21 +52,6 @@ def opened(browser: Any, page: Path) -> Any:
     set_view(browser, 1280, "light")
     browser.get(page.as_uri())
     return browser
-
-
-def set_view(browser: Any, width: int, scheme: str) -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
-def screenshot(browser: Any, path: Path) -> None:
-    height = min(browser.execute_script("return document.documentElement.scrollHeight"), 6000)
-    width = browser.execute_script("return window.innerWidth")
-    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-    taken = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-    path.write_bytes(base64.b64decode(taken["data"]))
 
 
 def shown(browser: Any) -> list[Any]:
@@ -184,28 +143,4 @@ def test_it_fits_and_reads_well(opened: Any, width: int, scheme: str, tmp_path: 
     assert (folder / f"report_{width}_{scheme}.png").stat().st_size > 50_000
     for selector in ("h1", ".lead p:last-child", ".tile .meaning", ".note", ".pill", ".label.wrong", ".label.right"):
         assert opened.execute_script(CONTRAST, selector) >= 4.5, selector
-    assert [entry for entry in opened.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}] == []
-
-
-CONTRAST = """
-  // The least contrast of any shown element against what lies behind it (WCAG 2.2, 1.4.3).
-  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-  function rgb(colour) {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return Array.from(canvas.getImageData(0, 0, 1, 1).data);
-  }
-  function luminance(c) {
-    const [r, g, b] = c.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  }
-  let least = 21;
-  for (const element of document.querySelectorAll(arguments[0])) {
-    if (!element.checkVisibility()) continue;
-    let behind = element;
-    while (behind && rgb(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
-    const a = luminance(rgb(getComputedStyle(element).color).slice(0, 3));
-    const b = luminance(rgb(getComputedStyle(behind || document.body).backgroundColor).slice(0, 3));
-    least = Math.min(least, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
-  }
-  return least;
-"""
+    assert complaints(opened) == []

@@ -14,17 +14,23 @@ from triton.compiler import ASTSource
 
 from surestep.model.attention import tree_kernel
 
-POINTERS = {"q", "k", "v", "out", "do", "lse", "delta", "dq", "dk", "dv", "end", "position", "lists"}
-KINDS = {"lse": "*fp32", "delta": "*fp32", "end": "*i32", "position": "*i32", "lists": "*i32"}
+POINTERS = {"q", "k", "v", "out", "do", "lse", "delta", "dq", "dk", "dv", "end", "position", "lists", "index", "slot"}
+KINDS = {"lse": "*fp32", "delta": "*fp32", "end": "*i32", "position": "*i32", "lists": "*i32", "index": "*i32",
+         "slot": "*i64"}  # fmt: skip
 
 
 def main() -> None:
     target = GPUTarget("cuda", int(sys.argv[1]), 32)
     found = {}
-    for name in ("forward", "query_gradient", "key_gradient"):
-        kernel = getattr(tree_kernel, f"_{name}_kernel")
-        launch = getattr(tree_kernel, name.upper())
-        sizes = tree_kernel.tiles(32, 8, int(sys.argv[2]), launch.rows) | {"WINDOW": 0}
+    kernels = {
+        "forward": (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": False}),
+        "query_gradient": (tree_kernel._query_gradient_kernel, tree_kernel.QUERY_GRADIENT, {}),
+        "key_gradient": (tree_kernel._key_gradient_kernel, tree_kernel.KEY_GRADIENT, {}),
+    }
+    if sys.argv[1] == "89":  # once, for a GPU of little shared memory
+        kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": True})
+    for name, (kernel, launch, more) in kernels.items():
+        sizes = tree_kernel.tiles(32, 8, int(sys.argv[2]), launch.rows) | {"WINDOW": 0} | more
         signature = {}
         for argument in kernel.arg_names:
             stem = argument.removesuffix("_ptr")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
 from surestep.model.attention.block_lists import block_lists
 from surestep.model.attention.dense_mask import dense_mask
+from surestep.model.attention.interface import tree_attention
 from surestep.model.attention.tree_kernel import packed_attention
 from surestep.model.fast.norm_kernel import sum_norm_gradient_on_gpu, sum_norm_on_gpu, sum_norm_quantised_on_gpu
 from surestep.model.fast.split_heads_kernel import split_heads
+from surestep.model.key_value_pool import KeyLayout, KeyValuePool
 from surestep.model.precision.fp8 import quantise_rows
 from surestep.model.precision.fp8_mlp import quantise_gated, quantise_gated_gradient
 from surestep.model.precision.fp8_row_kernel import (
@@ -20,6 +23,8 @@ from surestep.model.precision.fp8_row_kernel import (
     quantise_gated_on_gpu,
     quantise_rows_on_gpu,
 )
+from surestep.model.session_plan import plan_session_pass
+from surestep.model.tree_batch import TreeBatch
 
 
 def nested_ends(num_tokens: int, generator: torch.Generator) -> Tensor:
@@ -79,6 +84,44 @@ def split_errors(
     ]
 
 
+def pooled_error(heads: int, key_heads: int, window: int, generator: torch.Generator) -> float:
+    """Of new tokens below four prefixes (one empty), over keys and values in scattered slots of a pool."""
+    size, prefixes, new_tokens = 16, (70, 0, 90, 33), (30, 25, 3, 60)
+    layout = KeyLayout()
+    layer = torch.nn.Identity()
+    layout.exchange(layer, torch.zeros(1, key_heads, 1, size), torch.zeros(1, key_heads, 1, size))
+    pool = KeyValuePool(layout, 700, torch.device("cpu"))
+    scattered = torch.randperm(700, generator=generator).numpy() + 1
+    num_new, num_keys = sum(new_tokens), sum(new_tokens) + sum(prefixes)
+    ends, positions, starts, shift = [], [], [0], 0
+    for before, new in zip(prefixes, new_tokens, strict=True):
+        own = nested_ends(new, generator)
+        ends.append(own + starts[-1])
+        positions.append(dense_mask(own, torch.zeros_like(own)).sum(1) - 1 + before)
+        starts.append(starts[-1] + new)
+    batch = TreeBatch(
+        torch.zeros(num_new, dtype=torch.long), torch.cat(positions), torch.cat(ends), tuple(starts), torch.tensor([0])
+    )
+    above = np.split(scattered[: sum(prefixes)], np.cumsum(prefixes)[:-1])
+    plan = plan_session_pass(batch, above, scattered[sum(prefixes) : num_keys], pool, "triton")
+    query = torch.randn(1, heads, len(plan.batch.tokens_P), size, generator=generator)
+    key, value = (torch.randn(1, key_heads, len(plan.batch.tokens_P), size, generator=generator) for _ in range(2))
+    for slots in above:
+        old = [torch.randn(1, key_heads, len(slots), size, generator=generator) for _ in range(2)]
+        pool.write(layer, torch.from_numpy(slots), *old)
+    found, _ = tree_attention(layer, query, key, value, None, surestep_mask=plan, sliding_window=window or None)
+    keys, values = (part[0].transpose(0, 1) for part in pool.gather(layer, plan.keys.slots_V[:num_keys]))
+    index, end = plan.keys.index_P[:num_new].long(), plan.keys.axis.subtree_end_V
+    mask = dense_mask(end, plan.keys.axis.positions_V, window or None)[index]
+    for place, (start, before) in enumerate(zip(starts, prefixes, strict=False)):  # said once more, without an axis
+        shift += before
+        own = mask[start : start + new_tokens[place], : start + shift - before]
+        assert not own.any(), "nobody sees another tree"
+    expected = written_out(query[0, :, :num_new].transpose(0, 1), keys, values, mask, size**-0.5)
+    assert found.isfinite().all(), "padding, too, stays a number"
+    return float((found[0, :num_new] - expected).abs().max())
+
+
 def norm_errors(rows: int, width: int, generator: torch.Generator) -> dict[str, float]:
     """Of a sum, its norm and their gradients, against transformers' norm."""
     x, y, of_sum, of_normed = (torch.randn(rows, width, generator=generator) for _ in range(4))
@@ -134,6 +177,9 @@ def main() -> None:
         if window:
             without = packed_attention(query, key, value, *mask_arguments, scale, 0)[0]
             errors[f"window {window} against none"] = float((found - without).detach().abs().max())
+    for heads, key_heads, window in ((4, 2, 0), (4, 1, 20), (7, 1, 0)):
+        name = f"pooled, {heads} of {key_heads}" + (f", window {window}" if window else "")
+        errors[name] = pooled_error(heads, key_heads, window, generator)
     for heads, key_heads, size, has_norms in ((8, 2, 32, True), (3, 3, 16, True), (6, 2, 16, True), (4, 2, 16, False)):
         name = f"heads, {heads} of {key_heads}" + (", normed" if has_norms else "")
         errors |= {

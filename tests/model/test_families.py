@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from backbones import FAMILIES, VOCABULARY
+from backbones import FAMILIES, PACKED, random_model
 from scores import scores_of
 from strategies import encoded_tree
 from surestep.config import Config
@@ -26,18 +26,12 @@ from surestep.model.attention.parity_probe import narrow_windows, probe_parity
 from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.model.backbones.load import read_max_positions
 from surestep.model.backbones.rotary import describe_limit, longest_path
-from surestep.model.confidence_model import ConfidenceModel, Route
-from surestep.model.head import ConfidenceHead
+from surestep.model.confidence_model import Route
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.model_scorer import to_batch
 from surestep.types import Node, ReasoningTree
 
-PACKED = [
-    "llama", "qwen3", "mistral", "gemma3", "gpt2", "qwen2_window", "phi3", "starcoder2", "cohere2", "olmo3", "mixtral",
-    "phimoe", "qwen2_moe", "qwen3_moe", "phi3_longrope", "llama_dynamic", "deepseek_v3", "longcat",
-    "gpt_neox", "opt",
-]  # fmt: skip
 REFUSED = ["bert"]
 BY_PATHS = sorted(set(FAMILIES) - set(PACKED) - set(REFUSED))
 WITH_WINDOW = [
@@ -45,19 +39,6 @@ WITH_WINDOW = [
     "qwen3_moe",
 ]  # fmt: skip
 Make = Callable[..., Config]
-
-
-def model_of(family: str, route: Route = "dense") -> ConfidenceModel:
-    register_tree_attention()
-    torch.manual_seed(0)
-    backbone = FAMILIES[family]()
-    for parameter in backbone.parameters():  # some families draw smaller weights than they are told to
-        if parameter.ndim > 1 and parameter.detach().std() < 0.1:
-            torch.nn.init.normal_(parameter, std=0.3)
-    width = backbone.config.get_text_config().hidden_size
-    own = backbone.config._attn_implementation or "eager"
-    head = ConfidenceHead(width, [], dropout=0.0)
-    return ConfidenceModel(backbone, head, confidence_id=VOCABULARY - 1, route=route, own_attention=own).eval()
 
 
 def hidden(model: ConfidenceModel, lengths: list[int], parents: list[int], route: Route) -> torch.Tensor:
@@ -73,34 +54,34 @@ def hidden(model: ConfidenceModel, lengths: list[int], parents: list[int], route
 @pytest.mark.parametrize("lengths", [[2, 2, 1, 2], [6, 9, 7, 12]], ids=["within", "beyond"])
 @pytest.mark.parametrize("family", PACKED)
 def test_packed_is_path_by_path_within_a_window_of_8_and_beyond(family: str, lengths: list[int]) -> None:
-    model = model_of(family)
+    model = random_model(family)
     packed, alone = (hidden(model, lengths, [-1, 0, 1, 0], route) for route in ("dense", "paths"))
     assert float((packed - alone).norm() / alone.norm()) < 1e-4
 
 
 @pytest.mark.parametrize("family", PACKED)
 def test_the_probe_lets_a_family_through_that_follows_the_mask(family: str) -> None:
-    result = probe_parity(model_of(family), dtype=torch.float32)
+    result = probe_parity(random_model(family), dtype=torch.float32)
     assert result.agrees, result.cause
 
 
 @pytest.mark.parametrize("family", BY_PATHS)
 def test_the_probe_says_why_a_family_runs_one_path_per_row(family: str) -> None:
-    result = probe_parity(model_of(family), dtype=torch.float32)
+    result = probe_parity(random_model(family), dtype=torch.float32)
     assert not result.agrees
     assert result.cause
     assert "\n" not in result.cause
 
 
 def test_a_family_that_hands_no_mask_on_is_named_so() -> None:
-    assert "do not hand the mask" in probe_parity(model_of("stablelm"), dtype=torch.float32).cause
+    assert "do not hand the mask" in probe_parity(random_model("stablelm"), dtype=torch.float32).cause
 
 
 @pytest.mark.parametrize("family", WITH_WINDOW)
 def test_a_window_that_is_not_followed_is_noticed_though_the_probe_is_shorter(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = model_of(family)
+    model = random_model(family)
     for holder in (model.transformer.config, *model.transformer.modules()):
         if isinstance(vars(holder).get("sliding_window"), int):
             object.__setattr__(holder, "sliding_window", 100)  # wider than any path of the probe is long
@@ -114,7 +95,7 @@ def test_a_window_that_is_not_followed_is_noticed_though_the_probe_is_shorter(
 
 def test_chunks_of_attention_are_noticed_though_the_probe_is_shorter() -> None:
     """A chunk longer than the probe's paths: packed and alone agree on those, and differ by all of it beyond."""
-    model = model_of("llama4")
+    model = random_model("llama4")
     lengths = [40, 60, 30, 50]
     packed, alone = (hidden(model, lengths, [-1, 0, 1, 0], route) for route in ("dense", "paths"))
     assert float((packed - alone).norm() / alone.norm()) > 0.1
@@ -126,7 +107,7 @@ def test_chunks_of_attention_are_noticed_though_the_probe_is_shorter() -> None:
 
 
 def test_probing_leaves_windows_as_they_were() -> None:
-    model = model_of("gemma3")
+    model = random_model("gemma3")
     before = [getattr(layer.self_attn, "sliding_window", None) for layer in model.transformer.layers]
     probe_parity(model, dtype=torch.float32)
     assert model.transformer.config.sliding_window == 8
@@ -222,7 +203,7 @@ def test_other_backbones_keep_the_limit_that_they_state(family: str) -> None:
 def test_the_probe_refuses_scores_that_change_beside_a_long_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confidence_model, "fix_rotary_factors", lambda _: None)
     with pytest.raises(BackboneError, match="beside a long one"):
-        probe_parity(model_of("phi3_longrope"), dtype=torch.float32)
+        probe_parity(random_model("phi3_longrope"), dtype=torch.float32)
 
 
 def test_nothing_is_registered_twice() -> None:
@@ -230,7 +211,7 @@ def test_nothing_is_registered_twice() -> None:
 
     register_tree_attention()
     before = dict(AttentionInterface._global_mapping)
-    model_of("llama")
+    random_model("llama")
     register_tree_attention()
     after = dict(AttentionInterface._global_mapping)
     assert after.keys() == before.keys()

@@ -21,6 +21,7 @@ from backbones import save_backbone
 from scores import scores_of
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
+from surestep.disk import leftovers, remove_leftovers
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.errors import CheckpointError, DeviceError, StorageError
 from surestep.files import MANIFEST
@@ -168,6 +169,13 @@ def test_a_full_checkpoint_needs_nothing_beside_itself(full_copy: Path, saved: A
     moved.model.backbone = "/nonsuch/backbone"
     found = scores(load_checkpoint(full_copy, config=moved))
     assert found == scores_of(built.scorer(config), TREES)
+
+
+def test_the_same_adapters_are_the_same_bytes_in_every_process(saved: Any) -> None:
+    folder, _, _ = saved(True)
+    targets = json.loads((folder / "adapter" / "adapter_config.json").read_text())["target_modules"]
+    assert len(targets) > 1
+    assert targets == sorted(targets)  # a set's own order depends on the process
 
 
 @pytest.mark.parametrize("lora", [False, True])
@@ -484,6 +492,7 @@ def test_a_run_killed_while_saving_leaves_no_checkpoint_and_no_hindrance(saved: 
     assert list(tmp_path.iterdir()), "something half-written is there"
     assert list_checkpoints(tmp_path) == []
     save_checkpoint(tmp_path / "checkpoint_step_1", built, config, step=1, label_means={})
+    remove_leftovers(leftovers(tmp_path))  # as the run's next start does
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_step_1"]
 
 

@@ -19,6 +19,7 @@ from strategies import random_tree, trees
 from surestep.config import Config
 from surestep.encoding.encoded_tree import encode_trees
 from surestep.encoding.formatter import Formatter
+from surestep.encoding.limits import cut_tree
 from surestep.encoding.token_store import write_store
 from surestep.errors import DeviceError
 from surestep.scoring.build_model import BuiltModel, build_model
@@ -227,6 +228,33 @@ def test_a_windows_results_come_before_the_next_window_runs(
     assert before == [1, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.parametrize("largest_first", [False, True])
+def test_the_first_result_comes_after_its_own_pack(
+    scorers: Callable[[str], ModelScorer], monkeypatch: pytest.MonkeyPatch, largest_first: bool
+) -> None:
+    """Of 768 trees, in packs that mix trees of a whole window; a tree that is cut waits for its own pieces only."""
+    scorer = replace(scorers("llama"), token_budget=300)
+    trees = [chain("2 + 2?", [f"step {i % 7}"] * (i % 3 + 1)) for i in range(768)]
+    if largest_first:
+        trees[0] = random_tree(7, num_nodes=20, branching=1.0)
+    passes: list[int] = []
+
+    def counted(batch: Any, *_: Any, **__: Any) -> torch.Tensor:
+        batch = getattr(batch, "batch", batch)
+        passes.append(len(batch.tokens_P))
+        return torch.zeros(len(batch.label_index_S))
+
+    monkeypatch.setattr(scorer.model, "forward", counted)
+    before = [len(passes) for _ in scorer.score(trees)]
+    own = 1 if not largest_first else len(cut_tree(encode_trees(trees[:1], scorer.tokenizer, scorer.formatter)[0], 300))
+    assert own < 10
+    assert before[0] <= own
+    assert len(passes) > 50
+    assert max(passes) <= 300
+    # Each pack holds some of the trees that come next: on the way to the end, results come all the time.
+    assert len(set(before)) > len(passes) / 5
+
+
 def test_a_stored_split_is_not_tokenised_again(
     scorers: Callable[[str], ModelScorer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,12 +296,33 @@ def test_threads_score_alike_and_leave_the_mode_as_it_was(
     config.model.mlp_dropout = 0.5
     built = build_small(config=config)
     trees = [random_tree(seed, num_nodes=3) for seed in range(4)]
+    built.model.eval()
     expected = scores_of(built.scorer(config), trees)
     built.model.train(training)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: scores_of(built.scorer(config), trees), range(24)))
     assert all(scores == expected for scores in found)
     assert all(module.training == training for module in built.model.modules())
+
+
+def test_modules_of_different_modes_each_get_theirs_back(
+    build_small: Build, small_config: Callable[..., Config]
+) -> None:
+    """A head that is trained on a backbone that is not, and the other way round: dropout is off in both."""
+    config = small_config("llama")
+    config.model.mlp_dropout = 0.5
+    built = build_small(config=config)
+    trees = [random_tree(seed, num_nodes=3) for seed in range(2)]
+    built.model.eval()
+    expected = scores_of(built.scorer(config), trees)
+    for mode in (True, False):
+        built.model.train(mode)
+        built.model.head.train(not mode)
+        before = [module.training for module in built.model.modules()]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: scores_of(built.scorer(config), trees), range(8)))
+        assert all(scores == expected for scores in found)
+        assert [module.training for module in built.model.modules()] == before
 
 
 def test_scores_that_nobody_reads_to_the_end_leave_the_mode_as_it_was(

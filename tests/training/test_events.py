@@ -106,7 +106,9 @@ def test_the_first_reason_to_stop_counts() -> None:
 
 def test_every_hook_does_nothing_by_default() -> None:
     hooks = [name for name, _ in inspect.getmembers(TrainingEvents, inspect.isfunction)]
-    assert {"started", "say", "step_done", "logged", "validated", "saving", "saved", "finished"} == set(hooks)
+    assert {"started", "say", "step_done", "step_resumed", "logged", "validated", "saving", "saved", "finished"} == set(
+        hooks
+    )
     for name in hooks:
         arguments = [None] * (len(inspect.signature(getattr(TrainingEvents, name)).parameters) - 1)
         assert getattr(TrainingEvents(), name)(*arguments) is None

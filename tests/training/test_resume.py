@@ -16,7 +16,8 @@ import pytest
 from runs import Watcher, assert_same_bits, hashes, logged, read_lines
 from surestep.config import Config
 from surestep.errors import CheckpointError
-from surestep.training.run import resumed_config, train
+from surestep.training.run import train
+from surestep.training.start.origin import resumed_config
 
 ROOT = Path(__file__).resolve().parents[2]
 # No two of these share a rhythm, so that a stop falls between log lines, validations and checkpoints.
@@ -285,9 +286,10 @@ def test_the_configuration_of_a_resumed_run_is_the_one_it_was_started_with(setti
 
 
 def test_a_training_state_with_one_byte_changed_is_refused(settings) -> None:
+    """Where no earlier checkpoint is whole; where one is, the run goes on from it (`test_faults.py`)."""
     config = settings("damaged")
-    train(config, Watcher({6: interrupt(signal.SIGTERM)}))
-    path = config.experiment_dir / "checkpoint_step_6" / "training_state" / "optimizer.safetensors"
+    train(config, Watcher({4: interrupt(signal.SIGTERM)}))
+    path = config.experiment_dir / "checkpoint_step_4" / "training_state" / "optimizer.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

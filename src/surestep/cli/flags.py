@@ -11,15 +11,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from surestep.config import Config, get_default_config, get_lora_config
 from surestep.config.read import lay_over
 from surestep.config.training import FLAG_ALIASES
 from surestep.errors import ConfigError
+from surestep.settings import Section, describe
 from surestep.untrusted import parse_json
 
 PRESETS = {"full": get_default_config, "lora": get_lora_config}
@@ -66,17 +67,49 @@ def add_config_flags(
         names = [name, *FLAG_ALIASES.get(path, [])]
         flags = [f"--{name}" for name in names] + [f"--{name.replace('_', '-')}" for name in names]
         flags += [f"--{path}", f"--{path.replace('_', '-')}"]
-        help_text = (info.description or "").replace("%", "%%")
-        is_switch = info.annotation is bool
-        group.add_argument(
-            *dict.fromkeys(flags),
-            dest=_DEST_PREFIX + path,
-            default=argparse.SUPPRESS,
-            metavar="true|false" if is_switch else name.upper(),
-            help=help_text,
-            nargs="?" if is_switch else None,
-            const="true" if is_switch else None,
-        )
+        _add_flag(group, flags, _DEST_PREFIX + path, info, metavar=name.upper())
+
+
+def _add_flag(
+    group: argparse._ActionsContainer, flags: list[str], dest: str, info: FieldInfo, *, metavar: str, default: str = ""
+) -> None:
+    is_switch = info.annotation is bool
+    group.add_argument(
+        *dict.fromkeys(flags),
+        dest=dest,
+        default=argparse.SUPPRESS,
+        metavar="true|false" if is_switch else metavar,
+        help=(info.description or "").replace("%", "%%") + default,
+        nargs="?" if is_switch else None,
+        const="true" if is_switch else None,
+    )
+
+
+S = TypeVar("S", bound=Section)
+
+
+def add_section_flags(parser: argparse._ActionsContainer, section: type[Section]) -> None:
+    """Add a flag for each field of a section that is a command's own, with its default in the help."""
+    for name, info in section.model_fields.items():
+        value = info.get_default()
+        default = "" if value is None else f" (default: {str(value).lower() if isinstance(value, bool) else value})"
+        flags = [f"--{name}", f"--{name.replace('_', '-')}"]
+        _add_flag(parser, flags, f"{section.__name__}:{name}", info, metavar=name.upper(), default=default)
+
+
+def section_from_args(args: argparse.Namespace, section: type[S]) -> S:
+    """The section with the flags that `add_section_flags` added and the user gave.
+
+    Raises:
+        ConfigError: every bad value, all at once.
+    """
+    prefix = f"{section.__name__}:"
+    given = {name.removeprefix(prefix): value for name, value in vars(args).items() if name.startswith(prefix)}
+    values = {name: _parse(text, is_text=_is_text(section.model_fields[name])) for name, text in given.items()}
+    try:
+        return section(**values)
+    except ValidationError as error:
+        raise ConfigError([f"--{problem}" for problem in describe(error, section)]) from None
 
 
 _SCORING_FLAGS_OF_TRAINING = {"training.device", "training.mixed_precision", "training.seed"}

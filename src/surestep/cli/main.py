@@ -1,7 +1,7 @@
 """The `surestep` command: picks a subcommand, imports only that one, turns our errors into one line.
 
 Exit codes: 0 done, 1 a check failed, 2 the user's mistake (one line on stderr), 128 + signal when stopped
-(130 by Ctrl-C, 143 by SIGTERM).
+(130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP); where several came, the first one counts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from surestep import __version__
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
+from surestep.stop_signals import Interrupted, interrupted_by_signals
 from surestep.terminal_text import in_one_line
 
 COMMANDS = {
@@ -25,6 +27,9 @@ COMMANDS = {
     "check": "go through the production checklist: files, figures against targets, leaks, anti-hacking probes",
     "compare": "show evaluations side by side, and which differences are real",
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
+    "score": "give every step of the solutions in a file its confidence",
+    "rerank": "put the candidates of each problem in a file in order, best first",
+    "serve": "answer scoring requests over HTTP, from many clients at once",
     "report": "write the report page and the model card of an existing evaluation",
     "demo": "train and evaluate the embedded model on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",
@@ -75,7 +80,8 @@ def run_command(args: argparse.Namespace) -> int:
     if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     try:
-        return int(args.run(args))
+        with interrupted_by_signals():
+            return int(args.run(args))
     except ConfigError as error:
         for problem in error.problems:
             print(f"surestep: {in_one_line(problem)}", file=sys.stderr)
@@ -101,6 +107,11 @@ def run_command(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+    except Interrupted as stopped:
+        with suppress(OSError):  # SIGHUP: the terminal may be gone
+            words = "interrupted" if stopped.number.name == "SIGINT" else f"stopped by {stopped.number.name}"
+            print(f"surestep: {words}", file=sys.stderr)
+        return 128 + int(stopped.number)
     except KeyboardInterrupt:
         print("surestep: interrupted", file=sys.stderr)
         return 130

@@ -83,6 +83,17 @@ class DataConfig(_DatasetFields):
         """The datasets that are switched on, in the order of `DATASET_NAMES`."""
         return [name for name in DATASET_NAMES if self.is_used(name)]
 
+    def split_rule(self) -> str | None:
+        """How the rows of the datasets that are used are split into steps, where one of them holds raw solutions.
+
+        None where none does, and where they differ. A checkpoint's own configuration tells it to whoever scores.
+        """
+        layouts = {self.own_format if name == "own" else name for name in self.used()}
+        rules = {DATASETS[name].split_rule for name in layouts} - {""}
+        if self.use_own and self.own_format == "own" and self.own_split is not None:
+            rules.add(self.own_split)
+        return rules.pop() if len(rules) == 1 else None
+
     def use_only(self, names: Collection[str]) -> None:
         """Switch on the datasets of `names`, and all others off."""
         for name in DATASET_NAMES:

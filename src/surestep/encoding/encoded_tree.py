@@ -19,16 +19,19 @@ from surestep.types import ROOT, ReasoningTree
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float32]
 LabelArray = NDArray[np.float64]
+Segment = tuple[int, ...]
+"""The tokens of one node: of a problem, or of a step with its `<CONFIDENCE>` token."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedTree:
-    """One problem's tree, or a piece of it.
+    """One problem's tree, or a piece of it; or what stands below a step or a problem, as a tree of several roots.
 
     Attributes:
         tokens_T: token ids; the last token of every node but the problem is `<CONFIDENCE>`.
         offsets: int64 [N + 1]; node `n` holds tokens `offsets[n]` to `offsets[n + 1]`.
-        parent_N: index of each node's parent, -1 for the problem; smaller than the node's own index.
+        parent_N: index of each node's parent, -1 for the problem and for every other root; smaller than the node's own
+            index.
         label_N: confidence in [0, 1] as given, float64, NaN where missing.
         source_N: index of the node in its `ReasoningTree`; -1 for the problem, and for a step that stands
             here only as the prefix of others (`cut_tree`) and is scored elsewhere.
@@ -56,17 +59,17 @@ class EncodedTree:
         return int(np.count_nonzero(~np.isnan(self.label_N)))
 
     def path_ends(self) -> NDArray[np.int64]:
-        """int64 [N]: tokens on the path from the start of the problem to the end of each node."""
+        """int64 [N]: tokens on the path from the start of its root (the problem) to the end of each node."""
         lengths = np.diff(self.offsets)
         ends = lengths.copy()
-        for node in range(1, self.num_nodes):
+        for node in np.flatnonzero(self.parent_N >= 0):
             ends[node] += ends[self.parent_N[node]]
         return ends
 
     def depths(self) -> IntArray:
-        """[N]: how many steps lead to each node, itself included; 0 for the problem."""
+        """[N]: how many steps lead to each node, itself included; 0 for the problem, as for every root."""
         depth = np.zeros(self.num_nodes, np.int32)
-        for node in range(1, self.num_nodes):
+        for node in np.flatnonzero(self.parent_N >= 0):
             depth[node] = depth[self.parent_N[node]] + 1
         return depth
 
@@ -171,16 +174,56 @@ def encode_trees(trees: Sequence[ReasoningTree], tokenizer: StepTokenizer, forma
     prefix = tokenizer.prefix_ids
     encoded = []
     for tree, order in zip(trees, orders, strict=True):
-        segments = [prefix + next(ids)] + [[*next(ids), tokenizer.confidence_id] for _ in order]
+        segments: list[Segment] = [(*prefix, *next(ids)), *(_step_segment(next(ids), tokenizer) for _ in order)]
         place = {ROOT: 0} | {index: rank for rank, index in enumerate(order, start=1)}
         labels = [tree.nodes[i].confidence for i in order]
         encoded.append(
             EncodedTree(
-                tokens_T=np.fromiter((t for s in segments for t in s), np.int32),
-                offsets=np.cumsum([0] + [len(s) for s in segments], dtype=np.int64),
+                *_joined(segments),
                 parent_N=np.array([-1] + [place[tree.nodes[i].parent] for i in order], np.int32),
                 label_N=np.array([np.nan] + [np.nan if v is None else v for v in labels], np.float64),
                 source_N=np.array([-1, *order], np.int32),
             )
         )
     return encoded
+
+
+def encode_problem(problem: str, tokenizer: StepTokenizer, formatter: Formatter) -> Segment:
+    """The tokens of a problem, as they open its tree."""
+    (ids,) = tokenizer.encode([formatter.format_problem(problem)])
+    return (*tokenizer.prefix_ids, *ids)
+
+
+def encode_steps(
+    steps: Sequence[tuple[str, str | None]], tokenizer: StepTokenizer, formatter: Formatter
+) -> list[Segment]:
+    """The tokens of steps without their problem: of each its text and its evidence, as in a tree."""
+    encoded = tokenizer.encode([formatter.format_step(text, context) for text, context in steps])
+    return [_step_segment(ids, tokenizer) for ids in encoded]
+
+
+def forest(segments: Sequence[Segment], parents: Sequence[int], *, wanted: Sequence[bool]) -> EncodedTree:
+    """Pieces of text that are tokens already, as a tree of as many roots as `parents` has -1.
+
+    Args:
+        segments: the tokens of each node, in depth-first preorder.
+        parents: index of each node's parent, -1 for a root.
+        wanted: which nodes are scored; a node's `source_N` is its index then, else -1.
+    """
+    index = np.arange(len(segments), dtype=np.int32)
+    return EncodedTree(
+        *_joined(segments),
+        parent_N=np.array(parents, np.int32),
+        label_N=np.full(len(segments), np.nan),
+        source_N=np.where(np.array(wanted, bool), index, np.int32(-1)),
+    )
+
+
+def _step_segment(ids: list[int], tokenizer: StepTokenizer) -> Segment:
+    return (*ids, tokenizer.confidence_id)
+
+
+def _joined(segments: Sequence[Segment]) -> tuple[IntArray, NDArray[np.int64]]:
+    """All tokens one after another, and where each segment begins."""
+    tokens = np.fromiter((token for segment in segments for token in segment), np.int32)
+    return tokens, np.cumsum([0] + [len(segment) for segment in segments], dtype=np.int64)

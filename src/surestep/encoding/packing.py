@@ -56,19 +56,25 @@ class Pack:
 
 
 def subtree_ends(parent: NDArray[np.integer], offsets: NDArray[np.integer]) -> NDArray[np.int64]:
-    """int64 [N]: the token index just past each node's subtree, for nodes in preorder.
+    """int64 [N]: the token index just past each node's subtree, for nodes in preorder; there may be several roots.
 
-    >>> subtree_ends(np.array([-1, 0, 1, 0]), np.array([0, 2, 4, 5, 7])).tolist()
-    [7, 5, 5, 7]
+    >>> subtree_ends(np.array([-1, 0, 1, 0, -1]), np.array([0, 2, 4, 5, 7, 8])).tolist()
+    [7, 5, 5, 7, 8]
     """
     last = offsets[1:].astype(np.int64).copy()
-    for node in range(len(parent) - 1, 0, -1):
+    for node in np.flatnonzero(parent >= 0)[::-1]:
         last[parent[node]] = max(last[parent[node]], last[node])
     return last
 
 
-def pack_trees(trees: Sequence[EncodedTree], *, every_step: bool = False) -> Pack:
-    """Lay trees one after another; `every_step` asks for unlabelled steps as well."""
+def pack_trees(
+    trees: Sequence[EncodedTree], *, every_step: bool = False, first_positions: Sequence[int] | None = None
+) -> Pack:
+    """Lay trees one after another; `every_step` asks for unlabelled steps as well.
+
+    `first_positions` are the positions of each tree's roots: 0 for a problem (the default), else the number of tokens
+    on the path above them.
+    """
     tokens: list[Any] = []
     positions: list[Any] = []
     ends: list[Any] = []
@@ -80,7 +86,7 @@ def pack_trees(trees: Sequence[EncodedTree], *, every_step: bool = False) -> Pac
     for number, tree in enumerate(trees):
         start = starts[-1]
         lengths = np.diff(tree.offsets)
-        node_start = tree.path_ends() - lengths
+        node_start = tree.path_ends() - lengths + (first_positions[number] if first_positions is not None else 0)
         within = np.arange(tree.num_tokens) - np.repeat(tree.offsets[:-1], lengths)
         tokens.append(tree.tokens_T)
         positions.append(np.repeat(node_start, lengths) + within)

@@ -22,7 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from surestep.files import PART, sha256_of
+from surestep.disk import PART
+from surestep.files import sha256_of
 from surestep.untrusted import read_json
 
 META = "meta.json"

@@ -14,7 +14,7 @@ from surestep.data.sources.choose import enabled_sources
 from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines
 from surestep.evaluation.calibration_effect import CalibrationUse, calibration_report, content_of
 from surestep.evaluation.report.write import WrittenReport, left_of_other_evaluations, write_report
-from surestep.files import METRICS, PREDICTIONS
+from surestep.files import METRICS, PREDICTIONS, written_together
 from surestep.metrics.report import ConstantBaseline
 from surestep.scored import ScoredSteps
 from surestep.scoring.build_model import BuiltModel
@@ -188,11 +188,12 @@ def _write(
 ) -> Evaluation:
     report = evaluation_report(steps, settings, about, constants=constants, baselines=baselines.baselines)
     report["baselines_left_out"] = baselines.left_out
-    count = write_evaluation_files(folder, report, steps if keep_rows else None)
-    evaluation = Evaluation(report, folder / METRICS, count)
-    if settings.report:
-        rows = list(rows_of(steps))
-        evaluation.written = write_report(report, folder, predictions=steps.measured(), rows=rows)
+    with written_together():  # figures, predictions, page and card are of one evaluation, or all of the former one
+        count = write_evaluation_files(folder, report, steps if keep_rows else None)
+        evaluation = Evaluation(report, folder / METRICS, count)
+        if settings.report:
+            rows = list(rows_of(steps))
+            evaluation.written = write_report(report, folder, predictions=steps.measured(), rows=rows)
     own = folder / PREDICTIONS if keep_rows else read_from
     evaluation.left = left_of_other_evaluations(report, folder, own=own)
     return evaluation

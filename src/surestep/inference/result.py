@@ -51,8 +51,12 @@ class SolutionScores:
         """The confidence of the last step; NaN as for `min`."""
         return self.aggregate("last")
 
-    def aggregate(self, how: str) -> float:
+    def aggregate(self, how: str, *, raw: bool = False) -> float:
         """One number of the whole solution: `min`, `product`, `mean` or `last`.
+
+        Args:
+            how: which.
+            raw: of the model's own confidences, in place of the calibrated ones.
 
         Returns:
             A number in [0, 1]; NaN where there are no steps, or a step that counts has no confidence: a solution that
@@ -63,7 +67,7 @@ class SolutionScores:
         """
         if how not in AGGREGATIONS:
             raise InputError(f"there is no aggregation {how!r}; allowed: {', '.join(AGGREGATIONS)}")
-        values = [math.nan if value is None else value for value in self.confidences]
+        values = [math.nan if value is None else value for value in (self.raw if raw else self.confidences)]
         if not values or any(math.isnan(value) for value in values):
             return math.nan
         return AGGREGATIONS[how](np.array(values, dtype=np.float64))

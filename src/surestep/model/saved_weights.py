@@ -37,6 +37,9 @@ def save_weights(model: ConfidenceModel, folder: Path) -> None:
     try:
         save_file(tensors, folder / HEAD_FILE)
         if is_adapted(model):
+            for adapter in model.backbone.peft_config.values():
+                if isinstance(adapter.target_modules, set):  # whose order changes from process to process
+                    adapter.target_modules = sorted(adapter.target_modules)
             # save_embedding_layers=False: the embedding is not trained, and looking it up would ask the network.
             model.backbone.save_pretrained(folder / "adapter", save_embedding_layers=False)
             (folder / "adapter" / "README.md").unlink(missing_ok=True)

@@ -209,6 +209,7 @@ def use_fp8(model: ConfidenceModel, hardware: Hardware, *, setting: str, otherwi
         hold_in_fp8(model.transformer)
     except ValueError as error:
         raise DeviceError(f"{setting} is fp8, but {error}; use {otherwise}") from None
+    model.weights_changed()
 
 
 def prepare_for_scoring(built: BuiltModel, config: Config) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from surestep.config import EvalConfig
 from surestep.data.datasets import DATASETS
-from surestep.files import METRICS, PREDICTIONS, write_json
+from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report
 from surestep.scored import ScoredSteps
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
@@ -22,6 +22,8 @@ from surestep.scoring.predictions_file import write_predictions
 from surestep.scoring.stored_split import StoredSplit
 
 Json = dict[str, Any]
+PREDICTIONS_HASH = "predictions_sha256"
+"""Key of `eval_metrics.json`: the hash of the predictions written with it, null where none were."""
 
 
 def evaluation_report(
@@ -74,13 +76,18 @@ def part_of_each_tree(steps: ScoredSteps) -> list[str]:
 def write_evaluation_files(folder: Path, report: Json, steps: ScoredSteps | None) -> int | None:
     """Write `report` into `folder`, and `steps` beside it; how many rows those are, None without them.
 
+    Both take their places when both are on the disk. `report` gets `predictions_sha256`, of the very file that belongs
+    to it, by which a reader knows one that does not.
+
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written; the former files are whole and belong together.
     """
     is_calibrated = report.get("calibration", {}).get("applied", "none") != "none"
     path = folder / PREDICTIONS
-    count = None if steps is None else write_predictions(path, steps, is_calibrated=is_calibrated)
-    write_json(folder / METRICS, report)
+    with written_together() as group:
+        count = None if steps is None else write_predictions(path, steps, is_calibrated=is_calibrated)
+        report[PREDICTIONS_HASH] = None if steps is None else sha256_of(group.unplaced(path))
+        write_json(folder / METRICS, report)
     return count
 
 

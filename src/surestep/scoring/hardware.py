@@ -73,6 +73,19 @@ def choose_hardware(device: str, precision: str) -> Hardware:
     return Hardware(torch.device(kind), resolved, tuple(reasons))
 
 
+def use_gpu(number: int) -> None:
+    """Compute on the GPU of this number from here on, where there are GPUs: one of several processes has its own.
+
+    Raises:
+        DeviceError: there are GPUs, but not so many.
+    """
+    if not torch.cuda.is_available():
+        return
+    if number >= (count := torch.cuda.device_count()):
+        raise DeviceError(f"process {number} has no GPU of its own ({count} here); launch {count} processes")
+    torch.cuda.set_device(number)
+
+
 def for_scoring_here(config: Config) -> Config:
     """`config` as a scorer on this machine takes it: a model trained on a GPU is scored wherever it lies.
 

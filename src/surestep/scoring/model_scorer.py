@@ -44,7 +44,8 @@ _AHEAD = 1
 """Packs that wait on the device while another runs: laying out the next ones must not make it wait."""
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """Tell the user a line, beside whatever the program prints."""
     print(f"· {visible(line)}", file=sys.stderr)
 
 
@@ -84,7 +85,7 @@ class ModelScorer:
     calibration: Calibration | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     may_shrink: bool = False
-    say: Callable[[str], None] = _to_stderr
+    say: Callable[[str], None] = to_stderr
 
     def about(self) -> dict[str, Any]:
         """Which checkpoint, what it is built on, and how it is run, as far as that is known."""
@@ -116,15 +117,19 @@ class ModelScorer:
         for start in range(0, len(trees), _WINDOW):
             window = [self._begin(trees[i], wanted) for i in range(start, min(start + _WINDOW, len(trees)))]
             waiting += window
+            yield from _finished(waiting)  # of those at the front nothing runs
             pieces = [(tree, piece) for tree in window for piece in tree.pieces]
             laid_out_for = self.token_budget
-            for group in plan_packs([piece.num_tokens for _, piece in pieces], laid_out_for):
+            groups = plan_packs([piece.num_tokens for _, piece in pieces], laid_out_for)
+            # The pack with the first tree that is not through runs next, so that results come as soon as they can, in
+            # order: a pack mixes trees of the whole window, and the order of packs changes no number.
+            for group in sorted(groups, key=min):
                 for started in self._started([pieces[i] for i in group], wanted, laid_out_for):
                     running.append(started)
                     # Those of the window before are among them: between windows the device goes on.
                     while running and (len(running) > _AHEAD + 1 or running[0].confidences.is_here()):
                         running.popleft().finish()
-                yield from _finished(waiting)
+                    yield from _finished(waiting)
         while running:
             running.popleft().finish()
         yield from _finished(waiting)
@@ -197,10 +202,10 @@ class ModelScorer:
 
 @dataclass
 class _PassesAtOnce:
-    """How many passes of a model run now, and whether it was in training mode before the first of them."""
+    """How many passes of a model run now, and which of its modules were in training mode before the first of them."""
 
     count: int = 0
-    was_training: bool = False
+    were_training: list[torch.nn.Module] = field(default_factory=list)
 
 
 _passes: weakref.WeakKeyDictionary[ConfidenceModel, _PassesAtOnce] = weakref.WeakKeyDictionary()
@@ -209,24 +214,27 @@ _passes_lock = threading.Lock()
 
 @contextmanager
 def _without_dropout(model: ConfidenceModel) -> Iterator[None]:
-    """Within it the model is not in training mode; the last of the passes that run at once puts its mode back.
+    """Within it no module of the model is in training mode; the last of the passes that run at once puts that back.
 
-    A model that is not in training mode is left alone: passes cannot mix up what they do not change.
+    Module by module, for some may be in another mode than the model as a whole. A model that is not in training mode is
+    left alone: passes cannot mix up what they do not change.
     """
     with _passes_lock:
         passes = _passes.setdefault(model, _PassesAtOnce())
         if passes.count == 0:
-            passes.was_training = model.training
-            if passes.was_training:
-                model.eval()
+            passes.were_training = [module for module in model.modules() if module.training]
+            for module in passes.were_training:
+                module.training = False
         passes.count += 1
     try:
         yield
     finally:
         with _passes_lock:
             passes.count -= 1
-            if passes.count == 0 and passes.was_training:
-                model.train()
+            if passes.count == 0:
+                for module in passes.were_training:
+                    module.training = True
+                passes.were_training = []
 
 
 @dataclass(frozen=True)

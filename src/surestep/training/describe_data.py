@@ -6,14 +6,14 @@ Knows training sets and stores; reads no file.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from surestep.config import TrainingConfig
 from surestep.data.records.reading_report import ReadReport
+from surestep.scoring.examples_in_use import TrainingSet
+from surestep.scoring.stored_split import StoredSplit
 from surestep.training.loss import label_weights
-
-if TYPE_CHECKING:
-    from surestep.training.training_sets import RunData, TrainingSet
 
 MANY_PASSES = 3.0
 """Passes over a dataset above which a small model starts to learn it by heart."""
@@ -22,22 +22,29 @@ LARGE_SHARE = 0.1
 """Share of a dataset's labels above which one problem decides too much of what is learned from it."""
 
 
-def describe(run: RunData, training: TrainingConfig, *, num_processes: int = 1) -> None:
-    """Add to `run.lines` and `run.report` what the limits cost, how often each dataset is seen, and what was read."""
+def describe(
+    sets: Mapping[str, TrainingSet],
+    validation: Mapping[str, StoredSplit],
+    training: TrainingConfig,
+    *,
+    num_processes: int = 1,
+) -> tuple[list[str], dict[str, Any]]:
+    """What the limits cost, how often each dataset is seen, and what was read: lines for people, and a report."""
+    lines: list[str] = []
     datasets: dict[str, Any] = {}
-    constant = constant_loss(run, training)
-    for name, dataset in run.training.items():
+    constant = constant_loss(sets, training)
+    for name, dataset in sets.items():
         passes = expected_passes(dataset, training, num_processes=num_processes)
         datasets[name] = _report(dataset, passes)
-        run.lines += [*_limits(dataset), *_passes(dataset, passes), *_large_problem(dataset)]
+        lines += [*_limits(dataset), *_passes(dataset, passes), *_large_problem(dataset)]
         reading = ReadReport.from_dict(dataset.store.notes["report"])
-        run.lines += [f"{name}: {note}" for note in reading.notes]
+        lines += [f"{name}: {note}" for note in reading.notes]
     if constant is not None:
-        run.lines.append(
+        lines.append(
             f"loss: nats per label, a mean over the labels of a log line; a constant (each dataset's mean label) has "
             f"{constant:.4f}: a loss that stays about there is on the plateau, one below it has learned something"
         )
-    run.report |= {
+    return lines, {
         "constant_nats_per_label": constant,
         "datasets": datasets,
         "validation": {
@@ -47,9 +54,8 @@ def describe(run: RunData, training: TrainingConfig, *, num_processes: int = 1) 
                 "labels": split.num_labels,
                 "reading": split.report,
             }
-            for name, split in run.validation.items()
+            for name, split in validation.items()
         },
-        "lines": run.lines,
     }
 
 
@@ -60,14 +66,13 @@ def expected_passes(dataset: TrainingSet, training: TrainingConfig, *, num_proce
     return draws * dataset.share / len(dataset)
 
 
-def constant_loss(run: RunData, training: TrainingConfig) -> float | None:
+def constant_loss(sets: Mapping[str, TrainingSet], training: TrainingConfig) -> float | None:
     """What a constant, the mean training label of each dataset, has as loss per label, in nats; None but for `bce`.
 
     With labels of mean m the cross-entropy of m itself is -(m log m + (1 - m) log(1 - m)), soft labels or not.
     """
     if training.loss != "bce":
         return None
-    sets = run.training
     labels = {name: dataset.labels_per_example for name, dataset in sets.items()}
     shares = {name: dataset.share for name, dataset in sets.items()}
     weights = label_weights(shares, labels, training.loss_weighting)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 from surestep.config import Config
-from surestep.errors import CheckpointError, ConfigError, StorageError
-from surestep.files import BEST, CONFIG, PART, RUN_LOG, SIGN_OFFS, storage_errors, write_json
+from surestep.disk import OLD, PART, leftovers, put_aside, remove_leftovers, remove_whole, restore_replaced
+from surestep.errors import ConfigError, StorageError
+from surestep.files import BEST, CONFIG, RUN_LOG, SIGN_OFFS, storage_errors, write_json
+from surestep.lock import LOCK
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.optimizer.parameter_groups import moment_bytes
@@ -25,7 +28,7 @@ def refuse_existing(config: Config, *, overwrite: bool) -> None:
         ConfigError: it exists; the message names `--resume` and `--overwrite`.
     """
     folder = config.experiment_dir
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())):
         return
     if not overwrite:
         raise ConfigError(
@@ -41,32 +44,59 @@ def refuse_existing(config: Config, *, overwrite: bool) -> None:
 
 def _is_ours(path: Path) -> bool:
     name = path.name
-    is_unfinished = name.startswith(".") and name.endswith(PART)  # left by a killed process
-    return name in _OURS or is_unfinished or name.lstrip(".").startswith("checkpoint_step_")
+    is_unfinished = name.startswith(".") and name.endswith((PART, OLD))  # left by a killed process
+    return name in {*_OURS, LOCK} or is_unfinished or name.lstrip(".").startswith("checkpoint_step_")
 
 
 def start_folder(config: Config, *, overwrite: bool) -> None:
-    """Make the run's folder, empty."""
+    """Make the run's folder, empty; with `overwrite` the former run is put aside first, and removed then.
+
+    A kill leaves the former run or the new one: where it came between the two, `clean_folder` brings the former back.
+    """
     folder = config.experiment_dir
     with storage_errors(folder, "set --output_dir to a writable folder"):
-        if overwrite and folder.exists():
-            shutil.rmtree(folder)
+        former = put_aside(folder.resolve()) if overwrite else None
         folder.mkdir(parents=True, exist_ok=True)
+        if former is not None:
+            remove_whole(former, beside=folder.resolve())  # half removed, it must not be brought back
 
 
-def latest_with_state(config: Config) -> Path:
-    """The checkpoint that `--resume` continues from.
+def restore_folder(folder: Path) -> list[str]:
+    """Bring back what a killed process was about to replace and has no successor; returns a line for each.
 
-    Raises:
-        CheckpointError: there is none.
+    Only for whoever holds the run's lock.
     """
-    checkpoints = [path for _, path in list_checkpoints(config.experiment_dir) if (path / "training_state").is_dir()]
-    if not checkpoints:
-        raise CheckpointError(
-            f"{config.experiment_dir} holds no checkpoint to resume from; start without --resume "
-            "(with --overwrite where the folder exists)"
-        )
-    return checkpoints[-1]
+    folder = folder.resolve()
+    said = []
+    with storage_errors(folder, "set --output_dir to a writable folder"):
+        if restore_replaced(folder):
+            said.append(f"{folder}: a run was killed while it replaced the former one, which was brought back")
+        for step in sorted({int(match[1]) for path in leftovers(folder) if (match := _STEP.match(path.name))}):
+            if restore_replaced(folder / f"checkpoint_step_{step}"):
+                said.append(f"checkpoint_step_{step} was being replaced when a run was killed; it was brought back")
+    return said
+
+
+def clean_folder(folder: Path, *others: Path) -> list[str]:
+    """Remove what killed processes left unfinished or half removed in a run's folder, of it, or in `others` of its own.
+
+    Returns a line where there was something.
+
+    Only for whoever holds the run's lock, and after `restore_folder`.
+    """
+    folder = folder.resolve()
+    found = [
+        *leftovers(folder.parent, of=folder.name),
+        *(path for place in (folder, *others) for path in leftovers(place)),
+    ]
+    found += [path for path in folder.glob(".checkpoint_step_*") if _EARLIER_LEFTOVER.fullmatch(path.name)]
+    count = remove_leftovers(dict.fromkeys(found))
+    return [f"{count} unfinished or half removed files and folders of a killed run were removed"] if count else []
+
+
+_STEP = re.compile(r"\.checkpoint_step_(\d+)\.")
+_EARLIER_LEFTOVER = re.compile(r"\.checkpoint_step_\d+(\.calibration\.json|\.manifest\.json)?\.(part|old)")
+"""What was left before these names held a token."""
 
 
 def prune(folder: Path, *, keep: int | None, best_step: int | None) -> list[str]:
@@ -77,11 +107,11 @@ def prune(folder: Path, *, keep: int | None, best_step: int | None) -> list[str]
     checkpoints = list_checkpoints(folder)
     dropped = []
     for _, path in checkpoints[:-STATES_KEPT]:
-        shutil.rmtree(path / "training_state", ignore_errors=True)
+        remove_whole(path / "training_state", beside=folder / f"{path.name}.training_state")
     if keep is not None:
         spare = [(step, path) for step, path in checkpoints if step != best_step]
         for step, path in spare[: max(len(spare) - keep, 0)]:
-            shutil.rmtree(path)
+            remove_whole(path)
             dropped.append(f"checkpoint_step_{step} was deleted (save_total_limit {keep})")
     return dropped
 

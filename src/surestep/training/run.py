@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from surestep.errors import SurestepError
 from surestep.files import CONFIG, METRICS, write_json
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.find import checkpoint_path
-from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint, read_config
-from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
+from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint
 from surestep.scoring.checkpoint.save import save_checkpoint
-from surestep.scoring.hardware import Hardware, choose_hardware, nf4_device
+from surestep.scoring.hardware import Hardware, choose_hardware
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
+from surestep.stop_signals import interrupted_by_signals
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.idle_gpu import IdleGpu
 from surestep.training.events.log import Log
@@ -34,17 +35,17 @@ from surestep.training.events.validate import Validate, choose_subsets, write_va
 from surestep.training.experiment_folder import (
     DATA_REPORT,
     check_space,
-    latest_with_state,
-    refuse_existing,
+    clean_folder,
     start_folder,
 )
-from surestep.training.optimizer.adamw_8bit import SMALLEST, check_8bit_optimizer
+from surestep.training.optimizer.adamw_8bit import SMALLEST
 from surestep.training.optimizer.parameter_groups import moment_bytes
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
-from surestep.training.processes import make_accelerator
-from surestep.training.run_state import RunState, read_state
+from surestep.training.processes import main_process_alone, make_accelerator
+from surestep.training.run_state import RunState
 from surestep.training.run_tokenizer import run_tokenizer
-from surestep.training.same_data import check_same_data, deciding_sources, fingerprints
+from surestep.training.start.origin import Origin, find_origin, locked_folder, said_of
+from surestep.training.start.resume_point import set_aside_damaged
 from surestep.training.trainer import Trainer
 from surestep.training.training_sets import RunData, load_run_data
 
@@ -99,8 +100,30 @@ def train(
     """
     config.check()
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
-    origin = _origin(config, hardware, resume=resume, overwrite=overwrite, accept_changed_data=accept_changed_data)
     accelerator = make_accelerator(hardware)
+    nothing: tuple[str, ...] = ()
+    with interrupted_by_signals(), ExitStack() as stack:
+        found = main_process_alone(
+            accelerator, lambda: stack.enter_context(locked_folder(config.experiment_dir)), otherwise=nothing
+        )
+        origin = find_origin(
+            config, hardware, resume=resume, overwrite=overwrite, accept_changed_data=accept_changed_data
+        )
+        origin = replace(origin, found=(*found, *origin.found))
+        return _train(config, observer, hardware, accelerator, origin, overwrite=overwrite, progress=progress)
+
+
+def _train(
+    config: Config,
+    observer: TrainingEvents,
+    hardware: Hardware,
+    accelerator: Accelerator,
+    origin: Origin,
+    *,
+    overwrite: bool,
+    progress: ProgressFactory,
+) -> TrainedRun:
+    """Train from `origin`, holding the lock of the run's folder."""
     tokenizer, max_positions = run_tokenizer(config, origin.start, origin.manifest)
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
         data = load_run_data(
@@ -118,8 +141,8 @@ def train(
     tokens_per_step = _tokens_per_step(config, data)
     compiling = built.compile_if_worth(config, tokens_per_step * config.training.max_steps)
     recorded = records_passes(config, built, accelerator, budget)
-    lines = [*config.warnings(), *built.reasons, *_said(compiling), *data.lines, *_said(warning), reason]
-    lines += [*_settings_lines(config, built, accelerator, recorded=recorded), *origin.lines(), *_said(stale)]
+    lines = [*config.warnings(), *built.reasons, *said_of(compiling), *data.lines, *said_of(warning), reason]
+    lines += [*_settings_lines(config, built, accelerator, recorded=recorded), *origin.lines(), *said_of(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     listeners: list[TrainingEvents] = []
     if accelerator.is_main_process:
@@ -144,54 +167,6 @@ def train(
     if result.stopped_by is not None or not accelerator.is_main_process:
         return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
     return TrainedRun(result, _report(config, built, data, result, trainer.view.say), path)
-
-
-@dataclass(frozen=True)
-class _Origin:
-    """What a run begins from.
-
-    Attributes:
-        start: the checkpoint whose weights are taken; None: the pretrained backbone.
-        resume_from: the same, where its position in the run is taken too.
-        manifest: of that checkpoint, verified.
-        sources: fingerprint of each source that decides the run's data.
-        changed: a line, where the data are not those that the run was started with, and that was accepted.
-    """
-
-    start: Path | None
-    resume_from: Path | None
-    manifest: Manifest | None
-    sources: dict[str, str]
-    changed: str | None
-
-    @property
-    def step(self) -> int:
-        """Optimiser steps that were done before."""
-        return self.manifest.step if self.manifest is not None and self.resume_from is not None else 0
-
-    def lines(self) -> list[str]:
-        """What the user should know of it."""
-        if self.resume_from is None:
-            return []
-        return [f"resuming from {self.resume_from} at step {self.step}", *_said(self.changed)]
-
-
-def _origin(config: Config, hardware: Hardware, *, resume: bool, overwrite: bool, accept_changed_data: bool) -> _Origin:
-    """Find it, and refuse what can be refused before any data is read."""
-    resume_from = latest_with_state(config) if resume else None
-    if resume_from is None:
-        refuse_existing(config, overwrite=overwrite)
-    nf4_device(config, hardware)  # raises where a GPU or a library that it needs is missing
-    if config.training.optimizer == "adamw_8bit":
-        check_8bit_optimizer()
-    start = resume_from or config.training.init_from
-    manifest = None if start is None else read_manifest(start, with_state=resume_from is not None)
-    sources = deciding_sources(config.data, seed=config.training.seed)
-    changed = None
-    if resume_from is not None:
-        started_with = read_state(resume_from / "training_state").sources
-        changed = check_same_data(resume_from, started_with, sources, accept=accept_changed_data)
-    return _Origin(start, resume_from, manifest, fingerprints(sources), changed)
 
 
 def _run(
@@ -270,10 +245,6 @@ def _diverged(view: RunView, training: TrainingConfig) -> str:
     )
 
 
-def _said(line: str | None) -> list[str]:
-    return [] if line is None else [line]
-
-
 def _settings_lines(config: Config, built: BuiltModel, accelerator: Accelerator, *, recorded: bool) -> list[str]:
     """What was made of the settings for optimiser and passes."""
     lines = []
@@ -291,7 +262,7 @@ def _settings_lines(config: Config, built: BuiltModel, accelerator: Accelerator,
     return lines
 
 
-def _model(config: Config, hardware: Hardware, origin: _Origin, data: RunData) -> BuiltModel:
+def _model(config: Config, hardware: Hardware, origin: Origin, data: RunData) -> BuiltModel:
     if origin.start is None:
         return build_model(config, hardware, initial_confidence=data.initial_confidence)
     with_state = origin.resume_from is not None
@@ -309,11 +280,15 @@ def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
     )
 
 
-def _open_folder(config: Config, observer: TrainingEvents, origin: _Origin, *, overwrite: bool) -> list[TrainingEvents]:
+def _open_folder(config: Config, observer: TrainingEvents, origin: Origin, *, overwrite: bool) -> list[TrainingEvents]:
     """Make the run's folder and its log files; returns who is told of the run."""
+    folder = config.experiment_dir
     if origin.resume_from is None:
         start_folder(config, overwrite=overwrite)
-    folder = config.experiment_dir
+    tidied = [
+        *clean_folder(folder, config.validation_dir),
+        *([] if origin.point is None else set_aside_damaged(origin.point)),
+    ]
     listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=origin.step)]
     if config.training.tensorboard:
         if TensorBoardLog.is_installed():
@@ -321,6 +296,9 @@ def _open_folder(config: Config, observer: TrainingEvents, origin: _Origin, *, o
         else:
             observer.say("TensorBoard logs are off: install it with `pip install 'surestep[tensorboard]'`")
     config.save(folder / CONFIG)
+    for listener in listeners:
+        for line in tidied:
+            listener.say(line)
     return listeners
 
 
@@ -368,12 +346,3 @@ def _report(
         label_mean=data.label_mean,
         settings=config.eval,
     )
-
-
-def resumed_config(config: Config) -> Config:
-    """The configuration that a resumed run was started with.
-
-    Raises:
-        CheckpointError: there is nothing to resume from.
-    """
-    return read_config(latest_with_state(config))

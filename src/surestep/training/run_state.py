@@ -87,6 +87,7 @@ class RunState:
         best_seen: the best value of any validation, for early stopping.
         validations_without_better: validations since then.
         validations_diverged: validations in a row that were far worse than a constant.
+        validation_due: whether a signal cut the validation of this step short, so that it is still to be done.
         tokens, labels, seconds: worked off so far, over all processes.
         scaler: the loss scaler's state under fp16.
         sources: fingerprint of each source that decides the run's data, by dataset and split.
@@ -99,6 +100,7 @@ class RunState:
     best_seen: float | None = None
     validations_without_better: _Count = 0
     validations_diverged: _Count = 0
+    validation_due: bool = False
     tokens: _Count = 0
     labels: _Count = 0
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0

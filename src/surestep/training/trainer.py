@@ -103,6 +103,9 @@ class Trainer:
         try:
             for event in events:
                 event.started(self.view)
+            if self.view.state.validation_due and self.view.stop_reason is None:
+                for event in events:
+                    event.step_resumed()
             with self.optimizer_step.rounded_weights():
                 if self.view.stop_reason is None:
                     self._train()

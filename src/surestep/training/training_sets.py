@@ -77,5 +77,7 @@ def load_run_data(
     if found.overlaps:
         run.report["overlaps"] = found.overlaps
     run.report["selection"] = found.selection
-    describe(run, config.training, num_processes=num_processes)
+    lines, report = describe(run.training, run.validation, config.training, num_processes=num_processes)
+    run.lines += lines
+    run.report |= report | {"lines": run.lines}
     return run

@@ -1,4 +1,4 @@
-"""How much is read from a file before it is refused: each bound once, with the environment variable that raises it."""
+"""How much is read before it is refused: each bound once, with the environment variable that raises it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LONGEST_VALUE_SHOWN = 120
 
 @dataclass(frozen=True)
 class Bound:
-    """How much of something is read from a file before it is refused.
+    """How much of something is read before it is refused.
 
     Attributes:
         variable: the environment variable that sets another bound.
@@ -69,8 +69,19 @@ TENSORS = Bound("SURESTEP_MAX_TENSORS", 100_000, "tensors")
 """In one safetensors file; a Mixtral of 8 × 22 billion weights has about 2,000 in all its files."""
 TENSOR_HEADER = Bound("SURESTEP_MAX_TENSOR_HEADER_MIB", 32, "MiB", _MIB)
 """The JSON header of a safetensors file: some 100 bytes a tensor."""
+DOWNLOAD = Bound("SURESTEP_MAX_DOWNLOAD_MIB", 8 * 1024, "MiB", _MIB)
+"""A download of unknown size, a known one is its own cap; PRM800K's phase 2 has 435 MiB."""
+DOWNLOAD_TIME = Bound("SURESTEP_MAX_DOWNLOAD_MINUTES", 720, "minutes", 60)
+"""Fetching one file, all attempts and pauses together."""
+IDLE_TIME = Bound("SURESTEP_MAX_IDLE_SECONDS", 30, "seconds")
+"""Waiting for the next bytes of a download."""
+REDIRECTS = Bound("SURESTEP_MAX_REDIRECTS", 10, "redirects")
+"""From the address of a download to where the file lies; the hub's files take one or two."""
 
-BOUNDS = (DOCUMENT, YAML_TEXT, UNPACKED, HELD_WHOLE, LINE, DEPTH, DIGITS, NODES, TENSORS, TENSOR_HEADER)
+BOUNDS = (
+    *(DOCUMENT, YAML_TEXT, UNPACKED, HELD_WHOLE, LINE, DEPTH, DIGITS, NODES, TENSORS, TENSOR_HEADER),
+    *(DOWNLOAD, DOWNLOAD_TIME, IDLE_TIME, REDIRECTS),
+)
 """Every bound; docs/explanation/threat-model.md lists them."""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from surestep.untrusted.bounds import shown
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ def checked(values: object, schema: TypeAdapter[T]) -> T:
     try:
         return schema.validate_python(values)
     except ValidationError as error:
-        raise ValueError(_first_mistake(error)) from None
+        raise ValueError(first_mistake(error.errors(include_url=False))) from None
 
 
 def checked_record(values: object, record: type[T]) -> T:
@@ -55,8 +56,8 @@ def _fields_of(record: Any) -> TypeAdapter[dict[str, Any]]:
     return TypeAdapter(shape)  # type: ignore[arg-type]
 
 
-def _first_mistake(error: ValidationError) -> str:
-    details = error.errors(include_url=False)
+def first_mistake(details: Sequence[Mapping[str, Any]]) -> str:
+    """The first of pydantic's `details` in a sentence: the field, its value, what is allowed."""
     # Of a union's branches each one complains; the first stands for all.
     first = details[0]
     where = ".".join(shown(str(part)).strip("'") for part in first["loc"]) or "it"

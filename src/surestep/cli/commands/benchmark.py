@@ -18,8 +18,6 @@ from surestep.data.datasets import TREE_LAYOUTS
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
-    from surestep.data.records.bad_rows import BadRows
-    from surestep.evaluation.benchmarks.result_file import Resampling
     from surestep.scoring.protocol import Scorer
     from surestep.scoring.stored_split import ProgressFactory
 
@@ -30,6 +28,9 @@ _FLAGS = frozenset(
     }
 )
 """What of the configuration a benchmark heeds."""
+
+_Outcome = tuple[dict[str, Any], list[dict[str, Any]]]
+"""The report of a benchmark and its rows of confidences, both JSON-ready."""
 
 RESULT_NAMES = {"processbench": "processbench", "prmbench": "prmbench", "best-of-n": "best_of_n"}
 """Benchmark to the name of its result file."""
@@ -195,22 +196,19 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
         yield model, folder, config.eval.save_predictions, progress
 
 
-def _resampling(args: argparse.Namespace) -> Resampling:
+def _shared_settings(args: argparse.Namespace, progress: ProgressFactory) -> dict[str, Any]:
+    """What every benchmark takes. `bad_rows` is the flag's: a checkpoint's own setting is about its training data."""
+    from surestep.config import get_default_config
     from surestep.evaluation.benchmarks.result_file import Resampling
 
-    return Resampling(args.resamples, args.bootstrap_seed)
+    return {
+        "resampling": Resampling(args.resamples, args.bootstrap_seed),
+        "progress": progress,
+        "bad_rows": override(get_default_config(), args).data.bad_rows,
+    }
 
 
-def _bad_rows(args: argparse.Namespace) -> BadRows:
-    """As the flag says; a checkpoint's own setting is about its training data."""
-    from surestep.config import get_default_config
-
-    return override(get_default_config(), args).data.bad_rows
-
-
-def _processbench(
-    args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _processbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> _Outcome:
     from surestep.evaluation.benchmarks.processbench import run_processbench
     from surestep.evaluation.benchmarks.threshold import ThresholdData
     from surestep.scoring.score_file import FileScorer
@@ -222,47 +220,22 @@ def _processbench(
         own = args.threshold_predictions
         theirs = scorer if own is None else FileScorer.read(own)
         other = ThresholdData(args.threshold_data, theirs, args.threshold_format)
-    result = run_processbench(
-        scorer,
-        args.data,
-        threshold=args.threshold,
-        threshold_data=other,
-        resampling=_resampling(args),
-        progress=progress,
-        bad_rows=_bad_rows(args),
-    )
+    shared = _shared_settings(args, progress)
+    result = run_processbench(scorer, args.data, threshold=args.threshold, threshold_data=other, **shared)
     return result.report, result.rows
 
 
-def _prmbench(
-    args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _prmbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> _Outcome:
     from surestep.evaluation.benchmarks.prmbench import run_prmbench
 
-    result = run_prmbench(
-        scorer,
-        args.data,
-        threshold=args.threshold,
-        resampling=_resampling(args),
-        progress=progress,
-        bad_rows=_bad_rows(args),
-    )
+    result = run_prmbench(scorer, args.data, threshold=args.threshold, **_shared_settings(args, progress))
     return result.report, result.rows
 
 
-def _best_of_n(
-    args: argparse.Namespace, scorer: Scorer | None, progress: ProgressFactory
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _best_of_n(args: argparse.Namespace, scorer: Scorer | None, progress: ProgressFactory) -> _Outcome:
     from surestep.evaluation.benchmarks.best_of_n import run_best_of_n
 
-    result = run_best_of_n(
-        scorer,
-        args.data,
-        sizes=args.n,
-        resampling=_resampling(args),
-        progress=progress,
-        bad_rows=_bad_rows(args),
-    )
+    result = run_best_of_n(scorer, args.data, sizes=args.n, **_shared_settings(args, progress))
     return result.report, result.rows
 
 

@@ -49,9 +49,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 when done."""
     _check(args)
-    if args.remove:
-        return _remove(args.checkpoint)
 
+    from surestep.scoring.checkpoint.find import locked_run
+    from surestep.scoring.checkpoint.manifest import check_is_checkpoint
+
+    check_is_checkpoint(args.checkpoint)
+    with locked_run(args.checkpoint, command="surestep calibrate") as said:
+        if said is not None:
+            say(f"· {said}")
+        return _remove(args.checkpoint) if args.remove else _calibrate(args)
+
+
+def _calibrate(args: argparse.Namespace) -> int:
     from surestep.cli.output.progress import counting
     from surestep.evaluation.calibrate import calibrate
     from surestep.scoring.checkpoint.calibration_file import store_calibration

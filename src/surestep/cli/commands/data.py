@@ -23,8 +23,8 @@ from rich.progress import (
 )
 
 from surestep.cli.commands import train
-from surestep.cli.commands.inspect import inspect
 from surestep.cli.flags import add_config_flags, config_from_args, fields
+from surestep.cli.inspection.inspect import inspect
 from surestep.cli.output.console import make_console, say
 from surestep.config import DataConfig
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS

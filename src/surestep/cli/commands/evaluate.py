@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from surestep.errors import ConfigError
 from surestep.files import PREDICTIONS
 
 if TYPE_CHECKING:
+    from surestep.config import Config
     from surestep.evaluation.evaluate import Evaluation
 
 
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines
 
     console = make_console()
-    evaluation = _of_predictions(args) if args.checkpoint is None else _of_checkpoint(args, console)
+    evaluation = _of_predictions(args, console) if args.checkpoint is None else _of_checkpoint(args, console)
     console.print(metrics_table(evaluation.report, title=f"{evaluation.report['split']} split"))
     beside = baselines_table(evaluation.report)
     if beside is not None:
@@ -90,23 +93,45 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _of_predictions(args: argparse.Namespace) -> Evaluation:
+@contextmanager
+def _locked(folder: Path, console: Console) -> Iterator[None]:
+    """Hold the lock of the folder that results go to."""
+    from surestep.evaluation.results.results_folder import locked_results
+
+    advice = "wait until it has ended, or name another --output_dir"
+    with locked_results(folder, command="surestep evaluate", advice=advice) as lines:
+        for line in lines:
+            console.print(f"· {line}", markup=False, highlight=False)
+        yield
+
+
+def _of_predictions(args: argparse.Namespace, console: Console) -> Evaluation:
     from surestep.evaluation.evaluate import evaluate_predictions
 
     # A folder of its own: beside the file lies the result of the checkpoint that made it.
     beside = args.predictions.with_name(f"eval_{args.predictions.name.split('.')[0]}")
     settings = override(get_default_config(), args).eval
     folder = args.output_dir or beside
-    return evaluate_predictions(args.predictions, output_dir=folder, settings=settings, with_page=settings.report)
+    with _locked(folder, console):
+        return evaluate_predictions(args.predictions, output_dir=folder, settings=settings, with_page=settings.report)
 
 
 def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
-    from surestep.cli.output.progress import counting
-    from surestep.evaluation.evaluate import default_output_dir, evaluate_checkpoint
-    from surestep.scoring.checkpoint.load import load_checkpoint, read_config
+    from surestep.evaluation.evaluate import default_output_dir
+    from surestep.scoring.checkpoint.load import read_config
     from surestep.scoring.hardware import for_scoring_here
 
     config = override(for_scoring_here(read_config(args.checkpoint)), args)
+    folder = args.output_dir or default_output_dir(config, args.checkpoint)
+    with _locked(folder, console):
+        return _evaluated(args, config, folder, console)
+
+
+def _evaluated(args: argparse.Namespace, config: Config, folder: Path, console: Console) -> Evaluation:
+    from surestep.cli.output.progress import counting
+    from surestep.evaluation.evaluate import evaluate_checkpoint
+    from surestep.scoring.checkpoint.load import load_checkpoint
+
     loaded = load_checkpoint(args.checkpoint, config=config)
     reasons = list(loaded.built.reasons)
     for reason in reasons:
@@ -116,7 +141,7 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
             loaded,
             config,
             split=args.split,
-            output_dir=args.output_dir or default_output_dir(config, args.checkpoint),
+            output_dir=folder,
             calibration=args.calibration or "pooled",
             progress=progress,
         )

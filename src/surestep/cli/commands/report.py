@@ -33,11 +33,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the report; 0 when done."""
     from surestep.cli.output.console import make_console
-    from surestep.evaluation.report.write import report_on_folder
+    from surestep.evaluation.report.write import read_metrics, report_on_folder
+    from surestep.evaluation.results.results_folder import locked_results
 
-    say_written(
-        make_console(), report_on_folder(args.folder, checkpoint=args.checkpoint, allow_poorer=args.allow_poorer)
-    )
+    console = make_console()
+    read_metrics(args.folder)  # no lock beside what is no result
+    advice = "wait until it has ended, or stop it"
+    with locked_results(args.folder, command="surestep report", advice=advice) as lines:
+        for line in lines:
+            console.print(f"· {line}", markup=False, highlight=False)
+        say_written(console, report_on_folder(args.folder, checkpoint=args.checkpoint, allow_poorer=args.allow_poorer))
     return 0
 
 

@@ -88,7 +88,7 @@ def _conclude(trained: TrainedRun, console: Console) -> int:
 
 def _resumed(args: argparse.Namespace, config: Config) -> Config:
     """The run's own configuration, with the flags given now on top; each changed setting is printed."""
-    from surestep.training.run import resumed_config
+    from surestep.training.start.origin import resumed_config
 
     saved = resumed_config(config)
     resumed = override(saved, args)

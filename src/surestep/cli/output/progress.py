@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,63 @@ def counting(console: Console) -> Iterator[Counters]:
         yield counters
     finally:
         counters.close()
+
+
+@contextmanager
+def rows_done(console: Console, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how many rows are done, how fast, and how long the rest takes; a line now and then where no terminal is.
+
+    Args:
+        console: where.
+        title: what is done.
+        total: about how many rows there are; None where nobody knows, and no time left is shown.
+    """
+    progress = Progress(
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[rows]} rows"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    task = progress.add_task(title, total=total, rows="0")
+    done, begun, said = 0, time.monotonic(), time.monotonic()
+
+    def advance(count: int) -> None:
+        nonlocal done, said
+        done += count
+        # A table in which texts have line ends is counted too long: what is done is never more than there is.
+        progress.update(task, completed=done, rows=f"{done:,}")
+        now = time.monotonic()
+        if not console.is_terminal and now - said >= _SECONDS_BETWEEN_LINES:
+            said = now
+            console.print(rows_line(title, done, total, now - begun))
+
+    with progress:
+        yield advance
+
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+def rows_line(title: str, done: int, total: int | None, seconds: float) -> str:
+    """How far a table is, as a line.
+
+    >>> rows_line("scoring", 500, 2000, 60.0)
+    'scoring: 500 of about 2,000 rows, 8.3 rows/s, about 3 min left'
+    >>> rows_line("scoring", 500, None, 60.0)
+    'scoring: 500 rows, 8.3 rows/s'
+    """
+    speed = done / max(seconds, 1e-9)
+    if total is None or not done:
+        return f"{title}: {done:,} rows, {speed:,.1f} rows/s"
+    left = max(0, total - done) / speed
+    shown = f"{left / 3600:.1f} h" if left >= 5400 else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
+    return f"{title}: {done:,} of about {max(done, total):,} rows, {speed:,.1f} rows/s, about {shown} left"
 
 
 class TrainingDisplay(TrainingEvents):

@@ -4,8 +4,8 @@
 
 Also read: one candidate a line (`problem` and the candidate's fields in one object; lines of one problem and `id`
 belong together), and the layout of GSM8K's example solutions. `solution`, a text, may stand in place of `steps`: its
-lines are the steps. `answer` overrides what `surestep.data.benchmarks.final_answer` finds in the text; `source` says
-which system wrote it.
+lines are the steps, fenced code and displayed formulas whole (`split_steps`). `answer`
+overrides what `surestep.data.benchmarks.final_answer` finds in the text; `source` says which system wrote it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
+from surestep.data.trees.split_steps import split_steps
 from surestep.data.trees.text import clean_text
+
+SOLUTION_RULE = "lines"
+"""How a `solution` is split."""
 
 CANDIDATE_FIELDS = frozenset({"steps", "solution", "correct", "answer", "confidences", "source"})
 PROBLEM_FIELDS = frozenset({"problem", "id", "candidates"})
@@ -147,7 +151,7 @@ def _steps(record: Record, what: str, report: ReadReport) -> list[str] | None:
     """Steps as given, or the lines of `solution`; empty ones are dropped, which would not fit given confidences."""
     if record.values.get("steps") is None:
         text = record.optional_text("solution")
-        return None if text is None else [line.strip() for line in text.splitlines() if line.strip()]
+        return None if text is None else list(split_steps(text, SOLUTION_RULE).steps)
     steps = []
     for number, value in enumerate(record.items("steps"), start=1):
         step = record.as_text(value, f"step {number} of {what}")

@@ -114,6 +114,7 @@ class Dataset:
         by_hand: what to do where it cannot be downloaded; empty where it can.
         is_generated: it is made, not read, so no file has its layout.
         judges_every_step: whether its trees say of each step whether it is right; ProcessBench names one step only.
+        split_rule: how its rows, raw solutions, are split into steps (`split_steps`); empty where steps are given.
         language: code of its texts' language, for model cards; empty where unknown.
         part_of_id: the part of the data that a tree is of, in words, by its id; "" for none. Reports give the regret to
             the known truth by part.
@@ -136,6 +137,7 @@ class Dataset:
     by_hand: str = ""
     is_generated: bool = False
     judges_every_step: bool = True
+    split_rule: str = ""
     language: str = ""
     for_testing_only: str = ""
     part_of_id: Callable[[str], str] = _no_part

@@ -20,6 +20,7 @@ from surestep.data.records.labels import read_label
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.split_steps import TAG, pieces_at_tags
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 2
@@ -57,7 +58,7 @@ def read_math_shepherd(
 
 
 def _parse(record: Record, report: ReadReport) -> RecordSteps:
-    *pieces, rest = record.text("input").split(STEP_TAG)
+    *pieces, rest = pieces_at_tags(record.text("input"), STEP_TAG)
     if not pieces:
         raise record.error(f"'input' holds no step tag; allowed: '{STEP_TAG}' after every step")
     problem, steps = _split_problem(record, pieces, report)
@@ -142,4 +143,5 @@ DATASET = Dataset(
     page="https://huggingface.co/datasets/peiyi9979/Math-Shepherd",
     read=read_math_shepherd,
     version=str(VERSION),
+    split_rule=TAG + STEP_TAG,
 )

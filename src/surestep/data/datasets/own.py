@@ -3,16 +3,18 @@
     {"problem": "1 + 1 = ?", "steps": ["One and one.", {"text": "It is 2.", "confidence": 1,
      "alternatives": [{"text": "It is 3.", "confidence": 0}], "context": "Peano, 1889"}], "id": "p1"}
 
-`confidences` gives the labels as one list instead. The step itself continues; its alternatives end.
+`confidences` gives the labels as one list instead. The step itself continues; its alternatives end. Where `own_split`
+says how, `solution`, a raw text, may stand in place of `steps`, with `confidences` for the steps that it is split into.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from surestep.data.datasets.dataset import Dataset, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
@@ -20,6 +22,8 @@ from surestep.data.records.labels import read_label, read_name
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.split_steps import AUTO, RULES, TAG, check_rule, split_steps
+from surestep.errors import InputError
 from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 
@@ -27,10 +31,13 @@ VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
 FIELDS = frozenset({"problem", "steps", "confidences", "source", "id", "group"})
+RAW_FIELD = "solution"
 STEP_FIELDS = frozenset({"text", "confidence", "alternatives", "context"})
 
 
-def read_own(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[ReasoningTree]:
+def read_own(
+    paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop", split: str | None = None
+) -> Iterator[ReasoningTree]:
     """One tree for each problem (and `id`); rows of one problem share their common steps.
 
     Args:
@@ -38,6 +45,8 @@ def read_own(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "sto
             is split; `source` is for your own bookkeeping.
         report: counts unlabelled steps and records with unknown fields.
         bad_rows: see `read_rows`.
+        split: the rule by which a row's `solution` is split where it has no `steps` (`split_steps`); None: such a row
+            contradicts the layout.
 
     Raises:
         DataError: naming file and line: a broken file; where rows are not skipped, an empty problem or
@@ -45,17 +54,22 @@ def read_own(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "sto
             field of a step.
     """
     problems = Problems()
-    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
+    for steps in read_rows(paths, partial(_parse, split=split), report=report, bad_rows=bad_rows):
         problems.add(steps)
     yield from problems.trees(report, drop_unlabelled_tails=False)
 
 
-def _parse(record: Record, report: ReadReport) -> RecordSteps:
-    if unknown := sorted(record.values.keys() - FIELDS):
+def _parse(record: Record, report: ReadReport, *, split: str | None) -> RecordSteps:
+    is_raw = record.get("steps") is None and record.get(RAW_FIELD) is not None
+    if unknown := sorted(record.values.keys() - FIELDS - ({RAW_FIELD} if is_raw else set())):
         report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
-    steps = record.items("steps")
+    if is_raw and split is None:
+        raise record.error(
+            f"'steps' is missing; give the steps, or say how '{RAW_FIELD}' is split with --own_split auto"
+        )
+    steps = list(split_steps(record.text(RAW_FIELD), split).steps) if is_raw and split else record.items("steps")
     if not steps:
-        raise record.error("'steps' is empty; allowed: at least one step")
+        raise record.error(f"'{RAW_FIELD if is_raw else 'steps'}' is empty; allowed: at least one step")
     found = RecordSteps(record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group"))
     labels = _labels(record, len(steps))
     parent = ROOT
@@ -106,6 +120,13 @@ def _add_step(
     return index
 
 
+def _known_rule(value: str) -> str:
+    try:
+        return check_rule(value)
+    except InputError:
+        raise ValueError(f"{', '.join((AUTO, *RULES))}, or {TAG} and a text") from None
+
+
 class Fields(Section):
     """The fields of a user's own data."""
 
@@ -117,6 +138,14 @@ class Fields(Section):
     )
     own_test: Path | None = Field(None, description="Test file of your own data.")
     own_format: str = Field("own", description="Layout of your own files.")
+    own_split: Annotated[str, AfterValidator(_known_rule)] | None = Field(
+        None,
+        description=(
+            "How a row's `solution`, a raw text in place of `steps`, is split into steps: `auto`, `step`, `numbered`, "
+            "`blank_lines`, `lines`, `sentences` or `tag:TEXT`. The checkpoint keeps it and splits raw solutions "
+            "alike; unset: such a row is refused."
+        ),
+    )
     own_name: str = Field("own", pattern=r"^[A-Za-z0-9_.-]+$", description="Its name in reports.")
 
 
@@ -129,6 +158,7 @@ def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
         named_by=f"own_{request.split}",
         layout=fields.own_format,
         shown_as=fields.own_name,
+        options={"split": fields.own_split} if fields.own_split is not None and fields.own_format == "own" else {},
         divisions=(request.hold_out,) if is_held_out else (),
     )
 
@@ -140,5 +170,5 @@ DATASET = Dataset(
     version=str(VERSION),
     fields=Fields,
     splits=_splits,
-    test_fields=("own_test", "own_name", "own_format"),
+    test_fields=("own_test", "own_name", "own_format", "own_split"),
 )

@@ -16,11 +16,11 @@ from surestep.errors import DataError
 from surestep.untrusted.bounds import LINE, UNPACKED
 from surestep.untrusted.places import open_regular
 
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _LFS_POINTER = b"version https://git-lfs"
 
 
-def read_lines(path: Path, *, fetch: str | None = None) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, *, fetch: str | None = None, keep_bad_bytes: bool = False) -> Iterator[tuple[int, str]]:
     """Lines of a UTF-8 text file with their 1-based numbers, line ends kept.
 
     Gzip is recognised by its content, whatever the name says; a byte-order mark is dropped.
@@ -28,6 +28,8 @@ def read_lines(path: Path, *, fetch: str | None = None) -> Iterator[tuple[int, s
     Args:
         path: the file.
         fetch: the name that `surestep data fetch` knows the file's dataset by, for error messages.
+        keep_bad_bytes: let bytes that are no UTF-8 through as halves of surrogate pairs (`surrogateescape`): whoever
+            asks refuses the row they stand in, and reads on.
 
     Raises:
         DataError: the file is missing, a folder, unreadable, empty, a Git LFS pointer, a web page, a cut
@@ -38,11 +40,9 @@ def read_lines(path: Path, *, fetch: str | None = None) -> Iterator[tuple[int, s
             head = raw.read(256)
             _check_head(head, path, fetch)
             raw.seek(0)
-            if head.startswith(_GZIP_MAGIC):
-                with gzip.GzipFile(fileobj=raw) as unpacked:
-                    yield from _decode(cast(BinaryIO, unpacked), path, fetch)
-            else:
-                yield from _decode(raw, path, fetch)
+            yield from lines_of_stream(
+                raw, path, is_gzip=head.startswith(GZIP_MAGIC), fetch=fetch, keep_bad_bytes=keep_bad_bytes
+            )
     except FileNotFoundError:
         raise missing_file([path], fetch=fetch) from None
     except IsADirectoryError:
@@ -61,7 +61,19 @@ def missing_file(looked: list[Path], *, fetch: str | None = None) -> DataError:
     return DataError(f"no such file: {places}; {_again(fetch, 'check the path')}")
 
 
-def _decode(stream: BinaryIO, path: Path, fetch: str | None) -> Iterator[tuple[int, str]]:
+def lines_of_stream(
+    stream: BinaryIO, path: Path, *, is_gzip: bool, fetch: str | None = None, keep_bad_bytes: bool = False
+) -> Iterator[tuple[int, str]]:
+    """The same of what is open already, standard input say; `path` names it in messages."""
+    if is_gzip:
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            yield from _decode(cast(BinaryIO, unpacked), path, fetch, keep_bad_bytes)
+    else:
+        yield from _decode(stream, path, fetch, keep_bad_bytes)
+
+
+def _decode(stream: BinaryIO, path: Path, fetch: str | None, keep_bad_bytes: bool) -> Iterator[tuple[int, str]]:
+    errors = "surrogateescape" if keep_bad_bytes else "strict"
     number, unpacked = 0, 0
     longest, most = LINE(), UNPACKED()
     try:
@@ -74,7 +86,7 @@ def _decode(stream: BinaryIO, path: Path, fetch: str | None) -> Iterator[tuple[i
             if unpacked > most:
                 raise DataError(UNPACKED.exceeded("unpacked, the file has"), path=path, line=number)
             try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8", errors)
             except UnicodeDecodeError as error:
                 raise DataError(
                     f"not UTF-8 (byte 0x{line[error.start]:02x} at column {error.start + 1}); save the file as UTF-8",

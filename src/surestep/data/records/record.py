@@ -135,7 +135,7 @@ def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow =
     kind = suffixes[-1] if suffixes else ""
     lines = read_lines(path, fetch=fetch)
     if kind == ".csv":
-        yield from _read_csv(lines, path, on_bad_row)
+        yield from read_csv(lines, path, on_bad_row)
     elif kind == ".json":
         yield from _read_json(_whole(lines, path), path, on_bad_row)
     else:
@@ -200,7 +200,8 @@ def _read_json(text: str, path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
         raise DataError(message, path=path, line=line + text.count("\n", counted, after))
 
 
-def _read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
+def read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
+    """The rows of a table with a header, from its lines; see `read_records`."""
     # The module's own limit is 128 KiB a field and is global; evidence passages are longer.
     csv.field_size_limit(max(csv.field_size_limit(), LINE()))
     ends_whole = True

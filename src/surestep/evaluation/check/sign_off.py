@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from surestep.errors import CheckpointError, ConfigError
 from surestep.evaluation.check.finding import Finding, Status
 from surestep.files import MANIFEST, SIGN_OFFS, sha256_of, write_json
+from surestep.scoring.checkpoint.find import locked_run
 from surestep.settings import Section
 from surestep.untrusted import read_json
 
@@ -53,6 +54,7 @@ def sign_off(folder: Path, items: Collection[SignedItem], *, by: str, note: str 
     Raises:
         ConfigError: the name is empty, or name or note is too long.
         CheckpointError: the file of sign-offs is damaged.
+        LockedError: another process works in the run's folder.
         StorageError: it cannot be written.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -69,8 +71,8 @@ def sign_off(folder: Path, items: Collection[SignedItem], *, by: str, note: str 
     except ValidationError as error:
         where = error.errors()[0]
         raise ConfigError(f"--{where['loc'][0]}: {where['msg'].lower()}; name and note are kept as they are") from None
-    path = _path(folder)
-    write_json(path, {"sign_offs": [one.model_dump() for one in (*read_sign_offs(folder), *signed)]})
+    with locked_run(folder, command="surestep check --sign_off"):
+        write_json(_path(folder), {"sign_offs": [one.model_dump() for one in (*read_sign_offs(folder), *signed)]})
     return signed
 
 

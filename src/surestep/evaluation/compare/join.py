@@ -15,7 +15,7 @@ import numpy as np
 from surestep.data.records.record import read_records
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.results.find import FoundEvaluation
-from surestep.evaluation.results.predictions import are_of, predictions_places
+from surestep.evaluation.results.predictions import are_of, check_whole, predictions_places
 from surestep.evaluation.results.same_data import OVERALL
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.paired import paired_differences
@@ -65,6 +65,7 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
     broken: list[DataError] = []
     for path in places:
         try:
+            check_whole(run.report, path)
             found.append(_read_keyed(path, run, dataset))
         except DataError as error:
             broken.append(error)

@@ -85,7 +85,7 @@ def write_card(report: Mapping[str, Any], run: RunFiles, folder: Path, *, allow_
         allow_poorer: replace such a card all the same.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written; the former card is as it was.
     """
     path = folder / CARD
     made = _made_from(report, run)

@@ -42,7 +42,7 @@ from surestep.evaluation.report.made_from import (
 )
 from surestep.evaluation.report.mistakes import KINDS, Mistakes, worst_mistakes
 from surestep.evaluation.results.run_files import RunFiles
-from surestep.files import PAGE_ADVICE, PLOTS, REPORT, write_text
+from surestep.files import PAGE_ADVICE, PLOTS, REPORT, write_text, written_together
 from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
@@ -100,7 +100,7 @@ def write_page(sources: Sources, folder: Path, *, allow_poorer: bool = False) ->
     not there are drawn; `allow_poorer` replaces it all the same.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written; the former page and plots are as they were.
     """
     charts = {
         "reliability": _reliability(sources),
@@ -118,14 +118,15 @@ def write_page(sources: Sources, folder: Path, *, allow_poorer: bool = False) ->
         is_same = old is not None and old.evaluation == made.evaluation
         drawn = [chart for chart in drawn if is_same and not (plots / f"{chart.name}.png").exists()]
     written = []
-    for chart in drawn:
-        written.append(plots / f"{chart.name}.png")
-        write_png(chart, written[-1])
-    if not kept:
-        # The page last: it is never beside plots of other figures that it does not name.
-        write_text(path, _render(sources, charts, missing, mistakes, made), advice=PAGE_ADVICE)
-        for name in set(old.parts if old is not None else ()) - set(made.parts):
-            (plots / f"{Path(name).name}.png").unlink(missing_ok=True)
+    with written_together() as group:
+        for chart in drawn:
+            written.append(plots / f"{chart.name}.png")
+            write_png(chart, written[-1])
+        if not kept:
+            # The page last: it is never beside plots of other figures that it does not name.
+            write_text(path, _render(sources, charts, missing, mistakes, made), advice=PAGE_ADVICE)
+            for name in sorted(set(old.parts if old is not None else ()) - set(made.parts)):
+                group.remove(plots / f"{Path(name).name}.png", advice=PAGE_ADVICE)
     return WrittenPage(path, tuple(written), missing, kept)
 
 

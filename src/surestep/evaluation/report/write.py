@@ -18,7 +18,7 @@ from surestep.evaluation.report.page import Sources, WrittenPage, write_page
 from surestep.evaluation.results.figures_schema import check_figures
 from surestep.evaluation.results.predictions import are_of, predictions_beside, read_predictions_of
 from surestep.evaluation.results.run_files import find_run
-from surestep.files import CARD, METRICS, PAGE_ADVICE, PLOTS, REPORT, storage_errors
+from surestep.files import CARD, METRICS, PAGE_ADVICE, PLOTS, REPORT, storage_errors, written_together
 from surestep.scored import ScoredSteps
 from surestep.scoring.predictions_file import read_predictions, rows_of
 from surestep.untrusted import read_json
@@ -58,7 +58,7 @@ def write_report(
         StorageError: the folder cannot be written.
     """
     run = find_run(report, folder, checkpoint=checkpoint)
-    with storage_errors(folder, PAGE_ADVICE):
+    with storage_errors(folder, PAGE_ADVICE), written_together():
         page = write_page(Sources(report, run, predictions, rows), folder, allow_poorer=allow_poorer)
         card = write_card(report, run, folder, allow_poorer=allow_poorer) if report.get("checkpoint") else None
     return WrittenReport(page, card)

@@ -88,7 +88,7 @@ def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
     """Read one `eval_metrics.json`.
 
     Raises:
-        DataError: it cannot be read, or holds no report.
+        DataError: it cannot be read, or holds no report, or the predictions beside it are of another evaluation.
     """
     try:
         report = read_json(path, allow_nan=True)

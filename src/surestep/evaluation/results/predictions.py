@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import DataError
-from surestep.files import METRICS, PREDICTIONS
+from surestep.files import METRICS, PREDICTIONS, sha256_of
 from surestep.metrics.figures.pointwise import mse
 from surestep.scored import ScoredSteps
+from surestep.scoring.evaluation_file import PREDICTIONS_HASH
 from surestep.scoring.predictions_file import read_predictions
 
 
@@ -41,6 +42,30 @@ def predictions_places(report: Mapping[str, Any], folder: Path) -> tuple[Path, .
     return tuple(found.values())
 
 
+def check_whole(report: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file that has the name of the one which `report` was written with, and other content.
+
+    A copy under another name (unpacked, say) is known by its figures alone (`are_of`), and so is every file where the
+    report says no hash.
+
+    Raises:
+        DataError: its hash differs, or it cannot be read.
+    """
+    said = report.get(PREDICTIONS_HASH)
+    if not isinstance(said, str) or path.name != PREDICTIONS:
+        return
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror}); evaluate again", path=path) from None
+    if found != said:
+        raise DataError(
+            f"it is not the file that {METRICS} beside it was written with (its sha256 differs); evaluate again, "
+            "restore it, or move it away",
+            path=path,
+        )
+
+
 def are_of(section: Mapping[str, Any], predictions: ScoredSteps) -> bool:
     """Whether measured steps are those of a section of `eval_metrics.json`: as many, with the same MSE.
 
@@ -64,6 +89,7 @@ def read_predictions_of(report: Mapping[str, Any], folder: Path) -> ScoredSteps 
     reasons: list[DataError] = []
     for path in predictions_places(report, folder):
         try:
+            check_whole(report, path)
             steps = read_predictions(path)
         except DataError as error:
             reasons.append(error)

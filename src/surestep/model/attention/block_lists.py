@@ -50,3 +50,37 @@ def block_lists(subtree_end_P: Tensor) -> Tensor:
         parts.append(indices)
         before_all += len(indices)
     return torch.cat([*starts, *parts]).to(torch.int32)
+
+
+def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:
+    """int32: the first two lists of `block_lists`, for queries that stand at `index_P` on an axis of V keys.
+
+    `[starts a: Q + 1][starts b: Q + 1][a][b]`. Both lengths are whole blocks. Computed on the CPU: P (V / 64)
+    comparisons.
+
+    >>> chain, whole = torch.tensor([128] * 128), torch.arange(128)
+    >>> pooled_block_lists(chain, whole)[:5].tolist()  # as above, without the lists of keys
+    [10, 11, 12, 13, 14]
+    >>> pooled_block_lists(chain, whole[96:]).tolist()  # the last 32 tokens, over the keys of all 128
+    [4, 5, 5, 6, 1, 0]
+    """
+    if len(index_P) % QUERY_BLOCK or len(subtree_end_V) % KEY_BLOCK:
+        raise ValueError(
+            f"{len(index_P)} queries and {len(subtree_end_V)} keys are no whole blocks; pad the plan first"
+        )
+    ends = subtree_end_V.view(-1, KEY_BLOCK)
+    key = torch.arange(len(ends))[None, :] * KEY_BLOCK
+    query = index_P[:, None]
+    before = key + KEY_BLOCK <= query
+    seen = (before & (ends.amax(1)[None, :] > query)) | (query // KEY_BLOCK == key // KEY_BLOCK)
+    full = before & (ends.amin(1)[None, :] > query)
+    # Queries of a block may stand far from each other, below different prefixes.
+    seen_Q, full_Q = seen.view(-1, QUERY_BLOCK, len(ends)).any(1), full.view(-1, QUERY_BLOCK, len(ends)).all(1)
+    parts, starts = [], []
+    before_all = 2 * (len(seen_Q) + 1)
+    for mask in (seen_Q & ~full_Q, full_Q):
+        indices = mask.nonzero()[:, 1]
+        starts.append(F.pad(mask.sum(1).cumsum(0), (1, 0)) + before_all)
+        parts.append(indices)
+        before_all += len(indices)
+    return torch.cat([*starts, *parts]).to(torch.int32)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from surestep.model.attention.pooled_keys import KeyAxis
 from surestep.model.tree_batch import TreeBatch
 
 DENSE_BLOCK = 192
@@ -25,7 +26,7 @@ class DenseBlock:
     """Queries `start` to `end` of the pack and the keys that some of them see.
 
     Attributes:
-        keys: a slice of the pack, or int64 indices into it.
+        keys: a slice of the pack, or int64 indices into it; of the axis of keys where there is one.
         mask: bool [queries, keys]; None where the block is a whole chain, which is plainly causal.
     """
 
@@ -35,27 +36,37 @@ class DenseBlock:
     mask: Tensor | None
 
 
-def dense_blocks(batch: TreeBatch, chain_B: list[bool], window: int | None) -> Iterator[DenseBlock]:
+def dense_blocks(
+    batch: TreeBatch, chain_B: list[bool], window: int | None, axis: KeyAxis | None = None
+) -> Iterator[DenseBlock]:
     """Cut the pack into blocks of queries.
 
     A whole tree is one block while it is small. In a large one, a block of queries sees its ancestors and itself,
-    a few hundred keys of thousands, so the cost grows with the paths and not with the square of the tree.
+    a few hundred keys of thousands, so the cost grows with the paths and not with the square of the tree. Without an
+    `axis` of their own, keys are the tokens of the pack.
     """
     device = batch.subtree_end_P.device
-    for (start, end), is_chain in zip(batch.spans, chain_B, strict=True):
-        if is_chain and window is None:
-            yield DenseBlock(start, end, slice(start, end), None)
+    if axis is None:
+        axis = KeyAxis(batch.subtree_end_P, batch.positions_P, (0,) * len(batch.spans))
+    # How much further a query stands on the axis of keys than among the queries.
+    shift = 0
+    for (start, end), is_chain, num_before in zip(batch.spans, chain_B, axis.prefix_B, strict=True):
+        first_key, shift = start + shift, shift + num_before
+        if is_chain and window is None and not num_before:
+            yield DenseBlock(start, end, slice(first_key, end + shift), None)
             continue
         size = DENSE_BLOCK if end - start > 2 * DENSE_BLOCK else end - start
         for first in range(start, end, size):
             last = min(first + size, end)
-            reaching = batch.subtree_end_P[start:last] > first
-            keys = start + torch.nonzero(reaching).squeeze(1)
-            queries = torch.arange(first, last, device=device)
-            seen = (keys[None, :] <= queries[:, None]) & (queries[:, None] < batch.subtree_end_P[keys][None, :])
+            ends, positions = (part[first_key : last + shift] for part in (axis.subtree_end_V, axis.positions_V))
+            keys = torch.nonzero(ends.to(device) > first + shift).squeeze(1)
+            queries = torch.arange(first + shift, last + shift, device=device)
+            ends, positions, keys = ends.to(device)[keys], positions.to(device)[keys], first_key + keys
+            seen = (keys[None, :] <= queries[:, None]) & (queries[:, None] < ends[None, :])
             if window is not None:
-                seen &= batch.positions_P[first:last, None] - batch.positions_P[keys][None, :] < window
-            yield DenseBlock(first, last, keys if len(keys) < last - start else slice(start, last), seen)
+                seen &= batch.positions_P[first:last, None] - positions[None, :] < window
+            whole = slice(first_key, last + shift)
+            yield DenseBlock(first, last, keys if len(keys) < whole.stop - whole.start else whole, seen)
 
 
 def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None) -> Tensor:

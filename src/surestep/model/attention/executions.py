@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surestep.model.attention.pooled_keys import PooledKeys
 from surestep.model.attention.prepared_mask import FLEX_BLOCK, KernelMask, PreparedMask
 
 
@@ -34,6 +35,25 @@ def kernel_attention(
         window or 0,
     )[0]
     return out
+
+
+def pooled_kernel_attention(
+    plan: PreparedMask, module: Any, query: Tensor, scale: float | None, window: int | None
+) -> Tensor:
+    """[P, H, E] from the forward kernel of `tree_kernel`, of query [1, H, P, E] over the keys in the pool of a plan."""
+    from surestep.model.attention.pooled_kernel import pooled_attention
+
+    keys, mask = plan.keys, plan.kernel_mask
+    assert isinstance(keys, PooledKeys) and keys.index_P is not None and mask is not None, "a plan of pooled keys"
+    return pooled_attention(
+        query.squeeze(0).transpose(0, 1),
+        *keys.pool.layer(module),
+        *mask,
+        index=keys.index_P,
+        slots=keys.slots_V,
+        scale=query.shape[-1] ** -0.5 if scale is None else scale,
+        window=window or 0,
+    )
 
 
 def heads_of(backbone: Any) -> tuple[int, int, int]:

@@ -26,8 +26,10 @@ from surestep.model.attention.executions import (
     dense_attention,
     in_one_dtype,
     kernel_attention,
+    pooled_kernel_attention,
     varlen_attention,
 )
+from surestep.model.attention.pooled_keys import PooledKeys
 from surestep.model.attention.prepared_mask import PreparedMask
 
 TREE_ATTENTION = "surestep_tree"
@@ -79,8 +81,14 @@ def tree_attention(
     if sliding_window == "of the layer":
         sliding_window = window_of_layer(module)
     if plan.kernel_mask is not None and dropout == 0.0:
+        if isinstance(plan.keys, PooledKeys):
+            query, key, value = in_one_dtype(query, key, value)
+            plan.keys.write(module, key, value)
+            return pooled_kernel_attention(plan, module, query, scaling, sliding_window).unsqueeze(0), None
         return kernel_attention(plan.kernel_mask, query, key, value, scaling, sliding_window).unsqueeze(0), None
     query, key, value = in_one_dtype(query, key, value)
+    if plan.keys is not None:
+        key, value = plan.keys.exchange(module, key, value)
     window = sliding_window if sliding_window is not None and sliding_window <= plan.max_position else None
     execution = plan.execution if window is None and dropout == 0.0 else "dense"
     if execution == "varlen":

@@ -27,14 +27,14 @@ from surestep.model.tree_batch import TreeBatch
 
 _Shape = tuple[tuple[int, int], ...]
 
-_BRANCHES: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1), (6, 1), (4, 0), (5, 4), (8, 5), (3, 4)),)
+BRANCHES: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1), (6, 1), (4, 0), (5, 4), (8, 5), (3, 4)),)
 """Length and parent of eight nodes in preorder: two branches under the problem, each branching again."""
 
 _CHAINS: tuple[_Shape, ...] = (((7, -1), (5, 0), (3, 1)), ((4, -1), (6, 0), (3, 1), (5, 2)))
 """Two plain solutions: what `varlen` runs itself instead of leaving it to `flex`."""
 
 _NARROW_WINDOW = 6
-"""Tokens that sliding windows are narrowed to: a quarter of the longest path of `_BRANCHES`."""
+"""Tokens that sliding windows are narrowed to: a quarter of the longest path of `BRANCHES`."""
 
 _WINDOW_NAMES = ("window", "window_size", "attention_chunk_size")
 """How the names end under which families keep how far their attention sees: sliding, or chunk by chunk (Llama 4)."""
@@ -42,7 +42,7 @@ _WINDOW_NAMES = ("window", "window_size", "attention_chunk_size")
 _FAR = 100_000
 """Position of the distant path where a backbone states no limit."""
 
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.06, torch.float16: 0.02}
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.06, torch.float16: 0.02}
 """Largest relative error of the hidden states; a wrong mask gives errors near 1."""
 
 _CAUSAL_RATIO = 0.2
@@ -117,13 +117,13 @@ def probe_parity(model: ConfidenceModel, *, dtype: torch.dtype) -> ProbeResult:
         BackboneError: the backbone reads later tokens (a bidirectional encoder).
     """
     was_training, route = model.training, model.route
-    device, tolerance = model.confidence_row.device, _TOLERANCE[dtype]
+    device, tolerance = model.confidence_row.device, TOLERANCE[dtype]
     model.eval()
     error = 0.0
     try:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            for shapes in (_BRANCHES, _CHAINS):
-                batch = _random_trees(model, shapes)
+            for shapes in (BRANCHES, _CHAINS):
+                batch = random_trees(model, shapes)
                 alone = _hidden(model, batch, "paths")
                 _refuse_bidirectional(model, batch, alone)
                 if route == "paths":
@@ -140,7 +140,8 @@ def probe_parity(model: ConfidenceModel, *, dtype: torch.dtype) -> ProbeResult:
     return ProbeResult(error)
 
 
-def _random_trees(model: ConfidenceModel, shapes: Sequence[_Shape]) -> TreeBatch:
+def random_trees(model: ConfidenceModel, shapes: Sequence[_Shape]) -> TreeBatch:
+    """Trees of these shapes of tokens that the model knows, on its device."""
     return probe_batch(
         shapes,
         num_token_ids=model.embedding.weight.shape[0],
@@ -194,13 +195,13 @@ def _refuse_neighbours(model: ConfidenceModel, route: Route, tolerance: float) -
         BackboneError: they do, as where rotary factors follow the longest path of a pass. One path per row would not
             help: rows share a pass, too.
     """
-    alone, beside = _random_trees(model, _BRANCHES), _random_trees(model, _BRANCHES + _CHAINS[:1])
+    alone, beside = random_trees(model, BRANCHES), random_trees(model, BRANCHES + _CHAINS[:1])
     start = alone.tree_starts[-1]
     last = getattr(model.transformer.config.get_text_config(), "max_position_embeddings", None) or _FAR
     positions = beside.positions_P.clone()
     positions[start:] += max(0, last - 1 - int(positions[start:].max()))
     both = _hidden(model, replace(beside, positions_P=positions), route)[: len(alone.label_index_S)]
-    difference = _distance(both, _hidden(model, alone, route))
+    difference = distance(both, _hidden(model, alone, route))
     if not difference <= tolerance:
         raise BackboneError(
             f"the backbone scores a path differently beside a long one (by {difference:.1%}), so its confidences would "
@@ -218,7 +219,7 @@ def _compare(model: ConfidenceModel, batch: TreeBatch, route: Route, alone: Tens
     except Exception as error:  # other people's code, given a mask it may never have heard of
         first_line = (str(error).strip().splitlines() or [""])[0]
         return ProbeResult(math.inf, f"it fails on them: {type(error).__name__}: {first_line[:100]}")
-    error_size = _distance(packed, alone)
+    error_size = distance(packed, alone)
     # `not <=`, so that a NaN counts as a difference.
     if not error_size <= tolerance:
         return ProbeResult(error_size, f"packed and alone differ by {error_size:.1%}")
@@ -246,7 +247,8 @@ def _run_backward(model: ConfidenceModel, batch: TreeBatch) -> None:
         raise RuntimeError("the gradients of the kernel are not finite")
 
 
-def _distance(found: Tensor, expected: Tensor) -> float:
+def distance(found: Tensor, expected: Tensor) -> float:
+    """‖found - expected‖ / ‖expected‖; infinite where that is no number."""
     distance = float((found - expected).norm() / expected.norm())
     return distance if not math.isnan(distance) else math.inf
 
@@ -266,7 +268,7 @@ def _refuse_bidirectional(model: ConfidenceModel, batch: TreeBatch, alone: Tenso
         changed[place] = (changed[place] + 1) % min(model.confidence_id, model.embedding.weight.shape[0])
     inner = ~torch.isin(batch.label_index_S, leaves)
     after = _hidden(model, replace(batch, tokens_P=changed), "paths")
-    if _distance(after[inner], alone[inner]) > _CAUSAL_RATIO * _distance(after[~inner], alone[~inner]):
+    if distance(after[inner], alone[inner]) > _CAUSAL_RATIO * distance(after[~inner], alone[~inner]):
         raise BackboneError(
             "the backbone reads later steps when it scores earlier ones (a bidirectional encoder); "
             "use a causal model with --backbone"

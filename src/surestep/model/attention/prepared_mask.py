@@ -17,6 +17,8 @@ from torch import Tensor
 
 from surestep.model.attention.block_lists import block_lists
 from surestep.model.attention.dense_mask import DenseBlock, dense_blocks
+from surestep.model.attention.pooled_keys import PooledKeys
+from surestep.model.key_value_pool import KeyLayout
 from surestep.model.tree_batch import TreeBatch
 
 FLEX_BLOCK = 128
@@ -28,7 +30,7 @@ class KernelMask(NamedTuple):
     """The mask as the kernels of `surestep.model.attention.tree_kernel` read it.
 
     Attributes:
-        subtree_end_P, positions_P: int32, of the padded pack.
+        subtree_end_P, positions_P: int32, of the padded pack; of the axis of keys where a plan has `keys`.
         lists: from `block_lists`.
     """
 
@@ -50,6 +52,7 @@ class PreparedMask:
         cu_seqlens, max_seqlen: for `varlen`, where chains start and how long the longest is.
         block_mask: for `flex`.
         kernel_mask: for `triton`.
+        keys: in a pass below tokens of earlier ones, where their keys and values are; or what watches those of a pass.
     """
 
     execution: Execution
@@ -61,6 +64,7 @@ class PreparedMask:
     max_seqlen: int = 0
     block_mask: Any = None
     kernel_mask: KernelMask | None = None
+    keys: PooledKeys | KeyLayout | None = None
     _blocks: dict[int | None, list[DenseBlock]] = field(default_factory=dict)
 
     def to(self, device: torch.device) -> PreparedMask:
@@ -74,7 +78,15 @@ class PreparedMask:
         kernel_mask = self.kernel_mask
         if kernel_mask is not None:
             kernel_mask = KernelMask(*(tensor.to(device, non_blocking=True) for tensor in kernel_mask))
-        return replace(self, batch=batch, cu_seqlens=cu_seqlens, block_mask=mask, kernel_mask=kernel_mask, _blocks={})
+        return replace(
+            self,
+            batch=batch,
+            cu_seqlens=cu_seqlens,
+            block_mask=mask,
+            kernel_mask=kernel_mask,
+            keys=self.keys.to(device) if isinstance(self.keys, PooledKeys) else self.keys,
+            _blocks={},
+        )
 
     def pinned(self) -> PreparedMask:
         """The same plan in page-locked memory, from where a copy to the GPU does not wait."""
@@ -82,12 +94,14 @@ class PreparedMask:
         mask = self.kernel_mask
         if mask is not None:
             mask = KernelMask(*(tensor.pin_memory() for tensor in mask))
-        return replace(self, batch=self.batch.pinned(), cu_seqlens=cu_seqlens, kernel_mask=mask)
+        keys = self.keys.pinned() if isinstance(self.keys, PooledKeys) else self.keys
+        return replace(self, batch=self.batch.pinned(), cu_seqlens=cu_seqlens, kernel_mask=mask, keys=keys)
 
     def dense_blocks(self, window: int | None) -> list[DenseBlock]:
         """The pack as blocks of queries with the keys they see, in order."""
         if window not in self._blocks:
-            self._blocks[window] = list(dense_blocks(self.batch, self.chain_B, window))
+            axis = self.keys.axis if isinstance(self.keys, PooledKeys) else None
+            self._blocks[window] = list(dense_blocks(self.batch, self.chain_B, window, axis))
         return self._blocks[window]
 
 

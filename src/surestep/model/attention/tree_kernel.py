@@ -30,7 +30,7 @@ from torch import Tensor
 from surestep.errors import DeviceError
 from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK
 
-_LOG2_E = 1.4426950408889634
+LOG2_E = 1.4426950408889634
 
 
 @triton.jit
@@ -44,13 +44,16 @@ def _visible(end_ptr, position_ptr, token, keys, WINDOW: tl.constexpr):
 
 @triton.jit
 def _attend_block(
-    q, peak, total, acc, block, k_ptr, v_ptr, end_ptr, position_ptr, token,
+    q, peak, total, acc, block, k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, token,
     k_stride, v_stride, scale,
-    E: tl.constexpr, BN: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr,
+    E: tl.constexpr, BN: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr,
 ):  # fmt: skip
     keys = block * BN + tl.arange(0, BN)
     dim = tl.arange(0, E)
-    k = tl.load(k_ptr + keys[None, :] * k_stride + dim[:, None])
+    rows = keys
+    if POOLED:
+        rows = tl.load(slot_ptr + keys)
+    k = tl.load(k_ptr + rows[None, :] * k_stride + dim[:, None])
     scores = tl.dot(q, k) * scale
     if MASKED:
         seen = _visible(end_ptr, position_ptr, token[:, None], keys[None, :], WINDOW)
@@ -61,18 +64,19 @@ def _attend_block(
     p = tl.exp2(scores - higher[:, None])
     shrink = tl.exp2(peak - higher)
     total = total * shrink + tl.sum(p, 1)
-    v = tl.load(v_ptr + keys[:, None] * v_stride + dim[None, :])
+    v = tl.load(v_ptr + rows[:, None] * v_stride + dim[None, :])
     acc = tl.dot(p.to(v.dtype), v, acc * shrink[:, None])
     return higher, total, acc
 
 
 @triton.jit
-def _forward_kernel(
-    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, end_ptr, position_ptr, lists_ptr,
+def forward_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, end_ptr, position_ptr, lists_ptr, index_ptr, slot_ptr,
     q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
-    LIST: tl.constexpr, WINDOW: tl.constexpr,
+    LIST: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr,
 ):  # fmt: skip
+    # Of a pass over pooled keys, `index` says where a query stands among the keys, and `slot` where a key lies.
     key_head = tl.program_id(0)
     block = tl.program_id(1)
     row = tl.arange(0, BQ * GP)
@@ -88,17 +92,20 @@ def _forward_kernel(
     peak = tl.full([BQ * GP], -1.0e30, tl.float32)
     total = tl.zeros([BQ * GP], tl.float32)
     acc = tl.zeros([BQ * GP, E], tl.float32)
+    place = token
+    if POOLED:
+        place = tl.load(index_ptr + token)
     listed = block * BQ // LIST
     num_listed = num_tokens // LIST
     for i in range(tl.load(lists_ptr + num_listed + 1 + listed), tl.load(lists_ptr + num_listed + 2 + listed)):
         peak, total, acc = _attend_block(
-            q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
-            k_stride, v_stride, scale, E, BN, WINDOW > 0, WINDOW,
+            q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, place,
+            k_stride, v_stride, scale, E, BN, WINDOW > 0, WINDOW, POOLED,
         )  # fmt: skip
     for i in range(tl.load(lists_ptr + listed), tl.load(lists_ptr + listed + 1)):
         peak, total, acc = _attend_block(
-            q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
-            k_stride, v_stride, scale, E, BN, True, WINDOW,
+            q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, place,
+            k_stride, v_stride, scale, E, BN, True, WINDOW, POOLED,
         )  # fmt: skip
     out = (acc / total[:, None]).to(out_ptr.dtype.element_ty)
     tl.store(out_ptr + (token[:, None] * num_heads + head[:, None]) * E + dim[None, :], out, mask=real[:, None])
@@ -283,10 +290,10 @@ def packed_attention(
     out = query.new_empty((num_tokens, num_heads, head_dim))
     lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
     sizes = tiles(num_heads, key.shape[1], head_dim, FORWARD.rows)
-    _forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
-        query, key, value, out, lse, subtree_end, positions, lists,
-        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * _LOG2_E,
-        **sizes, WINDOW=window, **FORWARD.options,
+    forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
+        query, key, value, out, lse, subtree_end, positions, lists, positions, positions,
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
+        **sizes, WINDOW=window, POOLED=False, **FORWARD.options,
     )  # fmt: skip
     return out, lse
 
@@ -322,13 +329,13 @@ def packed_attention_backward(
     # The query's kernel goes first: it also computes `delta`, which the other one reads.
     _query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
         query, key, value, out, gradient, lse, delta, dq, subtree_end, positions, lists,
-        *strides, num_tokens, num_heads, scale * _LOG2_E, scale,
+        *strides, num_tokens, num_heads, scale * LOG2_E, scale,
         **sizes, WINDOW=window, **QUERY_GRADIENT.options,
     )  # fmt: skip
     sizes = tiles(num_heads, num_key_heads, head_dim, KEY_GRADIENT.rows)
     _key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
         query, key, value, gradient, lse, delta, dk, dv, subtree_end, positions, lists,
-        *strides, num_tokens, num_heads, num_key_heads, scale * _LOG2_E, scale,
+        *strides, num_tokens, num_heads, num_key_heads, scale * LOG2_E, scale,
         **sizes, WINDOW=window, **KEY_GRADIENT.options,
     )  # fmt: skip
     return dq, dk, dv

@@ -45,6 +45,11 @@ def longest_path(text_config: Any) -> int | None:
     return min(limits + [original for _, original in _changing(text_config)], default=None)
 
 
+def changing_factors(text_config: Any) -> list[str]:
+    """The types of the rotary embeddings whose factors transformers would choose anew in every pass."""
+    return [name for name, _ in _changing(text_config)]
+
+
 def describe_limit(text_config: Any) -> str | None:
     """A line about rotary factors that are kept fixed; None where there are none."""
     for name, original in _changing(text_config):

@@ -53,7 +53,7 @@ class FusedAttention:
         has_kernel = mask is not None and joined.is_cuda and position_embeddings[0].shape[-1] == self.head_dim
         split = self._split_in_kernel if has_kernel else self._split
         query, key, value = split(joined, *position_embeddings)
-        if mask is not None:
+        if mask is not None and surestep_mask.keys is None:
             # One operation that a compiler can leave where it is, so the layer stays whole.
             attended = kernel_attention(mask, query, key, value, self.scaling, self.surestep_window)
         else:

@@ -28,6 +28,7 @@ def merge_adapters(model: ConfidenceModel) -> None:
     if model.is_fused:
         for projection in projections(model.transformer):
             projection.drop_adapters()
+    model.weights_changed()
 
 
 @torch.no_grad()
@@ -37,6 +38,8 @@ def hold_in_half(model: ConfidenceModel, dtype: torch.dtype) -> bool:
     if model.is_fused:
         for projection in projections(model.transformer):
             found |= projection.freeze(dtype)
+    if found:
+        model.weights_changed()
     return found
 
 

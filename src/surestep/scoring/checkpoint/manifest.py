@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
 from typing_extensions import TypedDict
 
+from surestep.disk import leftovers, name_beside, remove_leftovers, sync_folder
 from surestep.errors import CheckpointError
 from surestep.files import MANIFEST, sha256_of
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
@@ -109,7 +110,8 @@ def replace_file(folder: Path, manifest: Manifest, name: str, content: bytes | N
 
     The checkpoint is valid at every moment, so that a kill leaves the old one or the new one: the manifest first
     allows both, then the file is renamed into place, then the manifest allows only the new one. What is unfinished
-    lies beside the folder, never in it.
+    lies beside the folder, never in it; what a killed process left there is removed. Only for whoever holds the lock of
+    the checkpoint's run.
 
     Args:
         folder: the checkpoint.
@@ -121,35 +123,39 @@ def replace_file(folder: Path, manifest: Manifest, name: str, content: bytes | N
         OSError: the disk is full, or the folder cannot be written; the checkpoint is valid all the same.
     """
     folder = folder.resolve()  # where it is a link, what lies beside it may be on another disk
-    beside = folder.with_name(f".{folder.name}.{Path(name).name}.part")
     path = folder / name
-    new: Entry | None = None
+    unfinished: list[Path] = []
+    for of in (path.name, MANIFEST):
+        remove_leftovers(leftovers(folder.parent, of=f"{folder.name}.{of}"))
+
+    def write_beside(of: str, content: bytes) -> Path:
+        unfinished.append(name_beside(folder.with_name(f"{folder.name}.{of}")))
+        _write_through(unfinished[-1], content)
+        return unfinished[-1]
+
     try:
-        if content is not None:
-            _write_through(beside, content)
-            new = _entry(beside)
+        # All of it is on the disk before any of it takes its place: a full disk changes nothing.
+        content_file = None if content is None else write_beside(path.name, content)
+        new = None if content_file is None else _entry(content_file)
         manifest.files.pop(name, None)
         manifest.pending = {name: [_entry(path) if path.is_file() else None, new]}
-        _replace_manifest(folder, manifest)
-        if content is None:
-            path.unlink(missing_ok=True)
-        else:
-            beside.replace(path)
+        allows_both = write_beside(MANIFEST, _text_of(manifest).encode())
         manifest.pending = {}
         if new is not None:
             manifest.files[name] = new
-        _replace_manifest(folder, manifest)
+        allows_new = write_beside(MANIFEST, _text_of(manifest).encode())
+        allows_both.replace(folder / MANIFEST)
+        sync_folder(folder)
+        if content_file is None:
+            path.unlink(missing_ok=True)
+        else:
+            content_file.replace(path)
+        sync_folder(path.parent)
+        allows_new.replace(folder / MANIFEST)
+        sync_folder(folder)
     finally:
-        beside.unlink(missing_ok=True)
-
-
-def _replace_manifest(folder: Path, manifest: Manifest) -> None:
-    beside = folder.with_name(f".{folder.name}.{MANIFEST}.part")
-    try:
-        _write_through(beside, _text_of(manifest).encode())
-        beside.replace(folder / MANIFEST)
-    finally:
-        beside.unlink(missing_ok=True)
+        for beside in unfinished:
+            beside.unlink(missing_ok=True)
 
 
 def _write_through(path: Path, content: bytes) -> None:

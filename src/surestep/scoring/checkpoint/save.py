@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from safetensors import SafetensorError
 
 from surestep.config import Config
 from surestep.errors import StorageError
-from surestep.files import CALIBRATION, CONFIG
+from surestep.files import CALIBRATION, CONFIG, write_folder_whole
 from surestep.model.saved_weights import is_adapted, save_weights
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.calibration_file import calibration_text
@@ -33,38 +32,26 @@ def save_checkpoint(
         StorageError: the disk is full or the folder cannot be written; nothing is left of the attempt, and
             what was saved before is untouched.
     """
-    beside = folder.with_name(f".{folder.name}.part")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        config.save(beside / CONFIG)
-        save_weights(built.model, beside)
-        built.tokenizer.save(beside / "tokenizer")
-        if built.calibration is not None:
-            (beside / CALIBRATION).write_text(calibration_text(built.calibration), encoding="utf-8")
-        if write_state is not None:
-            (beside / "training_state").mkdir()
-            write_state(beside / "training_state")
-        write_manifest(beside, _describe(built, step, label_means, label_mean))
-        _put_in_place(beside, folder)
-    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own kind
-        reason = getattr(error, "strerror", None) or error
+        with write_folder_whole(folder, replace=True) as beside:
+            config.save(beside / CONFIG)
+            save_weights(built.model, beside)
+            built.tokenizer.save(beside / "tokenizer")
+            if built.calibration is not None:
+                (beside / CALIBRATION).write_text(calibration_text(built.calibration), encoding="utf-8")
+            if write_state is not None:
+                (beside / "training_state").mkdir()
+                write_state(beside / "training_state")
+            write_manifest(beside, _describe(built, step, label_means, label_mean))
+    except (StorageError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own kind
         raise StorageError(
-            f"{folder}: the checkpoint cannot be written ({reason}); free space or name another "
+            f"{folder}: the checkpoint cannot be written ({_reason(error)}); free space or name another "
             "--output_dir, then continue with --resume"
         ) from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
-def _put_in_place(beside: Path, folder: Path) -> None:
-    """Rename; where the same step was saved before (after a resume), the new checkpoint replaces it whole."""
-    replaced = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(replaced, ignore_errors=True)
-    if folder.exists():
-        folder.rename(replaced)
-    beside.rename(folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+def _reason(error: Exception) -> str:
+    return str(getattr(error.__context__, "strerror", None) or error)
 
 
 def _describe(built: BuiltModel, step: int, label_means: dict[str, float], label_mean: float | None) -> Manifest:

@@ -13,7 +13,7 @@ validation of its own. Events talk through `RunView`, never to each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -40,6 +40,9 @@ class TrainingEvents:
 
     def step_done(self, done: StepDone) -> None:
         """An optimiser step is done."""
+
+    def step_resumed(self) -> None:
+        """The run goes on from a step whose validation a signal cut short: do what that step still owes."""
 
     def logged(self, record: StepRecord) -> None:
         """A logging interval is over; main process only."""
@@ -68,6 +71,7 @@ class RunView:
         last_saved: the last checkpoint, if there is one.
         stop_reason: why it stops after this step; None while it goes on.
         save_requested: whether a checkpoint is asked for at this step, besides the regular ones.
+        is_told_to_stop: whether a signal has come to this process; what takes long asks it again and again.
     """
 
     state: RunState
@@ -76,6 +80,7 @@ class RunView:
     last_saved: Path | None = None
     stop_reason: StopReason | None = None
     save_requested: bool = False
+    is_told_to_stop: Callable[[], bool] = field(default=lambda: False)
 
     def request_stop(self, reason: StopReason) -> None:
         """End the run after this step, with a checkpoint; the first reason counts."""

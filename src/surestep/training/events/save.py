@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from surestep.files import BEST
 from surestep.scoring.checkpoint.find import checkpoint_path
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, ValidationRecord
@@ -47,15 +48,26 @@ class Save(TrainingEvents):
         if run.state.best and self._accelerator.is_main_process:
             # A run killed right behind its checkpoint has not marked it yet.
             write_best(self._folder, run.state.best)
+        elif self._accelerator.is_main_process:
+            # It was marked beyond the checkpoint that the run goes on from.
+            (self._folder / BEST).unlink(missing_ok=True)
+        if run.last_saved is not None:
+            self._prune()  # nor has it removed what its last checkpoint made superfluous
 
     def validated(self, record: ValidationRecord) -> None:
         self._validation = record
 
+    def step_resumed(self) -> None:
+        self._save_if_due()
+
     def step_done(self, done: StepDone) -> None:
+        self._save_if_due()
+
+    def _save_if_due(self) -> None:
         run = self._run
         # A diverged model is kept only where a checkpoint is due, or where there would be none at all.
         is_kept = run.stop_reason is not None and (run.stop_reason != "diverged" or run.last_saved is None)
-        if self._rhythm.is_saving(done.step) or run.save_requested or is_kept:
+        if self._rhythm.is_saving(run.state.step) or run.save_requested or is_kept:
             self._save()
 
     def saving(self, state: RunState) -> None:
@@ -74,10 +86,13 @@ class Save(TrainingEvents):
             if state.best:
                 write_best(self._folder, state.best)
         run.saved(folder)
-        if self._accelerator.is_main_process:
-            for line in prune(self._folder, keep=self._keep, best_step=state.best.get("step")):
-                run.say(line)
+        self._prune()
         share(self._accelerator, state, "best")
+
+    def _prune(self) -> None:
+        if self._accelerator.is_main_process:
+            for line in prune(self._folder, keep=self._keep, best_step=self._run.state.best.get("step")):
+                self._run.say(line)
 
 
 def _mark_best(state: RunState, record: ValidationRecord) -> None:

@@ -14,17 +14,16 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from surestep.stop_signals import Interrupted, catch_signals, forget_terminals, open_terminals, release_signals
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
 
 VALIDATIONS_DIVERGED = 2
 """Validations in a row beyond the bound after which a run has diverged: a single one may be a passing swing."""
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
 
 class StopSignal:
-    """Ctrl-C or SIGTERM, once it has come.
+    """Ctrl-C, SIGTERM or SIGHUP, once it has come.
 
     Attributes:
         received: the first signal, or None so far.
@@ -34,26 +33,28 @@ class StopSignal:
         self.received: signal.Signals | None = None
         self._say = say
         self._previous: dict[signal.Signals, Any] = {}
+        self._terminals: list[int] = []
 
     def catch(self) -> None:
         """From now on the first signal is only remembered; a second one ends the program at once."""
-        # Outside of the main thread, whoever started it there handles signals.
-        with suppress(ValueError):
-            self._previous = {number: signal.signal(number, self._receive) for number in _NUMBERS}
+        self._terminals = open_terminals()
+        self._previous = catch_signals(self._receive)
 
     def release(self) -> None:
         """Signals do again what they did before."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        release_signals(self._previous)
         self._previous = {}
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self.received is not None:
-            raise KeyboardInterrupt
+            raise Interrupted(self.received)
         self.received = signal.Signals(number)
-        # The signal may have come in the middle of a write to the same stream, which Python refuses to enter twice.
-        with suppress(RuntimeError):
+        # The signal may have come in the middle of a write to the same stream, which Python refuses to enter twice;
+        # with SIGHUP the terminal may be gone.
+        with suppress(RuntimeError, OSError):
             self._say(f"{self.received.name}: finishing this step and saving; a second signal quits at once")
+        if self.received.name == "SIGHUP":
+            forget_terminals(self._terminals)
 
 
 class Stop(TrainingEvents):
@@ -85,11 +86,18 @@ class Stop(TrainingEvents):
         self._run = run
         self.signal = StopSignal(run.say)
         self.signal.catch()
+        run.is_told_to_stop = lambda: self.signal.received is not None
         if run.state.validations_diverged >= self._validations_diverged:
             run.state.validations_diverged = 0  # whoever resumes has changed something: that gets its chance
         self._look_at_patience()  # a run whose patience ran out stays stopped when it is resumed
 
+    def step_resumed(self) -> None:
+        self._decide()
+
     def step_done(self, done: StepDone) -> None:
+        self._decide()
+
+    def _decide(self) -> None:
         if self._run.state.validations_diverged >= self._validations_diverged:
             self._run.request_stop("diverged")
         self._look_at_patience()

@@ -18,7 +18,7 @@ from surestep.scoring.evaluation_file import dataset_facts, evaluation_report, w
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_split import score_split
-from surestep.scoring.stored_split import StoredSplit
+from surestep.scoring.stored_split import ProgressFactory, StoredSplit, silent
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, ValidationRecord
 from surestep.training.processes import share
@@ -44,6 +44,10 @@ def choose_subsets(
         chosen = np.random.default_rng([training.seed, len(split)]).permutation(len(split))[:count]
         subsets[name] = split.take(np.sort(chosen))
     return subsets
+
+
+class _LeftOffError(Exception):
+    """A signal came during the validation."""
 
 
 class Validate(TrainingEvents):
@@ -81,11 +85,31 @@ class Validate(TrainingEvents):
         self._run = run
 
     def step_done(self, done: StepDone) -> None:
-        if not self._rhythm.is_validating(done.step):
-            return
+        if self._rhythm.is_validating(done.step):
+            self._validate_or_owe()
+
+    def step_resumed(self) -> None:
+        self._validate_or_owe()
+
+    def _validate_or_owe(self) -> None:
+        """Validate; where a signal comes, leave off between two trees: the resumed run begins with it."""
+        state = self._run.state
         if self._accelerator.is_main_process:
-            self._validate()
-        share(self._accelerator, self._run.state, "best_seen", "validations_without_better", "validations_diverged")
+            try:
+                self._validate()
+                state.validation_due = False
+            except _LeftOffError:
+                state.validation_due = True
+                self._run.say("the validation was left off; --resume begins with it")
+        shared = ("best_seen", "validations_without_better", "validations_diverged", "validation_due")
+        share(self._accelerator, state, *shared)
+
+    def _go_on(self, _title: str) -> Callable[[int], None]:
+        def advance(_count: int) -> None:
+            if self._run.is_told_to_stop():
+                raise _LeftOffError
+
+        return advance
 
     def _validate(self) -> None:
         state = self._run.state
@@ -99,6 +123,7 @@ class Validate(TrainingEvents):
             metric=self._metric,
             best=state.best_seen,
             constants=self._constants,
+            progress=self._go_on,
         )
         state.validations_without_better += 1
         if record.is_best:
@@ -117,12 +142,13 @@ def validate(
     metric: str,
     best: float | None,
     constants: Mapping[str, float] | None = None,
+    progress: ProgressFactory = silent,
 ) -> ValidationRecord:
     """Score the labelled steps of `subsets`; the deciding value is the plain mean over datasets of `metric`.
 
-    `constants` are the mean training labels, which the same labels are compared with.
+    `constants` are the mean training labels, which the same labels are compared with; `progress` is told of each tree.
     """
-    steps = score_split(scorer, list(subsets.values()), wanted="labelled")
+    steps = score_split(scorer, list(subsets.values()), wanted="labelled", progress=progress)
     report: Any = build_report(steps)
     names = list(dict.fromkeys((*SHOWN, metric)))
     per_dataset = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from surestep.cli.commands.planned_run import planned_run, print_planned_run
+from surestep.cli.inspection.planned_run import planned_run, print_planned_run
 from surestep.cli.output.console import say
 from surestep.cli.output.progress import counting
 from surestep.config import Config, DataConfig

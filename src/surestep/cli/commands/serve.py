@@ -1,0 +1,95 @@
+"""`surestep serve`: a checkpoint behind HTTP.
+
+Knows arguments and printing, and puts model and server together; the work is done in `surestep.serving`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surestep.cli.flags import add_config_flags, add_section_flags, fields, override, section_from_args
+from surestep.cli.output.console import make_console
+from surestep.errors import ConfigError
+from surestep.serving.api_keys import check_exposed, read_api_keys
+from surestep.serving.settings import ServeConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from surestep.serving.pass_runner import PassRunner
+
+_MODEL_FLAGS = frozenset(
+    {
+        *("training.device", "training.mixed_precision", "model.backbone", "model.attention", "model.compile"),
+        *("eval.eval_token_budget", "eval.scoring_weights"),
+    }
+)
+"""What of the configuration a server heeds."""
+_PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint_step_<N> folder, or a run (its best one)"
+    )
+    parser.add_argument(
+        "--calibration",
+        choices=("pooled", "none"),
+        default="pooled",
+        help="apply the checkpoint's calibration, if it has one (default: pooled)",
+    )
+    add_section_flags(parser.add_argument_group("server"), ServeConfig)
+    add_config_flags(parser, exclude=frozenset(path for path, _ in fields()) - _MODEL_FLAGS, from_file=False)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal; it is raised again, so that the exit code is 130 or 143."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"surestep serve needs {', '.join(missing)}: pip install 'surestep[serve]'")
+    settings = section_from_args(args, ServeConfig)
+    keys = read_api_keys(settings.api_keys_file)
+    check_exposed(settings.host, keys)
+    # One encoder thread is enough, and the tokenizer's own threads would take the model's cores.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+    from surestep.serving.app import create_app
+    from surestep.serving.run_server import address_of, open_socket, run_server
+
+    console = make_console()
+    listening = open_socket(settings)  # before minutes of loading
+    runner = _runner(args, console)
+    # The place for more routes: other stacks' protocols, and the page at /.
+    routers: tuple[Any, ...] = ()
+    app = create_app(settings, runner, keys=keys, routers=routers)
+
+    def started() -> None:
+        who = f"{len(keys)} API key{'s' if len(keys) > 1 else ''}" if len(keys) else "no API key needed"
+        console.print(f"serving at {address_of(listening)} ({who}); /ready says when the model is warm; Ctrl-C stops")
+
+    run_server(app, listening, started=started)
+    return 0
+
+
+def _runner(args: argparse.Namespace, console: Console) -> PassRunner:
+    """The checkpoint's model."""
+    from surestep.inference.model_runner import ModelRunner
+    from surestep.scoring.checkpoint.find import best_checkpoint
+    from surestep.scoring.checkpoint.load import load_checkpoint, read_config
+    from surestep.scoring.hardware import for_scoring_here
+
+    folder: Path = best_checkpoint(args.checkpoint) or args.checkpoint
+    if folder != args.checkpoint:
+        console.print(f"· {args.checkpoint} is a run: its best checkpoint is {folder.name}")
+    config = override(for_scoring_here(read_config(folder)), args)
+    loaded = load_checkpoint(folder, config=config)
+    # A server scores until it is stopped, which repays any time that compiling takes.
+    loaded.built.compile_if_worth(config, float("inf"))
+    for reason in loaded.built.reasons:
+        console.print(f"· {reason}")
+    return ModelRunner(loaded.scorer(config, calibrated=args.calibration == "pooled"))

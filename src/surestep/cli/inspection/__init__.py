@@ -1,0 +1,1 @@
+"""What `surestep data inspect` shows."""

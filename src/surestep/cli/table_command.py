@@ -1,0 +1,322 @@
+"""What `surestep score` and `surestep rerank` have in common: their flags, and the way from a file to a file.
+
+Knows arguments and printing; the work is done in `surestep.inference.tables`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from surestep.cli.flags import add_config_flags, fields, override
+from surestep.cli.output.console import make_console
+from surestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from surestep.inference.scorer import Scorer
+    from surestep.inference.tables.columns import Columns
+    from surestep.inference.tables.job import TableJob
+    from surestep.inference.tables.processes import Processes
+    from surestep.inference.tables.rows import Format
+    from surestep.inference.tables.tasks import Task
+
+_MODEL_FLAGS = frozenset(
+    {
+        *("training.device", "training.mixed_precision", "model.backbone", "model.attention"),
+        *("eval.eval_token_budget", "eval.scoring_weights"),
+    }
+)
+"""What of the configuration scoring a file heeds."""
+_STREAM = Path("-")
+
+
+@dataclass(frozen=True)
+class TableCommand:
+    """One of the two commands.
+
+    Attributes:
+        name: stands in the default name of an output: `rows.scored.jsonl`.
+        doing: what the progress says.
+        wanted: what a row is scored by, see `find_columns`.
+        task: what is made of a row, from scorer, columns, rule for raw solutions, and arguments.
+    """
+
+    name: str
+    doing: str
+    wanted: tuple[str, ...]
+    task: Callable[[Scorer, Columns, str, argparse.Namespace], Task]
+
+
+def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "input", type=Path, metavar="FILE", help="JSONL, CSV or Parquet, plain or .gz; - is standard input"
+    )
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a run (its best checkpoint), a checkpoint, or a hub id (owner/name)"
+    )
+    formats = ("jsonl", "csv", "parquet")
+    options: dict[str, dict[str, Any]] = {
+        "output": {
+            "type": Path,
+            "metavar": "FILE",
+            "help": f"where rows go (default: FILE with .{command.name} in its name; of standard input: -, standard "
+            "output)",
+        },
+        "format": {"choices": formats, "help": "how the input is laid out (default: by its name; of -, jsonl)"},
+        "output_format": {
+            "choices": formats,
+            "help": "how the output is laid out (default: by its name, else as the input)",
+        },
+        **{
+            f"{what}_column": {
+                "metavar": "NAME",
+                "help": f"where the {what} stands (default: found by its usual names)",
+            }
+            for what in ("problem", *command.wanted)
+        },
+        "split": {
+            "metavar": "RULE",
+            "help": "how a raw solution is split into steps: auto, step, numbered, blank_lines, lines, sentences or "
+            "tag:TEXT (default: as in the checkpoint's training, else auto)",
+        },
+        "prefix": {"default": "", "metavar": "TEXT", "help": "put in front of the names of new columns"},
+        "bad_rows": {
+            "choices": ("aside", "stop"),
+            "default": "aside",
+            "help": "rows that cannot be scored: put in a file of their own with the reason, or stop (default: aside)",
+        },
+        "bad_rows_file": {"type": Path, "metavar": "FILE", "help": "where they go (default: OUTPUT.bad.jsonl)"},
+        "dataset": {
+            "metavar": "NAME",
+            "help": "apply this dataset's own calibration map, where the checkpoint has one",
+        },
+        "calibration": {
+            "choices": ("pooled", "none"),
+            "default": "pooled",
+            "help": "apply the checkpoint's calibration, if it has one (default: pooled)",
+        },
+        "revision": {"metavar": "NAME", "help": "a branch, tag or commit of the hub repository"},
+        "rows_per_part": {
+            "type": _positive,
+            "default": 1024,
+            "metavar": "N",
+            "help": "rows that are scored together and written at once: a kill loses no more (default: 1024)",
+        },
+        "overwrite": {"action": "store_true", "help": "start anew where an output, or a part of it, is there"},
+    }
+    for name, settings in options.items():
+        parser.add_argument(*dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]), dest=name, **settings)
+    add_config_flags(parser, exclude=frozenset(path for path, _ in fields()) - _MODEL_FLAGS, from_file=False)
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) < 2**31):
+        raise argparse.ArgumentTypeError(f"{text}; allowed: a whole number from 1")
+    return int(text)
+
+
+def run_table(args: argparse.Namespace, command: TableCommand) -> int:
+    """From the input to the output; 0 when done, also with rows aside."""
+    from surestep.data.trees.split_steps import AUTO, check_rule
+    from surestep.inference.tables.columns import find_columns
+    from surestep.inference.tables.job import TableJob, with_first
+    from surestep.inference.tables.processes import find_processes
+    from surestep.inference.tables.rows import format_of, read_rows
+
+    processes = find_processes()
+    layout = format_of(args.input, args.format)
+    output, output_layout = _output(args, command, layout)
+    if args.split is not None:
+        check_rule(args.split)
+    first, rows = with_first(read_rows(args.input, layout), args.input)
+    given = {what: getattr(args, f"{what}_column") for what in ("problem", *command.wanted)}
+    columns = find_columns(first.values, given, command.wanted, where=str(args.input))
+
+    console = make_console(stderr=output == _STREAM, quiet=not processes.is_first)
+    scorer = _load(args, console, processes)
+    rule = args.split or scorer.split_rule or AUTO
+    console.print(f"· {columns.line()}")
+    if columns.solution is not None or columns.candidates is not None:
+        why = (
+            "--split"
+            if args.split
+            else "as in the checkpoint's training"
+            if scorer.split_rule
+            else "choose with --split"
+        )
+        console.print(f"· raw solutions are split by the rule {rule} ({why})")
+    job = TableJob(
+        rows=rows,
+        source=args.input,
+        first=first,
+        task=command.task(scorer, columns, rule, args),
+        layout=output_layout,
+        prefix=args.prefix,
+        rows_per_part=args.rows_per_part,
+        on_bad_row=args.bad_rows,
+    )
+    if output == _STREAM:
+        return _stream(args, command, job, console)
+    made_from = {
+        "command": args.command,
+        "columns": {name: value for name, value in given.items() if value is not None},
+        "input_format": layout,
+        "output_format": output_layout,
+        "split": rule,
+        **{name: getattr(args, name) for name in ("prefix", "rows_per_part", "bad_rows", "dataset", "calibration")},
+        **({"by": args.by} if hasattr(args, "by") else {}),
+        **_checkpoint_facts(scorer),
+    }
+    return _to_file(args, command, job, console, output, layout, made_from, processes)
+
+
+def _output(args: argparse.Namespace, command: TableCommand, layout: Format) -> tuple[Path, Format]:
+    """Where rows go, and how they are laid out."""
+    from surestep.inference.tables.rows import format_of
+
+    output: Path = args.output or (_STREAM if args.input == _STREAM else _beside(args, command, layout))
+    if output == _STREAM:
+        chosen: Format = format_of(output, args.output_format or layout, flag="--output_format")
+        if chosen == "parquet":
+            raise ConfigError(
+                "Parquet cannot be written to standard output; name a file with --output, or choose jsonl"
+            )
+        return output, chosen
+    if output.resolve() == args.input.resolve():
+        raise ConfigError(f"{output} is the input itself; name another --output")
+    given = args.output_format or (layout if args.output is None else None)
+    chosen = format_of(output, given, flag="--output_format")
+    if chosen == "parquet" and output.suffix.lower() == ".gz":
+        raise ConfigError(f"{output}: Parquet is compressed already; name the --output without .gz")
+    return output, chosen
+
+
+def _beside(args: argparse.Namespace, command: TableCommand, layout: Format) -> Path:
+    """`rows.scored.jsonl.gz` of `rows.jsonl.gz`."""
+    from surestep.inference.tables.rows import SUFFIXES
+
+    name: str = args.input.name
+    packed = ".gz" if name.lower().endswith(".gz") and (args.output_format or layout) != "parquet" else ""
+    stem, suffix = Path(name[: -len(".gz")] if name.lower().endswith(".gz") else name), ""
+    if stem.suffix.lower() in SUFFIXES:
+        stem, suffix = Path(stem.stem), stem.suffix
+    if (args.output_format or layout) != layout or suffix.lower() in {"", ".json"}:
+        suffix = f".{args.output_format or layout}"
+    place: Path = args.input.with_name(f"{stem}.{command.name}{suffix}{packed}")
+    return place
+
+
+def _load(args: argparse.Namespace, console: Console, processes: Processes) -> Scorer:
+    from surestep.inference.scorer import Scorer
+    from surestep.scoring.checkpoint.find import find_checkpoint
+    from surestep.scoring.checkpoint.load import read_config
+    from surestep.scoring.hardware import for_scoring_here, use_gpu
+
+    def say(line: str) -> None:
+        console.print(f"· {line}")
+
+    found = find_checkpoint(args.checkpoint, revision=args.revision)
+    if found.line is not None:
+        say(found.line)
+    if processes.count > 1:
+        use_gpu(processes.local_rank)
+        say(f"{processes.count} processes share the rows")
+    config = override(for_scoring_here(read_config(found.folder)), args)
+    calibrated = args.calibration == "pooled"
+    scorer = Scorer.from_config(found.folder, config, calibrated=calibrated, dataset=args.dataset, say=say)
+    for reason in scorer.reasons:
+        say(reason)
+    return scorer
+
+
+def _checkpoint_facts(scorer: Scorer) -> dict[str, Any]:
+    """What of the model decides the numbers."""
+    about = scorer.about()
+    settings: Mapping[str, Any] = about.get("settings", {}).get("eval", {})
+    return {
+        "checkpoint": about.get("manifest_sha256"),
+        "attention": about.get("attention"),
+        "precision": about.get("precision"),
+        "scoring_weights": settings.get("scoring_weights"),
+        "device": scorer.model_scorer.hardware.device.type,
+    }
+
+
+def _to_file(
+    args: argparse.Namespace,
+    command: TableCommand,
+    job: TableJob,
+    console: Console,
+    output: Path,
+    layout: Format,
+    made_from: dict[str, Any],
+    processes: Processes,
+) -> int:
+    from surestep.cli.output.progress import rows_done
+    from surestep.files import sha256_of
+    from surestep.inference.tables.job import run_in_parts
+    from surestep.inference.tables.parts import PartStore
+    from surestep.inference.tables.rows import count_rows
+
+    job.table()  # refuses before anything is written
+    bad_rows = args.bad_rows_file or output.with_name(f"{output.name}.bad.jsonl")
+    store = PartStore(output, bad_rows, processes)
+    if args.input != _STREAM:
+        made_from["input_sha256"] = sha256_of(args.input)
+    begun = store.begin(made_from, overwrite=args.overwrite)
+    if begun == "finished":
+        console.print(f"{output} is finished already, from the same input and checkpoint: nothing is scored again")
+        return 0
+    if begun == "continued":
+        console.print(f"· {output} was begun before: what is done is not scored again")
+    total = count_rows(args.input, layout) if processes.is_first else None
+    with rows_done(console, command.doing, total) as advance:
+        counts = run_in_parts(job, store, made_from, advance=advance)
+    _say_counts(console, counts, str(output), str(bad_rows))
+    return 0
+
+
+def _stream(args: argparse.Namespace, command: TableCommand, job: TableJob, console: Console) -> int:
+    from surestep.cli.output.progress import rows_done
+    from surestep.inference.tables.job import run_streamed
+    from surestep.inference.tables.rows import count_rows, format_of
+
+    total = count_rows(args.input, format_of(args.input, args.format))
+    with _bad_rows_file(args, console) as say_bad, rows_done(console, command.doing, total) as advance:
+        counts = run_streamed(job, sys.stdout.buffer, say_bad, advance=advance)
+    where = "standard error" if args.bad_rows_file is None else str(args.bad_rows_file)
+    _say_counts(console, counts, "standard output", where)
+    return 0
+
+
+@contextmanager
+def _bad_rows_file(args: argparse.Namespace, console: Console) -> Iterator[Callable[[str], None]]:
+    """Where the lines of rows that cannot be scored go: the file that was named, else the console."""
+    from surestep.files import write_whole
+
+    if args.bad_rows_file is None:
+        yield console.print
+        return
+    if args.bad_rows_file.exists() and not args.overwrite:
+        raise ConfigError(f"{args.bad_rows_file} is there already; name another --bad_rows_file, or use --overwrite")
+    with write_whole(args.bad_rows_file, advice="free space or name another --bad_rows_file") as file:
+        yield lambda line: print(line, file=file)
+
+
+def _say_counts(console: Console, counts: Mapping[str, int], output: str, bad_rows: str) -> None:
+    if counts["unscored"]:
+        console.print(
+            f"· {counts['unscored']:,} rows have steps beyond the longest path that the model takes; they have no "
+            "confidence there"
+        )
+    if counts["bad"]:
+        console.print(f"· {counts['bad']:,} rows could not be scored: {bad_rows} holds them with the reasons")
+    console.print(f"wrote {counts['rows']:,} rows to {output}")

@@ -1,0 +1,113 @@
+"""A loaded model as a server uses it: requests to tokens in one thread, tokens to confidences in another.
+
+The server knows only `surestep.serving.pass_runner.PassRunner`, which this class is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from surestep.calibration.maps.confidence_map import Identity
+from surestep.encoding.encoded_tree import EncodedTree, encode_trees
+from surestep.encoding.limits import cut_tree
+from surestep.errors import SurestepError
+from surestep.inference.recomputed_sessions import RecomputedSession
+from surestep.inference.requests import NodeScores, SessionHandle, SessionStep, StepRequest
+from surestep.scored import FloatArray
+from surestep.scoring.model_scorer import ModelScorer
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedWork:
+    """A request, or a piece of one, as tokens.
+
+    Attributes:
+        tree: the tokens.
+        num_steps: nodes of the request, also where this is a piece with fewer.
+        dataset: whose calibration map is applied.
+        session_step: where it belongs to a session, what was asked there.
+    """
+
+    tree: EncodedTree
+    num_steps: int
+    dataset: str | None = None
+    session_step: SessionStep | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that go through the backbone."""
+        return self.tree.num_tokens
+
+
+class ModelRunner:
+    """Runs requests of many clients together; see `surestep.serving.pass_runner.PassRunner`.
+
+    Args:
+        scorer: the model, not in training mode.
+    """
+
+    def __init__(self, scorer: ModelScorer) -> None:
+        self._scorer = scorer
+        # Once, before any thread uses it; no pass changes the mode of a model that is not in training.
+        scorer.model.eval()
+
+    def about(self) -> dict[str, Any]:
+        """Which checkpoint answers, and how many tokens a pass may have (`token_budget`)."""
+        return self._scorer.about() | {"token_budget": self._scorer.token_budget}
+
+    def encode(self, request: StepRequest | SessionStep) -> EncodedWork:
+        """Tokens of a request.
+
+        Raises:
+            InputError: a step of a session is blank.
+        """
+        if isinstance(request, SessionStep):
+            assert isinstance(request.session, RecomputedSession)
+            return replace(self.encode(request.session.request_for(request)), session_step=request)
+        encoded = encode_trees([request.tree], self._scorer.tokenizer, self._scorer.formatter)
+        return EncodedWork(encoded[0], len(request.tree.nodes), request.dataset)
+
+    def pieces(self, request: EncodedWork, budget: int) -> list[EncodedWork]:
+        """The request in pieces of at most `budget` tokens, as far as its paths allow."""
+        if request.session_step is not None:
+            return [request]
+        return [replace(request, tree=piece) for piece in cut_tree(request.tree, budget)]
+
+    def run(self, requests: Sequence[EncodedWork]) -> list[NodeScores | SurestepError]:
+        """Scores of each request, all of them in as few passes as the model's token budget allows."""
+        # All of them first: a session is changed only when nothing can fail any more.
+        raw = list(self._scorer.score_encoded([request.tree for request in requests]))
+        return [self._scores(request, raw_N) for request, raw_N in zip(requests, raw, strict=True)]
+
+    def _scores(self, request: EncodedWork, raw_N: FloatArray) -> NodeScores:
+        calibration = self._scorer.calibration
+        calibrate = Identity() if calibration is None else calibration.map_for(request.dataset)
+        # A piece may end before the last node of its request.
+        whole_N = np.full(request.num_steps, np.nan)
+        whole_N[: len(raw_N)] = raw_N
+        known = ~np.isnan(whole_N)
+        confidence_N = whole_N.copy()
+        confidence_N[known] = calibrate.apply(whole_N[known])
+        scores = NodeScores(_or_none(confidence_N), _or_none(whole_N))
+        step = request.session_step
+        if step is None:
+            return scores
+        assert isinstance(step.session, RecomputedSession)
+        return step.session.take(step, scores, num_tokens=request.num_tokens)
+
+    def open_session(self, problem: str, namespace: str) -> SessionHandle:
+        """A session of one client; `namespace` parts what is kept of one client's from all others'.
+
+        Raises:
+            InputError: the problem is blank.
+        """
+        # The place for sessions that keep keys and values (`scoring.sessions`); where a backbone allows none, this.
+        return RecomputedSession(problem)
+
+
+def _or_none(values_N: FloatArray) -> tuple[float | None, ...]:
+    return tuple(None if np.isnan(value) else float(value) for value in values_N)

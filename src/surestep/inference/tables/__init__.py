@@ -1,0 +1,1 @@
+"""Files of solutions in, files of solutions with scores out: JSONL, CSV, Parquet; resumed after a kill."""

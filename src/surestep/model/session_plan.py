@@ -1,0 +1,97 @@
+"""Plans passes over new tokens below tokens that earlier passes have computed.
+
+A pass runs the new tokens only. Their keys and values go to a pool, and what they see of earlier tokens is read from
+there (`surestep.model.attention.pooled_keys`).
+
+Shapes: `P` new tokens, `V` tokens on the axis of keys, `B` trees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from surestep.model.attention.block_lists import KEY_BLOCK, pooled_block_lists
+from surestep.model.attention.pooled_keys import KeyAxis, PooledKeys
+from surestep.model.attention.prepared_mask import (
+    FLEX_BLOCK,
+    LABEL_BLOCK,
+    Execution,
+    KernelMask,
+    PreparedMask,
+    prepare_mask,
+)
+from surestep.model.key_value_pool import PADDING_SLOT, KeyLayout, KeyValuePool, SlotArray
+from surestep.model.tree_batch import TreeBatch
+
+
+def plan_session_pass(
+    batch: TreeBatch, prefixes: Sequence[SlotArray], new_slots: SlotArray, pool: KeyValuePool, execution: Execution
+) -> PreparedMask:
+    """The plan of `batch`, whose trees stand below prefixes; made on the CPU.
+
+    Args:
+        batch: the new tokens; their positions begin where their tree's prefix ends.
+        prefixes: for each tree, the slots of the tokens above it, in the order of the path; may be empty.
+        new_slots: the slot of each new token, for its keys and values.
+        pool: what the slots belong to.
+        execution: `triton` where its kernel runs; everything else is executed as `dense`.
+    """
+    ends, starts = batch.subtree_end_P, batch.tree_starts
+    prefix_B = tuple(len(prefix) for prefix in prefixes)
+    subtree_end, positions, slots, index = [], [], [], []
+    shift = 0
+    for number, (start, end) in enumerate(batch.spans):
+        shift += prefix_B[number]
+        # A token of the prefix is above the whole tree.
+        subtree_end += [torch.full((prefix_B[number],), end + shift), ends[start:end] + shift]
+        positions += [torch.arange(prefix_B[number]), batch.positions_P[start:end]]
+        slots += [torch.from_numpy(prefixes[number]), torch.from_numpy(new_slots[start:end])]
+        index.append(torch.arange(start, end) + shift)
+    axis = KeyAxis(torch.cat(subtree_end), torch.cat(positions), prefix_B)
+    keys = PooledKeys(pool, axis, torch.cat(slots), torch.from_numpy(new_slots))
+    is_chain = [bool((ends[start:end] == end).all()) for start, end in batch.spans]
+    max_position, num_needed = int(batch.positions_P.max()), len(batch.label_index_S)
+    batch = batch.padded_labels(LABEL_BLOCK)
+    if execution != "triton":
+        return PreparedMask("dense", batch, max_position, is_chain, num_needed, keys=keys)
+    num_tokens, batch = starts[-1], batch.padded(FLEX_BLOCK)
+    return _with_kernel(PreparedMask("triton", batch, max_position, is_chain, num_needed), keys, index, num_tokens)
+
+
+def _with_kernel(plan: PreparedMask, keys: PooledKeys, index: list[torch.Tensor], num_tokens: int) -> PreparedMask:
+    """The plan with what the kernel reads: whole blocks of queries and of keys."""
+    num_keys, padding = len(keys.slots_V), len(plan.batch.tokens_P) - num_tokens
+    # A query that is padding sees one key, itself, which is padding as well; what fills up the keys is seen by none.
+    own = torch.arange(num_keys, num_keys + padding)
+    rest = -(num_keys + padding) % KEY_BLOCK
+    subtree_end = F.pad(torch.cat([keys.axis.subtree_end_V, own + 1]), (0, rest))
+    positions = F.pad(keys.axis.positions_V, (0, padding + rest))
+    index_P = torch.cat([*index, own])
+    plan.kernel_mask = KernelMask(
+        subtree_end.to(torch.int32), positions.to(torch.int32), pooled_block_lists(subtree_end, index_P)
+    )
+    plan.keys = PooledKeys(
+        keys.pool,
+        keys.axis,
+        F.pad(keys.slots_V, (0, padding + rest), value=PADDING_SLOT),
+        keys.slots_W,
+        index_P.to(torch.int32),
+    )
+    return plan
+
+
+def plan_watched_pass(batch: TreeBatch) -> tuple[PreparedMask, KeyLayout]:
+    """A plan of whole trees, and what holds the shapes of all layers' keys and values after a pass with it."""
+
+    plan, layout = prepare_mask(batch, "dense"), KeyLayout()
+    plan.keys = layout
+    return plan, layout
+
+
+def no_slots() -> SlotArray:
+    """The prefix of a tree that begins with its problem."""
+    return np.zeros(0, np.int64)

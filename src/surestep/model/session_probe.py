@@ -1,0 +1,120 @@
+"""Whether a model can score new steps from the keys and values of the steps before, and what it keeps of them.
+
+What is known to go wrong is refused by name. Then a small tree is scored whole and piece by piece: a backbone whose
+layers carry something else from token to token would differ.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from surestep.errors import BackboneError, InputError
+from surestep.model.attention.parity_probe import BRANCHES, TOLERANCE, distance, random_trees
+from surestep.model.attention.prepared_mask import Execution, prepare_mask
+from surestep.model.backbones.rotary import changing_factors
+from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.key_value_pool import KeyLayout, KeyValuePool
+from surestep.model.session_plan import no_slots, plan_session_pass, plan_watched_pass
+from surestep.model.tree_batch import TreeBatch
+
+_INSTEAD = "score whole solutions instead"
+
+
+def session_execution(model: ConfidenceModel) -> Execution:
+    """How passes below cached tokens are executed: our own kernel where whole trees have it too."""
+    return "triton" if model.route == "triton" else "dense"
+
+
+def refuse_changing_weights(model: ConfidenceModel) -> None:
+    """Keys of weights that are being trained are void after the next step, and dropout would be in them.
+
+    Raises:
+        InputError: the model, or a part of it, is in training mode, or has weights that are trained.
+    """
+    if any(module.training for module in model.modules()):
+        raise InputError(
+            "a session needs a model that is not in training mode, where dropout changes what is kept; "
+            f"call `model.eval()`, or {_INSTEAD}"
+        )
+    if any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(
+            "a session needs weights that are not trained, since training would change them under what is kept; "
+            f"call `model.requires_grad_(False)`, load the checkpoint anew, or {_INSTEAD}"
+        )
+
+
+def refuse_unsuited(model: ConfidenceModel) -> None:
+    """Refuse by name what is known not to score a step from the keys before it.
+
+    Raises:
+        BackboneError: one path per row, attention in chunks, `longrope`.
+    """
+    config = model.transformer.config.get_text_config()
+    name = f"this backbone ({config.model_type})"
+    if getattr(config, "attention_chunk_size", None):
+        raise BackboneError(
+            f"{name} attends in chunks (attention_chunk_size), so a session cannot keep its keys; {_INSTEAD}"
+        )
+    if "longrope" in changing_factors(config):
+        raise BackboneError(
+            f"{name} has rotary factors of type longrope, which follow the length of a path, so a session cannot keep "
+            f"its keys; {_INSTEAD}"
+        )
+    if model.route == "paths":
+        raise BackboneError(f"{name} is scored one path per row, which keeps no keys for a session; {_INSTEAD}")
+
+
+@torch.inference_mode()
+def find_layout(model: ConfidenceModel, dtype: torch.dtype) -> KeyLayout:
+    """What this model keeps of a token, after a small tree was scored alike with kept keys and without.
+
+    Raises:
+        BackboneError, InputError: it cannot keep keys; the message says why.
+    """
+    refuse_unsuited(model)
+    refuse_changing_weights(model)
+    batch = random_trees(model, BRANCHES)
+    with torch.autocast(batch.tokens_P.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        plan, layout = plan_watched_pass(batch)
+        try:
+            model._packed(plan)
+            if not layout.shapes:
+                raise NotImplementedError("its layers do not use the attention of packed trees")
+            whole = model._packed(prepare_mask(batch, model.route)).float()  # type: ignore[arg-type]
+            pieces = _piece_by_piece(model, batch, layout).float()
+        except NotImplementedError as error:
+            raise BackboneError(f"this backbone cannot score in sessions: {error}; {_INSTEAD}") from None
+    difference = distance(pieces, whole)
+    if not difference <= TOLERANCE[dtype]:
+        raise BackboneError(
+            "this backbone scores steps differently from the keys that are kept of the steps before (by "
+            f"{difference:.1%}), so it carries something else from token to token; {_INSTEAD}"
+        )
+    return layout
+
+
+def _piece_by_piece(model: ConfidenceModel, batch: TreeBatch, layout: KeyLayout) -> Tensor:
+    """Hidden states of the needed steps of a tree whose problem has a pass of its own."""
+    device, batch = batch.tokens_P.device, batch.to(torch.device("cpu"))
+    end, (first, _) = len(batch.tokens_P), BRANCHES[0][0]
+    pool = KeyValuePool(layout, end, device)
+    slots = pool.allocate(end)
+    assert slots is not None, "the pool is as large as the tree"
+    problem = TreeBatch(
+        batch.tokens_P[:first],
+        batch.positions_P[:first],
+        torch.full((first,), first),
+        (0, first),
+        batch.label_index_S[:0],
+    )
+    steps = TreeBatch(
+        batch.tokens_P[first:],
+        batch.positions_P[first:],
+        batch.subtree_end_P[first:] - first,
+        (0, end - first),
+        batch.label_index_S - first,
+    )
+    execution = session_execution(model)
+    model._packed(plan_session_pass(problem, [no_slots()], slots[:first], pool, execution).to(device))
+    return model._packed(plan_session_pass(steps, [slots[:first]], slots[first:], pool, execution).to(device))

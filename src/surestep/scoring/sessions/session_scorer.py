@@ -1,0 +1,312 @@
+"""Opens sessions over a model and scores the steps that are added to them, many sessions in one pass.
+
+Safe to use from several threads: passes run one after another.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from surestep.calibration.maps.confidence_map import Identity
+from surestep.encoding.encoded_tree import Segment, encode_problem, encode_steps
+from surestep.errors import InputError
+from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.sessions.passes import SessionPasses
+from surestep.scoring.sessions.paths import WantedPath
+from surestep.scoring.sessions.prefix_cache import Node
+from surestep.scoring.sessions.session import Session, SessionState
+
+NewSteps = Sequence[tuple[Session, str] | tuple[Session, str, str | None]]
+"""Sessions with the step that each gets, and the evidence in front of it, if any."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUsage:
+    """What sessions have cost, and what they hold now.
+
+    Attributes:
+        tokens_computed: tokens that went through the backbone.
+        tokens_read: tokens whose keys were read instead.
+        passes: forward passes.
+        tokens_unkept: of the computed ones, those scored in full because there was no room to keep any.
+        tokens_held, bytes_held: what is kept now.
+        most_tokens_held: what there is room for.
+    """
+
+    tokens_computed: int
+    tokens_read: int
+    passes: int
+    tokens_unkept: int
+    tokens_held: int
+    bytes_held: int
+    most_tokens_held: int
+
+
+class SessionScorer:
+    """Sessions over the model of a scorer.
+
+    Args:
+        scorer: model, tokenizer, formatter, calibration and limits; its model must be in evaluation mode, without
+            weights that are trained.
+        max_tokens: the most tokens whose keys and values are kept; unset, what a quarter of the free memory holds.
+            Where they run out, the sessions that were used longest ago are computed again when they go on.
+        keep_unused: keep the steps of closed sessions for others in the same namespace, until the room is needed.
+
+    Raises:
+        BackboneError: the backbone cannot score from kept keys; the message says why.
+        InputError: the model is in training mode, or its weights are trained; or `max_tokens` is no room at all.
+    """
+
+    def __init__(self, scorer: ModelScorer, *, max_tokens: int | None = None, keep_unused: bool = False) -> None:
+        if max_tokens is not None and max_tokens < 1:
+            raise InputError(f"sessions that keep {max_tokens} tokens; allowed: 1 or more")
+        self._scorer = scorer
+        self._passes = SessionPasses(scorer, max_tokens, keep_unused)
+        self._lock = threading.RLock()
+        self._abandoned: deque[SessionState] = deque()
+
+    def open(self, problem: str, *, namespace: str = "", dataset: str | None = None) -> Session:
+        """A session under a problem, without a step yet; it costs nothing until the first step comes.
+
+        Args:
+            problem: its text, not blank.
+            namespace: sessions of one namespace share what they have in common; of two, nothing.
+            dataset: ask for this dataset's calibration map.
+
+        Raises:
+            InputError: the problem is no text.
+        """
+        _check_text(problem, "the problem")
+        if not isinstance(namespace, str):
+            raise InputError(f"namespace is {_kind(namespace)}; allowed: text")
+        with self._lock:
+            segment = encode_problem(problem, self._scorer.tokenizer, self._scorer.formatter)
+        state = SessionState(namespace.encode("utf-8", "surrogatepass"), [segment], num_scored=0)
+        state.num_scored = int(self._fits(len(segment)))
+        return Session(self, problem, state, dataset=dataset)
+
+    def add_many(self, steps: NewSteps) -> list[float | None]:
+        """Append a step to each of several sessions, in one pass as far as the token budget goes.
+
+        A session may stand in the list more than once; its steps are then added in their order.
+
+        Returns:
+            As `Session.add` does, in the order given.
+
+        Raises:
+            InputError: a step is no text, or a session is closed or another scorer's; then no step is added.
+        """
+        added = [(entry[0], entry[1], entry[2] if len(entry) > 2 else None) for entry in steps]
+        for session, step, context in added:
+            _check_step(step, context)
+            self._check_session(session)
+        with self._lock:
+            for session, _, _ in added:
+                self._check_session(session)
+            segments = self._encoded([(step, context) for _, step, context in added])
+            # Work on copies: a pass that fails leaves every session where it was.
+            after = {session: session._state.copied() for session, _, _ in added}
+            for (session, _, _), segment in zip(added, segments, strict=True):
+                self._append(after[session], segment)
+            self._score(after)
+            indices = {session: len(session._steps) for session in after}
+            values: list[float | None] = []
+            for session, step, _ in added:
+                index = indices[session]
+                indices[session] += 1
+                session._steps.append(step)
+                values.append(self._calibrated(session, [session._state.raw[index]])[0])
+            return values
+
+    def score_candidates(self, session: Session, steps: Sequence[str]) -> list[float | None]:
+        """See `Session.score_candidates`."""
+        if isinstance(steps, str):
+            raise InputError("the candidates are one text; allowed: a list of texts")
+        for step in steps:
+            _check_step(step, None)
+        self._check_session(session)
+        with self._lock:
+            self._check_session(session)
+            state = session._state
+            segments = self._encoded([(step, None) for step in steps])
+            mark = self._begin()
+            above = self._path(state, mark)
+            length = sum(map(len, above.segments))
+            takes = state.num_scored == len(state.segments)
+            paths = [
+                WantedPath(state.namespace, [*above.segments, segment], [*above.raw, math.nan], len(above.segments))
+                if takes and self._fits(length + len(segment))
+                else None
+                for segment in segments
+            ]
+            wanted = [path for path in paths if path is not None]
+            self._run(wanted)
+            if wanted:
+                # What was computed again on the way is this session's once more.
+                nodes = [node for path in wanted if (node := _held(path.node)) is not None]
+                above.raw, above.node = wanted[0].raw[:-1], max(nodes, key=lambda node: node.end, default=None)
+                self._store(state, state, above, mark)
+            return self._calibrated(session, [None if path is None else path.raw[-1] for path in paths])
+
+    def fork(self, session: Session) -> Session:
+        """See `Session.fork`."""
+        with self._lock:
+            self._check_session(session)
+            self._let_go()
+            state = session._state.copied()
+            state.node = _held(state.node)
+            if state.node is not None:
+                self._passes.cache.attach(state.node)
+            branch = Session(self, session.problem, state, dataset=session.dataset)
+            branch._steps = list(session._steps)
+            return branch
+
+    def close_session(self, session: Session) -> None:
+        """See `Session.close`."""
+        with self._lock:
+            self._let_go()
+            self._leave(session._state)
+
+    def abandon(self, state: SessionState) -> None:
+        """A session is gone without having been closed; from whatever thread, at whatever moment."""
+        self._abandoned.append(state)
+
+    def raw_of(self, session: Session) -> list[float | None]:
+        """The model's own confidence of each step of a session, computed again where the weights have changed.
+
+        Of a closed session, those that it had.
+        """
+        with self._lock:
+            state = session._state
+            if not state.is_closed and state.raw and self._begin() != state.weights_mark:
+                self._score({session: state.copied()})
+            return list(state.raw)
+
+    def confidences_of(self, session: Session) -> list[float | None]:
+        """The calibrated confidence of each step of a session."""
+        return self._calibrated(session, self.raw_of(session))
+
+    def usage(self) -> SessionUsage:
+        """What has been computed so far, and what is held now."""
+        with self._lock:
+            self._let_go()
+            counts, held = self._passes.counts, self._passes.tokens_held
+            return SessionUsage(
+                tokens_computed=counts.computed,
+                tokens_read=counts.read,
+                passes=counts.passes,
+                tokens_unkept=counts.unkept,
+                tokens_held=held,
+                bytes_held=held * self._passes.layout.bytes_per_slot,
+                most_tokens_held=self._passes.cache.capacity,
+            )
+
+    def _begin(self) -> int:
+        """Before a pass: abandoned sessions go, and so does what other weights computed; the mark of the weights."""
+        self._let_go()
+        return self._passes.check_weights()
+
+    def _let_go(self) -> None:
+        while self._abandoned:
+            self._leave(self._abandoned.popleft())
+
+    def _leave(self, state: SessionState) -> None:
+        if not state.is_closed:
+            state.is_closed = True
+            if state.node is not None:
+                self._passes.cache.detach(state.node)
+            state.node = None
+
+    def _score(self, after: dict[Session, SessionState]) -> None:
+        """Find the confidences that states lack, and make each the state of its session."""
+        mark = self._begin()
+        paths = {session: self._path(state, mark) for session, state in after.items() if state.num_scored > 1}
+        self._run([path for path in paths.values() if any(math.isnan(raw) for raw in path.raw[1:])])
+        for session, state in after.items():
+            if session in paths:
+                self._store(session._state, state, paths[session], mark)
+            else:
+                session._state.segments, session._state.num_scored = state.segments, state.num_scored
+                session._state.raw, session._state.weights_mark = state.raw, mark
+
+    def _run(self, paths: Sequence[WantedPath]) -> None:
+        try:
+            self._passes.run(paths)
+        except BaseException:
+            # What earlier passes of this call have left belongs to no session.
+            self._passes.cache.drop_unused()
+            raise
+
+    def _path(self, state: SessionState, mark: int) -> WantedPath:
+        """What a session asks for: all that the model takes; what is known is not asked for again."""
+        known = state.raw if state.weights_mark == mark else [None] * len(state.raw)
+        raw = [math.nan if value is None else value for value in known[: max(0, state.num_scored - 1)]]
+        return WantedPath(
+            state.namespace, state.segments[: state.num_scored], [math.nan, *raw][: state.num_scored], state.num_scored
+        )
+
+    def _store(self, state: SessionState, after: SessionState, path: WantedPath, mark: int) -> None:
+        """Make `after`, with what a pass has found, the state of a session, and move it to the node of its last step."""
+        cache, node, before = self._passes.cache, _held(path.node), _held(state.node)
+        if node is not None and node is not before:
+            cache.attach(node)
+            if before is not None:
+                cache.detach(before)
+        state.node = node if node is not None else before
+        state.segments, state.num_scored, state.weights_mark = after.segments, after.num_scored, mark
+        state.raw = [*path.raw[1:], *(None for _ in after.segments[max(1, after.num_scored) :])]
+
+    def _append(self, state: SessionState, segment: Segment) -> None:
+        takes = state.num_scored == len(state.segments)
+        state.segments.append(segment)
+        state.num_scored += int(takes and self._fits(sum(map(len, state.segments))))
+        state.raw.append(None)
+
+    def _fits(self, num_tokens: int) -> bool:
+        limit = self._scorer.max_positions
+        return limit is None or num_tokens <= limit
+
+    def _encoded(self, steps: Sequence[tuple[str, str | None]]) -> list[Segment]:
+        return encode_steps(steps, self._scorer.tokenizer, self._scorer.formatter)
+
+    def _check_session(self, session: Session) -> None:
+        if not isinstance(session, Session):
+            raise InputError(f"a session is {_kind(session)}; allowed: what `open` or `fork` gave")
+        if session._scorer is not self:
+            raise InputError("the session belongs to another scorer; add the step where it was opened")
+        if session._state.is_closed:
+            raise InputError("the session is closed; open another one, or fork before closing")
+
+    def _calibrated(self, session: Session, raw: Sequence[float | None]) -> list[float | None]:
+        calibration = self._scorer.calibration
+        made = Identity() if calibration is None else calibration.map_for(session.dataset)
+        known = np.array([value for value in raw if value is not None], dtype=np.float64)
+        values: Iterator[float] = iter(made.apply(known).tolist() if len(known) else [])
+        return [None if value is None else next(values) for value in raw]
+
+
+def _held(node: Node | None) -> Node | None:
+    return None if node is None else node.held()
+
+
+def _check_step(step: object, context: object) -> None:
+    _check_text(step, "the step")
+    if context is not None and not isinstance(context, str):
+        raise InputError(f"the context of the step is {_kind(context)}; allowed: text, or none")
+
+
+def _check_text(text: object, what: str) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"{what} is {_kind(text)}; allowed: text")
+    if not text.strip():
+        raise InputError(f"{what} is empty; allowed: text")
+
+
+def _kind(value: object) -> str:
+    return "none" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,97 @@
+"""All parts put together as one ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+
+from surestep import __version__
+from surestep.serving.admission import Admission
+from surestep.serving.api_keys import ApiKeys
+from surestep.serving.batcher import Threads, TwoThreads
+from surestep.serving.http.event_log import EventLog
+from surestep.serving.http.failures import add_failure_handlers
+from surestep.serving.http.observed import Observed
+from surestep.serving.http.strict_json import StrictJsonRoute
+from surestep.serving.pass_runner import PassRunner
+from surestep.serving.routes.health import health_router
+from surestep.serving.routes.scoring import scoring_router
+from surestep.serving.routes.sessions import sessions_router
+from surestep.serving.service import ScoreTrees, Service
+from surestep.serving.settings import ServeConfig
+
+_DESCRIPTION = """\
+How likely is each step of a model's reasoning right? Every answer that is an error has the body
+`{"error": {"type": ..., "message": ...}}`. Every answer has the header `X-Request-Id`, which the server's log has too.
+A request may lower its deadline by the header `X-Surestep-Deadline` (seconds).
+"""
+
+
+def create_app(
+    settings: ServeConfig,
+    runner: PassRunner,
+    *,
+    keys: ApiKeys | None = None,
+    routers: Sequence[APIRouter | Callable[[ScoreTrees], APIRouter]] = (),
+    open_paths: Collection[str] = (),
+    threads: Threads | None = None,
+    log: EventLog | None = None,
+) -> FastAPI:
+    """The server's application; `app.state.service` holds its parts.
+
+    Args:
+        settings: limits.
+        runner: the model.
+        keys: who is let in; unset: everyone.
+        routers: more routes (other protocols, a page); a function is given how to score. Routes that take a body are
+            `StrictJsonRoute`s.
+        open_paths: `GET` of these, and of all below those that end with `/`, needs no key.
+        threads: where encoding and passes are done; unset: in two threads.
+        log: gets events; unset: as the settings say, to stderr.
+    """
+    keys = keys or ApiKeys()
+    service = Service(
+        settings,
+        runner,
+        keys=keys,
+        threads=threads or TwoThreads(),
+        log=log or EventLog(settings.log_level, with_texts=settings.log_texts),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    # No pages of FastAPI's own: they load scripts from other servers.
+    app = FastAPI(
+        title="Surestep",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service, app.state.threads = service, service.threads
+    add_failure_handlers(app)
+    own = [scoring_router(service), sessions_router(service), health_router(service)]
+    for router in [*own, *(made if isinstance(made, APIRouter) else made(service.score_trees) for made in routers)]:
+        for route in router.routes:
+            is_strict = isinstance(route, StrictJsonRoute) or not isinstance(route, APIRoute) or not route.body_field
+            assert is_strict, f"{route}: give its router route_class=StrictJsonRoute"
+        app.include_router(router)
+    app.add_middleware(
+        Admission,
+        settings=settings,
+        keys=keys,
+        room=service.room,
+        is_closed=lambda: service.is_closed,
+        open_paths=open_paths,
+    )
+    app.add_middleware(Observed, log=service.log, metrics=service.metrics, deadline_s=settings.deadline_s)
+    return app

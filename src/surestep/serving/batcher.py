@@ -1,0 +1,357 @@
+"""Requests of many clients to passes: fair, bounded in time, and nobody fails for a neighbour.
+
+One asyncio loop decides; one thread encodes, another runs the model. A request that is encoded waits in the fair queue;
+whenever the model is free, the next ones that fit into a pass go together. Knows no HTTP and no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from surestep.errors import InputError, SurestepError
+from surestep.serving.fair_queue import FairQueue
+from surestep.serving.pass_runner import EncodedRequest, NodeScores, PassRunner, SessionStep, StepRequest
+from surestep.serving.settings import ServeConfig
+from surestep.serving.speed import Speed
+
+T = TypeVar("T")
+
+_OVERLAP_S = 1.0
+"""For so long after requests overlapped, more of them are expected."""
+_LETTERS_PER_TOKEN = 16
+"""A text with more letters than this times the limit has more tokens than the limit: it is not even encoded."""
+
+
+class TooLateError(Exception):
+    """The deadline has passed, or cannot be kept."""
+
+
+class TooLargeError(Exception):
+    """The request has more tokens than one may have."""
+
+
+class DrainingError(Exception):
+    """The server stops: nothing new is taken."""
+
+
+class PassFailedError(Exception):
+    """The model failed on this very request; `cause` says how."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__("the model failed on this request")
+        self.cause = cause
+
+
+class Threads(Protocol):
+    """Where work is done that would stop the loop."""
+
+    async def encode(self, work: Callable[..., T], *arguments: Any) -> T:
+        """In the encoder thread."""
+        ...
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """In the model thread."""
+        ...
+
+
+class TwoThreads:
+    """One thread for text, one for the model: a tokenizer's own threads would fight the model's."""
+
+    def __init__(self) -> None:
+        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
+        self._model = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    async def encode(self, work: Callable[..., T], *arguments: Any) -> T:
+        """In the encoder thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._encoder, work, *arguments)
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """In the model thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._model, work, *arguments)
+
+    def close(self) -> None:
+        """Wait for neither; what has not begun is dropped."""
+        self._encoder.shutdown(wait=False, cancel_futures=True)
+        self._model.shutdown(wait=False, cancel_futures=True)
+
+
+class Watch(Protocol):
+    """Told what happens, for metrics and logs; never a text."""
+
+    def pass_done(self, *, num_requests: int, num_tokens: int, num_steps: int, seconds: float) -> None:
+        """A pass went well."""
+        ...
+
+    def pass_failed(self, error: Exception, *, num_requests: int) -> None:
+        """A pass failed; its requests are tried in halves, and one that fails alone is refused."""
+        ...
+
+    def dropped(self) -> None:
+        """A request left the queue before a pass took it: its client has gone, or it was too late."""
+        ...
+
+
+@dataclass(eq=False)
+class _Request:
+    """What one `submit` waits for.
+
+    Attributes:
+        num_open: pieces that are not through.
+        scores: of the pieces that are.
+    """
+
+    key: str
+    answer: asyncio.Future[NodeScores]
+    num_open: int = 0
+    scores: NodeScores | None = None
+
+    def take(self, result: NodeScores | SurestepError | PassFailedError) -> None:
+        """A piece is through."""
+        if self.answer.done():
+            return
+        if isinstance(result, BaseException):
+            self.answer.set_exception(result)
+            return
+        self.scores = result if self.scores is None else self.scores.joined(result)
+        self.num_open -= 1
+        if self.num_open == 0:
+            self.answer.set_result(self.scores)
+
+
+@dataclass(eq=False)
+class _Piece:
+    """A request or a part of it, as it waits for a pass."""
+
+    request: _Request
+    encoded: EncodedRequest
+
+    @property
+    def num_tokens(self) -> int:
+        """At least 1, so that it counts for something."""
+        return max(1, self.encoded.num_tokens)
+
+
+class Batcher:
+    """Scores requests; `start` and `submit` from one asyncio loop.
+
+    Args:
+        runner: the model.
+        settings: limits.
+        speed: what a pass may hold.
+        threads: where encoding and passes are done.
+        watch: told what happens.
+    """
+
+    def __init__(
+        self, runner: PassRunner, settings: ServeConfig, speed: Speed, *, threads: Threads, watch: Watch
+    ) -> None:
+        self._runner = runner
+        self._settings = settings
+        self._speed = speed
+        self._threads = threads
+        self._watch = watch
+        self._queue: FairQueue[_Piece] = FairQueue()
+        self._open: set[_Request] = set()
+        self._num_encoding = 0
+        self._running_tokens = 0
+        self._overlapped = self._waiting_since = float("-inf")
+        self._is_draining = self._is_stopped = False
+        self._changed = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    @property
+    def num_open(self) -> int:
+        """Requests that are being encoded, wait or run."""
+        return len(self._open) + self._num_encoding
+
+    @property
+    def num_waiting(self) -> int:
+        """Pieces of requests in the queue."""
+        return self._queue.num_items
+
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens in the queue."""
+        return self._queue.num_tokens
+
+    def start(self) -> None:
+        """Begin to run passes, within a running loop."""
+        self._worker = asyncio.create_task(self._work(), name="passes")
+
+    async def stop(self) -> None:
+        """End at once; whoever still waits gets `DrainingError`."""
+        self._is_draining = self._is_stopped = True
+        for request in list(self._open):
+            if not request.answer.done():
+                request.answer.set_exception(DrainingError())
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take nothing new and answer what waits; whether all of it was answered within `timeout_s`."""
+        self._is_draining = True
+        end = asyncio.get_running_loop().time() + timeout_s
+        try:
+            async with asyncio.timeout_at(end):
+                while self._open or self._num_encoding:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def submit(
+        self,
+        request: StepRequest | SessionStep,
+        *,
+        key: str,
+        deadline: float,
+        on_encoded: Callable[[int], None] = lambda num_tokens: None,
+    ) -> NodeScores:
+        """The scores of a request. When the caller is cancelled, the request leaves the queue.
+
+        Args:
+            request: what is scored.
+            key: whose it is; keys take turns.
+            deadline: by the loop's clock.
+            on_encoded: told the number of tokens.
+
+        Raises:
+            InputError: the request cannot be scored.
+            TooLargeError: it has too many tokens.
+            TooLateError: the deadline has passed, or the estimate says that it will.
+            DrainingError: the server stops.
+            PassFailedError: the model failed on this request alone.
+        """
+        if self._is_draining:
+            raise DrainingError
+        loop = asyncio.get_running_loop()
+        if self._open or self._num_encoding:
+            self._overlapped = loop.time()
+        try:
+            async with asyncio.timeout_at(deadline):
+                self._num_encoding += 1
+                try:
+                    pieces = await self._threads.encode(self._encoded, request)
+                finally:
+                    self._num_encoding -= 1
+                    self._changed.set()
+                num_tokens = sum(piece.num_tokens for piece in pieces)
+                on_encoded(num_tokens)
+                self._refuse_if_late(key, num_tokens, deadline - loop.time())
+                return await self._answer(key, pieces)
+        except TimeoutError:
+            raise TooLateError("the deadline has passed") from None
+
+    def _encoded(self, request: StepRequest | SessionStep) -> Sequence[EncodedRequest]:
+        """In the encoder thread: the request in pieces that fit into a pass."""
+        limit = self._speed.request_limit
+        if isinstance(request, SessionStep):
+            texts = [*request.steps, request.context or ""]
+        else:
+            nodes = request.tree.nodes
+            texts = [request.tree.problem, *(text for node in nodes for text in (node.text, node.context or ""))]
+        if sum(map(len, texts)) > _LETTERS_PER_TOKEN * limit:
+            raise TooLargeError(f"the request has more than {limit:,} tokens")
+        encoded = self._runner.encode(request)
+        if encoded.num_tokens > limit:
+            raise TooLargeError(f"the request has {encoded.num_tokens:,} tokens; allowed: {limit:,}")
+        pieces: Sequence[EncodedRequest] = self._runner.pieces(encoded, self._speed.pass_budget)
+        return pieces
+
+    def _refuse_if_late(self, key: str, num_tokens: int, seconds_left: float) -> None:
+        """Keys take turns, so a key waits for its own tokens times the keys, at most for all."""
+        queue = self._queue
+        own = (queue.tokens_of(key) + num_tokens) * (queue.num_keys() + 1)
+        ahead = self._running_tokens + min(queue.num_tokens + num_tokens, own)
+        needed = self._speed.seconds_for(ahead)
+        if needed > seconds_left:
+            raise TooLateError(
+                f"the answer would take about {needed:.1f} s, and the deadline is in {seconds_left:.1f} s"
+            )
+
+    async def _answer(self, key: str, pieces: Sequence[EncodedRequest]) -> NodeScores:
+        if self._is_stopped:
+            raise DrainingError
+        loop = asyncio.get_running_loop()
+        request = _Request(key, loop.create_future(), num_open=len(pieces))
+        waiting = [_Piece(request, piece) for piece in pieces]
+        self._open.add(request)
+        if not self._queue.num_items:
+            self._waiting_since = loop.time()
+        for piece in waiting:
+            self._queue.push(key, piece)
+        self._changed.set()
+        try:
+            return await request.answer
+        finally:
+            self._open.discard(request)
+            # Where the answer is there, nothing of it waits; else the client has gone, or it is too late.
+            waited = [self._queue.discard(key, piece) for piece in waiting]
+            if any(waited):
+                self._watch.dropped()
+            if not request.answer.cancel() and not request.answer.cancelled():
+                request.answer.exception()  # nobody may be left who asks for it
+            self._changed.set()
+
+    async def _work(self) -> None:
+        while True:
+            while not self._queue.num_items:
+                self._changed.clear()
+                await self._changed.wait()
+            await self._gather()
+            pieces = [piece for piece in self._queue.take(self._speed.pass_budget) if not piece.request.answer.done()]
+            if pieces:
+                await self._run(pieces)
+
+    async def _gather(self) -> None:
+        """While the model is idle and others are on their way, wait for them a little; the queue may be empty after."""
+        loop = asyncio.get_running_loop()
+        end = self._waiting_since + self._settings.delay_ms / 1000
+        try:
+            async with asyncio.timeout_at(end):
+                while (
+                    0 < self._queue.num_tokens < self._speed.pass_budget
+                    and loop.time() - self._overlapped < _OVERLAP_S
+                    and loop.time() < end
+                ):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _run(self, pieces: list[_Piece]) -> None:
+        """One pass, or more where it fails."""
+        pieces = [piece for piece in pieces if not piece.request.answer.done()]
+        if not pieces:
+            return
+        loop = asyncio.get_running_loop()
+        num_tokens = self._running_tokens = sum(piece.num_tokens for piece in pieces)
+        started = loop.time()
+        try:
+            results = await self._threads.run(self._runner.run, [piece.encoded for piece in pieces])
+            if len(results) != len(pieces):
+                raise RuntimeError(f"{len(results)} results for {len(pieces)} requests")
+        except Exception as error:
+            self._watch.pass_failed(error, num_requests=len(pieces))
+            if len(pieces) == 1:
+                failed = error if isinstance(error, InputError) else PassFailedError(error)
+                pieces[0].request.take(failed)
+                return
+            middle = len(pieces) // 2
+            await self._run(pieces[:middle])
+            await self._run(pieces[middle:])
+            return
+        finally:
+            self._running_tokens = 0
+        seconds = loop.time() - started
+        self._speed.observe(num_tokens, seconds)
+        num_steps = sum(piece.encoded.num_steps for piece in pieces)
+        self._watch.pass_done(num_requests=len(pieces), num_tokens=num_tokens, num_steps=num_steps, seconds=seconds)
+        for piece, result in zip(pieces, results, strict=True):
+            piece.request.take(result)

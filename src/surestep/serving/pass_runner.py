@@ -1,0 +1,71 @@
+"""All that the server knows of the model; no torch.
+
+`surestep.inference.model_runner.ModelRunner` is one, and so is a test's fake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from surestep.errors import SurestepError
+from surestep.inference.requests import NodeScores, SessionHandle, SessionStep, StepRequest
+
+__all__ = ["EncodedRequest", "NodeScores", "PassRunner", "SessionHandle", "SessionStep", "StepRequest"]
+
+
+class EncodedRequest(Protocol):
+    """A request as tokens."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that go through the model."""
+        ...
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the request that it belongs to."""
+        ...
+
+
+class PassRunner(Protocol):
+    """Whatever scores requests of many clients together. Each method is called by one thread at a time."""
+
+    def about(self) -> dict[str, Any]:
+        """Which model answers, JSON-ready; `token_budget`: tokens that a pass may have at most."""
+        ...
+
+    def encode(self, request: StepRequest | SessionStep) -> Any:
+        """The request as tokens, an `EncodedRequest`; called in the encoder thread.
+
+        Raises:
+            InputError: the request cannot be scored.
+        """
+        ...
+
+    def pieces(self, request: Any, budget: int) -> Sequence[Any]:
+        """The request cut to at most `budget` tokens each, as far as it can be; called in the encoder thread.
+
+        Every piece answers for all nodes of its request, with None for those of other pieces.
+        """
+        ...
+
+    def run(self, requests: Sequence[Any]) -> list[NodeScores | SurestepError]:
+        """The scores of each request, or what is wrong with it; called in the model thread.
+
+        Raises:
+            Exception: the pass failed, for whatever reason; no session has been changed.
+        """
+        ...
+
+    def open_session(self, problem: str, namespace: str) -> SessionHandle:
+        """A session that begins with a problem; called in the model thread.
+
+        Args:
+            problem: the text that all steps answer.
+            namespace: what is kept for one of them is never used for another.
+
+        Raises:
+            InputError: the problem cannot be read.
+        """
+        ...

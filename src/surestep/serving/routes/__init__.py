@@ -1,0 +1,1 @@
+"""The addresses of our own interface, a file a subject."""

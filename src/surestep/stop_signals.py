@@ -1,0 +1,86 @@
+"""Ctrl-C, SIGTERM and SIGHUP: an exception that says which one it was.
+
+Knows signals; what a command does about them is its own business.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+STOPPING: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""The signals that ask a program to end; Windows has no SIGHUP."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ends the program now.
+
+    Attributes:
+        number: which one; where a second one came, the first.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+        super().__init__(number.name)
+
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+def catch_signals(handler: Handler) -> dict[signal.Signals, Any]:
+    """Let `handler` receive them; gives what did so before, for `release_signals`.
+
+    SIGHUP stays ignored where it is: that is what `nohup` is for. Outside of the main thread nothing happens:
+    whoever started it there handles signals.
+    """
+    before: dict[signal.Signals, Any] = {}
+    for number in STOPPING:
+        if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        with suppress(ValueError):
+            before[number] = signal.signal(number, handler)
+    return before
+
+
+def release_signals(before: dict[signal.Signals, Any]) -> None:
+    """Signals do again what they did before."""
+    for number, handler in before.items():
+        # A handler that was not set from Python cannot be set from it either.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Within it, a signal raises `Interrupted`, so that everything that was begun is cleaned up on the way out."""
+    terminals = open_terminals()
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        if signal.Signals(number).name == "SIGHUP":
+            forget_terminals(terminals)
+        raise Interrupted(signal.Signals(number))
+
+    before = catch_signals(receive)
+    try:
+        yield
+    finally:
+        release_signals(before)
+
+
+def open_terminals() -> list[int]:
+    """Which of the standard streams are a terminal."""
+    return [number for number in (0, 1, 2) if os.isatty(number)]
+
+
+def forget_terminals(terminals: list[int]) -> None:
+    """After SIGHUP they are gone, and each line written to them would be an error: send it nowhere."""
+    if terminals:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in terminals:
+            os.dup2(nowhere, number)
+        os.close(nowhere)

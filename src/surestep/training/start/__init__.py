@@ -1,0 +1,1 @@
+"""How a run starts: its folder locked, and what it begins from."""

@@ -1,0 +1,79 @@
+"""The long form of the tests of faults, run by `make test-faults`: outside `testpaths`, so `make test` leaves it out.
+
+What each fault led to is counted and shown at the end, for docs/reference/faults.md.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+settings.register_profile(
+    "faults",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("faults")
+
+SECONDS = 20
+OUTCOMES: dict[str, Counter[str]] = {}
+
+
+class HangError(BaseException):
+    """Not an Exception: nothing may catch it on its way."""
+
+
+def _hangs(_number: int, _frame: Any) -> None:
+    raise HangError(f"no answer within {SECONDS} seconds")
+
+
+@pytest.fixture
+def counted() -> Iterator[Callable[[str, Callable[[], str]], None]]:
+    """Counts what a fault of a kind led to, as the function says it: "read" or "named"; neither hangs."""
+    signal.signal(signal.SIGALRM, _hangs)
+
+    def count(kind: str, attempt: Callable[[], str]) -> None:
+        signal.alarm(SECONDS)
+        try:
+            outcome = attempt()
+        except HangError:
+            outcome = "hang"
+            raise
+        except BaseException:
+            outcome = "failed"
+            raise
+        finally:
+            signal.alarm(0)
+            OUTCOMES.setdefault(kind, Counter())[outcome] += 1
+
+    yield count
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The counts as rows of a table."""
+    if not OUTCOMES:
+        return
+    total: Counter[str] = Counter()
+    terminalreporter.write_line("\n| fault | tried | read | named | failed |\n|---|---|---|---|---|")
+    for kind, found in OUTCOMES.items():
+        total += found
+        terminalreporter.write_line(_row(kind, found))
+    terminalreporter.write_line(_row("all", total))
+
+
+def _row(kind: str, found: Counter[str]) -> str:
+    failed = found["failed"] + found["hang"]
+    return f"| {kind} | {found.total():,} | {found['read']:,} | {found['named']:,} | {failed:,} |"
