@@ -24,6 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from documents import blocks_of
+from surestep import Scorer
 from surestep.data.templated import SolutionReader
 from surestep.errors import InputError, UnreadableAnswerError
 from surestep.inference.result import SolutionScores
@@ -374,10 +375,20 @@ def test_its_hubs_own_algorithms_choose_what_the_scorer_prefers() -> None:
     assert result.scores[result.selected_index] == max(result.scores)
 
 
+def test_a_loaded_checkpoint_gives_rewards(scorer: Scorer) -> None:
+    """The real scorer: its own numbers, and None where a step ends beyond its longest path of 256 tokens."""
+    found = call_as_trl(trl.grpo_reward(scorer), [PROBLEM, PROMPT, PROBLEM], [RIGHT, WRONG, "word " * 400], {})
+    wanted = [scorer.score(PROBLEM, answer.split("\n\n")).min for answer in (RIGHT, WRONG)]
+    assert found[:2] == pytest.approx(wanted, abs=1e-6)
+    assert found[2] is None
+    model = its_hub.ProcessRewardModel(scorer, each="step")
+    assert model.score(PROBLEM, ["a", "b"]) == pytest.approx(scorer.score(PROBLEM, ["a", "b"]).confidences, abs=1e-6)
+
+
 def test_what_the_page_imports_exists_and_its_credit_runs(capsys: pytest.CaptureFixture[str]) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "plug-in.md").read_text(encoding="utf-8")
     blocks = [block.code for block in blocks_of(page) if block.language == "python"]
-    imports = re.findall(r"^from (surestep\.(?:inference|data)\S*) import (.+)$", "\n".join(blocks), re.MULTILINE)
+    imports = re.findall(r"^from (surestep\S*) import (.+)$", "\n".join(blocks), re.MULTILINE)
     assert len(imports) > 9
     for module, names in imports:
         for name in names.split(", "):

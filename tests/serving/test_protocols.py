@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from fake_server import at_once, number_for, serving
 from surestep.data.templated import SolutionReader
 from surestep.errors import ConfigError
-from surestep.serving.protocols import PROTOCOLS, ProtocolConfig, ProtocolSettings, router_of
-from surestep.serving.protocols.config import read_decoder
+from surestep.serving.http.context import CURRENT
+from surestep.serving.protocols.config import ProtocolConfig, read_decoder
+from surestep.serving.protocols.router import router_of
+from surestep.serving.protocols.settings import ProtocolSettings
+from surestep.serving.protocols.table import PROTOCOLS
 from surestep.types import ReasoningTree
 
 PROBLEM = "What is 12 * 3 + 4?"
@@ -51,21 +55,24 @@ def confidences(steps: Sequence[str], problem: str = PROBLEM) -> list[float]:
     return [confidence(problem, steps[: index + 1]) for index in range(len(steps))]
 
 
+SEEN: list[int] = []
+"""How many steps each tree had that was scored."""
+
+
 async def score(trees: list[ReasoningTree]) -> list[list[float | None]]:
     found: list[list[float | None]] = []
     for tree in trees:
-        texts = [node.text for node in tree.nodes]
-        long = [index for index, text in enumerate(texts) if text == "too long"]
-        end = long[0] if long else len(texts)
-        found.append(
-            [confidence(tree.problem, texts[: index + 1]) if index < end else None for index in range(len(texts))]
-        )
+        paths = [[tree.nodes[node].text for node in tree.path(index)] for index in range(len(tree.nodes))]
+        found.append([None if "too long" in path else confidence(tree.problem, path) for path in paths])
+        SEEN.append(len(tree.nodes))
     return found
 
 
 def client_of(settings: ProtocolSettings) -> TestClient:
     app = FastAPI()
-    app.include_router(router_of(PROTOCOLS, score, settings, count_tokens=lambda trees: 7 * len(trees)))
+    app.include_router(
+        router_of(PROTOCOLS, score, settings, count_tokens=lambda trees: 7 * sum(len(tree.nodes) for tree in trees))
+    )
     return TestClient(app)
 
 
@@ -95,7 +102,7 @@ def test_vllm_pooling_gives_each_step() -> None:
     assert answer["object"] == "list"
     assert [row["index"] for row in answer["data"]] == [0, 1]
     assert [[value[-1] for value in row["data"]] for row in answer["data"]] == [confidences(STEPS), confidences(OTHER)]
-    assert answer["usage"]["prompt_tokens"] == 14
+    assert answer["usage"]["prompt_tokens"] == 28
     tagged = PROMPT + "<extra_0>".join(STEPS) + "<extra_0><|im_end|>\n"
     assert post("/pooling", {"input": tagged, "use_activation": None})["data"][0]["data"] == [
         [value] for value in confidences(STEPS)
@@ -145,6 +152,14 @@ def test_vllm_rerank_gives_the_best_first(path: str) -> None:
     assert [row["index"] for row in answer["results"]] == order
     assert [row["relevance_score"] for row in answer["results"]] == [scores[index] for index in order]
     assert answer["results"][0]["document"]["text"] == candidates[order[0]]
+
+
+def test_what_solutions_of_one_problem_share_is_scored_once() -> None:
+    SEEN.clear()
+    shared = [text_of(STEPS), text_of((STEPS[0], "So 41.")), text_of(STEPS)]
+    found = post("/score", {"text_1": PROBLEM, "text_2": shared})["data"]
+    assert [row["score"] for row in found] == [min(confidences(text.split("\n\n"))) for text in shared]
+    assert SEEN == [3]
 
 
 def test_openrlhf() -> None:
@@ -402,3 +417,25 @@ def test_the_page_has_each_flag() -> None:
 def test_wrong_settings_are_one_line(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="allowed: "):
         ProtocolSettings(**wrong)
+
+
+def test_the_server_mounts_them_behind_its_queue_and_limits() -> None:
+    """With the server's own fake model: its numbers, its token counts, its limits in each stack's shape."""
+    settings = ProtocolConfig(served_model_name="mine").settings()
+
+    def mounted(score_trees: Any) -> APIRouter:
+        return router_of(PROTOCOLS, score_trees, settings, count_tokens=lambda trees: CURRENT.get().num_tokens)
+
+    async def main() -> tuple[Any, Any, Any]:
+        async with serving(routers=[mounted], max_steps=3) as server, server.client() as client:
+            good = await client.post("/classify", json={"input": templated(STEPS), "use_activation": False})
+            long = await client.post("/classify", json={"input": templated(["a", "b", "c", "d"])})
+            ranked = await client.post("/rerank", json={"query": PROBLEM, "texts": [text_of(STEPS), text_of(OTHER)]})
+            return good, long, ranked
+
+    good, long, ranked = at_once(main())
+    numbers = {steps: min(number_for(PROBLEM, steps[: i + 1]) for i in range(2)) for steps in (STEPS, OTHER)}
+    assert good.json()["data"][-1]["probs"][-1] == numbers[STEPS]
+    assert good.json()["usage"]["prompt_tokens"] > 0
+    assert (long.status_code, long.json()["error"]["message"]) == (422, "a solution has 4 steps; allowed: 3")
+    assert [row["score"] for row in ranked.json()] == sorted(numbers.values(), reverse=True)

@@ -8,19 +8,24 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from surestep.cli.flags import add_config_flags, add_section_flags, fields, override, section_from_args
 from surestep.cli.output.console import make_console
 from surestep.errors import ConfigError
 from surestep.serving.api_keys import check_exposed, read_api_keys
+from surestep.serving.protocols.config import ProtocolConfig
 from surestep.serving.settings import ServeConfig
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
     from rich.console import Console
 
     from surestep.serving.pass_runner import PassRunner
+    from surestep.serving.protocols.settings import ProtocolSettings
+    from surestep.serving.service import ScoreTrees
 
 _MODEL_FLAGS = frozenset(
     {
@@ -44,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="apply the checkpoint's calibration, if it has one (default: pooled)",
     )
     add_section_flags(parser.add_argument_group("server"), ServeConfig)
+    add_section_flags(parser.add_argument_group("protocols of other stacks"), ProtocolConfig)
     add_config_flags(parser, exclude=frozenset(path for path, _ in fields()) - _MODEL_FLAGS, from_file=False)
 
 
@@ -52,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"surestep serve needs {', '.join(missing)}: pip install 'surestep[serve]'")
-    settings = section_from_args(args, ServeConfig)
+    settings, protocol_config = section_from_args(args, ServeConfig), section_from_args(args, ProtocolConfig)
+    protocol_config.settings()  # wrong flags are said before anything is loaded
     keys = read_api_keys(settings.api_keys_file)
     check_exposed(settings.host, keys)
     # One encoder thread is enough, and the tokenizer's own threads would take the model's cores.
@@ -63,10 +70,9 @@ def run(args: argparse.Namespace) -> int:
 
     console = make_console()
     listening = open_socket(settings)  # before minutes of loading
-    runner = _runner(args, console)
-    # The place for more routes: other stacks' protocols, and the page at /.
-    routers: tuple[Any, ...] = ()
-    app = create_app(settings, runner, keys=keys, routers=routers)
+    runner, split_rule = _runner(args, console)
+    protocols = partial(_protocols, protocol_config.settings(split_rule=split_rule))
+    app = create_app(settings, runner, keys=keys, routers=(protocols,))
 
     def started() -> None:
         who = f"{len(keys)} API key{'s' if len(keys) > 1 else ''}" if len(keys) else "no API key needed"
@@ -76,8 +82,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _runner(args: argparse.Namespace, console: Console) -> PassRunner:
-    """The checkpoint's model."""
+def _protocols(settings: ProtocolSettings, score_trees: ScoreTrees) -> APIRouter:
+    """The routes of other stacks' protocols."""
+    from surestep.serving.http.context import CURRENT
+    from surestep.serving.protocols.router import router_of
+    from surestep.serving.protocols.table import PROTOCOLS
+
+    return router_of(PROTOCOLS, score_trees, settings, count_tokens=lambda _trees: CURRENT.get().num_tokens)
+
+
+def _runner(args: argparse.Namespace, console: Console) -> tuple[PassRunner, str | None]:
+    """The checkpoint's model, and the rule by which solutions were split in training, where they were."""
     from surestep.inference.model_runner import ModelRunner
     from surestep.scoring.checkpoint.find import best_checkpoint
     from surestep.scoring.checkpoint.load import load_checkpoint, read_config
@@ -92,4 +107,5 @@ def _runner(args: argparse.Namespace, console: Console) -> PassRunner:
     loaded.built.compile_if_worth(config, float("inf"))
     for reason in loaded.built.reasons:
         console.print(f"· {reason}")
-    return ModelRunner(loaded.scorer(config, calibrated=args.calibration == "pooled"))
+    scorer = loaded.scorer(config, calibrated=args.calibration == "pooled")
+    return ModelRunner(scorer), loaded.config.data.split_rule()

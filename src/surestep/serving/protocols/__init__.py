@@ -4,6 +4,7 @@
     config           the operator's flags
     settings         what they come to
     router           FastAPI's routes for them
+    table            all of them
     vllm             `/pooling`, `/classify`, `/score`, `/rerank`; veRL's vLLM engine
     sglang           `/v1/classify`, the native `/classify`, `/v1/score`, `/v1/embeddings`; veRL's SGLang engine
     tei              `/predict`, `/rerank`
@@ -18,27 +19,3 @@ Where two stacks use one path, the keys of the body decide:
 
 SGLang's `/v1/rerank` sends what vLLM's does and reads another answer; vLLM's is given.
 """
-
-from __future__ import annotations
-
-from surestep.serving.protocols.config import ProtocolConfig
-from surestep.serving.protocols.protocol import Protocol, Shape
-from surestep.serving.protocols.remote_rewards import LLAMA_FACTORY, OPENRLHF, SLIME
-from surestep.serving.protocols.router import ScoreTrees, router_of
-from surestep.serving.protocols.settings import ProtocolSettings
-from surestep.serving.protocols.sglang import SGLANG
-from surestep.serving.protocols.tei import TEI
-from surestep.serving.protocols.vllm import VLLM
-
-PROTOCOLS: tuple[Protocol, ...] = (VLLM, SGLANG, TEI, OPENRLHF, SLIME, LLAMA_FACTORY)
-"""Every protocol that the server speaks."""
-
-__all__ = [
-    "PROTOCOLS",
-    "Protocol",
-    "ProtocolConfig",
-    "ProtocolSettings",
-    "ScoreTrees",
-    "Shape",
-    "router_of",
-]

@@ -28,6 +28,7 @@ from surestep.serving.protocols.protocol import (
     scored,
 )
 from surestep.serving.protocols.settings import ProtocolSettings
+from surestep.serving.service import tree_of_candidates
 from surestep.types import ReasoningTree
 from surestep.untrusted import parse_json
 
@@ -95,8 +96,9 @@ def _endpoint(
                 return JSONResponse(error(_NOT_FOUND, reason, "model"), _NOT_FOUND)
             solutions = shape.read(fields, RequestReader(settings, fields.model))
             _check(solutions, settings)
-            trees = [read.tree() for read in solutions if isinstance(read, ReadSolution)]
-            confidences = await score(trees) if trees else []
+            trees, paths = _trees(solutions)
+            scores = await score(trees) if trees else []
+            confidences = [None if path is None else [scores[path[0]][node] for node in path[1]] for path in paths]
             per_step = shape.per_step(fields)
             found = _scored(solutions, confidences, settings, per_step=per_step)
             num_tokens = count_tokens(trees) if count_tokens is not None else 0
@@ -162,6 +164,23 @@ def _fields(shape: Shape, body: Mapping[str, Any]) -> RequestBody:
         raise InputError(f"{place}: {first['msg']}") from None
 
 
+def _trees(solutions: Sequence[Read]) -> tuple[list[ReasoningTree], list[tuple[int, list[int]] | None]]:
+    """A tree for each problem, in which its solutions share what they begin with; each solution's tree and nodes."""
+    of_problem: dict[str, list[int]] = {}
+    for index, read in enumerate(solutions):
+        if isinstance(read, ReadSolution):
+            of_problem.setdefault(read.problem, []).append(index)
+    trees: list[ReasoningTree] = []
+    paths: list[tuple[int, list[int]] | None] = [None] * len(solutions)
+    for problem, indices in of_problem.items():
+        steps = [read.steps for index in indices if isinstance(read := solutions[index], ReadSolution)]
+        tree, found = tree_of_candidates(problem, steps)
+        for index, nodes in zip(indices, found, strict=True):
+            paths[index] = (len(trees), nodes)
+        trees.append(tree)
+    return trees, paths
+
+
 def _check(solutions: Sequence[Read], settings: ProtocolSettings) -> None:
     if not solutions:
         raise InputError("the request holds no solution; allowed: one or more")
@@ -173,23 +192,21 @@ def _check(solutions: Sequence[Read], settings: ProtocolSettings) -> None:
 
 def _scored(
     solutions: Sequence[Read],
-    confidences: Sequence[Sequence[float | None]],
+    confidences: Sequence[Sequence[float | None] | None],
     settings: ProtocolSettings,
     *,
     per_step: bool,
 ) -> list[Scored]:
     """Every solution with its numbers, in the order of the request."""
-    of_read = iter(confidences)
     found: list[Scored] = []
-    for index, read in enumerate(solutions):
+    for index, (read, values) in enumerate(zip(solutions, confidences, strict=True)):
         try:
-            one = scored(read, next(of_read) if isinstance(read, ReadSolution) else None, settings)
+            one = scored(read, values, settings)
             if per_step and one.solution is None:
                 raise read if isinstance(read, UnreadableAnswerError) else UnreadableAnswerError("a step has no score")
         except UnreadableAnswerError as error:
             raise InputError(f"solution {index}: {error}" if len(solutions) > 1 else str(error)) from None
         found.append(one)
-    assert next(of_read, None) is None, "more scores than trees"
     return found
 
 
