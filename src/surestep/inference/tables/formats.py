@@ -113,15 +113,17 @@ class _Csv:
 
     def check(self, row: Row) -> None:
         _check_new(row, self.added)
-        if other := sorted(set(row.values) ^ set(self.kept)):
+        if more := [name for name in row.values if name not in self.kept]:
             raise InputError(
-                f"the row and the first one differ in the column {other[0]!r}, which a CSV cannot hold; write JSONL "
+                f"the row has a column {more[0]!r} that the first one lacks, which a CSV cannot hold; write JSONL "
                 "(--output_format jsonl)"
             )
 
     def write_part(self, file: IO[bytes], rows: Sequence[tuple[Row, Added]]) -> None:
         for row, added in rows:
-            file.write(self._line([*(row.values[name] for name in self.kept), *(added[name] for name in self.added)]))
+            file.write(
+                self._line([*(row.values.get(name) for name in self.kept), *(added[name] for name in self.added)])
+            )
 
     def _line(self, cells: Sequence[Any]) -> bytes:
         text = io.StringIO()
