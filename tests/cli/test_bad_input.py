@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from runs import hashes
 from surestep.cli.main import main
+from warm_python import NOBODY_ANSWERS
 
 Command = Callable[..., str]
 
@@ -225,11 +225,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="resource limits are POSIX")
-def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(flags: list[str], tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(
+    flags: list[str], tmp_path: Path, quick_python: Path
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SMALL_FILES, "train", "--preset", "lora", *flags],
+        [quick_python / "python", "-c", SMALL_FILES, "train", "--preset", "lora", *flags],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -244,13 +245,12 @@ def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(flags: list[str
     assert main(["evaluate", "--checkpoint", str(experiment / "checkpoint_step_2")]) == 0
 
 
-@pytest.mark.slow
-def test_a_hub_id_without_a_network_is_one_line(flags: list[str], tmp_path: Path) -> None:
-    """A process of its own: the hub's client reads its settings when it is imported."""
+def test_a_hub_id_without_a_network_is_one_line(flags: list[str], tmp_path: Path, quick_python: Path) -> None:
+    """A process whose hub's client, which reads its settings when it is imported, knows that endpoint too."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub"), "OMP_NUM_THREADS": "1"}
+    environment |= {"HF_ENDPOINT": NOBODY_ANSWERS, "OMP_NUM_THREADS": "1"}
     environment.pop("HF_HUB_OFFLINE", None)
-    command = [sys.executable, "-m", "surestep.cli.main", "train", *flags, "--backbone", "no-one/no-such-model"]
+    command = [quick_python / "surestep", "train", *flags, "--backbone", "no-one/no-such-model"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
