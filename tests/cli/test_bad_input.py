@@ -129,14 +129,6 @@ def test_a_bad_setting_is_one_line(
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.fixture
-def trained(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """The folder of a finished run."""
-    assert main(["train", "--preset", "lora", *flags, "--max_steps", "2"]) == 0
-    capsys.readouterr()
-    return tmp_path / "outputs" / "run"
-
-
 def change_a_byte(checkpoint: Path) -> None:
     path = checkpoint / "head.safetensors"
     content = bytearray(path.read_bytes())
@@ -176,32 +168,33 @@ def cut_a_file(checkpoint: Path) -> None:
     ],
 )
 def test_a_damaged_checkpoint_is_neither_evaluated_nor_trained_on(
-    fail: Command, flags: list[str], trained: Path, damage, words: list[str]
+    fail: Command, flags: list[str], finished_run: Path, damage, words: list[str]
 ) -> None:
-    damage(trained / "checkpoint_step_2")
-    before = hashes(trained.parent)
-    start = ["--experiment_name", "next", "--init_from", trained / "checkpoint_step_2"]
+    damage(finished_run / "checkpoint_step_2")
+    before = hashes(finished_run.parent)
+    flags = [*flags, "--output_dir", str(finished_run.parent)]
+    start = ["--experiment_name", "next", "--init_from", finished_run / "checkpoint_step_2"]
     for arguments in (
-        ["evaluate", "--checkpoint", trained / "checkpoint_step_2"],
+        ["evaluate", "--checkpoint", finished_run / "checkpoint_step_2"],
         ["train", "--preset", "lora", *flags, "--resume"],
         ["train", "--preset", "lora", *flags, *start],
     ):
         err = fail(*arguments)
         for word in words:
             assert word in err
-        assert hashes(trained.parent) == before
+        assert hashes(finished_run.parent) == before
 
 
 @pytest.mark.parametrize(("make", "words"), [(half_of_a_line, ["line 40"]), (label_out_of_range, ["line 3"])])
 def test_a_bad_test_file_stops_an_evaluation_and_keeps_the_one_before(
-    fail: Command, trained: Path, tmp_path: Path, run_files: Path, make, words: list[str]
+    fail: Command, finished_run: Path, tmp_path: Path, run_files: Path, make, words: list[str]
 ) -> None:
-    assert main(["evaluate", "--checkpoint", str(trained / "checkpoint_step_2")]) == 0
-    before = hashes(tmp_path / "outputs")
-    err = fail("evaluate", "--checkpoint", trained / "checkpoint_step_2", "--own_test", make(tmp_path, run_files))
+    assert main(["evaluate", "--checkpoint", str(finished_run / "checkpoint_step_2")]) == 0
+    before = hashes(finished_run.parent)
+    err = fail("evaluate", "--checkpoint", finished_run / "checkpoint_step_2", "--own_test", make(tmp_path, run_files))
     for word in words:
         assert word in err
-    assert hashes(tmp_path / "outputs") == before
+    assert hashes(finished_run.parent) == before
 
 
 def test_a_bad_predictions_file_is_one_line(fail: Command, tmp_path: Path) -> None:
