@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from backbones import save_backbone
+from quick_plots import quick_png
 from runs import write_own
 from small_datasets import write_datasets
+from surestep.evaluation.report.charts import png
 from warm_python import warm_python
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ settings.register_profile(
 )
 settings.load_profile("surestep")
 
+DRAWN_PNG = png.png_of
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
@@ -35,6 +39,20 @@ def _find(path: Path) -> Path:
     if not path.exists():
         pytest.skip(f"{path.name} is not at {path.parent}")
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_plots() -> Iterator[None]:
+    """Commands write the plots of a report undrawn, which are most of an evaluation's time; see `drawn_plots`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(png, "png_of", quick_png)
+        yield
+
+
+@pytest.fixture
+def drawn_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this test plots are drawn as users get them."""
+    monkeypatch.setattr(png, "png_of", DRAWN_PNG)
 
 
 @pytest.fixture(scope="session")

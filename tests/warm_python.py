@@ -48,17 +48,23 @@ _COMMANDS: dict[str, list[str]] = {
     "surestep": ["-c", "import sys; from surestep.cli.main import main; sys.exit(main())"],
 }
 _START_TIMEOUT_S = 120.0
+NOBODY_ANSWERS = "http://127.0.0.1:9"
+"""The hub's address as all commands know it: none uses the network."""
 
 # Kept to the standard library's quickest modules, and started without site packages.
 _CLIENT = """\
 #!{python} -IS
-import array, json, os, socket, sys
+import array, json, os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
 request = json.dumps([{prefix!r} + sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 server.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 server.sendall(request)
-sys.exit(int(server.makefile().read() or 70))
+code = int(server.makefile().read() or 70)
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+sys.exit(code)
 """
 
 
@@ -69,6 +75,8 @@ def warm_python() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     address = folder / "socket"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment["HF_ENDPOINT"] = NOBODY_ANSWERS  # the hub's client reads both when it is imported
+    environment.pop("HF_HUB_OFFLINE", None)
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([sys.executable, __file__, "serve", str(address)], env=environment, stderr=log)
     try:

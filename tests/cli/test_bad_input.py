@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from runs import hashes
 from surestep.cli.main import main
+from warm_python import NOBODY_ANSWERS
 
 Command = Callable[..., str]
 
@@ -129,14 +129,6 @@ def test_a_bad_setting_is_one_line(
     assert not (tmp_path / "outputs").exists()
 
 
-@pytest.fixture
-def trained(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    """The folder of a finished run."""
-    assert main(["train", "--preset", "lora", *flags, "--max_steps", "2"]) == 0
-    capsys.readouterr()
-    return tmp_path / "outputs" / "run"
-
-
 def change_a_byte(checkpoint: Path) -> None:
     path = checkpoint / "head.safetensors"
     content = bytearray(path.read_bytes())
@@ -176,32 +168,33 @@ def cut_a_file(checkpoint: Path) -> None:
     ],
 )
 def test_a_damaged_checkpoint_is_neither_evaluated_nor_trained_on(
-    fail: Command, flags: list[str], trained: Path, damage, words: list[str]
+    fail: Command, flags: list[str], finished_run: Path, damage, words: list[str]
 ) -> None:
-    damage(trained / "checkpoint_step_2")
-    before = hashes(trained.parent)
-    start = ["--experiment_name", "next", "--init_from", trained / "checkpoint_step_2"]
+    damage(finished_run / "checkpoint_step_2")
+    before = hashes(finished_run.parent)
+    flags = [*flags, "--output_dir", str(finished_run.parent)]
+    start = ["--experiment_name", "next", "--init_from", finished_run / "checkpoint_step_2"]
     for arguments in (
-        ["evaluate", "--checkpoint", trained / "checkpoint_step_2"],
+        ["evaluate", "--checkpoint", finished_run / "checkpoint_step_2"],
         ["train", "--preset", "lora", *flags, "--resume"],
         ["train", "--preset", "lora", *flags, *start],
     ):
         err = fail(*arguments)
         for word in words:
             assert word in err
-        assert hashes(trained.parent) == before
+        assert hashes(finished_run.parent) == before
 
 
 @pytest.mark.parametrize(("make", "words"), [(half_of_a_line, ["line 40"]), (label_out_of_range, ["line 3"])])
 def test_a_bad_test_file_stops_an_evaluation_and_keeps_the_one_before(
-    fail: Command, trained: Path, tmp_path: Path, run_files: Path, make, words: list[str]
+    fail: Command, finished_run: Path, tmp_path: Path, run_files: Path, make, words: list[str]
 ) -> None:
-    assert main(["evaluate", "--checkpoint", str(trained / "checkpoint_step_2")]) == 0
-    before = hashes(tmp_path / "outputs")
-    err = fail("evaluate", "--checkpoint", trained / "checkpoint_step_2", "--own_test", make(tmp_path, run_files))
+    assert main(["evaluate", "--checkpoint", str(finished_run / "checkpoint_step_2")]) == 0
+    before = hashes(finished_run.parent)
+    err = fail("evaluate", "--checkpoint", finished_run / "checkpoint_step_2", "--own_test", make(tmp_path, run_files))
     for word in words:
         assert word in err
-    assert hashes(tmp_path / "outputs") == before
+    assert hashes(finished_run.parent) == before
 
 
 def test_a_bad_predictions_file_is_one_line(fail: Command, tmp_path: Path) -> None:
@@ -225,11 +218,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="resource limits are POSIX")
-def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(flags: list[str], tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(
+    flags: list[str], tmp_path: Path, quick_python: Path
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SMALL_FILES, "train", "--preset", "lora", *flags],
+        [quick_python / "python", "-c", SMALL_FILES, "train", "--preset", "lora", *flags],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -244,13 +238,12 @@ def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(flags: list[str
     assert main(["evaluate", "--checkpoint", str(experiment / "checkpoint_step_2")]) == 0
 
 
-@pytest.mark.slow
-def test_a_hub_id_without_a_network_is_one_line(flags: list[str], tmp_path: Path) -> None:
-    """A process of its own: the hub's client reads its settings when it is imported."""
+def test_a_hub_id_without_a_network_is_one_line(flags: list[str], tmp_path: Path, quick_python: Path) -> None:
+    """A process whose hub's client, which reads its settings when it is imported, knows that endpoint too."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub"), "OMP_NUM_THREADS": "1"}
+    environment |= {"HF_ENDPOINT": NOBODY_ANSWERS, "OMP_NUM_THREADS": "1"}
     environment.pop("HF_HUB_OFFLINE", None)
-    command = [sys.executable, "-m", "surestep.cli.main", "train", *flags, "--backbone", "no-one/no-such-model"]
+    command = [quick_python / "surestep", "train", *flags, "--backbone", "no-one/no-such-model"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr

@@ -8,15 +8,25 @@ from pathlib import Path
 
 import pytest
 
-QUICK = ["--device", "cpu", "--steps", "1", "--repeats", "1", "--examples", "2", "--backbone", "builtin:tiny"]
+from surestep.bench import timing
+
+QUICK = ["--device", "cpu", "--steps", "1", "--repeats", "1", "--examples", "2"]
 MEASURED = ("tokens_per_s", "labels_per_s", "spread", "ceiling_share", "padding", "peak_gb", "first_step_s")
 
 
 @pytest.mark.parametrize(("work", "rows"), [("train", 2), ("trees", 1), ("score", 3)])
-def test_a_table_and_a_line_of_json(work: str, rows: int, tmp_path: Path, succeed: Callable[..., str]) -> None:
+def test_a_table_and_a_line_of_json(
+    work: str,
+    rows: int,
+    tmp_path: Path,
+    succeed: Callable[..., str],
+    backbone_folder: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
     output = tmp_path / "bench.jsonl"
     extra = ["--budgets", "600"] if work == "trees" else []
-    shown = succeed("bench", work, *QUICK, *extra, "--output", output)
+    shown = succeed("bench", work, *QUICK, "--backbone", backbone_folder("llama"), *extra, "--output", output)
     record = json.loads(shown.splitlines()[-1])
     assert json.loads(output.read_text(encoding="utf-8")) == record
     assert record["bench"] == work

@@ -59,6 +59,7 @@ def checkpoint(
         *(*DATA_FLAGS, "--own_train", run_files / "train.jsonl", "--cache_dir", run_files / "cache"),
         *("--output_dir", folder, "--experiment_name", "run", "--device", "cpu", "--tensorboard", "false"),
         *("--max_steps", "1", "--batch_size", "2", "--gradient_accumulation_steps", "1", "--warmup_steps", "0"),
+        *("--bootstrap_resamples", "20", "--baselines", "false"),
     ]
     assert main([str(flag) for flag in flags]) == 0
     return folder / "run" / "checkpoint_step_1"

@@ -26,6 +26,7 @@ SETTINGS = [
     *("--arithmetic_problems", "300", "--arithmetic_eval_problems", "60", "--max_steps_per_example", "none"),
     *("--max_steps", "12", "--warmup_steps", "0", "--learning_rate", "3e-3", "--batch_size", "8"),
     *("--gradient_accumulation_steps", "1", "--tensorboard", "false", "--device", "cpu", "--experiment_name", "run"),
+    *("--bootstrap_resamples", "20"),
 ]
 SHARPENED = 8.0
 
@@ -83,7 +84,7 @@ def refused(ran: Ran) -> str:
 
 
 def evaluated(surestep: Surestep, checkpoint: Path, folder: Path, *flags: str) -> tuple[dict[str, Any], list[Any], str]:
-    quick = ("--save_predictions", "--report", "false")
+    quick = ("--save_predictions", "--report", "false", "--baselines", "false")
     out = done(surestep("evaluate", "--checkpoint", checkpoint, "--output_dir", folder, *quick, *flags))
     return json.loads((folder / "eval_metrics.json").read_text()), read_lines(folder / "predictions.jsonl.gz"), out
 

@@ -48,6 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--cache_dir", str(folder / "cache"), "--output_dir", str(folder / "outputs"), "--experiment_name", "run"),
         *("--device", "cpu", "--tensorboard", "false", "--max_steps", "2", "--save_steps", "2", "--batch_size", "2"),
         *("--gradient_accumulation_steps", "1", "--warmup_steps", "0", "--data_dir", str(folder / "data")),
+        *FAST,
     ]
     assert main(arguments) == 0
     checkpoint = folder / "outputs" / "run" / "checkpoint_step_2"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
 from runs import read_lines
+from surestep.cli.commands import demo
 from surestep.cli.main import main
+from surestep.config import Config
 
 pytestmark = pytest.mark.slow  # the demo runs
 
@@ -18,6 +21,21 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.fixture
+def _fewer_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A twentieth of the demo's problems: every part of the held-out ones still has some."""
+    settings_of = demo.demo_config
+
+    def fewer(args: argparse.Namespace) -> Config:
+        config = settings_of(args)
+        config.data.arithmetic_problems //= 20
+        config.data.arithmetic_eval_problems //= 5
+        return config
+
+    monkeypatch.setattr(demo, "demo_config", fewer)
+
+
+@pytest.mark.usefixtures("_fewer_problems")
 def test_too_few_steps_fail_honestly_and_leave_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["demo", "--max_steps", "2", "--output_dir", str(tmp_path / "outputs")]
     assert main(arguments) == 1

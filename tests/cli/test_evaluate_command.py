@@ -12,18 +12,15 @@ from pathlib import Path
 import pytest
 
 from runs import count_labels, hashes, read_lines
-from surestep.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., str]
 
 
 @pytest.fixture
-def checkpoint(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+def checkpoint(finished_run: Path) -> Path:
     """The last checkpoint of a finished run."""
-    assert main(["train", "--preset", "lora", *flags, "--max_steps", "2"]) == 0
-    capsys.readouterr()
-    return tmp_path / "outputs" / "run" / "checkpoint_step_2"
+    return finished_run / "checkpoint_step_2"
 
 
 def report_at(folder: Path) -> dict:
@@ -33,7 +30,7 @@ def report_at(folder: Path) -> dict:
 def test_results_go_below_the_validation_result_and_leave_it_alone(
     succeed: Command, checkpoint: Path, tmp_path: Path, run_files: Path
 ) -> None:
-    folder = tmp_path / "outputs" / "eval_run"
+    folder = checkpoint.parents[1] / "eval_run"
     before = hashes(folder)
     out = succeed("evaluate", "--checkpoint", checkpoint)
     assert f"results: {folder / 'checkpoint_step_2' / 'eval_metrics.json'}" in out
@@ -53,7 +50,7 @@ def test_an_output_dir_is_taken_as_given(succeed: Command, checkpoint: Path, tmp
     succeed("evaluate", "--checkpoint", checkpoint, "--output_dir", tmp_path / "here", "--save_predictions")
     written = {path.name for path in (tmp_path / "here").iterdir()}
     assert written == {"eval_metrics.json", "predictions.jsonl.gz", "report.html", "plots", "MODEL_CARD.md"}
-    assert not (tmp_path / "outputs" / "eval_run" / "checkpoint_step_2").exists()
+    assert not (checkpoint.parents[1] / "eval_run" / "checkpoint_step_2").exists()
 
 
 def test_merged_weights_on_request(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
@@ -70,7 +67,7 @@ def test_merged_weights_on_request(succeed: Command, checkpoint: Path, tmp_path:
 def test_the_validation_split_on_request(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
     out = succeed("evaluate", "--checkpoint", checkpoint, "--split", "validation", "--output_dir", tmp_path / "v")
     assert "validation split" in out
-    found, left = report_at(tmp_path / "v"), report_at(tmp_path / "outputs" / "eval_run")
+    found, left = report_at(tmp_path / "v"), report_at(checkpoint.parents[1] / "eval_run")
     assert found["overall"]["num_steps"] == left["overall"]["num_steps"]
 
 

@@ -30,7 +30,9 @@ def test_evaluate_writes_the_page_unless_told_not_to(succeed: Command, predictio
     assert [path.name for path in (tmp_path / "without").iterdir()] == ["eval_metrics.json"]
 
 
-def test_report_makes_the_page_from_the_files(succeed: Command, predictions: Path, tmp_path: Path) -> None:
+def test_report_makes_the_page_from_the_files(
+    drawn_plots: None, succeed: Command, predictions: Path, tmp_path: Path
+) -> None:
     succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path, "--report", "false", *QUICK)
     out = succeed("report", tmp_path)
     assert f"report: {tmp_path / 'report.html'}" in out

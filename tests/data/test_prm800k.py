@@ -201,22 +201,22 @@ def test_real_untouched_originals_of_both_phases_are_read(real_data: Callable[[s
 
 @pytest.mark.slow
 def test_memory_stays_a_small_multiple_of_the_text(tmp_path: Path) -> None:
-    """A file like phase 2's: 20 MB, one problem's records far apart, half of it text that is not steps."""
+    """A file like phase 2's: 5 MB, one problem's records far apart, half of it text that is not steps."""
     rng = random.Random(0)
     words = [f"w{number:05d}" for number in range(5000)]
     path, text_bytes = tmp_path / "phase2_train.jsonl", 0
     with path.open("w", encoding="utf-8") as file:
-        for number in range(4500):
+        for number in range(1100):
             steps = []
             for _ in range(8):
                 texts = [" ".join(rng.choices(words, k=20)) for _ in range(3)]
                 text_bytes += sum(map(len, texts))
                 steps.append(step(*(completion(text, rng.choice((-1, 0, 1))) for text in texts), chosen=0))
-            values = record(f"problem {number % 1000}", *steps)
+            values = record(f"problem {number % 250}", *steps)
             values["question"]["pre_generated_steps"] = [" ".join(rng.choices(words, k=30)) for _ in range(4)]
             file.write(json.dumps(values) + "\n")
     size = path.stat().st_size
-    assert size > 19e6
+    assert size > 4.6e6
     num_labels, report = 0, ReadReport()
     tracemalloc.start()
     try:
@@ -225,5 +225,5 @@ def test_memory_stays_a_small_multiple_of_the_text(tmp_path: Path) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert num_labels == 4500 * 8 * 3
+    assert num_labels == 1100 * 8 * 3
     assert peak < 3 * text_bytes, f"peak {peak:,} bytes for {text_bytes:,} bytes of steps in {size:,}"

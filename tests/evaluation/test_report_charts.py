@@ -133,7 +133,7 @@ def test_intervals_of_groups_cover_a_known_mean() -> None:
     assert 180 <= covered <= 198
 
 
-def test_both_renderings_hold_every_mark(charts: dict[str, Chart], tmp_path: Path) -> None:
+def test_both_renderings_hold_every_mark(drawn_plots: None, charts: dict[str, Chart], tmp_path: Path) -> None:
     for chart in charts.values():
         svg = ElementTree.fromstring(to_svg(chart).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
         texts = [element.text for element in svg.iter(f"{SVG}text")]
@@ -148,7 +148,7 @@ def test_both_renderings_hold_every_mark(charts: dict[str, Chart], tmp_path: Pat
         assert (tmp_path / f"{chart.name}.png").stat().st_size > 5000
 
 
-def test_a_name_is_text_in_both_renderings(tmp_path: Path) -> None:
+def test_a_name_is_text_in_both_renderings(drawn_plots: None, tmp_path: Path) -> None:
     """A dataset's name with tags stays text, and dollar signs are no formula for matplotlib."""
     name = r"<b>$\frac{$ & $x$"
     chart = Chart("c", name, "", axis(name, [1.0]), ())

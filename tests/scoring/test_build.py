@@ -118,19 +118,24 @@ def test_a_fast_execution_that_fails_gives_way_to_the_dense_one(
     assert scores_of(built.scorer(config), [random_tree(0)]) == scores_of(expected.scorer(config), [random_tree(0)])
 
 
-@pytest.mark.slow
 def test_the_kernel_gives_way_to_the_next_slower_execution_first(
     small_config: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> torch.Tensor:
         raise RuntimeError("out of shared memory")
 
+    def no_compiler() -> Any:
+        """To compile what varlen leaves to flex takes most of a minute, and this machine has no varlen anyway."""
+        raise RuntimeError("no compiler")
+
     monkeypatch.setattr(attention, "kernel_attention", broken)
+    monkeypatch.setattr(attention, "compiled_flex", no_compiler)
     monkeypatch.setattr(build_module, "choose_route", lambda *_, **__: ("triton", "attention: triton (as set)"))
     built = build_model(small_config("llama"), CPU)
     told = [reason for reason in built.reasons if "does not work" in reason]
     assert "attention: varlen, for triton" in told[0]
     assert "out of shared memory" in told[0]
+    assert "attention: dense, for varlen" in told[1]
     assert built.model.route == "dense", "this machine has no varlen either"
 
 

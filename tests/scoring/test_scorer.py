@@ -22,6 +22,7 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import cut_tree
 from surestep.encoding.token_store import write_store
 from surestep.errors import DeviceError
+from surestep.scoring import model_scorer
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.model_scorer import ModelScorer
@@ -425,7 +426,6 @@ def limited_memory(monkeypatch: pytest.MonkeyPatch, scorer: Any, most: int) -> l
     return held
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["all", "labelled"])
 @pytest.mark.parametrize("spare", [0, 150])
 def test_memory_that_runs_out_shrinks_the_passes_and_loses_no_step(
@@ -436,8 +436,9 @@ def test_memory_that_runs_out_shrinks_the_passes_and_loses_no_step(
     wanted: Wanted,
 ) -> None:
     """More trees than a window holds, some of them larger than what fits."""
+    monkeypatch.setattr(model_scorer, "_WINDOW", 32)
     built = build_small("llama")
-    trees = [random_tree(seed, num_nodes=4 + 13 * (seed % 3), branching=0.8) for seed in range(540)]
+    trees = [random_tree(seed, num_nodes=4 + 13 * (seed % 3), branching=0.8) for seed in range(40)]
     encoded = encode_trees(trees, built.tokenizer, built.formatter)
     expected = list(built.scorer(small_config("llama")).score_encoded(encoded, wanted=wanted))
     scorer, said = built.scorer(small_config("llama")), []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,18 +18,24 @@ from surestep.training.run import train
 
 pytestmark = pytest.mark.slow  # two processes train
 
-LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+LAUNCH = "from torch.distributed.run import main; main()"
+"""What `torchrun` is; it starts `surestep` twice."""
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
-def test_two_processes_are_one_with_twice_the_batch(run_config: Callable[..., Config], tmp_path: Path) -> None:
+def test_two_processes_are_one_with_twice_the_batch(
+    run_config: Callable[..., Config], tmp_path: Path, quick_python: Path
+) -> None:
     # Where patience runs out, it does on both at once, though only one of them validates. At five times this learning
     # rate the sums' other order, 1e-7 at first, grows to 2e-3 within the eight steps.
     settings = {"eval_steps": 1, "early_stopping_patience": 2, "max_steps": 8, "learning_rate": 0.01, "save_steps": 2}
     two = run_config(experiment_name="two", per_device_train_batch_size=2, **settings)
     two.save(tmp_path / "two.json")
     done = subprocess.run(
-        [*LAUNCH, "-m", "surestep.cli.main", "train", "--config", str(tmp_path / "two.json")],
+        [
+            *(quick_python / "python", "-c", LAUNCH, "--standalone", "--nproc_per_node", "2"),
+            *("--no-python", quick_python / "surestep", "train", "--config", tmp_path / "two.json"),
+        ],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

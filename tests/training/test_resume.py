@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,12 +196,14 @@ main(sys.argv[1:])
 
 
 @pytest.mark.slow
-def test_a_killed_process_resumes_from_its_last_checkpoint(settings, uninterrupted, tmp_path: Path) -> None:
+def test_a_killed_process_resumes_from_its_last_checkpoint(
+    settings, uninterrupted, tmp_path: Path, quick_python: Path
+) -> None:
     whole = uninterrupted()
     cut = settings("cut")
     cut.save(tmp_path / "cut.json")
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, "train", "--config", str(tmp_path / "cut.json")],
+        [quick_python / "python", "-c", KILLED, "train", "--config", str(tmp_path / "cut.json")],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

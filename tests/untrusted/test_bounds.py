@@ -99,7 +99,7 @@ BOMBS: dict[str, Callable[[Path], Path]] = {
     "one line": lambda folder: packed(folder / "a.jsonl.gz", b"x" * 1000, 20_000, first=b'{"problem": "'),
     "many lines": lambda folder: packed(folder / "a.jsonl.gz", ROW, 20_000),
     "many lines of a table": lambda folder: packed(folder / "a.csv.gz", b"x" * 2_000 + b",y\n", 20_000),
-    "a cell": lambda folder: packed(folder / "a.csv.gz", b"x\n" * 500, 20_000, first=b'a,b\n1,"'),
+    "a cell": lambda folder: packed(folder / "a.csv.gz", b"x" * 199 + b"\n", 100_000, first=b'a,b\n1,"'),
 }
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,15 +44,15 @@ def made(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable
     return lambda preset: root / preset / "checkpoint_step_2"
 
 
-def results(kind: str, original: Path, root: Path, flags: list[str]) -> list[dict[str, Any]]:
+def results(python: Path, kind: str, original: Path, root: Path, flags: list[str]) -> list[dict[str, Any]]:
     """What each harm of a kind led to."""
     (root / "all").mkdir()
-    command = [sys.executable, str(TESTS / "hostile_commands.py"), str(original), kind, str(root / "all")]
+    command = [str(python), str(TESTS / "hostile_commands.py"), str(original), kind, str(root / "all")]
     run = subprocess.run(
         [*command, json.dumps(flags)],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=False,
         timeout=1500,
     )
@@ -79,17 +78,20 @@ def faults(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_every_hostile_checkpoint_is_one_line_for_every_command(
-    kind: str, made: Any, flags: list[str], tmp_path: Path
+    kind: str, made: Any, flags: list[str], tmp_path: Path, quick_python: Path
 ) -> None:
-    found = results(kind, made(kind), tmp_path, ["--preset", kind, *flags])
+    found = results(quick_python / "python", kind, made(kind), tmp_path, ["--preset", kind, *flags])
     assert len(found) == len({"lora": LORA, "full": FULL}[kind])
     assert faults(found) == []
     assert {result["command"] for result in found} == {"evaluate", "export", "calibrate", "check", "train"}
 
 
-def test_every_hostile_training_state_is_one_line_for_resuming(made: Any, flags: list[str], tmp_path: Path) -> None:
+def test_every_hostile_training_state_is_one_line_for_resuming(
+    made: Any, flags: list[str], tmp_path: Path, quick_python: Path
+) -> None:
     original = made("lora")
-    found = results("state", original, tmp_path, ["--preset", "lora", *flags, "--max_steps", "3"])
+    resumed = ["--preset", "lora", *flags, "--max_steps", "3"]
+    found = results(quick_python / "python", "state", original, tmp_path, resumed)
     assert len(found) == len(STATE)
     assert faults(found) == []
 

@@ -6,6 +6,7 @@ of matplotlib and needs no display.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,13 @@ def write_png(chart: Chart, path: Path) -> None:
     Raises:
         StorageError: the file cannot be written; what was there is as it was.
     """
+    content = png_of(chart)
+    with write_whole(path, "wb", advice=PAGE_ADVICE) as file:
+        file.write(content)
+
+
+def png_of(chart: Chart) -> bytes:
+    """`chart` as the content of a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -65,8 +73,9 @@ def write_png(chart: Chart, path: Path) -> None:
     places[0].set_title(_plain(chart.title), loc="left", fontsize=11)
     if any(mark.name for mark in chart.panels[0].marks):
         places[0].legend(frameon=False, fontsize=8)
-    with write_whole(path, "wb", advice=PAGE_ADVICE) as file:
-        figure.savefig(file, format="png")
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _plain(text: str) -> str:
