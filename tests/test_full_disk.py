@@ -48,13 +48,8 @@ def test_evaluate_and_report(trained: Config, drawn: None) -> None:
     assert {"eval_metrics.json", "predictions.jsonl.gz", "report.html", "MODEL_CARD.md", "plots"} == {
         path.name for path in results.iterdir()
     }
-    for number in (
-        2,
-        4,
-        26,
-        29,
-        49,
-    ):  # the lock, files beside their places, the first one in its place, one of the last
+    # The lock, files beside their places, the first one in its place, one of the last.
+    for number in (2, 4, 26, 29, 49):
         assert refuses_and_keeps(number, arguments, trained.output_dir)
     for number in (5, 41):
         assert refuses_and_keeps(number, ["report", results], trained.output_dir)
