@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,18 +24,6 @@ def trained(run_config: Callable[..., Config]) -> Config:
     config = run_config(max_steps=2, baselines=False)
     train(config, Watcher())
     return config
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes its time and is not what is tested here; writing what was drawn is."""
-    from surestep.files import write_whole
-
-    def draw(_chart: Any, path: Path) -> None:
-        with write_whole(path, "wb") as file:
-            file.write(b"drawn")
-
-    monkeypatch.setattr("surestep.evaluation.report.page.write_png", draw)
 
 
 @pytest.mark.slow
