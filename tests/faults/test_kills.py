@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,30 +20,6 @@ pytestmark = pytest.mark.faults
 Tally = Callable[..., None]
 
 
-def kills_of_a_run(
-    fault: str, begun: Config, whole: Config, acts: list[str], make: Callable[[int], Config], tally: Tally, **how: Any
-) -> None:
-    failed = []
-    for number, act in enumerate(acts, 1):
-        cut = make(number)
-        ended = killed_at(number, trains(cut, **how), str(cut.output_dir))
-        assert ended.code == -signal.SIGKILL, (act, ended.err)
-        try:
-            said = goes_on_after_kill(cut, whole)
-        except AssertionError as error:
-            failed.append(f"{number} {act}: {error}")
-            tally(fault, survived=False, named=False)
-        else:
-            # A kill before the lock is taken, or behind its removal, leaves nothing to speak of.
-            is_named = (
-                "no longer runs" in said or number == 1 or act == f"rmdir {begun.output_dir.name}" or act == "rmdir ."
-            )
-            tally(fault, survived=True, named=is_named)
-            if not is_named:
-                failed.append(f"{number} {act}: not a word")
-    assert failed == []
-
-
 @pytest.fixture
 def whole(run_config: Callable[..., Config]) -> Config:
     """The undisturbed run."""
@@ -54,19 +29,29 @@ def whole(run_config: Callable[..., Config]) -> Config:
 
 
 def test_of_a_run(run_config: Callable[..., Config], whole: Config, tmp_path: Path, tally: Tally) -> None:
-    traced_run = run_config(experiment_name="cut", output_dir=tmp_path / "traced", **RHYTHM)
-    acts = traced(trains(traced_run), str(traced_run.output_dir))
+    begun = run_config(experiment_name="cut", output_dir=tmp_path / "traced", **RHYTHM)
+    acts = traced(trains(begun), str(begun.output_dir))
     assert len(acts) > 60
+    fault, failed = "kill at a rename or removal of a run", []
+    for number, act in enumerate(acts, 1):
+        cut = run_config(experiment_name="cut", output_dir=tmp_path / f"cut-{number}", **RHYTHM)
+        ended = killed_at(number, trains(cut), str(cut.output_dir))
+        assert ended.code == -signal.SIGKILL, (act, ended.err)
+        try:
+            said = goes_on_after_kill(cut, whole)
+        except AssertionError as error:
+            failed.append(f"{number} {act}: {error}")
+            tally(fault, survived=False, named=False)
+        else:
+            # A kill before the lock is taken, or behind its removal, leaves nothing to speak of.
+            is_named = "no longer runs" in said or number == 1 or act == "rmdir ."
+            tally(fault, survived=True, named=is_named)
+            if not is_named:
+                failed.append(f"{number} {act}: not a word")
+    assert failed == []
 
-    def make(number: int) -> Config:
-        return run_config(experiment_name="cut", output_dir=tmp_path / f"cut-{number}", **RHYTHM)
 
-    kills_of_a_run("kill at a rename or removal of a run", traced_run, whole, acts, make, tally)
-
-
-def test_of_a_run_that_replaces_another(
-    run_config: Callable[..., Config], whole: Config, tmp_path: Path, tally: Tally
-) -> None:
+def test_of_a_run_that_replaces_another(run_config: Callable[..., Config], tmp_path: Path, tally: Tally) -> None:
     """Up to where the new run has a checkpoint of its own."""
 
     def make(number: int) -> Config:
