@@ -9,10 +9,10 @@ STAMP := .venv/installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format docs clean
+.PHONY: help demo test quick test-faults lint format docs clean
 
 help:  ## list what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP)  ## train and evaluate the embedded default on this machine (about three minutes)
 	$(BIN)/surestep demo
@@ -22,6 +22,9 @@ test: lint  ## lint, types, tests and doctests
 
 quick: $(STAMP)  ## the quick tests alone, in about three minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-faults: $(STAMP)  ## the long form of the fault tests, with counts (half an hour); no part of make test
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults tests
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -172,6 +172,18 @@ def run_config(small_config: Callable[..., Config], run_files: Path, tmp_path: P
     return make
 
 
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes its time and is not what is tested here; writing what was drawn is."""
+    from surestep.files import write_whole
+
+    def draw(_chart: Any, path: Path) -> None:
+        with write_whole(path, "wb") as file:
+            file.write(b"drawn")
+
+    monkeypatch.setattr("surestep.evaluation.report.page.write_png", draw)
+
+
 @pytest.fixture(scope="session")
 def quick_python() -> Iterator[Path]:
     """A folder with a `python` and a `surestep` that start fast (see `warm_python`)."""

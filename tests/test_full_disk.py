@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -27,18 +26,6 @@ def trained(run_config: Callable[..., Config]) -> Config:
     return config
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes its time and is not what is tested here; writing what was drawn is."""
-    from surestep.files import write_whole
-
-    def draw(_chart: Any, path: Path) -> None:
-        with write_whole(path, "wb") as file:
-            file.write(b"drawn")
-
-    monkeypatch.setattr("surestep.evaluation.report.page.write_png", draw)
-
-
 @pytest.mark.slow
 def test_evaluate_and_report(trained: Config, drawn: None) -> None:
     checkpoint = trained.experiment_dir / "checkpoint_step_2"
@@ -48,13 +35,8 @@ def test_evaluate_and_report(trained: Config, drawn: None) -> None:
     assert {"eval_metrics.json", "predictions.jsonl.gz", "report.html", "MODEL_CARD.md", "plots"} == {
         path.name for path in results.iterdir()
     }
-    for number in (
-        2,
-        4,
-        26,
-        29,
-        49,
-    ):  # the lock, files beside their places, the first one in its place, one of the last
+    # The lock, files beside their places, the first one in its place, one of the last.
+    for number in (2, 4, 26, 29, 49):
         assert refuses_and_keeps(number, arguments, trained.output_dir)
     for number in (5, 41):
         assert refuses_and_keeps(number, ["report", results], trained.output_dir)

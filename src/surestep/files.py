@@ -264,7 +264,10 @@ def _put(placement: _Placement, *, keeps_former: bool) -> Path | None:
     try:
         beside.replace(place)
     except BaseException:
-        former.replace(place)
+        if place.exists():  # a second name of it: renaming one to the other would do nothing
+            delete(former)
+        else:
+            former.replace(place)
         raise
     return former
 

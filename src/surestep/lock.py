@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from surestep.disk import name_beside
+from surestep.disk import leftovers, name_beside, remove_leftovers
 from surestep.errors import LockedError
 from surestep.files import storage_errors
 
@@ -117,6 +117,7 @@ def locked(folder: Path, *, command: str, advice: str = "wait until it has ended
         with storage_errors(path, "a lock has to be written there: set --output_dir to a writable folder"):
             number, said = _take(path, folder, Holder.myself(command), advice)
         try:
+            remove_leftovers(leftovers(path.parent, of=_probe_of(path).name))
             yield said
         finally:
             # First the name, then the lock: whoever opened the file before finds that it is no longer the one.
@@ -142,12 +143,17 @@ def _take(path: Path, folder: Path, me: Holder, advice: str) -> tuple[int | None
             path.parent.mkdir(parents=True, exist_ok=True)
 
 
+def _probe_of(path: Path) -> Path:
+    """What a lock's file system is tried with; a killed process may leave one."""
+    return path.with_name(f"{path.name}.probe")
+
+
 def _has_flock(path: Path) -> bool:
     """Whether the file system below `path` has locks."""
     if fcntl is None:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    probe = name_beside(path)
+    probe = name_beside(_probe_of(path))
     number = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
