@@ -106,6 +106,7 @@ def test_one_road_leads_from_a_scorer_to_rows() -> None:
         "inference/model_runner.py",
         "scoring/model_scorer.py",
         "scoring/score_split.py",
+        "scoring/sessions/passes.py",
     }
     assert [line.split(": ")[1] for line in found["scoring/model_scorer.py"]] == [
         "self.score_encoded(self._encoded(trees), wanted=wanted)"

@@ -19,11 +19,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from surestep.disk import leftovers, name_beside, remove_leftovers
 from surestep.errors import LockedError
 from surestep.files import storage_errors
+from surestep.untrusted import parse_json
 
 try:
     import fcntl
@@ -75,7 +76,7 @@ class Holder:
     def read(cls, text: str) -> Self | None:
         """From a lock's content; None where that is no lock's."""
         try:
-            values: Any = json.loads(text)
+            values = parse_json(text)
             found = cls(**{name: values[name] for name in cls.__dataclass_fields__})
         except (ValueError, TypeError, KeyError, RecursionError):
             return None

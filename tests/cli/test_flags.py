@@ -71,6 +71,7 @@ OTHER_VALUES = {
     "data.bad_rows": "skip",
     "data.own_format": "stepwise",
     "data.own_name": "mine",
+    "data.own_split": "lines",
     "data.validation_fraction": "0.25",
     "model.attention": "dense",
     "model.compile": "true",

@@ -110,7 +110,7 @@ def run_command(args: argparse.Namespace) -> int:
     except Interrupted as stopped:
         with suppress(OSError):  # SIGHUP: the terminal may be gone
             words = "interrupted" if stopped.number.name == "SIGINT" else f"stopped by {stopped.number.name}"
-            print(f"surestep: {words}", file=sys.stderr)
+            print(f"surestep: {in_one_line(words)}", file=sys.stderr)
         return 128 + int(stopped.number)
     except KeyboardInterrupt:
         print("surestep: interrupted", file=sys.stderr)
