@@ -108,16 +108,16 @@ def test_no_sum_with_held_out_operands_is_seen_in_training(seed: int) -> None:
     shown = {
         frozenset(pair)
         for split in ("train", "validation")
-        for tree in generate_arithmetic(split, num_problems=1000, seed=seed)
+        for tree in generate_arithmetic(split, num_problems=2000, seed=seed)
         for pair in pairs(tree)
     }
     sums = [
         pair
-        for tree in generate_arithmetic("test", num_problems=300, seed=seed)
+        for tree in generate_arithmetic("test", num_problems=500, seed=seed)
         if "operands" in held_out_parts(tree)
         for pair in pairs(tree)
     ]
-    assert len(sums) > 300
+    assert len(sums) > 500
     assert not [pair for pair in sums if frozenset(pair) in shown]
     seen_digits = {(place, digit) for pair in shown for place, digit in enumerate(f"{max(pair):02d}{min(pair)}")}
     held_digits = {(place, digit) for pair in sums for place, digit in enumerate(f"{max(pair):02d}{min(pair)}")}
