@@ -23,6 +23,7 @@ TIMEOUT_S = 900.0
 """For one block, on a machine that other work shares; the training takes half a minute of one thread."""
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_and_shows_what_it_says(tmp_path: Path, quick_python: Path) -> None:
     for name in ("train.py", "evaluate.py"):
         shutil.copy(ROOT / name, tmp_path)

@@ -101,6 +101,7 @@ def write_labels(path: Path, count: int, *, right: Callable[[random.Random], flo
     return path
 
 
+@pytest.mark.slow
 def test_an_overconfident_model_is_mended_on_problems_that_nobody_fitted(
     surestep: Surestep, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def _fewer_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "demo_config", fewer)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_fewer_problems")
 def test_too_few_steps_fail_honestly_and_leave_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["demo", "--max_steps", "2", "--output_dir", str(tmp_path / "outputs")]

@@ -30,6 +30,7 @@ def test_evaluate_writes_the_page_unless_told_not_to(succeed: Command, predictio
     assert [path.name for path in (tmp_path / "without").iterdir()] == ["eval_metrics.json"]
 
 
+@pytest.mark.slow
 def test_report_makes_the_page_from_the_files(
     drawn_plots: None, succeed: Command, predictions: Path, tmp_path: Path
 ) -> None:

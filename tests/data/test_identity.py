@@ -148,6 +148,7 @@ GROUPS = st.text(alphabet="a1: \x1f\x00", max_size=3)
 NAMES = st.from_regex(r"[A-Za-z0-9_.-]{1,3}", fullmatch=True)
 
 
+@pytest.mark.slow
 @given(st.tuples(NAMES, GROUPS), st.tuples(NAMES, GROUPS))
 def test_a_group_is_one_problem_of_its_dataset_and_of_no_other(first: tuple[str, str], second: tuple[str, str]) -> None:
     keys = [key_of("p", group=group, dataset=dataset) for dataset, group in (first, second)]

@@ -54,6 +54,7 @@ def evaluate(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], list[dict[st
     return run
 
 
+@pytest.mark.slow
 def test_the_pooled_map_is_the_default_and_a_datasets_own_is_asked_for(
     loaded: Callable[..., LoadedCheckpoint], evaluate: Callable[..., Any]
 ) -> None:

@@ -121,6 +121,7 @@ def test_the_best_possible_order_is_never_worse(charts: dict[str, Chart]) -> Non
     assert best.y[-1] == pytest.approx(model.y[-1])
 
 
+@pytest.mark.slow
 def test_intervals_of_groups_cover_a_known_mean() -> None:
     """95 % intervals over problems: of 200 made data sets, between 90 and 99 % must hold the true mean."""
     covered = 0

@@ -152,6 +152,7 @@ def test_resamples_of_one_class_are_left_out_and_counted() -> None:
     assert "undefined_resamples" not in section["intervals"]["mse"]
 
 
+@pytest.mark.slow
 def test_datasets_are_drawn_apart_so_that_their_mean_is_as_narrow_as_it_should_be() -> None:
     """Two datasets alike in every number: the mean of their R² varies by 1 / sqrt(2) of what each does."""
     one = clustered(5, 100)

@@ -26,6 +26,7 @@ def test_it_computes_the_layer_and_its_adapters(has_bias: bool) -> None:
         torch.testing.assert_close(got, wanted)
 
 
+@pytest.mark.slow
 def test_a_compiler_may_trust_what_it_says_of_itself() -> None:
     torch.manual_seed(0)
     x, low, b = (torch.randn(size, requires_grad=True) for size in ((11, 6), (11, 3), (8, 3)))

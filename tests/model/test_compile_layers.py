@@ -36,6 +36,7 @@ def record(graphs: list[torch.fx.GraphModule]) -> Any:
     return backend
 
 
+@pytest.mark.slow
 def test_compiling_and_running_changes_no_setting_and_registers_nothing() -> None:
     model = make_model(Qwen3Config(**SHAPE, head_dim=16), "all-linear")
     model.fuse_layers()

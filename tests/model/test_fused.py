@@ -179,6 +179,7 @@ def test_dropout_differs_between_passes_and_is_off_in_evaluation() -> None:
     assert torch.equal(model(batch()), model(batch()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("narrowed", "num_graphs"), [(False, 1), (True, 3)])
 def test_a_compiled_layer_is_whole_and_takes_only_its_lengths_for_changing(
     monkeypatch: pytest.MonkeyPatch, narrowed: bool, num_graphs: int

@@ -139,6 +139,7 @@ def test_patience_counts_on_over_an_interruption(settings, validations_give, sto
     assert (result.early, result.steps) == (True, 10)
 
 
+@pytest.mark.slow
 def test_stopping_again_and_again_changes_nothing(settings, uninterrupted) -> None:
     whole = uninterrupted(patience=3)
     cut = settings("cut", early_stopping_patience=3)

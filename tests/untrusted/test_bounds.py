@@ -122,6 +122,7 @@ def test_a_small_file_that_unpacks_to_a_large_one_is_refused(
     assert peak < 64 * 2**20
 
 
+@pytest.mark.slow
 def test_the_default_bounds_hold_a_bomb_in_little_memory(tmp_path: Path) -> None:
     """A gigabyte in one file of JSON, under a limit on the memory of the process."""
     path = packed(tmp_path / "a.json.gz", (ROW.strip() + b",\n") * 1000, 1000, first=b"[")

@@ -76,6 +76,7 @@ def faults(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_every_hostile_checkpoint_is_one_line_for_every_command(
     kind: str, made: Any, flags: list[str], tmp_path: Path, quick_python: Path
