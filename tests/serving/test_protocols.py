@@ -312,6 +312,16 @@ def test_an_unreadable_answer_gets_the_reward_that_was_declared_for_it() -> None
     assert "one user turn" in refused("/reward", {"messages": [texts[0] * 2]}, client)["detail"]
 
 
+def test_a_large_body_is_read_as_a_small_one() -> None:
+    steps = [
+        f"{number} + 1 = {number + 1}, which is one more than the number that it came from, {number}."
+        for number in range(500)
+    ]
+    (row,) = post("/pooling", {"input": templated(steps)})["data"]
+    assert [value for (value,) in row["data"]] == confidences(steps)
+    assert "one user turn" in refused("/pooling", {"input": templated(steps) * 2})["error"]["message"]
+
+
 def test_many_solutions_are_refused_above_the_limit() -> None:
     client = client_of(replace(SETTINGS, max_solutions=2))
     body = {"query": PROBLEM, "documents": ["a", "b", "c"]}
