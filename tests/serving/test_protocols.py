@@ -312,6 +312,20 @@ def test_an_unreadable_answer_gets_the_reward_that_was_declared_for_it() -> None
     assert "one user turn" in refused("/reward", {"messages": [texts[0] * 2]}, client)["detail"]
 
 
+def test_a_refusal_is_short_whatever_was_sent() -> None:
+    many = templated(STEPS) * 500
+    for path, body in (
+        ("/classify", {"input": many}),
+        ("/classify", {"input": [1], "model": "m" * 10_000}),
+        ("/pooling", {"input": many, "task": "t" * 10_000}),
+        ("/v1/score", {"query": "a", "items": ["b"], "label_token_ids": list(range(5000))}),
+        ("/classify", {"messages": [{"role": "r" * 10_000, "content": "x"}]}),
+        ("/classify", {"messages": "x" * 10_000}),
+        ("/classify", {"k" * 10_000: 1}),
+    ):
+        assert len(json.dumps(refused(path, body))) < 1000, (path, list(body))
+
+
 def test_a_large_body_is_read_as_a_small_one() -> None:
     steps = [
         f"{number} + 1 = {number + 1}, which is one more than the number that it came from, {number}."

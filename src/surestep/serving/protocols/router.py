@@ -34,6 +34,7 @@ from surestep.serving.protocols.settings import ProtocolSettings
 from surestep.serving.service import tree_of_candidates
 from surestep.types import ReasoningTree
 from surestep.untrusted import parse_json
+from surestep.untrusted.bounds import shown
 
 ScoreTrees: TypeAlias = Callable[[list[ReasoningTree]], Awaitable[list[list[float | None]]]]
 """The confidence of each node of each tree, in order; None where a node ends beyond what the model takes. An
@@ -158,7 +159,7 @@ def _read(content: bytes, shapes: Sequence[tuple[Protocol, Shape]], settings: Pr
         error = protocol.error
         fields = _fields(shape, body)
         if settings.only_model_name and fields.model not in (None, settings.model_name):
-            reason = f"the model {fields.model!r} does not exist; allowed: {settings.model_name}"
+            reason = f"the model {shown(fields.model)} does not exist; allowed: {settings.model_name}"
             raise _RefusedError(_NOT_FOUND, error(_NOT_FOUND, reason, "model"))
         solutions = shape.read(fields, RequestReader(settings, fields.model))
         _check(solutions, settings)
