@@ -25,6 +25,7 @@ from surestep.data.templated import SolutionReader
 from surestep.errors import ConfigError
 from surestep.serving.http.context import CURRENT
 from surestep.serving.protocols.config import ProtocolConfig, read_decoder
+from surestep.serving.protocols.protocol import Protocol, RequestBody, Shape
 from surestep.serving.protocols.router import router_of
 from surestep.serving.protocols.settings import ProtocolSettings
 from surestep.serving.protocols.table import PROTOCOLS
@@ -353,6 +354,33 @@ def test_the_description_has_an_example_for_every_shape_that_is_answered() -> No
                 described += 1
     assert described > 15
     assert "$defs" not in json.dumps(description["paths"]), "a schema with definitions would need their place"
+
+
+class ValueRequest(RequestBody):
+    """OpenR's request for the value of a text."""
+
+    input_str: str
+
+
+def test_a_protocol_is_one_record_and_one_entry() -> None:
+    """The recipe of CONTRIBUTING, on a path that others use too."""
+    shape = Shape(
+        "value",
+        ("/worker_value_inference", "/classify"),
+        (frozenset({"input_str"}),),
+        ValueRequest,
+        lambda request, reader: [reader.text(request.input_str)],
+        lambda request, answer: {"value": list(answer.scored[0].confidences)},
+        {"input_str": templated(STEPS)},
+        per_step=lambda request: True,
+    )
+    app = FastAPI()
+    app.include_router(router_of((*PROTOCOLS, Protocol("OpenR", (shape,))), score, SETTINGS))
+    client = TestClient(app)
+    for path in shape.paths:
+        assert post(path, dict(shape.example), client) == {"value": confidences(STEPS)}
+    assert post("/classify", {"input": templated(STEPS)}, client)["data"][0]["probs"] == [min(confidences(STEPS))]
+    assert "no known chat format" in refused("/worker_value_inference", {"input_str": "x"}, client)["detail"]
 
 
 values = st.recursive(
