@@ -48,6 +48,7 @@ lines = st.text(f"{string.ascii_letters}{string.digits}{string.punctuation} \t\x
 texts = st.lists(lines, min_size=1, max_size=4).map("\n".join).filter(str.strip)
 steps = lines.map(str.strip).filter(bool)
 OTHER_MARKS = ("<|endoftext|>", "<|end_of_text|>", "<|python_tag|>", "<|eom_id|>", "<eos>", "<think>", "</think>")
+OTHER_MARKS += ("<tools>", "<tool_call>", "<tool_response>")
 reader = SolutionReader(step_rule="tag:\n\n")
 
 
@@ -89,6 +90,26 @@ def test_qwen3s_own_template_comes_back(
         assert found.dropped == (("system",) if head else ())
         prompt = qwen3_template(messages=messages[:-1], add_generation_prompt=True)
         assert reader.query(text, prompt) == found
+
+
+def test_what_qwen3s_template_makes_of_tools_is_refused(qwen3_template: Callable[..., str]) -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}
+    messages = [
+        {"role": "user", "content": "What?"},
+        {"role": "assistant", "content": ANSWER, "tool_calls": [call]},
+    ]
+    answered = [*messages, {"role": "tool", "content": "4"}, {"role": "assistant", "content": "It is 4."}]
+    for conversation in (messages, answered):
+        with pytest.raises(InputError):
+            reader.text(qwen3_template(messages=conversation))
+        with pytest.raises(InputError):
+            reader.messages(conversation)
+    with pytest.raises(InputError, match="tools are not supported"):
+        reader.text(
+            qwen3_template(messages=[messages[0], {"role": "assistant", "content": "4"}], tools=[{"name": "add"}])
+        )
+    with pytest.raises(UnreadableAnswerError, match="calls a tool"):
+        reader.beside("What?", "<tool_call>{}</tool_call>")
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +167,9 @@ REFUSED = {
     "two thoughts": (chatml("What?", "<think>a</think><think>b</think>40"), "elsewhere"),
     "text in front": ("Note: " + chatml("What?", ANSWER), "outside the turns"),
     "text behind": (chatml("What?", ANSWER) + "and so on", "follows the end of the last turn"),
+    "tools": (chatml("What?", ANSWER, "# Tools\n\n<tools>\n{}\n</tools>"), "tools are not supported"),
+    "a tool's answer": (chatml("<tool_response>\n4\n</tool_response>", ANSWER), "tools are not supported"),
+    "a call": (chatml("What?", "So: <tool_call>\n{}\n</tool_call>"), "tools are not supported"),
     "a tool role": ("<|im_start|>tool\n4<|im_end|>\n", "tools are not supported"),
 }
 

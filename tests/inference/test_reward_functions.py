@@ -397,3 +397,6 @@ def test_what_the_page_imports_exists_and_its_credit_runs(capsys: pytest.Capture
     (credit,) = [block for block in blocks if "token_rewards" in block]
     exec(credit, {})
     assert capsys.readouterr().out.split() == ["[[0.", "0.", "0.", "0.", "0.25]]"]
+    (declared,) = [block for block in blocks if "declared_format(" in block]
+    exec(declared, {})
+    assert capsys.readouterr().out == "('It is 2.',)\n"

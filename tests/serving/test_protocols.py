@@ -25,6 +25,7 @@ from surestep.data.templated import SolutionReader
 from surestep.errors import ConfigError
 from surestep.serving.http.context import CURRENT
 from surestep.serving.protocols.config import ProtocolConfig, read_decoder
+from surestep.serving.protocols.protocol import Protocol, RequestBody, Shape
 from surestep.serving.protocols.router import router_of
 from surestep.serving.protocols.settings import ProtocolSettings
 from surestep.serving.protocols.table import PROTOCOLS
@@ -312,6 +313,30 @@ def test_an_unreadable_answer_gets_the_reward_that_was_declared_for_it() -> None
     assert "one user turn" in refused("/reward", {"messages": [texts[0] * 2]}, client)["detail"]
 
 
+def test_a_refusal_is_short_whatever_was_sent() -> None:
+    many = templated(STEPS) * 500
+    for path, body in (
+        ("/classify", {"input": many}),
+        ("/classify", {"input": [1], "model": "m" * 10_000}),
+        ("/pooling", {"input": many, "task": "t" * 10_000}),
+        ("/v1/score", {"query": "a", "items": ["b"], "label_token_ids": list(range(5000))}),
+        ("/classify", {"messages": [{"role": "r" * 10_000, "content": "x"}]}),
+        ("/classify", {"messages": "x" * 10_000}),
+        ("/classify", {"k" * 10_000: 1}),
+    ):
+        assert len(json.dumps(refused(path, body))) < 1000, (path, list(body))
+
+
+def test_a_large_body_is_read_as_a_small_one() -> None:
+    steps = [
+        f"{number} + 1 = {number + 1}, which is one more than the number that it came from, {number}."
+        for number in range(500)
+    ]
+    (row,) = post("/pooling", {"input": templated(steps)})["data"]
+    assert [value for (value,) in row["data"]] == confidences(steps)
+    assert "one user turn" in refused("/pooling", {"input": templated(steps) * 2})["error"]["message"]
+
+
 def test_many_solutions_are_refused_above_the_limit() -> None:
     client = client_of(replace(SETTINGS, max_solutions=2))
     body = {"query": PROBLEM, "documents": ["a", "b", "c"]}
@@ -329,6 +354,33 @@ def test_the_description_has_an_example_for_every_shape_that_is_answered() -> No
                 described += 1
     assert described > 15
     assert "$defs" not in json.dumps(description["paths"]), "a schema with definitions would need their place"
+
+
+class ValueRequest(RequestBody):
+    """OpenR's request for the value of a text."""
+
+    input_str: str
+
+
+def test_a_protocol_is_one_record_and_one_entry() -> None:
+    """The recipe of CONTRIBUTING, on a path that others use too."""
+    shape = Shape(
+        "value",
+        ("/worker_value_inference", "/classify"),
+        (frozenset({"input_str"}),),
+        ValueRequest,
+        lambda request, reader: [reader.text(request.input_str)],
+        lambda request, answer: {"value": list(answer.scored[0].confidences)},
+        {"input_str": templated(STEPS)},
+        per_step=lambda request: True,
+    )
+    app = FastAPI()
+    app.include_router(router_of((*PROTOCOLS, Protocol("OpenR", (shape,))), score, SETTINGS))
+    client = TestClient(app)
+    for path in shape.paths:
+        assert post(path, dict(shape.example), client) == {"value": confidences(STEPS)}
+    assert post("/classify", {"input": templated(STEPS)}, client)["data"][0]["probs"] == [min(confidences(STEPS))]
+    assert "no known chat format" in refused("/worker_value_inference", {"input_str": "x"}, client)["detail"]
 
 
 values = st.recursive(

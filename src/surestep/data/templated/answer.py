@@ -17,6 +17,7 @@ Thinking = Literal["drop", "steps", "refuse"]
 
 DROPPED_THOUGHT = "thought"
 _OPEN, _CLOSE = "<think>", "</think>"
+_TOOL_CALL = "<tool_call>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,10 @@ def split_answer(answer: str, *, rule: str = AUTO, thinking: Thinking = "drop") 
         thinking: see `Thinking`.
 
     Raises:
-        UnreadableAnswerError: no step is left, or the thought has no end or does not stand in front.
+        UnreadableAnswerError: no step is left, it calls a tool, or its thought has no end or is not in front.
     """
+    if _TOOL_CALL in answer:
+        raise UnreadableAnswerError("the answer calls a tool (<tool_call>), which is not supported")
     thought, rest = split_thought(answer)
     starts = {len(answer) - len(rest): rest}
     dropped: tuple[str, ...] = ()

@@ -120,7 +120,7 @@ CHAT_FORMATS: Mapping[str, ChatFormat] = MappingProxyType(
             ("<|im_start|>", "<|im_end|>"),
             {role: rf"<\|im_start\|>{role}\n" for role in ROLES},
             end=r"<\|im_end\|>|<\|endoftext\|>",
-            other_openings=r"<\|im_start\|>",
+            other_openings=r"<\|im_start\|>|<tools>|<tool_call>|<tool_response>",
             before=r"(?:\s|<\|endoftext\|>)*",
             after=r"(?:\s|<\|endoftext\|>)*",
         ),

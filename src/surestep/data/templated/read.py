@@ -18,6 +18,7 @@ from surestep.data.templated.chat_format import CHAT_FORMATS, ROLES, ChatFormat,
 from surestep.data.trees.split_steps import AUTO, check_rule
 from surestep.errors import ConfigError, InputError, UnreadableAnswerError
 from surestep.types import ReasoningTree, chain
+from surestep.untrusted.bounds import shown
 
 Message: TypeAlias = Mapping[str, Any]
 DROPPED_SYSTEM = "system"
@@ -162,11 +163,12 @@ class SolutionReader:
         )
         spoken = [turn for turn in turns if turn.role != "system"]
         roles = [turn.role for turn in spoken]
+        named = ", ".join(roles[:6]) + (f" and {len(roles) - 6} more" if len(roles) > 6 else "") or "none"
         if roles[-2:] != ["user", "assistant"]:
-            raise InputError(f"the turns are {', '.join(roles) or 'none'}; allowed: user, then assistant; {_MEND}")
+            raise InputError(f"the turns are {named}; allowed: user, then assistant; {_MEND}")
         if len(spoken) > 2 and history == "refuse":
             raise InputError(
-                f"the turns are {', '.join(roles)}; allowed: one user turn and one assistant turn behind it: earlier "
+                f"the turns are {named}; allowed: one user turn and one assistant turn behind it: earlier "
                 "turns (a conversation, examples, a quoted template) leave open what the problem is"
             )
         if any(turn.role == "system" for turn in turns[1:]):
@@ -207,7 +209,7 @@ def _turn(number: int, message: Message) -> Turn:
     role = message.get("role")
     role = "system" if role == "developer" else role
     if role not in ROLES:
-        raise InputError(f"{place} has role {role!r}; allowed: {', '.join(ROLES)} (tools are not supported)")
+        raise InputError(f"{place} has role {shown(role)}; allowed: {', '.join(ROLES)} (tools are not supported)")
     if message.get("tool_calls") or message.get("function_call"):
         raise InputError(f"{place} calls tools, which are not supported; allowed: content")
     content = _text_of(place, message.get("content"))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from surestep.errors import InputError
 from surestep.inference.reward_functions.answer_rewards import AnswerRewards, SolutionScorer, messages_of, rewards_of
+from surestep.untrusted.bounds import shown
 
 Each = Literal["response", "step"]
 _JOINED_CONVERSATION = re.compile(r"(?:system|user|assistant|tool): ")
@@ -47,8 +48,8 @@ class ProcessRewardModel:
             prompt = prompt.to_prompt()
         if isinstance(prompt, str) and _JOINED_CONVERSATION.match(prompt):
             raise InputError(
-                f"the prompt begins with {prompt.split(':')[0]!r} and a colon: its_hub joins a list of messages to "
-                "such a text; hand the problem to the algorithm as a string"
+                f"the prompt begins with {shown(prompt.split(':')[0])} and a colon: its_hub joins a list of messages "
+                "to such a text; hand the problem to the algorithm as a string"
             )
         if self._each == "response":
             return self._rewards.numbers(self._rewards.beside([prompt] * len(steps), steps))

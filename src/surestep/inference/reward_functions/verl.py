@@ -11,6 +11,7 @@ from typing import Any
 
 from surestep.errors import InputError
 from surestep.inference.reward_functions.answer_rewards import AnswerRewards, RewardedAnswer, SolutionScorer, rewards_of
+from surestep.untrusted.bounds import shown
 
 Result = dict[str, float]
 """`score`, and what veRL logs beside it: `num_steps`, `unreadable`."""
@@ -75,7 +76,7 @@ def _problem(extra_info: Mapping[str, Any] | None, field: str) -> Any:
     extra = extra_info or {}
     if field not in extra:
         raise InputError(
-            f"extra_info has no {field!r} (it has: {', '.join(map(str, extra)) or 'nothing'}), and veRL hands over no "
+            f"extra_info has no {field!r} (it has: {shown(', '.join(map(str, extra)))}), and veRL hands over no "
             "prompt; name the key that holds the problem (problem_field)"
         )
     return extra[field]

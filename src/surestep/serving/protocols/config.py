@@ -33,6 +33,9 @@ class ProtocolConfig(Section):
     chat_format_assistant: str | None = Field(
         None, description="Regular expression of what opens the assistant's turn."
     )
+    chat_format_system: str | None = Field(
+        None, description="Regular expression of what opens the system's turn, where that format has one."
+    )
     chat_format_end: str | None = Field(None, description="Regular expression of what ends a turn.")
     problem_separator: str | None = Field(
         None,
@@ -115,7 +118,7 @@ class ProtocolConfig(Section):
                 "a chat format of your own needs chat_format_user, chat_format_assistant and chat_format_end, and no "
                 "chat_format beside them"
             )
-        return declared_format(user=user, assistant=assistant, end=end)
+        return declared_format(user=user, assistant=assistant, end=end, system=self.chat_format_system)
 
     def _decoders(self) -> Mapping[str, Decoder]:
         if self.token_ids_model is None and self.token_ids_tokenizer is None:

@@ -19,6 +19,7 @@ from surestep.data.templated import ReadSolution
 from surestep.errors import InputError, UnreadableAnswerError
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.serving.protocols.settings import ProtocolSettings
+from surestep.untrusted.bounds import shown
 
 Read = ReadSolution | UnreadableAnswerError
 """A solution, or why the generated answer holds none."""
@@ -90,8 +91,8 @@ class RequestReader:
         decoder = self.settings.decoders.get(self._model or "")
         if decoder is None:
             raise InputError(
-                f"the input is token ids and no tokenizer is registered for model {self._model!r}: another vocabulary "
-                "decodes them to other text; send text, or register the tokenizer"
+                f"the input is token ids and no tokenizer is registered for model {shown(self._model)}: another "
+                "vocabulary decodes them to other text; send text, or register the tokenizer"
             )
         try:
             return decoder(ids)

@@ -5,9 +5,12 @@ Knows FastAPI and the records; how trees become confidences is a function that i
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -31,6 +34,7 @@ from surestep.serving.protocols.settings import ProtocolSettings
 from surestep.serving.service import tree_of_candidates
 from surestep.types import ReasoningTree
 from surestep.untrusted import parse_json
+from surestep.untrusted.bounds import shown
 
 ScoreTrees: TypeAlias = Callable[[list[ReasoningTree]], Awaitable[list[list[float | None]]]]
 """The confidence of each node of each tree, in order; None where a node ends beyond what the model takes. An
@@ -40,6 +44,8 @@ SPLIT_HEADER, REDUCTION_HEADER = "X-Surestep-Split", "X-Surestep-Reduction"
 DROPPED_HEADER, UNREADABLE_HEADER = "X-Surestep-Dropped", "X-Surestep-Unreadable"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNPROCESSABLE, _NOT_FOUND = 422, 404
+_LARGE = 32_768
+"""Bytes from which a body is read in a thread: below, the loop is held for a millisecond or so."""
 
 
 def router_of(
@@ -85,29 +91,81 @@ def _endpoint(
     count_tokens: Callable[[list[ReasoningTree]], int] | None,
 ) -> Callable[[Request], Awaitable[JSONResponse]]:
     async def answer(request: Request) -> JSONResponse:
-        error = shapes[0][0].error
+        content = await request.body()
         try:
-            body = _json(await request.body())
-            protocol, shape = _shape(body, shapes)
-            error = protocol.error
-            fields = _fields(shape, body)
-            if settings.only_model_name and fields.model not in (None, settings.model_name):
-                reason = f"the model {fields.model!r} does not exist; allowed: {settings.model_name}"
-                return JSONResponse(error(_NOT_FOUND, reason, "model"), _NOT_FOUND)
-            solutions = shape.read(fields, RequestReader(settings, fields.model))
-            _check(solutions, settings)
-            trees, paths = _trees(solutions)
-            scores = await score(trees) if trees else []
-            confidences = [None if path is None else [scores[path[0]][node] for node in path[1]] for path in paths]
-            per_step = shape.per_step(fields)
-            found = _scored(solutions, confidences, settings, per_step=per_step)
-            num_tokens = count_tokens(trees) if count_tokens is not None else 0
-            content = shape.answer(fields, Answer(found, settings, num_tokens))
-            return JSONResponse(content, headers=_headers(solutions, found, "none" if per_step else settings.reduction))
+            # A large body would hold the loop, and with it every other client, while it is read.
+            read = partial(_read, content, shapes, settings)
+            asked = await asyncio.to_thread(read) if len(content) >= _LARGE else read()
+        except _RefusedError as refusal:
+            return JSONResponse(refusal.content, refusal.status)
+        try:
+            scores = await score(asked.trees) if asked.trees else []
+            found = _scored(asked, scores, settings)
         except InputError as reason:
-            return JSONResponse(error(_UNPROCESSABLE, str(reason), None), _UNPROCESSABLE)
+            return JSONResponse(asked.protocol.error(_UNPROCESSABLE, str(reason), None), _UNPROCESSABLE)
+        num_tokens = count_tokens(asked.trees) if count_tokens is not None else 0
+        reduction = "none" if asked.is_per_step else settings.reduction
+        return JSONResponse(
+            asked.shape.answer(asked.fields, Answer(found, settings, num_tokens)),
+            headers=_headers(asked.solutions, found, reduction),
+        )
 
     return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request that was read.
+
+    Attributes:
+        protocol, shape, fields: what it is.
+        solutions: what it holds, in its order.
+        trees: one for each problem.
+        paths: of each solution its tree and its nodes there; None where the answer was unreadable.
+    """
+
+    protocol: Protocol
+    shape: Shape
+    fields: RequestBody
+    solutions: list[Read]
+    trees: list[ReasoningTree]
+    paths: list[tuple[int, list[int]] | None]
+
+    @property
+    def is_per_step(self) -> bool:
+        """Whether every step's confidence is answered."""
+        return self.shape.per_step(self.fields)
+
+
+class _RefusedError(Exception):
+    """A request that is answered with an error, in its stack's shape."""
+
+    def __init__(self, status: int, content: Any) -> None:
+        super().__init__(status)
+        self.status = status
+        self.content = content
+
+
+def _read(content: bytes, shapes: Sequence[tuple[Protocol, Shape]], settings: ProtocolSettings) -> _Asked:
+    """What a body asks for.
+
+    Raises:
+        _RefusedError: it is none of the shapes, or leaves a doubt.
+    """
+    error = shapes[0][0].error
+    try:
+        body = _json(content)
+        protocol, shape = _shape(body, shapes)
+        error = protocol.error
+        fields = _fields(shape, body)
+        if settings.only_model_name and fields.model not in (None, settings.model_name):
+            reason = f"the model {shown(fields.model)} does not exist; allowed: {settings.model_name}"
+            raise _RefusedError(_NOT_FOUND, error(_NOT_FOUND, reason, "model"))
+        solutions = shape.read(fields, RequestReader(settings, fields.model))
+        _check(solutions, settings)
+        return _Asked(protocol, shape, fields, solutions, *_trees(solutions))
+    except InputError as reason:
+        raise _RefusedError(_UNPROCESSABLE, error(_UNPROCESSABLE, str(reason), None)) from None
 
 
 def _json(content: bytes) -> dict[str, Any]:
@@ -190,22 +248,17 @@ def _check(solutions: Sequence[Read], settings: ProtocolSettings) -> None:
         )
 
 
-def _scored(
-    solutions: Sequence[Read],
-    confidences: Sequence[Sequence[float | None] | None],
-    settings: ProtocolSettings,
-    *,
-    per_step: bool,
-) -> list[Scored]:
+def _scored(asked: _Asked, scores: Sequence[Sequence[float | None]], settings: ProtocolSettings) -> list[Scored]:
     """Every solution with its numbers, in the order of the request."""
     found: list[Scored] = []
-    for index, (read, values) in enumerate(zip(solutions, confidences, strict=True)):
+    for index, (read, path) in enumerate(zip(asked.solutions, asked.paths, strict=True)):
         try:
-            one = scored(read, values, settings)
-            if per_step and one.solution is None:
+            one = scored(read, None if path is None else [scores[path[0]][node] for node in path[1]], settings)
+            if asked.is_per_step and one.solution is None:
                 raise read if isinstance(read, UnreadableAnswerError) else UnreadableAnswerError("a step has no score")
         except UnreadableAnswerError as error:
-            raise InputError(f"solution {index}: {error}" if len(solutions) > 1 else str(error)) from None
+            several = len(asked.solutions) > 1
+            raise InputError(f"solution {index}: {error}" if several else str(error)) from None
         found.append(one)
     return found
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from surestep.errors import InputError
 from surestep.serving.protocols.protocol import Answer, Protocol, Read, RequestBody, RequestReader, Shape, keys
 from surestep.serving.protocols.vllm import answer_classify
+from surestep.untrusted.bounds import shown
 
 _TEXT = "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\nIt is 2.<|im_end|>\n"
 
@@ -57,7 +58,7 @@ def _error(status: int, reason: str, field: str | None) -> dict[str, Any]:
 
 def _read_input(request: InputRequest, reader: RequestReader) -> list[Read]:
     if request.encoding_format != "float":
-        raise InputError(f"encoding_format is {request.encoding_format!r}; allowed: float")
+        raise InputError(f"encoding_format is {shown(request.encoding_format)}; allowed: float")
     return reader.inputs(request.input)
 
 
@@ -99,8 +100,8 @@ def _columns(request: ScoringRequest, right: int | None, confidence: float) -> l
         return [confidence]
     if right is None or labels.count(right) != 1 or len(labels) > 2:
         raise InputError(
-            f"label_token_ids is {labels}, and which of them means that a solution is right is not declared; allowed: "
-            "none, or two with the setting's right_token_id among them"
+            f"label_token_ids is {shown(labels)}, and which of them means that a solution is right is not declared; "
+            "allowed: none, or two with the setting's right_token_id among them"
         )
     return [confidence if label == right else 1.0 - confidence for label in labels]
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from surestep.errors import InputError
 from surestep.serving.protocols.protocol import Answer, Protocol, Read, RequestBody, RequestReader, Shape, keys
+from surestep.untrusted.bounds import shown
 
 _CONVERSATION = ({"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "It is 2."})
 _TEXT = "<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\nIt is 2.<|im_end|>\n"
@@ -74,9 +75,9 @@ def _read_input(request: PoolingRequest, reader: RequestReader) -> list[Read]:
 
 def _read_pooling(request: PoolingRequest, reader: RequestReader) -> list[Read]:
     if request.task not in (None, "token_classify", "classify"):
-        raise InputError(f"task is {request.task!r}; allowed: token_classify (each step), classify (the solution)")
+        raise InputError(f"task is {shown(request.task)}; allowed: token_classify (each step), classify (the solution)")
     if request.encoding_format != "float":
-        raise InputError(f"encoding_format is {request.encoding_format!r}; allowed: float")
+        raise InputError(f"encoding_format is {shown(request.encoding_format)}; allowed: float")
     return _read_input(request, reader)
 
 
