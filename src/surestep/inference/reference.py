@@ -83,17 +83,12 @@ def _default(value: Any) -> str:
 def _markdown(docstring: str | None) -> str:
     r"""A docstring as Markdown: sections as lists, examples as code.
 
-    >>> print(_markdown("Adds.\n\nArgs:\n    a: one,\n        or two.\n\n>>> 1 + 1\n2"))
+    >>> print(_markdown("Adds.\n\nArgs:\n    a: one,\n        or two."))
     Adds.
     <BLANKLINE>
     **Args**
     <BLANKLINE>
     - `a`: one, or two.
-    <BLANKLINE>
-    ```python
-    >>> 1 + 1
-    2
-    ```
     """
     parts: list[str] = []
     for block in re.split(r"\n\s*\n", docstring or ""):
