@@ -28,8 +28,6 @@ from surestep.untrusted.bounds import shown
 if TYPE_CHECKING:
     from surestep.config import Config
 
-_BATCH = Iterable[tuple[str, Iterable[str]] | Mapping[str, Any] | Iterable[Any]]
-
 
 class Scorer:
     """A checkpoint in memory, ready to score what its user writes; safe to use from several threads.
@@ -155,7 +153,7 @@ class Scorer:
 
     def score_many(
         self,
-        items: _BATCH,
+        items: Iterable[Mapping[str, Any] | Iterable[Any]],
         *,
         dataset: str | None = None,
         split: str | None = None,
