@@ -9,10 +9,10 @@ STAMP := .venv/installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint format docs clean
+.PHONY: help demo test test-faults quick lint format docs clean
 
 help:  ## list what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMP)  ## train and evaluate the embedded default on this machine (about three minutes)
 	$(BIN)/surestep demo
@@ -20,6 +20,9 @@ demo: $(STAMP)  ## train and evaluate the embedded default on this machine (abou
 test: lint  ## lint, types, tests and doctests: first the quick tests, then the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m slow
+
+test-faults: $(STAMP)  ## the long form of the tests of faults: thousands of mutations, about twenty minutes
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests_faults
 
 quick: $(STAMP)  ## the quick tests alone, in about three minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
