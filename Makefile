@@ -23,8 +23,9 @@ test: lint  ## lint, types, tests and doctests
 quick: $(STAMP)  ## the quick tests alone, in about three minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
-test-faults: $(STAMP)  ## the long form of the fault tests, with counts (half an hour); no part of make test
+test-faults: $(STAMP)  ## the long form of the fault tests, with counts (an hour): kills and full disks, then mutations
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests_faults
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
