@@ -458,11 +458,11 @@ def test_other_wrong_arguments_are_refused(scorer: ModelScorer) -> None:
     session = sessions.open(PROBLEM)
     with pytest.raises(InputError, match="a list of texts"):
         session.score_candidates("one text")
-    with pytest.raises(InputError, match="context of the step is a int"):
+    with pytest.raises(InputError, match="context of the step is of type int"):
         session.add(STEPS[0], context=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="namespace is none"):
         sessions.open(PROBLEM, namespace=None)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="a session is a str"):
+    with pytest.raises(InputError, match="a session is of type str"):
         sessions.add_many([("session", STEPS[0])])  # type: ignore[list-item]
     with pytest.raises(InputError, match="another scorer"):
         SessionScorer(scorer).add_many([(session, STEPS[0])])

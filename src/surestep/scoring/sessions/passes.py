@@ -235,8 +235,6 @@ class SessionPasses:
 
 def _tokens_that_fit(layout: KeyLayout, device: torch.device) -> int:
     """How many tokens a quarter of the free memory holds, at most `_MOST_HELD`."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
+    is_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if is_gpu else psutil.virtual_memory().available
     return max(1, min(_MOST_HELD, int(free * _SHARE_OF_MEMORY / layout.bytes_per_slot)))

@@ -252,7 +252,7 @@ class SessionScorer:
         )
 
     def _store(self, state: SessionState, after: SessionState, path: WantedPath, mark: int) -> None:
-        """Make `after`, with what a pass has found, the state of a session, and move it to the node of its last step."""
+        """Make `after`, with what a pass has found, the state of a session; it stands at its last held step then."""
         cache, node, before = self._passes.cache, _held(path.node), _held(state.node)
         if node is not None and node is not before:
             cache.attach(node)
@@ -309,4 +309,4 @@ def _check_text(text: object, what: str) -> None:
 
 
 def _kind(value: object) -> str:
-    return "none" if value is None else f"a {type(value).__name__}"
+    return "none" if value is None else f"of type {type(value).__name__}"
