@@ -1,6 +1,6 @@
 """What a solution costs that is scored step by step: in sessions, and by scoring every prefix again.
 
-    python benchmarks/sessions.py [--shape small|qwen3-4b | --backbone FOLDER] [--device cpu] [--steps 50] [--at_once 1 16]
+    python benchmarks/sessions.py [--shape small|qwen3-4b | --backbone FOLDER] [--device cpu] [--at_once 1 16]
 
 For each number of solutions that grow at the same time (`--at_once`), three ways, on the same texts:
 
@@ -34,6 +34,9 @@ from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.sessions import SessionScorer
 from surestep.types import Node, ReasoningTree, chain
+
+Measure = Callable[[Callable[[], object], int], dict[str, Any]]
+"""Times some work over so many tokens."""
 
 _CANDIDATES = 8
 
@@ -76,7 +79,9 @@ def last_scores(scorer: ModelScorer, trees: Sequence[ReasoningTree]) -> list[flo
     return [float(found.raw_N[-1]) for found in scorer.score(trees)]
 
 
-def growing(scorer: ModelScorer, at_once: int, num_steps: int, measure: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+def growing(
+    scorer: ModelScorer, at_once: int, num_steps: int, measure: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
     """Solutions that grow side by side, the three ways."""
     solutions = [solution(number, num_steps) for number in range(at_once)]
     whole = [chain(problem, steps) for problem, steps in solutions]
@@ -112,7 +117,7 @@ def growing(scorer: ModelScorer, at_once: int, num_steps: int, measure: Callable
     }
 
 
-def candidates(scorer: ModelScorer, num_steps: int, measure: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+def candidates(scorer: ModelScorer, num_steps: int, measure: Measure) -> dict[str, Any]:
     """Candidates for the next step, in the middle of a solution."""
     problem, steps = solution(0, num_steps)
     above, half = steps[: num_steps // 2], num_steps // 2
