@@ -97,9 +97,14 @@ def test_files_of_json_are_read_in_one_place() -> None:
 
 
 def test_one_road_leads_from_a_scorer_to_rows() -> None:
-    """Nobody else asks a scorer; speed alone is measured on tokens, without rows."""
+    """Nobody else asks a scorer; speed alone is measured on tokens, without rows, and so are a session's own steps."""
     found = calls(lambda _call, name: name.endswith((".score", ".score_encoded")))
-    assert set(found) == {"bench/score.py", "scoring/model_scorer.py", "scoring/score_split.py"}
+    assert set(found) == {
+        "bench/score.py",
+        "scoring/model_scorer.py",
+        "scoring/score_split.py",
+        "scoring/sessions/passes.py",
+    }
     assert [line.split(": ")[1] for line in found["scoring/model_scorer.py"]] == [
         "self.score_encoded(self._encoded(trees), wanted=wanted)"
     ]
