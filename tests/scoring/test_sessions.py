@@ -30,7 +30,7 @@ from surestep.model.fast.weights_for_scoring import freeze, merge_adapters
 from surestep.model.session_probe import weights_mark
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.model_scorer import ModelScorer
-from surestep.scoring.sessions import Session, SessionScorer
+from surestep.scoring.sessions import NextSteps, Session, SessionScorer
 from surestep.types import ROOT, Node, ReasoningTree, chain
 
 Find = Callable[[str], ModelScorer]
@@ -232,6 +232,34 @@ def test_candidates_are_scored_in_one_pass_and_leave_nothing_behind(scorer: Mode
         assert session.add(STEPS[3]) == pytest.approx(found[3], abs=1e-5)
         session.close()
         assert sessions.usage().tokens_held == 0
+
+
+def test_steps_and_candidates_of_many_sessions_share_a_pass(scorer: ModelScorer) -> None:
+    calibrated = replace(scorer, calibration=Calibration(Platt(2.0, 1.0)))
+    sessions = SessionScorer(calibrated)
+    one, other = sessions.open(PROBLEM), sessions.open("another problem")
+    before = sessions.usage().passes
+    asked = [
+        NextSteps(one, STEPS[:2]),
+        NextSteps(other, STEPS[:3], context="12 * 3 is 36", keep=False),
+        NextSteps(one, STEPS[2:4], keep=False),  # behind the steps that were added before it
+        NextSteps(one, [STEPS[4]]),
+        NextSteps(other, [], keep=False),
+    ]
+    found = sessions.score_next(asked)
+    assert sessions.usage().passes == before + 1
+    assert_close([*found[0].raw, *found[3].raw], whole(scorer, chain(PROBLEM, [*STEPS[:2], STEPS[4]])))
+    assert_close(found[2].raw, [whole(scorer, chain(PROBLEM, [*STEPS[:2], step]))[-1] for step in STEPS[2:4]])
+    beside = ReasoningTree("another problem", tuple(Node(step, context="12 * 3 is 36") for step in STEPS[:3]))
+    assert_close(found[1].raw, whole(scorer, beside))
+    assert found[4].raw == found[4].confidence == ()
+    assert (one.steps, other.steps) == ((*STEPS[:2], STEPS[4]), ())
+    assert one.confidences == found[0].confidence + found[3].confidence
+    assert one.confidences != one.raw
+    assert_close(found[1].confidence, other.score_candidates(STEPS[:3], context="12 * 3 is 36"))
+    for session in (one, other):
+        session.close()
+    assert sessions.usage().tokens_held == 0
 
 
 def test_candidates_beyond_the_token_budget_take_several_passes(scorer: ModelScorer) -> None:
