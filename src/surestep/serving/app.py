@@ -80,11 +80,13 @@ def create_app(
     app.state.service, app.state.threads = service, service.threads
     add_failure_handlers(app)
     own = [scoring_router(service), sessions_router(service), health_router(service)]
-    for router in [*own, *(made if isinstance(made, APIRouter) else made(service.score_trees) for made in routers)]:
+    more = [made if isinstance(made, APIRouter) else made(service.score_trees) for made in routers]
+    for router in (*own, *more):
         for route in router.routes:
             is_strict = isinstance(route, StrictJsonRoute) or not isinstance(route, APIRoute) or not route.body_field
             assert is_strict, f"{route}: give its router route_class=StrictJsonRoute"
         app.include_router(router)
+    app.state.routes = [route for router in (*own, *more) for route in router.routes]
     app.add_middleware(
         Admission,
         settings=settings,
