@@ -37,6 +37,7 @@ def create_app(
     keys: ApiKeys | None = None,
     routers: Sequence[APIRouter | Callable[[ScoreTrees], APIRouter]] = (),
     open_paths: Collection[str] = (),
+    loopback_names_only: bool = False,
     threads: Threads | None = None,
     log: EventLog | None = None,
 ) -> FastAPI:
@@ -49,6 +50,7 @@ def create_app(
         routers: more routes (other protocols, a page); a function is given how to score. Routes that take a body are
             `StrictJsonRoute`s.
         open_paths: `GET` of these, and of all below those that end with `/`, needs no key.
+        loopback_names_only: whether requests to any other name than loopback's are refused.
         threads: where encoding and passes are done; unset: in two threads.
         log: gets events; unset: as the settings say, to stderr.
     """
@@ -93,6 +95,7 @@ def create_app(
         keys=keys,
         room=service.room,
         is_closed=lambda: service.is_closed,
+        loopback_names_only=loopback_names_only,
         open_paths=open_paths,
     )
     app.add_middleware(Observed, log=service.log, metrics=service.metrics, deadline_s=settings.deadline_s)

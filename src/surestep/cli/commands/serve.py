@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     runner = _runner(args, console)
     # The place for more routes: other stacks' protocols, and the page at /.
     routers: tuple[Any, ...] = ()
-    app = create_app(settings, runner, keys=keys, routers=routers)
+    app = create_app(settings, runner, keys=keys, routers=routers, loopback_names_only=not len(keys))
 
     def started() -> None:
         who = f"{len(keys)} API key{'s' if len(keys) > 1 else ''}" if len(keys) else "no API key needed"

@@ -139,7 +139,11 @@ def add_failure_handlers(app: FastAPI) -> None:
 def _methods_at(request: Request) -> list[str]:
     """Every method of an address; Starlette itself names those of the first route that fits."""
     path = request.url.path
-    fitting = [route for route in (*request.app.routes, *request.app.state.routes) if isinstance(route, Route) and route.path_regex.match(path)]
+    fitting = [
+        route
+        for route in (*request.app.routes, *request.app.state.routes)
+        if isinstance(route, Route) and route.path_regex.match(path)
+    ]
     return sorted({method for route in fitting for method in route.methods or ()})
 
 
