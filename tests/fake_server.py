@@ -180,11 +180,21 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(*, keys: ApiKeys | None = None, runner: FakeRunner | None = None, **settings: Any) -> Any:
+async def serving(
+    *,
+    keys: ApiKeys | None = None,
+    runner: FakeRunner | None = None,
+    threads: FakeThreads | None = None,
+    **settings: Any,
+) -> Any:
     """A warm server with the fake model; `settings` are fields of `ServeConfig`."""
     made, lines = runner or FakeRunner(), []
     app = create_app(
-        ServeConfig(**settings), made, keys=keys, threads=FakeThreads(), log=EventLog("debug", write=lines.append)
+        ServeConfig(**settings),
+        made,
+        keys=keys,
+        threads=threads or FakeThreads(),
+        log=EventLog("debug", write=lines.append),
     )
     async with app.router.lifespan_context(app):
         while not app.state.service.is_warm:

@@ -165,7 +165,7 @@ class Admission:
 
 def _host(scope: Scope) -> str:
     """The name or address that the client used, without the port."""
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    host: str = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
     return host if host.endswith("]") else host.rpartition(":")[0] or host
 
 

@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from surestep import __version__
 from surestep.serving.admission import Admission
 from surestep.serving.api_keys import ApiKeys
-from surestep.serving.batcher import Threads, TwoThreads
+from surestep.serving.batcher import OwnThreads, Threads
 from surestep.serving.http.event_log import EventLog
 from surestep.serving.http.failures import add_failure_handlers
 from surestep.serving.http.observed import Observed
@@ -51,7 +51,7 @@ def create_app(
             `StrictJsonRoute`s.
         open_paths: `GET` of these, and of all below those that end with `/`, needs no key.
         loopback_names_only: whether requests to any other name than loopback's are refused.
-        threads: where encoding and passes are done; unset: in two threads.
+        threads: where encoding and passes are done; unset: in threads of its own.
         log: gets events; unset: as the settings say, to stderr.
     """
     keys = keys or ApiKeys()
@@ -59,7 +59,7 @@ def create_app(
         settings,
         runner,
         keys=keys,
-        threads=threads or TwoThreads(),
+        threads=threads or OwnThreads(settings.passes_at_once),
         log=log or EventLog(settings.log_level, with_texts=settings.log_texts),
     )
 
