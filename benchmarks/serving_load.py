@@ -252,7 +252,7 @@ class Load:
         reader, writer = connection or await asyncio.open_connection(self.host, self.port)
         body = self.texts[which]
         key = f"X-API-Key: {_key(number % self.num_keys)}\r\n" if self.num_keys else ""
-        head = f"POST /v1/steps HTTP/1.1\r\nHost: x\r\n{key}Content-Type: application/json\r\n"
+        head = f"POST /v1/steps HTTP/1.1\r\nHost: 127.0.0.1\r\n{key}Content-Type: application/json\r\n"
         try:
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             status, answer = await _answer(reader)
@@ -335,7 +335,7 @@ async def _arrivals(load: Load, rate: float, is_over: Callable[[], bool]) -> Non
 async def _ready(load: Load) -> None:
     while True:
         reader, writer = await asyncio.open_connection(load.host, load.port)
-        writer.write(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         status, _ = await _answer(reader)
         writer.close()
         if status == 200:
