@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from surestep.errors import InputError
 from surestep.inference.model_runner import ModelRunner
 from surestep.inference.requests import NodeScores, SessionStep, StepRequest
 from surestep.scoring.model_scorer import ModelScorer
-from surestep.types import ReasoningTree, chain
+from surestep.types import Node, ReasoningTree, chain
 
 STEPS = ["12 * 3 = 36.", "36 + 4 = 40.", "So it is 40.", "Done."]
 
@@ -140,3 +140,97 @@ def test_a_blank_problem_or_step_is_refused(scorer: ModelScorer, problem: str) -
         runner.open_session(problem, "a")
     with pytest.raises(InputError, match="is empty"):
         runner.encode(SessionStep(runner.open_session("p", "a"), (problem,)))
+
+
+class KeptSession:
+    """A session as `scoring.sessions` has them, as slow as can be: each step scores its path anew."""
+
+    def __init__(self, owner: KeptSessions, problem: str, steps: tuple[tuple[str, str | None], ...] = ()) -> None:
+        self.owner, self.problem, self.texts, self.is_closed = owner, problem, steps, False
+
+    def _scores(self) -> NodeScores:
+        nodes = tuple(Node(text, i - 1, context=context) for i, (text, context) in enumerate(self.texts))
+        return whole(self.owner.scorer, ReasoningTree(self.problem, nodes))
+
+    @property
+    def raw(self) -> tuple[float | None, ...]:
+        return self._scores().raw
+
+    @property
+    def num_tokens(self) -> int:
+        return 5 + len(self.texts)
+
+    def fork(self) -> KeptSession:
+        self.owner.opened += 1
+        return KeptSession(self.owner, self.problem, self.texts)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.owner.closed += 1
+
+
+class KeptSessions:
+    """Their maker; counts calls, and fails where a step says so, before anything is added."""
+
+    def __init__(self, scorer: ModelScorer) -> None:
+        self.scorer, self.opened, self.closed = scorer, 0, 0
+        self.calls: list[int] = []
+
+    def open(self, problem: str, *, namespace: str) -> KeptSession:
+        self.opened += 1
+        return KeptSession(self, problem)
+
+    def add_many(self, steps: Sequence[tuple[Any, str, str | None]]) -> list[float | None]:
+        self.calls.append(len(steps))
+        if any("poison" in text for _, text, _ in steps):
+            raise RuntimeError("poison")
+        for session, text, context in steps:
+            session.texts = (*session.texts, (text, context))
+        return [session._scores().confidence[-1] for session, _, _ in steps]
+
+
+def test_sessions_that_keep_keys_give_the_same_and_share_a_pass(scorer: ModelScorer) -> None:
+    kept = KeptSessions(scorer)
+    runner, plain = ModelRunner(scorer, kept), ModelRunner(scorer)
+
+    def run(made: ModelRunner, sessions: list[Any]) -> list[NodeScores]:
+        asked: list[StepRequest | SessionStep] = [SessionStep(sessions[0], (STEPS[0],), "evidence")]
+        asked += [StepRequest(chain("p", STEPS)), SessionStep(sessions[1], (STEPS[1], "So 41."), keep=False)]
+        asked += [SessionStep(sessions[2], (STEPS[0],))]
+        return [result(found) for found in made.run([made.encode(request) for request in asked])]
+
+    opened = [runner.open_session(f"problem {number}", "a") for number in range(3)]
+    others = [plain.open_session(f"problem {number}", "a") for number in range(3)]
+    for _ in range(2):
+        for one, other in zip(run(runner, opened), run(plain, others), strict=True):
+            close(one, other)
+    assert kept.calls == [2, 2, 2, 2], "candidates together, and steps that are kept together"
+    assert [list(session.steps) for session in opened] == [[STEPS[0]] * 2, [], [STEPS[0]] * 2]
+    close(*(NodeScores(tuple(s.confidences), tuple(s.raw)) for s in (opened[0], others[0])))
+    branch = opened[0].fork()
+    assert list(branch.steps) == list(opened[0].steps)
+    for session in (*opened, branch):
+        session.close()
+    assert kept.opened == kept.closed, "forks for candidates are closed too"
+
+
+def test_a_failing_step_changes_no_session_that_keeps_keys(scorer: ModelScorer) -> None:
+    kept = KeptSessions(scorer)
+    runner = ModelRunner(scorer, kept)
+    good, bad = runner.open_session("p", "a"), runner.open_session("q", "a")
+    works = [runner.encode(SessionStep(good, (STEPS[0],))), runner.encode(SessionStep(bad, ("poison",)))]
+    with pytest.raises(RuntimeError):
+        runner.run(works)
+    assert list(good.steps) == list(good.confidences) == []
+    runner.run(works[:1])
+    assert list(good.steps) == [STEPS[0]]
+
+
+def test_a_step_of_such_a_session_costs_its_own_tokens_only(scorer: ModelScorer) -> None:
+    runner = ModelRunner(scorer, KeptSessions(scorer))
+    session = runner.open_session("p", "a")
+    first = runner.encode(SessionStep(session, (STEPS[0],)))
+    runner.run([first])
+    again = runner.encode(SessionStep(session, (STEPS[0],)))
+    assert first.num_tokens == again.num_tokens + 5, "the problem goes with the first step"
+    assert runner.pieces(again, 1) == [again]

@@ -66,13 +66,21 @@ def run(args: argparse.Namespace) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
     from surestep.serving.app import create_app
+    from surestep.serving.page.router import PATHS, page_router
     from surestep.serving.run_server import address_of, open_socket, run_server
 
     console = make_console()
     listening = open_socket(settings)  # before minutes of loading
     runner, split_rule = _runner(args, console)
     protocols = partial(_protocols, protocol_config.settings(split_rule=split_rule))
-    app = create_app(settings, runner, keys=keys, routers=(protocols,))
+    app = create_app(
+        settings,
+        runner,
+        keys=keys,
+        routers=(protocols, page_router()),
+        open_paths=PATHS,
+        loopback_names_only=not len(keys),
+    )
 
     def started() -> None:
         who = f"{len(keys)} API key{'s' if len(keys) > 1 else ''}" if len(keys) else "no API key needed"
