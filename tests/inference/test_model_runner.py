@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from strategies import trees
 from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps import Platt
 from surestep.errors import InputError
-from surestep.inference.model_runner import ModelRunner
+from surestep.inference.model_runner import ModelRunner, sessions_over
 from surestep.inference.requests import NodeScores, SessionStep, StepRequest
 from surestep.scoring.model_scorer import ModelScorer
-from surestep.types import Node, ReasoningTree, chain
+from surestep.scoring.sessions import SessionScorer
+from surestep.types import ReasoningTree, chain
 
 STEPS = ["12 * 3 = 36.", "36 + 4 = 40.", "So it is 40.", "Done."]
 
@@ -25,6 +26,7 @@ STEPS = ["12 * 3 = 36.", "36 + 4 = 40.", "So it is 40.", "Done."]
 @pytest.fixture(scope="module")
 def scorer(build_small: Callable[..., Any], small_config: Callable[..., Any]) -> ModelScorer:
     made: ModelScorer = build_small("llama").scorer(small_config("llama"))
+    made.model.eval().requires_grad_(False)  # as a checkpoint that was loaded to score has it
     made.calibration = Calibration(Platt(0.5, 0.1), {"own": Platt(2.0, -0.3)})
     return made
 
@@ -142,55 +144,8 @@ def test_a_blank_problem_or_step_is_refused(scorer: ModelScorer, problem: str) -
         runner.encode(SessionStep(runner.open_session("p", "a"), (problem,)))
 
 
-class KeptSession:
-    """A session as `scoring.sessions` has them, as slow as can be: each step scores its path anew."""
-
-    def __init__(self, owner: KeptSessions, problem: str, steps: tuple[tuple[str, str | None], ...] = ()) -> None:
-        self.owner, self.problem, self.texts, self.is_closed = owner, problem, steps, False
-
-    def _scores(self) -> NodeScores:
-        nodes = tuple(Node(text, i - 1, context=context) for i, (text, context) in enumerate(self.texts))
-        return whole(self.owner.scorer, ReasoningTree(self.problem, nodes))
-
-    @property
-    def raw(self) -> tuple[float | None, ...]:
-        return self._scores().raw
-
-    @property
-    def num_tokens(self) -> int:
-        return 5 + len(self.texts)
-
-    def fork(self) -> KeptSession:
-        self.owner.opened += 1
-        return KeptSession(self.owner, self.problem, self.texts)
-
-    def close(self) -> None:
-        self.is_closed = True
-        self.owner.closed += 1
-
-
-class KeptSessions:
-    """Their maker; counts calls, and fails where a step says so, before anything is added."""
-
-    def __init__(self, scorer: ModelScorer) -> None:
-        self.scorer, self.opened, self.closed = scorer, 0, 0
-        self.calls: list[int] = []
-
-    def open(self, problem: str, *, namespace: str) -> KeptSession:
-        self.opened += 1
-        return KeptSession(self, problem)
-
-    def add_many(self, steps: Sequence[tuple[Any, str, str | None]]) -> list[float | None]:
-        self.calls.append(len(steps))
-        if any("poison" in text for _, text, _ in steps):
-            raise RuntimeError("poison")
-        for session, text, context in steps:
-            session.texts = (*session.texts, (text, context))
-        return [session._scores().confidence[-1] for session, _, _ in steps]
-
-
 def test_sessions_that_keep_keys_give_the_same_and_share_a_pass(scorer: ModelScorer) -> None:
-    kept = KeptSessions(scorer)
+    kept = SessionScorer(scorer)
     runner, plain = ModelRunner(scorer, kept), ModelRunner(scorer)
 
     def run(made: ModelRunner, sessions: list[Any]) -> list[NodeScores]:
@@ -201,36 +156,61 @@ def test_sessions_that_keep_keys_give_the_same_and_share_a_pass(scorer: ModelSco
 
     opened = [runner.open_session(f"problem {number}", "a") for number in range(3)]
     others = [plain.open_session(f"problem {number}", "a") for number in range(3)]
-    for _ in range(2):
+    for turn in range(2):
         for one, other in zip(run(runner, opened), run(plain, others), strict=True):
             close(one, other)
-    assert kept.calls == [2, 2, 2, 2], "candidates together, and steps that are kept together"
+        assert kept.usage().passes == turn + 1, "candidates and steps that are kept go through the model together"
     assert [list(session.steps) for session in opened] == [[STEPS[0]] * 2, [], [STEPS[0]] * 2]
     close(*(NodeScores(tuple(s.confidences), tuple(s.raw)) for s in (opened[0], others[0])))
     branch = opened[0].fork()
     assert list(branch.steps) == list(opened[0].steps)
     for session in (*opened, branch):
         session.close()
-    assert kept.opened == kept.closed, "forks for candidates are closed too"
+    assert kept.usage().tokens_held == 0
 
 
-def test_a_failing_step_changes_no_session_that_keeps_keys(scorer: ModelScorer) -> None:
-    kept = KeptSessions(scorer)
+def test_a_failing_pass_changes_no_session_that_keeps_keys(
+    scorer: ModelScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = SessionScorer(scorer)
     runner = ModelRunner(scorer, kept)
     good, bad = runner.open_session("p", "a"), runner.open_session("q", "a")
-    works = [runner.encode(SessionStep(good, (STEPS[0],))), runner.encode(SessionStep(bad, ("poison",)))]
-    with pytest.raises(RuntimeError):
-        runner.run(works)
+    works = [runner.encode(SessionStep(session, (STEPS[0],))) for session in (good, bad)]
+
+    def broken(_requests: Any) -> Any:
+        raise RuntimeError("the pass failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "score_next", broken)
+        with pytest.raises(RuntimeError):
+            runner.run(works)
     assert list(good.steps) == list(good.confidences) == []
     runner.run(works[:1])
     assert list(good.steps) == [STEPS[0]]
 
 
 def test_a_step_of_such_a_session_costs_its_own_tokens_only(scorer: ModelScorer) -> None:
-    runner = ModelRunner(scorer, KeptSessions(scorer))
+    kept = SessionScorer(scorer)
+    runner = ModelRunner(scorer, kept)
     session = runner.open_session("p", "a")
     first = runner.encode(SessionStep(session, (STEPS[0],)))
     runner.run([first])
+    computed = kept.usage().tokens_computed
+    assert computed == first.num_tokens, "the problem goes with the first step"
     again = runner.encode(SessionStep(session, (STEPS[0],)))
-    assert first.num_tokens == again.num_tokens + 5, "the problem goes with the first step"
+    assert again.num_tokens < first.num_tokens
+    runner.run([again])
+    assert kept.usage().tokens_computed - computed == again.num_tokens
     assert runner.pieces(again, 1) == [again]
+
+
+def test_a_model_that_allows_no_sessions_says_why(scorer: ModelScorer) -> None:
+    assert sessions_over(scorer)[1] is None
+    scorer.model.train()
+    try:
+        sessions, why_not = sessions_over(scorer)
+    finally:
+        scorer.model.eval()
+    assert sessions is None
+    assert why_not is not None
+    assert "train" in why_not

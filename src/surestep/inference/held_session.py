@@ -1,37 +1,11 @@
-"""A session of `scoring.sessions` as a server uses it: asked by one thread, read by another without waiting for it.
-
-Knows the interface of sessions; knows no tensor.
-"""
+"""A session of `scoring.sessions` as a server uses it: asked by one thread, read by another without waiting for it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
 
 from surestep.inference.requests import NodeScores, SessionStep
-
-
-class StepSession(Protocol):
-    """What `scoring.sessions.Session` offers, as far as a server needs it."""
-
-    @property
-    def raw(self) -> Sequence[float | None]: ...
-    @property
-    def num_tokens(self) -> int: ...
-    def fork(self) -> Self: ...
-    def close(self) -> None: ...
-
-
-class StepSessions(Protocol):
-    """What `scoring.sessions.SessionScorer` offers, as far as a server needs it."""
-
-    def open(self, problem: str, *, namespace: str) -> StepSession:
-        """A session under a problem."""
-        ...
-
-    def add_many(self, steps: Sequence[tuple[StepSession, str, str | None]]) -> list[float | None]:
-        """Append a step, with its evidence, to each session: all of them or, where it raises, none."""
-        ...
+from surestep.scoring.sessions import NextSteps, Session, SessionScorer
 
 
 class HeldSession:
@@ -40,7 +14,7 @@ class HeldSession:
     Asking the session itself may wait for a pass that runs, and the server's loop must not.
     """
 
-    def __init__(self, session: StepSession) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
         self.steps: list[str] = []
         self.confidences: list[float | None] = []
@@ -57,46 +31,32 @@ class HeldSession:
         """Give back what it holds."""
         self.session.close()
 
-    def took(self, step: str, confidence: float | None) -> NodeScores:
-        """The session has been given `step`; the step's numbers."""
-        raw = self.session.raw[-1]
-        self.steps.append(step)
-        self.confidences.append(confidence)
-        self.raw.append(raw)
+    def took(self, steps: Sequence[str], scores: NodeScores) -> None:
+        """The session has been given `steps`, with these scores."""
+        self.steps += steps
+        self.confidences += scores.confidence
+        self.raw += scores.raw
         self.num_tokens = self.session.num_tokens
-        return NodeScores((confidence,), (raw,))
 
 
-def run_session_steps(sessions: StepSessions, steps: Sequence[SessionStep]) -> list[NodeScores]:
-    """The numbers of what may follow in many sessions; the steps that are kept go through the model together, last.
+def run_session_steps(sessions: SessionScorer, steps: Sequence[SessionStep]) -> list[NodeScores]:
+    """The numbers of what may follow in many sessions, in one pass as far as the token budget goes.
 
     Raises:
         Exception: whatever the sessions raise; then none of them has been changed.
     """
-    found: dict[int, NodeScores] = {}
-    kept: list[tuple[int, HeldSession]] = []
-    for number, step in enumerate(steps):
-        session = step.session
-        assert isinstance(session, HeldSession)
+    held = [_held(step) for step in steps]
+    requests = [
+        NextSteps(session.session, step.steps, step.context, keep=step.keep)
+        for session, step in zip(held, steps, strict=True)
+    ]
+    found = [NodeScores(scores.confidence, scores.raw) for scores in sessions.score_next(requests)]
+    for session, step, scores in zip(held, steps, found, strict=True):
         if step.keep:
-            kept.append((number, session))
-        else:
-            found[number] = _candidates(sessions, session.session, step)
-    if kept:
-        added = sessions.add_many([(held.session, steps[i].steps[0], steps[i].context) for i, held in kept])
-        for (number, held), confidence in zip(kept, added, strict=True):
-            found[number] = held.took(steps[number].steps[0], confidence)
-    return [found[number] for number in range(len(steps))]
+            session.took(step.steps, scores)
+    return found
 
 
-def _candidates(sessions: StepSessions, session: StepSession, step: SessionStep) -> NodeScores:
-    """On forks, which are closed again: so the model's own number is known too, and evidence can stand in front."""
-    forks = [session.fork() for _ in step.steps]
-    try:
-        confidences = sessions.add_many(
-            [(fork, text, step.context) for fork, text in zip(forks, step.steps, strict=True)]
-        )
-        return NodeScores(tuple(confidences), tuple(fork.raw[-1] for fork in forks))
-    finally:
-        for fork in forks:
-            fork.close()
+def _held(step: SessionStep) -> HeldSession:
+    assert isinstance(step.session, HeldSession)
+    return step.session

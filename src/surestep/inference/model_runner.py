@@ -14,12 +14,13 @@ import numpy as np
 from surestep.calibration.maps.confidence_map import Identity
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.limits import cut_tree
-from surestep.errors import SurestepError
-from surestep.inference.held_session import HeldSession, StepSessions, run_session_steps
+from surestep.errors import BackboneError, InputError, SurestepError
+from surestep.inference.held_session import HeldSession, run_session_steps
 from surestep.inference.recomputed_sessions import RecomputedSession
 from surestep.inference.requests import NodeScores, SessionHandle, SessionStep, StepRequest
 from surestep.scored import FloatArray
 from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.sessions import SessionScorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,14 @@ class SessionWork:
         return len(self.step.steps)
 
 
+def sessions_over(scorer: ModelScorer) -> tuple[SessionScorer | None, str | None]:
+    """Sessions that keep keys and values over a model; or None, and why it allows none."""
+    try:
+        return SessionScorer(scorer), None
+    except (BackboneError, InputError) as error:
+        return None, str(error)
+
+
 class ModelRunner:
     """Runs requests of many clients together; see `surestep.serving.pass_runner.PassRunner`.
 
@@ -65,7 +74,7 @@ class ModelRunner:
         sessions: sessions over it that keep keys and values; None: each step scores its whole path again.
     """
 
-    def __init__(self, scorer: ModelScorer, sessions: StepSessions | None = None) -> None:
+    def __init__(self, scorer: ModelScorer, sessions: SessionScorer | None = None) -> None:
         self._scorer = scorer
         self._sessions = sessions
         # Once, before any thread uses it; no pass changes the mode of a model that is not in training.
