@@ -78,8 +78,8 @@ IDLE_TIME = Bound("SURESTEP_MAX_IDLE_SECONDS", 30, "seconds")
 REDIRECTS = Bound("SURESTEP_MAX_REDIRECTS", 10, "redirects")
 """From the address of a download to where the file lies; the hub's files take one or two."""
 
-BOUNDS = (DOCUMENT, YAML_TEXT, UNPACKED, HELD_WHOLE, LINE, DEPTH, DIGITS, NODES, TENSORS, TENSOR_HEADER)
-BOUNDS += (DOWNLOAD, DOWNLOAD_TIME, IDLE_TIME, REDIRECTS)
+BOUNDS: tuple[Bound, ...] = (DOCUMENT, YAML_TEXT, UNPACKED, HELD_WHOLE, LINE, DEPTH, DIGITS, NODES, TENSORS)
+BOUNDS += (TENSOR_HEADER, DOWNLOAD, DOWNLOAD_TIME, IDLE_TIME, REDIRECTS)
 """Every bound; docs/explanation/threat-model.md lists them."""
 
 
