@@ -308,7 +308,11 @@ def _bad_rows_file(args: argparse.Namespace, console: Console) -> Iterator[Calla
     if args.bad_rows_file.exists() and not args.overwrite:
         raise ConfigError(f"{args.bad_rows_file} is there already; name another --bad_rows_file, or use --overwrite")
     with write_whole(args.bad_rows_file, advice="free space or name another --bad_rows_file") as file:
-        yield lambda line: print(line, file=file)
+
+        def write(line: str) -> None:
+            file.write(f"{line}\n")
+
+        yield write
 
 
 def _say_counts(console: Console, counts: Mapping[str, int], output: str, bad_rows: str) -> None:
