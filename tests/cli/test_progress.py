@@ -190,7 +190,7 @@ def test_rows_show_how_many_are_done_and_the_time_left(monkeypatch: pytest.Monke
         advance(10)
         console.print("a line above")
         advance(50)
-    assert "10 rows" in text(console)
+    assert "60 rows" in text(console)
     assert "left" in text(console)
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr("surestep.cli.output.progress.time.monotonic", lambda: float(next(clock)))
