@@ -46,7 +46,8 @@ class Candidate:
     answer: str | None = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "answer", written_answer(self.text, only_marked=self.is_truncated))
+        answer = (written_answer(self.text, only_marked=self.is_truncated) or "").strip().rstrip(".,;:")
+        object.__setattr__(self, "answer", answer or None)
 
     def score(self, by: str) -> float:
         """One number in [0, 1]; 0 of one that breaks off or has a step without a confidence.

@@ -256,8 +256,8 @@ class EndpointConnection:
                 content += chunk
                 if len(content) > limit:
                     raise ServerError(
-                        f"the endpoint {self._endpoint.url} answers with more than {limit:,} bytes, which so many tokens "
-                        "cannot be"
+                        f"the endpoint {self._endpoint.url} answers with more than {limit:,} bytes, which so many "
+                        "tokens cannot be"
                     )
             return response.status_code, response.headers, bytes(content)
 

@@ -1,7 +1,8 @@
 """Confidences of solutions and of next steps, from anything with the interface of `surestep.Scorer`.
 
-A step that may follow is scored in a session where the scorer has them (`scorer.session(problem)`), so that it costs its
-own tokens only; else, or where a session is lost, the whole path is scored again. Scorers block: each call has a thread.
+A step that may follow is scored in a session where the scorer has them (`scorer.session(problem)`), so that it costs
+its own tokens only; else, or where a session is lost, the whole path is scored again. Scorers block: each call has a
+thread.
 Knows texts; knows no generator.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -132,7 +134,5 @@ class ScoredPath:
 
 
 def _close(session: Any) -> None:
-    try:
+    with suppress(SurestepError):  # it is gone, or expires by itself
         session.close()
-    except SurestepError:
-        pass  # it is gone, or expires by itself

@@ -16,9 +16,10 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from surestep.data.trees.split_steps import AUTO, check_rule, split_steps
@@ -34,6 +35,7 @@ from surestep.inference.solutions import checked_text, kind_of
 from surestep.terminal_text import to_stderr
 
 T = TypeVar("T")
+_NONE: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,18 @@ class Search:
         )
 
     async def run(
-        self, problems: Sequence[Problem], done: Callable[[int, GeneratedProblem], None] = lambda _number, _found: None
+        self,
+        problems: Sequence[Problem],
+        done: Callable[[int, GeneratedProblem], None] = lambda _number, _found: None,
+        *,
+        known: Mapping[int, int] = _NONE,
     ) -> list[GeneratedProblem]:
         """What was generated for each problem, in order.
 
         Args:
             problems: with texts that are not blank.
             done: is told of each as soon as it is done, with its place from 0.
+            known: places of problems that were done before, with their tokens; they are left out.
 
         Raises:
             SurestepError: the generator or the scorer does not work; what is done was told.
@@ -102,7 +109,10 @@ class Search:
 
         async def one(number: int, generator: OpenGenerator) -> None:
             budget = await self.budget.admit(number)
+            budget.used = known.get(number, 0)
             try:
+                if number in known:
+                    return
                 found = await self._one(problems[number], generator, budget)
             finally:
                 await self.budget.settle(budget.used)
@@ -110,6 +120,9 @@ class Search:
             results[number] = found
             done(number, found)
 
+        if len(known) == len(problems):
+            self.budget.spent += sum(known.values())
+            return []
         async with self.generator.opened() as generator:
             tasks: list[asyncio.Task[None]] = []
             try:

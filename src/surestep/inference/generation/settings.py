@@ -30,8 +30,8 @@ class GenerationSettings(Section):
     method: Method = Field(
         "best_of_n",
         description="How the answer is found: the best-scored of N solutions (best_of_n), the most frequent answer "
-        "(majority), the answer with the highest sum of scores (weighted), or a search step by step: beam search (beam) "
-        "or diverse verifier tree search, a beam in independent subtrees (dvts).",
+        "(majority), the answer with the highest sum of scores (weighted), or a search step by step: beam search "
+        "(beam) or diverse verifier tree search, a beam in independent subtrees (dvts).",
     )
     n: Annotated[int, Field(ge=1, le=4096)] = Field(
         8, description="Solutions of each problem; of a search, continuations in each round."
