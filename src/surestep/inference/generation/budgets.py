@@ -44,9 +44,12 @@ class ProblemBudget:
 
     def exhausted(self) -> str | None:
         """What is used up, in words; None where there is something left of everything."""
-        if self.left == 0:
-            return TOTAL_TOKENS if self.of_run else PROBLEM_TOKENS
-        return self.out_of_time()
+        return self.out_of_tokens if self.left == 0 else self.out_of_time()
+
+    @property
+    def out_of_tokens(self) -> str:
+        """Whose tokens they are, in words."""
+        return TOTAL_TOKENS if self.of_run else PROBLEM_TOKENS
 
     def out_of_time(self) -> str | None:
         """Whose time is up, in words."""

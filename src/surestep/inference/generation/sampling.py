@@ -44,6 +44,10 @@ async def sample(
         if any(answer is None or answer.ending == "time" for answer in answers):
             stopped = budget.out_of_time()
             break
+    if stopped is None and any(
+        answer.ending == "length" and one.max_tokens < settings.max_tokens for one, answer in texts
+    ):
+        stopped = budget.out_of_tokens
     solutions = [tuple(split(answer.text)) for _, answer in texts]
     confidences = [()] * len(texts) if calls is None else await calls.solutions(ask.problem, solutions)
     for (one, answer), steps, values in zip(texts, solutions, confidences, strict=True):

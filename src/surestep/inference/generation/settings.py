@@ -5,11 +5,12 @@ Each field is a flag of `surestep generate`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from surestep.settings import Section
+from surestep.errors import ConfigError
+from surestep.settings import Section, describe
 
 Method = Literal["best_of_n", "majority", "weighted", "beam", "dvts"]
 SEARCHES: frozenset[str] = frozenset({"beam", "dvts"})
@@ -25,7 +26,11 @@ _Seconds = Annotated[float, Field(gt=0, le=1e9)]
 
 
 class GenerationSettings(Section):
-    """What `generate` does with each problem."""
+    """What `generate` does with each problem.
+
+    Raises:
+        ConfigError: an unknown name, or a value outside what is allowed.
+    """
 
     method: Method = Field(
         "best_of_n",
@@ -74,6 +79,12 @@ class GenerationSettings(Section):
     problem_seconds: _Seconds | None = Field(None, description="Most seconds of a problem.")
     total_tokens: _Count | None = Field(None, description="Most generated tokens of all problems.")
     total_seconds: _Seconds | None = Field(None, description="Most seconds of all problems, since this start.")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(describe(error, type(self))) from None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

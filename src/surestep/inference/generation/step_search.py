@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from surestep.inference.generation.budgets import PROBLEM_TOKENS, TOTAL_TOKENS, ProblemBudget
+from surestep.inference.generation.budgets import ProblemBudget
 from surestep.inference.generation.candidates import Candidate
 from surestep.inference.generation.path_scores import ScoredPath, ScorerCalls
 from surestep.inference.generation.requests import Ask, Continuation, Continued, OpenGenerator, seed_of
@@ -97,6 +97,7 @@ class StepSearch:
         self._generator, self._calls, self._ask = generator, calls, ask
         self._budget, self._found = budget, found
         self._stop: str = ask.stop
+        self._cut: str | None = None
         settings = ask.settings
         kept = settings.n // settings.beam_width
         self._is_diverse = settings.method == "dvts"
@@ -125,18 +126,18 @@ class StepSearch:
         for number in range(settings.max_steps):
             going_on = [(subtree, path) for subtree in self._subtrees for path in subtree.paths]
             if not going_on:
-                return None
+                return self._cut
             if (stopped := self._budget.exhausted()) is not None:
                 return stopped
             width = settings.n // len(self._subtrees) if number == 0 else settings.beam_width
             share = None if self._budget.left is None else self._budget.left // (width * len(going_on))
             if share == 0:
-                return TOTAL_TOKENS if self._budget.of_run else PROBLEM_TOKENS
+                return self._budget.out_of_tokens
             children = await self._grown(going_on, width, number, share)
             kept = await _all(self._keep(subtree, children[subtree.number]) for subtree in self._subtrees)
             for ended in kept:
                 self._found += ended
-        return None
+        return self._cut
 
     async def _grown(
         self, going_on: Sequence[tuple[_Subtree, _Path]], width: int, number: int, share: int | None
@@ -156,6 +157,8 @@ class StepSearch:
         answers = await self._answers([one for _, _, one in asked])
         grown: list[list[tuple[_Path, _Path, str | None]]] = [[] for _ in self._subtrees]
         for (subtree, path, one), answer in zip(asked, answers, strict=True):
+            if answer is not None and answer.ending == "length" and one.max_tokens == share:
+                self._cut = self._budget.out_of_tokens
             if answer is not None and (child := self._child(path, one, answer)) is not None:
                 grown[subtree.number].append((path, *child))
         return grown
