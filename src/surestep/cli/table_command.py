@@ -171,7 +171,7 @@ def run_table(args: argparse.Namespace, command: TableCommand) -> int:
 
     processes = find_processes()
     layout = format_of(args.input, args.format)
-    output, output_layout = output_of(args, command.name, layout, args.output_format)
+    output, output_layout = _output(args, command, layout)
     if args.split is not None:
         check_rule(args.split)
     first, rows = with_first(read_rows(args.input, layout), args.input)
@@ -215,6 +215,10 @@ def run_table(args: argparse.Namespace, command: TableCommand) -> int:
     }
     store = store_of(args, output, processes)
     return write_file(args, command.doing, job, store, console, layout, made_from)
+
+
+def _output(args: argparse.Namespace, command: TableCommand, layout: Format) -> tuple[Path, Format]:
+    return output_of(args, command.name, layout, args.output_format)
 
 
 def output_of(args: argparse.Namespace, name: str, layout: Format, wanted: str | None) -> tuple[Path, Format]:

@@ -71,11 +71,15 @@ def group_equivalent(answers: Sequence[str | None]) -> list[int]:
     >>> group_equivalent(["18", None, "18.0", "7", None])
     [0, 1, 0, 2, 3]
     """
-    first: list[Any] = []
+    first: list[str | None] = []
     numbers = []
     for answer in answers:
-        same = (i for i, other in enumerate(first) if None not in (other, answer) and equivalent(other, answer))
-        number = next(same, len(first))
+        found = (
+            ()
+            if answer is None
+            else (i for i, other in enumerate(first) if other is not None and equivalent(other, answer))
+        )
+        number = next(iter(found), len(first))
         if number == len(first):
             first.append(answer)
         numbers.append(number)

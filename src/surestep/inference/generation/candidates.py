@@ -49,10 +49,10 @@ class Candidate:
         answer = (written_answer(self.text, only_marked=self.is_truncated) or "").strip().rstrip(".,;:")
         object.__setattr__(self, "answer", answer or None)
 
-    def score(self, by: str) -> float:
+    def score_by(self, by: str) -> float:
         """One number in [0, 1]; 0 of one that breaks off or has a step without a confidence.
 
-        >>> Candidate("2", ("2",), (0.5,), False, 1, 0.0, 0).score("min")
+        >>> Candidate("2", ("2",), (0.5,), False, 1, 0.0, 0).score_by("min")
         0.5
         """
         return SCORE_WITHOUT_STEPS if self.is_truncated else self.score_so_far(by)
@@ -84,7 +84,7 @@ def choose(candidates: Sequence[Candidate], method: str, by: str = "min") -> Cho
     """
     if not candidates:
         return Chosen(None, None)
-    order = [(candidate.score(by), candidate.score_so_far(by), -i) for i, candidate in enumerate(candidates)]
+    order = [(candidate.score_by(by), candidate.score_so_far(by), -i) for i, candidate in enumerate(candidates)]
     places = range(len(candidates))
     if method in ("majority", "weighted"):
         groups = group_equivalent([candidate.answer for candidate in candidates])
@@ -159,7 +159,7 @@ class GeneratedProblem:
         values: dict[str, Any] = {
             "steps": list(candidate.steps),
             "confidences": list(candidate.confidences),
-            "score": candidate.score(self.by) if candidate.confidences else None,
+            "score": candidate.score_by(self.by) if candidate.confidences else None,
             "answer": candidate.answer,
             **({} if correct is None else {"correct": correct}),
             "truncated": candidate.is_truncated,

@@ -146,6 +146,7 @@ class _Batch:
         ids_PS = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
         seen_PS = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         self._cache: Any = None
+        self.logits_RV: torch.Tensor
         self._seen = seen_PS.to(self._device)
         self._run(ids_PS.to(self._device))
         place = {prompt: i for i, prompt in enumerate(prompts)}

@@ -1,4 +1,4 @@
-"""`surestep generate`: solutions of the problems in a file, written by a language model, chosen by confidence.
+"""From the arguments of `surestep generate` to its rows, and what is said of them.
 
 Knows arguments and printing; the work is done in `surestep.inference.generation`.
 """
@@ -12,18 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surestep.cli.flags import add_section_flags, section_from_args
+from surestep.cli.commands.generate.flags import KEY, SCORER_KEY
+from surestep.cli.flags import section_from_args
 from surestep.cli.output.console import make_console
 from surestep.cli.table_command import (
     STREAM,
-    add_flags,
-    add_input,
-    add_row_flags,
-    add_scorer_flags,
     checkpoint_facts,
     load_scorer,
     output_of,
-    positive,
     store_of,
     write_file,
     write_stream,
@@ -39,85 +35,10 @@ if TYPE_CHECKING:
     from surestep.inference.generation.requests import Generator
     from surestep.inference.tables.processes import Processes
 
-_KEY, _SCORER_KEY = "OPENAI_API_KEY", "SURESTEP_API_KEY"
 _DOING = "generating"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
-    add_input(parser)
-    generator = parser.add_argument_group("generator").add_mutually_exclusive_group(required=True)
-    endpoint = {"metavar": "URL", "help": "a server that speaks the OpenAI protocol: http://127.0.0.1:8000/v1"}
-    local = {"metavar": "NAME", "help": "a transformers causal model: a folder, or a hub id"}
-    add_flags(generator, {"endpoint": endpoint, "local_model": local})
-    add_flags(
-        parser,
-        {
-            "scorer": {
-                "metavar": "CHECKPOINT|URL",
-                "help": "who gives confidences: a run, a checkpoint or a hub id, or the address of `surestep serve` "
-                f"(its key: the environment variable {_SCORER_KEY}); a majority vote needs none",
-            },
-            "model": {"metavar": "NAME", "help": "the endpoint's model (default: the only one it has)"},
-            "api": {
-                "choices": ("chat", "completions"),
-                "default": "chat",
-                "help": "chat, or completions, which needs the chat template within --prompt (default: chat)",
-            },
-            "api_key_env": {
-                "metavar": "NAME",
-                "help": f"the environment variable that holds the endpoint's API key (default: {_KEY})",
-            },
-            "concurrency": {
-                "type": positive,
-                "default": 16,
-                "metavar": "N",
-                "help": "requests on their way at once (default: 16)",
-            },
-            "per_request": {
-                "type": positive,
-                "default": 1,
-                "metavar": "N",
-                "help": "solutions asked for in one request, with one seed (default: 1, each with its own)",
-            },
-            "timeout_s": {"type": _seconds, "default": 600.0, "metavar": "S", "help": "of a request (default: 600)"},
-            "retries": {
-                "type": positive,
-                "default": 8,
-                "metavar": "N",
-                "help": "how often a request is sent again where a fault may pass (default: 8)",
-            },
-            "extra": {"metavar": "JSON", "help": "more fields of each request: '{\"top_k\": 20}'; null takes one away"},
-            "batch_size": {
-                "type": positive,
-                "default": 16,
-                "metavar": "N",
-                "help": "solutions that a local model writes at once (default: 16)",
-            },
-            "bootstrap_resamples": {
-                "type": positive,
-                "default": 1000,
-                "metavar": "N",
-                "help": "of the problems, for the intervals of accuracies (default: 1000)",
-            },
-        },
-    )
-    add_section_flags(parser.add_argument_group("search"), GenerationSettings)
-    add_row_flags(parser, "generated", ("problem", "answer"), bad="read", rows_per_part=32)
-    add_scorer_flags(parser)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: a number above 0")
-    return value
-
-
-def run(args: argparse.Namespace) -> int:
+def generate_rows(args: argparse.Namespace) -> int:
     """Generate; 0 when done, also where budgets ended searches early."""
     from surestep.data.benchmarks.answers import comparison
     from surestep.inference.generation.run import Search
@@ -203,7 +124,7 @@ def _generator(args: argparse.Namespace, say: Any) -> Generator:
         args.endpoint,
         args.model,
         args.api,
-        os.environ.get(args.api_key_env or _KEY) or None,
+        os.environ.get(args.api_key_env or KEY) or None,
         concurrency=args.concurrency,
         per_request=args.per_request,
         timeout_s=args.timeout_s,
@@ -222,7 +143,7 @@ def _scorer(
     if args.scorer.startswith(("http://", "https://")):
         from surestep.client import Client
 
-        client = Client(args.scorer, api_key=os.environ.get(_SCORER_KEY) or None)
+        client = Client(args.scorer, api_key=os.environ.get(SCORER_KEY) or None)
         about = client.about()
         return client, {"scorer": args.scorer, "scorer_model": about.get("model", about)}
     args.checkpoint = args.scorer
