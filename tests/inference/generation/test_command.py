@@ -145,6 +145,42 @@ def test_a_search_with_a_checkpoint_that_scores(
     assert "Right answers among all candidates" in capsys.readouterr().out
 
 
+def test_the_output_is_read_by_the_benchmark(server: OpenAIServer, tmp_path: Path, checkpoint: Path) -> None:
+    from surestep.evaluation.benchmarks.best_of_n import run_best_of_n
+    from surestep.evaluation.benchmarks.result_file import Resampling
+
+    rows = [{"problem": f"problem {i}", "answer": answer_of(f"problem {i}", i)} for i in range(3)]
+    source = tmp_path / "problems.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    more = ["--method", "best_of_n", "--scorer", str(checkpoint), "--device", "cpu"]
+    assert main([*arguments(source, server), *more]) == 0
+    output = tmp_path / "problems.generated.jsonl"
+    ours = json.loads((tmp_path / "problems.generated.jsonl.accuracy.json").read_text("utf-8"))
+    theirs = run_best_of_n(None, [output], sizes=None, resampling=Resampling(20, 0)).report
+    assert theirs["by_n"] == ours["by_n"]
+    assert set(ours["by_n"]) == {"1", "2", "4"}
+
+
+@pytest.mark.slow
+def test_a_stopped_run_says_so_and_leaves_what_is_done(server: OpenAIServer, tmp_path: Path) -> None:
+    source = write(tmp_path / "problems.jsonl", 12)
+    server.asked.clear()
+    server.delay_s = 0.05
+    more = ("--concurrency", "4", "--max_tokens", "30")
+    command = [sys.executable, "-m", "surestep.cli.main", *arguments(source, server, *more)]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        while len(server.asked) < 12 and running.poll() is None:
+            time.sleep(0.005)
+        running.send_signal(signal.SIGTERM)
+        _, said = running.communicate(timeout=60)
+    finally:
+        server.delay_s = 0.0
+    assert running.returncode == 143, said
+    assert said == "surestep: stopped by SIGTERM\n"
+    assert list((tmp_path / "problems.generated.jsonl.parts").glob("problem_*.json"))
+
+
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "no scorer": (["--method", "best_of_n"], "--method best_of_n needs a --scorer"),
     "width": (["--method", "dvts", "--n", "6", "--scorer", "x"], "beam_width 4"),

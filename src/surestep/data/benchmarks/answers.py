@@ -3,7 +3,7 @@
 math-verify (https://github.com/huggingface/Math-Verify, the extra `generate`) reads LaTeX and expressions and compares
 them with SymPy. Its own time limit works by signals, which only a main thread has, so it is switched off here; in its
 place an answer whose value could take long to work out (a tower of powers, a large factorial, a sum) is compared by
-its spelling alone. Without math-verify all answers are; `comparison()` says which it is. Knows answers only; where they
+its spelling alone, as is a word. Without math-verify all answers are; `comparison()` says which it is. Knows answers only; where they
 stand in a text is `final_answer`'s.
 """
 
@@ -27,6 +27,8 @@ LONGEST_COMPARED = 200
 """Characters of an answer that is read as mathematics; a longer one is a text."""
 _MOST_OPERATIONS = 40
 _NUMBER = re.compile(r"(?P<top>[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30}))(?:/(?P<bottom>\d{1,30}))?")
+_WORD = re.compile(r"[^\W\d_]{3,}")
+"""No mathematics, which would call "listen" and "silent" the same product of letters."""
 _LARGEST_POWER = 200
 """Of all numbers in exponents of an answer, multiplied: powers may stand within powers."""
 _DEAR = re.compile(r"\\(?:sum|prod|int|iint|oint|lim|binom)|!|\d{31,}")
@@ -96,7 +98,7 @@ def _equivalent(a: str, b: str) -> bool:
     numbers = _number(left), _number(right)
     if numbers[0] is not None and numbers[1] is not None:
         return numbers[0] == numbers[1]
-    if not _has_math_verify() or _is_dear(a) or _is_dear(b):
+    if not _has_math_verify() or _WORD.fullmatch(left) or _WORD.fullmatch(right) or _is_dear(a) or _is_dear(b):
         return False
     return _same_mathematics(a, b)
 

@@ -158,7 +158,7 @@ class GeneratedProblem:
         correct = self.is_correct(candidate.answer)
         values: dict[str, Any] = {
             "steps": list(candidate.steps),
-            "confidences": list(candidate.confidences),
+            "confidences": list(candidate.confidences) or None,
             "score": candidate.score_by(self.by) if candidate.confidences else None,
             "answer": candidate.answer,
             **({} if correct is None else {"correct": correct}),

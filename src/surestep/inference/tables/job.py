@@ -126,7 +126,7 @@ class DonePart:
 
 def _lacks_a_confidence(columns: Added) -> bool:
     candidates = columns.get("candidates", ())
-    given = [columns.get("confidences", ()), *(candidate["confidences"] for candidate in candidates)]
+    given = [columns.get("confidences", ()), *(candidate["confidences"] or () for candidate in candidates)]
     return any(value is None or (isinstance(value, list) and None in value) for some in given for value in some)
 
 
