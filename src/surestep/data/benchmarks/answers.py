@@ -3,8 +3,8 @@
 math-verify (https://github.com/huggingface/Math-Verify, the extra `generate`) reads LaTeX and expressions and compares
 them with SymPy. Its own time limit works by signals, which only a main thread has, so it is switched off here; in its
 place an answer whose value could take long to work out (a tower of powers, a large factorial, a sum) is compared by
-its spelling alone, as is a word. Without math-verify all answers are; `comparison()` says which it is. Knows answers only; where they
-stand in a text is `final_answer`'s.
+its spelling alone, as is a word. Without math-verify all answers are; `comparison()` says which it is. Knows answers
+only; where they stand in a text is `final_answer`'s.
 """
 
 from __future__ import annotations
