@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -179,6 +180,25 @@ def test_a_stopped_run_says_so_and_leaves_what_is_done(server: OpenAIServer, tmp
     assert running.returncode == 143, said
     assert said == "surestep: stopped by SIGTERM\n"
     assert list((tmp_path / "problems.generated.jsonl.parts").glob("problem_*.json"))
+
+
+def test_from_standard_input_to_standard_output(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+
+    class Streams:
+        buffer = io.BytesIO(write(tmp_path / "problems.jsonl", 3).read_bytes())
+
+    class Output(io.StringIO):
+        buffer = written
+
+    monkeypatch.setattr(sys, "stdin", Streams)
+    monkeypatch.setattr("surestep.cli.table_command.sys.stdout", Output())
+    assert main(arguments(Path("-"), server)) == 0
+    rows = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [row["id"] for row in rows] == [0, 1, 2]
+    assert all(len(row["candidates"]) == 4 for row in rows)
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {

@@ -140,6 +140,8 @@ class EndpointConnection:
     ) -> list[Continued | None]:
         """See `OpenGenerator`."""
         done: list[Continued | None] = [None] * len(continuations)
+        if not continuations:
+            return done
         tasks = [
             asyncio.create_task(self._group(ask, continuations, places, done))
             for places in _groups(continuations, self._endpoint.per_request)

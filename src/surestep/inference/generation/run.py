@@ -106,6 +106,7 @@ class Search:
         self.budget.begin()
         at_once = asyncio.Semaphore(max(1, math.ceil(self.generator.concurrency / self.settings.n)))
         results: list[GeneratedProblem | None] = [None] * len(problems)
+        failed: list[int] = []
 
         async def one(number: int, generator: OpenGenerator) -> None:
             budget = await self.budget.admit(number)
@@ -114,6 +115,9 @@ class Search:
                 if number in known:
                     return
                 found = await self._one(problems[number], generator, budget)
+            except BaseException:
+                failed.append(number)
+                raise
             finally:
                 await self.budget.settle(budget.used)
                 at_once.release()
@@ -128,7 +132,7 @@ class Search:
             try:
                 for number in range(len(problems)):
                     await at_once.acquire()
-                    if any(task.done() and task.exception() for task in tasks):
+                    if failed:
                         break
                     tasks.append(asyncio.create_task(one(number, generator)))
                 await _first_error(tasks)
