@@ -129,7 +129,7 @@ def gold_of(values: Mapping[str, Any], column: str) -> str | None:
         InputError: it is neither text nor a number, or a solution without an answer.
 
     >>> gold_of({"a": "2 + 2 = 4.\n#### 4"}, "a"), gold_of({"a": "\\frac{1}{2}"}, "a"), gold_of({"a": 4}, "a")
-    (' 4', '\\frac{1}{2}', '4')
+    ('4', '\\frac{1}{2}', '4')
     """
     value = values.get(column)
     if value is None or value == "":
@@ -139,7 +139,7 @@ def gold_of(values: Mapping[str, Any], column: str) -> str | None:
     text = checked_text(str(value), repr(column))
     marked = written_answer(text, only_marked=True)
     if marked is not None:
-        return marked
+        return marked.strip()
     if "\n" not in text.strip():
         return text
     answer = written_answer(text)
