@@ -8,6 +8,7 @@ Knows no console and no colour.
 from __future__ import annotations
 
 import re
+import sys
 
 _OBEYED = (
     "\x00-\x09\x0b-\x1f"  # C0 (Unicode 16.0, chapter 23.1): ESC, BEL, backspace, carriage return; the newline stays
@@ -50,6 +51,11 @@ def in_one_line(text: str, *, longest: int = 4000) -> str:
     line = visible(" ".join(text.split()))
     half = (longest - 1) // 2
     return line if len(line) <= longest else f"{line[:half]}…{line[-half:]}"
+
+
+def to_stderr(line: str) -> None:
+    """Tell the user a line, beside whatever the program prints."""
+    print(f"· {visible(line)}", file=sys.stderr)
 
 
 def _spell(found: re.Match[str]) -> str:

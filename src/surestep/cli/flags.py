@@ -110,6 +110,8 @@ def section_from_args(args: argparse.Namespace, section: type[S]) -> S:
         return section(**values)
     except ValidationError as error:
         raise ConfigError([f"--{problem}" for problem in describe(error, section)]) from None
+    except ConfigError as error:  # of a section that is made in notebooks too
+        raise ConfigError([f"--{problem}" for problem in error.problems]) from None
 
 
 _SCORING_FLAGS_OF_TRAINING = {"training.device", "training.mixed_precision", "training.seed"}

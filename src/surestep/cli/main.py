@@ -31,6 +31,7 @@ COMMANDS = {
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
     "score": "give every step of the solutions in a file its confidence",
     "rerank": "put the candidates of each problem in a file in order, best first",
+    "generate": "solve problems with a language model and choose by confidence: best-of-N, votes, beam search, DVTS",
     "serve": "answer scoring requests over HTTP, from many clients at once",
     "report": "write the report page and the model card of an existing evaluation",
     "demo": "train and evaluate the embedded model on this machine, in about three minutes",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from surestep.inference.scorer import Scorer
     from surestep.inference.tables.columns import Columns
     from surestep.inference.tables.job import TableJob
+    from surestep.inference.tables.parts import PartStore
     from surestep.inference.tables.processes import Processes
     from surestep.inference.tables.rows import Format
     from surestep.inference.tables.tasks import Task
@@ -34,7 +35,8 @@ _MODEL_FLAGS = frozenset(
     }
 )
 """What of the configuration scoring a file heeds."""
-_STREAM = Path("-")
+STREAM = Path("-")
+"""Standard input, and output."""
 
 
 @dataclass(frozen=True)
@@ -56,44 +58,81 @@ class TableCommand:
 
 def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> None:
     """Add the flags."""
-    parser.add_argument(
-        "input", type=Path, metavar="FILE", help="JSONL, CSV or Parquet, plain or .gz; - is standard input"
-    )
+    add_input(parser)
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a run (its best checkpoint), a checkpoint, or a hub id (owner/name)"
     )
-    formats = ("jsonl", "csv", "parquet")
+    split = {
+        "metavar": "RULE",
+        "help": "how a raw solution is split into steps: auto, step, numbered, blank_lines, lines, sentences or "
+        "tag:TEXT (default: as in the checkpoint's training, else auto)",
+    }
+    layouts = {
+        "choices": FORMATS,
+        "help": "how the output is laid out (default: by its name, else as the input)",
+    }
+    add_flags(parser, {"output_format": layouts, "split": split})
+    add_row_flags(parser, command.name, ("problem", *command.wanted), bad="scored", rows_per_part=1024)
+    add_scorer_flags(parser)
+
+
+FORMATS = ("jsonl", "csv", "parquet")
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Add the table that is read."""
+    parser.add_argument(
+        "input", type=Path, metavar="FILE", help="JSONL, CSV or Parquet, plain or .gz; - is standard input"
+    )
+
+
+def add_row_flags(
+    parser: argparse.ArgumentParser, name: str, columns: Sequence[str], *, bad: str, rows_per_part: int
+) -> None:
+    """Add the flags of every command that goes from rows to rows.
+
+    Args:
+        parser: of the command.
+        name: stands in the default name of its output.
+        columns: what stands in columns of the input.
+        bad: what cannot be done with some rows.
+        rows_per_part: the default.
+    """
     options: dict[str, dict[str, Any]] = {
         "output": {
             "type": Path,
             "metavar": "FILE",
-            "help": f"where rows go (default: FILE with .{command.name} in its name; of standard input: -, standard "
-            "output)",
+            "help": f"where rows go (default: FILE with .{name} in its name; of standard input: -, standard output)",
         },
-        "format": {"choices": formats, "help": "how the input is laid out (default: by its name; of -, jsonl)"},
-        "output_format": {
-            "choices": formats,
-            "help": "how the output is laid out (default: by its name, else as the input)",
-        },
+        "format": {"choices": FORMATS, "help": "how the input is laid out (default: by its name; of -, jsonl)"},
         **{
             f"{what}_column": {
                 "metavar": "NAME",
                 "help": f"where the {what} stands (default: found by its usual names)",
             }
-            for what in ("problem", *command.wanted)
-        },
-        "split": {
-            "metavar": "RULE",
-            "help": "how a raw solution is split into steps: auto, step, numbered, blank_lines, lines, sentences or "
-            "tag:TEXT (default: as in the checkpoint's training, else auto)",
+            for what in columns
         },
         "prefix": {"default": "", "metavar": "TEXT", "help": "put in front of the names of new columns"},
         "bad_rows": {
             "choices": ("aside", "stop"),
             "default": "aside",
-            "help": "rows that cannot be scored: put in a file of their own with the reason, or stop (default: aside)",
+            "help": f"rows that cannot be {bad}: put in a file of their own with the reason, or stop (default: aside)",
         },
         "bad_rows_file": {"type": Path, "metavar": "FILE", "help": "where they go (default: OUTPUT.bad.jsonl)"},
+        "rows_per_part": {
+            "type": positive,
+            "default": rows_per_part,
+            "metavar": "N",
+            "help": f"rows that are {bad} together and written at once (default: {rows_per_part})",
+        },
+        "overwrite": {"action": "store_true", "help": "start anew where an output, or a part of it, is there"},
+    }
+    add_flags(parser, options)
+
+
+def add_scorer_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how a checkpoint is loaded and applied."""
+    options: dict[str, dict[str, Any]] = {
         "dataset": {
             "metavar": "NAME",
             "help": "apply this dataset's own calibration map, where the checkpoint has one",
@@ -104,20 +143,19 @@ def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> N
             "help": "apply the checkpoint's calibration, if it has one (default: pooled)",
         },
         "revision": {"metavar": "NAME", "help": "a branch, tag or commit of the hub repository"},
-        "rows_per_part": {
-            "type": _positive,
-            "default": 1024,
-            "metavar": "N",
-            "help": "rows that are scored together and written at once: a kill loses no more (default: 1024)",
-        },
-        "overwrite": {"action": "store_true", "help": "start anew where an output, or a part of it, is there"},
     }
-    for name, settings in options.items():
-        parser.add_argument(*dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]), dest=name, **settings)
+    add_flags(parser, options)
     add_config_flags(parser, exclude=frozenset(path for path, _ in fields()) - _MODEL_FLAGS, from_file=False)
 
 
-def _positive(text: str) -> int:
+def add_flags(parser: argparse._ActionsContainer, options: Mapping[str, Mapping[str, Any]]) -> None:
+    """Add flags that may be written with underscores or dashes."""
+    for name, settings in options.items():
+        parser.add_argument(*dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"]), dest=name, **settings)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, of a flag."""
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) < 2**31):
         raise argparse.ArgumentTypeError(f"{text}; allowed: a whole number from 1")
     return int(text)
@@ -140,8 +178,8 @@ def run_table(args: argparse.Namespace, command: TableCommand) -> int:
     given = {what: getattr(args, f"{what}_column") for what in ("problem", *command.wanted)}
     columns = find_columns(first.values, given, command.wanted, where=str(args.input))
 
-    console = make_console(stderr=output == _STREAM, quiet=not processes.is_first)
-    scorer = _load(args, console, processes)
+    console = make_console(stderr=output == STREAM, quiet=not processes.is_first)
+    scorer = load_scorer(args, console, processes)
     rule = args.split or scorer.split_rule or AUTO
     console.print(f"· {columns.line()}")
     if columns.solution is not None or columns.candidates is not None:
@@ -163,8 +201,8 @@ def run_table(args: argparse.Namespace, command: TableCommand) -> int:
         rows_per_part=args.rows_per_part,
         on_bad_row=args.bad_rows,
     )
-    if output == _STREAM:
-        return _stream(args, command, job, console)
+    if output == STREAM:
+        return write_stream(args, command.doing, job, console)
     made_from = {
         "command": args.command,
         "columns": {name: value for name, value in given.items() if value is not None},
@@ -173,18 +211,30 @@ def run_table(args: argparse.Namespace, command: TableCommand) -> int:
         "split": rule,
         **{name: getattr(args, name) for name in ("prefix", "rows_per_part", "bad_rows", "dataset", "calibration")},
         **({"by": args.by} if hasattr(args, "by") else {}),
-        **_checkpoint_facts(scorer),
+        **checkpoint_facts(scorer),
     }
-    return _to_file(args, command, job, console, output, layout, made_from, processes)
+    store = store_of(args, output, processes)
+    return write_file(args, command.doing, job, store, console, layout, made_from)
 
 
 def _output(args: argparse.Namespace, command: TableCommand, layout: Format) -> tuple[Path, Format]:
-    """Where rows go, and how they are laid out."""
+    return output_of(args, command.name, layout, args.output_format)
+
+
+def output_of(args: argparse.Namespace, name: str, layout: Format, wanted: str | None) -> tuple[Path, Format]:
+    """Where rows go, and how they are laid out.
+
+    Args:
+        args: the input, and the output where it is named.
+        name: stands in the default name of the output.
+        layout: of the input.
+        wanted: the layout that the output is to have; None: by its name, else that of the input.
+    """
     from surestep.inference.tables.rows import format_of
 
-    output: Path = args.output or (_STREAM if args.input == _STREAM else _beside(args, command, layout))
-    if output == _STREAM:
-        chosen: Format = format_of(output, args.output_format or layout, flag="--output_format")
+    output: Path = args.output or (STREAM if args.input == STREAM else _beside(args, name, wanted or layout, layout))
+    if output == STREAM:
+        chosen: Format = format_of(output, wanted or layout, flag="--output_format")
         if chosen == "parquet":
             raise ConfigError(
                 "Parquet cannot be written to standard output; name a file with --output, or choose jsonl"
@@ -192,29 +242,30 @@ def _output(args: argparse.Namespace, command: TableCommand, layout: Format) -> 
         return output, chosen
     if output.resolve() == args.input.resolve():
         raise ConfigError(f"{output} is the input itself; name another --output")
-    given = args.output_format or (layout if args.output is None else None)
+    given = wanted or (layout if args.output is None else None)
     chosen = format_of(output, given, flag="--output_format")
     if chosen == "parquet" and output.suffix.lower() == ".gz":
         raise ConfigError(f"{output}: Parquet is compressed already; name the --output without .gz")
     return output, chosen
 
 
-def _beside(args: argparse.Namespace, command: TableCommand, layout: Format) -> Path:
+def _beside(args: argparse.Namespace, added: str, wanted: str, layout: Format) -> Path:
     """`rows.scored.jsonl.gz` of `rows.jsonl.gz`."""
     from surestep.inference.tables.rows import SUFFIXES
 
     name: str = args.input.name
-    packed = ".gz" if name.lower().endswith(".gz") and (args.output_format or layout) != "parquet" else ""
+    packed = ".gz" if name.lower().endswith(".gz") and wanted != "parquet" else ""
     stem, suffix = Path(name[: -len(".gz")] if name.lower().endswith(".gz") else name), ""
     if stem.suffix.lower() in SUFFIXES:
         stem, suffix = Path(stem.stem), stem.suffix
-    if (args.output_format or layout) != layout or suffix.lower() in {"", ".json"}:
-        suffix = f".{args.output_format or layout}"
-    place: Path = args.input.with_name(f"{stem}.{command.name}{suffix}{packed}")
+    if wanted != layout or suffix.lower() in {"", ".json"}:
+        suffix = f".{wanted}"
+    place: Path = args.input.with_name(f"{stem}.{added}{suffix}{packed}")
     return place
 
 
-def _load(args: argparse.Namespace, console: Console, processes: Processes) -> Scorer:
+def load_scorer(args: argparse.Namespace, console: Console, processes: Processes) -> Scorer:
+    """The checkpoint, as the flags want it."""
     from surestep.inference.scorer import Scorer
     from surestep.scoring.checkpoint.find import find_checkpoint
     from surestep.scoring.checkpoint.load import read_config
@@ -237,7 +288,7 @@ def _load(args: argparse.Namespace, console: Console, processes: Processes) -> S
     return scorer
 
 
-def _checkpoint_facts(scorer: Scorer) -> dict[str, Any]:
+def checkpoint_facts(scorer: Scorer) -> dict[str, Any]:
     """What of the model decides the numbers."""
     about = scorer.about()
     settings: Mapping[str, Any] = about.get("settings", {}).get("eval", {})
@@ -250,47 +301,52 @@ def _checkpoint_facts(scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _to_file(
+def store_of(args: argparse.Namespace, output: Path, processes: Processes) -> PartStore:
+    """Where the parts of an output lie."""
+    from surestep.inference.tables.parts import PartStore
+
+    return PartStore(output, args.bad_rows_file or output.with_name(f"{output.name}.bad.jsonl"), processes)
+
+
+def write_file(
     args: argparse.Namespace,
-    command: TableCommand,
+    doing: str,
     job: TableJob,
+    store: PartStore,
     console: Console,
-    output: Path,
     layout: Format,
     made_from: dict[str, Any],
-    processes: Processes,
 ) -> int:
+    """Rows to a file, part by part; what was done before is not done again; 0 when done."""
     from surestep.cli.output.progress import rows_done
     from surestep.files import sha256_of
     from surestep.inference.tables.job import run_in_parts
-    from surestep.inference.tables.parts import PartStore
     from surestep.inference.tables.rows import count_rows
 
     job.table()  # refuses before anything is written
-    bad_rows = args.bad_rows_file or output.with_name(f"{output.name}.bad.jsonl")
-    store = PartStore(output, bad_rows, processes)
-    if args.input != _STREAM:
+    if args.input != STREAM:
         made_from["input_sha256"] = sha256_of(args.input)
     begun = store.begin(made_from, overwrite=args.overwrite)
     if begun == "finished":
-        console.print(f"{output} is finished already, from the same input and checkpoint: nothing is scored again")
+        console.print(f"{store.output} is finished already, from the same input and checkpoint: nothing is done again")
         return 0
     if begun == "continued":
-        console.print(f"· {output} was begun before: what is done is not scored again")
-    total = count_rows(args.input, layout) if processes.is_first else None
-    with rows_done(console, command.doing, total) as advance:
+        console.print(f"· {store.output} was begun before: what is done is not done again")
+    total = count_rows(args.input, layout) if store.processes.is_first else None
+    with rows_done(console, doing, total) as advance:
         counts = run_in_parts(job, store, made_from, advance=advance)
-    _say_counts(console, counts, str(output), str(bad_rows))
+    _say_counts(console, counts, str(store.output), str(store.bad_rows))
     return 0
 
 
-def _stream(args: argparse.Namespace, command: TableCommand, job: TableJob, console: Console) -> int:
+def write_stream(args: argparse.Namespace, doing: str, job: TableJob, console: Console) -> int:
+    """Rows to standard output as they come; 0 when done."""
     from surestep.cli.output.progress import rows_done
     from surestep.inference.tables.job import run_streamed
     from surestep.inference.tables.rows import count_rows, format_of
 
     total = count_rows(args.input, format_of(args.input, args.format))
-    with _bad_rows_file(args, console) as say_bad, rows_done(console, command.doing, total) as advance:
+    with _bad_rows_file(args, console) as say_bad, rows_done(console, doing, total) as advance:
         counts = run_streamed(job, sys.stdout.buffer, say_bad, advance=advance)
     where = "standard error" if args.bad_rows_file is None else str(args.bad_rows_file)
     _say_counts(console, counts, "standard output", where)

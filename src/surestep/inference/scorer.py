@@ -23,8 +23,9 @@ from surestep.inference.solutions import (
 from surestep.inference.stream import AT_ONCE, Window, grouped, in_windows
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.scoring.checkpoint.find import find_checkpoint
-from surestep.scoring.model_scorer import ModelScorer, to_stderr
+from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.sessions import Session, SessionScorer
+from surestep.terminal_text import to_stderr
 from surestep.untrusted.bounds import shown
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ Shapes: `S` wanted steps of a pack, `N` nodes of a tree.
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections import deque
@@ -34,7 +33,7 @@ from surestep.scoring.hardware import Hardware
 from surestep.scoring.protocol import TreeScores, Wanted
 from surestep.scoring.stored_split import StoredSplit
 from surestep.scoring.token_budget import halved
-from surestep.terminal_text import visible
+from surestep.terminal_text import to_stderr
 from surestep.types import ReasoningTree
 
 _WINDOW = 512
@@ -42,11 +41,6 @@ _WINDOW = 512
 
 _AHEAD = 1
 """Packs that wait on the device while another runs: laying out the next ones must not make it wait."""
-
-
-def to_stderr(line: str) -> None:
-    """Tell the user a line, beside whatever the program prints."""
-    print(f"· {visible(line)}", file=sys.stderr)
 
 
 def to_batch(pack: Pack) -> TreeBatch:

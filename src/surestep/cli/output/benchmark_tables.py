@@ -72,9 +72,13 @@ def _prmbench(report: dict[str, Any]) -> list[Table]:
 
 
 def _best_of_n(report: dict[str, Any]) -> list[Table]:
+    return [best_of_n_table(report["by_n"])]
+
+
+def best_of_n_table(by_n: dict[str, Any]) -> Table:
+    """Accuracy of every way of choosing, a column for each N (`surestep.metrics.benchmarks.choices`)."""
     table = Table(title="Best-of-N: right answers over all N-subsets")
     table.add_column("choice")
-    by_n = report["by_n"]
     for n, section in by_n.items():
         table.add_column(f"N = {n}\n{section['num_problems']:,} problems", justify="right")
     for method in next(iter(by_n.values()))["methods"]:
@@ -83,7 +87,18 @@ def _best_of_n(report: dict[str, Any]) -> list[Table]:
         label = f"{method}@N" if method == "pass" else method.replace("_", " ")
         table.add_row(label, *(_with_interval(f["accuracy"], f["interval"]) for f in found), style=style)
     table.caption = "percent, [95 % interval by bootstrap over problems]; pass@N is the ceiling"
-    return [table]
+    return table
+
+
+def all_candidates_table(shares: dict[str, Any]) -> Table:
+    """Accuracy of every way of choosing among all candidates (`surestep.inference.generation.accuracy`)."""
+    table = Table(title="Right answers among all candidates of a problem")
+    table.add_column("choice")
+    table.add_column("accuracy", justify="right")
+    for name, share in shares.items():
+        table.add_row(name.replace("_", " "), _with_interval(share["accuracy"], share["interval"]))
+    table.caption = "percent, [95 % interval by bootstrap over problems]; pass: whether any candidate is right"
+    return table
 
 
 _TABLES = {"processbench": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}

@@ -25,14 +25,28 @@ def extract_answer(text: str) -> str | None:
     >>> extract_answer(r"so it is $\\boxed{\\frac{1}{2}}$."), extract_answer("#### 1,200"), extract_answer("A: 18.0")
     ('1/2', '1200', '18')
     """
+    answer = written_answer(text)
+    return None if answer is None else normalize_answer(answer)
+
+
+def written_answer(text: str, *, only_marked: bool = False) -> str | None:
+    """The answer of a solution as it stands there, None where the text has none.
+
+    Args:
+        text: the solution.
+        only_marked: an answer that is marked as one; the last number of a text that breaks off is no answer.
+
+    >>> written_answer(r"so it is $\\boxed{\\frac{1}{2}}$."), written_answer("12 + 6", only_marked=True)
+    ('\\\\frac{1}{2}', None)
+    """
     if (boxed := _last_boxed(text)) is not None:
-        return normalize_answer(boxed)
+        return boxed
     for pattern in (_HASHES, _HEADING):
         found = [match["answer"] for match in pattern.finditer(text)]
         if found:
-            return normalize_answer(found[-1])
-    numbers = _NUMBER.findall(text)
-    return normalize_answer(numbers[-1]) if numbers else None
+            return str(found[-1])
+    numbers = [] if only_marked else _NUMBER.findall(text)
+    return numbers[-1] if numbers else None
 
 
 def normalize_answer(answer: str) -> str | None:

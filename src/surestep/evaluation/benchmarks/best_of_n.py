@@ -19,50 +19,14 @@ from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS, aggregate
-from surestep.metrics.benchmarks.best_of_n import (
-    best_of_n,
-    dense_answers,
-    majority_vote,
-    pass_at_n,
-    powers_up_to,
-)
-from surestep.metrics.benchmarks.first_error import interval_json
-from surestep.metrics.benchmarks.weighted_vote import (
-    DRAWN_SUBSETS,
-    ENUMERATION_LIMIT,
-    choose_subsets,
-    weighted_majority,
-)
-from surestep.metrics.bootstrap.draws import Draws
-from surestep.metrics.columns import BoolArray, FloatArray, IntArray
+from surestep.metrics.benchmarks.best_of_n import dense_answers, powers_up_to
+from surestep.metrics.benchmarks.choices import NOTES, ProblemCandidates, measure_choices
+from surestep.metrics.benchmarks.weighted_vote import DRAWN_SUBSETS, ENUMERATION_LIMIT
 from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_file import Confidences
 from surestep.scoring.score_split import confidences_by_tree, score_trees
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.types import ROOT, ReasoningTree
-
-METHODS = (
-    "pass",
-    "random_choice",
-    "majority",
-    *(f"best_{how}" for how in AGGREGATIONS),
-    *(f"weighted_majority_{how}" for how in AGGREGATIONS),
-)
-
-NOTES = {
-    "average": "over ALL N-subsets of a problem's candidates, then over problems; never the first N",
-    "pass": "pass@N, the ceiling: 1 - C(K - c, N) / C(K, N) (Chen et al. 2021)",
-    "random_choice": "one of the N at random: what a scorer without information reaches",
-    "best": "the candidate with the highest score; exact, equal scores chosen among at random",
-    "majority": "the most frequent answer; exact, ties broken at random",
-    "weighted_majority": (
-        f"the answer with the highest sum of scores; exact up to {ENUMERATION_LIMIT:,} N-subsets of a problem, "
-        f"else over {DRAWN_SUBSETS:,} random ones (seeded), whose standard error is given"
-    ),
-    "scores": "of a candidate: min, product, mean or last of its steps' confidences",
-    "minus_majority": "difference to the majority vote on the same resamples of the problems",
-    "intervals": "95 %, percentile bootstrap over problems",
-}
 
 
 @dataclass
@@ -71,18 +35,6 @@ class BestOfNResult:
 
     report: dict[str, Any]
     rows: list[dict[str, Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Problem:
-    """One problem's K candidates as numbers."""
-
-    scores: dict[str, FloatArray]
-    is_correct: BoolArray
-    answers: IntArray
-
-    def __len__(self) -> int:
-        return len(self.is_correct)
 
 
 def run_best_of_n(
@@ -129,7 +81,9 @@ def run_best_of_n(
         "num_candidates": {"smallest": min(counts), "largest": max(counts), "total": sum(counts)},
         "candidates_not_scored_to_the_end": sum(None in values for each in found for values in each),
         "sources": _sources(sets),
-        "by_n": {str(n): _measure(problems, n, resampling) for n in chosen},
+        "by_n": {
+            str(n): measure_choices(problems, n, resamples=resampling.resamples, seed=resampling.seed) for n in chosen
+        },
         "resampling": resampling.about(),
         "subsets": {"enumeration_limit": ENUMERATION_LIMIT, "drawn": DRAWN_SUBSETS, "seed": resampling.seed},
         "notes": NOTES,
@@ -176,61 +130,13 @@ def _given(sets: Sequence[CandidateSet], data: Path) -> list[list[Confidences]]:
     return [[list(candidate.confidences or ()) for candidate in found.candidates] for found in sets]
 
 
-def _numbers(found: CandidateSet, values: Sequence[Confidences]) -> _Problem:
+def _numbers(found: CandidateSet, values: Sequence[Confidences]) -> ProblemCandidates:
     scored = [np.array([v for v in steps if v is not None], np.float64) for steps in values]
-    return _Problem(
+    return ProblemCandidates(
         {how: np.array([aggregate(steps, how) for steps in scored]) for how in AGGREGATIONS},
         np.array([candidate.is_correct for candidate in found.candidates]),
         dense_answers([candidate.answer for candidate in found.candidates]),
     )
-
-
-def _measure(problems: Sequence[_Problem], n: int, resampling: Resampling) -> dict[str, Any]:
-    enough = [problem for problem in problems if len(problem) >= n]
-    rows, errors, drawn = [], [], 0
-    for number, problem in enumerate(enough):
-        subsets = choose_subsets(len(problem), n, seed=(resampling.seed, number, n))
-        drawn += not subsets.is_all
-        weights = np.stack(list(problem.scores.values()))
-        voted = weighted_majority(weights, problem.answers, problem.is_correct, subsets)
-        rows.append(
-            [
-                pass_at_n(problem.is_correct, n),
-                float(problem.is_correct.mean()),
-                majority_vote(problem.answers, problem.is_correct, n),
-                *(best_of_n(scores, problem.is_correct, n) for scores in problem.scores.values()),
-                *voted.accuracy,
-            ]
-        )
-        errors.append(voted.standard_error)
-    table = np.array(rows)
-    draws = Draws(len(table), resampling.resamples, resampling.seed).sums(table) / len(table)
-    error = np.sqrt(np.sum(np.square(errors), axis=0)) / len(table)
-    return {
-        "num_problems": len(enough),
-        "problems_with_fewer_candidates": len(problems) - len(enough),
-        "methods": {name: _method(table, draws, METHODS.index(name)) for name in METHODS},
-        "weighted_majority_subsets": {
-            "problems_with_all": len(enough) - drawn,
-            "problems_with_drawn": drawn,
-            "standard_error": dict(zip(AGGREGATIONS, error.tolist(), strict=True)),
-        },
-    }
-
-
-def _method(table: FloatArray, draws: FloatArray, column: int) -> dict[str, Any]:
-    """Accuracy of one column of `table` [G, methods], and what it is above the majority vote, with intervals."""
-    majority = METHODS.index("majority")
-    section: dict[str, Any] = {
-        "accuracy": float(table[:, column].mean()),
-        "interval": interval_json(draws[:, column]),
-    }
-    if column > majority:
-        section["minus_majority"] = {
-            "value": float((table[:, column] - table[:, majority]).mean()),
-            "interval": interval_json(draws[:, column] - draws[:, majority]),
-        }
-    return section
 
 
 def _sources(sets: Sequence[CandidateSet]) -> dict[str, Any]:

@@ -19,18 +19,21 @@ USUAL: dict[str, tuple[str, ...]] = {
     "steps": ("steps", "completions"),
     "solution": ("solution", "response", "completion", "output"),
     "candidates": ("candidates", "solutions", "responses", "completions"),
+    "answer": ("answer", "gold_answer", "ground_truth", "target"),
 }
 """What -> the names that its column usually has, the first found is taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where a row's problem stands, and its steps, its raw solution or its candidates: one of the three is set."""
+    """Where a row's problem stands, and what it is scored by (its steps, its raw solution or its candidates), or for a
+    problem that is still to be solved its right answer, where it has one."""
 
     problem: str
     steps: str | None = None
     solution: str | None = None
     candidates: str | None = None
+    answer: str | None = None
 
     def line(self) -> str:
         """In a sentence, with the flags that choose otherwise."""
@@ -47,7 +50,8 @@ def find_columns(
     Args:
         values: the first row.
         given: what -> the name that the user gave, None where none.
-        wanted: what the row is scored by, the first that is there: `steps` and `solution`, or `candidates`.
+        wanted: what the row is scored by, the first that is there: `steps` and `solution`, or `candidates`. With
+            `answer` among them nothing need be there.
         where: the file, for messages.
 
     Raises:
@@ -73,6 +77,8 @@ def find_columns(
         name = find(what)
         if name is not None and (given.get(what) is not None or name != problem):
             return Columns(problem, **{what: name})
+    if "answer" in wanted:
+        return Columns(problem)
     usual = " or ".join(name for what in wanted for name in USUAL[what])
     flags = " or ".join(f"--{what}_column" for what in wanted)
     raise ConfigError(f"{where} has no column called {usual}; {there}: name it with {flags}")

@@ -125,7 +125,9 @@ class DonePart:
 
 
 def _lacks_a_confidence(columns: Added) -> bool:
-    return any(value is None or (isinstance(value, list) and None in value) for value in columns["confidences"])
+    candidates = columns.get("candidates", ())
+    given = [columns.get("confidences", ()), *(candidate["confidences"] or () for candidate in candidates)]
+    return any(value is None or (isinstance(value, list) and None in value) for some in given for value in some)
 
 
 def parts_of(rows: Iterable[Row | BadRow], most_rows: int, *, first: int | None = None) -> Iterator[list[Row | BadRow]]:

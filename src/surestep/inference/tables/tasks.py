@@ -22,6 +22,8 @@ from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 
 NUMBER, NUMBERS, LISTS, TEXT, TEXTS, INDEX, INDICES = "number", "numbers", "lists", "text", "texts", "index", "indices"
 """Kinds of the columns that are added; a number may be missing (None) where a step has no confidence."""
+VALUE = "value"
+"""The kind of a column that JSON alone can hold."""
 
 
 class Task(Protocol):
