@@ -44,25 +44,31 @@ class PoolingParams:
 class RecordedInterface(ABC):
     """The methods of vllm.plugins.io_processors.interface.IOProcessor (0.33), by name and parameters."""
 
-    def __init__(self, vllm_config: Any, renderer: Any) -> None: ...
+    def __init__(self, vllm_config: Any, renderer: Any) -> None:
+        self.vllm_config = vllm_config
 
-    def parse_data(self, data: object) -> Any: ...
+    def parse_data(self, data: object) -> Any:
+        raise NotImplementedError
 
-    def merge_sampling_params(self, params: Any = None) -> Any: ...
+    def merge_sampling_params(self, params: Any = None) -> Any:
+        raise NotImplementedError
 
-    def merge_pooling_params(self, params: Any = None) -> Any: ...
+    def merge_pooling_params(self, params: Any = None) -> Any:
+        raise NotImplementedError
 
     @abstractmethod
     def pre_process(self, prompt: Any, request_id: str | None = None, **kwargs: Any) -> Any: ...
 
-    async def pre_process_async(self, prompt: Any, request_id: str | None = None, **kwargs: Any) -> Any: ...
+    async def pre_process_async(self, prompt: Any, request_id: str | None = None, **kwargs: Any) -> Any:
+        raise NotImplementedError
 
     @abstractmethod
     def post_process(self, model_output: Sequence[Any], request_id: str | None = None, **kwargs: Any) -> Any: ...
 
     async def post_process_async(
         self, model_output: AsyncGenerator[tuple[int, Any]], request_id: str | None = None, **kwargs: Any
-    ) -> Any: ...
+    ) -> Any:
+        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")

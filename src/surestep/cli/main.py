@@ -35,6 +35,7 @@ COMMANDS = {
     "data": "list, fetch and inspect the data",
     "bench": "measure how fast this machine trains and scores",
     "export": "write a checkpoint as one merged backbone with its head",
+    "push": "upload a checkpoint to the Hugging Face hub, with its card",
 }
 """Subcommand to help line; the module of the same name in `commands` runs it."""
 

@@ -147,7 +147,7 @@ class StepConfidenceProcessor:
     def post_process(
         self, model_output: Sequence[Any], request_id: str | None = None, **kwargs: Any
     ) -> dict[str, list[dict[str, Any]]]:
-        """`{"solutions": [{"confidences", "raw", "min", "product", "mean", "last"}, ...]}`, in the order of the prompts.
+        """`{"solutions": [{"confidences", "raw", "min", "product", "mean", "last"}, ...]}`, in the prompts' order.
 
         Where the layout holds the head, `raw` is `confidences`: a calibration is part of the weights.
 

@@ -70,6 +70,5 @@ def _for_vllm(args: argparse.Namespace) -> int:
 
 def _say_merged(base_precision: str) -> None:
     if base_precision != "same":
-        say(
-            f"· the adapters were trained over {base_precision} weights and are now merged into the original: measure it"
-        )
+        weights = f"{base_precision} weights"
+        say(f"· the adapters were trained over {weights} and are now merged into the original: measure it")

@@ -1,1 +1,1 @@
-"""A checkpoint in the layouts that vLLM's pooling models have; which of them a head and its calibration fit, exactly."""
+"""A checkpoint in the layouts of vLLM's pooling models; which of them hold a head and its calibration exactly."""

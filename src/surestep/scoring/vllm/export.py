@@ -113,9 +113,12 @@ def _write(folder: Path, loaded: LoadedCheckpoint, chosen: ChosenLayout) -> None
         head = classification_head(model.head, chosen.line)
         _save_with_head(model, _linear(head), classification_class(model).__name__, folder)
         pooler = {
-            **{"task": "token_classify", "seq_pooling_type": "LAST", "tok_pooling_type": "STEP"},
-            **{"step_tag_id": model.confidence_id},
-            **{"logit_mean": head.logit_mean, "logit_sigma": head.logit_sigma},
+            "task": "token_classify",
+            "seq_pooling_type": "LAST",
+            "tok_pooling_type": "STEP",
+            "step_tag_id": model.confidence_id,
+            "logit_mean": head.logit_mean,
+            "logit_sigma": head.logit_sigma,
         }
     else:
         model.transformer.config.io_processor_plugin = PLUGIN

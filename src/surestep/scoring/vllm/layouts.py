@@ -67,7 +67,7 @@ def choose_layout(
     }
     if wanted is not None and (reason := reasons[wanted]) is not None:
         raise CheckpointError(f"the layout {wanted} of vLLM cannot hold this model: {reason}; or use --layout plugin")
-    layout = wanted or next(layout for layout in LAYOUTS if reasons[layout] is None)
+    layout: Layout = wanted or next(layout for layout in LAYOUTS if reasons[layout] is None)
     return ChosenLayout(
         layout,
         None if layout == "plugin" else line,
@@ -176,7 +176,7 @@ def _no_classification(model: ConfidenceModel, line: Line | None) -> str | None:
         return f"classification needs a linear head (--mlp_hidden_dims []); this one {_described(widths, is_relu)}"
     if line is not None and line.slope <= 0:
         return (
-            "its calibration map gives every step the same confidence; fit it again, or leave it out (--uncalibrated)"
+            "its calibration map makes all confidences one; fit it again, or leave it out (--uncalibrated)"
         )
     if classification_class(model) is None:
         return f"transformers has no sequence classification of its family ({model.transformer.config.model_type})"
