@@ -40,6 +40,8 @@ from surestep.model.saved_weights import HEAD_FILE, check_keys, read_tensors
 from surestep.scoring.checkpoint.calibration_file import read_calibration
 from surestep.scoring.checkpoint.sizes import check_head
 from surestep.scoring.vllm.export import ABOUT, FORMAT_VERSION, SURESTEP_FOLDER
+from surestep.scoring.stored_split import default_cache_dir
+from surestep.terminal_text import in_one_line
 from surestep.untrusted import checked, place_inside, read_json
 
 MOST_SOLUTIONS = 1024
@@ -206,15 +208,26 @@ def _rows_at_steps(output: Any, confidence_id: int) -> Tensor:
 
 
 def _folder_of(model_config: Any) -> Path:
-    """The exported folder: here, or of the hub through its cache."""
+    """The exported folder: here, or what the plugin needs of a hub repository, as real files in our own cache.
+
+    Raises:
+        CheckpointError: it is neither here nor on the hub.
+    """
     folder = Path(str(model_config.model))
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download
 
+    name, revision = str(model_config.model), getattr(model_config, "revision", None)
     patterns = [f"{SURESTEP_FOLDER}/*", "*.json", "*.txt", "*.model", "*.jinja"]
-    revision = getattr(model_config, "revision", None)
-    return Path(snapshot_download(str(model_config.model), revision=revision, allow_patterns=patterns))
+    place = default_cache_dir() / "hub" / f"vllm--{name.replace('/', '--')}-{(revision or 'main').replace('/', '--')}"
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns, local_dir=place))
+    except Exception as error:  # the client fails in every way
+        raise CheckpointError(
+            f"{name} cannot be taken from the hub ({type(error).__name__}: {in_one_line(str(error), longest=200)}); "
+            "serve a local folder"
+        ) from None
 
 
 def _read_about(folder: Path) -> _About:

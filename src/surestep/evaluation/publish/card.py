@@ -59,7 +59,9 @@ def published_card(
         InputError: `card` cannot be read, or `licence` is no identifier.
     """
     if licence is not None and not _LICENCE.fullmatch(licence):
-        raise InputError(f"--license {shown(licence)} is no identifier of the hub's; allowed: apache-2.0, mit, other, ...")
+        raise InputError(
+            f"--license {shown(licence)} is no identifier of the hub's; allowed: apache-2.0, mit, other, ..."
+        )
     run = find_run({"checkpoint": str(checkpoint)}, checkpoint)
     if card is not None:
         text, source = _read_text(card), str(card)

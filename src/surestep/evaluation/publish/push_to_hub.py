@@ -60,9 +60,7 @@ def plan_push(
     is_for_vllm = MANIFEST not in files
     command = _vllm_command(folder, name) if is_for_vllm else None
     made = published_card(folder, name, card=card, licence=licence, command=command)
-    what = Upload(
-        name=name, files=files, card=made.text, keeps_card=card is None, revision=revision, left_out=left_out
-    )
+    what = Upload(name=name, files=files, card=made.text, keeps_card=card is None, revision=revision, left_out=left_out)
     return PushPlan(what, tuple(_lines(folder, what, made, private=private, found_by=found_by)))
 
 

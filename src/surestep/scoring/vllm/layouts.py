@@ -175,9 +175,7 @@ def _no_classification(model: ConfidenceModel, line: Line | None) -> str | None:
     if widths:
         return f"classification needs a linear head (--mlp_hidden_dims []); this one {_described(widths, is_relu)}"
     if line is not None and line.slope <= 0:
-        return (
-            "its calibration map makes all confidences one; fit it again, or leave it out (--uncalibrated)"
-        )
+        return "its calibration map makes all confidences one; fit it again, or leave it out (--uncalibrated)"
     if classification_class(model) is None:
         return f"transformers has no sequence classification of its family ({model.transformer.config.model_type})"
     return None
