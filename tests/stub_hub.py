@@ -66,7 +66,7 @@ class StubHub:
         return found[1]
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, status: int, code: str = "", message: str = "") -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message or code
@@ -102,9 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
                     if not status:
                         self.close_connection = True
                         return
-                    raise _Refused(status, message="broken")
+                    raise _RefusedError(status, message="broken")
             self._route(path, [unquote(part) for part in address.path.strip("/").split("/")])
-        except _Refused as refused:
+        except _RefusedError as refused:
             content = json.dumps({"error": refused.message}).encode()
             self._send(refused.status, content, {"X-Error-Code": refused.code, "X-Error-Message": refused.message})
 
@@ -126,24 +126,24 @@ class _Handler(BaseHTTPRequestHandler):
         if given is None:
             return None
         if given != f"Bearer {TOKEN}":
-            raise _Refused(401, message="Invalid username or password.")
+            raise _RefusedError(401, message="Invalid username or password.")
         return "someone"
 
     def _repository(self, name: str) -> Repository:
         owner, repository = self._owner(), self.hub.repositories.get(name)
         if repository is None or (repository.private and owner != name.partition("/")[0]):
-            raise _Refused(404 if owner else 401, "RepoNotFound", "Repository not found")
+            raise _RefusedError(404 if owner else 401, "RepoNotFound", "Repository not found")
         return repository
 
     def _at(self, name: str, revision: str) -> tuple[str, dict[str, bytes]]:
         found = self._repository(name).at(revision)
         if found is None:
-            raise _Refused(404, "RevisionNotFound", "Revision not found")
+            raise _RefusedError(404, "RevisionNotFound", "Revision not found")
         return found
 
     def _may_write(self, name: str) -> None:
         if self._owner() != name.partition("/")[0]:
-            raise _Refused(403 if self._owner() else 401, message="Forbidden: no write access")
+            raise _RefusedError(403 if self._owner() else 401, message="Forbidden: no write access")
 
     def _route(self, path: str, parts: list[str]) -> None:
         if path == "/api/validate-yaml":
@@ -161,13 +161,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts[2:3] == ["resolve"]:
             self._resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
         else:
-            raise _Refused(404, message=f"no route {path}")
+            raise _RefusedError(404, message=f"no route {path}")
 
     def _create(self, values: dict[str, Any]) -> None:
         name = f"{values['organization']}/{values['name']}"
         self._may_write(name)
         if name in self.hub.repositories:
-            raise _Refused(409, message="You already created this model repo")
+            raise _RefusedError(409, message="You already created this model repo")
         repository = self.hub.repositories[name] = Repository(private=values.get("visibility") == "private")
         repository.commit("main", {".gitattributes": b"*.safetensors filter=lfs\n"}, "initial commit")
         self._json({"url": f"{self.hub.address}/{name}"})
@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             _, files = self._at(name, revision)
             files = {path: content for path, content in files.items() if path.startswith(f"{below}/" if below else "")}
             if not files:
-                raise _Refused(404, "EntryNotFound", "Entry not found")
+                raise _RefusedError(404, "EntryNotFound", "Entry not found")
             self._json(
                 [
                     {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._may_write(name)
             repository = self._repository(name)
             if revision in repository.branches:
-                raise _Refused(409, message="Reference already exists")
+                raise _RefusedError(409, message="Reference already exists")
             repository.branches[revision] = repository.branches["main"]
             self._send(200, b"{}")
         elif what == "preupload":
@@ -214,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif what == "commit":
             self._commit(name, revision)
         else:
-            raise _Refused(404, message=f"no route {what}")
+            raise _RefusedError(404, message=f"no route {what}")
 
     def _commit(self, name: str, revision: str) -> None:
         self._may_write(name)
@@ -238,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _resolve(self, name: str, revision: str, path: str) -> None:
         sha, files = self._at(name, revision)
         if path not in files:
-            raise _Refused(404, "EntryNotFound", "Entry not found")
+            raise _RefusedError(404, "EntryNotFound", "Entry not found")
         etag = hashlib.sha256(files[path]).hexdigest()
         self._send(200, files[path], {"X-Repo-Commit": sha, "ETag": f'"{etag}"'})
 

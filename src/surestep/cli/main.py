@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from types import ModuleType
 
 from surestep import __version__
 from surestep.cli.parser import OneLineParser
@@ -39,6 +40,9 @@ COMMANDS = {
 }
 """Subcommand to help line; the module of the same name in `commands` runs it."""
 
+_FOLDERS = {"export": "interchange.", "push": "interchange."}
+"""Subcommand to the folder within `commands` that its module lies in, where it is in one."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """A full disk, a used-up quota, a file-size limit: raised by a write, which knows no file name."""
 
@@ -62,12 +66,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             allow_abbrev=False,  # a flag cut short would change its meaning with the next field that is added
         )
         if name == chosen:
-            module = importlib.import_module(f"surestep.cli.commands.{name}")
+            module = module_of(name)
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
     args.argv = arguments
     return run_command(args)
+
+
+def module_of(command: str) -> ModuleType:
+    """The module that configures and runs a subcommand."""
+    return importlib.import_module(f"surestep.cli.commands.{_FOLDERS.get(command, '')}{command}")
 
 
 def run_command(args: argparse.Namespace) -> int:

@@ -39,8 +39,8 @@ from surestep.model.head import ConfidenceHead
 from surestep.model.saved_weights import HEAD_FILE, check_keys, read_tensors
 from surestep.scoring.checkpoint.calibration_file import read_calibration
 from surestep.scoring.checkpoint.sizes import check_head
-from surestep.scoring.vllm.export import ABOUT, FORMAT_VERSION, SURESTEP_FOLDER
 from surestep.scoring.stored_split import default_cache_dir
+from surestep.scoring.vllm.export import ABOUT, FORMAT_VERSION, SURESTEP_FOLDER
 from surestep.terminal_text import in_one_line
 from surestep.untrusted import checked, place_inside, read_json
 

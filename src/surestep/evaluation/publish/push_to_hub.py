@@ -143,8 +143,8 @@ def _lines(folder: Path, what: Upload, card: PublishedCard, *, private: bool, fo
         lines.append(f"places of this machine can be read in it: {shown}")
     if MANIFEST in what.files and (backbone := _backbone_elsewhere(what.files[MANIFEST])):
         lines.append(
-            f"it adapts {backbone}, a folder of this machine, without which nobody can load it: `surestep export` makes "
-            "a checkpoint that needs no other"
+            f"it adapts {backbone}, a folder of this machine, without which nobody can load it: `surestep export` "
+            "makes a checkpoint that needs no other"
         )
     return [*lines, *(f"licence of {line}" for line in card.licences)]
 

@@ -165,8 +165,8 @@ def _no_process_reward(model: ConfidenceModel) -> str | None:
         return None
     return (
         f"process-reward needs a Qwen2 backbone (this one: {family}) and a head that is linear (--mlp_hidden_dims []) "
-        f"or has one hidden layer of at most {size} ReLU units (--mlp_hidden_dims [{size}] --mlp_activation relu); this "
-        f"one {_described(widths, is_relu)}"
+        f"or has one hidden layer of at most {size} ReLU units (--mlp_hidden_dims [{size}] --mlp_activation relu); "
+        f"this one {_described(widths, is_relu)}"
     )
 
 
