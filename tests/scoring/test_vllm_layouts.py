@@ -189,3 +189,23 @@ def test_another_activation_is_refused_where_a_checkpoint_is_loaded(saved: Saved
     config.model.mlp_activation = "gelu"
     with pytest.raises(CheckpointError, match=r"was trained with model\.mlp_activation relu, not gelu"):
         load_checkpoint(checkpoint, config=config)
+
+
+def test_flags_of_vllm_need_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in (["--layout", "plugin"], ["--uncalibrated"]):
+        assert main(["export", "--checkpoint", str(tmp_path), "--output_dir", str(tmp_path / "out"), *flag]) == 2
+        assert "--layout and --uncalibrated belong to --for vllm" in capsys.readouterr().err
+
+
+def test_the_command_says_layout_what_would_be_plainer_and_how_to_serve(
+    saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = saved("llama", [16], calibration=Platt(0.5, 0.25))
+    arguments = ["export", "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "vllm"), "--for", "vllm"]
+    assert main([*arguments, "--uncalibrated"]) == 0
+    said = capsys.readouterr().out
+    assert "for vLLM (float32), layout plugin" in said
+    assert "its calibration is left out (--uncalibrated)" in said
+    assert "process-reward needs a Qwen2 backbone (this one: llama)" in said
+    assert f"next: vllm serve {tmp_path / 'vllm'} --runner pooling --convert embed --pooler-config" in said
+    assert not (tmp_path / "vllm" / "surestep" / "calibration.json").exists()

@@ -67,7 +67,7 @@ def choose_layout(
     }
     if wanted is not None and (reason := reasons[wanted]) is not None:
         raise CheckpointError(f"the layout {wanted} of vLLM cannot hold this model: {reason}; or use --layout plugin")
-    layout: Layout = wanted or next(layout for layout in LAYOUTS if reasons[layout] is None)
+    layout = next(one for one in LAYOUTS if reasons[one] is None) if wanted is None else wanted
     return ChosenLayout(
         layout,
         None if layout == "plugin" else line,
