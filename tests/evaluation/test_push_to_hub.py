@@ -173,12 +173,14 @@ def test_a_taken_name_is_left_alone_unless_the_update_is_asked_for(hub: StubHub,
     assert hub.files(NAME) == before
     assert "at revision later is taken" in refusal(run, revision="later")
     # An update leaves no file of the former checkpoint that would be read with the new one.
+    hub.repositories[NAME].commit("main", {**before, "model.safetensors": b"", "results.json": b"{}"}, "by hand")
     export_merged(run / "checkpoint_step_4", run.parent / "merged")
     said = push(run.parent / "merged", update=True, private=False)
     assert any("files of the former upload go (adapter/" in line for line in said)
     assert f"{NAME} is there already and stays private" in said
     assert "README.md on the hub stays as it is; --card FILE replaces it" in said
-    assert not any(name.startswith("adapter/") for name in hub.files(NAME))
+    assert not any(name.startswith("adapter/") or name == "model.safetensors" for name in hub.files(NAME))
+    assert hub.files(NAME)["results.json"] == b"{}", "what is somebody's own stays"
     assert hub.files(NAME)["README.md"] == before["README.md"]
     assert Scorer.load(NAME, device="cpu").about()["step"] == 4
 

@@ -161,10 +161,10 @@ def test_vllm_would_answer_what_the_checkpoint_answers(layout: str, pooling: str
     for found, expected in zip(
         answer["solutions"], [scorer.score(PROBLEM, STEPS), scorer.score("1?", ["one"])], strict=True
     ):
-        assert found["confidences"] == pytest.approx(expected.confidences, abs=2e-6)
-        assert found["min"] == pytest.approx(expected.min, abs=2e-6)
+        assert found["confidences"] == pytest.approx(expected.confidences, abs=1e-6)
+        assert found["min"] == pytest.approx(expected.min, abs=1e-6)
         if layout == "plugin":
-            assert found["raw"] == pytest.approx(expected.raw, abs=2e-6)
+            assert found["raw"] == pytest.approx(expected.raw, abs=1e-6)
     assert vllm.answer({"problem": "1?", "steps": ["one"]})["solutions"] == [answer["solutions"][1]]
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from types import ModuleType
+from typing import Any
 
 from surestep import __version__
 from surestep.cli.parser import OneLineParser
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(args)
 
 
-def module_of(command: str) -> ModuleType:
+def module_of(command: str) -> Any:
     """The module that configures and runs a subcommand."""
     return importlib.import_module(f"surestep.cli.commands.{_FOLDERS.get(command, '')}{command}")
 

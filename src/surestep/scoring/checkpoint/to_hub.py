@@ -28,6 +28,10 @@ VLLM_ABOUT = "surestep/about.json"
 """What an export for vLLM has in place of a manifest."""
 
 _OWN_FOLDERS = ("adapter/", "backbone/", "tokenizer/", "training_state/", "surestep/")
+_OWN_FILES = re.compile(
+    r"(config|manifest|calibration|pooler_config|generation_config|tokenizer|tokenizer_config|special_tokens_map|"
+    r"added_tokens|vocab|model\.safetensors\.index)\.json|[^/]*\.safetensors"
+)
 _STAYS = {".gitattributes", README, "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE"}
 """Files of a repository that belong to no checkpoint."""
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]*")
@@ -227,7 +231,7 @@ def _prepare(api: Any, what: Upload, *, private: bool, update: bool, say: Callab
 
 def _is_own(name: str) -> bool:
     """Whether a file of the repository would be read as part of what was uploaded, though it is not."""
-    return name.startswith(_OWN_FOLDERS) or ("/" not in name and name.endswith((".json", ".safetensors")))
+    return name.startswith(_OWN_FOLDERS) or _OWN_FILES.fullmatch(name) is not None
 
 
 def _is_hidden(name: str) -> bool:
