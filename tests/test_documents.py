@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import re
 from functools import cache
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from documents import blocks_of
 from surestep.cli.flags import fields
-from surestep.cli.main import COMMANDS
+from surestep.cli.main import COMMANDS, module_of
 from surestep.config.training import FLAG_ALIASES
 from surestep.metrics.figures import FIGURES
 
@@ -121,7 +120,7 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 @cache
 def flags_of(command: str) -> frozenset[str]:
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"surestep.cli.commands.{command}").configure(parser)
+    module_of(command).configure(parser)
     return frozenset(options_of(parser))
 
 

@@ -59,6 +59,15 @@ def test_export(trained: Config) -> None:
         assert not merged.exists()
 
 
+def test_export_for_vllm(trained: Config) -> None:
+    served = trained.output_dir / "served"
+    checkpoint = trained.experiment_dir / "checkpoint_step_2"
+    arguments = ["export", "--checkpoint", checkpoint, "--output_dir", served, "--for", "vllm"]
+    for number in (1, 5):
+        assert refuses_and_keeps(number, arguments, trained.output_dir)
+        assert not served.exists()
+
+
 def test_predictions_of_another_evaluation_are_noticed(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     """What a kill between two renames leaves: new predictions beside the former figures."""
     checkpoint = trained.experiment_dir / "checkpoint_step_2"

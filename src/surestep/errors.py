@@ -5,6 +5,7 @@
     ├── DataError                 a data file is missing, cut, malformed or out of range
     │   └── BadRowError           one row contradicts its layout; the file around it can be read
     ├── DownloadError             a download failed or its checksum differs
+    ├── UploadError               the hub does not take an upload
     ├── BackboneError             a backbone or tokenizer cannot be loaded or used
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
@@ -83,6 +84,10 @@ class BadRowError(DataError):
 
 class DownloadError(SurestepError):
     """A download failed, or what came differs from the expected checksum."""
+
+
+class UploadError(SurestepError):
+    """The hub does not answer, does not take an upload, or the name is taken."""
 
 
 class BackboneError(SurestepError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,3 +63,29 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     checkpoint = _checkpoint(config, tmp_path)
     with pytest.raises(StorageError, match="exists"):
         export_merged(checkpoint, checkpoint)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt2"])
+def test_the_backbone_of_an_export_needs_nothing_else(family: str, build_small: Any, tmp_path: Path) -> None:
+    """`AutoModel` and `AutoTokenizer` give the hidden states from which the head makes the checkpoint's confidences."""
+    from transformers import AutoModel, AutoTokenizer
+
+    built = build_small(family, lora=family == "llama")
+    config = get_lora_config() if family == "llama" else get_default_config()
+    config.model.backbone, config.training.device = built.backbone.name, "cpu"
+    config.model.mlp_hidden_dims, config.lora.lora_r = [16], 4
+    with torch.no_grad():
+        built.model.confidence_row.normal_()
+    save_checkpoint(tmp_path / "checkpoint_step_1", built, config, step=1, label_means={})
+    export_merged(tmp_path / "checkpoint_step_1", tmp_path / "exported")
+
+    folder = tmp_path / "exported" / "backbone"
+    tokenizer, backbone = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    text = "2 + 2?\n\ntwo and two\n<CONFIDENCE>is 4\n<CONFIDENCE>"
+    tokens = tokenizer(text, return_tensors="pt")["input_ids"]
+    tree = ReasoningTree("2 + 2?", (Node("two and two"), Node("is 4", 0)))
+    loaded = load_checkpoint(tmp_path / "exported")
+    with torch.no_grad():
+        hidden = backbone.eval()(tokens).last_hidden_state[tokens == loaded.manifest.confidence_id]
+        confidences = torch.sigmoid(loaded.built.model.head(hidden))
+    assert confidences.tolist() == pytest.approx(scores_of(loaded.built.scorer(loaded.config), [tree])[0], abs=1e-5)

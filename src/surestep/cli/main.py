@@ -38,8 +38,12 @@ COMMANDS = {
     "data": "list, fetch and inspect the data",
     "bench": "measure how fast this machine trains and scores",
     "export": "write a checkpoint as one merged backbone with its head",
+    "push": "upload a checkpoint to the Hugging Face hub, with its card",
 }
 """Subcommand to help line; the module of the same name in `commands` runs it."""
+
+_FOLDERS = {"export": "interchange.", "push": "interchange."}
+"""Subcommand to the folder within `commands` that its module lies in, where it is in one."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """A full disk, a used-up quota, a file-size limit: raised by a write, which knows no file name."""
@@ -64,12 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             allow_abbrev=False,  # a flag cut short would change its meaning with the next field that is added
         )
         if name == chosen:
-            module = importlib.import_module(f"surestep.cli.commands.{name}")
+            module = module_of(name)
             module.configure(subparser)
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
     args.argv = arguments
     return run_command(args)
+
+
+def module_of(command: str) -> Any:
+    """The module that configures and runs a subcommand."""
+    return importlib.import_module(f"surestep.cli.commands.{_FOLDERS.get(command, '')}{command}")
 
 
 def run_command(args: argparse.Namespace) -> int:

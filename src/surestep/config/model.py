@@ -16,6 +16,7 @@ MAX_WIDTH = 65_536
 Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+Activation = Literal["gelu", "relu"]
 
 
 class ModelConfig(Section):
@@ -31,6 +32,13 @@ class ModelConfig(Section):
         [1024, 256], max_length=32, description="Widths of the head's hidden layers; an empty list is a linear head."
     )
     mlp_dropout: Dropout = Field(0.1, description="Dropout after each hidden layer of the head.")
+    mlp_activation: Activation = Field(
+        "gelu",
+        description=(
+            "Between the head's layers. `relu` with one hidden layer, or a linear head, is what vLLM's process reward "
+            "model can hold (docs/how-to/share-and-export.md)."
+        ),
+    )
     compile: Literal["auto"] | bool = Field(
         "auto",
         description=(

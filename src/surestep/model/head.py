@@ -9,14 +9,17 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from surestep.config.model import Activation
+
 
 class ConfidenceHead(nn.Module):
-    """A multi-layer perceptron with GELU and dropout, always in float32.
+    """A multi-layer perceptron with dropout, always in float32.
 
     Args:
         hidden_size: `D`, width of the backbone's hidden states.
         hidden_dims: widths of the hidden layers; empty for a linear head.
         dropout: applied after each hidden layer.
+        activation: of each hidden layer.
         initial_confidence: what the untrained head predicts on average, in (0, 1).
     """
 
@@ -26,13 +29,15 @@ class ConfidenceHead(nn.Module):
         hidden_dims: Sequence[int],
         *,
         dropout: float,
+        activation: Activation = "gelu",
         initial_confidence: float = 0.5,
     ) -> None:
         super().__init__()
         widths = [hidden_size, *hidden_dims]
+        between = nn.ReLU if activation == "relu" else nn.GELU
         layers: list[nn.Module] = []
         for width, next_width in pairwise(widths):
-            layers += [nn.Linear(width, next_width), nn.GELU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(width, next_width), between(), nn.Dropout(dropout)]
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(widths[-1], 1)
         # Small last weights: training starts at the mean label rather than at a random opinion.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,8 @@ def save_weights(model: ConfidenceModel, folder: Path) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    tensors = {f"head.{name}": value.contiguous().cpu() for name, value in model.head.state_dict().items()}
-    tensors[_ROW] = model.confidence_row.detach().contiguous().cpu()
     try:
-        save_file(tensors, folder / HEAD_FILE)
+        save_head(model, folder)
         if is_adapted(model):
             for adapter in model.backbone.peft_config.values():
                 if isinstance(adapter.target_modules, set):  # whose order changes from process to process
@@ -44,16 +44,34 @@ def save_weights(model: ConfidenceModel, folder: Path) -> None:
             model.backbone.save_pretrained(folder / "adapter", save_embedding_layers=False)
             (folder / "adapter" / "README.md").unlink(missing_ok=True)
         else:
-            own = model.transformer.config._attn_implementation
-            model.transformer.set_attn_implementation(model.own_attention)
-            try:
-                with silence_transformers():
-                    model.transformer.save_pretrained(folder / BACKBONE_FOLDER)
-            finally:
-                model.transformer.set_attn_implementation(own)
+            with own_attention(model):
+                model.transformer.save_pretrained(folder / BACKBONE_FOLDER)
     except SafetensorError as error:
         # safetensors reports a full disk as an error of its own kind.
         raise OSError(28, str(error), str(folder)) from None
+
+
+def save_head(model: ConfidenceModel, folder: Path) -> None:
+    """Write head and row as `head.safetensors`.
+
+    Raises:
+        OSError, SafetensorError: the disk is full or the folder cannot be written.
+    """
+    tensors = {f"head.{name}": value.contiguous().cpu() for name, value in model.head.state_dict().items()}
+    tensors[_ROW] = model.confidence_row.detach().contiguous().cpu()
+    save_file(tensors, folder / HEAD_FILE)
+
+
+@contextmanager
+def own_attention(model: ConfidenceModel) -> Iterator[None]:
+    """Within it the transformer is as transformers knows it, quietly: for saving it where others read it."""
+    ours = model.transformer.config._attn_implementation
+    model.transformer.set_attn_implementation(model.own_attention)
+    try:
+        with silence_transformers():
+            yield
+    finally:
+        model.transformer.set_attn_implementation(ours)
 
 
 def load_head(model: ConfidenceModel, folder: Path) -> None:

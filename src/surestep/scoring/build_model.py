@@ -161,6 +161,7 @@ def assemble(
             backbone.hidden_size,
             config.model.mlp_hidden_dims,
             dropout=config.model.mlp_dropout,
+            activation=config.model.mlp_activation,
             initial_confidence=initial_confidence,
         ),
         confidence_id=tokenizer.confidence_id,

@@ -1,7 +1,7 @@
 """A checkpoint as one merged backbone with its head: nothing else is needed to score with it.
 
-The result is itself a checkpoint (of kind `full`), and its `backbone/` is a plain Hugging Face folder whose
-embedding holds the trained `<CONFIDENCE>` row, so other programs can read it too.
+The result is itself a checkpoint (of kind `full`), and its `backbone/` is a plain Hugging Face folder, tokenizer
+included, whose embedding holds the trained `<CONFIDENCE>` row: `AutoModel` and `AutoTokenizer` load it by themselves.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from surestep.errors import StorageError
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import is_adapted
-from surestep.scoring.checkpoint.load import load_checkpoint, read_config
+from surestep.scoring.checkpoint.load import LoadedCheckpoint, load_checkpoint, read_config
 from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 
@@ -25,6 +25,28 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
     Raises:
         CheckpointError: the checkpoint is damaged, or its backbone is not here.
         StorageError: `folder` exists, or cannot be written.
+    """
+    loaded = load_merged(checkpoint, folder)
+    exported = read_config(checkpoint)
+    exported.lora.use_lora, exported.lora.base_precision = False, "same"
+    manifest = loaded.manifest
+    save_checkpoint(
+        folder,
+        loaded.built,
+        exported,
+        step=manifest.step,
+        label_means=manifest.label_means,
+        label_mean=manifest.label_mean,
+        tokenizer_with_backbone=True,
+    )
+
+
+def load_merged(checkpoint: Path, folder: Path) -> LoadedCheckpoint:
+    """A checkpoint on the CPU in float32, its adapters merged and its row in the embedding; `folder` must be free.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or its backbone is not here.
+        StorageError: `folder` exists.
     """
     if folder.exists():
         raise StorageError(f"{folder} exists; name a folder that does not, with --output_dir")
@@ -37,17 +59,7 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
     if is_adapted(model):
         model.backbone = model.backbone.merge_and_unload()
     _write_row(model)
-    exported = read_config(checkpoint)
-    exported.lora.use_lora, exported.lora.base_precision = False, "same"
-    manifest = loaded.manifest
-    save_checkpoint(
-        folder,
-        loaded.built,
-        exported,
-        step=manifest.step,
-        label_means=manifest.label_means,
-        label_mean=manifest.label_mean,
-    )
+    return loaded
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from surestep.config import Config
 from surestep.errors import StorageError
 from surestep.files import CALIBRATION, CONFIG, write_folder_whole
-from surestep.model.saved_weights import is_adapted, save_weights
+from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, save_weights
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.calibration_file import calibration_text
 from surestep.scoring.checkpoint.manifest import Manifest, write_manifest
@@ -25,8 +25,11 @@ def save_checkpoint(
     label_means: dict[str, float],
     label_mean: float | None = None,
     write_state: Callable[[Path], None] | None = None,
+    tokenizer_with_backbone: bool = False,
 ) -> None:
     """Write a checkpoint to `folder`, with its calibration if it has one; `write_state` fills its `training_state/`.
+
+    With `tokenizer_with_backbone`, `backbone/` holds the tokenizer too, so that it needs nothing else.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left of the attempt, and
@@ -37,6 +40,8 @@ def save_checkpoint(
             config.save(beside / CONFIG)
             save_weights(built.model, beside)
             built.tokenizer.save(beside / "tokenizer")
+            if tokenizer_with_backbone:
+                built.tokenizer.save(beside / BACKBONE_FOLDER)
             if built.calibration is not None:
                 (beside / CALIBRATION).write_text(calibration_text(built.calibration), encoding="utf-8")
             if write_state is not None:

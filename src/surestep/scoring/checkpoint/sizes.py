@@ -30,7 +30,7 @@ def check_sizes(folder: Path, config: Config, *, is_adapted: bool) -> None:
     Raises:
         CheckpointError: a size differs, a weight is missing, or a file of weights is damaged.
     """
-    _check_head(folder / HEAD_FILE, config.model.mlp_hidden_dims)
+    check_head(folder / HEAD_FILE, config.model.mlp_hidden_dims)
     if is_adapted:
         _check_rank(folder / ADAPTER_FILE, config.lora.lora_r)
     else:
@@ -49,8 +49,12 @@ def _check_rank(path: Path, rank: int) -> None:
         )
 
 
-def _check_head(path: Path, hidden_dims: list[int]) -> None:
-    """Only that nothing larger is built than lies there; keys and shapes are compared when the head is filled."""
+def check_head(path: Path, hidden_dims: list[int]) -> None:
+    """Only that nothing larger is built than lies there; keys and shapes are compared when the head is filled.
+
+    Raises:
+        CheckpointError: it asks for more or wider layers than the file holds.
+    """
     shapes = list(tensor_shapes(path).values())
     widest = max((size for shape in shapes for size in shape), default=0)
     largest = max((math.prod(shape) for shape in shapes), default=0)
