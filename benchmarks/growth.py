@@ -112,7 +112,7 @@ class Bench:
         self.kind: str = hardware.device.type
         self.ceiling = matmul_ceiling(hardware)
         self.built = build_shape(self.config, hardware, args.shape)
-        decision = self.built.compile_if_worth(self.config, float("inf"))
+        decision = self.built.compile_if_worth(self.config.model.compile, float("inf"))
         for line in [*self.built.reasons, *([decision] if decision else [])]:
             print(f"· {line}", file=sys.stderr)
         self.about = {"shape": args.shape, "ceiling_tflops": self.ceiling / 1e12, **environment(hardware)}

@@ -117,7 +117,7 @@ def test_a_kill_while_a_run_is_overwritten_leaves_the_former_or_the_new_one(
     with monkeypatch.context() as patched:
         patched.setattr(target, die)
         with pytest.raises(KilledError):
-            start_folder(config, overwrite=True)
+            start_folder(config.experiment_dir, overwrite=True)
     said = restore_folder(folder)
     clean_folder(folder)
     if moment == "remove_whole":

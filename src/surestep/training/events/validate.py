@@ -23,6 +23,7 @@ from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, ValidationRecord
 from surestep.training.processes import share
 from surestep.training.schedule import Rhythm
+from surestep.training.training_sets import RunData
 
 SHOWN = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
 """The figures of each validation, beside the one that decides."""
@@ -184,19 +185,18 @@ def is_better(value: float, best: float | None, metric: str) -> bool:
 def write_validation_report(
     folder: Path,
     scorer: Scorer,
-    splits: Mapping[str, StoredSplit],
+    data: RunData,
     *,
     checkpoint: Path,
-    label_means: Mapping[str, float],
-    label_mean: float,
     settings: EvalConfig,
 ) -> dict[str, Any]:
-    """Score the whole validation set; write `eval_metrics.json` and, as `settings` says, every step into `folder`.
+    """Score all held-out problems of `data`; write `eval_metrics.json` and, as `settings` say, all steps into `folder`.
 
     The same steps by the same road as `surestep evaluate --split validation`, so with the same figures.
     """
-    steps = score_split(scorer, list(splits.values()))
-    datasets = dataset_facts(list(splits.values()), steps)
+    splits = list(data.validation.values())
+    steps = score_split(scorer, splits)
+    datasets = dataset_facts(splits, steps)
     report = evaluation_report(
         steps,
         settings,
@@ -207,7 +207,7 @@ def write_validation_report(
             "unscored": {name: facts["labels_beyond_position_limit"] for name, facts in datasets.items()},
             "datasets": datasets,
         },
-        constants=ConstantBaseline(per_dataset=dict(label_means), overall=label_mean),
+        constants=ConstantBaseline(per_dataset=data.label_means, overall=data.label_mean),
     )
     write_evaluation_files(folder, report, steps if settings.save_predictions else None)
     return report
