@@ -200,7 +200,9 @@ def measure_length(bench: Bench, lengths: list[int]) -> list[Growth]:
 
 def measure_tree(bench: Bench, sizes: list[int], most_tokens: int) -> list[Growth]:
     """Problem trees of growing size, and the same steps as one row for each path."""
-    from surestep.bench.example_work import paths_of, problem_tree
+    from problem_trees import problem_tree
+
+    from surestep.bench.example_work import paths_of
 
     random = np.random.default_rng(0)
     tokens: list[float | None] = []

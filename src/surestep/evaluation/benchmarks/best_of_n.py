@@ -17,7 +17,7 @@ from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.errors import ConfigError, DataError
-from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
+from surestep.evaluation.benchmarks.result_file import BenchmarkResult, Resampling, file_facts, find_data
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS, aggregate
 from surestep.metrics.benchmarks.best_of_n import (
     best_of_n,
@@ -65,14 +65,6 @@ NOTES = {
 }
 
 
-@dataclass
-class BestOfNResult:
-    """The content of `best_of_n.json`, and each problem's candidates with their confidences."""
-
-    report: dict[str, Any]
-    rows: list[dict[str, Any]]
-
-
 @dataclass(frozen=True, eq=False)
 class _Problem:
     """One problem's K candidates as numbers."""
@@ -93,7 +85,7 @@ def run_best_of_n(
     resampling: Resampling,
     progress: ProgressFactory = silent,
     bad_rows: BadRows = "stop",
-) -> BestOfNResult:
+) -> BenchmarkResult:
     """Score every candidate of `data` and measure every way of choosing.
 
     Args:
@@ -134,7 +126,7 @@ def run_best_of_n(
         "subsets": {"enumeration_limit": ENUMERATION_LIMIT, "drawn": DRAWN_SUBSETS, "seed": resampling.seed},
         "notes": NOTES,
     }
-    return BestOfNResult(report, list(_rows(sets, found)))
+    return BenchmarkResult(report, list(_rows(sets, found)))
 
 
 def candidate_tree(found: CandidateSet, report: ReadReport) -> tuple[ReasoningTree, list[list[int]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ class _LeftOffError(Exception):
     """A signal came during the validation."""
 
 
+@dataclass(eq=False)
 class Validate(TrainingEvents):
     """Scores the subsets by rhythm, on the main process, and counts validations without a better one.
 
-    Args:
+    Attributes:
         make_scorer: a scorer of the model's current weights, asked for once.
         subsets: the problems of each dataset.
         metric: whose mean over datasets decides.
@@ -62,31 +64,20 @@ class Validate(TrainingEvents):
         bound: how far above a constant's the NLL may be (`ValidationRecord.is_beyond`); None: as far as it likes.
     """
 
-    def __init__(
-        self,
-        rhythm: Rhythm,
-        accelerator: Accelerator,
-        *,
-        make_scorer: Callable[[], ModelScorer],
-        subsets: Mapping[str, StoredSplit],
-        metric: str,
-        constants: Mapping[str, float],
-        bound: float | None,
-    ) -> None:
-        self._rhythm = rhythm
-        self._accelerator = accelerator
-        self._make_scorer = make_scorer
-        self._subsets = subsets
-        self._metric = metric
-        self._constants = constants
-        self._bound = bound
-        self._scorer: ModelScorer | None = None
+    rhythm: Rhythm
+    accelerator: Accelerator
+    make_scorer: Callable[[], ModelScorer]
+    subsets: Mapping[str, StoredSplit]
+    metric: str
+    constants: Mapping[str, float]
+    bound: float | None
+    _scorer: ModelScorer | None = field(default=None, init=False)
 
     def started(self, run: RunView) -> None:
         self._run = run
 
     def step_done(self, done: StepDone) -> None:
-        if self._rhythm.is_validating(done.step):
+        if self.rhythm.is_validating(done.step):
             self._validate_or_owe()
 
     def step_resumed(self) -> None:
@@ -95,7 +86,7 @@ class Validate(TrainingEvents):
     def _validate_or_owe(self) -> None:
         """Validate; where a signal comes, leave off between two trees: the resumed run begins with it."""
         state = self._run.state
-        if self._accelerator.is_main_process:
+        if self.accelerator.is_main_process:
             try:
                 self._validate()
                 state.validation_due = False
@@ -103,7 +94,7 @@ class Validate(TrainingEvents):
                 state.validation_due = True
                 self._run.say("the validation was left off; --resume begins with it")
         shared = ("best_seen", "validations_without_better", "validations_diverged", "validation_due")
-        share(self._accelerator, state, *shared)
+        share(self.accelerator, state, *shared)
 
     def _go_on(self, _title: str) -> Callable[[int], None]:
         def advance(_count: int) -> None:
@@ -115,22 +106,22 @@ class Validate(TrainingEvents):
     def _validate(self) -> None:
         state = self._run.state
         if self._scorer is None:
-            self._scorer = self._make_scorer()  # once: a budget that has shrunk stays so
+            self._scorer = self.make_scorer()  # once: a budget that has shrunk stays so
             self._scorer.say = self._run.say
         record = validate(
             self._scorer,
-            self._subsets,
+            self.subsets,
             step=state.step,
-            metric=self._metric,
+            metric=self.metric,
             best=state.best_seen,
-            constants=self._constants,
+            constants=self.constants,
             progress=self._go_on,
         )
         state.validations_without_better += 1
         if record.is_best:
             state.best_seen = record.value
             state.validations_without_better = 0
-        is_beyond = self._bound is not None and record.is_beyond(self._bound)
+        is_beyond = self.bound is not None and record.is_beyond(self.bound)
         state.validations_diverged = state.validations_diverged + 1 if is_beyond else 0
         self._run.validated(record)
 
