@@ -10,13 +10,12 @@ from typing import Any
 from surestep.config import TrainingConfig
 from surestep.disk import OLD, PART, leftovers, put_aside, remove_leftovers, remove_whole, restore_replaced
 from surestep.errors import ConfigError, StorageError
-from surestep.files import BEST, CONFIG, RUN_LOG, SIGN_OFFS, storage_errors, write_json
+from surestep.files import BEST, CONFIG, DATA_REPORT, RUN_LOG, SIGN_OFFS, storage_errors, write_json
 from surestep.lock import LOCK
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.optimizer.parameter_groups import moment_bytes
 
-DATA_REPORT = "data_report.json"
 STATES_KEPT = 2
 _OURS = {CONFIG, BEST, RUN_LOG, DATA_REPORT, "tensorboard", SIGN_OFFS}
 

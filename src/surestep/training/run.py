@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from surestep.config import Config, TrainingConfig
 from surestep.encoding.formatter import Formatter
 from surestep.errors import SurestepError
-from surestep.files import CONFIG, METRICS, write_json
+from surestep.files import CONFIG, DATA_REPORT, METRICS, write_json
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.find import checkpoint_path
 from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint
@@ -33,7 +33,6 @@ from surestep.training.events.stop import VALIDATIONS_DIVERGED, Stop
 from surestep.training.events.tensorboard import TensorBoardLog
 from surestep.training.events.validate import Validate, choose_subsets, write_validation_report
 from surestep.training.experiment_folder import (
-    DATA_REPORT,
     check_space,
     clean_folder,
     start_folder,
