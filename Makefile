@@ -23,8 +23,9 @@ test: lint  ## lint, types, tests and doctests
 quick: $(STAMP)  ## the quick tests alone, in about three minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
-test-faults: $(STAMP)  ## the long form of the fault tests, with counts (half an hour); no part of make test
+test-faults: $(STAMP)  ## the long form of the fault tests, with counts (an hour): kills and full disks, then mutations
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests_faults
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -35,8 +36,9 @@ format: $(STAMP)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)  ## write docs/configuration.md anew from the configuration classes
+docs: $(STAMP)  ## write the references of the configuration and of the Python names anew from the source
 	$(BIN)/python -m surestep.config.reference docs/configuration.md
+	$(BIN)/python -m surestep.inference.reference docs/reference/python.md
 
 clean:  ## remove the environment and all caches; runs under outputs/ stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info

@@ -244,16 +244,15 @@ class Load:
     cancelled: int = 0
     crossed: int = 0
     largest_difference: float = 0.0
-    last_status: int = 0
 
-    async def ask(self, number: int, connection: Any, due: float) -> Any:
-        """One request over a connection that is kept; returns the connection."""
+    async def ask(self, number: int, connection: Any, due: float) -> tuple[Any, int]:
+        """One request over a connection that is kept; returns the connection, and the status."""
         which = number % len(self.texts)
         self.sent += 1
         reader, writer = connection or await asyncio.open_connection(self.host, self.port)
         body = self.texts[which]
         key = f"X-API-Key: {_key(number % self.num_keys)}\r\n" if self.num_keys else ""
-        head = f"POST /v1/steps HTTP/1.1\r\nHost: x\r\n{key}Content-Type: application/json\r\n"
+        head = f"POST /v1/steps HTTP/1.1\r\nHost: 127.0.0.1\r\n{key}Content-Type: application/json\r\n"
         try:
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             status, answer = await _answer(reader)
@@ -261,12 +260,11 @@ class Load:
             writer.close()
             raise
         self.statuses[status] += 1
-        self.last_status = status
         if status == 200:
             self.seconds_of_answers.append(time.perf_counter() - due)
             self.answered_tokens += self.tokens[which]
             self._compare(which, answer)
-        return reader, writer
+        return (reader, writer), status
 
     def _compare(self, which: int, answer: bytes) -> None:
         if self.offline is None:
@@ -305,8 +303,8 @@ async def _client(load: Load, first: int, step: int, is_over: Callable[[], bool]
             connection = None
             continue
         try:
-            connection = await work
-            if load.last_status == 429:
+            connection, status = await work
+            if status == 429:
                 await asyncio.sleep(0.1)
         except (OSError, EOFError):
             load.statuses[0] += 1
@@ -320,7 +318,8 @@ async def _arrivals(load: Load, rate: float, is_over: Callable[[], bool]) -> Non
     async def one(number: int, due: float) -> None:
         connection = free.pop() if free else None
         with contextlib.suppress(OSError, EOFError):
-            free.append(await load.ask(number, connection, due))
+            connection, _ = await load.ask(number, connection, due)
+            free.append(connection)
 
     number = 0
     while not is_over():
@@ -336,7 +335,7 @@ async def _arrivals(load: Load, rate: float, is_over: Callable[[], bool]) -> Non
 async def _ready(load: Load) -> None:
     while True:
         reader, writer = await asyncio.open_connection(load.host, load.port)
-        writer.write(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         status, _ = await _answer(reader)
         writer.close()
         if status == 200:

@@ -181,7 +181,12 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    *, keys: ApiKeys | None = None, runner: FakeRunner | None = None, routers: Sequence[Any] = (), **settings: Any
+    *,
+    keys: ApiKeys | None = None,
+    runner: FakeRunner | None = None,
+    routers: Sequence[Any] = (),
+    threads: FakeThreads | None = None,
+    **settings: Any,
 ) -> Any:
     """A warm server with the fake model; `settings` are fields of `ServeConfig`."""
     made, lines = runner or FakeRunner(), []
@@ -190,7 +195,7 @@ async def serving(
         made,
         keys=keys,
         routers=routers,
-        threads=FakeThreads(),
+        threads=threads or FakeThreads(),
         log=EventLog("debug", write=lines.append),
     )
     async with app.router.lifespan_context(app):

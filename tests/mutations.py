@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 VALUES: list[Any] = [None, True, -1, 2**70, 10**299, 1e308, "", "<script>", "\x1b[2J", "0.5"]
+VALUES += ["\ud800", "$\\frac{", "\x1b]52;c;eA==\x07", "\u202eabc", "../../x", "a\nb|`c`", "x" * 300]
 VALUES += [[], {}, [[[]]], {"a": {"a": 1}}]
 
 

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from surestep.cli.output.console import make_console
-from surestep.cli.output.progress import TrainingDisplay, counting
+from surestep.cli.output.progress import TrainingDisplay, counting, rows_done
 from surestep.cli.output.tables import baselines_table, figure, metrics_table
 from surestep.metrics import Baseline, build_report
 from surestep.scored import ScoredSteps
@@ -181,3 +182,22 @@ def test_a_validation_worse_than_a_constant_is_said_to_be() -> None:
     lines = text(console).splitlines()
     assert lines[0].endswith("best so far  worse than a constant (nll 0.6000)")
     assert lines[1].endswith("best so far")
+
+
+def test_rows_show_how_many_are_done_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = terminal()
+    with rows_done(console, "scoring", 40) as advance:
+        advance(10)
+        console.print("a line above")
+        advance(50)
+    assert "60 rows" in text(console)
+    assert "left" in text(console)
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr("surestep.cli.output.progress.time.monotonic", lambda: float(next(clock)))
+    console = plain()
+    with rows_done(console, "scoring", 100) as advance:
+        for _ in range(4):
+            advance(10)
+    lines = text(console).splitlines()
+    assert len(lines) == 2, "one at least every 30 seconds, not one an advance"
+    assert all(line.startswith("scoring: ") and "of about 100 rows" in line and "left" in line for line in lines)

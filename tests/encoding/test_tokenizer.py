@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,19 @@ def test_saving_and_loading_changes_no_id(tokenizer: StepTokenizer, tmp_path: Pa
     assert loaded.confidence_id == tokenizer.confidence_id
     assert loaded.hash() == tokenizer.hash()
     assert loaded.encode([*NESTED, "plain"]) == tokenizer.encode([*NESTED, "plain"])
+
+
+def test_a_disk_that_refuses_is_an_error_of_the_system(tokenizer: StepTokenizer, tmp_path: Path) -> None:
+    """Its largest file is written outside of Python, which reports that as a plain exception."""
+    tokenizer.save(tmp_path)
+    size = max(path.stat().st_size for path in tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            tokenizer.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_the_hash_does_not_change_by_use(tokenizer: StepTokenizer) -> None:

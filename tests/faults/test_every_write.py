@@ -133,7 +133,7 @@ def test_a_run_whose_quota_grows_step_by_step(run_config: Callable[..., Config],
         return 3
 
     fault, failed, page = "quota of a run, growing step by step", [], 4096
-    for size in range(4 * page, 4 * needed, max(needed // 40 // page, 1) * page):
+    for size in range(4 * page, 4 * needed, max(needed // 20 // page, 1) * page):
         ended = forked(lambda size=size: run(size))
         if ended.code == 1 and "lets nobody mount" in ended.err:
             pytest.skip("this system lets nobody mount a file system of a chosen size")

@@ -14,9 +14,10 @@ from strategies import trees
 from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps import Platt
 from surestep.errors import InputError
-from surestep.inference.model_runner import ModelRunner
+from surestep.inference.model_runner import ModelRunner, sessions_over
 from surestep.inference.requests import NodeScores, SessionStep, StepRequest
 from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.sessions import SessionScorer
 from surestep.types import ReasoningTree, chain
 
 STEPS = ["12 * 3 = 36.", "36 + 4 = 40.", "So it is 40.", "Done."]
@@ -25,6 +26,7 @@ STEPS = ["12 * 3 = 36.", "36 + 4 = 40.", "So it is 40.", "Done."]
 @pytest.fixture(scope="module")
 def scorer(build_small: Callable[..., Any], small_config: Callable[..., Any]) -> ModelScorer:
     made: ModelScorer = build_small("llama").scorer(small_config("llama"))
+    made.model.eval().requires_grad_(False)  # as a checkpoint that was loaded to score has it
     made.calibration = Calibration(Platt(0.5, 0.1), {"own": Platt(2.0, -0.3)})
     return made
 
@@ -140,3 +142,75 @@ def test_a_blank_problem_or_step_is_refused(scorer: ModelScorer, problem: str) -
         runner.open_session(problem, "a")
     with pytest.raises(InputError, match="is empty"):
         runner.encode(SessionStep(runner.open_session("p", "a"), (problem,)))
+
+
+def test_sessions_that_keep_keys_give_the_same_and_share_a_pass(scorer: ModelScorer) -> None:
+    kept = SessionScorer(scorer)
+    runner, plain = ModelRunner(scorer, kept), ModelRunner(scorer)
+
+    def run(made: ModelRunner, sessions: list[Any]) -> list[NodeScores]:
+        asked: list[StepRequest | SessionStep] = [SessionStep(sessions[0], (STEPS[0],), "evidence")]
+        asked += [StepRequest(chain("p", STEPS)), SessionStep(sessions[1], (STEPS[1], "So 41."), keep=False)]
+        asked += [SessionStep(sessions[2], (STEPS[0],))]
+        return [result(found) for found in made.run([made.encode(request) for request in asked])]
+
+    opened = [runner.open_session(f"problem {number}", "a") for number in range(3)]
+    others = [plain.open_session(f"problem {number}", "a") for number in range(3)]
+    for turn in range(2):
+        for one, other in zip(run(runner, opened), run(plain, others), strict=True):
+            close(one, other)
+        assert kept.usage().passes == turn + 1, "candidates and steps that are kept go through the model together"
+    assert [list(session.steps) for session in opened] == [[STEPS[0]] * 2, [], [STEPS[0]] * 2]
+    close(*(NodeScores(tuple(s.confidences), tuple(s.raw)) for s in (opened[0], others[0])))
+    branch = opened[0].fork()
+    assert list(branch.steps) == list(opened[0].steps)
+    for session in (*opened, branch):
+        session.close()
+    assert kept.usage().tokens_held == 0
+
+
+def test_a_failing_pass_changes_no_session_that_keeps_keys(
+    scorer: ModelScorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = SessionScorer(scorer)
+    runner = ModelRunner(scorer, kept)
+    good, bad = runner.open_session("p", "a"), runner.open_session("q", "a")
+    works = [runner.encode(SessionStep(session, (STEPS[0],))) for session in (good, bad)]
+
+    def broken(_requests: Any) -> Any:
+        raise RuntimeError("the pass failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "score_next", broken)
+        with pytest.raises(RuntimeError):
+            runner.run(works)
+    assert list(good.steps) == list(good.confidences) == []
+    runner.run(works[:1])
+    assert list(good.steps) == [STEPS[0]]
+
+
+def test_a_step_of_such_a_session_costs_its_own_tokens_only(scorer: ModelScorer) -> None:
+    kept = SessionScorer(scorer)
+    runner = ModelRunner(scorer, kept)
+    session = runner.open_session("p", "a")
+    first = runner.encode(SessionStep(session, (STEPS[0],)))
+    runner.run([first])
+    computed = kept.usage().tokens_computed
+    assert computed == first.num_tokens, "the problem goes with the first step"
+    again = runner.encode(SessionStep(session, (STEPS[0],)))
+    assert again.num_tokens < first.num_tokens
+    runner.run([again])
+    assert kept.usage().tokens_computed - computed == again.num_tokens
+    assert runner.pieces(again, 1) == [again]
+
+
+def test_a_model_that_allows_no_sessions_says_why(scorer: ModelScorer) -> None:
+    assert sessions_over(scorer)[1] is None
+    scorer.model.train()
+    try:
+        sessions, why_not = sessions_over(scorer)
+    finally:
+        scorer.model.eval()
+    assert sessions is None
+    assert why_not is not None
+    assert "train" in why_not

@@ -158,7 +158,7 @@ def killed(at: int | None) -> Iterator[list[int]]:
             yield count
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", [*OUTPUTS[:-1], pytest.param(OUTPUTS[-1], marks=pytest.mark.slow)])
 def test_a_kill_anywhere_and_a_second_run_write_what_one_run_writes(name: str, tmp_path: Path) -> None:
     expected_in = tmp_path / "expected"
     expected_in.mkdir()

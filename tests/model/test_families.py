@@ -26,7 +26,7 @@ from surestep.model.attention.parity_probe import narrow_windows, probe_parity
 from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.model.backbones.load import read_max_positions
 from surestep.model.backbones.rotary import describe_limit, longest_path
-from surestep.model.confidence_model import Route
+from surestep.model.confidence_model import ConfidenceModel, Route
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.model_scorer import to_batch

@@ -152,7 +152,8 @@ def test_many_candidates_run_in_blocks_over_the_keys_that_they_see(family: str) 
     layout = find_layout(model, torch.float32)
     pool = KeyValuePool(layout, tree.num_tokens, torch.device("cpu"))
     above, new = pool.allocate(39), pool.allocate(20 * num_branches)
-    assert above is not None and new is not None
+    assert above is not None
+    assert new is not None
     path = tree.select(np.arange(32) < 2)
     below = EncodedTree(
         tree.tokens_T[39:], tree.offsets[2:] - 39, np.full(30, -1), tree.label_N[2:], np.arange(30, dtype=np.int32)

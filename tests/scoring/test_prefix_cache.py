@@ -54,7 +54,8 @@ def test_a_path_is_found_by_its_steps_in_its_namespace_and_not_by_its_tokens(
         assert node.path_slots().tolist() == [slot for above in node.path() for slot in above.slots.tolist()]
         for length in range(1, len(path) + 1):
             found, count = store.cache.longest(namespace, path[:length])
-            assert count == length and found is not None
+            assert found is not None
+            assert count == length
             assert known.setdefault((namespace, path[:length]), found) is found
             assert found.end == sum(map(len, path[:length]))
     assert len({node.digest for node in known.values()}) == len(known) == len(store.cache)

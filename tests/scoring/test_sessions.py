@@ -27,9 +27,10 @@ from surestep.encoding.encoded_tree import encode_trees
 from surestep.errors import BackboneError, DeviceError, InputError
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fast.weights_for_scoring import freeze, merge_adapters
+from surestep.model.session_probe import weights_mark
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.model_scorer import ModelScorer
-from surestep.scoring.sessions import Session, SessionScorer
+from surestep.scoring.sessions import NextSteps, Session, SessionScorer
 from surestep.types import ROOT, Node, ReasoningTree, chain
 
 Find = Callable[[str], ModelScorer]
@@ -233,6 +234,34 @@ def test_candidates_are_scored_in_one_pass_and_leave_nothing_behind(scorer: Mode
         assert sessions.usage().tokens_held == 0
 
 
+def test_steps_and_candidates_of_many_sessions_share_a_pass(scorer: ModelScorer) -> None:
+    calibrated = replace(scorer, calibration=Calibration(Platt(2.0, 1.0)))
+    sessions = SessionScorer(calibrated)
+    one, other = sessions.open(PROBLEM), sessions.open("another problem")
+    before = sessions.usage().passes
+    asked = [
+        NextSteps(one, STEPS[:2]),
+        NextSteps(other, STEPS[:3], context="12 * 3 is 36", keep=False),
+        NextSteps(one, STEPS[2:4], keep=False),  # behind the steps that were added before it
+        NextSteps(one, [STEPS[4]]),
+        NextSteps(other, [], keep=False),
+    ]
+    found = sessions.score_next(asked)
+    assert sessions.usage().passes == before + 1
+    assert_close([*found[0].raw, *found[3].raw], whole(scorer, chain(PROBLEM, [*STEPS[:2], STEPS[4]])))
+    assert_close(found[2].raw, [whole(scorer, chain(PROBLEM, [*STEPS[:2], step]))[-1] for step in STEPS[2:4]])
+    beside = ReasoningTree("another problem", tuple(Node(step, context="12 * 3 is 36") for step in STEPS[:3]))
+    assert_close(found[1].raw, whole(scorer, beside))
+    assert found[4].raw == found[4].confidence == ()
+    assert (one.steps, other.steps) == ((*STEPS[:2], STEPS[4]), ())
+    assert one.confidences == found[0].confidence + found[3].confidence
+    assert one.confidences != one.raw
+    assert_close(found[1].confidence, other.score_candidates(STEPS[:3], context="12 * 3 is 36"))
+    for session in (one, other):
+        session.close()
+    assert sessions.usage().tokens_held == 0
+
+
 def test_candidates_beyond_the_token_budget_take_several_passes(scorer: ModelScorer) -> None:
     sessions = SessionScorer(replace(scorer, token_budget=30))
     session = sessions.open(PROBLEM)
@@ -401,10 +430,10 @@ def test_merged_adapters_are_other_weights(
 ) -> None:
     built = build_small("llama", lora=True)
     freeze(built.model)
-    before = built.model.weights_mark()
-    assert built.model.weights_mark() == before
+    before = weights_mark(built.model)
+    assert weights_mark(built.model) == before
     merge_adapters(built.model)
-    assert built.model.weights_mark() != before
+    assert weights_mark(built.model) != before
 
 
 def test_a_model_that_is_trained_gives_no_score_though_it_gave_some(
@@ -458,11 +487,11 @@ def test_other_wrong_arguments_are_refused(scorer: ModelScorer) -> None:
     session = sessions.open(PROBLEM)
     with pytest.raises(InputError, match="a list of texts"):
         session.score_candidates("one text")
-    with pytest.raises(InputError, match="context of the step is a int"):
+    with pytest.raises(InputError, match="context of the step is of type int"):
         session.add(STEPS[0], context=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="namespace is none"):
         sessions.open(PROBLEM, namespace=None)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="a session is a str"):
+    with pytest.raises(InputError, match="a session is of type str"):
         sessions.add_many([("session", STEPS[0])])  # type: ignore[list-item]
     with pytest.raises(InputError, match="another scorer"):
         SessionScorer(scorer).add_many([(session, STEPS[0])])

@@ -286,3 +286,31 @@ def test_any_other_address_needs_keys(host: str) -> None:
     with pytest.raises(ConfigError, match="there are no API keys"):
         check_exposed(host, ApiKeys())
     check_exposed(host, ApiKeys([("ada", ADA)]))
+
+
+def test_without_keys_only_loopback_names_are_answered() -> None:
+    """A page of a web site whose name points to 127.0.0.1 must not read what is answered here."""
+    from fake_server import FakeRunner, FakeThreads
+    from surestep.serving.app import create_app
+
+    app = create_app(ServeConfig(), FakeRunner(), threads=FakeThreads(), loopback_names_only=True)
+    hosts = {
+        "127.0.0.1:8000": 200,
+        "localhost": 200,
+        "[::1]:8000": 200,
+        "[::1]": 200,
+        "evil.example:8000": 400,
+        "evil.example": 400,
+        "127.0.0.1.evil.example": 400,
+        "localhost.evil.example:80": 400,
+        "": 400,
+    }
+
+    async def main() -> None:
+        for host, status in hosts.items():
+            for path in ("/health", "/v1/about"):
+                asked = Connection([], host=host)
+                await asked.ask(Server(app, FakeRunner(), []), path, "GET")
+                assert asked.status == status, host
+
+    at_once(main())

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from fake_server import FakeRunner, Server, at_once, expected, now, serving, solution
+from fake_server import FakeRunner, FakeThreads, Server, at_once, expected, now, serving, solution
 from surestep.serving.api_keys import ApiKeys
 
 KEYS = {name: f"{name}-{'k' * 20}" for name in ("ada", "bob", "cem", "dee")}
@@ -287,5 +287,34 @@ def test_the_speed_follows_the_passes() -> None:
             for _ in range(6):
                 await asyncio.gather(*(ask(client, solution(n, words=95, steps=2)) for n in range(10)))
             assert server.service.speed.pass_budget < before / 2
+
+    at_once(main())
+
+
+@pytest.mark.parametrize("passes_at_once", [1, 2, 3])
+def test_a_second_pass_begins_beside_the_first_only_when_it_is_full(passes_at_once: int) -> None:
+    class Counts(FakeThreads):
+        running = most = 0
+
+        async def run(self, work: Any, *arguments: Any) -> Any:
+            self.running += 1
+            self.most = max(self.most, self.running)
+            try:
+                return await super().run(work, *arguments)
+            finally:
+                self.running -= 1
+
+    async def main() -> None:
+        threads = Counts()
+        async with serving(threads=threads, passes_at_once=passes_at_once) as server, server.client() as client:
+            few = [asyncio.create_task(ask(client, solution(n, words=20, steps=2))) for n in range(3)]
+            await asyncio.gather(*few)
+            assert threads.most == 1
+            bodies = [solution(n, words=95, steps=2) for n in range(60)]
+            answers = await asyncio.gather(*(ask(client, body) for body in bodies))
+            assert [answer.json()["confidences"] for answer in answers] == [expected(body) for body in bodies]
+            assert threads.most == passes_at_once
+            assert server.service.batcher.num_open == 0
+            assert server.service.batcher._running_tokens == 0
 
     at_once(main())

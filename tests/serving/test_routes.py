@@ -159,6 +159,11 @@ def test_a_wrong_address_or_method_is_refused_in_one_line() -> None:
         assert status != 405 or response.headers["allow"]
 
 
+def test_a_wrong_method_names_all_that_the_address_takes() -> None:
+    assert ask("/v1/sessions/x", {}, "PUT").headers["allow"] == "DELETE, GET"
+    assert ask("/openapi.json", {}, "POST").headers["allow"] == "GET, HEAD"
+
+
 @pytest.mark.parametrize(
     ("settings", "path", "body", "status", "words"),
     [

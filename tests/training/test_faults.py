@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from injected_faults import Ended, Forked, forked, forked_command, killed_at, traced
+from injected_faults import Ended, Forked, forked, forked_command, full_disk, killed_at, traced
 from runs import Watcher, assert_same_bits, hashes, logged
 from surestep.cli.main import main
 from surestep.config import Config
-from surestep.errors import CheckpointError, LockedError
+from surestep.errors import CheckpointError, LockedError, StorageError
 from surestep.lock import lock_path, locked
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.scoring.checkpoint.manifest import read_manifest
@@ -125,6 +125,22 @@ def test_a_kill_while_a_run_is_overwritten_leaves_the_former_or_the_new_one(
     else:
         assert (folder / "metrics.jsonl").read_text() == "former"
         assert len(said) == (moment == "mkdir")
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("refused", ["pathlib.Path.mkdir", "surestep.training.experiment_folder.remove_whole"])
+def test_a_disk_that_refuses_while_a_run_is_overwritten_leaves_the_former_one(
+    run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    config = run_config()
+    folder = config.experiment_dir
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text("former")
+    with monkeypatch.context() as patched:
+        patched.setattr(refused, lambda *_arguments, **_keywords: full_disk(str(folder)))
+        with pytest.raises(StorageError, match="No space left"):
+            start_folder(config.experiment_dir, overwrite=True)
+    assert (folder / "metrics.jsonl").read_text() == "former"
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 

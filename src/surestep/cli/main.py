@@ -11,14 +11,16 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from surestep import __version__
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
 from surestep.stop_signals import Interrupted, interrupted_by_signals
-from surestep.terminal_text import in_one_line
+from surestep.terminal_text import in_one_line, visible
 
 COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
@@ -79,6 +81,7 @@ def run_command(args: argparse.Namespace) -> int:
     # Packs differ in size from pass to pass: segments that grow hold one pack after another where fixed ones pile up.
     if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:
         os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    warnings.formatwarning = _visible_warning
     try:
         with interrupted_by_signals():
             return int(args.run(args))
@@ -115,6 +118,14 @@ def run_command(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("surestep: interrupted", file=sys.stderr)
         return 130
+
+
+_format_warning = warnings.formatwarning
+
+
+def _visible_warning(*args: Any, **named: Any) -> str:
+    """A library's warning may quote data, and goes to stderr by itself."""
+    return visible(_format_warning(*args, **named))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

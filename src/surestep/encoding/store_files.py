@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from surestep.disk import PART, delete
 from surestep.files import sha256_of
-from surestep.untrusted import read_json
+from surestep.untrusted import open_regular, read_json
 
 META = "meta.json"
 _LOCK = "writing.lock"
@@ -162,7 +162,7 @@ def _is_abandoned(folder: Path) -> bool:
         is_old = time.time() - max(path.lstat().st_mtime for path in paths) > _OLD_S
         if folder / _LOCK not in paths:
             return is_old  # or begun a moment ago
-        with (folder / _LOCK).open("rb") as lock:
+        with open_regular(folder / _LOCK) as lock:
             if lock.read() != socket.gethostname().encode():
                 return is_old
             try:

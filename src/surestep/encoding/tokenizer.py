@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,5 +117,16 @@ class StepTokenizer:
         return hashlib.sha256(description.encode()).hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer, its added token included, as Hugging Face files."""
-        self.tokenizer.save_pretrained(folder)
+        """Write the tokenizer, its added token included, as Hugging Face files.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written.
+        """
+        try:
+            self.tokenizer.save_pretrained(folder)
+        except Exception as error:
+            # What is written outside of Python reports the system's refusal as a plain exception.
+            refused = re.search(r"\(os error (\d+)\)", str(error))
+            if refused is None or isinstance(error, OSError):
+                raise
+            raise OSError(int(refused[1]), os.strerror(int(refused[1])), str(folder)) from None

@@ -5,7 +5,7 @@ The server knows only `surestep.serving.pass_runner.PassRunner`, which this clas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy as np
 from surestep.calibration.maps.confidence_map import Identity
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.limits import cut_tree
-from surestep.errors import SurestepError
+from surestep.errors import BackboneError, InputError, SurestepError
+from surestep.inference.held_session import HeldSession, run_session_steps
 from surestep.inference.recomputed_sessions import RecomputedSession
 from surestep.inference.requests import NodeScores, SessionHandle, SessionStep, StepRequest
 from surestep.scored import FloatArray
 from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.sessions import SessionScorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +45,38 @@ class EncodedWork:
         return self.tree.num_tokens
 
 
+@dataclass(frozen=True, slots=True)
+class SessionWork:
+    """What may follow in a session that keeps keys and values: `num_tokens` are those of the new steps."""
+
+    step: SessionStep
+    num_tokens: int
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that are scored."""
+        return len(self.step.steps)
+
+
+def sessions_over(scorer: ModelScorer) -> tuple[SessionScorer | None, str | None]:
+    """Sessions that keep keys and values over a model; or None, and why it allows none."""
+    try:
+        return SessionScorer(scorer), None
+    except (BackboneError, InputError) as error:
+        return None, str(error)
+
+
 class ModelRunner:
     """Runs requests of many clients together; see `surestep.serving.pass_runner.PassRunner`.
 
     Args:
-        scorer: the model, not in training mode.
+        scorer: the model; it is put out of training mode.
+        sessions: sessions over it that keep keys and values; None: each step scores its whole path again.
     """
 
-    def __init__(self, scorer: ModelScorer) -> None:
+    def __init__(self, scorer: ModelScorer, sessions: SessionScorer | None = None) -> None:
         self._scorer = scorer
+        self._sessions = sessions
         # Once, before any thread uses it; no pass changes the mode of a model that is not in training.
         scorer.model.eval()
 
@@ -59,29 +84,44 @@ class ModelRunner:
         """Which checkpoint answers, and how many tokens a pass may have (`token_budget`)."""
         return self._scorer.about() | {"token_budget": self._scorer.token_budget}
 
-    def encode(self, request: StepRequest | SessionStep) -> EncodedWork:
+    def encode(self, request: StepRequest | SessionStep) -> EncodedWork | SessionWork:
         """Tokens of a request.
 
         Raises:
             InputError: a step of a session is blank.
         """
-        if isinstance(request, SessionStep):
-            assert isinstance(request.session, RecomputedSession)
-            return replace(self.encode(request.session.request_for(request)), session_step=request)
-        encoded = encode_trees([request.tree], self._scorer.tokenizer, self._scorer.formatter)
-        return EncodedWork(encoded[0], len(request.tree.nodes), request.dataset)
+        if isinstance(request, StepRequest):
+            encoded = encode_trees([request.tree], self._scorer.tokenizer, self._scorer.formatter)
+            return EncodedWork(encoded[0], len(request.tree.nodes), request.dataset)
+        if isinstance(request.session, RecomputedSession):
+            whole = self.encode(request.session.request_for(request))
+            assert isinstance(whole, EncodedWork)
+            return replace(whole, session_step=request)
+        held = request.session
+        texts = [self._scorer.formatter.format_step(step, request.context) for step in request.steps]
+        # The problem goes through the model with the first step.
+        above = 0 if held.steps else held.num_tokens
+        ids = self._scorer.tokenizer.encode(texts)
+        return SessionWork(request, above + sum(len(own) + 1 for own in ids))
 
-    def pieces(self, request: EncodedWork, budget: int) -> list[EncodedWork]:
+    def pieces(self, request: EncodedWork | SessionWork, budget: int) -> Sequence[EncodedWork | SessionWork]:
         """The request in pieces of at most `budget` tokens, as far as its paths allow."""
-        if request.session_step is not None:
+        if isinstance(request, SessionWork) or request.session_step is not None:
             return [request]
         return [replace(request, tree=piece) for piece in cut_tree(request.tree, budget)]
 
-    def run(self, requests: Sequence[EncodedWork]) -> list[NodeScores | SurestepError]:
+    def run(self, requests: Sequence[EncodedWork | SessionWork]) -> list[NodeScores | SurestepError]:
         """Scores of each request, all of them in as few passes as the model's token budget allows."""
+        whole = [request for request in requests if isinstance(request, EncodedWork)]
+        in_sessions = [request.step for request in requests if isinstance(request, SessionWork)]
         # All of them first: a session is changed only when nothing can fail any more.
-        raw = list(self._scorer.score_encoded([request.tree for request in requests]))
-        return [self._scores(request, raw_N) for request, raw_N in zip(requests, raw, strict=True)]
+        raw = list(self._scorer.score_encoded([request.tree for request in whole]))
+        added: Iterator[NodeScores] = iter(())
+        if in_sessions:
+            assert self._sessions is not None, "they opened the session"
+            added = iter(run_session_steps(self._sessions, in_sessions))
+        scored = (self._scores(request, raw_N) for request, raw_N in zip(whole, raw, strict=True))
+        return [next(added if isinstance(request, SessionWork) else scored) for request in requests]
 
     def _scores(self, request: EncodedWork, raw_N: FloatArray) -> NodeScores:
         calibration = self._scorer.calibration
@@ -105,8 +145,9 @@ class ModelRunner:
         Raises:
             InputError: the problem is blank.
         """
-        # The place for sessions that keep keys and values (`scoring.sessions`); where a backbone allows none, this.
-        return RecomputedSession(problem)
+        if self._sessions is None:
+            return RecomputedSession(problem)
+        return HeldSession(self._sessions.open(problem, namespace=namespace))
 
 
 def _or_none(values_N: FloatArray) -> tuple[float | None, ...]:

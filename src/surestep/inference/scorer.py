@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,12 +24,11 @@ from surestep.inference.stream import AT_ONCE, Window, grouped, in_windows
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.scoring.checkpoint.find import find_checkpoint
 from surestep.scoring.model_scorer import ModelScorer, to_stderr
+from surestep.scoring.sessions import Session, SessionScorer
 from surestep.untrusted.bounds import shown
 
 if TYPE_CHECKING:
     from surestep.config import Config
-
-_BATCH = Iterable[tuple[str, Iterable[str]] | Mapping[str, Any] | Iterable[Any]]
 
 
 class Scorer:
@@ -62,6 +62,8 @@ class Scorer:
         self._say = say
         self._named: set[str] = set()
         self._dataset = self._checked_dataset(dataset)
+        self._sessions: SessionScorer | None = None
+        self._sessions_lock = threading.Lock()
 
     @classmethod
     def load(
@@ -155,7 +157,7 @@ class Scorer:
 
     def score_many(
         self,
-        items: _BATCH,
+        items: Iterable[Mapping[str, Any] | Iterable[Any]],
         *,
         dataset: str | None = None,
         split: str | None = None,
@@ -238,6 +240,24 @@ class Scorer:
         results = list(self.score_grouped([together], dataset=dataset))
         self._tell_unscored(results, "the candidates")
         return ranked(results, by)
+
+    def session(self, problem: str, *, dataset: str | None = None) -> Session:
+        """A solution that grows: `add` scores the next step at the cost of its own tokens, `fork` branches.
+
+        Steps of all sessions of this scorer share what they begin with. A step keeps the confidence it was given.
+
+        Args:
+            problem: the text that the steps answer.
+            dataset: as in `load`, for this session.
+
+        Raises:
+            InputError: the problem is no text, or blank.
+            BackboneError: the backbone cannot score from kept keys and values; the message says why. `score` can.
+        """
+        with self._sessions_lock:
+            if self._sessions is None:
+                self._sessions = SessionScorer(self.model_scorer)
+        return self._sessions.open(checked_text(problem, "'problem'"), dataset=self._dataset_of(dataset))
 
     def about(self) -> dict[str, Any]:
         """Which checkpoint, what it is built on, and how it is run; JSON-ready."""

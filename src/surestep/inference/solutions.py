@@ -148,6 +148,10 @@ class SolutionTree:
         """All of them."""
         return self._builder.build(ReadReport())
 
+    def paths(self) -> list[list[int]]:
+        """The nodes of each solution in the tree, in the order in which the solutions were added."""
+        return [list(path) for _, path in self._solutions]
+
     def results(self, scores: TreeScores) -> list[SolutionScores]:
         """The scores of each solution, in the order in which they were added, from those of the tree."""
         return [

@@ -46,6 +46,9 @@ class ConfidenceModel(nn.Module):
         route: how the tree mask is executed; see `surestep.model.attention.interface`. `paths` runs every path as a row
             of its own, with the backbone's own attention.
         own_attention: name of the backbone's own attention implementation.
+
+    Attributes:
+        weights_version: how often `weights_changed` was called.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class ConfidenceModel(nn.Module):
         # What the fused layers draw their dropout masks from; no part of what is saved.
         self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int32), persistent=False)
         self._rounded: list[RoundedWeights] = []
-        self._weights_version = 0
+        self.weights_version = 0
         self.is_fused = False
         self.is_narrowed = False
         fix_rotary_factors(self.transformer)
@@ -117,19 +120,9 @@ class ConfidenceModel(nn.Module):
 
     def weights_changed(self) -> None:
         """Bring the copies of `keep_rounded` up to date; what was computed with the weights before is void."""
-        self._weights_version += 1
+        self.weights_version += 1
         if self._rounded:
             round_weights(self._rounded)
-
-    def weights_mark(self) -> int:
-        """A number that stays as long as the weights do: what was computed under another one is void.
-
-        It sees `weights_changed` (which whatever rearranges weights calls), every change in place that torch notes (an
-        optimiser's step, `load_state_dict`), and weights that are exchanged for others; not a write past torch, through
-        `.data`.
-        """
-        seen = [(p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype) for p in self.parameters()]
-        return hash((self._weights_version, *seen))
 
     def forward(self, batch: Prepared) -> Tensor:
         """[S] logits of the needed steps, float32."""

@@ -7,7 +7,7 @@ layers carry something else from token to token would differ.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surestep.errors import BackboneError, InputError
 from surestep.model.attention.parity_probe import BRANCHES, TOLERANCE, distance, random_trees
@@ -26,22 +26,37 @@ def session_execution(model: ConfidenceModel) -> Execution:
     return "triton" if model.route == "triton" else "dense"
 
 
-def refuse_changing_weights(model: ConfidenceModel) -> None:
-    """Keys of weights that are being trained are void after the next step, and dropout would be in them.
+def weights_mark(model: ConfidenceModel) -> int:
+    """A number that stays as long as the weights do: keys that were computed under another one are void.
+
+    It sees `ConfidenceModel.weights_changed` (which whatever rearranges weights calls), every change in place that
+    torch notes (an optimiser's step, `load_state_dict`), and weights that are exchanged for others; not a write past
+    torch, through `.data`.
 
     Raises:
         InputError: the model, or a part of it, is in training mode, or has weights that are trained.
     """
-    if any(module.training for module in model.modules()):
-        raise InputError(
-            "a session needs a model that is not in training mode, where dropout changes what is kept; "
-            f"call `model.eval()`, or {_INSTEAD}"
-        )
-    if any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError(
-            "a session needs weights that are not trained, since training would change them under what is kept; "
-            f"call `model.requires_grad_(False)`, load the checkpoint anew, or {_INSTEAD}"
-        )
+    seen: list[object] = [model.weights_version]
+    # Before every pass, so in one walk of our own: torch's composes a name for every module.
+    modules: list[nn.Module] = [model]
+    while modules:
+        module = modules.pop()
+        if module.training:
+            raise InputError(
+                "a session needs a model that is not in training mode, where dropout changes what is kept; "
+                f"call `model.eval()`, or {_INSTEAD}"
+            )
+        for parameter in module._parameters.values():
+            if parameter is None:
+                continue
+            if parameter.requires_grad:
+                raise InputError(
+                    "a session needs weights that are not trained, since training would change them under what is "
+                    f"kept; call `model.requires_grad_(False)`, load the checkpoint anew, or {_INSTEAD}"
+                )
+            seen += (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
+        modules += [part for part in module._modules.values() if part is not None]
+    return hash(tuple(seen))
 
 
 def refuse_unsuited(model: ConfidenceModel) -> None:
@@ -73,7 +88,7 @@ def find_layout(model: ConfidenceModel, dtype: torch.dtype) -> KeyLayout:
         BackboneError, InputError: it cannot keep keys; the message says why.
     """
     refuse_unsuited(model)
-    refuse_changing_weights(model)
+    weights_mark(model)
     batch = random_trees(model, BRANCHES)
     with torch.autocast(batch.tokens_P.device.type, dtype=dtype, enabled=dtype != torch.float32):
         plan, layout = plan_watched_pass(batch)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
-from surestep.serving.api_keys import ApiKeys
+from surestep.serving.api_keys import ApiKeys, is_loopback
 from surestep.serving.http.context import CURRENT, RequestContext
 from surestep.serving.http.failures import Failure, failure_of
 from surestep.serving.settings import ServeConfig
@@ -44,6 +44,8 @@ class Admission:
         keys: who is let in.
         room: what the queue may still take.
         is_closed: whether the server takes nothing new.
+        loopback_names_only: whether requests to any other name than loopback's are refused: a page of a web site whose
+            name was made to point here could else read what a server without keys answers.
         open_paths: `GET` of these, and of what lies below those that end with `/`, needs no key.
     """
 
@@ -55,6 +57,7 @@ class Admission:
         keys: ApiKeys,
         room: Room,
         is_closed: Callable[[], bool],
+        loopback_names_only: bool = False,
         open_paths: Collection[str] = (),
     ) -> None:
         self._app = app
@@ -62,16 +65,22 @@ class Admission:
         self._keys = keys
         self._room = room
         self._is_closed = is_closed
+        self._loopback_names_only = loopback_names_only
         self._open = OPEN_PATHS | frozenset(path for path in open_paths if path == "/" or not path.endswith("/"))
         self._open_below = tuple(path for path in open_paths if path != "/" and path.endswith("/"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request."""
-        if scope["type"] != "http" or self._is_open(scope):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         context = CURRENT.get()
         try:
+            if self._loopback_names_only and not is_loopback(_host(scope)):
+                raise Failure(400, "without API keys this server answers to 127.0.0.1 and localhost only")
+            if self._is_open(scope):
+                await self._app(scope, receive, send)
+                return
             context.caller = self._keys.caller(scope["headers"])
             if context.caller is None:
                 raise Failure(
@@ -152,6 +161,12 @@ class Admission:
 
     def _too_long(self) -> Failure:
         return Failure(413, f"the body has more than {self._settings.max_body_mb:g} MB, the most that is allowed")
+
+
+def _host(scope: Scope) -> str:
+    """The name or address that the client used, without the port."""
+    host: str = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
+    return host if host.endswith("]") else host.rpartition(":")[0] or host
 
 
 def _deadline_s(headers: dict[bytes, bytes], most: float) -> float:

@@ -127,14 +127,19 @@ def check_exposed(host: str, keys: ApiKeys) -> None:
     Raises:
         ConfigError: `host` is no loopback address and there are no keys.
     """
-    if not len(keys) and not _is_loopback(host):
+    if not len(keys) and not is_loopback(host):
         raise ConfigError(
             f"--host {host} can be reached from other machines, and there are no API keys; set --api_keys_file or "
             f"{VARIABLE}, or leave --host out (127.0.0.1)"
         )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address can only be this machine.
+
+    >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "[::1]", "0.0.0.0", "example.org")]
+    [True, True, True, False, False]
+    """
     if host == "localhost":
         return True
     try:

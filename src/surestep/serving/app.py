@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from surestep import __version__
 from surestep.serving.admission import Admission
 from surestep.serving.api_keys import ApiKeys
-from surestep.serving.batcher import Threads, TwoThreads
+from surestep.serving.batcher import OwnThreads, Threads
 from surestep.serving.http.event_log import EventLog
 from surestep.serving.http.failures import add_failure_handlers
 from surestep.serving.http.observed import Observed
@@ -37,6 +37,7 @@ def create_app(
     keys: ApiKeys | None = None,
     routers: Sequence[APIRouter | Callable[[ScoreTrees], APIRouter]] = (),
     open_paths: Collection[str] = (),
+    loopback_names_only: bool = False,
     threads: Threads | None = None,
     log: EventLog | None = None,
 ) -> FastAPI:
@@ -49,7 +50,8 @@ def create_app(
         routers: more routes (other protocols, a page); a function is given how to score. Routes that take a body are
             `StrictJsonRoute`s.
         open_paths: `GET` of these, and of all below those that end with `/`, needs no key.
-        threads: where encoding and passes are done; unset: in two threads.
+        loopback_names_only: whether requests to any other name than loopback's are refused.
+        threads: where encoding and passes are done; unset: in threads of its own.
         log: gets events; unset: as the settings say, to stderr.
     """
     keys = keys or ApiKeys()
@@ -57,7 +59,7 @@ def create_app(
         settings,
         runner,
         keys=keys,
-        threads=threads or TwoThreads(),
+        threads=threads or OwnThreads(settings.passes_at_once),
         log=log or EventLog(settings.log_level, with_texts=settings.log_texts),
     )
 
@@ -80,17 +82,20 @@ def create_app(
     app.state.service, app.state.threads = service, service.threads
     add_failure_handlers(app)
     own = [scoring_router(service), sessions_router(service), health_router(service)]
-    for router in [*own, *(made if isinstance(made, APIRouter) else made(service.score_trees) for made in routers)]:
+    more = [made if isinstance(made, APIRouter) else made(service.score_trees) for made in routers]
+    for router in (*own, *more):
         for route in router.routes:
             is_strict = isinstance(route, StrictJsonRoute) or not isinstance(route, APIRoute) or not route.body_field
             assert is_strict, f"{route}: give its router route_class=StrictJsonRoute"
         app.include_router(router)
+    app.state.routes = [route for router in (*own, *more) for route in router.routes]
     app.add_middleware(
         Admission,
         settings=settings,
         keys=keys,
         room=service.room,
         is_closed=lambda: service.is_closed,
+        loopback_names_only=loopback_names_only,
         open_paths=open_paths,
     )
     app.add_middleware(Observed, log=service.log, metrics=service.metrics, deadline_s=settings.deadline_s)

@@ -58,12 +58,12 @@ class Threads(Protocol):
         ...
 
 
-class TwoThreads:
-    """One thread for text, one for the model: a tokenizer's own threads would fight the model's."""
+class OwnThreads:
+    """One thread for text, for a tokenizer's own threads would fight the model's; one for each pass at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, passes_at_once: int = 1) -> None:
         self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self._model = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._model = ThreadPoolExecutor(passes_at_once, thread_name_prefix="model")
 
     async def encode(self, work: Callable[..., T], *arguments: Any) -> T:
         """In the encoder thread."""
@@ -158,6 +158,8 @@ class Batcher:
         self._open: set[_Request] = set()
         self._num_encoding = 0
         self._running_tokens = 0
+        self._passes: set[asyncio.Task[None]] = set()
+        self._pass_ended = 0.0
         self._overlapped = self._waiting_since = float("-inf")
         self._is_draining = self._is_stopped = False
         self._changed = asyncio.Event()
@@ -198,9 +200,7 @@ class Batcher:
         end = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(end):
-                while self._open or self._num_encoding:
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._until(lambda: not self.num_open)
         except TimeoutError:
             return False
         return True
@@ -300,14 +300,37 @@ class Batcher:
             self._changed.set()
 
     async def _work(self) -> None:
-        while True:
-            while not self._queue.num_items:
-                self._changed.clear()
-                await self._changed.wait()
-            await self._gather()
-            pieces = [piece for piece in self._queue.take(self._speed.pass_budget) if not piece.request.answer.done()]
-            if pieces:
-                await self._run(pieces)
+        try:
+            while True:
+                await self._until(self._may_begin)
+                if not self._passes:
+                    await self._gather()
+                taken = self._queue.take(self._speed.pass_budget)
+                if pieces := [piece for piece in taken if not piece.request.answer.done()]:
+                    task = asyncio.create_task(self._run(pieces))
+                    self._passes.add(task)
+                    task.add_done_callback(self._pass_is_over)
+        finally:
+            for task in self._passes:
+                task.cancel()
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _may_begin(self) -> bool:
+        """The first pass begins with whatever waits, one beside it only when it is full."""
+        if not self._passes:
+            return self._queue.num_items > 0
+        is_full = self._queue.num_tokens >= self._speed.pass_budget
+        return is_full and len(self._passes) < self._settings.passes_at_once
+
+    def _pass_is_over(self, task: asyncio.Task[None]) -> None:
+        self._passes.discard(task)
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error  # a bug of ours, for the loop's handler
 
     async def _gather(self) -> None:
         """While the model is idle and others are on their way, wait for them a little; the queue may be empty after."""
@@ -331,7 +354,8 @@ class Batcher:
         if not pieces:
             return
         loop = asyncio.get_running_loop()
-        num_tokens = self._running_tokens = sum(piece.num_tokens for piece in pieces)
+        num_tokens = sum(piece.num_tokens for piece in pieces)
+        self._running_tokens += num_tokens
         started = loop.time()
         try:
             results = await self._threads.run(self._runner.run, [piece.encoded for piece in pieces])
@@ -348,8 +372,10 @@ class Batcher:
             await self._run(pieces[middle:])
             return
         finally:
-            self._running_tokens = 0
-        seconds = loop.time() - started
+            self._running_tokens -= num_tokens
+            # A pass that began beside another had the model for itself only from the other's end on.
+            seconds = loop.time() - max(started, self._pass_ended)
+            self._pass_ended = loop.time()
         self._speed.observe(num_tokens, seconds)
         num_steps = sum(piece.encoded.num_steps for piece in pieces)
         self._watch.pass_done(num_requests=len(pieces), num_tokens=num_tokens, num_steps=num_steps, seconds=seconds)

@@ -29,7 +29,11 @@ class EncodedRequest(Protocol):
 
 
 class PassRunner(Protocol):
-    """Whatever scores requests of many clients together. Each method is called by one thread at a time."""
+    """Whatever scores requests of many clients together.
+
+    `encode` and `pieces` are called by one thread; everything else by as many at once as the setting `passes_at_once`
+    says, but what concerns one session by one at a time.
+    """
 
     def about(self) -> dict[str, Any]:
         """Which model answers, JSON-ready; `token_budget`: tokens that a pass may have at most."""
@@ -51,7 +55,7 @@ class PassRunner(Protocol):
         ...
 
     def run(self, requests: Sequence[Any]) -> list[NodeScores | SurestepError]:
-        """The scores of each request, or what is wrong with it; called in the model thread.
+        """The scores of each request, or what is wrong with it; called in a model thread.
 
         Raises:
             Exception: the pass failed, for whatever reason; no session has been changed.
@@ -59,7 +63,7 @@ class PassRunner(Protocol):
         ...
 
     def open_session(self, problem: str, namespace: str) -> SessionHandle:
-        """A session that begins with a problem; called in the model thread.
+        """A session that begins with a problem; called in a model thread.
 
         Args:
             problem: the text that all steps answer.

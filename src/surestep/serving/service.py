@@ -6,10 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from surestep.data.records.reading_report import ReadReport
-from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.errors import InputError
 from surestep.inference.result import SolutionScores
+from surestep.inference.solutions import SolutionTree
 from surestep.serving.api_keys import ApiKeys
 from surestep.serving.batcher import Batcher, Threads
 from surestep.serving.http.context import CURRENT, current_caller
@@ -228,14 +227,10 @@ def tree_of_candidates(problem: str, candidates: Sequence[Sequence[str]]) -> tup
     >>> len(tree.nodes), paths
     (3, [[0, 1], [0, 2]])
     """
-    builder = TreeBuilder(problem)
-    paths: list[list[int]] = []
+    together = SolutionTree(problem)
     for steps in candidates:
-        path: list[int] = []
-        for step in steps:
-            path.append(builder.add(step, path[-1] if path else ROOT))
-        paths.append(path)
-    return builder.build(ReadReport()), paths
+        together.add(tuple(steps))
+    return together.tree(), together.paths()
 
 
 def solution_of(steps: Sequence[str], scores: NodeScores, path: Sequence[int]) -> SolutionScores:

@@ -36,6 +36,11 @@ class ServeConfig(Section):
     smallest_pass: Annotated[int, Field(ge=1)] = Field(
         256, description="Tokens that a pass may always have, on however slow a machine: about one request."
     )
+    passes_at_once: Annotated[int, Field(ge=1, le=4)] = Field(
+        1,
+        description="2: while a GPU works on a full pass, the next full one is laid out beside it. Nothing is gained "
+        "on a CPU, where the two would share its cores.",
+    )
     delay_ms: Annotated[float, Field(ge=0, le=1000)] = Field(
         5.0,
         description="How long the oldest request waits for others while the model is idle, and only if requests "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,16 @@ def start_folder(folder: Path, *, overwrite: bool) -> None:
     """
     with storage_errors(folder, "set --output_dir to a writable folder"):
         former = put_aside(folder.resolve()) if overwrite else None
-        folder.mkdir(parents=True, exist_ok=True)
-        if former is not None:
-            remove_whole(former, beside=folder.resolve())  # half removed, it must not be brought back
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if former is not None:
+                remove_whole(former, beside=folder.resolve())  # half removed, it must not be brought back
+        except OSError:
+            if former is not None:
+                with suppress(OSError):
+                    folder.rmdir()
+                former.rename(folder)
+            raise
 
 
 def restore_folder(folder: Path) -> list[str]:

@@ -10,6 +10,9 @@ from typing import BinaryIO
 
 from surestep.untrusted.bounds import shown
 
+LONGEST_NAME = 255
+"""Bytes of a file's name on the usual file systems; asked about a longer one, the system does not say no but fails."""
+
 
 def open_regular(path: Path) -> BinaryIO:
     """`path` open for reading, if it is a file: a pipe would wait for ever, a device never end.
@@ -56,9 +59,10 @@ def relative_name(name: str) -> str:
     """`name` itself, where it is a path below a folder, written in one way.
 
     Raises:
-        ValueError: it is empty, absolute, or has a part `.` or `..`, a backslash or a NUL.
+        ValueError: it is empty, absolute, or has a part `.` or `..`, a backslash or a NUL, or no file can be called so.
     """
     parts = name.split("/")
-    if len(name) > 1024 or "\0" in name or "\\" in name or any(part in {"", ".", ".."} for part in parts):
+    is_too_long = len(name) > 1024 or any(len(os.fsencode(part)) > LONGEST_NAME for part in parts)
+    if is_too_long or "\0" in name or "\\" in name or any(part in {"", ".", ".."} for part in parts):
         raise ValueError(f"{shown(name)} is no file below the folder; allowed: names without .., / at the start or \\")
     return name

@@ -9,7 +9,6 @@ import argparse
 import importlib.util
 import os
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surestep.cli.flags import add_config_flags, add_section_flags, fields, override, section_from_args
@@ -40,8 +39,11 @@ _PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint_step_<N> folder, or a run (its best one)"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a run (its best checkpoint), a checkpoint_step_<N> folder, or owner/name on the Hugging Face hub",
     )
+    parser.add_argument("--revision", metavar="REVISION", help="a branch, tag or commit of the hub repository")
     parser.add_argument(
         "--calibration",
         choices=("pooled", "none"),
@@ -66,13 +68,21 @@ def run(args: argparse.Namespace) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
     from surestep.serving.app import create_app
+    from surestep.serving.page.router import PATHS, page_router
     from surestep.serving.run_server import address_of, open_socket, run_server
 
     console = make_console()
     listening = open_socket(settings)  # before minutes of loading
     runner, split_rule = _runner(args, console)
     protocols = partial(_protocols, protocol_config.settings(split_rule=split_rule))
-    app = create_app(settings, runner, keys=keys, routers=(protocols,))
+    app = create_app(
+        settings,
+        runner,
+        keys=keys,
+        routers=(protocols, page_router()),
+        open_paths=PATHS,
+        loopback_names_only=not len(keys),
+    )
 
     def started() -> None:
         who = f"{len(keys)} API key{'s' if len(keys) > 1 else ''}" if len(keys) else "no API key needed"
@@ -93,19 +103,22 @@ def _protocols(settings: ProtocolSettings, score_trees: ScoreTrees) -> APIRouter
 
 def _runner(args: argparse.Namespace, console: Console) -> tuple[PassRunner, str | None]:
     """The checkpoint's model, and the rule by which solutions were split in training, where they were."""
-    from surestep.inference.model_runner import ModelRunner
-    from surestep.scoring.checkpoint.find import best_checkpoint
+    from surestep.inference.model_runner import ModelRunner, sessions_over
+    from surestep.scoring.checkpoint.find import find_checkpoint
     from surestep.scoring.checkpoint.load import load_checkpoint, read_config
     from surestep.scoring.hardware import for_scoring_here
 
-    folder: Path = best_checkpoint(args.checkpoint) or args.checkpoint
-    if folder != args.checkpoint:
-        console.print(f"· {args.checkpoint} is a run: its best checkpoint is {folder.name}")
-    config = override(for_scoring_here(read_config(folder)), args)
-    loaded = load_checkpoint(folder, config=config)
+    found = find_checkpoint(args.checkpoint, revision=args.revision)
+    if found.line is not None:
+        console.print(f"· {found.line}")
+    config = override(for_scoring_here(read_config(found.folder)), args)
+    loaded = load_checkpoint(found.folder, config=config)
     # A server scores until it is stopped, which repays any time that compiling takes.
     loaded.built.compile_if_worth(config.model.compile, float("inf"))
     for reason in loaded.built.reasons:
         console.print(f"· {reason}")
     scorer = loaded.scorer(config, calibrated=args.calibration == "pooled")
-    return ModelRunner(scorer), loaded.config.data.split_rule()
+    sessions, why_not = sessions_over(scorer)
+    if why_not is not None:
+        console.print(f"· sessions score their whole path again with each step: {why_not}")
+    return ModelRunner(scorer, sessions), loaded.config.data.split_rule()

@@ -68,8 +68,10 @@ def _parse(record: Record, report: ReadReport, *, split: str | None) -> RecordSt
             f"'steps' is missing; give the steps, or say how '{RAW_FIELD}' is split with --own_split auto"
         )
     steps = list(split_steps(record.text(RAW_FIELD), split).steps) if is_raw and split else record.items("steps")
+    if not steps and is_raw:
+        raise record.error(f"'{RAW_FIELD}' is empty; allowed: text")
     if not steps:
-        raise record.error(f"'{RAW_FIELD if is_raw else 'steps'}' is empty; allowed: at least one step")
+        raise record.error("'steps' is empty; allowed: at least one step")
     found = RecordSteps(record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group"))
     labels = _labels(record, len(steps))
     parent = ROOT

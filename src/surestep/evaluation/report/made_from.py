@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep import __version__
-from surestep.untrusted import parse_json
+from surestep.untrusted import open_regular, parse_json
 
 META = "surestep-made-from"
 """Name of the page's meta element, and first word of the card's comment."""
@@ -148,7 +148,8 @@ def _unescaped(text: str) -> str:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with open_regular(path) as file:
+            return file.read().decode("utf-8", errors="replace")
     except OSError:
         return None
 

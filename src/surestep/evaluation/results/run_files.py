@@ -57,7 +57,7 @@ def find_run(report: Mapping[str, Any], folder: Path, *, checkpoint: Path | None
             settings=settings,
             missing=("Training curve, mixture and model card: these figures name no checkpoint.",),
         )
-    found = checkpoint or next((path for path in _places(Path(str(said)), folder) if (path / MANIFEST).is_file()), None)
+    found = checkpoint or next((path for path in _places(Path(str(said)), folder) if _is_checkpoint(path)), None)
     if found is None:
         return RunFiles(
             settings=settings,
@@ -92,6 +92,13 @@ def _places(said: Path, folder: Path) -> Iterator[Path]:
     yield said
     for parent in list(folder.resolve().parents)[:3]:
         yield parent / said.parent.name / said.name
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        return (path / MANIFEST).is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _check_is_the_one(checkpoint: Path, manifest: Mapping[str, Any], report: Mapping[str, Any]) -> None:

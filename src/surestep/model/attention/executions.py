@@ -44,7 +44,9 @@ def pooled_kernel_attention(
     from surestep.model.attention.pooled_kernel import pooled_attention
 
     keys, mask = plan.keys, plan.kernel_mask
-    assert isinstance(keys, PooledKeys) and keys.index_P is not None and mask is not None, "a plan of pooled keys"
+    assert isinstance(keys, PooledKeys), "a plan of pooled keys"
+    assert keys.index_P is not None, "planned for the kernel"
+    assert mask is not None, "planned for the kernel"
     return pooled_attention(
         query.squeeze(0).transpose(0, 1),
         *keys.pool.layer(module),

@@ -29,13 +29,9 @@ def pooled_attention(
 ) -> Tensor:
     """[P, H, E] attended values of `query` [P, H, E]; `key` and `value` are [N, K, E], of a pool.
 
-    Args:
-        subtree_end, positions: int32 [V], on the axis of keys.
-        lists: from `pooled_block_lists`.
-        index: int32 [P], the place of each query on the axis.
-        slots: int64 [V], where each key lies.
-        scale: of the products of queries and keys.
-        window: how many tokens of its path a query sees; 0 is all.
+    On the axis of keys stand `subtree_end` and `positions`, int32 [V], and `slots`, int64 [V], which says where each
+    key lies; `lists` is from `pooled_block_lists`, and `index`, int32 [P], is the place of each query on the axis. A
+    `window` of 0 is none.
     """
     num_tokens, num_heads, head_dim = query.shape
     out = query.new_empty((num_tokens, num_heads, head_dim))

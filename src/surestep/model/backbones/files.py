@@ -15,7 +15,7 @@ from typing import Any
 
 from surestep.errors import BackboneError
 from surestep.files import sha256_of
-from surestep.untrusted import read_json
+from surestep.untrusted import open_regular, read_json
 
 CONFIG_FILE = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -101,7 +101,7 @@ def hash_weights(folder: Path) -> str:
         return sha256_of(paths[0])
     digest = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(_BLOCK):
                 digest.update(block)
     return digest.hexdigest()

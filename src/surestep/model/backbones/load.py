@@ -21,6 +21,7 @@ from surestep.model.attention.interface import register_tree_attention
 from surestep.model.backbones.files import hash_files, read_backbone_config, refused_adapter, weight_files, weights_hash
 from surestep.model.backbones.rotary import longest_path
 from surestep.model.backbones.silence_transformers import silence_transformers
+from surestep.model.backbones.sizes import check_backbone_sizes
 from surestep.model.precision.nf4 import nf4_config, quantise_linear_layers
 
 
@@ -143,7 +144,8 @@ def load_pretrained(
     register_tree_attention()
     _check_local_folder(name)
     if Path(name).is_dir():
-        weight_files(Path(name))  # raises before anything is read from elsewhere
+        # Raises before anything is read from elsewhere, or built that the files do not hold.
+        check_backbone_sizes(Path(name), weight_files(Path(name)))
     quantised: dict[str, Any] = {}
     if nf4_device is not None:
         quantised = {"quantization_config": nf4_config(dtype), "device_map": {"": nf4_device}}

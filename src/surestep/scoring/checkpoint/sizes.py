@@ -11,20 +11,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from surestep.errors import CheckpointError
-from surestep.files import CONFIG
+from surestep.errors import BackboneError, CheckpointError
+from surestep.model.backbones.files import weight_files
+from surestep.model.backbones.sizes import check_backbone_sizes
 from surestep.model.saved_weights import ADAPTER_FILE, BACKBONE_FOLDER, HEAD_FILE
 from surestep.model.tensor_headers import tensor_shapes
-from surestep.untrusted import read_json
 from surestep.untrusted.bounds import shown
-
-_COUNTS = ("num_hidden_layers", "n_layer", "num_layers", "num_experts", "num_local_experts", "n_routed_experts")
-"""Of a backbone's configuration: each layer or expert has at least one tensor of its own, or a row of one."""
-_WIDTHS = (
-    *("hidden_size", "intermediate_size", "vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim"),
-    *("n_embd", "n_head", "n_inner", "ffn_dim", "d_model", "moe_intermediate_size"),
-)
-"""Of a backbone's configuration: each is at most the largest dimension of a weight."""
 
 
 def check_sizes(folder: Path, hidden_dims: Sequence[int], *, rank: int | None) -> None:
@@ -42,37 +34,10 @@ def check_sizes(folder: Path, hidden_dims: Sequence[int], *, rank: int | None) -
     if rank is not None:
         _check_rank(folder / ADAPTER_FILE, rank)
     else:
-        check_backbone_sizes(folder / BACKBONE_FOLDER)
-
-
-def check_backbone_sizes(folder: Path) -> None:
-    """Compare what a backbone's `config.json` says of its layers with the shapes of its weights.
-
-    Raises:
-        CheckpointError: it asks for more or wider layers than the files hold, or cannot be read.
-    """
-    path = folder / CONFIG
-    try:
-        values = read_json(path, allow_nan=True)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{path} cannot be read ({reason}); restore it from a backup") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds no object; restore it from a backup")
-    shapes = [shape for file in sorted(folder.glob("*.safetensors")) for shape in tensor_shapes(file).values()]
-    if not shapes:
-        raise CheckpointError(f"{folder} holds no weights (*.safetensors); restore it from a backup")
-    widest = max((size for shape in shapes for size in shape), default=0)
-    for inner in (values, *(value for value in values.values() if isinstance(value, dict))):
-        for names, most in ((_COUNTS, max(len(shapes), widest)), (_WIDTHS, widest)):
-            for name in names:
-                value = inner.get(name)
-                if value is None or (name == "n_inner" and not value):
-                    continue
-                if type(value) is not int or not 0 <= value <= most:
-                    raise CheckpointError(
-                        f"{path}: {name} is {shown(value)}, its weights allow at most {most}; restore it from a backup"
-                    )
+        try:
+            check_backbone_sizes(folder / BACKBONE_FOLDER, weight_files(folder / BACKBONE_FOLDER))
+        except BackboneError as error:
+            raise CheckpointError(f"{error}; restore the checkpoint from a backup") from None
 
 
 def _check_rank(path: Path, rank: int) -> None:

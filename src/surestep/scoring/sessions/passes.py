@@ -19,7 +19,7 @@ from surestep.encoding.packing import pack_trees
 from surestep.errors import DeviceError
 from surestep.model.key_value_pool import KeyLayout, KeyValuePool, SlotArray
 from surestep.model.session_plan import no_slots, plan_session_pass
-from surestep.model.session_probe import find_layout, refuse_changing_weights, session_execution
+from surestep.model.session_probe import find_layout, session_execution, weights_mark
 from surestep.scoring.model_scorer import ModelScorer, to_batch
 from surestep.scoring.sessions.paths import NewStep, NewTree, WantedPath
 from surestep.scoring.sessions.prefix_cache import Node, PrefixCache
@@ -97,8 +97,7 @@ class SessionPasses:
         Raises:
             InputError: they are being trained.
         """
-        refuse_changing_weights(self.scorer.model)
-        mark = self.scorer.model.weights_mark()
+        mark = weights_mark(self.scorer.model)
         self.cache.use_weights(mark)
         return mark
 
@@ -235,8 +234,6 @@ class SessionPasses:
 
 def _tokens_that_fit(layout: KeyLayout, device: torch.device) -> int:
     """How many tokens a quarter of the free memory holds, at most `_MOST_HELD`."""
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
+    is_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if is_gpu else psutil.virtual_memory().available
     return max(1, min(_MOST_HELD, int(free * _SHARE_OF_MEMORY / layout.bytes_per_slot)))

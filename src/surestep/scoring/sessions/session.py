@@ -81,15 +81,16 @@ class Session:
         """
         return self._scorer.add_many([(self, step, context)])[0]
 
-    def score_candidates(self, steps: Sequence[str]) -> list[float | None]:
+    def score_candidates(self, steps: Sequence[str], *, context: str | None = None) -> list[float | None]:
         """The confidence that each of `steps` would have as the next one; the session stays where it is.
 
-        All are scored in one pass, as far as the scorer's token budget goes, and none is kept.
+        All are scored in one pass, as far as the scorer's token budget goes, and none is kept. `context` is evidence
+        shown to the model in front of each.
 
         Raises:
             InputError: a step is no text, or the session is closed.
         """
-        return self._scorer.score_candidates(self, steps)
+        return list(self._scorer.score_next([NextSteps(self, steps, context, keep=False)])[0].confidence)
 
     def fork(self) -> Session:
         """A second session at the same place. Both share what they have in common, and neither sees the other's steps.
@@ -130,3 +131,33 @@ class Session:
     def num_tokens(self) -> int:
         """Tokens of the problem and of all steps."""
         return sum(map(len, self._state.segments))
+
+
+@dataclass(frozen=True, slots=True)
+class NextSteps:
+    """What may follow in a session.
+
+    Attributes:
+        session: where.
+        steps: steps that are added one after another, or candidates for the next one.
+        context: evidence in front of each of them.
+        keep: whether they are added; else they are compared, and the session stays where it is.
+    """
+
+    session: Session
+    steps: Sequence[str]
+    context: str | None = None
+    keep: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NextScores:
+    """The scores of `NextSteps`, one for each step; None beyond the longest path that the model takes.
+
+    Attributes:
+        confidence: calibrated, in [0, 1].
+        raw: the model's own, in [0, 1].
+    """
+
+    confidence: tuple[float | None, ...]
+    raw: tuple[float | None, ...]

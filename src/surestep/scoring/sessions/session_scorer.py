@@ -20,7 +20,7 @@ from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.sessions.passes import SessionPasses
 from surestep.scoring.sessions.paths import WantedPath
 from surestep.scoring.sessions.prefix_cache import Node
-from surestep.scoring.sessions.session import Session, SessionState
+from surestep.scoring.sessions.session import NextScores, NextSteps, Session, SessionState
 
 NewSteps = Sequence[tuple[Session, str] | tuple[Session, str, str | None]]
 """Sessions with the step that each gets, and the evidence in front of it, if any."""
@@ -102,57 +102,67 @@ class SessionScorer:
         Raises:
             InputError: a step is no text, or a session is closed or another scorer's; then no step is added.
         """
-        added = [(entry[0], entry[1], entry[2] if len(entry) > 2 else None) for entry in steps]
-        for session, step, context in added:
-            _check_step(step, context)
-            self._check_session(session)
-        with self._lock:
-            for session, _, _ in added:
-                self._check_session(session)
-            segments = self._encoded([(step, context) for _, step, context in added])
-            # Work on copies: a pass that fails leaves every session where it was.
-            after = {session: session._state.copied() for session, _, _ in added}
-            for (session, _, _), segment in zip(added, segments, strict=True):
-                self._append(after[session], segment)
-            self._score(after)
-            indices = {session: len(session._steps) for session in after}
-            values: list[float | None] = []
-            for session, step, _ in added:
-                index = indices[session]
-                indices[session] += 1
-                session._steps.append(step)
-                values.append(self._calibrated(session, [session._state.raw[index]])[0])
-            return values
+        asked = [NextSteps(entry[0], (entry[1],), entry[2] if len(entry) > 2 else None) for entry in steps]
+        return [scores.confidence[0] for scores in self.score_next(asked)]
 
-    def score_candidates(self, session: Session, steps: Sequence[str]) -> list[float | None]:
-        """See `Session.score_candidates`."""
-        if isinstance(steps, str):
-            raise InputError("the candidates are one text; allowed: a list of texts")
-        for step in steps:
-            _check_step(step, None)
-        self._check_session(session)
+    def score_next(self, requests: Sequence[NextSteps]) -> list[NextScores]:
+        """Score what may follow in many sessions, steps that are added and candidates alike, in one pass.
+
+        Requests of one session are taken in their order.
+
+        Returns:
+            The scores of each request, one for each of its steps.
+
+        Raises:
+            InputError: a step is no text, or a session is closed or another scorer's.
+            DeviceError: memory ran out.
+            Exception: the pass failed. No session has changed then.
+        """
+        for request in requests:
+            self._check_session(request.session)
+            if isinstance(request.steps, str):
+                raise InputError("the candidates are one text; allowed: a list of texts")
+            for step in request.steps:
+                _check_step(step, request.context)
         with self._lock:
-            self._check_session(session)
-            state = session._state
-            segments = self._encoded([(step, None) for step in steps])
+            for request in requests:
+                self._check_session(request.session)
+            segments = iter(self._encoded([(step, request.context) for request in requests for step in request.steps]))
             mark = self._begin()
-            above = self._path(state, mark)
-            length = sum(map(len, above.segments))
-            takes = state.num_scored == len(state.segments)
-            paths = [
-                WantedPath(state.namespace, [*above.segments, segment], [*above.raw, math.nan], len(above.segments))
-                if takes and self._fits(length + len(segment))
-                else None
-                for segment in segments
-            ]
-            wanted = [path for path in paths if path is not None]
-            self._run(wanted)
-            if wanted:
-                # What was computed again on the way is this session's once more.
-                nodes = [node for path in wanted if (node := _held(path.node)) is not None]
-                above.raw, above.node = wanted[0].raw[:-1], max(nodes, key=lambda node: node.end, default=None)
-                self._store(state, state, above, mark)
-            return self._calibrated(session, [None if path is None else path.raw[-1] for path in paths])
+            # Work on copies: a pass that fails leaves every session where it was.
+            after = {request.session: request.session._state.copied() for request in requests}
+            candidates: list[tuple[NextSteps, list[WantedPath | None]]] = []
+            for request in requests:
+                state = after[request.session]
+                if request.keep:
+                    for _ in request.steps:
+                        self._append(state, next(segments))
+                else:
+                    candidates.append((request, [self._candidate(state, next(segments), mark) for _ in request.steps]))
+            self._score(after, candidates, mark)
+            beside = iter(candidates)
+            return [self._added(request) if request.keep else self._compared(*next(beside)) for request in requests]
+
+    def _added(self, request: NextSteps) -> NextScores:
+        """Give a session the texts of its new steps, now that their scores are known."""
+        session, first = request.session, len(request.session._steps)
+        session._steps += request.steps
+        return self._scores(session, session._state.raw[first : len(session._steps)])
+
+    def _compared(self, request: NextSteps, paths: Sequence[WantedPath | None]) -> NextScores:
+        return self._scores(request.session, [None if path is None else path.raw[-1] for path in paths])
+
+    def _scores(self, session: Session, raw: Sequence[float | None]) -> NextScores:
+        return NextScores(tuple(self._calibrated(session, raw)), tuple(raw))
+
+    def _candidate(self, state: SessionState, segment: Segment, mark: int) -> WantedPath | None:
+        """What a candidate asks for as a session's next step; None where it ends beyond the longest path."""
+        above = self._path(state, mark)
+        takes = state.num_scored == len(state.segments)
+        if not takes or not self._fits(sum(map(len, above.segments)) + len(segment)):
+            return None
+        path = [*above.segments, segment]
+        return WantedPath(state.namespace, path, [*above.raw, math.nan], len(above.segments))
 
     def fork(self, session: Session) -> Session:
         """See `Session.fork`."""
@@ -184,8 +194,8 @@ class SessionScorer:
         """
         with self._lock:
             state = session._state
-            if not state.is_closed and state.raw and self._begin() != state.weights_mark:
-                self._score({session: state.copied()})
+            if not state.is_closed and state.raw and (mark := self._begin()) != state.weights_mark:
+                self._score({session: state.copied()}, [], mark)
             return list(state.raw)
 
     def confidences_of(self, session: Session) -> list[float | None]:
@@ -223,17 +233,24 @@ class SessionScorer:
                 self._passes.cache.detach(state.node)
             state.node = None
 
-    def _score(self, after: dict[Session, SessionState]) -> None:
-        """Find the confidences that states lack, and make each the state of its session."""
-        mark = self._begin()
-        paths = {session: self._path(state, mark) for session, state in after.items() if state.num_scored > 1}
-        self._run([path for path in paths.values() if any(math.isnan(raw) for raw in path.raw[1:])])
+    def _score(
+        self,
+        after: dict[Session, SessionState],
+        candidates: Sequence[tuple[NextSteps, list[WantedPath | None]]],
+        mark: int,
+    ) -> None:
+        """Find the confidences that states and candidates lack, and make each state that of its session."""
+        paths = {session: self._path(state, mark) for session, state in after.items()}
+        beside = [(request.session, path) for request, some in candidates for path in some if path is not None]
+        lacking = [path for path in paths.values() if any(math.isnan(raw) for raw in path.raw[1:])]
+        self._run([*lacking, *(path for _, path in beside)])
+        for session, path in beside:
+            # What had to be computed again above a candidate is the session's once more.
+            own, found = _held(paths[session].node), _held(path.node)
+            if found is not None and (own is None or own.end < found.end):
+                paths[session].node = found
         for session, state in after.items():
-            if session in paths:
-                self._store(session._state, state, paths[session], mark)
-            else:
-                session._state.segments, session._state.num_scored = state.segments, state.num_scored
-                session._state.raw, session._state.weights_mark = state.raw, mark
+            self._store(session._state, state, paths[session], mark)
 
     def _run(self, paths: Sequence[WantedPath]) -> None:
         try:
@@ -252,7 +269,7 @@ class SessionScorer:
         )
 
     def _store(self, state: SessionState, after: SessionState, path: WantedPath, mark: int) -> None:
-        """Make `after`, with what a pass has found, the state of a session, and move it to the node of its last step."""
+        """Make `after`, with what a pass has found, the state of a session; it stands at its last held step then."""
         cache, node, before = self._passes.cache, _held(path.node), _held(state.node)
         if node is not None and node is not before:
             cache.attach(node)
@@ -309,4 +326,4 @@ def _check_text(text: object, what: str) -> None:
 
 
 def _kind(value: object) -> str:
-    return "none" if value is None else f"a {type(value).__name__}"
+    return "none" if value is None else f"of type {type(value).__name__}"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from surestep.errors import InputError, SurestepError
 from surestep.serving.batcher import DrainingError, PassFailedError, TooLargeError, TooLateError
@@ -122,6 +123,8 @@ def add_failure_handlers(app: FastAPI) -> None:
     async def expected(request: Request, error: Exception) -> Response:
         failure = failure_of(error)
         assert failure is not None
+        if failure.status_code == 405:
+            failure.headers = {"Allow": ", ".join(_methods_at(request))}
         return failure.response()
 
     async def invalid(request: Request, error: Exception) -> Response:
@@ -131,6 +134,17 @@ def add_failure_handlers(app: FastAPI) -> None:
     for kind in EXPECTED:
         app.add_exception_handler(kind, expected)
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Every method of an address; Starlette itself names those of the first route that fits."""
+    path = request.url.path
+    fitting = [
+        route
+        for route in (*request.app.routes, *request.app.state.routes)
+        if isinstance(route, Route) and route.path_regex.match(path)
+    ]
+    return sorted({method for route in fitting for method in route.methods or ()})
 
 
 def _without_place(error: RequestValidationError) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
@@ -29,7 +29,12 @@ def _written(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(min_length=1), AfterValidator(_written)]
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: 3.0 is a whole one too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Text = Annotated[str, Field(min_length=1, json_schema_extra={"pattern": r"\S"}), AfterValidator(_written)]
 Confidence = Annotated[float, Field(ge=0, le=1)]
 HowMade = Literal["min", "product", "mean", "last"]
 
@@ -88,7 +93,7 @@ class AddBody(Body):
 
     step: Text = Field(description="The step as written.")
     context: Text | None = Field(None, description="Evidence in front of it.")
-    at: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+    at: Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_whole)] | None = Field(
         None,
         description="How many steps the session has before it. With it a request may safely be sent again: a step that "
         "is there already is answered with its stored number.",

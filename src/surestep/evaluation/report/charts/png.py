@@ -7,17 +7,21 @@ of matplotlib and needs no display.
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surestep.evaluation.report.charts.chart import Bars, Chart, Line, Mark, Points, Role
 from surestep.files import PAGE_ADVICE, write_whole
+from surestep.terminal_text import in_one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE_INCHES = (6.4, 4.6)
 DOTS_PER_INCH = 130
+LONGEST_TEXT = 90
+"""Characters of a title, a label or a name; longer ones are cut in their middle."""
 
 COLOURS: dict[Role, str] = {
     "model": "#0072B2",
@@ -74,13 +78,18 @@ def png_of(chart: Chart) -> bytes:
     if any(mark.name for mark in chart.panels[0].marks):
         places[0].legend(frameon=False, fontsize=8)
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    with warnings.catch_warnings():
+        # It names each letter that its font lacks, in a warning of its own; the page shows all of them.
+        warnings.filterwarnings("ignore", message=r"(?s)Glyph .* missing from font", category=UserWarning)
+        figure.savefig(content, format="png")
     return content.getvalue()
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib shows as it is: a dataset's name may hold dollar signs, which it would read as TeX."""
-    return text.replace("$", r"\$")
+    """Text that matplotlib shows as it is, whatever a dataset is called: no TeX between dollar signs, no control
+    characters, and short enough to leave room for the axes.
+    """
+    return in_one_line(text, longest=LONGEST_TEXT).replace("$", r"\$")
 
 
 def _draw(place: Axes, mark: Mark) -> None:

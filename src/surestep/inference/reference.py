@@ -1,0 +1,125 @@
+"""`docs/reference/python.md`, written from the docstrings of the public names: signatures, arguments, errors, examples.
+
+`python -m surestep.inference.reference FILE` writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from surestep.data.trees.split_steps import StepSplit, split_steps
+from surestep.errors import InputError
+from surestep.files import write_text
+from surestep.inference.rerank import RankedCandidate
+from surestep.inference.result import SolutionScores
+from surestep.inference.scorer import Scorer
+
+_INTRODUCTION = """\
+# Python reference
+
+This page is generated from docstrings by `make docs`; a test compares the two. Change the docstrings in
+`src/surestep/`, not here. How they are used: [use my model](../how-to/use-my-model.md).
+
+```python
+from surestep import Scorer, split_steps
+```
+
+`import surestep` alone is instant; a name loads what it needs when it is first used. Every mistake of a caller raises a
+class of `surestep.errors`; of wrong types and values it is `InputError`, which is a `ValueError` too.
+"""
+
+PUBLIC: tuple[Any, ...] = (Scorer, SolutionScores, RankedCandidate, split_steps, StepSplit, InputError)
+"""What the page describes, in order."""
+
+_SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
+_ENTRY = re.compile(r"([\w, *]+?): (.*)")
+
+
+def reference_markdown() -> str:
+    """The whole page."""
+    return "\n".join([_INTRODUCTION, *(part for public in PUBLIC for part in _described(public))])
+
+
+def _described(public: Any) -> Iterator[str]:
+    if not inspect.isclass(public):
+        yield f"## `{public.__name__}{_signature(public)}`\n\n{_markdown(inspect.getdoc(public))}\n"
+        return
+    yield f"## `{public.__name__}`\n\n{_markdown(inspect.getdoc(public))}\n"
+    for name, member in vars(public).items():
+        if name.startswith("_") or not inspect.getdoc(member):
+            continue
+        if isinstance(member, property):
+            yield f"### `{public.__name__}.{name}`\n\n{_markdown(inspect.getdoc(member))}\n"
+        elif callable(member) or isinstance(member, classmethod | staticmethod):
+            function = getattr(public, name)
+            yield f"### `{public.__name__}.{name}{_signature(function)}`\n\n{_markdown(inspect.getdoc(function))}\n"
+
+
+def _signature(function: Any) -> str:
+    """As it is called: without `self`, each parameter with its type and default."""
+    signature = inspect.signature(function)
+    shown: list[str] = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
+            shown.append("*")
+        default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"
+        shown.append(f"{parameter.name}: {parameter.annotation}{default}")
+    return f"({', '.join(shown)}) -> {signature.return_annotation}"
+
+
+def _default(value: Any) -> str:
+    """A default as it is written; a function by its name."""
+    return str(value.__name__) if callable(value) else repr(value)
+
+
+def _markdown(docstring: str | None) -> str:
+    r"""A docstring as Markdown: sections as lists, examples as code.
+
+    >>> print(_markdown("Adds.\n\nArgs:\n    a: one,\n        or two."))
+    Adds.
+    <BLANKLINE>
+    **Args**
+    <BLANKLINE>
+    - `a`: one, or two.
+    """
+    parts: list[str] = []
+    for block in re.split(r"\n\s*\n", docstring or ""):
+        lines = block.split("\n")
+        if section := _SECTION.match(lines[0]):
+            inner = textwrap.dedent("\n".join(lines[1:])).split("\n")
+            is_list = section[1] not in {"Returns", "Yields"}
+            parts += [f"**{section[1]}**", "\n".join(_entries(inner) if is_list else inner)]
+        elif lines[0].startswith(">>> "):
+            code = "\n".join(re.sub(r"\s*# doctest: \+SKIP$", "", line) for line in lines)
+            parts.append(f"```python\n{code}\n```")
+        else:
+            parts.append(block)
+    return "\n\n".join(parts)
+
+
+def _entries(lines: list[str]) -> Iterator[str]:
+    """The entries of a section as items; a line that is indented goes on with the one before it."""
+    entries: list[str] = []
+    for line in lines:
+        if line.startswith(" ") and entries:
+            entries[-1] += f" {line.strip()}"
+        else:
+            entries.append(line)
+    for entry in entries:
+        named = _ENTRY.fullmatch(entry)
+        yield f"- `{named[1]}`: {named[2]}" if named else f"- {entry}"
+
+
+if __name__ == "__main__":
+    # Parsed, so that a mistyped flag is refused and does not become a file of that name.
+    parser = argparse.ArgumentParser(description="Write the Python reference.")
+    parser.add_argument("page", type=Path, help="the Markdown file to write")
+    write_text(parser.parse_args().page, reference_markdown(), advice="name another file")
