@@ -64,7 +64,7 @@ def run(config: Config, *, fp8: bool) -> dict[str, Any]:
         data.training,
         accelerator=accelerator,
         token_budget=4096,
-        recorded=records_passes(config, built, accelerator, 4096),
+        recorded=records_passes(config.training, config.lora, built, accelerator, 4096),
     )
     built.model.train()
     losses = [float(done.loss) for done in trainer.bare_steps()]

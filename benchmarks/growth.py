@@ -112,7 +112,7 @@ class Bench:
         self.kind: str = hardware.device.type
         self.ceiling = matmul_ceiling(hardware)
         self.built = build_shape(self.config, hardware, args.shape)
-        decision = self.built.compile_if_worth(self.config, float("inf"))
+        decision = self.built.compile_if_worth(self.config.model.compile, float("inf"))
         for line in [*self.built.reasons, *([decision] if decision else [])]:
             print(f"· {line}", file=sys.stderr)
         self.about = {"shape": args.shape, "ceiling_tflops": self.ceiling / 1e12, **environment(hardware)}
@@ -200,7 +200,9 @@ def measure_length(bench: Bench, lengths: list[int]) -> list[Growth]:
 
 def measure_tree(bench: Bench, sizes: list[int], most_tokens: int) -> list[Growth]:
     """Problem trees of growing size, and the same steps as one row for each path."""
-    from surestep.bench.example_work import paths_of, problem_tree
+    from problem_trees import problem_tree
+
+    from surestep.bench.example_work import paths_of
 
     random = np.random.default_rng(0)
     tokens: list[float | None] = []

@@ -77,7 +77,7 @@ def _scorer(arguments: argparse.Namespace) -> Any:
         config = for_scoring_here(read_config(arguments.checkpoint))
         config.training.device = arguments.device
         loaded = load_checkpoint(arguments.checkpoint, config=config)
-        loaded.built.compile_if_worth(config, float("inf"))
+        loaded.built.compile_if_worth(config.model.compile, float("inf"))
         return loaded.scorer(config)
     config = get_lora_config() if torch.cuda.is_available() else get_default_config()
     config.training.device = arguments.device
@@ -86,8 +86,8 @@ def _scorer(arguments: argparse.Namespace) -> Any:
     torch.manual_seed(1)
     with torch.no_grad():  # so that one answer differs from another
         built.model.head.output.weight.normal_(std=2.0)
-    prepare_for_scoring(built, config)
-    built.compile_if_worth(config, float("inf"))
+    prepare_for_scoring(built, config.eval.scoring_weights)
+    built.compile_if_worth(config.model.compile, float("inf"))
     return built.scorer(config)
 
 

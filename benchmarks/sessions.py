@@ -64,10 +64,10 @@ def built_model(arguments: argparse.Namespace) -> tuple[BuiltModel, ModelScorer]
         torch.manual_seed(1)
         built.model.head.output.weight.normal_()
     config.eval.scoring_weights = "merged"
-    prepare_for_scoring(built, config)
+    prepare_for_scoring(built, config.eval.scoring_weights)
     if arguments.compile:
         config.model.compile = True
-        built.compile_if_worth(config, 1e9)
+        built.compile_if_worth(config.model.compile, 1e9)
     return built, built.scorer(config)
 
 

@@ -123,3 +123,37 @@ def test_problems_are_drawn_and_draws_become_intervals_in_one_place() -> None:
         lambda _call, name: name in {"np.quantile", "np.percentile", "np.nanquantile", "np.nanpercentile"}
     )
     assert {path.rpartition("/")[0] for path in quantiles} == {"metrics/bootstrap"}
+
+
+TAKE_THE_WHOLE_CONFIGURATION = {
+    "evaluation/calibrate.py": ["calibrate"],
+    "evaluation/check/checklist.py": ["run_check"],
+    "evaluation/evaluate.py": ["evaluate_checkpoint", "score_datasets"],
+    "scoring/build_model.py": ["assemble", "build_model", "scorer"],
+    "scoring/checkpoint/load.py": ["load_checkpoint", "scorer"],
+    "scoring/checkpoint/save.py": ["save_checkpoint"],
+    "scoring/hardware.py": ["for_scoring_here"],
+    "training/run.py": ["_run", "_train", "train"],
+    "training/start/origin.py": ["find_origin"],
+    "training/training_sets.py": ["load_run_data"],
+}
+"""Where a configuration is taken apart: what begins a job, builds a model or keeps the configuration itself."""
+
+
+def functions_that_take(annotation: str, folder: str) -> dict[str, list[str]]:
+    """Functions of `folder` with a parameter of this type, or of it or None, by file."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((SOURCE / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                types = {ast.unparse(one.annotation) for one in arguments if one.annotation is not None}
+                if types & {annotation, f"{annotation} | None"}:
+                    found.setdefault(path.relative_to(SOURCE).as_posix(), []).append(node.name)
+    return {path: sorted(names) for path, names in found.items()}
+
+
+def test_only_what_begins_a_job_takes_the_whole_configuration() -> None:
+    """Everything below takes its section (`config.data`, `config.training`, ...) or plain values."""
+    found = [functions_that_take("Config", folder) for folder in ("training", "scoring", "evaluation")]
+    assert {path: names for part in found for path, names in part.items()} == TAKE_THE_WHOLE_CONFIGURATION

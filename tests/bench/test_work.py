@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from surestep.bench.example_work import bushy, candidates, chain, chain_lengths, paths_of, problem_tree, run_data
+from surestep.bench.example_work import bushy, candidates, chain, chain_lengths, paths_of, run_data
 from surestep.encoding.encoded_tree import EncodedTree
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SHAPE = {"num_ids": 500, "confidence_id": 400}
 
 
@@ -40,6 +44,7 @@ def test_problem_trees_are_in_preorder_with_the_long_path_first(seed: int) -> No
 
 @pytest.mark.parametrize("nodes", [2, 3, 4, 16, 64, 257])
 def test_problem_trees_have_the_size_asked(nodes: int) -> None:
+    problem_tree = runpy.run_path(str(BENCHMARKS / "problem_trees.py"))["problem_tree"]
     tree = problem_tree(nodes, np.random.default_rng(nodes), **SHAPE)
     assert (tree.num_nodes, tree.num_labels) == (nodes, nodes - 1)
     assert nodes < 64 or len(paths_of(tree)) > nodes / 3, "most steps are alternatives that end there"

@@ -23,10 +23,6 @@ class Shrink(ConfidenceMap):
     share: float
     kind: ClassVar[str] = "shrink"
 
-    @property
-    def num_parameters(self) -> int:
-        return 1
-
     def apply(self, confidence: Any) -> Any:
         return np.asarray(0.5 + (1.0 - self.share) * (np.array(confidence, dtype=np.float64) - 0.5))
 

@@ -283,7 +283,7 @@ def test_a_scorer_that_likes_empty_steps_fails_the_check(place: Path, made: Path
         read_config(folder),
         load_targets("quick", place / "easy.json"),
         probe_problems=10,
-        make_scorer=lambda _folder, _config: LikesEmptySteps(),
+        make_scorer=LikesEmptySteps,
     )
     assert not result.passed
     broken = failures(result.to_dict())

@@ -54,7 +54,13 @@ def test_position_is_the_smoothed_mean_of_the_labels_trained_on_at_each_depth(
         (sum(labels[depth]) + POSITION_PSEUDO_COUNT * mean) / (len(labels[depth]) + POSITION_PSEUDO_COUNT)
         for depth in (1, 2)
     ]
-    found = load_examples(config, load_tokenizer("builtin:tiny"), Formatter(), max_positions=None)
+    found = load_examples(
+        config.data,
+        load_tokenizer("builtin:tiny"),
+        Formatter(),
+        seed=config.training.seed,
+        max_length=config.data.max_length,
+    )
     # Nothing deeper was trained on: there the mean of all labels stands.
     assert predict_by_position(steps, found.training).confidence == pytest.approx([*expected, mean])
 

@@ -248,6 +248,6 @@ def test_a_checkpoint_is_evaluated_alike_wherever_it_lies(
 
 def test_results_go_below_the_validation_result_of_training(trained: Callable[[], Config]) -> None:
     config = trained()
-    found = default_output_dir(config, config.experiment_dir / "checkpoint_step_3")
+    found = default_output_dir(config.validation_dir, config.experiment_dir / "checkpoint_step_3")
     assert found == config.output_dir / f"eval_{config.experiment_name}" / "checkpoint_step_3"
     assert found.parent == config.validation_dir

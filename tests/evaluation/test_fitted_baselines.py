@@ -248,7 +248,7 @@ def test_baselines_are_fitted_on_the_labels_that_were_trained_on(
             loaded, loaded.config, split="test", output_dir=tmp_path / str(remove), progress=silent
         ).report
         found[remove] = report["baselines"][-1]
-        (examples,) = training_sets(loaded, config).values()
+        (examples,) = training_sets(loaded, config.data).values()
         assert f"fitted on {examples.num_labels} labelled training steps of own" in found[remove]["about"]
     assert 0.35 < found[True]["auroc"] < 0.65
     assert found[False]["auroc"] > 0.7, "where they were trained on, the baselines see them too"
@@ -266,7 +266,7 @@ def test_baselines_see_what_training_reports(
     config.data.own_validation = None
     loaded = checkpoint(config, build_small)
     data = load_run_data(config, loaded.built.tokenizer, Formatter(), max_positions=None)
-    found = training_sets(loaded, config)
+    found = training_sets(loaded, config.data)
     _, label, problem = training_steps(list(found.values()), seed=0)
     assert len(label) == sum(dataset.num_labels for dataset in data.training.values())
     assert label.mean() == pytest.approx(data.label_mean, rel=1e-12)
@@ -285,7 +285,7 @@ def test_missing_training_data_leave_a_reason_and_no_error(
 ) -> None:
     config = run_config(own_train=tmp_path / "nowhere.jsonl", own_validation=tmp_path / "nowhere.jsonl")
     loaded = checkpoint(config, build_small)
-    result = trained_baselines(steps_of_rows((row, None) for row in rows(3)), loaded, config)
+    result = trained_baselines(steps_of_rows((row, None) for row in rows(3)), loaded, config.data, seed=0)
     assert result.baselines == []
     assert "baselines fitted on training data: " in result.left_out[0]
 
@@ -295,7 +295,7 @@ def test_training_data_that_has_changed_is_not_fitted_on(
 ) -> None:
     config = run_config()
     loaded = checkpoint(config, build_small, label_means={"own": 0.123})
-    result = trained_baselines(steps_of_rows((row, None) for row in rows(3)), loaded, config)
+    result = trained_baselines(steps_of_rows((row, None) for row in rows(3)), loaded, config.data, seed=0)
     assert result.baselines == []
     assert "the training data here is not what" in result.left_out[0]
 
@@ -307,8 +307,8 @@ def test_flags_of_an_evaluation_do_not_change_what_was_trained_on(
     loaded = checkpoint(config, build_small)
     other = config.model_copy(deep=True)
     other.data.use_own, other.data.use_eqasc, other.data.max_train_samples, other.training.seed = False, True, 3, 9
-    assert list(training_sets(loaded, other)) == ["own"]
-    mine, theirs = training_sets(loaded, config)["own"], training_sets(loaded, other)["own"]
+    assert list(training_sets(loaded, other.data)) == ["own"]
+    mine, theirs = training_sets(loaded, config.data)["own"], training_sets(loaded, other.data)["own"]
     assert mine.chosen.tolist() == theirs.chosen.tolist()
 
 
@@ -321,7 +321,7 @@ def test_scores_are_cached_by_the_labels_trained_on_and_the_texts_scored(
     config = run_config(cache_dir=tmp_path / "cache")
     loaded = checkpoint(config, build_small)
     steps = steps_of_rows((row, None) for row in rows(5))
-    first = trained_baselines(steps, loaded, config)
+    first = trained_baselines(steps, loaded, config.data, seed=0)
     assert [found.name for found in first.baselines] == ["position, length", "TF-IDF"]
     assert "labelled training steps of own" in first.baselines[1].about
 
@@ -329,22 +329,22 @@ def test_scores_are_cached_by_the_labels_trained_on_and_the_texts_scored(
         raise AssertionError("fitted again")
 
     monkeypatch.setattr(baseline_scores, "training_steps", refuse)
-    again = trained_baselines(steps, loaded, config)
+    again = trained_baselines(steps, loaded, config.data, seed=0)
     assert [found.about for found in again.baselines] == [found.about for found in first.baselines]
     for old, new in zip(first.baselines, again.baselines, strict=True):
         assert np.array_equal(old.confidence, new.confidence)
     with pytest.raises(AssertionError, match="fitted again"):
-        trained_baselines(steps_of_rows((row, None) for row in rows(6)), loaded, config)
+        trained_baselines(steps_of_rows((row, None) for row in rows(6)), loaded, config.data, seed=0)
     for name, value in (("max_train_samples", 9), ("max_length", 60), ("max_steps_per_example", 1)):
         changed = config.model_copy(deep=True)
         changed.experiment_name = name
         setattr(changed.data, name, value)
         with pytest.raises(AssertionError, match="fitted again"):
-            trained_baselines(steps, checkpoint(changed, build_small), changed)
+            trained_baselines(steps, checkpoint(changed, build_small), changed.data, seed=0)
     for file in (tmp_path / "cache" / "baselines").rglob("*.npz"):
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(AssertionError, match="fitted again"):
-        trained_baselines(steps, loaded, config)
+        trained_baselines(steps, loaded, config.data, seed=0)
 
 
 @pytest.mark.parametrize("length", range(3, 40))

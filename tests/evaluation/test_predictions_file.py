@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surestep.errors import DataError
+from surestep.evaluation.results.predictions import predictions_beside
 from surestep.scored import ListedTexts
 from surestep.scoring.predictions_file import (
-    find_predictions,
     read_predictions,
     rows_of,
     steps_of_rows,
@@ -275,8 +275,8 @@ def test_the_same_steps_are_the_same_bytes_compressed_too(tmp_path: Path) -> Non
 
 
 def test_the_predictions_of_a_folder_are_found_compressed_or_plain(tmp_path: Path) -> None:
-    assert find_predictions(tmp_path) is None
+    assert predictions_beside(tmp_path) == ()
     plain = written(tmp_path, ROWS)
-    assert find_predictions(tmp_path) == plain
+    assert predictions_beside(tmp_path) == (plain,)
     write_rows(tmp_path / "predictions.jsonl.gz", ROWS)
-    assert find_predictions(tmp_path) == tmp_path / "predictions.jsonl.gz"
+    assert predictions_beside(tmp_path) == (tmp_path / "predictions.jsonl.gz", plain)

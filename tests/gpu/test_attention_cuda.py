@@ -14,11 +14,11 @@ import torch
 from transformers import AutoModel, Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
+from dense_mask import dense_mask
 from surestep.config import LoraConfig
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention.block_lists import block_lists
-from surestep.model.attention.dense_mask import dense_mask
 from surestep.model.attention.interface import register_tree_attention
 from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.model.backbones.lora import add_adapters

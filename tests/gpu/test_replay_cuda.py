@@ -35,13 +35,13 @@ def _train(steps: int, *, compiled: bool, most: int) -> tuple[dict[str, torch.Te
     built = build_shape(config, hardware, "small")
     if compiled:
         config.model.compile = True
-        built.compile_if_worth(config, 1e9)
+        built.compile_if_worth(config.model.compile, 1e9)
     random = np.random.default_rng(0)
     ids = {"num_ids": 8000, "confidence_id": built.model.confidence_id}
     trees = [chain(length, random, **ids) for length in chain_lengths(40)] + [bushy(random, **ids) for _ in range(8)]
     said: list[str] = []
     accelerator = make_accelerator(hardware)
-    assert records_passes(config, built, accelerator, 3000)
+    assert records_passes(config.training, config.lora, built, accelerator, 3000)
     trainer = Trainer(
         config.training, built, run_data(trees).training, accelerator=accelerator, token_budget=3000, recorded=True
     )

@@ -44,7 +44,7 @@ def built_model(precision: Precision, weights: Literal["as_trained", "merged", "
         built.model.head.output.weight.normal_(generator=generator)
     freeze(built.model)
     if weights != "as_trained":
-        prepare_for_scoring(built, config)
+        prepare_for_scoring(built, config.eval.scoring_weights)
     return built
 
 
@@ -85,7 +85,7 @@ def test_a_session_in_bf16_is_no_farther_from_full_scoring_than_bf16_from_float3
         torch._dynamo.reset()
         config = get_default_config()
         config.model.compile = True
-        half.compile_if_worth(config, 1e9)
+        half.compile_if_worth(config.model.compile, 1e9)
     scorer = scorer_of(half)
     sessions = SessionScorer(scorer)
     to_full, to_exact = [], []

@@ -37,11 +37,11 @@ def _distance(weights: Literal["as_trained", "merged", "fp8"], *, lora: bool, co
 
     expected = confidences()
     config.eval.scoring_weights = weights
-    prepare_for_scoring(built, config)
+    prepare_for_scoring(built, config.eval.scoring_weights)
     if compiled:
         torch._dynamo.reset()
         config.model.compile = True
-        built.compile_if_worth(config, 1e9)
+        built.compile_if_worth(config.model.compile, 1e9)
     return float(np.abs(confidences() - expected).max()), float(expected.std())
 
 

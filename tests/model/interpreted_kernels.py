@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
+from dense_mask import dense_mask
 from surestep.model.attention.block_lists import block_lists
-from surestep.model.attention.dense_mask import dense_mask
 from surestep.model.attention.interface import tree_attention
 from surestep.model.attention.tree_kernel import packed_attention
 from surestep.model.fast.norm_kernel import sum_norm_gradient_on_gpu, sum_norm_on_gpu, sum_norm_quantised_on_gpu

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dense_mask import dense_mask
 from strategies import encoded_tree, encoded_trees
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention import interface as attention
-from surestep.model.attention.dense_mask import DENSE_BLOCK, dense_mask
+from surestep.model.attention.dense_mask import DENSE_BLOCK
 from surestep.model.attention.interface import tree_attention
 from surestep.model.attention.prepared_mask import FLEX_BLOCK, prepare_mask, tree_block_mask
 from surestep.model.tree_batch import TreeBatch

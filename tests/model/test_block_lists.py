@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dense_mask import dense_mask
 from strategies import encoded_tree
 from surestep.encoding.packing import pack_trees
 from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
-from surestep.model.attention.dense_mask import dense_mask
 from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.scoring.model_scorer import to_batch
 

@@ -148,8 +148,8 @@ def test_gradient_checkpointing_is_switched_on(small_config: Make) -> None:
 
 def test_frozen_weights_take_the_compute_dtype_and_trained_ones_stay_float32(small_config: Make) -> None:
     half = choose_hardware("cpu", "bf16")
-    assert base_dtype(get_lora_config(), half) == torch.bfloat16
-    assert base_dtype(Config(), half) == torch.float32
+    assert base_dtype(get_lora_config().lora, half) == torch.bfloat16
+    assert base_dtype(Config().lora, half) == torch.float32
     model = build_model(small_config("llama", lora=True), half).model
     for name, parameter in model.named_parameters():
         assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16), name
@@ -193,20 +193,16 @@ def test_fp16_on_a_cpu_is_refused() -> None:
     ],
 )
 def test_the_execution_follows_the_hardware_and_the_setting(asked: Any, hardware: Hardware, route: str) -> None:
-    config = Config()
-    config.model.attention = asked
-    found, reason = choose_route(config, hardware)
+    found, reason = choose_route(asked, hardware)
     assert found == route
     assert reason.startswith(f"attention: {route}")
 
 
 def test_the_kernel_is_taken_where_it_suits_the_backbone_and_half_precision() -> None:
-    assert choose_route(Config(), GPU, has_kernel=True)[0] == "triton"
-    assert choose_route(Config(), GPU_FLOAT32, has_kernel=True)[0] == "flex"
-    assert choose_route(Config(), CPU, has_kernel=True)[0] == "dense"
-    config = Config()
-    config.model.attention = "triton"
-    assert choose_route(config, GPU, has_kernel=True)[0] == "triton"
+    assert choose_route("auto", GPU, has_kernel=True)[0] == "triton"
+    assert choose_route("auto", GPU_FLOAT32, has_kernel=True)[0] == "flex"
+    assert choose_route("auto", CPU, has_kernel=True)[0] == "dense"
+    assert choose_route("triton", GPU, has_kernel=True)[0] == "triton"
 
 
 @pytest.mark.parametrize(
@@ -221,10 +217,8 @@ def test_the_kernel_is_taken_where_it_suits_the_backbone_and_half_precision() ->
     ],
 )
 def test_an_execution_that_the_hardware_lacks_is_refused(asked: Any, hardware: Hardware) -> None:
-    config = Config()
-    config.model.attention = asked
     with pytest.raises(DeviceError, match=asked):
-        choose_route(config, hardware)
+        choose_route(asked, hardware)
 
 
 def test_an_explicit_scoring_budget_overrides(build_small: Callable[..., Any], monkeypatch) -> None:

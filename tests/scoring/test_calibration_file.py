@@ -17,10 +17,10 @@ from strategies import random_tree
 from surestep.calibration import Calibration, Identity, Isotonic, Platt, Temperature
 from surestep.config import Config
 from surestep.errors import CheckpointError, StorageError
-from surestep.files import MANIFEST
+from surestep.files import CALIBRATION, MANIFEST
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint import manifest as manifest_module
-from surestep.scoring.checkpoint.calibration_file import CALIBRATION_FILE, read_calibration, store_calibration
+from surestep.scoring.checkpoint.calibration_file import read_calibration, store_calibration
 from surestep.scoring.checkpoint.export import export_merged
 from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.manifest import read_manifest
@@ -95,10 +95,10 @@ def test_only_calibration_and_manifest_differ_and_the_rest_of_the_manifest_stays
     before, said = hashes(folder), json.loads((folder / MANIFEST).read_text())
     store(folder, OLD)
     after = hashes(folder)
-    assert {name for name in after if after[name] != before.get(name)} == {CALIBRATION_FILE, MANIFEST}
+    assert {name for name in after if after[name] != before.get(name)} == {CALIBRATION, MANIFEST}
     now = json.loads((folder / MANIFEST).read_text())
-    entry = now["files"].pop(CALIBRATION_FILE)
-    assert entry["sha256"] == after[CALIBRATION_FILE]
+    entry = now["files"].pop(CALIBRATION)
+    assert entry["sha256"] == after[CALIBRATION]
     assert {**now, "manifest_sha256": ""} == {**said, "manifest_sha256": ""}
     load_checkpoint(folder, with_state=True)
 
@@ -121,7 +121,7 @@ def test_nothing_else_is_left_beside_it(folder: Path) -> None:
 @pytest.mark.parametrize("position", [0, 0.3, 0.5, 0.999])
 def test_one_changed_byte_is_noticed(position: float, folder: Path) -> None:
     store(folder, OLD)
-    path = folder / CALIBRATION_FILE
+    path = folder / CALIBRATION
     changed = bytearray(path.read_bytes())
     changed[int(position * len(changed))] ^= 1
     path.write_bytes(changed)
@@ -131,13 +131,13 @@ def test_one_changed_byte_is_noticed(position: float, folder: Path) -> None:
 
 def test_a_calibration_that_is_gone_or_was_put_there_by_hand_is_noticed(folder: Path) -> None:
     store(folder, OLD)
-    content = (folder / CALIBRATION_FILE).read_bytes()
-    (folder / CALIBRATION_FILE).unlink()
+    content = (folder / CALIBRATION).read_bytes()
+    (folder / CALIBRATION).unlink()
     with pytest.raises(CheckpointError, match=r"calibration\.json is missing"):
         load_checkpoint(folder)
-    (folder / CALIBRATION_FILE).write_bytes(content)
+    (folder / CALIBRATION).write_bytes(content)
     store(folder, None)
-    (folder / CALIBRATION_FILE).write_bytes(content)
+    (folder / CALIBRATION).write_bytes(content)
     with pytest.raises(CheckpointError, match=r"does not list: calibration\.json"):
         load_checkpoint(folder)
 
@@ -145,7 +145,7 @@ def test_a_calibration_that_is_gone_or_was_put_there_by_hand_is_noticed(folder: 
 @pytest.mark.parametrize("text", ["[]", "{", '{"format_version": 2}', '{"format_version": 1}', "\xff"])
 def test_a_calibration_that_is_none_is_one_line_even_where_its_hash_is_right(text: str, folder: Path) -> None:
     manifest = read_manifest(folder, with_state=False)
-    manifest_module.replace_file(folder, manifest, CALIBRATION_FILE, text.encode("latin-1"))
+    manifest_module.replace_file(folder, manifest, CALIBRATION, text.encode("latin-1"))
     with pytest.raises(CheckpointError, match="--remove") as caught:
         load_checkpoint(folder)
     assert "\n" not in str(caught.value)

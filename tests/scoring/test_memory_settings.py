@@ -50,7 +50,7 @@ def test_nf4_without_a_gpu_is_refused_before_the_backbone_is_looked_for() -> Non
 @pytest.mark.usefixtures("not_installed")
 def test_nf4_without_bitsandbytes_says_what_to_install() -> None:
     with pytest.raises(ConfigError, match=r"nf4.*pip install 'surestep\[memory\]'.*--base_precision same"):
-        nf4_device(nf4(Config()), GPU)
+        nf4_device(nf4(Config()).lora, GPU)
 
 
 @pytest.mark.parametrize("found", ["0.43.1", "0.49.2"])
@@ -73,7 +73,7 @@ def test_a_bitsandbytes_that_does_not_load_is_one_line(monkeypatch: pytest.Monke
 def test_without_lora_no_weight_is_frozen_and_none_is_quantised() -> None:
     config = Config()
     config.lora.base_precision = "nf4"
-    assert nf4_device(config, CPU) is None
+    assert nf4_device(config.lora, CPU) is None
     assert len(config.problems()) == 1
 
 
@@ -81,13 +81,13 @@ def test_without_lora_no_weight_is_frozen_and_none_is_quantised() -> None:
 def test_a_scorer_here_holds_the_base_in_its_own_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     assert for_scoring_here(nf4(Config())).lora.base_precision == "same"
     config = nf4(Config())
-    base_that_fits(config, GPU.device)  # a GPU, but no bitsandbytes
+    base_that_fits(config.lora, GPU.device)  # a GPU, but no bitsandbytes
     assert config.lora.base_precision == "same"
     monkeypatch.setattr(hardware_module, "bitsandbytes_problem", lambda: None)
     config = nf4(Config())
-    base_that_fits(config, GPU.device)
+    base_that_fits(config.lora, GPU.device)
     assert config.lora.base_precision == "nf4"
-    base_that_fits(config, CPU.device)  # `--device cpu` beside a GPU
+    base_that_fits(config.lora, CPU.device)  # `--device cpu` beside a GPU
     assert config.lora.base_precision == "same"
 
 

@@ -117,7 +117,7 @@ def test_a_kill_while_a_run_is_overwritten_leaves_the_former_or_the_new_one(
     with monkeypatch.context() as patched:
         patched.setattr(target, die)
         with pytest.raises(KilledError):
-            start_folder(config, overwrite=True)
+            start_folder(config.experiment_dir, overwrite=True)
     said = restore_folder(folder)
     clean_folder(folder)
     if moment == "remove_whole":
@@ -139,7 +139,7 @@ def test_a_disk_that_refuses_while_a_run_is_overwritten_leaves_the_former_one(
     with monkeypatch.context() as patched:
         patched.setattr(refused, lambda *_arguments, **_keywords: full_disk(str(folder)))
         with pytest.raises(StorageError, match="No space left"):
-            start_folder(config, overwrite=True)
+            start_folder(config.experiment_dir, overwrite=True)
     assert (folder / "metrics.jsonl").read_text() == "former"
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 

@@ -37,10 +37,10 @@ def kept(folder: Path) -> list[int]:
 
 
 def test_a_folder_that_is_not_there_or_empty_is_no_obstacle(config: Config) -> None:
-    refuse_existing(config, overwrite=False)
+    refuse_existing(config.experiment_dir, overwrite=False)
     assert not config.experiment_dir.exists()
     config.experiment_dir.mkdir(parents=True)
-    refuse_existing(config, overwrite=False)
+    refuse_existing(config.experiment_dir, overwrite=False)
     assert list(config.experiment_dir.iterdir()) == []
 
 
@@ -77,7 +77,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(config: Config, overwrite:
     config.experiment_dir.parent.mkdir(parents=True)
     config.experiment_dir.write_text("mine")
     with pytest.raises(ConfigError):
-        refuse_existing(config, overwrite=overwrite)
+        refuse_existing(config.experiment_dir, overwrite=overwrite)
     assert config.experiment_dir.read_text() == "mine"
 
 
@@ -86,14 +86,14 @@ def test_every_file_of_a_run_counts_as_its_own(config: Config) -> None:
     config.training.tensorboard = True
     train(config, Watcher())
     assert (config.experiment_dir / "tensorboard").is_dir()
-    refuse_existing(config, overwrite=True)
+    refuse_existing(config.experiment_dir, overwrite=True)
 
 
 def test_an_output_folder_that_cannot_be_made_is_one_line(config: Config, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     config.output_dir = tmp_path / "file" / "outputs"
     with pytest.raises(StorageError, match="--output_dir"):
-        start_folder(config, overwrite=False)
+        start_folder(config.experiment_dir, overwrite=False)
 
 
 def test_only_the_last_two_checkpoints_keep_their_training_state(tmp_path: Path) -> None:
@@ -162,12 +162,12 @@ def test_a_disk_too_small_for_all_checkpoints_is_said(
     model = build_small("llama", lora=True).model
     weights = sum(p.numel() * 4 for p in model.parameters() if p.requires_grad)
     fake_disk(monkeypatch, 20 * weights)
-    warning = check_space(config, model)
+    warning = check_space(config.experiment_dir, config.training, model)
     assert warning is not None
     for words in ("100 checkpoints", "--save_total_limit", "--save_steps"):
         assert words in warning
     config.training.save_total_limit = 2
-    assert check_space(config, model) is None
+    assert check_space(config.experiment_dir, config.training, model) is None
 
 
 def test_a_full_disk_during_a_checkpoint_harms_nothing_that_was_saved(

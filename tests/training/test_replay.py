@@ -27,15 +27,17 @@ def test_short_passes_are_recorded_and_long_ones_are_not(
     accelerator = make_accelerator(built.hardware)
     assert _SHORT_PASS > 4 * 3.63e9 * 5120, "the documented default of a 4B model is a short pass"
     limit = int(_SHORT_PASS / (4 * built.weights_in_products))
-    assert records_passes(config, built, accelerator, 5120)
-    assert records_passes(config, built, accelerator, limit - 1)
-    assert not records_passes(config, built, accelerator, limit + 1)
+    assert records_passes(config.training, config.lora, built, accelerator, 5120)
+    assert records_passes(config.training, config.lora, built, accelerator, limit - 1)
+    assert not records_passes(config.training, config.lora, built, accelerator, limit + 1)
     config.lora.base_precision = "fp8"
-    assert records_passes(config, built, accelerator, 2 * limit - 2), "in 8 bits a pass takes half the time"
+    assert records_passes(config.training, config.lora, built, accelerator, 2 * limit - 2), (
+        "in 8 bits a pass takes half the time"
+    )
     config.training.cuda_graphs = True
-    assert records_passes(config, built, accelerator, 100 * limit)
+    assert records_passes(config.training, config.lora, built, accelerator, 100 * limit)
     config.training.cuda_graphs = False
-    assert not records_passes(config, built, accelerator, 5120)
+    assert not records_passes(config.training, config.lora, built, accelerator, 5120)
 
 
 @pytest.mark.parametrize(
@@ -59,17 +61,17 @@ def test_what_cannot_be_recorded_has_a_reason(
     config, built = small_config("llama", lora=True), as_on_a_gpu(build_small("llama", lora=True))
     config.training.cuda_graphs = True
     accelerator = make_accelerator(built.hardware)
-    assert reason_not_to_record(config, built, accelerator) is None
+    assert reason_not_to_record(config.training, config.lora, built, accelerator) is None
     if section == "model":
         setattr(built.model, field, value)
     elif section == "rope":
         built.model.transformer.config.rope_parameters = {"rope_type": value}
     else:
         setattr(getattr(config, section), field, value)
-    reason = reason_not_to_record(config, built, accelerator)
+    reason = reason_not_to_record(config.training, config.lora, built, accelerator)
     assert reason is not None
     assert words in reason
-    assert not records_passes(config, built, accelerator, 5120)
+    assert not records_passes(config.training, config.lora, built, accelerator, 5120)
 
 
 def test_asked_for_and_not_to_be_had_is_said(run_config: Callable[..., Config]) -> None:

@@ -284,7 +284,7 @@ def test_the_configuration_of_a_resumed_run_is_the_one_it_was_started_with(setti
     config = settings("kept", learning_rate=3e-3)
     train(config, Watcher({6: interrupt(signal.SIGTERM)}))
     other = settings("kept")
-    assert resumed_config(other).training.learning_rate == 3e-3
+    assert resumed_config(other.experiment_dir).training.learning_rate == 3e-3
 
 
 def test_a_training_state_with_one_byte_changed_is_refused(settings) -> None:

@@ -38,7 +38,13 @@ def test_shuffled_files_give_the_same_store_losses_and_weights(
         config.data.max_train_samples = 5
         watcher = Watcher()
         result = train(config, watcher).result
-        examples = load_examples(config, load_tokenizer("builtin:tiny"), Formatter(), max_positions=None)
+        examples = load_examples(
+            config.data,
+            load_tokenizer("builtin:tiny"),
+            Formatter(),
+            seed=config.training.seed,
+            max_length=config.data.max_length,
+        )
         (chosen,) = examples.training.values()
         names = ("tokens", "node_length", "parent", "label", "problem_key", "text_hash", "step", "num_ratings")
         stored = {

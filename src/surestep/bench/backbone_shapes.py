@@ -62,7 +62,7 @@ def build_shape(
     from transformers import AutoModel, Qwen3Config
 
     register_tree_attention()
-    nf4_on, dtype = nf4_device(config, hardware), base_dtype(config, hardware)
+    nf4_on, dtype = nf4_device(config.lora, hardware), base_dtype(config.lora, hardware)
     torch.manual_seed(config.training.seed)
     with torch.device(hardware.device):
         module = AutoModel.from_config(Qwen3Config(**SHAPES[shape]), dtype=dtype)

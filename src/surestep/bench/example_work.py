@@ -11,11 +11,10 @@ from typing import cast
 
 import numpy as np
 
-from surestep.encoding.encoded_tree import EncodedTree, preorder
+from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.limits import LimitLoss
 from surestep.encoding.token_store import TreeStore
 from surestep.training.training_sets import RunData, TrainingSet
-from surestep.types import ROOT, Node, ReasoningTree
 
 MEAN_LOG_LENGTH, SPREAD_LOG_LENGTH = 5.2, 0.7
 """Lengths are log-normal: a mean of about 235 tokens, a few beyond 1,000, as PRM800K, REVEAL and eQASC mix."""
@@ -39,7 +38,7 @@ def chain(length: int, random: np.random.Generator, *, num_ids: int, confidence_
     """A problem and its steps in one path, a step about every 30 tokens, each with a random soft label."""
     steps = max(1, length // TOKENS_PER_STEP - 1)
     offsets = np.linspace(0, length, steps + 2).astype(np.int64)
-    return _tree(offsets, np.arange(-1, steps), random, num_ids=num_ids, confidence_id=confidence_id)
+    return random_tree(offsets, np.arange(-1, steps), random, num_ids=num_ids, confidence_id=confidence_id)
 
 
 def bushy(random: np.random.Generator, *, num_ids: int, confidence_id: int) -> EncodedTree:
@@ -54,36 +53,7 @@ def bushy(random: np.random.Generator, *, num_ids: int, confidence_id: int) -> E
     lengths = np.clip(random.lognormal(3.3, 0.6, len(parents)), 5, 300).astype(np.int64)
     lengths[0] = int(random.integers(40, 140))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return _tree(offsets, parents, random, num_ids=num_ids, confidence_id=confidence_id)
-
-
-def problem_tree(nodes: int, random: np.random.Generator, *, num_ids: int, confidence_id: int) -> EncodedTree:
-    """A problem tree of `nodes` nodes, the problem included, as several labelling records of one problem make it.
-
-    Each solution starts at the problem or at a step of an earlier one; 0 to 5 alternatives stand beside each of its
-    steps and end there. Solutions are added until the tree has its size.
-    """
-    parents: list[int] = []
-    inner: list[int] = []
-    while len(parents) < nodes - 1:
-        parent = inner[int(random.integers(len(inner)))] if inner and random.random() < 0.5 else ROOT
-        for _ in range(int(random.integers(4, 22))):
-            following = len(parents)
-            parents += [parent] * (1 + int(random.integers(0, 6)))
-            inner.append(following)
-            parent = following
-    parents = parents[: nodes - 1]
-    order = preorder(ReasoningTree("problem", tuple(Node("step", parent) for parent in parents)))
-    place = {ROOT: 0} | {index: rank for rank, index in enumerate(order, start=1)}
-    lengths = np.clip(random.lognormal(3.3, 0.6, nodes), 5, 300).astype(np.int64)
-    lengths[0] = int(random.integers(40, 140))
-    return _tree(
-        np.concatenate([[0], np.cumsum(lengths)]),
-        np.array([-1] + [place[parents[index]] for index in order]),
-        random,
-        num_ids=num_ids,
-        confidence_id=confidence_id,
-    )
+    return random_tree(offsets, parents, random, num_ids=num_ids, confidence_id=confidence_id)
 
 
 def candidates(
@@ -96,7 +66,7 @@ def candidates(
     lengths = np.full(len(parents), TOKENS_PER_STEP, np.int64)
     lengths[0] = prompt
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return _tree(offsets, np.array(parents), random, num_ids=num_ids, confidence_id=confidence_id)
+    return random_tree(offsets, np.array(parents), random, num_ids=num_ids, confidence_id=confidence_id)
 
 
 def paths_of(tree: EncodedTree) -> list[EncodedTree]:
@@ -112,7 +82,7 @@ def paths_of(tree: EncodedTree) -> list[EncodedTree]:
     return found
 
 
-def _tree(
+def random_tree(
     offsets: np.ndarray[tuple[int], np.dtype[np.int64]],
     parents: np.ndarray[tuple[int], np.dtype[np.int64]],
     random: np.random.Generator,
@@ -120,6 +90,7 @@ def _tree(
     num_ids: int,
     confidence_id: int,
 ) -> EncodedTree:
+    """Random tokens and labels on nodes in preorder; `offsets` [N + 1] in tokens, `parents` [N], -1 for the problem."""
     tokens = random.integers(0, num_ids, int(offsets[-1])).astype(np.int32)
     tokens[tokens == confidence_id] = 0
     tokens[offsets[2:] - 1] = confidence_id

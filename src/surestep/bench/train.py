@@ -64,7 +64,7 @@ def bench_training(
         run_data(trees).training,
         accelerator=accelerator,
         token_budget=token_budget,
-        recorded=records_passes(config, built, accelerator, token_budget),
+        recorded=records_passes(config.training, config.lora, built, accelerator, token_budget),
     )
     built.model.train()
     stream = trainer.bare_steps()

@@ -8,6 +8,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from surestep.settings import Section
 
+ScoringWeights = Literal["as_trained", "merged", "fp8"]
+
 
 class EvalConfig(Section):
     """How predictions are measured."""
@@ -15,7 +17,7 @@ class EvalConfig(Section):
     eval_token_budget: PositiveInt | None = Field(
         None, description="Tokens in one scoring pass; unset: what memory allows."
     )
-    scoring_weights: Literal["as_trained", "merged", "fp8"] = Field(
+    scoring_weights: ScoringWeights = Field(
         "as_trained",
         description=(
             "The weights that score. `merged`: adapters merged into the backbone's; a twentieth faster, rounds anew. "

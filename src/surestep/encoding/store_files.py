@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from surestep.disk import PART
+from surestep.disk import PART, delete
 from surestep.files import sha256_of
 from surestep.untrusted import open_regular, read_json
 
@@ -139,7 +139,7 @@ def remove_damaged(folder: Path) -> None:
     aside = folder.with_name(f"{folder.name}.{secrets.token_hex(6)}{PART}")
     with suppress(FileNotFoundError):
         folder.rename(aside)
-    _remove(aside)
+    delete(aside)
 
 
 def remove_abandoned(parent: Path) -> list[Path]:
@@ -151,7 +151,7 @@ def remove_abandoned(parent: Path) -> list[Path]:
     removed = []
     for folder in sorted(parent.glob(f"*{PART}")):
         if _is_abandoned(folder):
-            _remove(folder)
+            delete(folder)
             removed.append(folder)
     return removed
 
@@ -174,11 +174,3 @@ def _is_abandoned(folder: Path) -> bool:
             return True
     except OSError:  # its writer finished or removed it meanwhile
         return False
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()

@@ -5,7 +5,7 @@ Nothing is sampled and nothing stops after some batches; what could not be score
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,24 +52,28 @@ class Evaluation:
 
 @dataclass
 class ScoredDatasets:
-    """Every step of a split, what reading and scoring each dataset came to, and which map was asked for.
+    """Every step of a split, what reading and scoring each dataset came to, and with which settings.
 
     Attributes:
+        split: what was scored.
+        config: the settings.
         steps: all rows.
         datasets: facts for the report, by name.
         calibration: the map that was asked for.
         contents: `content_of` each dataset.
     """
 
+    split: EvaluatedSplit
+    config: Config
     steps: ScoredSteps
-    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
-    calibration: CalibrationUse = "pooled"
-    contents: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, dict[str, Any]]
+    calibration: CalibrationUse
+    contents: dict[str, str]
 
 
-def default_output_dir(config: Config, checkpoint: Path) -> Path:
+def default_output_dir(validation_dir: Path, checkpoint: Path) -> Path:
     """`<output_dir>/eval_<experiment>/<checkpoint>`: one level below the validation result that training leaves."""
-    return config.validation_dir / checkpoint.resolve().name
+    return validation_dir / checkpoint.resolve().name
 
 
 def score_datasets(
@@ -90,13 +94,13 @@ def score_datasets(
         prepare_source(source, built.tokenizer, built.formatter, cache_dir=config.data.cache_dir, progress=progress)
         for source in sources
     ]
-    compiling = built.compile_if_worth(config, sum(stored.num_tokens for stored in splits))
+    compiling = built.compile_if_worth(config.model.compile, sum(stored.num_tokens for stored in splits))
     if built.is_compiled and compiling is not None:
         built.reasons.append(compiling)
     scorer = built.scorer(config, calibrated=calibration != "none")
     steps = score_split(scorer, splits, own_maps=calibration == "dataset", progress=progress)
     contents = {source.name: content_of(source) for source in sources}
-    return ScoredDatasets(steps, dataset_facts(splits, steps), calibration, contents)
+    return ScoredDatasets(split, config, steps, dataset_facts(splits, steps), calibration, contents)
 
 
 def evaluate_checkpoint(
@@ -115,24 +119,24 @@ def evaluate_checkpoint(
         StorageError: the folder cannot be written.
     """
     scored = score_datasets(loaded.built, config, split, progress=progress, calibration=calibration)
-    return write_evaluation(loaded, config, scored, split=split, output_dir=output_dir)
+    return write_evaluation(loaded, scored, output_dir)
 
 
-def write_evaluation(
-    loaded: LoadedCheckpoint, config: Config, scored: ScoredDatasets, *, split: EvaluatedSplit, output_dir: Path
-) -> Evaluation:
-    """Measure what `loaded` scored; write `eval_metrics.json` and what `config.eval` asks for into `output_dir`.
+def write_evaluation(loaded: LoadedCheckpoint, scored: ScoredDatasets, output_dir: Path) -> Evaluation:
+    """Measure what `loaded` scored; write `eval_metrics.json` and what its settings ask for into `output_dir`.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    manifest = loaded.manifest
-    baselines = trained_baselines(scored.steps, loaded, config) if config.eval.baselines else Baselines()
+    manifest, config, settings = loaded.manifest, scored.config, scored.config.eval
+    baselines = Baselines()
+    if settings.baselines:
+        baselines = trained_baselines(scored.steps, loaded, config.data, seed=config.training.seed)
     calibration = calibration_report(
         loaded.built.calibration, scored.calibration, scored.steps.measured(), scored.contents
     )
     about = {
-        "split": split,
+        "split": scored.split,
         "checkpoint": str(loaded.folder),
         "step": manifest.step,
         "backbone": manifest.backbone,
@@ -147,10 +151,10 @@ def write_evaluation(
         scored.steps,
         about,
         baselines,
-        config.eval,
+        settings,
         output_dir,
         constants=constants,
-        keep_rows=config.eval.save_predictions,
+        keep_rows=settings.save_predictions,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from surestep.calibration.calibration import Calibration
-from surestep.config import Config
+from surestep.config import Config, LoraConfig
+from surestep.config.evaluation import ScoringWeights
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
@@ -63,12 +65,12 @@ class BuiltModel:
             if parameter.ndim == 2 and "lora_" not in name and "embed" not in name
         )
 
-    def compile_if_worth(self, config: Config, num_tokens: float) -> str | None:
-        """Compile the decoder layers where `model.compile` says so; `auto`: where `num_tokens` repay the time.
+    def compile_if_worth(self, wanted: Literal["auto"] | bool, num_tokens: float) -> str | None:
+        """Compile the decoder layers as `wanted` (`model.compile`); `auto`: where `num_tokens` repay the time.
 
         Returns what was decided, in a line; None where there is nothing to decide.
         """
-        wanted, on_gpu = config.model.compile, self.hardware.device.type == "cuda"
+        on_gpu = self.hardware.device.type == "cuda"
         if self.is_compiled or wanted is False or not (on_gpu or wanted is True):
             return None
         if wanted == "auto" and is_nf4(self.model):
@@ -100,13 +102,13 @@ class BuiltModel:
         )
 
 
-def base_dtype(config: Config, hardware: Hardware) -> torch.dtype:
+def base_dtype(lora: LoraConfig, hardware: Hardware) -> torch.dtype:
     """The dtype in which backbone weights are held.
 
     Frozen weights lose nothing in half precision; weights that are trained stay in float32, where an update of
     one part in ten thousand is not rounded away.
     """
-    return hardware.compute_dtype if config.lora.use_lora else torch.float32
+    return hardware.compute_dtype if lora.use_lora else torch.float32
 
 
 @random_state_kept()
@@ -119,12 +121,12 @@ def build_model(config: Config, hardware: Hardware, *, initial_confidence: float
         BackboneError: the backbone cannot be loaded or cannot score steps.
         DeviceError, ConfigError: what the settings need is not here.
     """
-    nf4_on = nf4_device(config, hardware)
+    nf4_on = nf4_device(config.lora, hardware)
     tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision)
     backbone = load_backbone(
         config.model.backbone,
         revision=config.model.revision,
-        dtype=base_dtype(config, hardware),
+        dtype=base_dtype(config.lora, hardware),
         seed=config.training.seed,
         nf4_device=nf4_on,
     )
@@ -146,7 +148,8 @@ def assemble(
     `adapter_targets` are the layers that saved adapters adapt; else `lora_target_modules` says which.
     """
     torch.manual_seed(config.training.seed)
-    route, reason = choose_route(config, hardware, has_kernel=backbone.suits_kernel and kernel_runs_on(hardware.device))
+    has_kernel = backbone.suits_kernel and kernel_runs_on(hardware.device)
+    route, reason = choose_route(config.model.attention, hardware, has_kernel=has_kernel)
     reasons = [*hardware.reasons, reason]
     module = backbone.module
     limit = describe_limit(module.config.get_text_config())
@@ -213,13 +216,13 @@ def use_fp8(model: ConfidenceModel, hardware: Hardware, *, setting: str, otherwi
     model.weights_changed()
 
 
-def prepare_for_scoring(built: BuiltModel, config: Config) -> None:
-    """Hold the weights as `eval.scoring_weights` says; they cannot be trained or saved any more.
+def prepare_for_scoring(built: BuiltModel, wanted: ScoringWeights) -> None:
+    """Hold the weights as `wanted` (`eval.scoring_weights`) says; they cannot be trained or saved any more.
 
     Raises:
         DeviceError: the GPU or the backbone does not allow it.
     """
-    wanted, model, dtype = config.eval.scoring_weights, built.model, built.hardware.compute_dtype
+    model, dtype = built.model, built.hardware.compute_dtype
     freeze(model)
     if hold_in_half(model, dtype):
         built.reasons.append(f"weights: {_name(dtype)}, the dtype of their products (exact)")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.config import Config
+from surestep.config import DataConfig
 from surestep.data.sources.choose import Source, enabled_sources
 from surestep.encoding.encoded_tree import EncodedTree, path_sums
 from surestep.encoding.formatter import Formatter
@@ -158,21 +158,21 @@ class ExamplesInUse:
 
 
 def load_examples(
-    config: Config,
+    data: DataConfig,
     tokenizer: StepTokenizer,
     formatter: Formatter,
     *,
-    max_positions: int | None,
+    seed: int,
+    max_length: int,
     progress: ProgressFactory = silent,
 ) -> ExamplesInUse:
     """Read, tokenise (or find in the cache), hold out, sample and limit.
 
-    `max_positions` is the longest path that the backbone takes.
+    `seed` is the run's; `max_length` comes from `longest_path`.
 
     Raises:
         DataError: files are missing or malformed, or a dataset is left without an example.
     """
-    data, seed = config.data, config.training.seed
     shares = data.enabled()
     train_sources = enabled_sources(data, "train", seed=seed)
     validation_sources = enabled_sources(data, "validation", seed=seed)
@@ -192,43 +192,44 @@ def load_examples(
             evaluated[f"{source.name} test"] = stored(source).store.text_hashes
     except SurestepError as error:  # a test split that is not there is said, not demanded
         found.lines.append(f"overlap with the test splits was not checked: {error}")
-    max_length = _max_length(config, max_positions, found.lines)
     for key, split in splits.items():
-        index = _sample(split.store, evaluated, config, split.name, found)
-        found.training[split.name] = _limited(
-            split.name, shares[key], split.store, index, max_length, data.max_steps_per_example
-        )
+        index = _sample(split, evaluated, data, seed, found)
+        found.training[split.name] = _limited(split, shares[key], index, max_length, data.max_steps_per_example)
     return found
 
 
-def _max_length(config: Config, limit: int | None, lines: list[str]) -> int:
-    wanted = config.data.max_length
-    if limit is None or wanted <= limit:
-        return wanted
-    lines.append(f"max_length is lowered from {wanted} to {limit}, the longest path that {config.model.backbone} takes")
-    return limit
+def longest_path(max_length: int, limit: int | None, *, backbone: str) -> tuple[int, str | None]:
+    """The longest path to train on, in tokens, and a line where the backbone's limit lowers it; None: no limit.
+
+    >>> longest_path(4096, 512, backbone="gpt2")
+    (512, 'max_length is lowered from 4096 to 512, the longest path that gpt2 takes')
+    """
+    if limit is None or max_length <= limit:
+        return max_length, None
+    return limit, f"max_length is lowered from {max_length} to {limit}, the longest path that {backbone} takes"
 
 
 def _sample(
-    store: TreeStore, evaluated: Mapping[str, NDArray[np.uint64]], config: Config, name: str, found: ExamplesInUse
+    split: StoredSplit, evaluated: Mapping[str, NDArray[np.uint64]], data: DataConfig, seed: int, found: ExamplesInUse
 ) -> NDArray[np.int64]:
     """The trees in use: overlaps out where asked, then `max_train_samples` of the rest, drawn by seed."""
+    name, store = split.name, split.store
     keep, is_shared = np.ones(len(store), bool), np.zeros(len(store), bool)
-    for split, texts in evaluated.items():
+    for other, texts in evaluated.items():
         shared = np.isin(store.text_hashes, texts)
         if not shared.any():
             continue
         problems = store.num_problems(np.flatnonzero(shared))
-        found.overlaps.append({"train": name, "evaluated": split, "problems": problems, "trees": int(shared.sum())})
-        fate = "removed" if config.data.remove_overlap else "kept; --remove_overlap drops them"
-        found.lines.append(f"{problems:,} training problems of {name} also occur in {split} ({fate})")
+        found.overlaps.append({"train": name, "evaluated": other, "problems": problems, "trees": int(shared.sum())})
+        fate = "removed" if data.remove_overlap else "kept; --remove_overlap drops them"
+        found.lines.append(f"{problems:,} training problems of {name} also occur in {other} ({fate})")
         is_shared |= shared
-    if config.data.remove_overlap:
+    if data.remove_overlap:
         keep &= ~is_shared
     index = left = np.flatnonzero(keep)
-    cap = config.data.max_train_samples
+    cap = data.max_train_samples
     if cap is not None and cap < len(index):
-        random = np.random.default_rng([config.training.seed, len(index)])
+        random = np.random.default_rng([seed, len(index)])
         index = np.sort(random.permutation(index)[:cap])
     unused = np.setdiff1d(left, index, assume_unique=True)
     num_unused = _num_labels(store, unused)
@@ -256,13 +257,9 @@ def _num_labels(store: TreeStore, index: NDArray[np.int64]) -> int:
 
 
 def _limited(
-    name: str,
-    share: float,
-    store: TreeStore,
-    index: NDArray[np.int64],
-    max_length: int,
-    max_steps: int | None,
+    split: StoredSplit, share: float, index: NDArray[np.int64], max_length: int, max_steps: int | None
 ) -> TrainingSet:
+    name, store = split.name, split.store
     loss, label_sum, labels = LimitLoss(), 0.0, np.zeros(len(index), np.int64)
     for start in range(0, len(index), _CHUNK_TREES):
         nodes = store.nodes(index[start : start + _CHUNK_TREES])

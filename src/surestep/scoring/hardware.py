@@ -8,7 +8,7 @@ from typing import Literal
 import psutil
 import torch
 
-from surestep.config import Config
+from surestep.config import Config, LoraConfig
 from surestep.errors import ConfigError, DeviceError
 from surestep.model.confidence_model import Route
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
@@ -95,25 +95,25 @@ def for_scoring_here(config: Config) -> Config:
     here.training.device, here.model.attention = "auto", "auto"
     if here.training.mixed_precision == "fp16" and not torch.cuda.is_available():
         here.training.mixed_precision = "auto"
-    base_that_fits(here, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    base_that_fits(here.lora, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     return here
 
 
-def base_that_fits(config: Config, device: torch.device) -> None:
+def base_that_fits(lora: LoraConfig, device: torch.device) -> None:
     """Let a scorer hold the frozen weights in their own precision where `device` cannot hold them as they were."""
-    base = config.lora.base_precision
+    base = lora.base_precision
     if (base == "fp8" and not runs_fp8(device)) or (base == "nf4" and _nf4_problem(device) is not None):
-        config.lora.base_precision = "same"
+        lora.base_precision = "same"
 
 
-def nf4_device(config: Config, hardware: Hardware) -> torch.device | None:
+def nf4_device(lora: LoraConfig, hardware: Hardware) -> torch.device | None:
     """Where the linear layers of the backbone are held in NF4; None where they are not.
 
     Raises:
         DeviceError: that was asked for and there is no CUDA GPU.
         ConfigError: bitsandbytes is missing.
     """
-    if not config.lora.use_lora or config.lora.base_precision != "nf4":
+    if not lora.use_lora or lora.base_precision != "nf4":
         return None
     problem = _nf4_problem(hardware.device)
     if problem is not None:
@@ -134,13 +134,14 @@ def _device_name(kind: str) -> str:
     return torch.cuda.get_device_name() if kind == "cuda" else "CPU"
 
 
-def choose_route(config: Config, hardware: Hardware, *, has_kernel: bool = False) -> tuple[Route, str]:
-    """The execution of the tree mask, and the reason in a line; `has_kernel`: `triton` suits the backbone.
+def choose_route(asked: Route | Literal["auto"], hardware: Hardware, *, has_kernel: bool = False) -> tuple[Route, str]:
+    """The execution of the tree mask, and the reason in a line.
+
+    `asked` is `model.attention`; `has_kernel`: `triton` suits the backbone.
 
     Raises:
         DeviceError: an execution was asked for that this device cannot run.
     """
-    asked = config.model.attention
     on_gpu, half = hardware.device.type == "cuda", hardware.precision != "no"
     if asked in {"triton", "varlen", "flex"} and not on_gpu:
         raise DeviceError(f"model.attention is {asked}, which needs a CUDA GPU; use --attention auto or dense")

@@ -27,7 +27,7 @@ from surestep.data.records.labels import read_name, whole_number
 from surestep.data.records.record import Record, read_records
 from surestep.data.trees.identity import key_of, normalize_text
 from surestep.errors import DataError
-from surestep.files import PREDICTIONS, write_whole
+from surestep.files import write_whole
 from surestep.scored import FIRST_STEP, ListedTexts, ScoredSteps, StepTexts, problem_hash
 from surestep.untrusted.bounds import shown
 
@@ -124,12 +124,6 @@ def _texts_of(texts: StepTexts | None, row: int) -> Row:
         return {}
     context = texts.context(row)
     return {"problem": texts.problem(row), "text": texts.step(row)} | ({"context": context} if context else {})
-
-
-def find_predictions(folder: Path) -> Path | None:
-    """The predictions in a folder of results, if they were kept: compressed, or plain as others write them."""
-    places = (folder / PREDICTIONS, folder / PREDICTIONS.removesuffix(".gz"))
-    return next((path for path in places if path.is_file()), None)
 
 
 def read_predictions(path: Path) -> ScoredSteps:

@@ -8,27 +8,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from surestep.config import Config
+from surestep.config import TrainingConfig
 from surestep.disk import OLD, PART, leftovers, put_aside, remove_leftovers, remove_whole, restore_replaced
 from surestep.errors import ConfigError, StorageError
-from surestep.files import BEST, CONFIG, RUN_LOG, SIGN_OFFS, storage_errors, write_json
+from surestep.files import BEST, CONFIG, DATA_REPORT, RUN_LOG, SIGN_OFFS, storage_errors, write_json
 from surestep.lock import LOCK
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.optimizer.parameter_groups import moment_bytes
 
-DATA_REPORT = "data_report.json"
 STATES_KEPT = 2
 _OURS = {CONFIG, BEST, RUN_LOG, DATA_REPORT, "tensorboard", SIGN_OFFS}
 
 
-def refuse_existing(config: Config, *, overwrite: bool) -> None:
+def refuse_existing(folder: Path, *, overwrite: bool) -> None:
     """Raise where the run's folder holds something, unless it may be replaced.
 
     Raises:
         ConfigError: it exists; the message names `--resume` and `--overwrite`.
     """
-    folder = config.experiment_dir
     if not folder.exists() or (folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())):
         return
     if not overwrite:
@@ -49,12 +47,11 @@ def _is_ours(path: Path) -> bool:
     return name in {*_OURS, LOCK} or is_unfinished or name.lstrip(".").startswith("checkpoint_step_")
 
 
-def start_folder(config: Config, *, overwrite: bool) -> None:
+def start_folder(folder: Path, *, overwrite: bool) -> None:
     """Make the run's folder, empty; with `overwrite` the former run is put aside first, and removed then.
 
     A kill leaves the former run or the new one: where it came between the two, `clean_folder` brings the former back.
     """
-    folder = config.experiment_dir
     with storage_errors(folder, "set --output_dir to a writable folder"):
         former = put_aside(folder.resolve()) if overwrite else None
         try:
@@ -129,30 +126,30 @@ def write_best(folder: Path, best: dict[str, Any]) -> None:
     write_json(folder / BEST, best)
 
 
-def check_space(config: Config, model: ConfidenceModel) -> str | None:
-    """Compare the checkpoints to come with the disk; returns a warning where not all of them fit.
+def check_space(folder: Path, training: TrainingConfig, model: ConfidenceModel) -> str | None:
+    """Compare the checkpoints to come in a run's `folder` with the disk; returns a warning where not all of them fit.
 
     Raises:
         StorageError: not even one checkpoint and its training state fit.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    state = moment_bytes(model, config.training)
-    free = shutil.disk_usage(_existing_parent(config.experiment_dir)).free
+    state = moment_bytes(model, training)
+    free = shutil.disk_usage(_existing_parent(folder)).free
     once = weights + state
     if free < once:
         raise StorageError(
-            f"{config.output_dir} has {_size(free)} free, one checkpoint takes {_size(once)}; free space "
+            f"{folder.parent} has {_size(free)} free, one checkpoint takes {_size(once)}; free space "
             "or set --output_dir to another disk"
         )
-    count = -(-config.training.max_steps // config.training.save_steps)
-    if config.training.save_total_limit is not None:
-        count = min(count, config.training.save_total_limit + 1)
+    count = -(-training.max_steps // training.save_steps)
+    if training.save_total_limit is not None:
+        count = min(count, training.save_total_limit + 1)
     # Three states at once: the two that are kept, and the one being written.
     total = count * weights + min(count, STATES_KEPT + 1) * state
     if free >= total:
         return None
     return (
-        f"the run's {count} checkpoints take about {_size(total)}, {config.output_dir} has "
+        f"the run's {count} checkpoints take about {_size(total)}, {folder.parent} has "
         f"{_size(free)} free: set --save_total_limit or a larger --save_steps"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from surestep.config import Config, TrainingConfig
 from surestep.encoding.formatter import Formatter
 from surestep.errors import SurestepError
-from surestep.files import CONFIG, METRICS, write_json
+from surestep.files import CONFIG, DATA_REPORT, METRICS, write_json
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.find import checkpoint_path
 from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint
@@ -33,7 +33,6 @@ from surestep.training.events.stop import VALIDATIONS_DIVERGED, Stop
 from surestep.training.events.tensorboard import TensorBoardLog
 from surestep.training.events.validate import Validate, choose_subsets, write_validation_report
 from surestep.training.experiment_folder import (
-    DATA_REPORT,
     check_space,
     clean_folder,
     start_folder,
@@ -124,7 +123,8 @@ def _train(
     progress: ProgressFactory,
 ) -> TrainedRun:
     """Train from `origin`, holding the lock of the run's folder."""
-    tokenizer, max_positions = run_tokenizer(config, origin.start, origin.manifest)
+    training, folder = config.training, config.experiment_dir
+    tokenizer, max_positions = run_tokenizer(config.model, origin.start, origin.manifest)
     with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
         data = load_run_data(
             config,
@@ -134,51 +134,65 @@ def _train(
             num_processes=accelerator.num_processes,
             progress=progress,
         )
-    built = _model(config, hardware, origin, data)
+    if origin.start is None:
+        built = build_model(config, hardware, initial_confidence=data.initial_confidence)
+    else:
+        with_state = origin.resume_from is not None
+        start = load_checkpoint(origin.start, hardware=hardware, config=config, trainable=True, with_state=with_state)
+        built = start.built
     stale = _drop_calibration(built, origin.start)
-    warning = check_space(config, built.model)
-    budget, reason = _token_budget(config, built)
-    tokens_per_step = _tokens_per_step(config, data)
-    compiling = built.compile_if_worth(config, tokens_per_step * config.training.max_steps)
-    recorded = records_passes(config, built, accelerator, budget)
+    warning = check_space(folder, training, built.model)
+    budget, reason = choose_token_budget(training, built, max_length=config.data.max_length)
+    tokens_per_step = _tokens_per_step(training, data)
+    compiling = built.compile_if_worth(config.model.compile, tokens_per_step * training.max_steps)
+    recorded = records_passes(training, config.lora, built, accelerator, budget)
+    unrecordable = reason_not_to_record(training, config.lora, built, accelerator)
     lines = [*config.warnings(), *built.reasons, *said_of(compiling), *data.lines, *said_of(warning), reason]
-    lines += [*_settings_lines(config, built, accelerator, recorded=recorded), *origin.lines(), *said_of(stale)]
+    lines += _settings_lines(training, recorded=recorded, unrecordable=unrecordable)
+    lines += [*origin.lines(), *said_of(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     listeners: list[TrainingEvents] = []
     if accelerator.is_main_process:
-        listeners = _open_folder(config, observer, origin, overwrite=overwrite)
-        write_json(config.experiment_dir / DATA_REPORT, data.report)
+        tidied = _open_folder(folder, config.validation_dir, origin, overwrite=overwrite)
+        listeners = _listeners(folder, observer, step=origin.step, tensorboard=training.tensorboard)
+        config.save(folder / CONFIG)
+        write_json(folder / DATA_REPORT, data.report)
         for listener in listeners:
-            for line in lines:
+            for line in [*tidied, *lines]:
                 listener.say(line)
     trainer = Trainer(
-        config.training,
+        training,
         built,
         data.training,
         accelerator=accelerator,
         token_budget=budget,
-        may_shrink=config.training.token_budget is None,
+        may_shrink=training.token_budget is None,
         recorded=recorded,
         resume_from=origin.resume_from,
     )
     trainer.view.state.sources = origin.sources
-    result = _run(trainer, config, built, data, listeners, tokens_per_step)
+    result = _run(trainer, config, data, listeners, tokens_per_step=tokens_per_step)
     path = config.validation_dir / METRICS
     if result.stopped_by is not None or not accelerator.is_main_process:
         return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
-    return TrainedRun(result, _report(config, built, data, result, trainer.view.say), path)
+    if result.best != result.last:
+        load_all_weights(built.model, result.best)
+    scorer = built.scorer(config)
+    scorer.say = trainer.view.say
+    report = write_validation_report(config.validation_dir, scorer, data, checkpoint=result.best, settings=config.eval)
+    return TrainedRun(result, report, path)
 
 
 def _run(
     trainer: Trainer,
     config: Config,
-    built: BuiltModel,
     data: RunData,
     listeners: Sequence[TrainingEvents],
+    *,
     tokens_per_step: float,
 ) -> RunResult:
     """Train, with the events of a run in the order that `surestep.training.events` promises."""
-    training, folder = config.training, config.experiment_dir
+    training, folder, built = config.training, config.experiment_dir, trainer.built
     rhythm, accelerator, device = trainer.rhythm, trainer.accelerator, built.hardware.device
     if accelerator.is_main_process:
         # Recorded passes do not wait for Python, however short.
@@ -245,28 +259,19 @@ def _diverged(view: RunView, training: TrainingConfig) -> str:
     )
 
 
-def _settings_lines(config: Config, built: BuiltModel, accelerator: Accelerator, *, recorded: bool) -> list[str]:
+def _settings_lines(training: TrainingConfig, *, recorded: bool, unrecordable: str | None) -> list[str]:
     """What was made of the settings for optimiser and passes."""
     lines = []
-    if config.training.optimizer == "adamw_8bit":
+    if training.optimizer == "adamw_8bit":
         lines.append(
             f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "
             f"{SMALLEST:,} numbers"
         )
     if recorded:
         lines.append("passes: recorded once for each shape and run again (CUDA graphs); --cuda_graphs false")
-    elif config.training.cuda_graphs is True:
-        lines.append(
-            f"passes: not recorded, though --cuda_graphs is true: {reason_not_to_record(config, built, accelerator)}"
-        )
+    elif training.cuda_graphs is True:
+        lines.append(f"passes: not recorded, though --cuda_graphs is true: {unrecordable}")
     return lines
-
-
-def _model(config: Config, hardware: Hardware, origin: Origin, data: RunData) -> BuiltModel:
-    if origin.start is None:
-        return build_model(config, hardware, initial_confidence=data.initial_confidence)
-    with_state = origin.resume_from is not None
-    return load_checkpoint(origin.start, hardware=hardware, config=config, trainable=True, with_state=with_state).built
 
 
 def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
@@ -280,33 +285,30 @@ def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
     )
 
 
-def _open_folder(config: Config, observer: TrainingEvents, origin: Origin, *, overwrite: bool) -> list[TrainingEvents]:
-    """Make the run's folder and its log files; returns who is told of the run."""
-    folder = config.experiment_dir
+def _open_folder(folder: Path, validation_dir: Path, origin: Origin, *, overwrite: bool) -> list[str]:
+    """Make the run's folder, or put the resumed one in order; returns a line for what was found and done."""
     if origin.resume_from is None:
-        start_folder(config, overwrite=overwrite)
-    tidied = [
-        *clean_folder(folder, config.validation_dir),
-        *([] if origin.point is None else set_aside_damaged(origin.point)),
-    ]
-    listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=origin.step)]
-    if config.training.tensorboard:
+        start_folder(folder, overwrite=overwrite)
+    tidied = clean_folder(folder, validation_dir)
+    return tidied if origin.point is None else [*tidied, *set_aside_damaged(origin.point)]
+
+
+def _listeners(folder: Path, observer: TrainingEvents, *, step: int, tensorboard: bool) -> list[TrainingEvents]:
+    """Who is told of the run from `step` on: `observer` and the log files in the run's folder."""
+    listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=step)]
+    if tensorboard:
         if TensorBoardLog.is_installed():
-            listeners.append(TensorBoardLog(folder, resumed_step=origin.step))
+            listeners.append(TensorBoardLog(folder, resumed_step=step))
         else:
             observer.say("TensorBoard logs are off: install it with `pip install 'surestep[tensorboard]'`")
-    config.save(folder / CONFIG)
-    for listener in listeners:
-        for line in tidied:
-            listener.say(line)
     return listeners
 
 
-def _token_budget(config: Config, built: BuiltModel) -> tuple[int, str]:
-    training = config.training
+def choose_token_budget(training: TrainingConfig, built: BuiltModel, *, max_length: int) -> tuple[int, str]:
+    """Tokens in one training pass, as set or as memory allows, and why, in a line."""
     if training.token_budget is not None:
         return training.token_budget, f"token budget: {training.token_budget} (as set)"
-    wanted = training.per_device_train_batch_size * config.data.max_length
+    wanted = training.per_device_train_batch_size * max_length
     budget = training_token_budget(
         built.model,
         built.hardware,
@@ -323,26 +325,6 @@ def _token_budget(config: Config, built: BuiltModel) -> tuple[int, str]:
     return budget, f"token budget: {budget} in one pass ({cause}); --token_budget overrides"
 
 
-def _tokens_per_step(config: Config, data: RunData) -> float:
-    training = config.training
+def _tokens_per_step(training: TrainingConfig, data: RunData) -> float:
     examples = training.per_device_train_batch_size * training.gradient_accumulation_steps
     return examples * sum(dataset.share * dataset.mean_tokens() for dataset in data.training.values())
-
-
-def _report(
-    config: Config, built: BuiltModel, data: RunData, result: RunResult, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """The best checkpoint on the whole validation set, where the comparison of runs reads it."""
-    if result.best != result.last:
-        load_all_weights(built.model, result.best)
-    scorer = built.scorer(config)
-    scorer.say = say
-    return write_validation_report(
-        config.validation_dir,
-        scorer,
-        data.validation,
-        checkpoint=result.best,
-        label_means=data.label_means,
-        label_mean=data.label_mean,
-        settings=config.eval,
-    )

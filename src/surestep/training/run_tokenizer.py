@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from surestep.config import Config
+from surestep.config import ModelConfig
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.model.backbones.load import read_max_positions
@@ -12,7 +12,7 @@ from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
 
 
 def run_tokenizer(
-    config: Config, start: Path | None, manifest: Manifest | None = None
+    model: ModelConfig, start: Path | None, manifest: Manifest | None = None
 ) -> tuple[StepTokenizer, int | None]:
     """Tokenizer and longest path in tokens (None: no limit), of the checkpoint `start` or else of the backbone.
 
@@ -25,5 +25,5 @@ def run_tokenizer(
     if start is not None:
         manifest = manifest or read_manifest(start, with_state=False)
         return load_tokenizer(str(start / "tokenizer")), manifest.backbone["max_positions"]
-    name, revision = config.model.backbone, config.model.revision
+    name, revision = model.backbone, model.revision
     return load_tokenizer(name, revision=revision), read_max_positions(name, revision=revision)

@@ -12,7 +12,7 @@ from surestep.config import Config
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.scoring.examples_in_use import TrainingSet as TrainingSet
-from surestep.scoring.examples_in_use import load_examples
+from surestep.scoring.examples_in_use import load_examples, longest_path
 from surestep.scoring.stored_split import ProgressFactory, StoredSplit, silent
 from surestep.training.describe_data import describe
 
@@ -72,8 +72,11 @@ def load_run_data(
     Raises:
         DataError: files are missing or malformed, or a dataset is left without an example.
     """
-    found = load_examples(config, tokenizer, formatter, max_positions=max_positions, progress=progress)
-    run = RunData(training=found.training, validation=found.validation, lines=found.lines)
+    data, seed = config.data, config.training.seed
+    max_length, lowered = longest_path(data.max_length, max_positions, backbone=config.model.backbone)
+    found = load_examples(data, tokenizer, formatter, seed=seed, max_length=max_length, progress=progress)
+    lines = found.lines if lowered is None else [lowered, *found.lines]
+    run = RunData(training=found.training, validation=found.validation, lines=lines)
     if found.overlaps:
         run.report["overlaps"] = found.overlaps
     run.report["selection"] = found.selection

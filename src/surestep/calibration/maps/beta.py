@@ -32,11 +32,6 @@ class Beta(ConfidenceMap):
         if min(self.a, self.b) < 0:
             raise ValueError(f"a is {self.a} and b {self.b}; allowed: 0 or more")
 
-    @property
-    def num_parameters(self) -> int:
-        """a, b and c."""
-        return 3
-
     def apply(self, confidence: npt.ArrayLike) -> FloatArray:
         """Calibrated confidences."""
         log_p, log_rest = log_parts(confidence)

@@ -24,17 +24,12 @@ from surestep.calibration.gain import FloatArray
 class ConfidenceMap(ABC):
     """Numbers with a name, a function of the confidence, and a fit to labels.
 
-    A new map is a frozen dataclass in a file of its own with `kind`, `apply`, `fit` and `num_parameters`, and one entry
-    in `surestep.calibration.maps.MAPS`.
+    A new map is a frozen dataclass in a file of its own with `kind`, `apply` and `fit`, and one entry in
+    `surestep.calibration.maps.MAPS`.
     """
 
     kind: ClassVar[str]
     """The name: in `calibration.json`, in `--method` and in tables."""
-
-    @property
-    @abstractmethod
-    def num_parameters(self) -> int:
-        """How many numbers were fitted."""
 
     @abstractmethod
     def apply(self, confidence: npt.ArrayLike) -> FloatArray:
@@ -78,11 +73,6 @@ class Identity(ConfidenceMap):
     """The confidence as it is."""
 
     kind: ClassVar[str] = "identity"
-
-    @property
-    def num_parameters(self) -> int:
-        """None is fitted."""
-        return 0
 
     def apply(self, confidence: npt.ArrayLike) -> FloatArray:
         """The confidences themselves, as float64."""

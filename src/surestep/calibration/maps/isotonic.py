@@ -50,11 +50,6 @@ class Isotonic(ConfidenceMap):
                 "a point, a value or the clip of an isotonic map is out of range; allowed: 0 to 1, 0 to 0.5"
             )
 
-    @property
-    def num_parameters(self) -> int:
-        """The values; their places and the clip are given by the data."""
-        return len(self.values)
-
     def apply(self, confidence: npt.ArrayLike) -> FloatArray:
         """Calibrated confidences."""
         points, values = np.array(self.points), np.array(self.values)

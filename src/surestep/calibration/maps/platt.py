@@ -26,11 +26,6 @@ class Platt(ConfidenceMap):
         if self.slope < 0:
             raise ValueError(f"slope is {self.slope}; allowed: 0 or more")
 
-    @property
-    def num_parameters(self) -> int:
-        """Slope and intercept."""
-        return 2
-
     def apply(self, confidence: npt.ArrayLike) -> FloatArray:
         """Calibrated confidences."""
         with np.errstate(over="ignore"):

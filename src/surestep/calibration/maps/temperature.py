@@ -32,11 +32,6 @@ class Temperature(ConfidenceMap):
         if self.temperature <= 0:
             raise ValueError(f"temperature is {self.temperature}; allowed: above 0")
 
-    @property
-    def num_parameters(self) -> int:
-        """T."""
-        return 1
-
     def apply(self, confidence: npt.ArrayLike) -> FloatArray:
         """Calibrated confidences."""
         with np.errstate(over="ignore"):  # a T near 0: infinite, and then 0 or 1

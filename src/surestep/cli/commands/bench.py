@@ -79,12 +79,12 @@ def run(args: argparse.Namespace) -> int:
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     if config.training.optimizer == "adamw_8bit":
         check_8bit_optimizer()
-    nf4_device(config, hardware)
+    nf4_device(config.lora, hardware)
     ceiling = matmul_ceiling(hardware)
     built = build_shape(config, hardware, shape)
     if args.work == "score":
-        prepare_for_scoring(built, config)
-    compiling = built.compile_if_worth(config, float("inf"))
+        prepare_for_scoring(built, config.eval.scoring_weights)
+    compiling = built.compile_if_worth(config.model.compile, float("inf"))
     for line in [*built.reasons, *([compiling] if compiling else [])]:
         console.print(f"· {line}", markup=False, highlight=False)
     console.print(f"· matrix products reach {ceiling / 1e12:,.2f} TFLOP/s here; that is the ceiling", markup=False)
@@ -149,7 +149,9 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
         return rows
 
     from surestep.bench.train import bench_training
+    from surestep.training.run import choose_token_budget
 
+    documented, _ = choose_token_budget(config.training, built, max_length=config.data.max_length)
     rows = []
     for budget in args.budgets or [None, 16384 if on_gpu else 4096]:
         examples = _examples(args, config, budget)
@@ -168,7 +170,7 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
                 built,
                 chosen,
                 trees,
-                token_budget=budget or _documented_budget(config, built),
+                token_budget=budget or documented,
                 ceiling=ceiling,
                 steps=args.steps,
                 repeats=args.repeats,
@@ -185,23 +187,6 @@ def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> i
         return config.training.per_device_train_batch_size * config.training.gradient_accumulation_steps
     mean = 1000 if args.work == "trees" else 235
     return max(4, 2 * budget // mean)
-
-
-def _documented_budget(config: Config, built: BuiltModel) -> int:
-    from surestep.scoring.token_budget import training_token_budget
-    from surestep.training.optimizer.parameter_groups import moment_bytes
-
-    training = config.training
-    if training.token_budget is not None:
-        return training.token_budget
-    wanted = training.per_device_train_batch_size * config.data.max_length
-    return training_token_budget(
-        built.model,
-        built.hardware,
-        checkpointing=training.gradient_checkpointing,
-        wanted=wanted,
-        moment_bytes=moment_bytes(built.model, training),
-    )
 
 
 def _print(console: Console, rows: Sequence[Measurement]) -> None:

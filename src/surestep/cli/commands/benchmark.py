@@ -190,7 +190,7 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
     loaded = load_checkpoint(args.checkpoint, config=config)
     for reason in loaded.built.reasons:
         console.print(f"· {reason}", markup=False, highlight=False)
-    folder = args.output_dir or default_output_dir(config, args.checkpoint)
+    folder = args.output_dir or default_output_dir(config.validation_dir, args.checkpoint)
     with counting(console) as progress:
         model = loaded.scorer(config, calibrated=args.calibration == "pooled")
         yield model, folder, config.eval.save_predictions, progress

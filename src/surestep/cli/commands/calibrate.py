@@ -13,6 +13,7 @@ from surestep.cli.output.console import make_console, say
 from surestep.config import Config
 from surestep.data.datasets import LAYOUTS
 from surestep.errors import ConfigError
+from surestep.files import CALIBRATION
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,15 +105,15 @@ def _config(args: argparse.Namespace, config: Config) -> Config:
 
 
 def _remove(folder: Path) -> int:
-    from surestep.scoring.checkpoint.calibration_file import CALIBRATION_FILE, store_calibration
+    from surestep.scoring.checkpoint.calibration_file import store_calibration
     from surestep.scoring.checkpoint.manifest import read_manifest
 
     manifest = read_manifest(folder, with_state=False)
-    if CALIBRATION_FILE not in manifest.files:
+    if CALIBRATION not in manifest.files:
         say(f"{folder} has no calibration")
         return 0
     store_calibration(folder, manifest, None)
-    say(f"removed: {folder / CALIBRATION_FILE}; the checkpoint gives the model's own confidence again")
+    say(f"removed: {folder / CALIBRATION}; the checkpoint gives the model's own confidence again")
     return 0
 
 

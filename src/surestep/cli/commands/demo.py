@@ -94,8 +94,7 @@ def run(args: argparse.Namespace) -> int:
     with counting(console) as counters:
         loaded = load_checkpoint(trained.result.best)
         after = score_datasets(loaded.built, config, "test", progress=counters)
-    output_dir = default_output_dir(config, trained.result.best)
-    evaluation = write_evaluation(loaded, config, after, split="test", output_dir=output_dir)
+    evaluation = write_evaluation(loaded, after, default_output_dir(config.validation_dir, trained.result.best))
     mean = loaded.manifest.label_mean
     assert mean is not None, "training leaves the mean label in its checkpoints"
     reports = _reports(before.steps, after.steps, loaded, mean)
@@ -129,7 +128,7 @@ def _reports(
 
     rows = {
         "constant (training mean)": predict_constant(after, training_mean),
-        "step position": predict_by_position(after, training_sets(loaded, loaded.config)),
+        "step position": predict_by_position(after, training_sets(loaded, loaded.config.data)),
         "before training": before,
         "after training": after,
         "best possible (p*)": predict_truth(after),

@@ -122,7 +122,7 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
     from surestep.scoring.hardware import for_scoring_here
 
     config = override(for_scoring_here(read_config(args.checkpoint)), args)
-    folder = args.output_dir or default_output_dir(config, args.checkpoint)
+    folder = args.output_dir or default_output_dir(config.validation_dir, args.checkpoint)
     with _locked(folder, console):
         return _evaluated(args, config, folder, console)
 

@@ -114,7 +114,7 @@ def _runner(args: argparse.Namespace, console: Console) -> tuple[PassRunner, str
     config = override(for_scoring_here(read_config(found.folder)), args)
     loaded = load_checkpoint(found.folder, config=config)
     # A server scores until it is stopped, which repays any time that compiling takes.
-    loaded.built.compile_if_worth(config, float("inf"))
+    loaded.built.compile_if_worth(config.model.compile, float("inf"))
     for reason in loaded.built.reasons:
         console.print(f"· {reason}")
     scorer = loaded.scorer(config, calibrated=args.calibration == "pooled")

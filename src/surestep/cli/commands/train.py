@@ -90,7 +90,7 @@ def _resumed(args: argparse.Namespace, config: Config) -> Config:
     """The run's own configuration, with the flags given now on top; each changed setting is printed."""
     from surestep.training.start.origin import resumed_config
 
-    saved = resumed_config(config)
+    saved = resumed_config(config.experiment_dir)
     resumed = override(saved, args)
     before, after = saved.to_dict(), resumed.to_dict()
     changed = [path for path in flag_values(args) if _get(before, path) != _get(after, path)]

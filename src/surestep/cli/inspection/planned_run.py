@@ -57,7 +57,7 @@ def _read(config: Config, progress: ProgressFactory | None) -> tuple[RunData, st
 
     progress = progress or silent
     try:
-        tokenizer, limit = run_tokenizer(config, config.training.init_from)
+        tokenizer, limit = run_tokenizer(config.model, config.training.init_from)
     except BackboneError as error:
         # Everything but lengths in tokens is the same with any tokenizer.
         with tempfile.TemporaryDirectory() as folder:

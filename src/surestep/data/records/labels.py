@@ -65,15 +65,6 @@ def as_integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def name_of(value: object) -> str | None:
-    """A name as text, whoever gave it as a number, so that 7 and 7.0 are one; None where there is none.
-
-    >>> name_of(7), name_of(7.0), name_of("7.0"), name_of(None)
-    ('7', '7', '7.0', None)
-    """
-    return None if value is None else str(value if (number := as_integer(value)) is None else number)
-
-
 def read_name(record: Record, field: str) -> str:
     """A name given as text or as a whole number, so that 7, 7.0, "7" and " 7 " are one; "" where there is none.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surestep.config import Config
+from surestep.config import Config, DataConfig
 from surestep.errors import ConfigError, DataError, StorageError
 from surestep.evaluation.baselines.fitted import (
     MOST_STEPS,
@@ -37,7 +37,7 @@ from surestep.files import write_whole
 from surestep.metrics.report import Baseline
 from surestep.scored import ScoredSteps
 from surestep.scoring.checkpoint.load import LoadedCheckpoint, read_config
-from surestep.scoring.examples_in_use import TrainingSet, load_examples
+from surestep.scoring.examples_in_use import TrainingSet, load_examples, longest_path
 from surestep.scoring.stored_split import default_cache_dir
 
 FITS: Mapping[str, tuple[Fit, str]] = {
@@ -57,7 +57,7 @@ class Baselines:
     left_out: list[str] = field(default_factory=list)
 
 
-def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, config: Config) -> Baselines:
+def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, data: DataConfig, *, seed: int) -> Baselines:
     """Baselines fitted on the very labels that a checkpoint was trained on.
 
     Those are what is left of its training splits after held-out problems, `remove_overlap`, `max_train_samples` and
@@ -66,7 +66,8 @@ def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, config: Conf
     Args:
         steps: what was scored.
         loaded: the checkpoint.
-        config: with which it is evaluated; says where the data lies now.
+        data: where the training data lies now.
+        seed: draws the training steps, where there are more than a fit takes.
     """
     result = Baselines()
     texts = seen_of_scored(steps)
@@ -74,21 +75,21 @@ def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, config: Conf
         result.left_out.append("the steps scored have no text")
         return result
     try:
-        training = list(training_sets(loaded, config).values())
+        training = list(training_sets(loaded, data).values())
     except (DataError, ConfigError) as error:
         result.left_out.append(f"baselines fitted on training data: {error}")
         return result
-    folder = (config.data.cache_dir or default_cache_dir()) / "baselines" / _cache_key(training, texts)
+    folder = (data.cache_dir or default_cache_dir()) / "baselines" / _cache_key(training, texts)
     size = sum(dataset.num_labels for dataset in training)
     used = f"{MOST_STEPS:,} of {size:,}" if size > MOST_STEPS else f"{size:,}"
     names = ", ".join(dataset.name for dataset in training)
-    data: tuple[SeenSteps, FloatArray, ProblemArray] | None = None
+    fitted_on: tuple[SeenSteps, FloatArray, ProblemArray] | None = None
     for name, (fit, about) in FITS.items():
         path = folder / f"{fit.__name__}.npz"
         fitted = _cached(path, len(texts))
         if fitted is None:
-            data = data or training_steps(training, seed=config.training.seed)
-            fitted = fit(*data, texts)
+            fitted_on = fitted_on or training_steps(training, seed=seed)
+            fitted = fit(*fitted_on, texts)
             _keep(path, fitted)
         about = f"{about}; fitted on {used} labelled training steps of {names}; {fitted.how}."
         result.baselines.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
@@ -121,15 +122,15 @@ def own_baselines(steps: ScoredSteps) -> Baselines:
     return result
 
 
-def _training_config(loaded: LoadedCheckpoint, config: Config) -> Config:
-    """The checkpoint says what it was trained on; `config` says where that lies now."""
-    trained = read_config(loaded.folder)
+def _training_config(folder: Path, data: DataConfig) -> Config:
+    """The checkpoint in `folder` says what it was trained on; `data` says where that lies now."""
+    trained = read_config(folder)
     for name in _FOLDERS:
-        setattr(trained.data, name, getattr(config.data, name))
+        setattr(trained.data, name, getattr(data, name))
     for name in _FILES:
         path = getattr(trained.data, name)
         if path is not None and not path.exists():
-            setattr(trained.data, name, getattr(config.data, name))
+            setattr(trained.data, name, getattr(data, name))
     return trained
 
 
@@ -153,19 +154,18 @@ def training_steps(training: Sequence[TrainingSet], *, seed: int) -> tuple[SeenS
     return seen, label, np.unique(keys, return_inverse=True)[1].astype(np.int64)
 
 
-def training_sets(loaded: LoadedCheckpoint, config: Config) -> dict[str, TrainingSet]:
+def training_sets(loaded: LoadedCheckpoint, data: DataConfig) -> dict[str, TrainingSet]:
     """What the checkpoint was trained on, by dataset.
 
     Raises:
-        DataError, ConfigError: the training data is not where `config` says, or it is not what the checkpoint was
+        DataError, ConfigError: the training data is not where `data` says, or it is not what the checkpoint was
             trained on.
     """
-    built = loaded.built
+    built, trained = loaded.built, _training_config(loaded.folder, data)
+    limit = loaded.manifest.backbone.get("max_positions")
+    max_length, _ = longest_path(trained.data.max_length, limit, backbone=trained.model.backbone)
     examples = load_examples(
-        _training_config(loaded, config),
-        built.tokenizer,
-        built.formatter,
-        max_positions=loaded.manifest.backbone.get("max_positions"),
+        trained.data, built.tokenizer, built.formatter, seed=trained.training.seed, max_length=max_length
     )
     for name, dataset in examples.training.items():
         then = loaded.manifest.label_means.get(name)

@@ -6,7 +6,6 @@ Every figure is an expectation over all N-subsets of a problem's candidates, the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.errors import ConfigError, DataError
-from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
+from surestep.evaluation.benchmarks.result_file import BenchmarkResult, Resampling, file_facts, find_data
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS, aggregate
 from surestep.metrics.benchmarks.best_of_n import dense_answers, powers_up_to
 from surestep.metrics.benchmarks.choices import NOTES, ProblemCandidates, measure_choices
@@ -29,14 +28,6 @@ from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.types import ROOT, ReasoningTree
 
 
-@dataclass
-class BestOfNResult:
-    """The content of `best_of_n.json`, and each problem's candidates with their confidences."""
-
-    report: dict[str, Any]
-    rows: list[dict[str, Any]]
-
-
 def run_best_of_n(
     scorer: Scorer | None,
     data: Sequence[Path],
@@ -45,7 +36,7 @@ def run_best_of_n(
     resampling: Resampling,
     progress: ProgressFactory = silent,
     bad_rows: BadRows = "stop",
-) -> BestOfNResult:
+) -> BenchmarkResult:
     """Score every candidate of `data` and measure every way of choosing.
 
     Args:
@@ -88,7 +79,7 @@ def run_best_of_n(
         "subsets": {"enumeration_limit": ENUMERATION_LIMIT, "drawn": DRAWN_SUBSETS, "seed": resampling.seed},
         "notes": NOTES,
     }
-    return BestOfNResult(report, list(_rows(sets, found)))
+    return BenchmarkResult(report, list(_rows(sets, found)))
 
 
 def candidate_tree(found: CandidateSet, report: ReadReport) -> tuple[ReasoningTree, list[list[int]]]:

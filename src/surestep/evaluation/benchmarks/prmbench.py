@@ -17,7 +17,7 @@ from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
-from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
+from surestep.evaluation.benchmarks.result_file import BenchmarkResult, Resampling, file_facts, find_data
 from surestep.metrics.benchmarks.first_error import section_of
 from surestep.metrics.benchmarks.step_errors import FIGURES, NUM_COUNTS, step_counts, step_figures
 from surestep.metrics.bootstrap.draws import Draws, sums_by_problem
@@ -43,14 +43,6 @@ NOTES = {
 }
 
 
-@dataclass
-class PrmbenchResult:
-    """The content of `prmbench.json`, and each solution's confidences."""
-
-    report: dict[str, Any]
-    rows: list[dict[str, Any]]
-
-
 def run_prmbench(
     scorer: Scorer,
     data: Sequence[Path],
@@ -59,7 +51,7 @@ def run_prmbench(
     resampling: Resampling,
     progress: ProgressFactory = silent,
     bad_rows: BadRows = "stop",
-) -> PrmbenchResult:
+) -> BenchmarkResult:
     """Score every changed solution of `data` (files, or folders of files) and measure.
 
     Raises:
@@ -85,7 +77,7 @@ def run_prmbench(
         "resampling": resampling.about(),
         "notes": NOTES,
     }
-    return PrmbenchResult(report, _rows(solutions, confidences))
+    return BenchmarkResult(report, _rows(solutions, confidences))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,12 @@ chooses its own threshold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
-from surestep.evaluation.benchmarks.result_file import Resampling, file_facts, find_data
+from surestep.evaluation.benchmarks.result_file import BenchmarkResult, Resampling, file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_solutions
 from surestep.evaluation.benchmarks.threshold import ThresholdData, choose
 from surestep.metrics.benchmarks.first_error import (
@@ -41,14 +40,6 @@ NOTES = {
 }
 
 
-@dataclass
-class FirstErrorResult:
-    """The content of `processbench.json`, and each solution's confidences with what was predicted."""
-
-    report: dict[str, Any]
-    rows: list[dict[str, Any]]
-
-
 def run_processbench(
     scorer: Scorer,
     data: Sequence[Path],
@@ -58,7 +49,7 @@ def run_processbench(
     resampling: Resampling,
     progress: ProgressFactory = silent,
     bad_rows: BadRows = "stop",
-) -> FirstErrorResult:
+) -> BenchmarkResult:
     """Score every solution of `data` and measure at each threshold.
 
     Args:
@@ -94,7 +85,7 @@ def run_processbench(
         "resampling": resampling.about(),
         "notes": NOTES,
     }
-    return FirstErrorResult(report, _rows(subsets, [how["threshold"] for how in chosen]))
+    return BenchmarkResult(report, _rows(subsets, [how["threshold"] for how in chosen]))
 
 
 def _fixed(threshold: float, how: str) -> dict[str, Any]:

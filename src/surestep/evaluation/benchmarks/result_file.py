@@ -33,6 +33,19 @@ class Resampling:
         return {"resamples": self.resamples, "seed": self.seed, "level": 0.95, "unit": "problem"}
 
 
+@dataclass
+class BenchmarkResult:
+    """What a benchmark found.
+
+    Attributes:
+        report: the content of its result file.
+        rows: what was scored, one by one, with its confidences.
+    """
+
+    report: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
 def find_data(*paths: Path) -> list[Path]:
     """The files among `paths`, and the data files of the folders among them in order of name.
 

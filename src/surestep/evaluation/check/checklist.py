@@ -5,12 +5,12 @@ Everything that can be looked at is looked at, also after a failure, so that one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from surestep.config import Config
+from surestep.config import Config, DataConfig
 from surestep.data.datasets import DATASET_NAMES, DATASETS
 from surestep.data.sources.choose import enabled_sources
 from surestep.errors import SurestepError
@@ -37,7 +37,7 @@ from surestep.evaluation.check.leaks import (
 from surestep.evaluation.check.probe_bounds import check_probes
 from surestep.evaluation.check.run_probes import DEFAULT_PROBLEMS, probe_scorer, sample_problems
 from surestep.evaluation.check.sign_off import SIGNED_ITEMS, SignedItem, SignOff, check_signed, read_sign_offs
-from surestep.evaluation.check.targets import Targets
+from surestep.evaluation.check.targets import LeakBounds, ProbeTargets, Targets
 from surestep.evaluation.results.find import FoundEvaluation, find_evaluation
 from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.manifest import Manifest
@@ -61,8 +61,6 @@ BOXES: tuple[tuple[str, str], ...] = (
     ("probes", "No score changed by what adds no content"),
 )
 """Item of the findings to its box: the eight of the best-practices document, then three of ours."""
-
-MakeScorer = Callable[[Path, Config], Scorer]
 
 
 @dataclass
@@ -121,11 +119,6 @@ class CheckResult:
         }
 
 
-def load_scorer(folder: Path, config: Config) -> Scorer:
-    """The checkpoint's own scorer."""
-    return load_checkpoint(folder, config=config).scorer(config)
-
-
 def run_check(
     folder: Path,
     config: Config | None,
@@ -138,7 +131,7 @@ def run_check(
     backup: Path | None = None,
     probe_problems: int = DEFAULT_PROBLEMS,
     seed: int = 0,
-    make_scorer: MakeScorer = load_scorer,
+    make_scorer: Callable[[], Scorer] | None = None,
     progress: Callable[[str], object] = lambda _title: None,
 ) -> CheckResult:
     """Walk the checklist.
@@ -154,21 +147,22 @@ def run_check(
         backup: a copy of the checkpoint, or of a folder that holds it, which is compared.
         probe_problems: problems that are probed; 0 leaves the probes out.
         seed: of the sample, the changes and the draws.
-        make_scorer: what is probed.
+        make_scorer: makes what is probed; unset: the checkpoint's own scorer.
         progress: is told what is being done.
 
     Raises:
         DataError: a file of `leak_files`, or the evaluation that was named, cannot be read.
     """
-    extra = [read_problems(path) for path in leak_files]
+    extra = {path: read_problems(path) for path in leak_files}
     result = CheckResult(folder, targets)
     add = result.findings
     progress("checking the checkpoint's files")
     manifest, intact = check_intact(folder)
-    add += [intact, check_steps(folder, manifest, targets.min_steps), check_config(folder, config, config_error)]
+    trained_seed, data = (None, None) if config is None else (config.training.seed, config.data)
+    add += [intact, check_steps(folder, manifest, targets.min_steps), check_config(folder, trained_seed, config_error)]
     found, error = _find(folder, evaluation)
     result.evaluation = None if found is None else found.path
-    add += check_evaluated(folder, found, error, config)
+    add += check_evaluated(folder, found, error, data)
     if found is not None:
         add += check_figures(found.report, targets)
     add += check_calibration(folder, found)
@@ -176,13 +170,14 @@ def run_check(
     if config is None:
         add += [Finding(item, item, "fail", value="not looked at", detail=config_error) for item in ("leaks", "probes")]
         return result
-    evaluated = _as_evaluated(config, found, given)
-    tests, missing = _read_tests(evaluated)
-    add += missing + _changed_data(evaluated, found)
+    evaluated = _as_evaluated(config.data, found, given)
+    tests, missing = _read_tests(evaluated, seed=config.training.seed)
+    add += missing + _changed_data(evaluated, found, seed=config.training.seed)
     progress("comparing training problems with every evaluated set")
-    add += _leaks(config, tests, extra, leak_files, targets)
+    add += _leaks(config.data, tests, extra, targets.leaks, seed=config.training.seed)
     progress("probing")
-    add += _probes(folder, config, tests, targets, number=probe_problems, seed=seed, make_scorer=make_scorer)
+    make = make_scorer or (lambda: load_checkpoint(folder, config=config).scorer(config))
+    add += _probes(make, tests, targets.probes, number=probe_problems, seed=seed)
     return result
 
 
@@ -218,36 +213,36 @@ def _find(folder: Path, evaluation: Path | None) -> tuple[FoundEvaluation | None
         return None, str(error)
 
 
-def _as_evaluated(config: Config, found: FoundEvaluation | None, given: Collection[str]) -> Config:
-    """The configuration whose test sets were scored: an evaluation may have named others than training did."""
+def _as_evaluated(data: DataConfig, found: FoundEvaluation | None, given: Collection[str]) -> DataConfig:
+    """`data` with the test sets that were scored: an evaluation may have named others than training did."""
     settings = {} if found is None else found.report.get("settings")
     if not isinstance(settings, dict) or "data" not in settings:
-        return config
+        return data
     try:
-        scored = Config.from_dict(settings)
+        scored = Config.from_dict(settings).data
     except SurestepError:
-        return config
-    merged = config.model_copy(deep=True)
+        return data
+    merged = data.model_copy(deep=True)
     for name in _FIELDS_OF_TESTS:
         if f"data.{name}" not in given:
-            setattr(merged.data, name, getattr(scored.data, name))
+            setattr(merged, name, getattr(scored, name))
     return merged
 
 
-def _read_tests(config: Config) -> tuple[dict[str, list[ReasoningTree]], list[Finding]]:
+def _read_tests(data: DataConfig, *, seed: int) -> tuple[dict[str, list[ReasoningTree]], list[Finding]]:
     try:
-        return read_split(config, "test"), []
+        return read_split(data, "test", seed=seed), []
     except SurestepError as error:
         mend = "name the folder of the data (--data_dir, --own_test, ...)"
         return {}, [Finding("leaks", "own test splits", "fail", value="cannot be read", detail=str(error), mend=mend)]
 
 
-def _changed_data(config: Config, found: FoundEvaluation | None) -> list[Finding]:
+def _changed_data(data: DataConfig, found: FoundEvaluation | None, *, seed: int) -> list[Finding]:
     """A finding for each test set whose files are no longer those that were evaluated."""
     if found is None:
         return []
     try:
-        sources = enabled_sources(config.data, "test", seed=config.training.seed)
+        sources = enabled_sources(data, "test", seed=seed)
     except SurestepError:
         return []  # said already
     findings = []
@@ -264,37 +259,36 @@ def _changed_data(config: Config, found: FoundEvaluation | None) -> list[Finding
 
 
 def _leaks(
-    config: Config,
+    data: DataConfig,
     tests: dict[str, list[ReasoningTree]],
-    extra: Sequence[ProblemSet],
-    leak_files: Sequence[Path],
-    targets: Targets,
+    extra: Mapping[Path, ProblemSet],
+    bounds: LeakBounds,
+    *,
+    seed: int,
 ) -> list[Finding]:
     try:
-        training = training_problems(config, [tree for trees in tests.values() for tree in trees])
+        training = training_problems(data, [tree for trees in tests.values() for tree in trees], seed=seed)
     except SurestepError as error:
         mend = "name the folder of the training data (--data_dir, --own_train, ...)"
         return [Finding("leaks", "training data", "fail", value="cannot be read", detail=str(error), mend=mend)]
     evaluated = [ProblemSet(f"{name} test", [tree.problem for tree in trees]) for name, trees in tests.items()]
     unreadable = []
-    named = {path.resolve() for path in leak_files}
-    for path in (path for path in benchmark_files(config.data.data_dir) if path.resolve() not in named):
+    named = {path.resolve() for path in extra}
+    for path in (path for path in benchmark_files(data.data_dir) if path.resolve() not in named):
         try:
             evaluated.append(read_problems(path))
         except SurestepError as error:
             unreadable.append(Finding("leaks", path.name, "skipped", value="cannot be read", detail=str(error)))
-    return check_leaks(training, [*evaluated, *extra], targets.leaks) + unreadable
+    return check_leaks(training, [*evaluated, *extra.values()], bounds) + unreadable
 
 
 def _probes(
-    folder: Path,
-    config: Config,
+    make_scorer: Callable[[], Scorer],
     tests: dict[str, list[ReasoningTree]],
-    targets: Targets,
+    bounds: ProbeTargets,
     *,
     number: int,
     seed: int,
-    make_scorer: MakeScorer,
 ) -> list[Finding]:
     if number == 0:
         return [Finding("probes", "all probes", "skipped", value="left out", detail="--probe_problems is 0")]
@@ -304,8 +298,8 @@ def _probes(
             Finding("probes", "all probes", "fail", value="no test problem to probe", mend="see the leaks' findings")
         ]
     try:
-        scorer = make_scorer(folder, config)
+        scorer = make_scorer()
     except SurestepError as error:
         detail, mend = str(error), "restore the checkpoint, or name its backbone with --backbone"
         return [Finding("probes", "all probes", "fail", value="cannot be scored", detail=detail, mend=mend)]
-    return check_probes(probe_scorer(scorer, problems, seed=seed), targets.probes)
+    return check_probes(probe_scorer(scorer, problems, seed=seed), bounds)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from surestep.config import Config
+from surestep.config import DataConfig
 from surestep.errors import CheckpointError, SurestepError
 from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.results.find import FoundEvaluation, is_about
@@ -55,26 +55,26 @@ def check_steps(folder: Path, manifest: Manifest | None, least: int) -> Finding:
     )
 
 
-def check_config(folder: Path, config: Config | None, error: str) -> Finding:
-    """Whether its configuration is saved with it."""
+def check_config(folder: Path, seed: int | None, error: str) -> Finding:
+    """Whether its configuration is saved with it: `seed` is the one it names, None where it cannot be read."""
     path = folder / CONFIG
-    if config is None:
+    if seed is None:
         return Finding(
             "config", "configuration saved", "fail", detail=error, mend="restore the checkpoint from a backup"
         )
-    value = f"{path.name}, seed {config.training.seed}"
+    value = f"{path.name}, seed {seed}"
     return Finding("config", "configuration saved", "pass", value=value, target="readable")
 
 
-def names_of_tests(config: Config) -> list[str]:
+def names_of_tests(data: DataConfig) -> list[str]:
     """Names of the datasets in the mixture that have a test split."""
-    names = config.data.used()
-    if config.data.own_test is None:
+    names = data.used()
+    if data.own_test is None:
         names = [name for name in names if name != "own"]
-    return [config.data.own_name if name == "own" else name for name in names]
+    return [data.own_name if name == "own" else name for name in names]
 
 
-def check_evaluated(folder: Path, found: FoundEvaluation | None, error: str, config: Config | None) -> list[Finding]:
+def check_evaluated(folder: Path, found: FoundEvaluation | None, error: str, data: DataConfig | None) -> list[Finding]:
     """Whether every test set of the mixture was scored by this very checkpoint."""
     command = f"surestep evaluate --checkpoint {folder} --save_predictions true"
     if found is None:
@@ -89,7 +89,7 @@ def check_evaluated(folder: Path, found: FoundEvaluation | None, error: str, con
     if found.split != "test":
         value = f"the {found.split} split"
         findings.append(Finding("evaluated", "on the test split", "fail", value=value, target="test", mend=command))
-    for name in [] if config is None else names_of_tests(config):
+    for name in [] if data is None else names_of_tests(data):
         section: dict[str, Any] = found.report["per_dataset"].get(name, {})
         steps = section.get("num_steps") or 0
         findings.append(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from surestep.config import Config
+from surestep.config import DataConfig
 from surestep.data.datasets import BENCHMARKS
 from surestep.data.datasets.dataset import Split
 from surestep.data.inspect.near_copies import find_near_copies
@@ -41,14 +41,14 @@ class ProblemSet:
     num_without: int = 0
 
 
-def read_split(config: Config, split: Split) -> dict[str, list[ReasoningTree]]:
-    """The trees of each enabled dataset, by name.
+def read_split(data: DataConfig, split: Split, *, seed: int) -> dict[str, list[ReasoningTree]]:
+    """The trees of each enabled dataset, by name; `seed` is the run's.
 
     Raises:
         DataError: files are missing or malformed.
         ConfigError: no dataset has this split.
     """
-    sources = enabled_sources(config.data, split, seed=config.training.seed)
+    sources = enabled_sources(data, split, seed=seed)
     return {source.name: _trees(source) for source in sources}
 
 
@@ -56,13 +56,14 @@ def _trees(source: Source) -> list[ReasoningTree]:
     return list(source.read(ReadReport()))
 
 
-def training_problems(config: Config, evaluated: Iterable[ReasoningTree]) -> list[ProblemSet]:
+def training_problems(data: DataConfig, evaluated: Iterable[ReasoningTree], *, seed: int) -> list[ProblemSet]:
     """The problems of each training dataset, less those that training itself removed (`remove_overlap`).
 
     `max_train_samples` is not followed: the whole split is compared, which can only find more.
     """
-    found = {name: [tree.problem for tree in trees] for name, trees in read_split(config, "train").items()}
-    if config.data.remove_overlap:
+    splits = read_split(data, "train", seed=seed)
+    found = {name: [tree.problem for tree in trees] for name, trees in splits.items()}
+    if data.remove_overlap:
         removed = {normalize_text(tree.problem) for tree in evaluated}
         found = {
             name: [problem for problem in problems if normalize_text(problem) not in removed]

@@ -20,7 +20,7 @@ from surestep.scoring.checkpoint.to_hub import (
     size_in_words,
     upload,
 )
-from surestep.scoring.model_scorer import to_stderr
+from surestep.terminal_text import to_stderr
 from surestep.untrusted import read_json
 
 

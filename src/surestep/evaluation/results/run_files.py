@@ -12,13 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from surestep.errors import CheckpointError
-from surestep.files import MANIFEST
+from surestep.files import CALIBRATION, CONFIG, DATA_REPORT, MANIFEST, RUN_LOG
 from surestep.untrusted import read_json, read_json_lines
-
-LOG_FILE = "metrics.jsonl"
-DATA_REPORT_FILE = "data_report.json"
-CALIBRATION_FILE = "calibration.json"
-CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True)
@@ -75,17 +70,17 @@ def find_run(report: Mapping[str, Any], folder: Path, *, checkpoint: Path | None
     if checkpoint is not None:
         _check_is_the_one(checkpoint, manifest, report)
     run, missing = found.parent, []
-    data_report = _read_object(run / DATA_REPORT_FILE)
+    data_report = _read_object(run / DATA_REPORT)
     if not data_report:
-        missing.append(f"Mixture: {run / DATA_REPORT_FILE} is not there.")
-    log = tuple(_read_lines(run / LOG_FILE))
+        missing.append(f"Mixture: {run / DATA_REPORT} is not there.")
+    log = tuple(_read_lines(run / RUN_LOG))
     if not log:
-        missing.append(f"Training curve: {run / LOG_FILE} is not there.")
+        missing.append(f"Training curve: {run / RUN_LOG} is not there.")
     return RunFiles(
         checkpoint=found,
         manifest=manifest,
-        settings=settings or _read_object(found / CONFIG_FILE),
-        calibration=_read_object(found / CALIBRATION_FILE),
+        settings=settings or _read_object(found / CONFIG),
+        calibration=_read_object(found / CALIBRATION),
         data_report=data_report,
         log=log,
         missing=tuple(missing),

@@ -10,6 +10,7 @@ Legend: D distinct confidences, U distinct labels, R weightings.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -65,8 +66,18 @@ def _all(value: Callable[[Classes], FloatArray]) -> Ranks:
     return Ranks(lambda sums: value(sums.all_steps))
 
 
-def _without_half(value: Callable[[Classes], FloatArray]) -> Ranks:
-    return Ranks(lambda sums: value(sums.without_half))
+def _without_half(figure: Figure, value: Callable[[Classes], FloatArray]) -> Figure:
+    """`figure`, which is the same `value` of all steps, among the steps whose label is not exactly 0.5."""
+    return replace(
+        figure,
+        name=f"{figure.name}_without_half",
+        title=f"{figure.title} without ½",
+        kind=Ranks(lambda sums: value(sums.without_half)),
+        in_tables=False,
+        meaning=f"{figure.title} among the steps whose label is not exactly 0.5.",
+        note="",
+        undefined=_one_class_without_half,
+    )
 
 
 auroc = Figure(
@@ -88,17 +99,7 @@ The area under the ROC curve, by the Mann–Whitney U statistic; 0.5 is chance, 
 0.875
 """
 
-auroc_without_half = Figure(
-    "auroc_without_half",
-    "AUROC without ½",
-    "higher",
-    _without_half(_area),
-    in_tables=False,
-    range=(0.0, 1.0),
-    meaning="AUROC among the steps whose label is not exactly 0.5.",
-    reads="raw_confidence",
-    undefined=_one_class_without_half,
-)
+auroc_without_half = _without_half(auroc, _area)
 """`auroc` among the steps whose label is not exactly 0.5.
 
 >>> auroc_without_half([0.1, 0.2, 0.9], [0, 0.5, 1])
@@ -125,17 +126,7 @@ Chance is the share of right steps.
 0.8333333333333333
 """
 
-average_precision_without_half = Figure(
-    "average_precision_without_half",
-    "Average precision without ½",
-    "higher",
-    _without_half(_precision),
-    in_tables=False,
-    range=(0.0, 1.0),
-    meaning="Average precision among the steps whose label is not exactly 0.5.",
-    reads="raw_confidence",
-    undefined=_one_class_without_half,
-)
+average_precision_without_half = _without_half(average_precision, _precision)
 """`average_precision` among the steps whose label is not exactly 0.5.
 
 >>> average_precision_without_half([0.1, 0.2, 0.9], [0, 0.5, 1])
@@ -162,17 +153,7 @@ The figure to read where errors are rare. Chance is the share of wrong steps.
 0.5
 """
 
-average_precision_error_without_half = Figure(
-    "average_precision_error_without_half",
-    "Average precision of errors without ½",
-    "higher",
-    _without_half(_precision_of_errors),
-    in_tables=False,
-    range=(0.0, 1.0),
-    meaning="Average precision of errors among the steps whose label is not exactly 0.5.",
-    reads="raw_confidence",
-    undefined=_one_class_without_half,
-)
+average_precision_error_without_half = _without_half(average_precision_error, _precision_of_errors)
 """`average_precision_error` among the steps whose label is not exactly 0.5.
 
 >>> average_precision_error_without_half([0.2, 0.1, 0.9], [0, 0.5, 1])

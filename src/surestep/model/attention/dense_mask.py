@@ -1,4 +1,4 @@
-"""The reference mask, and the blocks in which the dense execution computes it.
+"""The blocks in which the dense execution computes the tree mask.
 
 A query `q` sees a key `k` iff `k <= q < subtree_end[k]`; with a sliding window also iff fewer than `window` tokens of
 their path lie between them.
@@ -67,18 +67,3 @@ def dense_blocks(
                 seen &= batch.positions_P[first:last, None] - positions[None, :] < window
             whole = slice(first_key, last + shift)
             yield DenseBlock(first, last, keys if len(keys) < whole.stop - whole.start else whole, seen)
-
-
-def dense_mask(subtree_end: Tensor, positions: Tensor, window: int | None = None) -> Tensor:
-    """bool [P, P]: whether row (query) sees column (key).
-
-    >>> dense_mask(torch.tensor([3, 2, 3]), torch.tensor([0, 1, 1])).int().tolist()
-    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
-    """
-    index = torch.arange(len(subtree_end), device=subtree_end.device)
-    query, key = index[:, None], index[None, :]
-    seen = (key <= query) & (query < subtree_end[None, :])
-    if window is not None:
-        # A sliding window looks back along the path, not along the pack.
-        seen &= positions[:, None] - positions[None, :] < window
-    return seen

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from surestep.calibration.calibration import Calibration
 from surestep.errors import CheckpointError, StorageError
+from surestep.files import CALIBRATION
 from surestep.scoring.checkpoint.manifest import Manifest, replace_file
 from surestep.untrusted import place_inside, read_json
-
-CALIBRATION_FILE = "calibration.json"
 
 
 def read_calibration(folder: Path) -> Calibration | None:
@@ -22,11 +21,11 @@ def read_calibration(folder: Path) -> Calibration | None:
     Raises:
         CheckpointError: the file is there and holds no calibration.
     """
-    path = folder / CALIBRATION_FILE
+    path = folder / CALIBRATION
     if not path.is_file():
         return None
     try:
-        return Calibration.from_json(read_json(place_inside(folder, CALIBRATION_FILE)))
+        return Calibration.from_json(read_json(place_inside(folder, CALIBRATION)))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}); remove it with `surestep calibrate --remove` and fit it again"
@@ -53,7 +52,7 @@ def store_calibration(folder: Path, manifest: Manifest, calibration: Calibration
     """
     content = None if calibration is None else calibration_text(calibration).encode()
     try:
-        replace_file(folder, manifest, CALIBRATION_FILE, content)
+        replace_file(folder, manifest, CALIBRATION, content)
     except OSError as error:
         raise StorageError(
             f"{folder}: the calibration cannot be written ({error.strerror}); free space or allow writing there and "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from surestep.config import Config
+from surestep.config import Config, LoraConfig, ModelConfig
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError
@@ -44,9 +44,9 @@ class LoadedCheckpoint:
     def scorer(self, config: Config, *, calibrated: bool = True) -> ModelScorer:
         """Ready to score; unless `calibrated`, without the checkpoint's calibration."""
         scorer = self.built.scorer(config, calibrated=calibrated)
-        return replace(scorer, facts=self._facts(config, calibrated=calibrated))
+        return replace(scorer, facts=self._facts(config.to_dict(), calibrated=calibrated))
 
-    def _facts(self, config: Config, *, calibrated: bool) -> dict[str, Any]:
+    def _facts(self, settings: dict[str, Any], *, calibrated: bool) -> dict[str, Any]:
         manifest, built = self.manifest, self.built
         return {
             "checkpoint": str(self.folder),
@@ -60,7 +60,7 @@ class LoadedCheckpoint:
             },
             "attention": built.model.route,
             "precision": built.hardware.precision,
-            "settings": config.to_dict(),
+            "settings": settings,
         }
 
 
@@ -105,10 +105,10 @@ def load_checkpoint(
             f"{trained_with.model.mlp_activation}"
         )
     _check_formatter(folder, manifest)
-    check_sizes(folder, config, is_adapted=manifest.kind == "lora")
+    check_sizes(folder, config.model.mlp_hidden_dims, rank=config.lora.lora_r if manifest.kind == "lora" else None)
     chosen = hardware or choose_hardware(config.training.device, config.training.mixed_precision)
     if hardware is None:
-        base_that_fits(config, chosen.device)
+        base_that_fits(config.lora, chosen.device)
     if not trainable and config.eval.scoring_weights != "as_trained":
         config.lora.base_precision = "same"  # what adapters are merged into
     tokenizer = load_tokenizer(str(folder / "tokenizer"))
@@ -123,7 +123,7 @@ def load_checkpoint(
             f"{manifest.tokenizer_hash}): scores would be wrong; restore the checkpoint from a backup, or use the "
             f"libraries of its manifest (transformers {manifest.versions.get('transformers', 'unknown')})"
         )
-    loaded = _load_backbone(folder, manifest, config, chosen)
+    loaded = _load_backbone(folder, manifest, config.model, config.lora, chosen)
     # What was adapted is in the checkpoint; `auto` may have meant other layers when it was made.
     built = assemble(config, chosen, tokenizer, loaded, adapter_targets=saved_targets(folder / "adapter"))
     load_weights(built.model, folder)
@@ -133,10 +133,10 @@ def load_checkpoint(
             "its configuration and vocabulary"
         )
     if manifest.kind == "lora" and config.lora.base_precision != trained_with.lora.base_precision:
-        built.reasons.append(_other_base(config, trained_with))
+        built.reasons.append(_other_base(now=config.lora.base_precision, then=trained_with.lora.base_precision))
     built.calibration = read_calibration(folder)
     if not trainable:
-        prepare_for_scoring(built, config)
+        prepare_for_scoring(built, config.eval.scoring_weights)
     return LoadedCheckpoint(folder, config, manifest, built)
 
 
@@ -176,14 +176,15 @@ def read_config(folder: Path) -> Config:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
 
 
-def _other_base(config: Config, trained_with: Config) -> str:
-    now, then = config.lora.base_precision, trained_with.lora.base_precision
+def _other_base(*, now: str, then: str) -> str:
     held = "in their own precision" if now == "same" else now
     return f"frozen weights: {held}, though the adapters were trained over {then}: confidences may differ"
 
 
-def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: Hardware) -> Backbone:
-    dtype = base_dtype(config, hardware)
+def _load_backbone(
+    folder: Path, manifest: Manifest, model: ModelConfig, lora: LoraConfig, hardware: Hardware
+) -> Backbone:
+    dtype = base_dtype(lora, hardware)
     origin = manifest.backbone
     if manifest.kind == "full":
         try:
@@ -204,16 +205,16 @@ def _load_backbone(folder: Path, manifest: Manifest, config: Config, hardware: H
             files=origin.get("files", {}),
             config=origin.get("config", {}),
         )
-    name = config.model.backbone
+    name = model.backbone
     try:
         if Path(name).is_dir() and "config" in origin:  # before weights are found not to fit
             _check_backbone_config(folder, origin["config"], Path(name))
         found = load_backbone(
             name,
-            revision=origin["revision"] or config.model.revision,
+            revision=origin["revision"] or model.revision,
             dtype=dtype,
             seed=read_config(folder).training.seed,  # a backbone of random weights is known by its seed
-            nf4_device=nf4_device(config, hardware),
+            nf4_device=nf4_device(lora, hardware),
         )
     except BackboneError as error:
         raise CheckpointError(f"{folder} adapts a backbone that is not here: {error}") from None

@@ -7,10 +7,10 @@ that are there cannot be larger than their files. Knows shapes; loads no tensor.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from surestep.config import Config
 from surestep.errors import BackboneError, CheckpointError
 from surestep.model.backbones.files import weight_files
 from surestep.model.backbones.sizes import check_backbone_sizes
@@ -19,20 +19,20 @@ from surestep.model.tensor_headers import tensor_shapes
 from surestep.untrusted.bounds import shown
 
 
-def check_sizes(folder: Path, config: Config, *, is_adapted: bool) -> None:
+def check_sizes(folder: Path, hidden_dims: Sequence[int], *, rank: int | None) -> None:
     """Compare head, adapters and backbone configuration with the shapes of the weights that lie beside them.
 
     Args:
         folder: the checkpoint, its manifest checked.
-        config: what the model will be built by.
-        is_adapted: whether it is a LoRA checkpoint.
+        hidden_dims: widths of the head's hidden layers, as the configuration has them (`model.mlp_hidden_dims`).
+        rank: of the adapters (`lora.lora_r`); None: the checkpoint holds the whole backbone.
 
     Raises:
         CheckpointError: a size differs, a weight is missing, or a file of weights is damaged.
     """
-    check_head(folder / HEAD_FILE, config.model.mlp_hidden_dims)
-    if is_adapted:
-        _check_rank(folder / ADAPTER_FILE, config.lora.lora_r)
+    check_head(folder / HEAD_FILE, hidden_dims)
+    if rank is not None:
+        _check_rank(folder / ADAPTER_FILE, rank)
     else:
         try:
             check_backbone_sizes(folder / BACKBONE_FOLDER, weight_files(folder / BACKBONE_FOLDER))
@@ -49,7 +49,7 @@ def _check_rank(path: Path, rank: int) -> None:
         )
 
 
-def check_head(path: Path, hidden_dims: list[int]) -> None:
+def check_head(path: Path, hidden_dims: Sequence[int]) -> None:
     """Only that nothing larger is built than lies there; keys and shapes are compared when the head is filled.
 
     Raises:

@@ -73,33 +73,31 @@ class Interval:
         return cls(losses, weights, values["tokens"], dict(values["labels"]), values["seconds"])
 
 
+@dataclass(eq=False)
 class Log(TrainingEvents):
     """Averages the steps of an interval and hands them to the listeners; refuses what is not finite.
 
-    Args:
+    Attributes:
         rhythm: when the run logs, validates and saves.
         peak_learning_rate: named where training diverged.
     """
 
-    def __init__(
-        self, rhythm: Rhythm, accelerator: Accelerator, *, device: torch.device, peak_learning_rate: float
-    ) -> None:
-        self._rhythm = rhythm
-        self._accelerator = accelerator
-        self._device = device
-        self._peak_learning_rate = peak_learning_rate
-        self._interval = Interval()
+    rhythm: Rhythm
+    accelerator: Accelerator
+    device: torch.device
+    peak_learning_rate: float
+    _interval: Interval = field(default_factory=Interval, init=False)
 
     def started(self, run: RunView) -> None:
         self._run = run
-        is_main = self._accelerator.is_main_process
-        self._interval = Interval.from_dict(run.state.interval, device=self._device, is_main=is_main)
+        is_main = self.accelerator.is_main_process
+        self._interval = Interval.from_dict(run.state.interval, device=self.device, is_main=is_main)
 
     def step_done(self, done: StepDone) -> None:
         self._interval.add(done)
-        if self._rhythm.is_logging(done.step):
+        if self.rhythm.is_logging(done.step):
             self._log(done)
-        elif self._rhythm.is_validating(done.step):
+        elif self.rhythm.is_validating(done.step):
             self._check_finite(done, float(done.loss))
 
     def saving(self, state: RunState) -> None:
@@ -114,8 +112,8 @@ class Log(TrainingEvents):
         per_label = float(losses.double().sum() / weights.sum())
         self._run.state.seconds += interval.seconds
         self._check_finite(done, loss)
-        processes = self._accelerator.num_processes
-        if self._accelerator.is_main_process:
+        processes = self.accelerator.num_processes
+        if self.accelerator.is_main_process:
             self._run.logged(
                 StepRecord(
                     step=done.step,
@@ -124,7 +122,7 @@ class Log(TrainingEvents):
                     grad_norm=float(done.grad_norm),
                     tokens_per_s=interval.tokens * processes / interval.seconds,
                     labels_per_s=sum(interval.labels.values()) * processes / interval.seconds,
-                    memory_gb=memory_used_gb(self._device),
+                    memory_gb=memory_used_gb(self.device),
                     labels=interval.labels,
                     loss_per_label=per_label if math.isfinite(per_label) else None,
                     learning_rates=dict(done.learning_rates),
@@ -135,18 +133,18 @@ class Log(TrainingEvents):
         """Loss of each step of the interval and the weight of its labels, each summed over the processes."""
         losses = torch.stack(interval.losses)
         weights = torch.tensor(interval.weights, dtype=torch.float64, device=losses.device)
-        if self._accelerator.num_processes > 1:
-            losses, weights = (self._accelerator.reduce(values, "sum") for values in (losses, weights))
+        if self.accelerator.num_processes > 1:
+            losses, weights = (self.accelerator.reduce(values, "sum") for values in (losses, weights))
         return losses, weights
 
     def _check_finite(self, done: StepDone, loss: float) -> None:
         """Raise before broken weights are validated or saved; under fp16 the scaler skips a broken gradient."""
         broken = "loss" if not math.isfinite(loss) else "gradient"
-        if broken == "gradient" and (self._accelerator.scaler is not None or math.isfinite(float(done.grad_norm))):
+        if broken == "gradient" and (self.accelerator.scaler is not None or math.isfinite(float(done.grad_norm))):
             return
         value = loss if broken == "loss" else float(done.grad_norm)
         kept = f"; the last good checkpoint is {self._run.last_saved}" if self._run.last_saved else ""
         raise SurestepError(
             f"the {broken} is {value} at step {done.step}: training diverged; lower --learning_rate "
-            f"(now {self._peak_learning_rate:g}) or --max_grad_norm, or lengthen the warmup{kept}"
+            f"(now {self.peak_learning_rate:g}) or --max_grad_norm, or lengthen the warmup{kept}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -18,39 +19,31 @@ from surestep.training.run_state import RunState
 from surestep.training.schedule import Rhythm
 
 
+@dataclass(eq=False)
 class Save(TrainingEvents):
     """Writes checkpoints into `folder`.
 
-    Args:
+    Attributes:
         folder: the experiment's.
         write: writes one into a folder, its training state included.
         keep: checkpoints besides the best one; None: all.
     """
 
-    def __init__(
-        self,
-        rhythm: Rhythm,
-        accelerator: Accelerator,
-        *,
-        folder: Path,
-        write: Callable[[Path, RunState], None],
-        keep: int | None,
-    ) -> None:
-        self._rhythm = rhythm
-        self._accelerator = accelerator
-        self._folder = folder
-        self._write = write
-        self._keep = keep
-        self._validation: ValidationRecord | None = None
+    rhythm: Rhythm
+    accelerator: Accelerator
+    folder: Path
+    write: Callable[[Path, RunState], None]
+    keep: int | None
+    _validation: ValidationRecord | None = field(default=None, init=False)
 
     def started(self, run: RunView) -> None:
         self._run = run
-        if run.state.best and self._accelerator.is_main_process:
+        if run.state.best and self.accelerator.is_main_process:
             # A run killed right behind its checkpoint has not marked it yet.
-            write_best(self._folder, run.state.best)
-        elif self._accelerator.is_main_process:
+            write_best(self.folder, run.state.best)
+        elif self.accelerator.is_main_process:
             # It was marked beyond the checkpoint that the run goes on from.
-            (self._folder / BEST).unlink(missing_ok=True)
+            (self.folder / BEST).unlink(missing_ok=True)
         if run.last_saved is not None:
             self._prune()  # nor has it removed what its last checkpoint made superfluous
 
@@ -67,31 +60,31 @@ class Save(TrainingEvents):
         run = self._run
         # A diverged model is kept only where a checkpoint is due, or where there would be none at all.
         is_kept = run.stop_reason is not None and (run.stop_reason != "diverged" or run.last_saved is None)
-        if self._rhythm.is_saving(run.state.step) or run.save_requested or is_kept:
+        if self.rhythm.is_saving(run.state.step) or run.save_requested or is_kept:
             self._save()
 
     def saving(self, state: RunState) -> None:
         # A stop on a signal saves without validating, or the run that goes on would not be the uninterrupted one.
         if self._validation is not None and self._validation.step == state.step:
             _mark_best(state, self._validation)
-        if self._accelerator.scaler is not None:
-            state.scaler = self._accelerator.scaler.state_dict()
+        if self.accelerator.scaler is not None:
+            state.scaler = self.accelerator.scaler.state_dict()
 
     def _save(self) -> None:
         run, state = self._run, self._run.state
         run.saving()
-        folder = checkpoint_path(self._folder, state.step)
-        if self._accelerator.is_main_process:
-            self._write(folder, state)
+        folder = checkpoint_path(self.folder, state.step)
+        if self.accelerator.is_main_process:
+            self.write(folder, state)
             if state.best:
-                write_best(self._folder, state.best)
+                write_best(self.folder, state.best)
         run.saved(folder)
         self._prune()
-        share(self._accelerator, state, "best")
+        share(self.accelerator, state, "best")
 
     def _prune(self) -> None:
-        if self._accelerator.is_main_process:
-            for line in prune(self._folder, keep=self._keep, best_step=self._run.state.best.get("step")):
+        if self.accelerator.is_main_process:
+            for line in prune(self.folder, keep=self.keep, best_step=self._run.state.best.get("step")):
                 self._run.say(line)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -57,37 +58,28 @@ class StopSignal:
             forget_terminals(self._terminals)
 
 
+@dataclass(eq=False)
 class Stop(TrainingEvents):
     """Asks the run to stop.
 
-    Args:
+    Attributes:
         patience: validations without a better one that a run survives; None: any number.
         validations_diverged: so many in a row beyond the bound end the run.
-
-    Attributes:
         signal: what was caught, once the run has started.
     """
 
-    def __init__(
-        self,
-        accelerator: Accelerator,
-        *,
-        device: torch.device,
-        patience: int | None,
-        validations_diverged: int = VALIDATIONS_DIVERGED,
-    ) -> None:
-        self._accelerator = accelerator
-        self._device = device
-        self._patience = patience
-        self._validations_diverged = validations_diverged
-        self.signal = StopSignal(lambda _line: None)
+    accelerator: Accelerator
+    device: torch.device
+    patience: int | None
+    validations_diverged: int = VALIDATIONS_DIVERGED
+    signal: StopSignal = field(default_factory=lambda: StopSignal(lambda _line: None), init=False)
 
     def started(self, run: RunView) -> None:
         self._run = run
         self.signal = StopSignal(run.say)
         self.signal.catch()
         run.is_told_to_stop = lambda: self.signal.received is not None
-        if run.state.validations_diverged >= self._validations_diverged:
+        if run.state.validations_diverged >= self.validations_diverged:
             run.state.validations_diverged = 0  # whoever resumes has changed something: that gets its chance
         self._look_at_patience()  # a run whose patience ran out stays stopped when it is resumed
 
@@ -98,7 +90,7 @@ class Stop(TrainingEvents):
         self._decide()
 
     def _decide(self) -> None:
-        if self._run.state.validations_diverged >= self._validations_diverged:
+        if self._run.state.validations_diverged >= self.validations_diverged:
             self._run.request_stop("diverged")
         self._look_at_patience()
         if self._any_process_was_told():
@@ -108,13 +100,13 @@ class Stop(TrainingEvents):
         self.signal.release()
 
     def _look_at_patience(self) -> None:
-        if self._patience is not None and self._run.state.validations_without_better >= self._patience:
+        if self.patience is not None and self._run.state.validations_without_better >= self.patience:
             self._run.request_stop("patience")
 
     def _any_process_was_told(self) -> bool:
         """Whether any process was told to stop: all of them leave the loop at the same step."""
         stopping = self.signal.received is not None
-        if self._accelerator.num_processes > 1:
-            flag = torch.tensor(float(stopping), device=self._device)
-            stopping = bool(self._accelerator.reduce(flag, "sum") > 0)
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor(float(stopping), device=self.device)
+            stopping = bool(self.accelerator.reduce(flag, "sum") > 0)
         return stopping

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, ValidationRecord
 from surestep.training.processes import share
 from surestep.training.schedule import Rhythm
+from surestep.training.training_sets import RunData
 
 SHOWN = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy")
 """The figures of each validation, beside the one that decides."""
@@ -50,10 +52,11 @@ class _LeftOffError(Exception):
     """A signal came during the validation."""
 
 
+@dataclass(eq=False)
 class Validate(TrainingEvents):
     """Scores the subsets by rhythm, on the main process, and counts validations without a better one.
 
-    Args:
+    Attributes:
         make_scorer: a scorer of the model's current weights, asked for once.
         subsets: the problems of each dataset.
         metric: whose mean over datasets decides.
@@ -61,31 +64,20 @@ class Validate(TrainingEvents):
         bound: how far above a constant's the NLL may be (`ValidationRecord.is_beyond`); None: as far as it likes.
     """
 
-    def __init__(
-        self,
-        rhythm: Rhythm,
-        accelerator: Accelerator,
-        *,
-        make_scorer: Callable[[], ModelScorer],
-        subsets: Mapping[str, StoredSplit],
-        metric: str,
-        constants: Mapping[str, float],
-        bound: float | None,
-    ) -> None:
-        self._rhythm = rhythm
-        self._accelerator = accelerator
-        self._make_scorer = make_scorer
-        self._subsets = subsets
-        self._metric = metric
-        self._constants = constants
-        self._bound = bound
-        self._scorer: ModelScorer | None = None
+    rhythm: Rhythm
+    accelerator: Accelerator
+    make_scorer: Callable[[], ModelScorer]
+    subsets: Mapping[str, StoredSplit]
+    metric: str
+    constants: Mapping[str, float]
+    bound: float | None
+    _scorer: ModelScorer | None = field(default=None, init=False)
 
     def started(self, run: RunView) -> None:
         self._run = run
 
     def step_done(self, done: StepDone) -> None:
-        if self._rhythm.is_validating(done.step):
+        if self.rhythm.is_validating(done.step):
             self._validate_or_owe()
 
     def step_resumed(self) -> None:
@@ -94,7 +86,7 @@ class Validate(TrainingEvents):
     def _validate_or_owe(self) -> None:
         """Validate; where a signal comes, leave off between two trees: the resumed run begins with it."""
         state = self._run.state
-        if self._accelerator.is_main_process:
+        if self.accelerator.is_main_process:
             try:
                 self._validate()
                 state.validation_due = False
@@ -102,7 +94,7 @@ class Validate(TrainingEvents):
                 state.validation_due = True
                 self._run.say("the validation was left off; --resume begins with it")
         shared = ("best_seen", "validations_without_better", "validations_diverged", "validation_due")
-        share(self._accelerator, state, *shared)
+        share(self.accelerator, state, *shared)
 
     def _go_on(self, _title: str) -> Callable[[int], None]:
         def advance(_count: int) -> None:
@@ -114,22 +106,22 @@ class Validate(TrainingEvents):
     def _validate(self) -> None:
         state = self._run.state
         if self._scorer is None:
-            self._scorer = self._make_scorer()  # once: a budget that has shrunk stays so
+            self._scorer = self.make_scorer()  # once: a budget that has shrunk stays so
             self._scorer.say = self._run.say
         record = validate(
             self._scorer,
-            self._subsets,
+            self.subsets,
             step=state.step,
-            metric=self._metric,
+            metric=self.metric,
             best=state.best_seen,
-            constants=self._constants,
+            constants=self.constants,
             progress=self._go_on,
         )
         state.validations_without_better += 1
         if record.is_best:
             state.best_seen = record.value
             state.validations_without_better = 0
-        is_beyond = self._bound is not None and record.is_beyond(self._bound)
+        is_beyond = self.bound is not None and record.is_beyond(self.bound)
         state.validations_diverged = state.validations_diverged + 1 if is_beyond else 0
         self._run.validated(record)
 
@@ -184,19 +176,18 @@ def is_better(value: float, best: float | None, metric: str) -> bool:
 def write_validation_report(
     folder: Path,
     scorer: Scorer,
-    splits: Mapping[str, StoredSplit],
+    data: RunData,
     *,
     checkpoint: Path,
-    label_means: Mapping[str, float],
-    label_mean: float,
     settings: EvalConfig,
 ) -> dict[str, Any]:
-    """Score the whole validation set; write `eval_metrics.json` and, as `settings` says, every step into `folder`.
+    """Score all held-out problems of `data`; write `eval_metrics.json` and, as `settings` say, all steps into `folder`.
 
     The same steps by the same road as `surestep evaluate --split validation`, so with the same figures.
     """
-    steps = score_split(scorer, list(splits.values()))
-    datasets = dataset_facts(list(splits.values()), steps)
+    splits = list(data.validation.values())
+    steps = score_split(scorer, splits)
+    datasets = dataset_facts(splits, steps)
     report = evaluation_report(
         steps,
         settings,
@@ -207,7 +198,7 @@ def write_validation_report(
             "unscored": {name: facts["labels_beyond_position_limit"] for name, facts in datasets.items()},
             "datasets": datasets,
         },
-        constants=ConstantBaseline(per_dataset=dict(label_means), overall=label_mean),
+        constants=ConstantBaseline(per_dataset=data.label_means, overall=data.label_mean),
     )
     write_evaluation_files(folder, report, steps if settings.save_predictions else None)
     return report

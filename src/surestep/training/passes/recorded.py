@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from surestep.config import Config
+from surestep.config import LoraConfig, TrainingConfig
 from surestep.scoring.build_model import BuiltModel
 from surestep.training.step_data import TrainingPack
 
@@ -35,34 +35,38 @@ _MOST = 48
 """Shapes to keep; others are run as usual."""
 
 
-def reason_not_to_record(config: Config, built: BuiltModel, accelerator: Accelerator) -> str | None:
+def reason_not_to_record(
+    training: TrainingConfig, lora: LoraConfig, built: BuiltModel, accelerator: Accelerator
+) -> str | None:
     """Why passes of this run cannot be recorded, in words; None where nothing in a pass waits for the GPU."""
     text_config = built.model.transformer.config.get_text_config()
     rope = (getattr(text_config, "rope_parameters", None) or {}).get("rope_type", "default")
     reasons = {
-        "the backbone is trained in full": not config.lora.use_lora,
+        "the backbone is trained in full": not lora.use_lora,
         f"the attention is {built.model.route}, not triton": built.model.route != "triton",
         "the layers are not fused": not built.model.is_fused,
         "there are several processes": accelerator.num_processes > 1,
         "fp16 scales its loss": accelerator.scaler is not None,
-        "activations are recomputed": config.training.gradient_checkpointing,
+        "activations are recomputed": training.gradient_checkpointing,
         f"rotary positions of type {rope} depend on the length": rope in {"dynamic", "longrope"},
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def records_passes(config: Config, built: BuiltModel, accelerator: Accelerator, token_budget: int) -> bool:
+def records_passes(
+    training: TrainingConfig, lora: LoraConfig, built: BuiltModel, accelerator: Accelerator, token_budget: int
+) -> bool:
     """Whether passes are recorded: where they can be, and where Python would be too slow without.
 
     The latter is decided by arithmetic that is known beforehand and not by a clock, so that a resumed run runs as
     before.
     """
-    wanted = config.training.cuda_graphs
-    if wanted is False or reason_not_to_record(config, built, accelerator) is not None:
+    wanted = training.cuda_graphs
+    if wanted is False or reason_not_to_record(training, lora, built, accelerator) is not None:
         return False
     if wanted is True:
         return True
-    share = 0.5 if config.lora.base_precision == "fp8" else 1.0
+    share = 0.5 if lora.base_precision == "fp8" else 1.0
     return bool(4 * built.weights_in_products * token_budget * share < _SHORT_PASS)
 
 

@@ -61,11 +61,12 @@ def find_origin(
     config: Config, hardware: Hardware, *, resume: bool, overwrite: bool, accept_changed_data: bool
 ) -> Origin:
     """Find it, and refuse what can be refused before any data is read."""
-    point = find_resume_point(config) if resume else None
+    folder = config.experiment_dir
+    point = find_resume_point(folder) if resume else None
     resume_from = None if point is None else point.checkpoint
     if resume_from is None:
-        refuse_existing(config, overwrite=overwrite)
-    nf4_device(config, hardware)  # raises where a GPU or a library that it needs is missing
+        refuse_existing(folder, overwrite=overwrite)
+    nf4_device(config.lora, hardware)  # raises where a GPU or a library that it needs is missing
     if config.training.optimizer == "adamw_8bit":
         check_8bit_optimizer()
     start = resume_from or config.training.init_from
@@ -87,17 +88,17 @@ def locked_folder(folder: Path) -> Iterator[tuple[str, ...]]:
         yield (*said_of(said), *restore_folder(folder))
 
 
-def resumed_config(config: Config) -> Config:
-    """The configuration that a resumed run was started with.
+def resumed_config(folder: Path) -> Config:
+    """The configuration that the run in `folder` was started with.
 
     Raises:
         CheckpointError: there is nothing to resume from.
         LockedError: another process works in the run's folder.
     """
     if not is_main_process():  # the main one holds the lock
-        return read_config(find_resume_point(config).checkpoint)
-    with locked_folder(config.experiment_dir):
-        return read_config(find_resume_point(config).checkpoint)
+        return read_config(find_resume_point(folder).checkpoint)
+    with locked_folder(folder):
+        return read_config(find_resume_point(folder).checkpoint)
 
 
 def said_of(line: str | None) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from surestep.config import Config
 from surestep.errors import CheckpointError
 from surestep.files import storage_errors
 from surestep.scoring.checkpoint.find import list_checkpoints
@@ -27,8 +26,8 @@ class ResumePoint:
     said: tuple[str, ...]
 
 
-def find_resume_point(config: Config) -> ResumePoint:
-    """The last checkpoint that is whole, every file compared with its manifest.
+def find_resume_point(folder: Path) -> ResumePoint:
+    """The last checkpoint in a run's folder that is whole, every file compared with its manifest.
 
     Raises:
         CheckpointError: there is none; where all are damaged, it says what is wrong with the last one.
@@ -36,7 +35,7 @@ def find_resume_point(config: Config) -> ResumePoint:
     damaged: list[Path] = []
     said: list[str] = []
     problem: CheckpointError | None = None
-    for _, path in reversed(list_checkpoints(config.experiment_dir)):
+    for _, path in reversed(list_checkpoints(folder)):
         if not (path / "training_state").is_dir():
             said.append(f"{path.name} holds no training_state, so the run cannot go on from it")
             continue
@@ -51,7 +50,7 @@ def find_resume_point(config: Config) -> ResumePoint:
     if problem is not None:
         raise problem
     raise CheckpointError(
-        f"{config.experiment_dir} holds no checkpoint to resume from; start without --resume "
+        f"{folder} holds no checkpoint to resume from; start without --resume "
         "(with --overwrite where the folder exists)"
     )
 
