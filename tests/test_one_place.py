@@ -57,6 +57,7 @@ ELSEWHERE = {
     "scoring/checkpoint/save.py": "files within a checkpoint that is put in its place whole",
     "training/events/run_log.py": "a line is added to a log",
     "training/start/resume_point.py": "a damaged checkpoint gets another name",
+    "training/experiment_folder.py": "a former run gets its own name back where the new folder cannot be made",
     "training/run_state.py": "files within a checkpoint that is put in its place whole",
 }
 """Who else writes, and why; everything else is whole or not there through `surestep.files`."""

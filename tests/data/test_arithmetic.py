@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from surestep.data.synthetic import arithmetic
-from surestep.data.synthetic.arithmetic import Split, arithmetic_tree, generate_arithmetic, parts_of_id
+from surestep.data.synthetic.arithmetic import Split, arithmetic_tree, generate_arithmetic, held_out_parts, is_clean
 from surestep.data.synthetic.operations import HELD_OUT_VALUES, is_held_out_pair, is_held_out_rate
 from surestep.data.trees.identity import problem_key
 from surestep.types import ROOT, Node, ReasoningTree
@@ -36,11 +36,6 @@ def train() -> list[ReasoningTree]:
 @pytest.fixture(scope="module")
 def test_split() -> list[ReasoningTree]:
     return list(generate_arithmetic("test", num_problems=600, seed=0))
-
-
-def is_clean(node: Node) -> bool:
-    """Whether the text alone decides the label: p* is 0 or 1."""
-    return node.true_confidence in (0.0, 1.0)
 
 
 def stated_value(node: Node) -> int:
@@ -94,7 +89,7 @@ def test_true_confidence_follows_from_the_text_alone(tree: ReasoningTree) -> Non
 @settings(max_examples=150, deadline=None)
 def test_a_tree_states_held_out_pairs_and_rates_only_or_none(tree: ReasoningTree) -> None:
     """Both ways: nothing held out where training looks, and nothing that training saw in what is held out."""
-    parts = parts_of_id(tree.id)
+    parts = held_out_parts(tree)
     assert all(is_held_out_pair(*pair) == ("operands" in parts) for pair in pairs(tree))
     if "operands" not in parts:
         assert not {left for left, _ in pairs(tree)} & HELD_OUT_VALUES
@@ -119,7 +114,7 @@ def test_no_sum_with_held_out_operands_is_seen_in_training(seed: int) -> None:
     sums = [
         pair
         for tree in generate_arithmetic("test", num_problems=500, seed=seed)
-        if "operands" in parts_of_id(tree.id)
+        if "operands" in held_out_parts(tree)
         for pair in pairs(tree)
     ]
     assert len(sums) > 500
@@ -166,7 +161,7 @@ def test_no_problem_occurs_in_two_splits() -> None:
 
 
 def test_test_problems_cover_every_kind_of_held_out(test_split: list[ReasoningTree]) -> None:
-    kinds = [parts_of_id(tree.id) for tree in test_split]
+    kinds = [held_out_parts(tree) for tree in test_split]
     for kind in ({"operands"}, {"rates"}, {"operands", "rates"}):
         # A fifth each; 600 trees give 120 +- 10.
         assert 80 < kinds.count(frozenset(kind)) < 160

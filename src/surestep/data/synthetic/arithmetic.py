@@ -109,8 +109,17 @@ def arithmetic_tree(split: Split, index: int, *, seed: int) -> ReasoningTree:
             return ReasoningTree(problem, nodes, id=f"{split}-{index:06d}:{kind}", dataset=DATASET)
 
 
+def held_out_parts(tree: ReasoningTree) -> frozenset[str]:
+    """What a test tree holds that training never saw: "operands", "rates", both or nothing.
+
+    >>> sorted(held_out_parts(arithmetic_tree("train", 0, seed=0)))
+    []
+    """
+    return parts_of_id(tree.id)
+
+
 def parts_of_id(tree_id: str) -> frozenset[str]:
-    """What the test tree with this `id` holds that training never saw: "operands", "rates", both or nothing.
+    """`held_out_parts` of the tree that has this `id`, as files of predictions name it.
 
     >>> sorted(parts_of_id("test-000012:operands+rates"))
     ['operands', 'rates']
@@ -135,6 +144,15 @@ _PART_NAMES = {
     frozenset({"rates"}): "held-out rates",
     frozenset({"operands", "rates"}): "both held out",
 }
+
+
+def is_clean(node: Node) -> bool:
+    """Whether the text alone decides the label: p* is 0 or 1.
+
+    >>> is_clean(Node("47 + 8 = 55", true_confidence=1.0))
+    True
+    """
+    return node.true_confidence in (0.0, 1.0)
 
 
 def split_of_problem(problem: str) -> Split:
