@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name,
             help=help_line,
             description=help_line[0].upper() + help_line[1:] + ".",
+            epilog="A flag may be written with dashes, too (--output-dir).",
             allow_abbrev=False,  # a flag cut short would change its meaning with the next field that is added
         )
         if name == chosen:

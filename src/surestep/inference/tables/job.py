@@ -242,5 +242,6 @@ def with_first(rows: Iterator[Row | BadRow], source: Path) -> tuple[Row, Iterato
     if not seen:
         raise DataError("holds no rows", path=source)
     assert isinstance(seen[0], BadRow)
-    reason = f"{seen[0].reason}; so it is, or worse, with each of the first {len(seen)} rows"
+    rest = "" if len(seen) == 1 else f" (none of the first {len(seen)} rows can be read)"
+    reason = f"{seen[0].reason}{rest}"
     raise DataError(reason, path=source, line=seen[0].line)
