@@ -48,7 +48,9 @@ def test_help_names_a_flag_once_with_what_it_takes(
     for line in described:
         names = re.findall(r"--[\w.-]+", line)
         assert not any("-" in name[2:] for name in names), "the spelling with dashes is the same flag"
-        assert not re.search(r"--[\w.]+ [^-].*, --", line.strip().split("  ")[0]), "the value stands behind the last name"
+        assert not re.search(r"--[\w.]+ [^-].*, --", line.strip().split("  ")[0]), (
+            "the value stands behind the last name"
+        )
     assert shown.splitlines().index("") <= 3, "the usage line does not list the flags, which follow"
 
 

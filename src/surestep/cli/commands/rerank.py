@@ -24,7 +24,10 @@ def _task(scorer: Scorer, columns: Columns, rule: str, args: argparse.Namespace)
 
 
 _COMMAND = TableCommand(
-    name="ranked", doing="ranking", wanted=("candidates",), task=_task,
+    name="ranked",
+    doing="ranking",
+    wanted=("candidates",),
+    task=_task,
     example='{"problem": "12 + 3 = ?", "candidates": [["12 + 3 = 15."], ["12 + 3 = 16."]]}',
 )
 

@@ -23,7 +23,10 @@ def _task(scorer: Scorer, columns: Columns, rule: str, _args: argparse.Namespace
 
 
 _COMMAND = TableCommand(
-    name="scored", doing="scoring", wanted=("steps", "solution"), task=_task,
+    name="scored",
+    doing="scoring",
+    wanted=("steps", "solution"),
+    task=_task,
     example='{"problem": "12 + 3 = ?", "steps": ["12 + 3 = 15."]}',
 )
 
