@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,10 @@ import pytest
 from documents import blocks_of, run
 from small_datasets import write_datasets
 from surestep.cli.main import COMMANDS
+from surestep.config import Config
+from surestep.files import BEST, write_json
+from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.checkpoint.save import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,6 +52,38 @@ def test_the_training_on_public_data_runs(
     assert ran.code == 0, ran.output
     assert "phase1_test.jsonl" in ran.output
     assert (tmp_path / "outputs" / "first" / "checkpoint_step_1" / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_served_in_four_lines(
+    tmp_path: Path, build_small: Callable[..., BuiltModel], small_config: Callable[..., Config]
+) -> None:
+    """The four lines, without installation and training (the run lies there), at a port that is free."""
+    (block,) = (block for block in blocks_of(README) if block.mark == "serve")
+    install, train, serve, ask = block.code.splitlines()
+    assert (install, train) == ("pip install '.[serve]'", "surestep demo")
+    config = small_config("gpt2")
+    save_checkpoint(
+        tmp_path / "outputs" / "demo" / "checkpoint_step_2", build_small(config=config), config, step=2, label_means={}
+    )
+    write_json(tmp_path / "outputs" / "demo" / BEST, {"checkpoint": "checkpoint_step_2"})
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "surestep"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m surestep.cli.main "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    assert serve.endswith(" &")
+    lines = [
+        f"{serve.removesuffix(' &')} --port {port} 2> log &",
+        f"{ask.replace('8000', port).replace('--retry 60', '--retry 600')} -o answer",
+        "asked=$?; kill $!; wait $!; exit $asked",
+    ]
+    ran = run(["bash", "-c", "\n".join(lines)], tmp_path, first_on_path=tmp_path / "bin")
+    assert ran.code == 0, ran.output + (tmp_path / "log").read_text(encoding="utf-8")
+    answer = json.loads((tmp_path / "answer").read_text(encoding="utf-8"))
+    (confidence,) = answer["confidences"]
+    assert 0 <= confidence <= 1
 
 
 def test_every_command_is_named() -> None:

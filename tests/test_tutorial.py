@@ -53,5 +53,5 @@ def test_the_tutorial_runs_and_shows_what_it_says(tmp_path: Path, quick_python: 
     assert before["intervals"]["auroc"]["low"] > 0.5
     assert before["skill"]["mse"] > 0.3
     assert after["auroc"] == before["auroc"], "calibration changes no order"
-    right, wrong = (float(line.split()[0]) for line in scored.splitlines())
+    right, wrong = map(float, re.findall(r"^([01]\.\d\d)  ", scored, re.MULTILINE))
     assert wrong < 0.5 < right

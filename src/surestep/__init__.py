@@ -34,4 +34,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    """What completion offers: the public names, not what this file imports."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -51,6 +51,17 @@ class OneOf:
         return value
 
 
+_KINDS_IN_WORDS = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "text",
+    "path_type": "a path",
+    "list_type": "a list",
+}
+"""What pydantic calls a value of the wrong kind -> what is allowed, without the words of its parser."""
+
+
 def describe(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> list[str]:
     """One sentence for each value that `error` found wrong: field, value, what is allowed."""
     sentences: list[str] = []
@@ -63,6 +74,7 @@ def describe(error: ValidationError, section: type[BaseModel], *, prefix: str = 
             sentences.append(f"{path}: no such field{_nearest(location[-1], owner.model_fields)}")
             continue
         message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        message = _KINDS_IN_WORDS.get(detail["type"], message)
         allowed.setdefault(path, (detail["input"], []))[1].append(message)
     sentences += [f"{path} is {value!r}; allowed: {', or '.join(ways)}" for path, (value, ways) in allowed.items()]
     return sentences

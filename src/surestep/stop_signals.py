@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -16,6 +18,8 @@ STOPPING: tuple[signal.Signals, ...] = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 """The signals that ask a program to end; Windows has no SIGHUP."""
+
+_SECONDS_UNTIL_SENT_AGAIN = 0.05
 
 
 class Interrupted(KeyboardInterrupt):
@@ -57,8 +61,21 @@ def release_signals(before: dict[signal.Signals, Any]) -> None:
 
 @contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Within it, a signal raises `Interrupted`, so that everything that was begun is cleaned up on the way out."""
+    """Within it, a signal raises `Interrupted`, so that everything that was begun is cleaned up on the way out.
+
+    Where nothing can be raised (in a finaliser, in a library's callback from compiled code), Python would print the
+    exception and go on; the signal is sent again until it is heard.
+    """
     terminals = open_terminals()
+    show_unraisable = sys.unraisablehook
+
+    def send_again(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, Interrupted):
+            show_unraisable(unraisable)
+            return
+        timer = threading.Timer(_SECONDS_UNTIL_SENT_AGAIN, os.kill, (os.getpid(), unraisable.exc_value.number))
+        timer.daemon = True
+        timer.start()
 
     def receive(number: int, _frame: FrameType | None) -> None:
         if signal.Signals(number).name == "SIGHUP":
@@ -66,9 +83,11 @@ def interrupted_by_signals() -> Iterator[None]:
         raise Interrupted(signal.Signals(number))
 
     before = catch_signals(receive)
+    sys.unraisablehook = send_again
     try:
         yield
     finally:
+        sys.unraisablehook = show_unraisable
         release_signals(before)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from surestep.cli.main import main
+from surestep.cli.main import COMMANDS, main
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,37 @@ def test_one_line_says_what_was_meant(
     for word in words:
         assert word in shown.err
     assert ("did you mean" in shown.err) == any("did you mean" in word for word in words)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_a_flag_once_with_what_it_takes(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    described = [line for line in shown.splitlines() if line.startswith("  --")]
+    for line in described:
+        names = re.findall(r"--[\w.-]+", line)
+        assert not any("-" in name[2:] for name in names), "the spelling with dashes is the same flag"
+        assert not re.search(r"--[\w.]+ [^-].*, --", line.strip().split("  ")[0]), (
+            "the value stands behind the last name"
+        )
+    assert shown.splitlines().index("") <= 3, "the usage line does not list the flags, which follow"
+
+
+def test_help_says_which_values_a_flag_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    shown = capsys.readouterr().out
+    for words in ("auto|cpu|cuda", "debug|info|warning|error", "min|product|mean|last", "any|chatml|llama3|gemma"):
+        assert words in shown
+
+
+@pytest.mark.parametrize("command", ["score", "rerank"])
+def test_help_shows_a_row_of_the_file(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert '{"problem": "12 + 3 = ?",' in capsys.readouterr().out

@@ -184,6 +184,23 @@ def test_a_validation_worse_than_a_constant_is_said_to_be() -> None:
     assert lines[1].endswith("best so far")
 
 
+def test_rows_of_an_earlier_run_say_nothing_of_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr("surestep.cli.output.progress.time.monotonic", lambda: float(next(clock)))
+    console = plain()
+    with rows_done(console, "scoring", 1000) as advance:
+        advance(900, earlier=True)
+        for _ in range(3):
+            advance(10)
+    (line, *_) = text(console).splitlines()
+    assert line == "scoring: 920 of about 1,000 rows, 0.3 rows/s, about 4 min left"
+    on_terminal = terminal()
+    with rows_done(on_terminal, "scoring", 1000) as advance:
+        advance(900, earlier=True)
+        advance(10)
+    assert "910 rows" in text(on_terminal)
+
+
 def test_rows_show_how_many_are_done_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     console = terminal()
     with rows_done(console, "scoring", 40) as advance:

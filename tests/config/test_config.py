@@ -118,7 +118,10 @@ def test_a_good_value_is_taken(section: Callable[[Config], Any], name: str, valu
 
 BAD: list[tuple[Callable[[Config], Any], str, Any, str]] = [
     (lambda c: c.training, "max_steps", 0, "greater than 0"),
-    (lambda c: c.training, "max_steps", 1.5, "integer"),
+    (lambda c: c.training, "max_steps", 1.5, "a whole number$"),
+    (lambda c: c.training, "max_steps", "many", "a whole number$"),
+    (lambda c: c.lora, "use_lora", "maybe", "true or false$"),
+    (lambda c: c.model, "backbone", 3, "text$"),
     (lambda c: c.training, "learning_rate", -1e-4, "greater than 0"),
     (lambda c: c.training, "learning_rate", float("nan"), "finite"),
     (lambda c: c.training, "learning_rate", float("inf"), "finite|less than"),
@@ -132,7 +135,7 @@ BAD: list[tuple[Callable[[Config], Any], str, Any, str]] = [
     (lambda c: c.data, "prm800k_phase", 3, "1 or 2"),
     (lambda c: c.data, "prm800k_neutral", 1.5, "less than or equal to 1.*'missing'"),
     (lambda c: c.data, "prm800k_weight", -0.1, "greater than or equal to 0"),
-    (lambda c: c.data, "use_prm800k", "perhaps", "boolean"),
+    (lambda c: c.data, "use_prm800k", "perhaps", "true or false$"),
     (lambda c: c.data, "max_length", 0, "greater than or equal to 8"),
     (lambda c: c, "experiment_name", "a/b", "match pattern"),
     (lambda c: c, "experiment_name", "../up", "match pattern"),

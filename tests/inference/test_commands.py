@@ -159,6 +159,9 @@ def test_candidates_are_ranked_as_in_python(command: Command, checkpoint: Path, 
         (["rows.jsonl", "--output", "-", "--output_format", "parquet"], "Parquet cannot be written to standard output"),
         (["rows.txt"], "its name does not say how it is laid out; say so with --format"),
         (["none.jsonl"], "no such file"),
+        (["folder"], "is a folder, not a file; name a file (the file comes first, then the checkpoint)"),
+        (["rows.jsonl", "--output", "folder"], "is a folder, not a file; name a file"),
+        (["broken.jsonl"], "broken.jsonl, line 1: not valid JSON"),
         (["rows.jsonl", "--split", "words"], "the rule for splitting steps is 'words'; allowed: auto"),
         (["rows.jsonl", "--steps_column", "x"], "has no column 'x'"),
         (["rows.jsonl", "--bad_rows", "stop"], "--bad_rows aside"),
@@ -175,6 +178,8 @@ def test_a_mistake_is_one_line(
     monkeypatch.chdir(tmp_path)
     for name in ("rows.jsonl", "rows.txt"):
         write(tmp_path / name, [*ROWS, {"question": ""}])
+    (tmp_path / "broken.jsonl").write_text("{no\n", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
     file, *flags = arguments
     _, error = command("score", file, checkpoint, *flags, code=2)
     assert error.startswith("surestep: ")

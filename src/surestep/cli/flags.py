@@ -11,7 +11,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -20,7 +21,7 @@ from surestep.config import Config, get_default_config, get_lora_config
 from surestep.config.read import lay_over
 from surestep.config.training import FLAG_ALIASES
 from surestep.errors import ConfigError
-from surestep.settings import Section, describe
+from surestep.settings import OneOf, Section, describe
 from surestep.untrusted import parse_json
 
 PRESETS = {"full": get_default_config, "lora": get_lora_config}
@@ -67,22 +68,41 @@ def add_config_flags(
         names = [name, *FLAG_ALIASES.get(path, [])]
         flags = [f"--{name}" for name in names] + [f"--{name.replace('_', '-')}" for name in names]
         flags += [f"--{path}", f"--{path.replace('_', '-')}"]
-        _add_flag(group, flags, _DEST_PREFIX + path, info, metavar=name.upper())
+        _add_flag(group, flags, _DEST_PREFIX + path, info)
 
 
 def _add_flag(
-    group: argparse._ActionsContainer, flags: list[str], dest: str, info: FieldInfo, *, metavar: str, default: str = ""
+    group: argparse._ActionsContainer, flags: list[str], dest: str, info: FieldInfo, *, default: str = ""
 ) -> None:
     is_switch = info.annotation is bool
     group.add_argument(
         *dict.fromkeys(flags),
         dest=dest,
         default=argparse.SUPPRESS,
-        metavar="true|false" if is_switch else metavar,
+        metavar=_placeholder(info),
         help=(info.description or "").replace("%", "%%") + default,
         nargs="?" if is_switch else None,
         const="true" if is_switch else None,
     )
+
+
+def _placeholder(info: FieldInfo) -> str:
+    """What stands behind a flag in the help: the values that it takes where they are few, else their kind.
+
+    >>> known = dict(fields())
+    >>> [_placeholder(known[f"training.{name}"]) for name in ("device", "max_steps", "learning_rate", "best_metric")]
+    ['auto|cpu|cuda', 'N', 'X', 'TEXT']
+    """
+    shown: list[str] = []
+    for part in info.metadata:
+        shown += part.names() if isinstance(part, OneOf) else []
+    for kind in [] if shown else _kinds(info):
+        shown += map(str, get_args(kind)) if get_origin(kind) is Literal else [_KINDS.get(kind, "JSON")]
+    return text if len(text := "|".join(shown)) <= _LONGEST_PLACEHOLDER else "TEXT"
+
+
+_KINDS = {bool: "true|false", int: "N", float: "X", Path: "PATH", str: "TEXT"}
+_LONGEST_PLACEHOLDER = 72
 
 
 S = TypeVar("S", bound=Section)
@@ -94,7 +114,7 @@ def add_section_flags(parser: argparse._ActionsContainer, section: type[Section]
         value = info.get_default()
         default = "" if value is None else f" (default: {str(value).lower() if isinstance(value, bool) else value})"
         flags = [f"--{name}", f"--{name.replace('_', '-')}"]
-        _add_flag(parser, flags, f"{section.__name__}:{name}", info, metavar=name.upper(), default=default)
+        _add_flag(parser, flags, f"{section.__name__}:{name}", info, default=default)
 
 
 def section_from_args(args: argparse.Namespace, section: type[S]) -> S:
@@ -164,8 +184,15 @@ def flag_values(args: argparse.Namespace) -> dict[str, Any]:
 
 def _is_text(info: FieldInfo) -> bool:
     """Whether a field holds a name or a path, or nothing."""
-    kinds = set(get_args(info.annotation) or (info.annotation,)) - {type(None)}
-    return kinds <= {str, Path}
+    return set(_kinds(info)) <= {str, Path}
+
+
+def _kinds(info: FieldInfo) -> list[Any]:
+    """The types of a field's values, in order, None left out."""
+    is_union = get_origin(info.annotation) in (Union, UnionType)
+    parts = get_args(info.annotation) if is_union else (info.annotation,)
+    kinds = [get_args(part)[0] if get_origin(part) is Annotated else part for part in parts]
+    return [kind for kind in kinds if kind is not type(None)]
 
 
 def _parse(text: str, *, is_text: bool) -> Any:

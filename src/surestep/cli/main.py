@@ -52,6 +52,16 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with interrupted_by_signals():  # the modules of a command take a moment to import
+            args = _parsed(arguments)
+    except Interrupted as stopped:
+        return _stopped(stopped)
+    return run_command(args)
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    """The arguments, with the chosen command's `run`; only its module is imported."""
     parser = OneLineParser(
         prog="surestep",
         description="How likely is each step of a model's reasoning right? Train, measure, calibrate.",
@@ -65,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name,
             help=help_line,
             description=help_line[0].upper() + help_line[1:] + ".",
+            epilog="A flag may be written with dashes, too (--output-dir).",
             allow_abbrev=False,  # a flag cut short would change its meaning with the next field that is added
         )
         if name == chosen:
@@ -73,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             subparser.set_defaults(run=module.run)
     args = parser.parse_args(arguments)
     args.argv = arguments
-    return run_command(args)
+    return args
 
 
 def module_of(command: str) -> Any:
@@ -121,13 +132,18 @@ def run_command(args: argparse.Namespace) -> int:
         )
         return 2
     except Interrupted as stopped:
-        with suppress(OSError):  # SIGHUP: the terminal may be gone
-            words = "interrupted" if stopped.number.name == "SIGINT" else f"stopped by {stopped.number.name}"
-            print(f"surestep: {in_one_line(words)}", file=sys.stderr)
-        return 128 + int(stopped.number)
+        return _stopped(stopped)
     except KeyboardInterrupt:
         print("surestep: interrupted", file=sys.stderr)
         return 130
+
+
+def _stopped(stopped: Interrupted) -> int:
+    """Say which signal it was; the exit code."""
+    with suppress(OSError):  # SIGHUP: the terminal may be gone
+        words = "interrupted" if stopped.number.name == "SIGINT" else f"stopped by {stopped.number.name}"
+        print(f"surestep: {in_one_line(words)}", file=sys.stderr)
+    return 128 + int(stopped.number)
 
 
 _format_warning = warnings.formatwarning

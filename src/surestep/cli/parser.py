@@ -1,4 +1,4 @@
-"""argparse whose refusals are one line, with what was probably meant."""
+"""argparse whose refusals are one line, with what was probably meant, and whose help names each flag once."""
 
 from __future__ import annotations
 
@@ -6,15 +6,50 @@ import argparse
 import difflib
 import re
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from surestep.terminal_text import in_one_line
 
 _WRONG = re.compile(r"unrecognized arguments: (?P<flag>[^\s=]+)|invalid choice: '(?P<choice>[^']*)'")
 
 
+_FLAGS_IN_USAGE = 6
+"""A command with more flags shows `[flags]` in its usage line: they stand below it, each with its meaning."""
+
+
+class ShortHelp(argparse.HelpFormatter):
+    """Help that leaves out what a flag is also called: the spelling with dashes, and its value behind each name."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        names = list(dict.fromkeys(_with_underscores(name) for name in action.option_strings))
+        if action.nargs == 0:
+            return ", ".join(names)
+        return f"{', '.join(names)} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
+
+    def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None) -> str:
+        shown = [action for action in actions if not action.option_strings or action.required]
+        if usage is not None or len(actions) - len(shown) <= _FLAGS_IN_USAGE:
+            return super()._format_usage(usage, actions, groups, prefix)
+        line = super()._format_usage(None, shown, [], prefix)
+        return line.replace(self._prog, f"{self._prog} [flags]", 1)
+
+
+def _with_underscores(flag: str) -> str:
+    """A flag as the documents write it.
+
+    >>> _with_underscores("--max-steps"), _with_underscores("-h")
+    ('--max_steps', '-h')
+    """
+    return "--" + flag[2:].replace("-", "_") if flag.startswith("--") else flag
+
+
 class OneLineParser(argparse.ArgumentParser):
     """Subparsers that it adds are of its kind too."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **{"formatter_class": ShortHelp, **named})
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2 and one line, without the usage of every flag there is."""

@@ -48,12 +48,14 @@ class TableCommand:
         doing: what the progress says.
         wanted: what a row is scored by, see `find_columns`.
         task: what is made of a row, from scorer, columns, rule for raw solutions, and arguments.
+        example: a row that it takes, in the help.
     """
 
     name: str
     doing: str
     wanted: tuple[str, ...]
     task: Callable[[Scorer, Columns, str, argparse.Namespace], Task]
+    example: str
 
 
 def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> None:
@@ -108,7 +110,7 @@ def add_row_flags(
         **{
             f"{what}_column": {
                 "metavar": "NAME",
-                "help": f"where the {what} stands (default: found by its usual names)",
+                "help": f"the column that holds {_HELD[what]} (default: found by its usual names)",
             }
             for what in columns
         },
@@ -146,6 +148,15 @@ def add_scorer_flags(parser: argparse.ArgumentParser) -> None:
     }
     add_flags(parser, options)
     add_config_flags(parser, exclude=frozenset(path for path, _ in fields()) - _MODEL_FLAGS, from_file=False)
+    parser.epilog = f"A row of FILE, for example: {command.example}. {parser.epilog or ''}"
+
+
+_HELD = {
+    "problem": "the problem",
+    "steps": "the list of steps",
+    "solution": "the raw solution",
+    "candidates": "the list of candidates",
+}
 
 
 def add_flags(parser: argparse._ActionsContainer, options: Mapping[str, Mapping[str, Any]]) -> None:

@@ -23,7 +23,13 @@ def _task(scorer: Scorer, columns: Columns, rule: str, args: argparse.Namespace)
     return RerankTask(scorer, columns, rule, args.by)
 
 
-_COMMAND = TableCommand(name="ranked", doing="ranking", wanted=("candidates",), task=_task)
+_COMMAND = TableCommand(
+    name="ranked",
+    doing="ranking",
+    wanted=("candidates",),
+    task=_task,
+    example='{"problem": "12 + 3 = ?", "candidates": [["12 + 3 = 15."], ["12 + 3 = 16."]]}',
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

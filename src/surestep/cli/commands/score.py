@@ -22,7 +22,13 @@ def _task(scorer: Scorer, columns: Columns, rule: str, _args: argparse.Namespace
     return ScoreTask(scorer, columns, rule)
 
 
-_COMMAND = TableCommand(name="scored", doing="scoring", wanted=("steps", "solution"), task=_task)
+_COMMAND = TableCommand(
+    name="scored",
+    doing="scoring",
+    wanted=("steps", "solution"),
+    task=_task,
+    example='{"problem": "12 + 3 = ?", "steps": ["12 + 3 = 15."]}',
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +21,9 @@ from rich.progress import (
 
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, StepRecord, ValidationRecord
+
+if TYPE_CHECKING:
+    from surestep.inference.tables.job import Advance
 
 
 class Counters:
@@ -66,8 +70,10 @@ def counting(console: Console) -> Iterator[Counters]:
 
 
 @contextmanager
-def rows_done(console: Console, title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def rows_done(console: Console, title: str, total: int | None) -> Iterator[Advance]:
     """Show how many rows are done, how fast, and how long the rest takes; a line now and then where no terminal is.
+
+    Rows that an earlier run did are counted as done, and tell nothing of the speed.
 
     Args:
         console: where.
@@ -87,17 +93,21 @@ def rows_done(console: Console, title: str, total: int | None) -> Iterator[Calla
         transient=True,
     )
     task = progress.add_task(title, total=total, rows="0")
-    done, begun, said = 0, time.monotonic(), time.monotonic()
+    done, before, begun, said = 0, 0, time.monotonic(), time.monotonic()
 
-    def advance(count: int) -> None:
-        nonlocal done, said
+    def advance(count: int, /, *, earlier: bool = False) -> None:
+        nonlocal done, before, said
         done += count
+        if earlier:
+            before += count
+            progress.reset(task, completed=done, total=total, rows=f"{done:,}")  # forgets the speed so far
+            return
         # A table in which texts have line ends is counted too long: what is done is never more than there is.
         progress.update(task, completed=done, rows=f"{done:,}")
         now = time.monotonic()
         if not console.is_terminal and now - said >= _SECONDS_BETWEEN_LINES:
             said = now
-            console.print(rows_line(title, done, total, now - begun))
+            console.print(rows_line(title, done, total, now - begun, before=before))
 
     with progress:
         yield advance
@@ -106,16 +116,18 @@ def rows_done(console: Console, title: str, total: int | None) -> Iterator[Calla
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-def rows_line(title: str, done: int, total: int | None, seconds: float) -> str:
-    """How far a table is, as a line.
+def rows_line(title: str, done: int, total: int | None, seconds: float, *, before: int = 0) -> str:
+    """How far a table is, as a line; `before` of the rows were done by an earlier run.
 
     >>> rows_line("scoring", 500, 2000, 60.0)
     'scoring: 500 of about 2,000 rows, 8.3 rows/s, about 3 min left'
     >>> rows_line("scoring", 500, None, 60.0)
     'scoring: 500 rows, 8.3 rows/s'
+    >>> rows_line("scoring", 1500, 2000, 60.0, before=1000)
+    'scoring: 1,500 of about 2,000 rows, 8.3 rows/s, about 60 s left'
     """
-    speed = done / max(seconds, 1e-9)
-    if total is None or not done:
+    speed = (done - before) / max(seconds, 1e-9)
+    if total is None or not speed:
         return f"{title}: {done:,} rows, {speed:,.1f} rows/s"
     left = max(0, total - done) / speed
     shown = f"{left / 3600:.1f} h" if left >= 5400 else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Protocol
 
 from surestep.errors import BadRowError, ConfigError, DataError, InputError
 from surestep.files import write_whole
@@ -22,7 +22,17 @@ from surestep.inference.tables.rows import BadRow, Format, Row
 from surestep.inference.tables.tasks import Task
 
 OnBadRow = Literal["aside", "stop"]
-Advance = Callable[[int], None]
+
+
+class Advance(Protocol):
+    """Is told how many more rows are done; `earlier`: by a run before this one, which says nothing of the speed."""
+
+    def __call__(self, count: int, /, *, earlier: bool = False) -> None: ...
+
+
+def _nobody(_count: int, /, *, earlier: bool = False) -> None:
+    """Nobody is told."""
+
 
 _MOST_CHARACTERS = 2**24
 """Of the rows of a part, a long last one apart: what a part may take of memory."""
@@ -163,7 +173,7 @@ def _digest(part: Sequence[Row | BadRow]) -> str:
 
 
 def run_in_parts(
-    job: TableJob, store: PartStore, made_from: dict[str, Any], *, advance: Advance = lambda _count: None
+    job: TableJob, store: PartStore, made_from: dict[str, Any], *, advance: Advance = _nobody
 ) -> dict[str, int]:
     """Score what is not scored yet, and put the output in its place; how many rows it has, by `COUNTS`.
 
@@ -186,11 +196,12 @@ def run_in_parts(
                 f"{job.source}: from row {part[0].number} on it is not what {store.output} was begun from; start anew "
                 "with --overwrite"
             )
-        if found is None and processes.owns(number - 1):
+        mine = processes.owns(number - 1)
+        if found is None and mine:
             done = job.run_part(part, table)
             write_rows = partial(table.write_part, rows=done.rows)
             store.write(number - 1, write_rows, done.bad_lines(), {**done.counts(), "digest": digest})
-        advance(len(part))
+        advance(len(part), earlier=found is not None and mine)
     if not processes.is_first:
         store.wait_until_finished()
         return store.totals()
@@ -204,7 +215,7 @@ def run_in_parts(
 
 
 def run_streamed(
-    job: TableJob, output: IO[bytes], say_bad: Callable[[str], None], *, advance: Advance = lambda _count: None
+    job: TableJob, output: IO[bytes], say_bad: Callable[[str], None], *, advance: Advance = _nobody
 ) -> dict[str, int]:
     """Score rows as they come and write each part at once, to a pipe say; nothing is kept for a second run.
 
@@ -244,5 +255,6 @@ def with_first(rows: Iterator[Row | BadRow], source: Path) -> tuple[Row, Iterato
     if not seen:
         raise DataError("holds no rows", path=source)
     assert isinstance(seen[0], BadRow)
-    reason = f"{seen[0].reason}; so it is, or worse, with each of the first {len(seen)} rows"
+    rest = "" if len(seen) == 1 else f" (none of the first {len(seen)} rows can be read)"
+    reason = f"{seen[0].reason}{rest}"
     raise DataError(reason, path=source, line=seen[0].line)

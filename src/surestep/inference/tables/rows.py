@@ -63,11 +63,15 @@ def format_of(path: Path, given: str | None = None, *, flag: str = "--format") -
     """What a file is laid out as: as `given`, else by its name, else (standard input or output) JSONL.
 
     Raises:
+        DataError: it is a folder.
         ConfigError: the name does not tell.
 
     >>> format_of(Path("a.jsonl.gz")), format_of(Path("a.csv")), format_of(Path("-"))
     ('jsonl', 'csv', 'jsonl')
     """
+    if path.is_dir():
+        order = " (the file comes first, then the checkpoint)" if flag == "--format" else ""
+        raise DataError(f"is a folder, not a file; name a file{order}", path=path)
     for known in FORMATS:
         if given == known:
             return known
