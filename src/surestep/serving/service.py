@@ -10,7 +10,7 @@ from surestep.errors import InputError
 from surestep.inference.result import SolutionScores
 from surestep.inference.solutions import SolutionTree
 from surestep.serving.api_keys import ApiKeys
-from surestep.serving.batcher import Batcher, Threads
+from surestep.serving.batcher import Batcher
 from surestep.serving.http.context import CURRENT, current_caller
 from surestep.serving.http.event_log import EventLog
 from surestep.serving.http.metrics import Metrics
@@ -18,6 +18,7 @@ from surestep.serving.pass_runner import NodeScores, PassRunner, SessionStep, St
 from surestep.serving.session_store import SessionStore
 from surestep.serving.settings import ServeConfig
 from surestep.serving.speed import Room, Speed
+from surestep.serving.threads import Threads
 from surestep.serving.warm_up import warm_up
 from surestep.types import ROOT, Node, ReasoningTree
 
