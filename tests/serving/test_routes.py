@@ -343,3 +343,25 @@ def test_whatever_bytes_are_sent_no_answer_is_an_error_of_the_server(bodies: lis
                 error_of(answer)
 
     at_once(main())
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "]", "a:b:c", "", "x" * 3000, "a b", "/?#@"])
+def test_whatever_name_the_client_uses_no_answer_is_an_error_of_the_server(host: str) -> None:
+    async def main() -> None:
+        async with serving() as server, server.client(headers={"host": host}) as client:
+            assert (await client.post("/v1/steps", json=solution(1))).status_code == 200
+            assert (await client.delete("/v1/steps")).status_code == 405
+            assert (await client.get("/nowhere")).status_code == 404
+
+    at_once(main())
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/openapi.json", "/v1/about"])
+def test_what_can_be_asked_for_can_be_looked_for(path: str) -> None:
+    """HEAD is GET without the body (RFC 9110, 9.3.2): load balancers ask that way."""
+
+    async def main() -> None:
+        async with serving() as server, server.client() as client:
+            assert (await client.head(path)).status_code == 200
+
+    at_once(main())

@@ -277,3 +277,19 @@ def test_the_deadline_also_bounds_the_wait_for_an_earlier_step(end: str) -> None
             assert (await client.get(path)).json()["steps"] == ["a b c d e f g h i"]
 
     at_once(main())
+
+
+def test_draining_also_answers_steps_that_wait_for_an_earlier_one_of_their_session() -> None:
+    async def main() -> None:
+        threads = FakeThreads(tokens_per_s=10)
+        async with serving(threads=threads, drain_notice_s=0.01) as server, server.client() as client:
+            server.service.speed.set(1e6)
+            path = await opened(client)
+            waiting = [asyncio.create_task(added(client, path, letter)) for letter in "abc"]
+            await asyncio.sleep(0.02)
+            await server.service.drain()
+            assert [(await work).status_code for work in waiting] == [200] * 3
+            assert (await client.get(path)).json()["steps"] == ["a", "b", "c"]
+            assert (await added(client, path, "d")).status_code == 503
+
+    at_once(main())

@@ -94,6 +94,7 @@ def create_app(
         settings=settings,
         keys=keys,
         room=service.room,
+        in_flight=service.in_flight,
         is_closed=lambda: service.is_closed,
         loopback_names_only=loopback_names_only,
         open_paths=open_paths,

@@ -11,7 +11,7 @@ from surestep.inference.result import SolutionScores
 from surestep.inference.solutions import SolutionTree
 from surestep.serving.api_keys import ApiKeys
 from surestep.serving.batcher import Batcher
-from surestep.serving.http.context import CURRENT, current_caller
+from surestep.serving.http.context import CURRENT, InFlight, current_caller
 from surestep.serving.http.event_log import EventLog
 from surestep.serving.http.metrics import Metrics
 from surestep.serving.pass_runner import NodeScores, PassRunner, SessionStep, StepRequest
@@ -62,6 +62,7 @@ class Service:
         self.room = Room(self.speed, share)
         self.batcher = Batcher(runner, settings, self.speed, threads=threads, watch=self)
         self.sessions = SessionStore(settings, share=share, clock=lambda: asyncio.get_running_loop().time())
+        self.in_flight = InFlight()
         self.is_draining = self.is_closed = False
         self.is_warm = False
         self._failed_in_a_row = 0
@@ -107,7 +108,15 @@ class Service:
         self.log.event("info", "draining", waiting=self.batcher.num_waiting)
         await asyncio.sleep(self.settings.drain_notice_s)
         self.is_closed = True
-        is_empty = await self.batcher.drain(self.settings.drain_s)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.settings.drain_s
+        # What was taken may not be in the queue yet: it waits for an earlier step of its session, or is parsed.
+        try:
+            async with asyncio.timeout_at(end):
+                await self.in_flight.none_left()
+        except TimeoutError:
+            pass
+        is_empty = await self.batcher.drain(max(0.0, end - loop.time()))
         self.log.event("info" if is_empty else "warning", "drained", unanswered=self.batcher.num_waiting)
         await self.batcher.stop()
 
@@ -131,7 +140,10 @@ class Service:
         while True:
             await asyncio.sleep(min(_SWEEP_S, self.settings.session_expiry_s))
             for session in self.sessions.take_expired():
-                await self.threads.run(session.handle.close)
+                try:
+                    await self.threads.run(session.handle.close)
+                except Exception as error:  # the others must still be closed
+                    self.log.error("session_not_closed", error)
 
     def pass_done(self, *, num_requests: int, num_tokens: int, num_steps: int, seconds: float) -> None:
         """See `batcher.Watch`."""
