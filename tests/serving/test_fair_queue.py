@@ -91,7 +91,9 @@ def test_an_item_can_be_taken_out() -> None:
 
 
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 100), st.booleans())
-def test_small_items_that_keep_coming_never_starve_a_large_one(own: int, other: int, large: int, is_first: bool) -> None:
+def test_small_items_that_keep_coming_never_starve_a_large_one(
+    own: int, other: int, large: int, is_first: bool
+) -> None:
     queue: FairQueue[Item] = FairQueue()
     waiting = Item("a", large)
     if is_first:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from surestep.errors import InputError
 from surestep.inference.result import SolutionScores
 from surestep.inference.solutions import SolutionTree
 from surestep.serving.api_keys import ApiKeys
-from surestep.serving.batcher import Batcher
+from surestep.serving.batcher import Batcher, TooLargeError
 from surestep.serving.http.context import CURRENT, InFlight, current_caller
 from surestep.serving.http.event_log import EventLog
 from surestep.serving.http.metrics import Metrics
@@ -195,6 +196,26 @@ class Service:
         if count > self.settings.max_candidates:
             raise InputError(f"the request has {count:,} candidates; allowed: {self.settings.max_candidates:,}")
 
+    async def _score_in_parts(self, tree: ReasoningTree, dataset: str | None) -> NodeScores:
+        """A tree of solutions that were sent as independent ones: where it is too large as a whole, in halves."""
+        try:
+            return await self.score_tree(tree, dataset)
+        except TooLargeError:
+            leaves = list(tree.leaves())
+            if len(leaves) == 1:
+                raise
+        middle = len(leaves) // 2
+        scores: NodeScores | None = None
+        for half in (leaves[:middle], leaves[middle:]):
+            kept = sorted({node for leaf in half for node in tree.path(leaf)})
+            place = {ROOT: ROOT} | {node: index for index, node in enumerate(kept)}
+            nodes = tuple(replace(tree.nodes[node], parent=place[tree.nodes[node].parent]) for node in kept)
+            part = await self._score_in_parts(ReasoningTree(tree.problem, nodes), dataset)
+            whole = part.spread(kept, len(tree.nodes))
+            scores = whole if scores is None else scores.joined(whole)
+        assert scores is not None, "there are two halves"
+        return scores
+
     async def score_trees(
         self, trees: Sequence[ReasoningTree], *, dataset: str | None = None
     ) -> list[list[float | None]]:
@@ -205,7 +226,7 @@ class Service:
         """
         if len(trees) > self.settings.max_candidates:
             raise InputError(f"the request has {len(trees):,} solutions; allowed: {self.settings.max_candidates:,}")
-        tasks = [asyncio.create_task(self.score_tree(tree, dataset)) for tree in trees]
+        tasks = [asyncio.create_task(self._score_in_parts(tree, dataset)) for tree in trees]
         try:
             return [list(scores.confidence) for scores in await asyncio.gather(*tasks)]
         finally:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from surestep.data.templated import ReadSolution
 from surestep.errors import InputError, UnreadableAnswerError
+from surestep.serving.http.failures import error_answers
 from surestep.serving.protocols.protocol import (
     Answer,
     Protocol,
@@ -44,6 +45,12 @@ SPLIT_HEADER, REDUCTION_HEADER = "X-Surestep-Split", "X-Surestep-Reduction"
 DROPPED_HEADER, UNREADABLE_HEADER = "X-Surestep-Dropped", "X-Surestep-Unreadable"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNPROCESSABLE, _NOT_FOUND = 422, 404
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "scored"},
+    _NOT_FOUND: {"description": "the model has another name"},
+    _UNPROCESSABLE: {"description": "refused, with the reason, in the stack's own shape"},
+    **error_answers(400, 401, 408, 413, 429, 500, 503, 504),
+}
 _LARGE = 32_768
 """Bytes from which a body is read in a thread: below, the loop is held for a millisecond or so."""
 
@@ -78,7 +85,7 @@ def router_of(
             summary=" or ".join(dict.fromkeys(f"{protocol.name}: {shape.name}" for protocol, shape in of_path)),
             tags=["protocols of other stacks"],
             response_model=None,
-            responses={200: {"description": "scored"}, _UNPROCESSABLE: {"description": "refused, with the reason"}},
+            responses=_ANSWERS,
             openapi_extra=_description([shape for _, shape in of_path]),
         )
     return router
