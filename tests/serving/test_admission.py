@@ -264,6 +264,9 @@ def test_keys_are_read_from_a_file_or_the_environment(tmp_path: Path) -> None:
     file.write_text(f"# those who may\nada {ADA}\n\n{BOB}\n")
     keys = read_api_keys(file)
     assert [keys.caller([(b"x-api-key", key.encode())]).name for key in (ADA, BOB)] == ["ada", "key-4"]  # type: ignore[union-attr]
+    file.write_bytes(f"\ufeffada {ADA}\r\n{BOB}\r\n".encode())
+    keys = read_api_keys(file)
+    assert [keys.caller([(b"x-api-key", key.encode())]).name for key in (ADA, BOB)] == ["ada", "key-2"]  # type: ignore[union-attr]
     assert len(read_api_keys(None, {"SURESTEP_API_KEYS": f" {ADA}, {BOB},"})) == 2
     assert len(read_api_keys(None, {})) == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fake_server import Server, at_once, expected, number_for, serving, solution
+from fake_server import FakeRunner, Server, at_once, expected, number_for, serving, solution
+from surestep.serving.http.event_log import EventLog
 
 TEXTS = ["the cat of Ada Lovelace", "sat on my secret mat"]
 
@@ -192,6 +194,35 @@ def test_the_server_says_which_model_answers_and_hides_its_folders() -> None:
     assert found.json()["model"]["checkpoint"] == "checkpoint_step_7"
     assert "secret" not in found.text
     assert found.json()["limits"]["steps"] == 512
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("/home/ada/models/tiny", "tiny"), ("C:\\models\\tiny", "tiny"), ("owner/name", "owner/name"), (None, None)],
+)
+def test_no_folder_of_the_server_is_shown_however_deep(name: Any, shown: Any) -> None:
+    class Local(FakeRunner):
+        def about(self) -> dict[str, Any]:
+            return super().about() | {"backbone": {"name": name, "also": [name]}, "precision": "float32"}
+
+    async def main() -> Any:
+        async with serving(runner=Local()) as server, server.client() as client:
+            return (await client.get("/v1/about")).json()["model"]
+
+    model = at_once(main())
+    assert model["backbone"] == {"name": shown, "also": [shown]}
+    assert model["precision"] == "float32"
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    log = EventLog()
+    log.event("info", "request", status=200)
+    log.error("pass_failed", RuntimeError("x"))
 
 
 def test_metrics_count_and_name_nobody() -> None:
