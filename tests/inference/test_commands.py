@@ -154,6 +154,9 @@ def test_candidates_are_ranked_as_in_python(command: Command, checkpoint: Path, 
     ("arguments", "words"),
     [
         (["rows.jsonl", "--output", "rows.jsonl"], "is the input itself"),
+        (["rows.jsonl", "--bad_rows_file", "rows.jsonl", "--overwrite"], "is the input itself"),
+        (["rows.jsonl", "--bad_rows_file", "./rows.jsonl", "--output", "-", "--overwrite"], "is the input itself"),
+        (["rows.jsonl", "--bad_rows_file", "o.jsonl", "--output", "o.jsonl"], "is the output itself"),
         (["rows.jsonl", "--output", "out.txt"], "--output_format"),
         (["rows.jsonl", "--output", "out.parquet.gz"], "compressed already"),
         (["rows.jsonl", "--output", "-", "--output_format", "parquet"], "Parquet cannot be written to standard output"),
@@ -186,6 +189,7 @@ def test_a_mistake_is_one_line(
     assert error.count("\n") == 1
     assert words in error
     assert not (tmp_path / "rows.scored.jsonl").exists()
+    assert len(read(tmp_path / "rows.jsonl")) == len(ROWS) + 1
 
 
 @pytest.mark.parametrize(
@@ -235,3 +239,12 @@ def test_two_processes_write_what_one_writes(
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(start, (1, 0))) == [0, 0]
     assert (tmp_path / "two.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+
+
+def test_a_bad_row_of_a_stream_is_said_as_it_is(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    """A line of JSON, whatever stands in it and however long it is."""
+    rows = [*ROWS[:2], {"question": "[bold]x[/bold] [/] " + "word " * 60, "completions": "[red]"}]
+    source = write(tmp_path / "rows.jsonl", rows)
+    _, error = command("score", source, checkpoint, "--output", "-")
+    (line,) = [line for line in error.splitlines() if line.startswith("{")]
+    assert json.loads(line)["content"] == rows[-1]

@@ -391,6 +391,77 @@ def test_a_csv_has_lists_as_json_and_keeps_its_cells(tmp_path: Path) -> None:
     assert "the row has 2 fields, the header 4" in bad[1]["reason"]
 
 
+@settings(max_examples=40)
+@given(
+    st.lists(st.text(st.sampled_from("a,\"'\r\n\t\0 ;é\u2028\x85\ufeff\U0001f600"), max_size=5), min_size=1, max_size=3)
+)
+def test_whatever_stands_in_a_cell_a_csv_is_read_back_the_same(
+    tmp_path_factory: pytest.TempPathFactory, cells: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("csv")
+    for source in (folder / "in.csv", folder / "in.jsonl"):
+        rows = [{"problem": "p", "steps": '["a"]', "note": cell} for cell in cells]
+        if source.suffix == ".csv":
+            with source.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+                writer.writerows([list(rows[0]), *(row.values() for row in rows)])
+        else:
+            write_jsonl(source, rows)
+        output = folder / f"{source.name}.out.csv"
+        assert run(source, output)["rows"] == len(rows)
+        with output.open(newline="", encoding="utf-8") as file:
+            assert [row["note"] for row in csv.DictReader(file)] == cells
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_a_row_that_utf8_cannot_hold_is_put_aside(name: str, tmp_path: Path) -> None:
+    row = {"problem": "p", "steps": ["a"]}
+    source = write_jsonl(tmp_path / "in.jsonl", [{**row, "x": "b"}, {**row, "x": "\ud800"}, {**row, "x": "c"}])
+    assert run(source, tmp_path / name) == {"rows": 2, "bad": 1, "unscored": 0}
+    assert "half of a surrogate pair" in (tmp_path / f"{name}.bad.jsonl").read_text()
+    assert [found["x"] for found in read_any(tmp_path / name)] == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        (pyarrow.array([1, 2], pyarrow.timestamp("ns")), "1970-01-01 00:00:00.000000001"),
+        (pyarrow.array([1, 2], pyarrow.time64("ns")), "00:00:00.000000001"),
+        (pyarrow.array([2**40, 2], pyarrow.timestamp("s")), "<value out of range: 1099511627776000>"),
+        (pyarrow.array([1, 2], pyarrow.duration("ns")), "1"),
+    ],
+)
+def test_times_that_python_does_not_know_stay(column: Any, text: str, tmp_path: Path) -> None:
+    table = pyarrow.table({"problem": ["p"] * 2, "steps": [["a"], ["b"]], "when": column})
+    pyarrow.parquet.write_table(table, tmp_path / "in.parquet")
+    assert run(tmp_path / "in.parquet", tmp_path / "out.parquet") == {"rows": 2, "bad": 0, "unscored": 0}
+    found = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert found.select(table.column_names).equals(pyarrow.parquet.read_table(tmp_path / "in.parquet"))
+    assert run(tmp_path / "in.parquet", tmp_path / "out.jsonl")["rows"] == 2
+    assert read_any(tmp_path / "out.jsonl")[0]["when"] == text
+
+
+def test_a_parquet_cell_that_is_no_text_puts_its_row_aside(tmp_path: Path) -> None:
+    offsets = pyarrow.py_buffer(b"".join(count.to_bytes(4, "little") for count in (0, 2, 3)))
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 2, [None, offsets, pyarrow.py_buffer(b"\xff\xfea")])
+    table = pyarrow.table({"problem": ["p"] * 2, "steps": [["a"], ["b"]], "note": column})
+    pyarrow.parquet.write_table(table, tmp_path / "in.parquet")
+    assert run(tmp_path / "in.parquet", tmp_path / "out.jsonl") == {"rows": 1, "bad": 1, "unscored": 0}
+    assert "column 'note' cannot be read" in (tmp_path / "out.jsonl.bad.jsonl").read_text()
+
+
+def test_two_columns_of_one_name_are_refused_before_anything_is_scored(tmp_path: Path) -> None:
+    columns = [pyarrow.array(["p"]), pyarrow.array([["a"]]), pyarrow.array([1]), pyarrow.array([2])]
+    table = pyarrow.Table.from_arrays(columns, names=["problem", "steps", "x", "x"])
+    pyarrow.parquet.write_table(table, tmp_path / "in.parquet")
+    assert "two columns 'x'; rename or remove one" in refusal(tmp_path / "in.parquet", tmp_path / "out.parquet")
+
+
+def test_what_parquet_cannot_hold_is_one_line(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"problem": "p", "steps": ["a"], "x": {}}])
+    assert "do not fit into one Parquet table" in refusal(source, tmp_path / "out.parquet")
+
+
 def test_parquet_keeps_the_types_of_its_columns(tmp_path: Path) -> None:
     table = pyarrow.table(
         {

@@ -627,3 +627,33 @@ def _with_precision(small_config: Callable[..., Config], name: str) -> Config:
     config = small_config("llama").model_copy(deep=True)
     config.training.mixed_precision = name  # type: ignore[assignment]
     return config
+
+
+def test_candidates_may_come_from_anything_that_gives_them(scorer: ModelScorer) -> None:
+    with SessionScorer(scorer).open("1+1?") as session:
+        listed = session.score_candidates(["It is 2.", "It is 3."])
+        assert session.score_candidates(text for text in ("It is 2.", "It is 3.")) == listed
+        assert len(listed) == 2
+
+
+@pytest.mark.parametrize("steps", [None, 3, b"ab", "ab", {"a": 1}, {"a"}, ["a", "\ud800"], ["a", None]])
+def test_candidates_that_are_no_list_of_texts_are_refused(scorer: ModelScorer, steps: Any) -> None:
+    with SessionScorer(scorer).open("1+1?") as session, pytest.raises(InputError, match="allowed: "):
+        session.score_candidates(steps)
+
+
+@pytest.mark.parametrize("steps", [None, "ab", [()], [("a",)], ["ab"], [None], [(1, 2, 3, 4)], [(None, "a")]])
+def test_entries_that_are_no_session_with_a_step_are_refused(scorer: ModelScorer, steps: Any) -> None:
+    with pytest.raises(InputError, match="allowed: "):
+        SessionScorer(scorer).add_many(steps)
+
+
+def test_half_a_character_is_refused_and_changes_nothing(scorer: ModelScorer) -> None:
+    sessions = SessionScorer(scorer)
+    with pytest.raises(InputError, match="surrogate"):
+        sessions.open("\ud800")
+    with sessions.open("1+1?") as session:
+        for step, context in (("\ud800", None), ("a", "\udc00")):
+            with pytest.raises(InputError, match="surrogate"):
+                session.add(step, context=context)
+        assert session.steps == ()

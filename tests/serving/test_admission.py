@@ -129,6 +129,20 @@ def test_one_key_leaves_room_for_others() -> None:
     assert room.num_tokens == 0
 
 
+def test_a_key_that_is_alone_with_a_large_body_leaves_room_for_others() -> None:
+    async def main() -> None:
+        keys = ApiKeys([("ada", ADA), ("bob", BOB)])
+        async with serving(keys=keys, queue_s=1) as server, server.client(BOB) as bob:
+            slow = Connection([b"{"], then="more", authorization=f"Bearer {ADA}", **{"content-length": "4000000"})
+            work = asyncio.create_task(slow.ask(server))
+            await asyncio.sleep(0.1)
+            assert (await bob.post("/v1/steps", json=solution(1))).status_code == 200
+            await work
+            assert slow.status == 408
+
+    at_once(main())
+
+
 def test_a_body_of_unknown_length_is_counted_while_it_comes() -> None:
     async def main() -> None:
         async with serving(max_body_mb=0.01) as server:
@@ -250,6 +264,9 @@ def test_keys_are_read_from_a_file_or_the_environment(tmp_path: Path) -> None:
     file.write_text(f"# those who may\nada {ADA}\n\n{BOB}\n")
     keys = read_api_keys(file)
     assert [keys.caller([(b"x-api-key", key.encode())]).name for key in (ADA, BOB)] == ["ada", "key-4"]  # type: ignore[union-attr]
+    file.write_bytes(f"\ufeffada {ADA}\r\n{BOB}\r\n".encode())
+    keys = read_api_keys(file)
+    assert [keys.caller([(b"x-api-key", key.encode())]).name for key in (ADA, BOB)] == ["ada", "key-2"]  # type: ignore[union-attr]
     assert len(read_api_keys(None, {"SURESTEP_API_KEYS": f" {ADA}, {BOB},"})) == 2
     assert len(read_api_keys(None, {})) == 0
 

@@ -88,3 +88,26 @@ def test_an_item_can_be_taken_out() -> None:
     assert not queue.discard("nobody", one)
     assert (queue.num_tokens, queue.tokens_of("a"), queue.num_keys()) == (7, 7, 1)
     assert queue.take(100) == [other]
+
+
+@given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 100), st.booleans())
+def test_small_items_that_keep_coming_never_starve_a_large_one(
+    own: int, other: int, large: int, is_first: bool
+) -> None:
+    queue: FairQueue[Item] = FairQueue()
+    waiting = Item("a", large)
+    if is_first:
+        queue.push("a", waiting)
+    for _ in range(10):
+        queue.push("b", Item("b", other))
+    if not is_first:
+        queue.push("a", waiting)
+    for _ in range(10):
+        queue.push("a", Item("a", own))
+    for _ in range(4):
+        part = queue.take(100)
+        if waiting in part:
+            return
+        for item in part:
+            queue.push(item.key, Item(item.key, item.num_tokens))
+    raise AssertionError("the large item was passed over pass after pass")

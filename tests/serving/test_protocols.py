@@ -343,6 +343,37 @@ def test_many_solutions_are_refused_above_the_limit() -> None:
     assert "3 solutions; allowed: 2" in refused("/rerank", body, client)["error"]["message"]
 
 
+def test_solutions_of_one_problem_are_taken_where_each_alone_is() -> None:
+    """They share a tree, which may be larger than one request may be: that must not refuse them."""
+
+    def mounted(score_trees: Any) -> APIRouter:
+        return router_of(PROTOCOLS, score_trees, SETTINGS)
+
+    async def main() -> None:
+        limits = {"smallest_request": 100, "smallest_pass": 10, "max_request_passes": 0.001}
+        async with serving(routers=[mounted], **limits) as server, server.client() as client:
+            limit = server.service.speed.request_limit
+            solutions = [f"{number} " + "x " * (limit // 2) for number in range(9)]
+            answer = await client.post("/score", json={"text_1": PROBLEM, "text_2": solutions})
+            assert answer.status_code == 200, answer.text
+            assert [row["score"] for row in answer.json()["data"]] == [
+                number_for(PROBLEM, [one.strip()]) for one in solutions
+            ]
+            alone = await client.post("/score", json={"text_1": PROBLEM, "text_2": ["x " * (2 * limit)]})
+            assert alone.status_code == 413
+
+    at_once(main())
+
+
+def test_the_description_names_every_status() -> None:
+    """A request may also be refused before it is read, and fail behind that."""
+    description = CLIENT.get("/openapi.json").json()
+    for path, methods in description["paths"].items():
+        assert {"200", "400", "401", "408", "413", "422", "429", "500", "503", "504"} <= set(
+            methods["post"]["responses"]
+        ), path
+
+
 def test_the_description_has_an_example_for_every_shape_that_is_answered() -> None:
     description = CLIENT.get("/openapi.json").json()
     described = 0
@@ -407,6 +438,24 @@ names = st.sampled_from(
 def test_any_body_is_answered_or_refused(path: str, body: Any) -> None:
     response = CLIENT.post(path, content=json.dumps(body))
     assert response.status_code in (200, 422), response.text
+
+
+SHAPES = [(path, shape) for protocol in PROTOCOLS for shape in protocol.shapes for path in shape.paths]
+
+
+@given(data=st.data(), at=st.sampled_from(SHAPES))
+def test_a_request_with_wrong_fields_is_answered_or_refused(data: st.DataObject, at: tuple[str, Shape]) -> None:
+    """A known request, of which one field or two hold anything: it never is an error of the server."""
+    path, shape = at
+    fields = sorted(shape.request.model_fields)
+    wrong = data.draw(st.dictionaries(st.sampled_from(fields), values, min_size=1, max_size=2))
+    response = CLIENT.post(path, content=json.dumps(dict(shape.example) | wrong))
+    assert response.status_code in (200, 422), response.text
+
+
+@pytest.mark.parametrize("query", [[], ""])
+def test_an_empty_problem_is_refused(query: Any) -> None:
+    refused("/v1/score", {"query": query, "items": ["It is 2."]})
 
 
 def test_flags_come_to_settings(small_tokenizer: Path) -> None:

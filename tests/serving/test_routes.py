@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fake_server import Server, at_once, expected, number_for, serving, solution
+from fake_server import FakeRunner, Server, at_once, expected, number_for, serving, solution
+from surestep.serving.http.event_log import EventLog
 
 TEXTS = ["the cat of Ada Lovelace", "sat on my secret mat"]
 
@@ -194,6 +196,35 @@ def test_the_server_says_which_model_answers_and_hides_its_folders() -> None:
     assert found.json()["limits"]["steps"] == 512
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("/home/ada/models/tiny", "tiny"), ("C:\\models\\tiny", "tiny"), ("owner/name", "owner/name"), (None, None)],
+)
+def test_no_folder_of_the_server_is_shown_however_deep(name: Any, shown: Any) -> None:
+    class Local(FakeRunner):
+        def about(self) -> dict[str, Any]:
+            return super().about() | {"backbone": {"name": name, "also": [name]}, "precision": "float32"}
+
+    async def main() -> Any:
+        async with serving(runner=Local()) as server, server.client() as client:
+            return (await client.get("/v1/about")).json()["model"]
+
+    model = at_once(main())
+    assert model["backbone"] == {"name": shown, "also": [shown]}
+    assert model["precision"] == "float32"
+
+
+def test_a_log_that_cannot_be_written_fails_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    log = EventLog()
+    log.event("info", "request", status=200)
+    log.error("pass_failed", RuntimeError("x"))
+
+
 def test_metrics_count_and_name_nobody() -> None:
     async def main() -> str:
         async with serving() as server, server.client() as client:
@@ -341,5 +372,27 @@ def test_whatever_bytes_are_sent_no_answer_is_an_error_of_the_server(bodies: lis
                 answer = await client.post("/v1/steps", content=body, headers={"content-type": "application/json"})
                 assert answer.status_code in {400, 422}
                 error_of(answer)
+
+    at_once(main())
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "]", "a:b:c", "", "x" * 3000, "a b", "/?#@"])
+def test_whatever_name_the_client_uses_no_answer_is_an_error_of_the_server(host: str) -> None:
+    async def main() -> None:
+        async with serving() as server, server.client(headers={"host": host}) as client:
+            assert (await client.post("/v1/steps", json=solution(1))).status_code == 200
+            assert (await client.delete("/v1/steps")).status_code == 405
+            assert (await client.get("/nowhere")).status_code == 404
+
+    at_once(main())
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/openapi.json", "/v1/about"])
+def test_what_can_be_asked_for_can_be_looked_for(path: str) -> None:
+    """HEAD is GET without the body (RFC 9110, 9.3.2): load balancers ask that way."""
+
+    async def main() -> None:
+        async with serving() as server, server.client() as client:
+            assert (await client.head(path)).status_code == 200
 
     at_once(main())

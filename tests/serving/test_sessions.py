@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fake_server import at_once, number_for, serving
+from fake_server import FakeThreads, at_once, now, number_for, serving
 from surestep.serving.api_keys import ApiKeys
 
 ADA, BOB = "ada-" + "a" * 20, "bob-" + "b" * 20
@@ -213,5 +213,83 @@ def test_an_id_that_is_none_is_not_found(id: str) -> None:
     async def main() -> None:
         async with serving() as server, server.client() as client:
             assert (await client.get(f"/v1/sessions/{id}")).status_code == 404
+
+    at_once(main())
+
+
+@pytest.mark.parametrize("again", ["a", "b"])
+def test_a_step_whose_client_left_while_it_was_scored_is_settled_before_the_next(again: str) -> None:
+    """The pass cannot be stopped and adds the step after all; what comes next must see it, not cross it."""
+
+    async def main() -> None:
+        async with serving(threads=FakeThreads(tokens_per_s=10)) as server, server.client() as client:
+            path = await opened(client)
+            service = server.service
+            asked = asyncio.create_task(added(client, path, "a", at=0))
+            while not service.batcher._passes:
+                await asyncio.sleep(0.001)
+            asked.cancel()
+            second = await added(client, path, again, at=0)
+            if again == "a":
+                assert second.json()["confidence"] == number_for("p", ["a"])
+            else:
+                assert second.status_code == 409
+            third = await added(client, path, "c")
+            assert third.json()["confidence"] == number_for("p", ["a", "c"])
+            assert (await client.get(path)).json()["steps"] == ["a", "c"]
+
+    at_once(main())
+
+
+def test_a_step_that_came_too_late_is_known_when_it_is_sent_again() -> None:
+    async def main() -> None:
+        async with serving(threads=FakeThreads(tokens_per_s=10)) as server, server.client() as client:
+            server.service.speed.set(1e6)
+            path = await opened(client)
+            late = await client.post(
+                f"{path}/steps", json={"step": "a", "at": 0}, headers={"X-Surestep-Deadline": "0.05"}
+            )
+            assert late.status_code == 504
+            assert (await added(client, path, "a", at=0)).json()["confidence"] == number_for("p", ["a"])
+            assert (await client.get(path)).json()["steps"] == ["a"]
+
+    at_once(main())
+
+
+@pytest.mark.parametrize("end", ["steps", "candidates", "fork", ""])
+def test_the_deadline_also_bounds_the_wait_for_an_earlier_step(end: str) -> None:
+    async def main() -> None:
+        async with serving(threads=FakeThreads(tokens_per_s=1)) as server, server.client() as client:
+            server.service.speed.set(1e6)
+            path = await opened(client)
+            first = asyncio.create_task(added(client, path, "a b c d e f g h i"))
+            while not server.service.batcher._passes:
+                await asyncio.sleep(0.001)
+            started = now()
+            body = {"steps": {"json": {"step": "b"}}, "candidates": {"json": {"steps": ["b"]}}}.get(end, {})
+            method = "POST" if end else "DELETE"
+            answer = await client.request(
+                method, f"{path}/{end}".rstrip("/"), headers={"X-Surestep-Deadline": "0.2"}, **body
+            )
+            assert answer.status_code == 504
+            assert now() - started < 0.5
+            assert (await first).status_code == 200
+            assert (await client.get(path)).json()["steps"] == ["a b c d e f g h i"]
+
+    at_once(main())
+
+
+def test_draining_also_answers_steps_that_wait_for_an_earlier_one_of_their_session() -> None:
+    async def main() -> None:
+        threads = FakeThreads(tokens_per_s=10)
+        async with serving(threads=threads, drain_notice_s=0.01) as server, server.client() as client:
+            server.service.speed.set(1e6)
+            path = await opened(client)
+            waiting = [asyncio.create_task(added(client, path, letter)) for letter in "abc"]
+            await asyncio.sleep(0.02)
+            await server.service.drain()
+            assert [(await work).status_code for work in waiting] == [200] * 3
+            assert (await client.get(path)).json()["steps"] == ["a", "b", "c"]
+            assert (await added(client, path, "d")).status_code == 503
 
     at_once(main())

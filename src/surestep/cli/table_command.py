@@ -183,6 +183,7 @@ def run_table(args: argparse.Namespace, command: TableCommand) -> int:
     processes = find_processes()
     layout = format_of(args.input, args.format)
     output, output_layout = _output(args, command, layout)
+    _check_places(args, output)
     if args.split is not None:
         check_rule(args.split)
     first, rows = with_first(read_rows(args.input, layout), args.input)
@@ -258,6 +259,15 @@ def output_of(args: argparse.Namespace, name: str, layout: Format, wanted: str |
     if chosen == "parquet" and output.suffix.lower() == ".gz":
         raise ConfigError(f"{output}: Parquet is compressed already; name the --output without .gz")
     return output, chosen
+
+
+def _check_places(args: argparse.Namespace, output: Path) -> None:
+    """Refuse a file for bad rows that is the input or the output, which it would replace."""
+    if (bad_rows := args.bad_rows_file) is None:
+        return
+    for other, what in ((args.input, "the input itself"), (output, "the output itself")):
+        if other != _STREAM and bad_rows.resolve() == other.resolve():
+            raise ConfigError(f"{bad_rows} is {what}; name another --bad_rows_file")
 
 
 def _beside(args: argparse.Namespace, added: str, wanted: str, layout: Format) -> Path:

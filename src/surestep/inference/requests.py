@@ -92,3 +92,16 @@ class NodeScores:
             return tuple(b if a is None else a for a, b in zip(one, two, strict=True))
 
         return NodeScores(either(self.confidence, other.confidence), either(self.raw, other.raw))
+
+    def spread(self, nodes: Sequence[int], count: int) -> NodeScores:
+        """The scores of a part of a request with `count` nodes, of which it has `nodes`; None for all others.
+
+        >>> NodeScores((0.5,), (0.4,)).spread([1], 2)
+        NodeScores(confidence=(None, 0.5), raw=(None, 0.4))
+        """
+        place = {node: index for index, node in enumerate(nodes)}
+
+        def all_of(part: tuple[float | None, ...]) -> tuple[float | None, ...]:
+            return tuple(part[place[node]] if node in place else None for node in range(count))
+
+        return NodeScores(all_of(self.confidence), all_of(self.raw))

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 
 from surestep.serving.api_keys import ApiKeys, is_loopback
-from surestep.serving.http.context import CURRENT, RequestContext
+from surestep.serving.http.context import CURRENT, InFlight, RequestContext
 from surestep.serving.http.failures import Failure, failure_of
 from surestep.serving.settings import ServeConfig
 from surestep.serving.speed import BusyError, Room
@@ -43,6 +43,7 @@ class Admission:
         settings: limits.
         keys: who is let in.
         room: what the queue may still take.
+        in_flight: told of each request whose body is read, until it is answered.
         is_closed: whether the server takes nothing new.
         loopback_names_only: whether requests to any other name than loopback's are refused: a page of a web site whose
             name was made to point here could else read what a server without keys answers.
@@ -56,6 +57,7 @@ class Admission:
         settings: ServeConfig,
         keys: ApiKeys,
         room: Room,
+        in_flight: InFlight,
         is_closed: Callable[[], bool],
         loopback_names_only: bool = False,
         open_paths: Collection[str] = (),
@@ -64,6 +66,7 @@ class Admission:
         self._settings = settings
         self._keys = keys
         self._room = room
+        self._in_flight = in_flight
         self._is_closed = is_closed
         self._loopback_names_only = loopback_names_only
         self._open = OPEN_PATHS | frozenset(path for path in open_paths if path == "/" or not path.endswith("/"))
@@ -123,6 +126,10 @@ class Admission:
         except (Failure, BusyError) as error:
             await _refuse(error, receive, send)
             return
+        with self._in_flight.one():
+            await self._answer_unless_gone(body, scope, receive, send)
+
+    async def _answer_unless_gone(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.Event()
         watch = asyncio.create_task(_wait_for_disconnect(receive, gone))
 

@@ -105,7 +105,7 @@ def read_api_keys(file: Path | None, environment: Mapping[str, str] = os.environ
         keys = [key.strip() for key in environment.get(VARIABLE, "").split(",") if key.strip()]
         return ApiKeys((f"key-{number}", key) for number, key in enumerate(keys, start=1))
     try:
-        lines = read_document(file).splitlines()
+        lines = read_document(file).removeprefix("\ufeff").splitlines()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"--api_keys_file {file} cannot be read ({reason})") from None

@@ -11,7 +11,6 @@ from fastapi.routing import APIRoute
 from surestep import __version__
 from surestep.serving.admission import Admission
 from surestep.serving.api_keys import ApiKeys
-from surestep.serving.batcher import OwnThreads, Threads
 from surestep.serving.http.event_log import EventLog
 from surestep.serving.http.failures import add_failure_handlers
 from surestep.serving.http.observed import Observed
@@ -22,6 +21,7 @@ from surestep.serving.routes.scoring import scoring_router
 from surestep.serving.routes.sessions import sessions_router
 from surestep.serving.service import ScoreTrees, Service
 from surestep.serving.settings import ServeConfig
+from surestep.serving.threads import OwnThreads, Threads
 
 _DESCRIPTION = """\
 How likely is each step of a model's reasoning right? Every answer that is an error has the body
@@ -94,6 +94,7 @@ def create_app(
         settings=settings,
         keys=keys,
         room=service.room,
+        in_flight=service.in_flight,
         is_closed=lambda: service.is_closed,
         loopback_names_only=loopback_names_only,
         open_paths=open_paths,

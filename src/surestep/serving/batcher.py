@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from surestep.errors import InputError, SurestepError
 from surestep.serving.fair_queue import FairQueue
-from surestep.serving.pass_runner import EncodedRequest, NodeScores, PassRunner, SessionStep, StepRequest
+from surestep.serving.pass_runner import (
+    EncodedRequest,
+    NodeScores,
+    PassRunner,
+    SessionHandle,
+    SessionStep,
+    StepRequest,
+)
 from surestep.serving.settings import ServeConfig
 from surestep.serving.speed import Speed
-
-T = TypeVar("T")
+from surestep.serving.threads import Threads
 
 _OVERLAP_S = 1.0
 """For so long after requests overlapped, more of them are expected."""
@@ -46,39 +51,6 @@ class PassFailedError(Exception):
         self.cause = cause
 
 
-class Threads(Protocol):
-    """Where work is done that would stop the loop."""
-
-    async def encode(self, work: Callable[..., T], *arguments: Any) -> T:
-        """In the encoder thread."""
-        ...
-
-    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """In the model thread."""
-        ...
-
-
-class OwnThreads:
-    """One thread for text, for a tokenizer's own threads would fight the model's; one for each pass at once."""
-
-    def __init__(self, passes_at_once: int = 1) -> None:
-        self._encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
-        self._model = ThreadPoolExecutor(passes_at_once, thread_name_prefix="model")
-
-    async def encode(self, work: Callable[..., T], *arguments: Any) -> T:
-        """In the encoder thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._encoder, work, *arguments)
-
-    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """In the model thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._model, work, *arguments)
-
-    def close(self) -> None:
-        """Wait for neither; what has not begun is dropped."""
-        self._encoder.shutdown(wait=False, cancel_futures=True)
-        self._model.shutdown(wait=False, cancel_futures=True)
-
-
 class Watch(Protocol):
     """Told what happens, for metrics and logs; never a text."""
 
@@ -102,12 +74,14 @@ class _Request:
     Attributes:
         num_open: pieces that are not through.
         scores: of the pieces that are.
+        session: that a pass may change, also when nobody waits for the answer any more.
     """
 
     key: str
     answer: asyncio.Future[NodeScores]
     num_open: int = 0
     scores: NodeScores | None = None
+    session: SessionHandle | None = None
 
     def take(self, result: NodeScores | SurestepError | PassFailedError) -> None:
         """A piece is through."""
@@ -158,7 +132,7 @@ class Batcher:
         self._open: set[_Request] = set()
         self._num_encoding = 0
         self._running_tokens = 0
-        self._passes: set[asyncio.Task[None]] = set()
+        self._passes: dict[asyncio.Task[None], Sequence[_Piece]] = {}
         self._pass_ended = 0.0
         self._overlapped = self._waiting_since = float("-inf")
         self._is_draining = self._is_stopped = False
@@ -244,7 +218,8 @@ class Batcher:
                 num_tokens = sum(piece.num_tokens for piece in pieces)
                 on_encoded(num_tokens)
                 self._refuse_if_late(key, num_tokens, deadline - loop.time())
-                return await self._answer(key, pieces)
+                session = request.session if isinstance(request, SessionStep) else None
+                return await self._answer(key, pieces, session)
         except TimeoutError:
             raise TooLateError("the deadline has passed") from None
 
@@ -275,11 +250,20 @@ class Batcher:
                 f"the answer would take about {needed:.1f} s, and the deadline is in {seconds_left:.1f} s"
             )
 
-    async def _answer(self, key: str, pieces: Sequence[EncodedRequest]) -> NodeScores:
+    async def settled(self, session: SessionHandle) -> None:
+        """Wait until no pass runs that may still change a session.
+
+        Whoever asked for a step may be gone, or too late, while the pass that adds it runs: it cannot be stopped.
+        """
+        await self._until(
+            lambda: not any(piece.request.session is session for pieces in self._passes.values() for piece in pieces)
+        )
+
+    async def _answer(self, key: str, pieces: Sequence[EncodedRequest], session: SessionHandle | None) -> NodeScores:
         if self._is_stopped:
             raise DrainingError
         loop = asyncio.get_running_loop()
-        request = _Request(key, loop.create_future(), num_open=len(pieces))
+        request = _Request(key, loop.create_future(), num_open=len(pieces), session=session)
         waiting = [_Piece(request, piece) for piece in pieces]
         self._open.add(request)
         if not self._queue.num_items:
@@ -308,7 +292,7 @@ class Batcher:
                 taken = self._queue.take(self._speed.pass_budget)
                 if pieces := [piece for piece in taken if not piece.request.answer.done()]:
                     task = asyncio.create_task(self._run(pieces))
-                    self._passes.add(task)
+                    self._passes[task] = pieces
                     task.add_done_callback(self._pass_is_over)
         finally:
             for task in self._passes:
@@ -327,7 +311,7 @@ class Batcher:
         return is_full and len(self._passes) < self._settings.passes_at_once
 
     def _pass_is_over(self, task: asyncio.Task[None]) -> None:
-        self._passes.discard(task)
+        del self._passes[task]
         self._changed.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error  # a bug of ours, for the loop's handler

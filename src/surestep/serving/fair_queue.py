@@ -48,6 +48,7 @@ class FairQueue(Generic[T]):
     def __init__(self) -> None:
         self._lanes: dict[Hashable, _Lane[T]] = {}
         self._now = 0.0
+        self._due: tuple[Hashable, T] | None = None
         self.num_tokens = 0
         self.num_items = 0
 
@@ -64,9 +65,9 @@ class FairQueue(Generic[T]):
 
     def discard(self, key: Hashable, item: T) -> bool:
         """Take one item out, whose client has gone, say; whether it was still there."""
-        lane = self._lanes.get(key)
-        if lane is None or not any(waiting is item for waiting in lane.items):
+        if not self._is_waiting(key, item):
             return False
+        lane = self._lanes[key]
         lane.items = deque(waiting for waiting in lane.items if waiting is not item)
         self._forget(lane, item)
         self._drop_idle()
@@ -84,27 +85,46 @@ class FairQueue(Generic[T]):
     def take(self, budget: int) -> list[T]:
         """The next items in fair order, at most `budget` tokens together; the first is always among them.
 
-        One that does not fit is passed over for smaller ones, and is then the first, or among the first, of the next.
+        The first one that does not fit is passed over for smaller ones, and is then the first of the next.
         """
         taken: list[T] = []
         size = 0
         open_lanes = {key: lane for key, lane in self._lanes.items() if lane.items}
-        while open_lanes:
+        passed_over, self._due = self._due, None
+        first_that_waits: tuple[Hashable, T] | None = None
+        if passed_over is not None and self._is_waiting(*passed_over):
+            key, item = passed_over
+            open_lanes[key].items = deque(waiting for waiting in open_lanes[key].items if waiting is not item)
+            size = self._serve(open_lanes[key], item)
+            taken.append(item)
+        while open_lanes := {key: lane for key, lane in open_lanes.items() if lane.items}:
             key = min(open_lanes, key=lambda key: open_lanes[key].end)
             lane = open_lanes[key]
-            item = self._first_that_fits(lane, budget - size if taken else None)
-            if item is None:
+            head = lane.items[0]
+            item_or_none = self._first_that_fits(lane, budget - size if taken else None)
+            if item_or_none is not head and first_that_waits is None:
+                first_that_waits = key, head
+            if item_or_none is None:
                 del open_lanes[key]
                 continue
-            self._now = max(self._now, lane.end)
-            lane.end += item.num_tokens
-            size += item.num_tokens
-            taken.append(item)
-            self._forget(lane, item)
-            if not lane.items:
-                del open_lanes[key]
+            size += self._serve(lane, item_or_none)
+            taken.append(item_or_none)
+            if first_that_waits is not None:
+                # It was its turn, and another went: without this, small items could pass a large one for ever.
+                self._due = first_that_waits
         self._drop_idle()
         return taken
+
+    def _is_waiting(self, key: Hashable, item: T) -> bool:
+        lane = self._lanes.get(key)
+        return lane is not None and any(waiting is item for waiting in lane.items)
+
+    def _serve(self, lane: _Lane[T], item: T) -> int:
+        """Count an item that was taken out of its lane; its tokens."""
+        self._now = max(self._now, lane.end)
+        lane.end += item.num_tokens
+        self._forget(lane, item)
+        return item.num_tokens
 
     def _first_that_fits(self, lane: _Lane[T], room: int | None) -> T | None:
         """Removed from its lane; `room` None: whatever its size."""

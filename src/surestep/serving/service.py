@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from surestep.errors import InputError
 from surestep.inference.result import SolutionScores
 from surestep.inference.solutions import SolutionTree
 from surestep.serving.api_keys import ApiKeys
-from surestep.serving.batcher import Batcher, Threads
-from surestep.serving.http.context import CURRENT, current_caller
+from surestep.serving.batcher import Batcher, TooLargeError
+from surestep.serving.http.context import CURRENT, InFlight, current_caller
 from surestep.serving.http.event_log import EventLog
 from surestep.serving.http.metrics import Metrics
 from surestep.serving.pass_runner import NodeScores, PassRunner, SessionStep, StepRequest
 from surestep.serving.session_store import SessionStore
 from surestep.serving.settings import ServeConfig
 from surestep.serving.speed import Room, Speed
+from surestep.serving.threads import Threads
 from surestep.serving.warm_up import warm_up
 from surestep.types import ROOT, Node, ReasoningTree
 
@@ -61,6 +63,7 @@ class Service:
         self.room = Room(self.speed, share)
         self.batcher = Batcher(runner, settings, self.speed, threads=threads, watch=self)
         self.sessions = SessionStore(settings, share=share, clock=lambda: asyncio.get_running_loop().time())
+        self.in_flight = InFlight()
         self.is_draining = self.is_closed = False
         self.is_warm = False
         self._failed_in_a_row = 0
@@ -106,7 +109,15 @@ class Service:
         self.log.event("info", "draining", waiting=self.batcher.num_waiting)
         await asyncio.sleep(self.settings.drain_notice_s)
         self.is_closed = True
-        is_empty = await self.batcher.drain(self.settings.drain_s)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.settings.drain_s
+        # What was taken may not be in the queue yet: it waits for an earlier step of its session, or is parsed.
+        try:
+            async with asyncio.timeout_at(end):
+                await self.in_flight.none_left()
+        except TimeoutError:
+            pass
+        is_empty = await self.batcher.drain(max(0.0, end - loop.time()))
         self.log.event("info" if is_empty else "warning", "drained", unanswered=self.batcher.num_waiting)
         await self.batcher.stop()
 
@@ -130,7 +141,10 @@ class Service:
         while True:
             await asyncio.sleep(min(_SWEEP_S, self.settings.session_expiry_s))
             for session in self.sessions.take_expired():
-                await self.threads.run(session.handle.close)
+                try:
+                    await self.threads.run(session.handle.close)
+                except Exception as error:  # the others must still be closed
+                    self.log.error("session_not_closed", error)
 
     def pass_done(self, *, num_requests: int, num_tokens: int, num_steps: int, seconds: float) -> None:
         """See `batcher.Watch`."""
@@ -182,6 +196,26 @@ class Service:
         if count > self.settings.max_candidates:
             raise InputError(f"the request has {count:,} candidates; allowed: {self.settings.max_candidates:,}")
 
+    async def _score_in_parts(self, tree: ReasoningTree, dataset: str | None) -> NodeScores:
+        """A tree of solutions that were sent as independent ones: where it is too large as a whole, in halves."""
+        try:
+            return await self.score_tree(tree, dataset)
+        except TooLargeError:
+            leaves = list(tree.leaves())
+            if len(leaves) == 1:
+                raise
+        middle = len(leaves) // 2
+        scores: NodeScores | None = None
+        for half in (leaves[:middle], leaves[middle:]):
+            kept = sorted({node for leaf in half for node in tree.path(leaf)})
+            place = {ROOT: ROOT} | {node: index for index, node in enumerate(kept)}
+            nodes = tuple(replace(tree.nodes[node], parent=place[tree.nodes[node].parent]) for node in kept)
+            part = await self._score_in_parts(ReasoningTree(tree.problem, nodes), dataset)
+            whole = part.spread(kept, len(tree.nodes))
+            scores = whole if scores is None else scores.joined(whole)
+        assert scores is not None, "there are two halves"
+        return scores
+
     async def score_trees(
         self, trees: Sequence[ReasoningTree], *, dataset: str | None = None
     ) -> list[list[float | None]]:
@@ -192,7 +226,7 @@ class Service:
         """
         if len(trees) > self.settings.max_candidates:
             raise InputError(f"the request has {len(trees):,} solutions; allowed: {self.settings.max_candidates:,}")
-        tasks = [asyncio.create_task(self.score_tree(tree, dataset)) for tree in trees]
+        tasks = [asyncio.create_task(self._score_in_parts(tree, dataset)) for tree in trees]
         try:
             return [list(scores.confidence) for scores in await asyncio.gather(*tasks)]
         finally:

@@ -150,10 +150,15 @@ class Room:
         Raises:
             BusyError: there is none.
         """
-        others, others_of_key = self.num_tokens - own, self._by_key[key] - own
+        share = self._speed.room * self._share
+        others_of_key = self._by_key[key] - own
+        # A key that was alone may hold more than its share, which must not be at the cost of the others.
+        others = min(others_of_key, share) + sum(
+            min(tokens, share) for name, tokens in self._by_key.items() if name != key
+        )
         wanted = own + num_tokens
         is_full = others > 0 and others + wanted > self._speed.room
-        is_over_share = others_of_key > 0 and others_of_key + wanted > self._speed.room * self._share
+        is_over_share = others_of_key > 0 and others_of_key + wanted > share
         if is_full or is_over_share:
             seconds = self._speed.seconds_for(others if is_full else others_of_key)
             raise BusyError(max(1, math.ceil(seconds * (1 + 0.5 * self._jitter()))))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 
-from surestep.serving.batcher import Threads
 from surestep.serving.pass_runner import PassRunner, StepRequest
 from surestep.serving.settings import ServeConfig
 from surestep.serving.speed import Speed
+from surestep.serving.threads import Threads
 from surestep.types import chain
 
 _EXAMPLE = chain("What is 12 * 3 + 4?", ["12 * 3 = 36.", "36 + 4 = 40."] * 6)

@@ -12,7 +12,7 @@ the caller says whose file it is and how to mend it. Knows no format of ours.
 
 from __future__ import annotations
 
-from surestep.untrusted.json_text import parse_json, read_document, read_json, read_json_lines
+from surestep.untrusted.json_text import has_lone_surrogate, parse_json, read_document, read_json, read_json_lines
 from surestep.untrusted.places import open_regular, place_inside, relative_name
 from surestep.untrusted.schema import checked, checked_record
 from surestep.untrusted.yaml_text import parse_yaml
@@ -20,6 +20,7 @@ from surestep.untrusted.yaml_text import parse_yaml
 __all__ = [
     "checked",
     "checked_record",
+    "has_lone_surrogate",
     "open_regular",
     "parse_json",
     "parse_yaml",

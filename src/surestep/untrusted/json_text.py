@@ -136,6 +136,22 @@ def check_depth(value: object, text: str | None = None) -> None:
             raise ValueError(DEPTH.exceeded("it is nested"))
 
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def has_lone_surrogate(value: object) -> bool:
+    """Whether a text in a JSON value holds half of a surrogate pair, which JSON can spell and UTF-8 cannot hold.
+
+    >>> has_lone_surrogate({"a": ["\\ud83d"]}), has_lone_surrogate("\U0001f600")
+    (True, False)
+    """
+    if isinstance(value, str):
+        return _LONE_SURROGATE.search(value) is not None
+    if isinstance(value, dict):
+        return any(has_lone_surrogate(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(map(has_lone_surrogate, value))
+
+
 def _whole_number(text: str) -> int:
     if len(text.lstrip("-")) > DIGITS():
         raise ValueError(DIGITS.exceeded("a number has"))

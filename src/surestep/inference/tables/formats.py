@@ -20,6 +20,7 @@ from typing import IO, Any, Protocol, cast
 from surestep.errors import DataError, InputError
 from surestep.inference.tables.rows import Format, Row
 from surestep.inference.tables.tasks import INDEX, INDICES, LISTS, NUMBER, NUMBERS, TEXT, TEXTS
+from surestep.untrusted import has_lone_surrogate
 from surestep.untrusted.bounds import shown
 
 Added = Mapping[str, Any]
@@ -62,6 +63,13 @@ def _check_new(row: Row, added: Sequence[str]) -> None:
     if taken := [name for name in added if name in row.values]:
         raise InputError(
             f"the row has a column {taken[0]!r} already; name the new ones otherwise with --prefix scored_"
+        )
+
+
+def _check_utf8(value: Any, layout: str) -> None:
+    if has_lone_surrogate(value):
+        raise InputError(
+            f"the row holds half of a surrogate pair, which {layout} cannot; write JSONL (--output_format jsonl)"
         )
 
 
@@ -118,6 +126,7 @@ class _Csv:
                 f"the row has a column {more[0]!r} that the first one lacks, which a CSV cannot hold; write JSONL "
                 "(--output_format jsonl)"
             )
+        _check_utf8([*row.values, *(value for value in row.values.values() if isinstance(value, str))], "CSV")
 
     def write_part(self, file: IO[bytes], rows: Sequence[tuple[Row, Added]]) -> None:
         for row, added in rows:
@@ -127,8 +136,9 @@ class _Csv:
 
     def _line(self, cells: Sequence[Any]) -> bytes:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow([_cell(value) for value in cells])
-        return text.getvalue().encode(errors="surrogatepass")
+        # The module quotes the characters of its own line end only, and a bare \r would end a row for every reader.
+        csv.writer(text, lineterminator="\r\n").writerow([_cell(value) for value in cells])
+        return text.getvalue().removesuffix("\r\n").encode() + b"\n"
 
     def join(self, parts: Sequence[Path], file: IO[bytes]) -> None:
         file.write(self._line([*self.kept, *self.added]))
@@ -148,6 +158,8 @@ class _Parquet:
 
     def check(self, row: Row) -> None:
         _check_new(row, tuple(self.added))
+        if self.schema is None:
+            _check_utf8(row.values, "Parquet")
 
     def write_part(self, file: IO[bytes], rows: Sequence[tuple[Row, Added]]) -> None:
         import pyarrow
@@ -161,17 +173,17 @@ class _Parquet:
                 if self.schema is not None
                 else pyarrow.Table.from_pylist([dict(row.values) for row, _ in rows])
             )
+            for name, kind in self.added.items():
+                column = pyarrow.array([added[name] for _, added in rows], _arrow_type(kind))
+                table = table.append_column(name, column)
+            # What other libraries noted of the columns is about the former ones only.
+            pyarrow.parquet.write_table(table.replace_schema_metadata(None), file)
         except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
             first, last = rows[0][0].number, rows[-1][0].number
             raise DataError(
                 f"rows {first} to {last} do not fit into one Parquet table ({shown(str(error))}); write JSONL "
                 "(--output_format jsonl)"
             ) from None
-        for name, kind in self.added.items():
-            column = pyarrow.array([added[name] for _, added in rows], _arrow_type(kind))
-            table = table.append_column(name, column)
-        # What other libraries noted of the columns is about the former ones only.
-        pyarrow.parquet.write_table(table.replace_schema_metadata(None), file)
 
     def join(self, parts: Sequence[Path], file: IO[bytes]) -> None:
         import pyarrow

@@ -193,11 +193,45 @@ def _open_parquet(path: Path) -> Any:
         raise ConfigError("Parquet cannot be read from standard input; name a file, or pipe JSONL")
     try:
         open_regular(path).close()
-        return pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path)
     except FileNotFoundError:
         raise missing_file([path]) from None
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"cannot be read as Parquet ({shown(str(error))}); copy it again", path=path) from None
+    names = file.schema_arrow.names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"the table has two columns {twice[0]!r}; rename or remove one", path=path)
+    return file
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """A cell that Python has no value for, and why."""
+
+    reason: str
+
+
+def _cells(column: Any) -> list[Any]:
+    """The cells of a Parquet column as Python's values; what is finer or further than a date of Python's, as text."""
+    try:
+        cells: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        return [_cell(value) for value in column]
+    return cells
+
+
+def _cell(value: Any) -> Any:
+    import pyarrow
+
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError) as error:
+        try:
+            return (
+                value.cast(pyarrow.string()).as_py() if pyarrow.types.is_temporal(value.type) else _Unread(str(error))
+            )
+        except (pyarrow.ArrowException, ValueError):
+            return _Unread(str(error))
 
 
 def _parquet(path: Path) -> Iterator[Row | BadRow]:
@@ -207,9 +241,17 @@ def _parquet(path: Path) -> Iterator[Row | BadRow]:
     number = 0
     try:
         for batch in file.iter_batches(batch_size=_BATCH):
-            for index, values in enumerate(batch.to_pylist()):
+            columns = {name: _cells(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+            for index in range(batch.num_rows):
                 number += 1
-                yield Row(number, number, values, batch=(batch, index))
+                values = {name: cells[index] for name, cells in columns.items()}
+                if unread := [name for name, cell in values.items() if isinstance(cell, _Unread)]:
+                    for name in unread:
+                        reason = f"column {name!r} cannot be read ({shown(values[name].reason)})"
+                        values[name] = None
+                    yield BadRow(number, number, reason, values)
+                else:
+                    yield Row(number, number, values, batch=(batch, index))
     except (OSError, pyarrow.ArrowException, ValueError) as error:
         message = f"the Parquet file is damaged behind row {number} ({shown(str(error))}); copy it again"
         raise DataError(message, path=path) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -81,7 +81,7 @@ class Session:
         """
         return self._scorer.add_many([(self, step, context)])[0]
 
-    def score_candidates(self, steps: Sequence[str], *, context: str | None = None) -> list[float | None]:
+    def score_candidates(self, steps: Iterable[str], *, context: str | None = None) -> list[float | None]:
         """The confidence that each of `steps` would have as the next one; the session stays where it is.
 
         All are scored in one pass, as far as the scorer's token budget goes, and none is kept. `context` is evidence
@@ -145,7 +145,7 @@ class NextSteps:
     """
 
     session: Session
-    steps: Sequence[str]
+    steps: Iterable[str]
     context: str | None = None
     keep: bool = True
 

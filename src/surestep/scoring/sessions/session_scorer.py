@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from surestep.scoring.sessions.passes import SessionPasses
 from surestep.scoring.sessions.paths import WantedPath
 from surestep.scoring.sessions.prefix_cache import Node
 from surestep.scoring.sessions.session import NextScores, NextSteps, Session, SessionState
+from surestep.untrusted import has_lone_surrogate
 
 NewSteps = Sequence[tuple[Session, str] | tuple[Session, str, str | None]]
 """Sessions with the step that each gets, and the evidence in front of it, if any."""
@@ -102,7 +103,13 @@ class SessionScorer:
         Raises:
             InputError: a step is no text, or a session is closed or another scorer's; then no step is added.
         """
-        asked = [NextSteps(entry[0], (entry[1],), entry[2] if len(entry) > 2 else None) for entry in steps]
+        if isinstance(steps, str | bytes | Mapping) or not isinstance(steps, Iterable):
+            raise InputError(f"the steps are {_kind(steps)}; allowed: a list of (session, step)")
+        entries = list(steps)
+        for entry in entries:
+            if not isinstance(entry, tuple | list) or not 2 <= len(entry) <= 3:
+                raise InputError(f"an entry is {_kind(entry)}; allowed: (session, step), or (session, step, context)")
+        asked = [NextSteps(entry[0], (entry[1],), entry[2] if len(entry) > 2 else None) for entry in entries]
         return [scores.confidence[0] for scores in self.score_next(asked)]
 
     def score_next(self, requests: Sequence[NextSteps]) -> list[NextScores]:
@@ -118,12 +125,7 @@ class SessionScorer:
             DeviceError: memory ran out.
             Exception: the pass failed. No session has changed then.
         """
-        for request in requests:
-            self._check_session(request.session)
-            if isinstance(request.steps, str):
-                raise InputError("the candidates are one text; allowed: a list of texts")
-            for step in request.steps:
-                _check_step(step, request.context)
+        requests = [self._checked(request) for request in requests]
         with self._lock:
             for request in requests:
                 self._check_session(request.session)
@@ -142,6 +144,18 @@ class SessionScorer:
             self._score(after, candidates, mark)
             beside = iter(candidates)
             return [self._added(request) if request.keep else self._compared(*next(beside)) for request in requests]
+
+    def _checked(self, request: NextSteps) -> NextSteps:
+        """The request with its steps in hand: whatever can be gone through once is gone through here."""
+        self._check_session(request.session)
+        steps = request.steps
+        if isinstance(steps, str | bytes | Mapping | set | frozenset) or not isinstance(steps, Iterable):
+            what = "one text" if isinstance(steps, str) else _kind(steps)
+            raise InputError(f"the candidates are {what}; allowed: a list of texts")
+        request = replace(request, steps=tuple(steps))
+        for step in request.steps:
+            _check_step(step, request.context)
+        return request
 
     def _added(self, request: NextSteps) -> NextScores:
         """Give a session the texts of its new steps, now that their scores are known."""
@@ -316,6 +330,8 @@ def _check_step(step: object, context: object) -> None:
     _check_text(step, "the step")
     if context is not None and not isinstance(context, str):
         raise InputError(f"the context of the step is {_kind(context)}; allowed: text, or none")
+    if isinstance(context, str):
+        _check_unicode(context, "the context of the step")
 
 
 def _check_text(text: object, what: str) -> None:
@@ -323,6 +339,12 @@ def _check_text(text: object, what: str) -> None:
         raise InputError(f"{what} is {_kind(text)}; allowed: text")
     if not text.strip():
         raise InputError(f"{what} is empty; allowed: text")
+    _check_unicode(text, what)
+
+
+def _check_unicode(text: str, what: str) -> None:
+    if has_lone_surrogate(text):
+        raise InputError(f"{what} holds half of a surrogate pair; allowed: valid Unicode")
 
 
 def _kind(value: object) -> str:

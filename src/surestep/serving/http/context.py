@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -47,3 +50,28 @@ def current_caller() -> Caller:
     caller = CURRENT.get().caller
     assert caller is not None, "admission lets nobody in unnamed"
     return caller
+
+
+class InFlight:
+    """Requests that were taken, body and all, and have no answer yet."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none_left = asyncio.Event()
+        self._none_left.set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Such a request, as long as the block lasts."""
+        self._count += 1
+        self._none_left.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._none_left.set()
+
+    async def none_left(self) -> None:
+        """Wait until all are answered."""
+        await self._none_left.wait()

@@ -6,6 +6,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,9 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def _to_stderr(line: str) -> None:
-    print(visible(line), file=sys.stderr, flush=True)
+    # A log that nobody reads any more (a closed pipe, a full disk) must not fail the requests that it tells of.
+    with suppress(OSError, ValueError):
+        print(visible(line), file=sys.stderr, flush=True)
 
 
 class EventLog:

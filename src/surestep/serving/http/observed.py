@@ -38,6 +38,9 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # GET without the body (RFC 9110, 9.3.2), which uvicorn leaves out; a copy, for it looks at its own.
+            scope = {**scope, "method": "GET"}
         loop = asyncio.get_running_loop()
         started = loop.time()
         context = RequestContext(started, started + self._deadline_s)

@@ -6,7 +6,6 @@ Knows FastAPI and the records; how trees become confidences is a function that i
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 
 from surestep.data.templated import ReadSolution
 from surestep.errors import InputError, UnreadableAnswerError
+from surestep.serving.http.failures import error_answers
 from surestep.serving.protocols.protocol import (
     Answer,
     Protocol,
@@ -33,7 +33,7 @@ from surestep.serving.protocols.protocol import (
 from surestep.serving.protocols.settings import ProtocolSettings
 from surestep.serving.service import tree_of_candidates
 from surestep.types import ReasoningTree
-from surestep.untrusted import parse_json
+from surestep.untrusted import has_lone_surrogate, parse_json
 from surestep.untrusted.bounds import shown
 
 ScoreTrees: TypeAlias = Callable[[list[ReasoningTree]], Awaitable[list[list[float | None]]]]
@@ -42,8 +42,13 @@ ScoreTrees: TypeAlias = Callable[[list[ReasoningTree]], Awaitable[list[list[floa
 
 SPLIT_HEADER, REDUCTION_HEADER = "X-Surestep-Split", "X-Surestep-Reduction"
 DROPPED_HEADER, UNREADABLE_HEADER = "X-Surestep-Dropped", "X-Surestep-Unreadable"
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNPROCESSABLE, _NOT_FOUND = 422, 404
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "scored"},
+    _NOT_FOUND: {"description": "the model has another name"},
+    _UNPROCESSABLE: {"description": "refused, with the reason, in the stack's own shape"},
+    **error_answers(400, 401, 408, 413, 429, 500, 503, 504),
+}
 _LARGE = 32_768
 """Bytes from which a body is read in a thread: below, the loop is held for a millisecond or so."""
 
@@ -78,7 +83,7 @@ def router_of(
             summary=" or ".join(dict.fromkeys(f"{protocol.name}: {shape.name}" for protocol, shape in of_path)),
             tags=["protocols of other stacks"],
             response_model=None,
-            responses={200: {"description": "scored"}, _UNPROCESSABLE: {"description": "refused, with the reason"}},
+            responses=_ANSWERS,
             openapi_extra=_description([shape for _, shape in of_path]),
         )
     return router
@@ -181,17 +186,9 @@ def _json(content: bytes) -> dict[str, Any]:
         raise InputError(f"the body is no JSON ({error})") from None
     if not isinstance(body, dict):
         raise InputError(f"the body is a JSON {type(body).__name__}; allowed: an object")
-    if "\\u" in text and _has_surrogate(body):
+    if "\\u" in text and has_lone_surrogate(body):
         raise InputError("the body holds half of a surrogate pair (\\ud800 to \\udfff), which is no character")
     return body
-
-
-def _has_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return _LONE_SURROGATE.search(value) is not None
-    if isinstance(value, dict):
-        return any(_has_surrogate(part) for pair in value.items() for part in pair)
-    return isinstance(value, list) and any(map(_has_surrogate, value))
 
 
 def _shape(body: Mapping[str, Any], shapes: Sequence[tuple[Protocol, Shape]]) -> tuple[Protocol, Shape]:

@@ -89,7 +89,8 @@ def _answer_native(request: NativeRequest, answer: Answer) -> Any:
 
 def _read_score(request: ScoringRequest, reader: RequestReader) -> list[Read]:
     _columns(request, reader.settings.right_token_id, 0.0)
-    (query,) = reader.texts(request.query)
+    # Without an id it would be no text at all, and not one of nothing.
+    (query,) = reader.texts(request.query or "")
     return [reader.beside(query, item) for item in reader.texts(request.items)]
 
 
