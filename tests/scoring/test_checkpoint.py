@@ -136,7 +136,7 @@ def test_what_adapters_are_applied_with_is_what_they_were_trained_with(
         sealed(lora_copy)
     message = refusal(lora_copy)
     assert "adapter_config.json" in message
-    assert (f"{field} is " if is_sealed else "has changed") in message
+    assert is_sealed == (f"{field} is " in message)
 
 
 @pytest.mark.parametrize("targets", [["q_proj"], ["up_proj"], ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"]])
