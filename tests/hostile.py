@@ -302,6 +302,7 @@ LORA: dict[str, Harm] = {
     "tokenizer configuration empty": file_with("tokenizer/tokenizer_config.json", ""),
     "tokenizer configuration deep": file_with("tokenizer/tokenizer_config.json", "[" * DEEP),
     "adapter configuration of numbers": file_with("adapter/adapter_config.json", '{"target_modules": [1, 2]}'),
+    "adapter configuration a list": file_with("adapter/adapter_config.json", "[]"),
     "adapter configuration of nothing": file_with("adapter/adapter_config.json", '{"target_modules": ["nothing"]}'),
 }
 """Harms to a LoRA checkpoint; each is refused."""
@@ -309,7 +310,6 @@ LORA: dict[str, Harm] = {
 NEVER_READ_OF_LORA: dict[str, Harm] = {
     "targets of regex": config_with("lora", lora_target_modules=["(((((a+)+)+)+)+)$"]),
     "tokenizer of unknown class": file_with("tokenizer/tokenizer_config.json", '{"tokenizer_class": "os.system"}'),
-    "adapter configuration a list": file_with("adapter/adapter_config.json", "[]"),
 }
 """What is not used: the adapters name their layers, tokenizers of no known class are read by their file."""
 

@@ -22,12 +22,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbones import save_backbone
 from hostile import sealed
 from layout_rows import FILE_READERS, READERS, VALID
 from mutations import CALIBRATION, FIGURES, HEADER, STATE, mutated_bytes, mutated_values, predictions, safetensors
 from reports import make_rows
-from runs import DATA_FLAGS, write_own
+from runs import DATA_FLAGS
 from strategies import random_tree
 from surestep.cli.main import main
 from surestep.config import Config
@@ -329,28 +328,6 @@ def test_token_store(tmp_path: Path, counted: Counted) -> None:
         counted("file of the token store", lambda: attempt(read))
 
     check()
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA run of two steps, its evaluation and its calibration."""
-    root = tmp_path_factory.mktemp("run")
-    backbone = save_backbone("llama", root / "backbone")
-    for number, name in enumerate(("train", "validation", "test")):
-        write_own(root / f"{name}.jsonl", 12, seed=number, offset=100 * number)
-    flags = [
-        *("--preset", "lora", "--backbone", str(backbone), "--mlp_hidden_dims", "[16]", "--lora_r", "4", *DATA_FLAGS),
-        *(flag for name in ("train", "validation", "test") for flag in (f"--own_{name}", str(root / f"{name}.jsonl"))),
-        *("--cache_dir", str(root / "cache"), "--device", "cpu", "--tensorboard", "false"),
-        *("--bootstrap_resamples", "20", "--max_steps", "2", "--batch_size", "2", "--gradient_accumulation_steps", "1"),
-        *("--warmup_steps", "0", "--eval_steps", "2", "--save_steps", "2", "--logging_steps", "1"),
-        *("--output_dir", str(root), "--experiment_name", "run"),
-    ]
-    assert main(["train", *flags]) == 0
-    checkpoint = root / "run" / "checkpoint_step_2"
-    assert main(["calibrate", "--checkpoint", str(checkpoint)]) == 0
-    assert main(["evaluate", "--checkpoint", str(checkpoint), "--output_dir", str(root / "evaluated")]) == 0
-    return root
 
 
 def test_files_of_a_checkpoint(run: Path, tmp_path: Path, counted: Counted) -> None:

@@ -64,6 +64,16 @@ def put_aside(folder: Path) -> Path | None:
     return aside
 
 
+def bring_back(former: Path, place: Path) -> None:
+    """Give what was put aside its place again, which is free.
+
+    Raises:
+        OSError: it cannot be renamed; it is whole, under the name that it has.
+    """
+    former.rename(place)
+    sync_folder(place.parent)
+
+
 def restore_replaced(place: Path) -> bool:
     """Where a process was killed while it put something in `place` of another, bring that other one back.
 
@@ -73,8 +83,7 @@ def restore_replaced(place: Path) -> bool:
         return False
     for former in sorted(place.parent.glob(f".{escape(place.name)}.*{REPLACED}")):
         if _LEFTOVER.fullmatch(former.name):
-            former.rename(place)
-            sync_folder(place.parent)
+            bring_back(former, place)
             return True
     return False
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -34,11 +35,27 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(number.name)
 
 
-Handler = Callable[[int, FrameType | None], None]
+Handler = Callable[[signal.Signals, signal.Signals], None]
+"""Is told which signal came, and which one came first."""
+_first: signal.Signals | None = None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What receives a signal and remembers which one was the first, whoever received that."""
+
+    handler: Handler
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        global _first
+        _first = _first or signal.Signals(number)
+        self.handler(signal.Signals(number), _first)
 
 
 def catch_signals(handler: Handler) -> dict[signal.Signals, Any]:
     """Let `handler` receive them; gives what did so before, for `release_signals`.
+
+    Of several that wait until Python looks, that with the lowest number counts as the first: their order is not known.
 
     SIGHUP stays ignored where it is: that is what `nohup` is for. Outside of the main thread nothing happens:
     whoever started it there handles signals.
@@ -48,15 +65,18 @@ def catch_signals(handler: Handler) -> dict[signal.Signals, Any]:
         if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
             continue
         with suppress(ValueError):
-            before[number] = signal.signal(number, handler)
+            before[number] = signal.signal(number, _Told(handler))
     return before
 
 
 def release_signals(before: dict[signal.Signals, Any]) -> None:
     """Signals do again what they did before."""
+    global _first
     for number, handler in before.items():
         # A handler that was not set from Python cannot be set from it either.
         signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if before and not any(isinstance(handler, _Told) for handler in before.values()):
+        _first = None
 
 
 @contextmanager
@@ -77,10 +97,10 @@ def interrupted_by_signals() -> Iterator[None]:
         timer.daemon = True
         timer.start()
 
-    def receive(number: int, _frame: FrameType | None) -> None:
-        if signal.Signals(number).name == "SIGHUP":
+    def receive(number: signal.Signals, first: signal.Signals) -> None:
+        if number.name == "SIGHUP":
             forget_terminals(terminals)
-        raise Interrupted(signal.Signals(number))
+        raise Interrupted(first)
 
     before = catch_signals(receive)
     sys.unraisablehook = send_again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, 
 
 from surestep import Scorer, hub
 from surestep.errors import CheckpointError
+from surestep.evaluation.results.find import find_evaluation
 from surestep.files import BEST, MANIFEST
 from surestep.scoring.checkpoint.find import find_checkpoint
 
@@ -72,6 +74,22 @@ def test_of_a_run_the_best_else_the_latest_is_taken_and_said(run_folder: Path, t
     assert line is not None
     assert "none is marked as best" in line
     assert find_checkpoint(copy / "checkpoint_step_4") == (copy / "checkpoint_step_4", None)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"checkpoint": 3}', b'{"checkpoint": "../x"}', b"[" * 100_000, b"\xff"]
+)
+def test_a_damaged_mark_of_the_best_is_named_and_nothing_is_taken_in_its_place(
+    run_folder: Path, tmp_path: Path, content: bytes
+) -> None:
+    copy = Path(shutil.copytree(run_folder, tmp_path / "copy"))
+    (copy / BEST).write_bytes(content)
+    assert f"{copy / BEST} is damaged" in refusal(copy)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        find_evaluation(copy)
+    (copy / BEST).unlink()
+    os.mkfifo(copy / BEST)
+    assert "is damaged" in refusal(copy)
 
 
 @pytest.fixture

@@ -186,6 +186,50 @@ def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
     assert "encoder-decoder" in refusal(tmp_path)
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def on_the_hub(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder as the commit of a hub repository some-one/llama, in the hub's cache."""
+    import huggingface_hub.constants
+
+    repository = tmp_path / "hub" / "models--some-one--llama"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("surestep.model.backbones.load.from_cache_only", lambda _name: True)
+    return Path(shutil.copytree(llama, repository / "snapshots" / COMMIT))
+
+
+@pytest.mark.parametrize("is_sharded", [False, True], ids=["one file", "shards"])
+def test_a_hub_id_is_compared_with_its_sizes_before_anything_is_built(
+    is_sharded: bool, on_the_hub: Path, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_sharded:
+        (on_the_hub / "model.safetensors").rename(on_the_hub / "part.safetensors")
+        weights = dict.fromkeys(load_file(on_the_hub / "part.safetensors"), "part.safetensors")
+        index = {"metadata": {}, "weight_map": weights}
+        (on_the_hub / "model.safetensors.index.json").write_text(json.dumps(index))
+    found = load("some-one/llama")
+    assert found.revision == COMMIT
+    if not is_sharded:
+        assert found.files == load(llama).files
+    values = json.loads((on_the_hub / "config.json").read_text())
+    monkeypatch.setattr("transformers.AutoModel.from_pretrained", lambda *_a, **_k: pytest.fail("it is built"))
+    for field, value in (("num_hidden_layers", 1_000_000), ("intermediate_size", 10**9), ("vocab_size", -1)):
+        (on_the_hub / "config.json").write_text(json.dumps(values | {field: value}))
+        assert f"{field} is" in refusal("some-one/llama")
+    (on_the_hub / "config.json").write_text(json.dumps(values))
+    if is_sharded:
+        index = {"metadata": {}, "weight_map": {"norm.weight": "../../x.safetensors"}}
+        (on_the_hub / "model.safetensors.index.json").write_text(json.dumps(index))
+        assert "outside its folder" in refusal("some-one/llama")
+    else:
+        (on_the_hub / "model.safetensors").write_bytes(b"\xff" * 8 + b"{}")
+        assert "model.safetensors" in refusal("some-one/llama")
+
+
 def test_a_hub_name_without_a_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 

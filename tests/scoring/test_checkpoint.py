@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backbones import save_backbone
+from hostile import sealed
 from scores import scores_of
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
@@ -103,6 +104,54 @@ def test_save_load_score_is_equal_to_the_bit(lora: bool, saved: Any) -> None:
     assert (loaded.manifest.step, loaded.manifest.label_means) == (5, {"own": 0.7})
     for (name, a), (_, b) in zip(built.model.named_parameters(), loaded.built.model.named_parameters(), strict=True):
         assert torch.equal(a, b), name
+
+
+ADAPTER_FIELDS: dict[str, Any] = {
+    "r": 2,
+    "lora_alpha": 7,
+    "use_rslora": True,
+    "use_dora": True,
+    "bias": "all",
+    "fan_in_fan_out": True,
+    "rank_pattern": {"q_proj": 1},
+    "alpha_pattern": {"q_proj": 3},
+    "layers_to_transform": [0],
+    "exclude_modules": ["q_proj"],
+    "modules_to_save": ["norm"],
+    "target_parameters": ["weight"],
+    "peft_type": "LOHA",
+}
+
+
+@pytest.mark.parametrize("field", ADAPTER_FIELDS)
+@pytest.mark.parametrize("is_sealed", [False, True], ids=["as it was hashed", "hashed anew"])
+def test_what_adapters_are_applied_with_is_what_they_were_trained_with(
+    field: str, is_sealed: bool, lora_copy: Path
+) -> None:
+    """A changed scale moves every confidence, and the weights do not show it."""
+    path = lora_copy / "adapter" / "adapter_config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {field: ADAPTER_FIELDS[field]}))
+    if is_sealed:
+        sealed(lora_copy)
+    message = refusal(lora_copy)
+    assert "adapter_config.json" in message
+    assert is_sealed == (f"{field} is " in message)
+
+
+@pytest.mark.parametrize("targets", [["q_proj"], ["up_proj"], ["q_proj", "k_proj", "v_proj", "o_proj", "up_proj"]])
+def test_other_layers_than_were_adapted_are_refused(targets: list[str], lora_copy: Path) -> None:
+    path = lora_copy / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"target_modules": targets}))
+    sealed(lora_copy)
+    refusal(lora_copy)
+
+
+def test_a_configuration_with_another_scale_of_the_adapters_is_refused(saved: Any) -> None:
+    folder, config, _ = saved(True)
+    other = config.model_copy(deep=True)
+    other.lora.lora_alpha *= 2
+    assert "lora_alpha is" in refusal(folder, config=other)
 
 
 @pytest.mark.parametrize("lora", [False, True])

@@ -9,7 +9,10 @@ import importlib
 import os
 import random
 import signal
+from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,13 @@ import pytest
 
 from injected_faults import Ended, Forked, forked, forked_command, full_disk, killed_at, traced
 from runs import Watcher, assert_same_bits, hashes, logged
-from surestep.cli.main import main
+from surestep.cli.main import main, run_command
 from surestep.config import Config
 from surestep.errors import CheckpointError, LockedError, StorageError
 from surestep.lock import lock_path, locked
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.scoring.checkpoint.manifest import read_manifest
+from surestep.stop_signals import Interrupted
 from surestep.training.events import validate as validation
 from surestep.training.experiment_folder import clean_folder, prune, restore_folder, start_folder
 from surestep.training.run import train
@@ -227,6 +231,40 @@ def test_of_processes_that_start_at_once_one_works_and_the_other_is_refused(
         ended = forked_command(*begin, "--resume")
     assert (ended.code, "in use by surestep calibrate" in ended.err) == (2, True)
     assert not lock_path(config.experiment_dir).exists()
+
+
+@pytest.mark.parametrize("names", list(permutations(("SIGINT", "SIGTERM", "SIGHUP"))))
+def test_of_several_signals_the_first_gives_the_code_also_while_the_others_clean_up(names: tuple[str, ...]) -> None:
+    numbers = [getattr(signal, name) for name in names]
+
+    def told_again(_args: Any) -> int:
+        try:
+            os.kill(os.getpid(), numbers[0])
+        finally:
+            for number in numbers[1:]:
+                with suppress(Interrupted):
+                    os.kill(os.getpid(), number)
+            os.kill(os.getpid(), numbers[-1])
+        return 0
+
+    ended = forked(lambda: run_command(Namespace(run=told_again)))
+    said = "interrupted" if names[0] == "SIGINT" else f"stopped by {names[0]}"
+    assert (ended.code, ended.err) == (128 + numbers[0], f"surestep: {said}\n")
+
+
+@pytest.mark.parametrize("order", [("SIGTERM", "SIGINT"), ("SIGINT", "SIGTERM")])
+def test_of_two_signals_at_the_same_instant_one_is_named(order: tuple[str, str]) -> None:
+    """Which of them came first is not known to Python: that with the lower number counts."""
+
+    def at_once(_args: Any) -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+        for name in order:
+            os.kill(os.getpid(), getattr(signal, name))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM])
+        return 0
+
+    ended = forked(lambda: run_command(Namespace(run=at_once)))
+    assert (ended.code, ended.err) == (130, "surestep: interrupted\n")
 
 
 @pytest.mark.parametrize(("name", "times"), [("SIGINT", 1), ("SIGTERM", 1), ("SIGHUP", 1), ("SIGTERM", 2)])

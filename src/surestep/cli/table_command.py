@@ -76,6 +76,7 @@ def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> N
     add_flags(parser, {"output_format": layouts, "split": split})
     add_row_flags(parser, command.name, ("problem", *command.wanted), bad="scored", rows_per_part=1024)
     add_scorer_flags(parser)
+    parser.epilog = f"A row of FILE, for example: {command.example}. {parser.epilog or ''}"
 
 
 FORMATS = ("jsonl", "csv", "parquet")
@@ -148,7 +149,6 @@ def add_scorer_flags(parser: argparse.ArgumentParser) -> None:
     }
     add_flags(parser, options)
     add_config_flags(parser, exclude=frozenset(path for path, _ in fields()) - _MODEL_FLAGS, from_file=False)
-    parser.epilog = f"A row of FILE, for example: {command.example}. {parser.epilog or ''}"
 
 
 _HELD = {
@@ -195,13 +195,8 @@ def run_table(args: argparse.Namespace, command: TableCommand) -> int:
     rule = args.split or scorer.split_rule or AUTO
     console.print(f"· {columns.line()}")
     if columns.solution is not None or columns.candidates is not None:
-        why = (
-            "--split"
-            if args.split
-            else "as in the checkpoint's training"
-            if scorer.split_rule
-            else "choose with --split"
-        )
+        trained = "as in the checkpoint's training" if scorer.split_rule else "choose with --split"
+        why = "--split" if args.split else trained
         console.print(f"· raw solutions are split by the rule {rule} ({why})")
     job = TableJob(
         rows=rows,
@@ -266,7 +261,7 @@ def _check_places(args: argparse.Namespace, output: Path) -> None:
     if (bad_rows := args.bad_rows_file) is None:
         return
     for other, what in ((args.input, "the input itself"), (output, "the output itself")):
-        if other != _STREAM and bad_rows.resolve() == other.resolve():
+        if other != STREAM and bad_rows.resolve() == other.resolve():
             raise ConfigError(f"{bad_rows} is {what}; name another --bad_rows_file")
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surestep.errors import CheckpointError
+from surestep.model.backbones.lora import check_adapter_config
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.tensor_headers import tensor_shapes
@@ -93,10 +94,12 @@ def load_adapter(model: ConfidenceModel, folder: Path) -> None:
     """Fill the adapters.
 
     Raises:
-        CheckpointError: a key is missing, unexpected, or of another shape.
+        CheckpointError: a key is missing, unexpected, or of another shape, or the adapters were trained otherwise than
+            the model applies them.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
+    check_adapter_config(model.backbone, folder / "adapter")
     path = folder / ADAPTER_FILE
     tensors = read_tensors(path)
     check_keys(path, tensors, get_peft_model_state_dict(model.backbone, save_embedding_layers=False))

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from surestep.config import TrainingConfig
-from surestep.disk import OLD, PART, leftovers, put_aside, remove_leftovers, remove_whole, restore_replaced
+from surestep.disk import (
+    OLD,
+    PART,
+    bring_back,
+    leftovers,
+    put_aside,
+    remove_leftovers,
+    remove_whole,
+    restore_replaced,
+)
 from surestep.errors import ConfigError, StorageError
 from surestep.files import BEST, CONFIG, DATA_REPORT, RUN_LOG, SIGN_OFFS, storage_errors, write_json
 from surestep.lock import LOCK
@@ -62,7 +71,7 @@ def start_folder(folder: Path, *, overwrite: bool) -> None:
             if former is not None:
                 with suppress(OSError):
                     folder.rmdir()
-                former.rename(folder)
+                bring_back(former, folder.resolve())
             raise
 
 

@@ -19,8 +19,8 @@ from surestep.untrusted import open_regular, read_json
 
 CONFIG_FILE = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
-_WEIGHTS = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 _VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "vocab.txt", "spiece.model")
 _SAYS_NOTHING = frozenset({"transformers_version", "_name_or_path"})
 """Fields of `config.json` that change no number."""
@@ -46,23 +46,31 @@ def weight_files(folder: Path) -> list[str]:
         raise BackboneError(refused_adapter(str(folder)))
     first = read_backbone_config(folder).get("transformers_weights")
     if first is None:
-        first = _WEIGHTS if (folder / _WEIGHTS).is_file() or not (folder / _INDEX).is_file() else _INDEX
+        first = WEIGHTS if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file() else INDEX
     first = _inside(first, folder / CONFIG_FILE)
     if not (folder / first).is_file():
         raise BackboneError(f"{folder} holds no weights ({first}); name a folder written by `save_pretrained`")
     if not first.endswith(".index.json"):
         return [first]
-    index = folder / first
-    listed = _read_object(index).get("weight_map")
-    if not isinstance(listed, dict) or not listed:
-        raise BackboneError(f"{index} lists no weights ('weight_map' is empty); copy or download the backbone again")
-    shards = sorted({_inside(name, index) for name in listed.values()})
+    shards = listed_shards(folder / first)
     if missing := [name for name in shards if not (folder / name).is_file()]:
         raise BackboneError(
             f"{folder}: {len(missing)} of {len(shards)} files with weights are missing ({', '.join(missing[:3])}); "
             "copy or download the backbone again"
         )
     return sorted([first, *shards])
+
+
+def listed_shards(index: Path) -> list[str]:
+    """The files with weights that an index lists; sorted names.
+
+    Raises:
+        BackboneError: it lists none, or one outside its folder.
+    """
+    listed = _read_object(index).get("weight_map")
+    if not isinstance(listed, dict) or not listed:
+        raise BackboneError(f"{index} lists no weights ('weight_map' is empty); copy or download the backbone again")
+    return sorted({_inside(name, index) for name in listed.values()})
 
 
 def refused_adapter(name: str) -> str:

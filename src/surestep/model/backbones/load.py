@@ -18,7 +18,17 @@ from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
 from surestep.model.attention.executions import can_run_kernel, heads_of
 from surestep.model.attention.interface import register_tree_attention
-from surestep.model.backbones.files import hash_files, read_backbone_config, refused_adapter, weight_files, weights_hash
+from surestep.model.backbones.files import (
+    CONFIG_FILE,
+    INDEX,
+    WEIGHTS,
+    hash_files,
+    listed_shards,
+    read_backbone_config,
+    refused_adapter,
+    weight_files,
+    weights_hash,
+)
 from surestep.model.backbones.rotary import longest_path
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.backbones.sizes import check_backbone_sizes
@@ -143,7 +153,8 @@ def load_pretrained(
 
     register_tree_attention()
     _check_local_folder(name)
-    if Path(name).is_dir():
+    is_local = Path(name).is_dir()
+    if is_local:
         # Raises before anything is read from elsewhere, or built that the files do not hold.
         check_backbone_sizes(Path(name), weight_files(Path(name)))
     quantised: dict[str, Any] = {}
@@ -154,16 +165,20 @@ def load_pretrained(
             offline = from_cache_only(name)
             if find_adapter_config_file(name, revision=revision, local_files_only=offline) is not None:
                 raise BackboneError(refused_adapter(name))
+            folder = Path(name) if is_local else _fetched(name, revision, offline=offline)
+            if not is_local:
+                check_backbone_sizes(folder, weight_files(folder))
             module, report = AutoModel.from_pretrained(
-                name,
-                revision=revision,
+                str(folder),  # what was compared is what is loaded
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
-                local_files_only=offline,
+                local_files_only=True,
                 output_loading_info=True,
                 **quantised,
             )
+    except BackboneError as error:
+        raise BackboneError(str(error) if name in str(error) else f"{name}: {error}") from None
     except Exception as error:  # see read_max_positions
         raise BackboneError(_why_not_loaded(name, error)) from None
     if module.config.is_encoder_decoder:
@@ -177,10 +192,10 @@ def load_pretrained(
     unexpected = sorted(report["unexpected_keys"])
     if exact and unexpected:
         raise BackboneError(f"{name} holds weights that have no place in it: {', '.join(unexpected[:3])}")
-    commit = getattr(module.config, "_commit_hash", None)
+    commit = getattr(module.config, "_commit_hash", None) if is_local else folder.name
+    module.name_or_path = module.config._name_or_path = name
     if is_verified:
         return _describe(module, name, commit, "")
-    folder = _folder_of(name, commit or revision)
     files = hash_files(folder)
     backbone = _describe(module, name, commit, weights_hash(files))
     return replace(backbone, files=files, config=read_backbone_config(folder), folder=folder)
@@ -218,12 +233,27 @@ def _why_not_loaded(name: str, error: Exception) -> str:
     return f"{name} cannot be loaded ({type(error).__name__}: {first_line}); name a causal model in safetensors"
 
 
-def _folder_of(name: str, revision: str | None) -> Path:
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
+def _fetched(name: str, revision: str | None, *, offline: bool) -> Path:
+    """The folder of a commit, named as that, in the hub's cache, with the configuration and weights that are read."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
 
-    return Path(snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"], local_files_only=True))
+    folder = Path(hf_hub_download(name, CONFIG_FILE, revision=revision, local_files_only=offline)).parent
+
+    def fetch(file: str) -> Path:
+        return Path(hf_hub_download(name, file, revision=folder.name, local_files_only=offline))
+
+    first = read_backbone_config(folder).get("transformers_weights")
+    try:
+        fetched = fetch(str(first or WEIGHTS))
+    except EntryNotFoundError:
+        if first is not None:
+            raise
+        fetched = fetch(INDEX)
+    if fetched.name.endswith(".index.json"):
+        for shard in listed_shards(fetched):
+            fetch(shard)
+    return folder
 
 
 def _hash_tensors(module: torch.nn.Module) -> str:

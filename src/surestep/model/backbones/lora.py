@@ -18,8 +18,16 @@ from surestep.config import LoraConfig
 from surestep.errors import BackboneError, CheckpointError, ConfigError
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.untrusted import read_json
+from surestep.untrusted.bounds import shown
 
 ADAPTER_CONFIG = "adapter_config.json"
+_SAYS_NOTHING = frozenset(
+    {
+        *("auto_mapping", "base_model_name_or_path", "inference_mode", "init_lora_weights", "lora_dropout"),
+        *("peft_version", "revision", "runtime_config", "task_type", "ensure_weight_tying"),
+    }
+)
+"""Fields of `adapter_config.json` that change no confidence."""
 
 _ATTENTION_NAMES = frozenset({"self_attn", "attn", "self_attention", "attention"})
 """What families call the attention of a layer; LongCat's class, an `MLA`, does not say that it is one."""
@@ -113,6 +121,46 @@ def saved_targets(adapter_folder: Path) -> list[str] | None:
         path = adapter_folder / ADAPTER_CONFIG
         raise CheckpointError(f"{path}: target_modules holds what is no name of a layer; restore it from a backup")
     return sorted(targets)
+
+
+def check_adapter_config(adapted: Any, adapter_folder: Path) -> None:
+    """Raise where a saved adapter says that it acts otherwise than the adapters of the model `adapted` do.
+
+    The weights alone do not show it: with another `lora_alpha` every confidence changes. What the file does not say,
+    as one that an earlier PEFT wrote, is not compared.
+
+    Raises:
+        CheckpointError: a field of the file has another value, or it cannot be read.
+    """
+    path = adapter_folder / ADAPTER_CONFIG
+    try:
+        said = read_json(path)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(f"{path} cannot be read ({reason}); restore the checkpoint from a backup") from None
+    if not isinstance(said, dict):
+        raise CheckpointError(f"{path} holds no JSON object; restore the checkpoint from a backup")
+    (applied,) = adapted.peft_config.values()
+    values = {name: _plain(value) for name, value in applied.to_dict().items()}
+    other = [
+        f"{name} is {shown(said[name])}, applied is {shown(values[name])}"
+        for name in sorted(said.keys() & values.keys() - _SAYS_NOTHING)
+        if _plain(said[name]) != values[name]
+    ]
+    if other:
+        raise CheckpointError(
+            f"{path}: {'; '.join(other[:3])}: scores would be others than in training; restore the checkpoint from a "
+            "backup, or give --lora_r and --lora_alpha as they were in training"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON has it; names of layers in order."""
+    if isinstance(value, set | frozenset | list | tuple):
+        return sorted(map(str, value))
+    return value
 
 
 def describe_adapters(backbone: Any) -> str:

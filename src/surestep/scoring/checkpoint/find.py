@@ -13,6 +13,7 @@ from surestep.errors import CheckpointError
 from surestep.files import BEST, MANIFEST
 from surestep.lock import locked
 from surestep.scoring.checkpoint.from_hub import fetch_from_hub
+from surestep.terminal_text import in_one_line
 from surestep.untrusted import place_inside, read_json
 from surestep.untrusted.bounds import shown
 
@@ -56,11 +57,26 @@ def locked_run(checkpoint: Path, *, command: str) -> Iterator[str | None]:
 
 
 def best_checkpoint(experiment_dir: Path) -> Path | None:
-    """The checkpoint that training marked as the best by validation, if it is still there."""
+    """The checkpoint that training marked as the best by validation, if one is marked and still there.
+
+    Raises:
+        CheckpointError: the mark is damaged: which one it was is not guessed.
+    """
+    mark = experiment_dir / BEST
     try:
-        path = place_inside(experiment_dir, str(read_json(experiment_dir / BEST, allow_nan=True)["checkpoint"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        values = read_json(mark, allow_nan=True)
+        name = values.get("checkpoint") if isinstance(values, dict) else None
+        if not isinstance(name, str) or not _STEP_FOLDER.fullmatch(name):
+            raise ValueError("its 'checkpoint' is no checkpoint_step_<N>")
+        path = place_inside(experiment_dir, name)
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(
+            f"{mark} is damaged ({in_one_line(reason, longest=200)}); name the checkpoint itself, or remove that file, "
+            "and the latest one is taken"
+        ) from None
     return path if path.is_dir() else None
 
 

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
@@ -46,16 +45,16 @@ class StopSignal:
         release_signals(self._previous)
         self._previous = {}
 
-    def _receive(self, number: int, _frame: FrameType | None) -> None:
+    def _receive(self, number: signal.Signals, first: signal.Signals) -> None:
+        if number.name == "SIGHUP":
+            forget_terminals(self._terminals)
         if self.received is not None:
             raise Interrupted(self.received)
-        self.received = signal.Signals(number)
+        self.received = first
         # The signal may have come in the middle of a write to the same stream, which Python refuses to enter twice;
         # with SIGHUP the terminal may be gone.
         with suppress(RuntimeError, OSError):
             self._say(f"{self.received.name}: finishing this step and saving; a second signal quits at once")
-        if self.received.name == "SIGHUP":
-            forget_terminals(self._terminals)
 
 
 @dataclass(eq=False)
