@@ -53,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="steps of every request (default: mixed lengths)")
     parser.add_argument("--tolerance", type=float, help="to offline (default: 1e-5 in float32, 0.1 in half precision)")
     parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--cuda_graphs", choices=("auto", "false"), default="auto", help="record short passes")
     parser.add_argument("--serve", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -149,7 +150,7 @@ def _child(arguments: argparse.Namespace) -> None:
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         },
     )
-    from surestep.inference.model_runner import ModelRunner
+    from surestep.inference.model_runner import ModelRunner, sessions_over
     from surestep.serving.api_keys import ApiKeys
     from surestep.serving.app import create_app
     from surestep.serving.run_server import address_of, open_socket, run_server
@@ -158,7 +159,8 @@ def _child(arguments: argparse.Namespace) -> None:
     given = dict(pair.split("=", 1) for pair in arguments.serve)
     settings = ServeConfig(**{"port": 0, "log_level": "warning", "drain_notice_s": 0.0, **given})  # type: ignore[arg-type]
     keys = ApiKeys((f"key-{number}", _key(number)) for number in range(arguments.keys))
-    app = create_app(settings, ModelRunner(scorer), keys=keys)
+    scorer.record_passes("auto" if arguments.cuda_graphs == "auto" else False)
+    app = create_app(settings, ModelRunner(scorer, sessions_over(scorer)[0]), keys=keys)
     listening = open_socket(settings)
     run_server(app, listening, started=lambda: print(address_of(listening), flush=True))
 
