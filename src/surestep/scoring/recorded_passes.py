@@ -26,13 +26,14 @@ from surestep.model.fast.capture_graph import capture, cause_of
 from surestep.model.session_plan import plan_session_pass
 from surestep.model.tree_batch import TreeBatch
 
-SIZES = (128, 256, 384, 512, 768, 1024, 1280, 1536, 2048, 2560, 3072, 3584, 4096)
-"""Tokens of recorded passes; a larger one takes a GPU longer than Python needs to start it."""
+SIZES = (*range(128, 1025, 128), 1280, 1536, *range(2048, 8193, 512))
+"""Tokens of recorded passes. Python starts a larger one faster than a GPU runs it; in a server it has other things to do
+as well, so these reach beyond the size at which that alone would begin."""
 
 _AXES = (2048, 16384, 65536)
 """Places for the keys that a session's pass sees; the kernel's time follows what is seen, not what there is room for."""
 
-_MOST = 40
+_MOST = 64
 """Recordings to keep; other shapes are run as usual."""
 
 
@@ -51,7 +52,7 @@ def reason_model_is_not_recorded(model: ConfidenceModel) -> str | None:
 def size_for(num_tokens: int, num_needed: int) -> int | None:
     """Tokens of the smallest recorded pass that holds so many tokens and needed steps; None: it is not recorded.
 
-    >>> size_for(100, 5), size_for(100, 60), size_for(700, 20), size_for(5000, 20)
+    >>> size_for(100, 5), size_for(100, 60), size_for(700, 20), size_for(9000, 20)
     (128, 256, 768, None)
     """
     return next((n for n in SIZES if n >= num_tokens and PassShape(n).num_needed >= num_needed), None)
@@ -183,9 +184,7 @@ def _tensors(plan: PreparedMask) -> list[Tensor]:
 def _with_tensors(plan: PreparedMask, tensors: Sequence[Tensor]) -> PreparedMask:
     """The plan over other memory; it needs every one of its steps."""
     tokens, positions, ends, index, *others = tensors
-    batch = replace(
-        plan.batch, tokens_P=tokens, positions_P=positions, subtree_end_P=ends, label_index_S=index
-    )
+    batch = replace(plan.batch, tokens_P=tokens, positions_P=positions, subtree_end_P=ends, label_index_S=index)
     keys = plan.keys
     if isinstance(keys, PooledKeys):
         slots_V, slots_W, *others = others

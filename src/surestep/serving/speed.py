@@ -11,10 +11,10 @@ from statistics import median
 
 from surestep.serving.settings import ServeConfig
 
-_MOST_OVERHEAD = 0.25
+_MOST_OVERHEAD = 0.05
 """Of a pass, the share that is spent before its tokens count: where a pass of `pass_time_ms` would have more of it, it
 has more tokens."""
-_LONGEST_PASS = 4.0
+_LONGEST_PASS = 2.0
 """In `pass_time_ms`: no pass is made longer than this for the sake of the overhead."""
 _SIZES_PER_DOUBLING = 2
 """Passes of about one size are one point of the fit, their median."""
@@ -59,7 +59,7 @@ class Speed:
 
     @property
     def pass_time_s(self) -> float:
-        """How long a pass may take: `pass_time_ms`, or longer where more than a quarter of that would be overhead."""
+        """How long a pass may take: `pass_time_ms`, or longer where more than a twentieth of that is overhead."""
         wanted = self._settings.pass_time_ms / 1000
         return min(max(wanted, self.overhead_s / _MOST_OVERHEAD), _LONGEST_PASS * wanted)
 
