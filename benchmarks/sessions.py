@@ -68,7 +68,10 @@ def built_model(arguments: argparse.Namespace) -> tuple[BuiltModel, ModelScorer]
     if arguments.compile:
         config.model.compile = True
         built.compile_if_worth(config.model.compile, 1e9)
-    return built, built.scorer(config)
+    scorer = built.scorer(config)
+    if arguments.cuda_graphs:
+        scorer.record_passes()
+    return built, scorer
 
 
 def packed_tokens(scorer: ModelScorer, trees: Sequence[ReasoningTree]) -> int:
@@ -148,6 +151,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--precision", default="auto", choices=("auto", "no", "bf16", "fp16"))
     parser.add_argument("--compile", action="store_true", help="compile the decoder layers")
+    parser.add_argument("--cuda_graphs", action="store_true", help="record short passes, as a server does")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--at_once", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--repeats", type=int, default=5)
@@ -165,6 +169,7 @@ def main() -> None:
         "backbone": built.backbone.name,
         "route": built.model.route,
         "compiled": built.is_compiled,
+        "recorded": scorer.recorded is not None,
         **environment(built.hardware),
         "growing": [growing(scorer, at_once, arguments.steps, measure) for at_once in arguments.at_once],
         "next_step": candidates(scorer, arguments.steps, measure),

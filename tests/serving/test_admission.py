@@ -118,7 +118,7 @@ def test_what_is_alone_always_finds_room() -> None:
 
 def test_one_key_leaves_room_for_others() -> None:
     speed = Speed(ServeConfig(queue_s=1), 8192)
-    speed.set(1000)
+    speed.seconds_per_token = 1 / 1000
     room = Room(speed, 0.25, jitter=lambda: 0.0)
     held = [room.reserve("a", 400), room.reserve("a", 400)]
     with pytest.raises(BusyError):

@@ -92,7 +92,8 @@ class TrainingConfig(Section):
         "auto",
         description=(
             "Record each shape of pass once and run it again (CUDA, LoRA on fused layers, one process). `auto`: where "
-            "passes are so short that the GPU would wait for Python. The numbers stay the same."
+            "passes are so short that the GPU would wait for Python. The numbers stay the same. A server records short "
+            "passes unless `false`."
         ),
     )
     token_budget: PositiveInt | None = Field(

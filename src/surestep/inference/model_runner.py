@@ -20,6 +20,7 @@ from surestep.inference.recomputed_sessions import RecomputedSession
 from surestep.inference.requests import NodeScores, SessionHandle, SessionStep, StepRequest
 from surestep.scored import FloatArray
 from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.recorded_passes import SIZES
 from surestep.scoring.sessions import SessionScorer
 
 
@@ -81,8 +82,9 @@ class ModelRunner:
         scorer.model.eval()
 
     def about(self) -> dict[str, Any]:
-        """Which checkpoint answers, and how many tokens a pass may have (`token_budget`)."""
-        return self._scorer.about() | {"token_budget": self._scorer.token_budget}
+        """Which checkpoint answers, how many tokens a pass may have (`token_budget`), and sizes worth meeting early."""
+        sizes = () if self._scorer.recorded is None else SIZES
+        return self._scorer.about() | {"token_budget": self._scorer.token_budget, "recorded_sizes": sizes}
 
     def encode(self, request: StepRequest | SessionStep) -> EncodedWork | SessionWork:
         """Tokens of a request.

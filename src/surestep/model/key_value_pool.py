@@ -77,10 +77,12 @@ class KeyValuePool:
     def __init__(self, layout: KeyLayout, num_slots: int, device: torch.device) -> None:
         self.layout = layout
         self.num_slots = num_slots
+        # Never handed out or read: where passes of a fixed shape leave the keys of their padding.
+        self.scratch_slot = num_slots + 1
         # In inference mode the tensor could not be written to outside of it.
         with torch.inference_mode(False):
             self.slots = torch.zeros(
-                (len(layout.shapes), 2, num_slots + 1, *layout.slot_shape), dtype=layout.dtype, device=device
+                (len(layout.shapes), 2, num_slots + 2, *layout.slot_shape), dtype=layout.dtype, device=device
             )
         # The last in is the first out: what was used last is in the processor's caches, and memory stays small.
         self._free = np.arange(num_slots, 0, -1, dtype=np.int64)
@@ -126,7 +128,7 @@ class KeyValuePool:
         self._num_free += len(slots)
 
     def layer(self, module: Any) -> tuple[Tensor, Tensor]:
-        """A layer's keys [N + 1, K, E] and values, as views of the pool."""
+        """A layer's keys [N + 2, K, E] and values, as views of the pool."""
         number = self.layout.layer_of[id(module)]
         heads, key_size, value_size = self.layout.shapes[number]
         key, value = self.slots[number].unbind(0)

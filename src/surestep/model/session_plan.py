@@ -21,7 +21,9 @@ from surestep.model.attention.prepared_mask import (
     LABEL_BLOCK,
     Execution,
     KernelMask,
+    PassShape,
     PreparedMask,
+    padded_lists,
     prepare_mask,
 )
 from surestep.model.key_value_pool import PADDING_SLOT, KeyLayout, KeyValuePool, SlotArray
@@ -29,7 +31,12 @@ from surestep.model.tree_batch import TreeBatch
 
 
 def plan_session_pass(
-    batch: TreeBatch, prefixes: Sequence[SlotArray], new_slots: SlotArray, pool: KeyValuePool, execution: Execution
+    batch: TreeBatch,
+    prefixes: Sequence[SlotArray],
+    new_slots: SlotArray,
+    pool: KeyValuePool,
+    execution: Execution,
+    shape: PassShape | None = None,
 ) -> PreparedMask:
     """The plan of `batch`, whose trees stand below prefixes; made on the CPU.
 
@@ -39,6 +46,7 @@ def plan_session_pass(
         new_slots: the slot of each new token, for its keys and values.
         pool: what the slots belong to.
         execution: `triton` where its kernel runs; everything else is executed as `dense`.
+        shape: what a plan for the kernel is filled up to; unset, whole blocks.
     """
     ends, starts = batch.subtree_end_P, batch.tree_starts
     prefix_B = tuple(len(prefix) for prefix in prefixes)
@@ -55,14 +63,17 @@ def plan_session_pass(
     keys = PooledKeys(pool, axis, torch.cat(slots), torch.from_numpy(new_slots))
     is_chain = [bool((ends[start:end] == end).all()) for start, end in batch.spans]
     max_position, num_needed = int(batch.positions_P.max()), len(batch.label_index_S)
-    batch = batch.padded_labels(LABEL_BLOCK)
+    batch = batch.padded_labels(LABEL_BLOCK if shape is None else shape.num_needed)
     if execution != "triton":
         return PreparedMask("dense", batch, max_position, is_chain, num_needed, keys=keys)
-    num_tokens, batch = starts[-1], batch.padded(FLEX_BLOCK)
-    return _with_kernel(PreparedMask("triton", batch, max_position, is_chain, num_needed), keys, index, num_tokens)
+    num_tokens, batch = starts[-1], batch.padded(FLEX_BLOCK if shape is None else shape.num_tokens)
+    plan = PreparedMask("triton", batch, max_position, is_chain, num_needed)
+    return _with_kernel(plan, keys, index, num_tokens, shape)
 
 
-def _with_kernel(plan: PreparedMask, keys: PooledKeys, index: list[torch.Tensor], num_tokens: int) -> PreparedMask:
+def _with_kernel(
+    plan: PreparedMask, keys: PooledKeys, index: list[torch.Tensor], num_tokens: int, shape: PassShape | None
+) -> PreparedMask:
     """The plan with what the kernel reads: whole blocks of queries and of keys."""
     num_keys, padding = len(keys.slots_V), len(plan.batch.tokens_P) - num_tokens
     # A query that is padding sees one key, itself, which is padding as well; what fills up the keys is seen by none.
@@ -71,14 +82,17 @@ def _with_kernel(plan: PreparedMask, keys: PooledKeys, index: list[torch.Tensor]
     subtree_end = F.pad(torch.cat([keys.axis.subtree_end_V, own + 1]), (0, rest))
     positions = F.pad(keys.axis.positions_V, (0, padding + rest))
     index_P = torch.cat([*index, own])
+    lists = padded_lists(pooled_block_lists(subtree_end, index_P), shape)
+    unlisted = 0 if shape is None else shape.num_keys - len(subtree_end)
     plan.kernel_mask = KernelMask(
-        subtree_end.to(torch.int32), positions.to(torch.int32), pooled_block_lists(subtree_end, index_P)
+        F.pad(subtree_end.to(torch.int32), (0, unlisted)), F.pad(positions.to(torch.int32), (0, unlisted)), lists
     )
     plan.keys = PooledKeys(
         keys.pool,
         keys.axis,
-        F.pad(keys.slots_V, (0, padding + rest), value=PADDING_SLOT),
-        keys.slots_W,
+        F.pad(keys.slots_V, (0, padding + rest + unlisted), value=PADDING_SLOT),
+        # In a plan of a fixed shape padding is written as well, to a place of its own.
+        keys.slots_W if shape is None else F.pad(keys.slots_W, (0, padding), value=keys.pool.scratch_slot),
         index_P.to(torch.int32),
     )
     return plan

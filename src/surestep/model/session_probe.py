@@ -6,6 +6,13 @@ layers carry something else from token to token would differ.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter, is_not, methodcaller
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,27 +43,61 @@ def weights_mark(model: ConfidenceModel) -> int:
     Raises:
         InputError: the model, or a part of it, is in training mode, or has weights that are trained.
     """
-    seen: list[object] = [model.weights_version]
-    # Before every pass, so in one walk of our own: torch's composes a name for every module.
-    modules: list[nn.Module] = [model]
-    while modules:
-        module = modules.pop()
-        if module.training:
-            raise InputError(
-                "a session needs a model that is not in training mode, where dropout changes what is kept; "
-                f"call `model.eval()`, or {_INSTEAD}"
-            )
-        for parameter in module._parameters.values():
-            if parameter is None:
-                continue
-            if parameter.requires_grad:
-                raise InputError(
-                    "a session needs weights that are not trained, since training would change them under what is "
-                    f"kept; call `model.requires_grad_(False)`, load the checkpoint anew, or {_INSTEAD}"
-                )
-            seen += (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)
-        modules += [part for part in module._modules.values() if part is not None]
-    return hash(tuple(seen))
+    parts = _parts.get(model)
+    if parts is None or parts.are_others():
+        parts = _parts[model] = _Parts.of(model)
+    if any(map(_TRAINING, parts.modules)):
+        raise InputError(
+            "a session needs a model that is not in training mode, where dropout changes what is kept; "
+            f"call `model.eval()`, or {_INSTEAD}"
+        )
+    parameters = [parameter for parameter in _all(parts.parameter_dicts) if parameter is not None]
+    if any(map(_IS_TRAINED, parameters)):
+        raise InputError(
+            "a session needs weights that are not trained, since training would change them under what is "
+            f"kept; call `model.requires_grad_(False)`, load the checkpoint anew, or {_INSTEAD}"
+        )
+    versions = [
+        0 if is_fixed else p._version for p, is_fixed in zip(parameters, map(_IS_FIXED, parameters), strict=True)
+    ]
+    return hash((model.weights_version, *map(_PLACE, parameters), *versions))
+
+
+_TRAINING, _IS_TRAINED = attrgetter("training"), attrgetter("requires_grad")
+_IS_FIXED, _PLACE = methodcaller("is_inference"), methodcaller("data_ptr")
+
+
+@dataclass
+class _Parts:
+    """The modules of a model, and where each keeps its parts and parameters: walked once, for walks take milliseconds.
+
+    Attributes:
+        modules: all, the model first.
+        module_dicts, parameter_dicts: of each of them.
+    """
+
+    modules: list[nn.Module]
+    module_dicts: list[dict[str, Any]]
+    parameter_dicts: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> _Parts:
+        modules: list[nn.Module] = [model]
+        for module in modules:  # grows on the way
+            modules += [part for part in module._modules.values() if part is not None]
+        return cls(modules, [module._modules for module in modules], [module._parameters for module in modules])
+
+    def are_others(self) -> bool:
+        """Whether a module was exchanged, added or taken away since."""
+        found = [part for part in _all(self.module_dicts) if part is not None]
+        return len(found) != len(self.modules) - 1 or any(map(is_not, found, self.modules[1:]))
+
+
+def _all(dicts: list[dict[str, Any]]) -> Iterator[Any]:
+    return chain.from_iterable(map(dict.values, dicts))
+
+
+_parts: weakref.WeakKeyDictionary[ConfidenceModel, Any] = weakref.WeakKeyDictionary()
 
 
 def refuse_unsuited(model: ConfidenceModel) -> None:

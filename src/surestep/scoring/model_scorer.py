@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from surestep.model.tree_batch import TreeBatch
 from surestep.scored import FloatArray
 from surestep.scoring.hardware import Hardware
 from surestep.scoring.protocol import TreeScores, Wanted
+from surestep.scoring.recorded_passes import SIZES, RecordedPasses, reason_model_is_not_recorded
 from surestep.scoring.stored_split import StoredSplit
 from surestep.scoring.token_budget import halved
 from surestep.terminal_text import to_stderr
@@ -68,6 +69,7 @@ class ModelScorer:
         say: told the new budget, in a line; unset: it goes to stderr.
         calibration: applied to every confidence, unless None.
         facts: what `about` says.
+        recorded: runs short passes, where they are recorded (`record_passes`).
     """
 
     model: ConfidenceModel
@@ -80,6 +82,25 @@ class ModelScorer:
     facts: Mapping[str, Any] = field(default_factory=dict)
     may_shrink: bool = False
     say: Callable[[str], None] = to_stderr
+    recorded: RecordedPasses | None = None
+
+    def record_passes(self, wanted: Literal["auto"] | bool = "auto") -> str | None:
+        """Record short passes from here on, for who scores small requests for long; weights may not change any more.
+
+        Returns what was decided, in a line; None where there is nothing to decide: on a CPU.
+        """
+        if self.hardware.device.type != "cuda" or wanted is False:
+            return None
+        reason = reason_model_is_not_recorded(self.model)
+        if reason is None and any(parameter.requires_grad for parameter in self.model.parameters()):
+            reason = "the weights are trained"
+        if reason is not None:
+            return f"passes: not recorded ({reason})"
+        self.model.eval()
+        self.recorded = RecordedPasses(
+            self.model, self.hardware.device, self.hardware.compute_dtype, lambda line: self.say(line)
+        )
+        return f"passes of up to {SIZES[-1]:,} tokens: recorded once for each size (CUDA graphs); --cuda_graphs false"
 
     def about(self) -> dict[str, Any]:
         """Which checkpoint, what it is built on, and how it is run, as far as that is known."""
@@ -185,7 +206,10 @@ class ModelScorer:
         """Start on a pack; what it gives may still be on its way."""
         device, dtype = self.hardware.device, self.hardware.compute_dtype
         with _without_dropout(self.model):
-            prepared = prepare(to_batch(pack), self.model.route)
+            batch = to_batch(pack)
+            if self.recorded is not None and (values_S := self.recorded.confidences(batch)) is not None:
+                return Confidences(values_S)
+            prepared = prepare(batch, self.model.route)
             if device.type == "cuda":
                 prepared = prepared.pinned()
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):

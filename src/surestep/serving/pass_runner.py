@@ -36,7 +36,11 @@ class PassRunner(Protocol):
     """
 
     def about(self) -> dict[str, Any]:
-        """Which model answers, JSON-ready; `token_budget`: tokens that a pass may have at most."""
+        """Which model answers, JSON-ready.
+
+        `token_budget`: tokens that a pass may have at most; `recorded_sizes`, if there: tokens of passes whose first
+        run does what is done once for each size.
+        """
         ...
 
     def encode(self, request: StepRequest | SessionStep) -> Any:

@@ -4,39 +4,75 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from operator import mul
+from statistics import median
 
 from surestep.serving.settings import ServeConfig
 
-_WEIGHT_OF_A_PASS = 0.1
-"""Of the newest pass in the moving mean of the speed: the last ten or so decide."""
+_MOST_OVERHEAD = 0.05
+"""Of a pass, the share that is spent before its tokens count: where a pass of `pass_time_ms` would have more of it, it
+has more tokens."""
+_LONGEST_PASS = 2.0
+"""In `pass_time_ms`: no pass is made longer than this for the sake of the overhead."""
+_SIZES_PER_DOUBLING = 2
+"""Passes of about one size are one point of the fit, their median."""
+_OF_A_SIZE = 9
+"""Passes of a size that are remembered."""
+_RECENT = 9
+"""Passes that say how much faster or slower the model is now than the fit."""
+_WEIGHT_OF_A_BODY = 0.1
+"""Of the newest body in the moving mean of bytes a token: the last ten or so decide."""
+_LEAST_PER_TOKEN = 1e-9
+"""Seconds a token where more tokens take no longer."""
 _BYTES_PER_TOKEN = 4.0
 """Of a body before any was read: English in JSON."""
 
 
 class Speed:
-    """Tokens a second, from full passes: a small one says how long a pass takes at least, not how fast it is.
+    """How long a pass takes: `overhead_s + seconds_per_token * tokens`, learned from the passes themselves.
+
+    A GPU needs tens of milliseconds to start a pass of however few tokens. To take such a pass's tokens a second for
+    its speed would make passes small, and keep them so.
+
+    Passes of about one size give one point, the median of the last few, so that a pass that was held up moves nothing,
+    and sizes that no longer come are not forgotten. The line through these points has the least squared error relative
+    to the measured times; then it is moved as a whole by what the last passes took of it.
 
     Args:
         settings: how long a pass should take.
         most: tokens that the model allows in a pass.
 
     Attributes:
-        tokens_per_s: the moving mean; before the first pass, a guess that lets one request through.
+        overhead_s: of every pass; before the first, 0.
+        seconds_per_token: above that; before the first pass, a guess that lets one request through.
     """
 
     def __init__(self, settings: ServeConfig, most: int) -> None:
         self._settings = settings
         self._most = most
-        self.tokens_per_s = settings.smallest_pass * 1000 / settings.pass_time_ms
-        self._is_measured = False
+        self.overhead_s = 0.0
+        self.seconds_per_token = settings.pass_time_ms / 1000 / settings.smallest_pass
+        self._points: dict[int, deque[tuple[int, float]]] = {}
+        self._recent: deque[tuple[int, float]] = deque(maxlen=_RECENT)
+
+    @property
+    def pass_time_s(self) -> float:
+        """How long a pass may take: `pass_time_ms`, or longer where more than a twentieth of that is overhead."""
+        wanted = self._settings.pass_time_ms / 1000
+        return min(max(wanted, self.overhead_s / _MOST_OVERHEAD), _LONGEST_PASS * wanted)
 
     @property
     def pass_budget(self) -> int:
-        """Tokens that a pass of `pass_time_ms` has."""
-        wanted = int(self.tokens_per_s * self._settings.pass_time_ms / 1000)
+        """Tokens that fit in a pass."""
+        wanted = round((self.pass_time_s - self.overhead_s) / self.seconds_per_token)
         return max(1, min(max(wanted, self._settings.smallest_pass), self._most))
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Of full passes, one after another."""
+        return self.pass_budget / self._seconds_of_pass(self.pass_budget)
 
     @property
     def request_limit(self) -> int:
@@ -50,22 +86,52 @@ class Speed:
 
     def observe(self, num_tokens: int, seconds: float) -> None:
         """A pass of `num_tokens` took `seconds`."""
-        if num_tokens * 2 < self.pass_budget or seconds <= 0:
+        if num_tokens < 1 or seconds <= 0:
             return
-        new = num_tokens / seconds
-        if self._is_measured:
-            self.tokens_per_s += _WEIGHT_OF_A_PASS * (new - self.tokens_per_s)
-        else:
-            self.set(new)
-
-    def set(self, tokens_per_s: float) -> None:
-        """What a measurement at the start gave."""
-        self.tokens_per_s = tokens_per_s
-        self._is_measured = True
+        size = round(_SIZES_PER_DOUBLING * math.log2(num_tokens))
+        self._points.setdefault(size, deque(maxlen=_OF_A_SIZE)).append((num_tokens, seconds))
+        self._recent.append((num_tokens, seconds))
+        overhead, per_token = _fitted([_median_of(passes) for passes in self._points.values()])
+        moved = median(seconds / (overhead + per_token * tokens) for tokens, seconds in self._recent)
+        self.overhead_s, self.seconds_per_token = moved * overhead, moved * per_token
 
     def seconds_for(self, num_tokens: float) -> float:
-        """How long so many tokens take."""
-        return num_tokens / self.tokens_per_s
+        """How long so many tokens take, in as many passes as they fill."""
+        if num_tokens <= 0:
+            return 0.0
+        return max(1.0, num_tokens / self.pass_budget) * self.overhead_s + num_tokens * self.seconds_per_token
+
+    def _seconds_of_pass(self, num_tokens: int) -> float:
+        return self.overhead_s + num_tokens * self.seconds_per_token
+
+
+def _median_of(passes: Iterable[tuple[int, float]]) -> tuple[float, float]:
+    """The middle number of tokens, and the seconds that go with it by the middle speed."""
+    tokens = median(tokens for tokens, _ in passes)
+    return tokens, tokens * median(seconds / tokens for tokens, seconds in passes)
+
+
+def _fitted(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Overhead in seconds, and seconds a token, of the line through (tokens, seconds): neither is negative.
+
+    The least sum of ((a + b n) / t - 1)^2; with one point, or where a line would begin below 0, proportional.
+
+    >>> _fitted([(100.0, 3.0), (200.0, 5.0), (400.0, 9.0)])
+    (1.0, 0.02)
+    >>> _fitted([(100.0, 2.0)]), _fitted([(100.0, 1.0), (200.0, 3.0)])[0]
+    ((0.0, 0.02), 0.0)
+    """
+    inverse, rates = [1 / t for _, t in points], [n / t for n, t in points]
+    uu, uv, vv = (sum(map(mul, x, y)) for x, y in ((inverse, inverse), (inverse, rates), (rates, rates)))
+    u, v = sum(inverse), sum(rates)
+    determinant = uu * vv - uv * uv
+    if len(points) > 1 and determinant > 1e-9 * uu * vv:
+        overhead, per_token = (u * vv - v * uv) / determinant, (v * uu - u * uv) / determinant
+        if per_token <= 0:  # no slower with more tokens, as far as was seen
+            return u / uu, _LEAST_PER_TOKEN
+        if overhead > 0:
+            return round(overhead, 12), round(per_token, 12)
+    return 0.0, v / vv
 
 
 class BusyError(Exception):
@@ -175,4 +241,4 @@ class Room:
         """A body of `num_bytes` had `num_tokens`."""
         if num_bytes and num_tokens:
             seen = min(max(num_bytes / num_tokens, 1.0), 16.0)
-            self.bytes_per_token += _WEIGHT_OF_A_PASS * (seen - self.bytes_per_token)
+            self.bytes_per_token += _WEIGHT_OF_A_BODY * (seen - self.bytes_per_token)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _MODEL_FLAGS = frozenset(
     {
-        *("training.device", "training.mixed_precision", "model.backbone", "model.attention", "model.compile"),
-        *("eval.eval_token_budget", "eval.scoring_weights"),
+        *("training.device", "training.mixed_precision", "training.cuda_graphs"),
+        *("model.backbone", "model.attention", "model.compile", "eval.eval_token_budget", "eval.scoring_weights"),
     }
 )
 """What of the configuration a server heeds."""
@@ -118,6 +118,8 @@ def _runner(args: argparse.Namespace, console: Console) -> tuple[PassRunner, str
     for reason in loaded.built.reasons:
         console.print(f"· {reason}")
     scorer = loaded.scorer(config, calibrated=args.calibration == "pooled")
+    if (decided := scorer.record_passes(config.training.cuda_graphs)) is not None:
+        console.print(f"· {decided}")
     sessions, why_not = sessions_over(scorer)
     if why_not is not None:
         console.print(f"· sessions score their whole path again with each step: {why_not}")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from surestep.model.attention.block_lists import block_lists
+from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
 from surestep.model.attention.dense_mask import DenseBlock, dense_blocks
 from surestep.model.attention.pooled_keys import PooledKeys
 from surestep.model.key_value_pool import KeyLayout
@@ -24,6 +24,38 @@ from surestep.model.tree_batch import TreeBatch
 FLEX_BLOCK = 128
 LABEL_BLOCK = 16
 Execution = Literal["dense", "triton", "varlen", "flex"]
+
+
+@dataclass(frozen=True)
+class PassShape:
+    """Sizes that a plan for the kernel is filled up to, so that passes have few different ones.
+
+    Attributes:
+        num_tokens: of the pack; whole blocks of 128.
+        num_keys: places on the axis of keys, for a plan below tokens of earlier passes; whole blocks of 64.
+    """
+
+    num_tokens: int
+    num_keys: int = 0
+
+    @property
+    def num_needed(self) -> int:
+        """Needed steps: a step of fewer than four tokens is rare."""
+        return self.num_tokens // 4
+
+    @property
+    def num_listed(self) -> int:
+        """Numbers in the lists of blocks, at most; a multiple of 4, so that what lies behind them begins at 16 bytes.
+
+        >>> PassShape(128).num_listed, PassShape(128, num_keys=1024).num_listed
+        (28, 76)
+        """
+        queries, keys = self.num_tokens // QUERY_BLOCK, (self.num_keys or self.num_tokens) // KEY_BLOCK
+        if self.num_keys:
+            most = 2 * (queries + 1) + queries * keys
+        else:  # below the diagonal and on it, once by query and once by key
+            most = 2 * (queries + 1) + 2 * (keys + 1) + 2 * keys * (keys + 1)
+        return -(-most // 4) * 4
 
 
 class KernelMask(NamedTuple):
@@ -105,12 +137,17 @@ class PreparedMask:
         return self._blocks[window]
 
 
-def prepare_mask(batch: TreeBatch, execution: Execution) -> PreparedMask:
+def padded_lists(lists: Tensor, shape: PassShape | None) -> Tensor:
+    """Lists of blocks, filled up by what no start points at."""
+    return lists if shape is None else F.pad(lists, (0, shape.num_listed - len(lists)))
+
+
+def prepare_mask(batch: TreeBatch, execution: Execution, shape: PassShape | None = None) -> PreparedMask:
     """Prepare `batch` for `execution`; `varlen` falls to `flex` where the pack holds a branching tree.
 
     `AttentionPlan.batch` is padded, its needed steps to whole blocks of 16 and, but for `dense`, its tokens to whole
-    blocks of 128: the model runs that one, and meets fewer different lengths. A batch on the CPU is planned there,
-    without waiting for a device.
+    blocks of 128: the model runs that one, and meets fewer different lengths. With a `shape` (`triton` only), all of it
+    is filled up to that. A batch on the CPU is planned there, without waiting for a device.
     """
     # One transfer for all trees; a check per tree would wait for the device once for each.
     ends = batch.subtree_end_P.cpu()
@@ -119,12 +156,12 @@ def prepare_mask(batch: TreeBatch, execution: Execution) -> PreparedMask:
     if execution == "varlen" and not all(chains):
         execution = "flex"
     num_needed = len(batch.label_index_S)
-    batch = batch.padded_labels(LABEL_BLOCK)
+    batch = batch.padded_labels(LABEL_BLOCK if shape is None else shape.num_needed)
     if execution == "dense":
         return PreparedMask(execution, batch, max_position, chains, num_needed)
     # Below 128 queries, FlexAttention takes its decoding kernel, which does not compile for every head size (torch
     # 2.11: "no valid choices").
-    padded = batch.padded(FLEX_BLOCK)
+    padded = batch.padded(FLEX_BLOCK if shape is None else shape.num_tokens)
     # To varlen, the padding is one more chain: nobody reads what it computes.
     chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
     plan = PreparedMask(execution, padded, max_position, chains, num_needed)
@@ -133,7 +170,7 @@ def prepare_mask(batch: TreeBatch, execution: Execution) -> PreparedMask:
         plan.kernel_mask = KernelMask(
             padded.subtree_end_P.to(torch.int32),
             padded.positions_P.to(torch.int32),
-            block_lists(padded.subtree_end_P).to(device),
+            padded_lists(block_lists(padded.subtree_end_P), shape).to(device),
         )
     elif execution == "varlen":
         starts = torch.tensor(padded.tree_starts, dtype=torch.int32)

@@ -221,11 +221,17 @@ class SessionPasses:
         dtype = self.scorer.hardware.compute_dtype
         above = [no_slots() if tree.above is None else tree.above.path_slots() for tree in trees]
         pack = pack_trees(encoded, every_step=True, first_positions=[len(prefix) for prefix in above])
-        plan = plan_session_pass(to_batch(pack), above, slots, self.pool, session_execution(model))
-        if device.type == "cuda":
-            plan = plan.pinned()
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            values_S = model(plan.to(device)).double().sigmoid().cpu().numpy()
+        batch, recorded = to_batch(pack), self.scorer.recorded
+        on_device = None
+        if recorded is not None:
+            on_device = recorded.session_confidences(batch, above, slots, self.pool)
+        if on_device is None:
+            plan = plan_session_pass(batch, above, slots, self.pool, session_execution(model))
+            if device.type == "cuda":
+                plan = plan.pinned()
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                on_device = model(plan.to(device)).double().sigmoid()
+        values_S = on_device.cpu().numpy()
         found = [np.full(tree.num_nodes, math.nan) for tree in encoded]
         for value, number, source in zip(values_S, pack.tree_S, pack.source_S, strict=True):
             found[number][source] = value

@@ -12,7 +12,6 @@ step's own seed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from surestep.config import LoraConfig, TrainingConfig
+from surestep.model.fast.capture_graph import capture, cause_of
 from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.recorded_passes import reason_model_is_not_recorded
 from surestep.training.step_data import TrainingPack
 
 _SHORT_PASS = 8e13
@@ -39,18 +40,14 @@ def reason_not_to_record(
     training: TrainingConfig, lora: LoraConfig, built: BuiltModel, accelerator: Accelerator
 ) -> str | None:
     """Why passes of this run cannot be recorded, in words; None where nothing in a pass waits for the GPU."""
-    text_config = built.model.transformer.config.get_text_config()
-    rope = (getattr(text_config, "rope_parameters", None) or {}).get("rope_type", "default")
     reasons = {
         "the backbone is trained in full": not lora.use_lora,
-        f"the attention is {built.model.route}, not triton": built.model.route != "triton",
-        "the layers are not fused": not built.model.is_fused,
         "there are several processes": accelerator.num_processes > 1,
         "fp16 scales its loss": accelerator.scaler is not None,
         "activations are recomputed": training.gradient_checkpointing,
-        f"rotary positions of type {rope} depend on the length": rope in {"dynamic", "longrope"},
     }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    of_run = next((reason for reason, holds in reasons.items() if holds), None)
+    return of_run or reason_model_is_not_recorded(built.model)
 
 
 def records_passes(
@@ -120,29 +117,15 @@ class RecordedPasses:
         return recorded.loss
 
     def _record(self, pack: TrainingPack) -> _Recorded | None:
-        graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.current_stream()
-        draws = torch.cuda.get_rng_state()
         try:
-            # Only this thread is watched: the loader's may page-lock memory meanwhile.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                loss = self._run(pack)
+            graph, loss = capture(lambda: self._run(pack), self._pool)
         except torch.OutOfMemoryError:
             self.forget()
             raise
         except RuntimeError as error:
             self._works = False
-            # A recording that breaks off leaves its stream current, its pool open and the generator of random numbers
-            # believing that it is still recorded, for whatever comes next.
-            torch.cuda.set_stream(stream)
-            with suppress(RuntimeError):
-                torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), self._pool)
-            fresh = torch.Generator(stream.device)
-            fresh.set_state(draws)
-            torch.cuda.default_generators[stream.device_index].graphsafe_set_state(fresh)
             self.forget()
-            first_line = str(error).strip().splitlines()[0]
-            self._say(f"passes cannot be recorded here ({first_line[:100]}): continuing without, which may be slower")
+            self._say(f"passes cannot be recorded here ({cause_of(error)}): continuing without, which may be slower")
             return None
         return _Recorded(graph, pack, loss)
 

@@ -1,0 +1,203 @@
+"""Short scoring passes, recorded once for each size and run again: CUDA graphs.
+
+A pass of a 4B model is some thousand kernels, and below about 3,000 tokens an H200 ends each of them before Python has
+asked for the next. A recorded pass is started with one call, without Python and without its lock: small requests, and
+the steps of sessions, take the time of the GPU. Packs are filled up to one of few sizes, which costs less than what is
+saved. The kernels are those of a pass that is not recorded, over padding that nobody reads; numbers differ from it no
+more than they do between packs of different length.
+
+Only for weights that stay where they are and that nobody trains.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from surestep.model.attention.pooled_keys import PooledKeys
+from surestep.model.attention.prepared_mask import KernelMask, PassShape, PreparedMask, prepare_mask
+from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.fast.capture_graph import capture, cause_of
+from surestep.model.session_plan import plan_session_pass
+from surestep.model.tree_batch import TreeBatch
+
+SIZES = (*range(128, 1025, 128), 1280, 1536, *range(2048, 8193, 512))
+"""Tokens of recorded passes. Python starts a larger one faster than a GPU runs it; in a server it has other things to do
+as well, so these reach beyond the size at which that alone would begin."""
+
+_AXES = (2048, 16384, 65536)
+"""Places for the keys that a session's pass sees; the kernel's time follows what is seen, not what there is room for."""
+
+_MOST = 64
+"""Recordings to keep; other shapes are run as usual."""
+
+
+def reason_model_is_not_recorded(model: ConfidenceModel) -> str | None:
+    """Why no pass of this model can be recorded, in words; None where nothing in a pass waits for the GPU."""
+    text_config = model.transformer.config.get_text_config()
+    rope = (getattr(text_config, "rope_parameters", None) or {}).get("rope_type", "default")
+    reasons = {
+        f"the attention is {model.route}, not triton": model.route != "triton",
+        "the layers are not fused": not model.is_fused,
+        f"rotary positions of type {rope} depend on the length": rope in {"dynamic", "longrope"},
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def size_for(num_tokens: int, num_needed: int) -> int | None:
+    """Tokens of the smallest recorded pass that holds so many tokens and needed steps; None: it is not recorded.
+
+    >>> size_for(100, 5), size_for(100, 60), size_for(700, 20), size_for(9000, 20)
+    (128, 256, 768, None)
+    """
+    return next((n for n in SIZES if n >= num_tokens and PassShape(n).num_needed >= num_needed), None)
+
+
+def session_shape(num_tokens: int, num_needed: int, num_above: int) -> PassShape | None:
+    """The shape of a session's pass of `num_tokens` new tokens below `num_above`; None: it is not recorded."""
+    size = size_for(num_tokens, num_needed)
+    if size is None:
+        return None
+    axis = next((n for n in _AXES if n >= size + num_above), None)
+    return None if axis is None else PassShape(size, axis)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A graph, the memory that it reads its plan from, and what it writes."""
+
+    graph: Any
+    place: Tensor
+    values: Tensor
+
+
+class RecordedPasses:
+    """Runs short passes of one model by replaying them; safe to use from several threads, in inference mode.
+
+    Args:
+        model: as it is scored with: in evaluation mode, its weights frozen.
+        device: a CUDA GPU.
+        dtype: of matrix products.
+        say: told, in a line, should recording fail; passes then run as usual.
+    """
+
+    def __init__(
+        self, model: ConfidenceModel, device: torch.device, dtype: torch.dtype, say: Callable[[str], None]
+    ) -> None:
+        self._model = model
+        self._device = device
+        self._dtype = dtype
+        self._say = say
+        self._recorded: dict[tuple[object, ...], _Recorded] = {}
+        self._pool: Any = None
+        self._works = True
+        self._version = model.weights_version
+        self._lock = threading.Lock()
+
+    def confidences(self, batch: TreeBatch) -> Tensor | None:
+        """The model's own confidences of a batch on the CPU, float64 [S] on the device; None: run it as usual."""
+        num_needed = len(batch.label_index_S)
+        size = size_for(len(batch.tokens_P), num_needed)
+        if size is None or not self._works:
+            return None
+        return self._run(prepare_mask(batch, "triton", PassShape(size)), num_needed)
+
+    def session_confidences(
+        self, batch: TreeBatch, prefixes: Sequence[Any], new_slots: Any, pool: Any
+    ) -> Tensor | None:
+        """The same for new tokens below those of earlier passes; arguments as `plan_session_pass`."""
+        num_needed = len(batch.label_index_S)
+        shape = session_shape(len(batch.tokens_P), num_needed, sum(map(len, prefixes)))
+        if shape is None or not self._works:
+            return None
+        return self._run(plan_session_pass(batch, prefixes, new_slots, pool, "triton", shape), num_needed)
+
+    def _run(self, plan: PreparedMask, num_needed: int) -> Tensor | None:
+        tensors = _tensors(plan)
+        shape: tuple[object, ...] = tuple(len(tensor) for tensor in tensors)
+        if isinstance(plan.keys, PooledKeys):
+            slots = plan.keys.pool.slots
+            shape += (slots.data_ptr(), *slots.shape)
+        flat = _flat(tensors).pin_memory()
+        # Recordings share their memory: what one wrote is copied before the next may run.
+        with self._lock:
+            if self._version != self._model.weights_version:
+                self.forget()
+                self._version = self._model.weights_version
+            recorded = self._recorded.get(shape)
+            if recorded is None:
+                if not self._works or len(self._recorded) >= _MOST:
+                    return None
+                recorded = self._record(plan, tensors, flat)
+                if recorded is None:
+                    return None
+                self._recorded[shape] = recorded
+            recorded.place.copy_(flat, non_blocking=True)
+            recorded.graph.replay()
+            return recorded.values[:num_needed].clone()
+
+    def _record(self, plan: PreparedMask, tensors: Sequence[Tensor], flat: Tensor) -> _Recorded | None:
+        place = flat.to(self._device)
+        there = _with_tensors(plan, _views(place, tensors))
+
+        def run() -> Tensor:
+            enabled = self._dtype != torch.float32
+            with torch.autocast(self._device.type, dtype=self._dtype, enabled=enabled):
+                logits_S: Tensor = self._model(there)
+            return logits_S.double().sigmoid()
+
+        try:
+            run()  # compiles and tunes what a recording must find ready
+            if self._pool is None:
+                self._pool = torch.cuda.graph_pool_handle()
+            graph, values = capture(run, self._pool)
+        except RuntimeError as error:  # out of memory is one
+            self._works = False
+            self.forget()
+            self._say(f"passes cannot be recorded here ({cause_of(error)}): continuing without, which may be slower")
+            return None
+        return _Recorded(graph, place, values)
+
+    def forget(self) -> None:
+        """Free all recordings; their shapes are recorded again when they come."""
+        self._recorded.clear()
+        self._pool = None  # a pool that nobody uses any more cannot be taken up again
+        torch.cuda.empty_cache()
+
+
+def _tensors(plan: PreparedMask) -> list[Tensor]:
+    """All that a pass reads of its plan; those of 64 bits first."""
+    batch, mask, keys = plan.batch, plan.kernel_mask, plan.keys
+    assert mask is not None, "planned for the kernel"
+    found = [batch.tokens_P, batch.positions_P, batch.subtree_end_P, batch.label_index_S]
+    if not isinstance(keys, PooledKeys):
+        return [*found, *mask]
+    assert keys.index_P is not None, "planned for the kernel"
+    return [*found, keys.slots_V, keys.slots_W, *mask, keys.index_P]
+
+
+def _with_tensors(plan: PreparedMask, tensors: Sequence[Tensor]) -> PreparedMask:
+    """The plan over other memory; it needs every one of its steps."""
+    tokens, positions, ends, index, *others = tensors
+    batch = replace(plan.batch, tokens_P=tokens, positions_P=positions, subtree_end_P=ends, label_index_S=index)
+    keys = plan.keys
+    if isinstance(keys, PooledKeys):
+        slots_V, slots_W, *others = others
+        keys = replace(keys, slots_V=slots_V, slots_W=slots_W, index_P=others.pop())
+    return replace(plan, batch=batch, num_needed=len(index), kernel_mask=KernelMask(*others), keys=keys, _blocks={})
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """The bytes of all tensors, one after another: one copy to the device instead of ten."""
+    return torch.cat([tensor.contiguous().view(torch.uint8) for tensor in tensors])
+
+
+def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors as they lie in `flat`."""
+    parts = torch.split(flat, [tensor.nbytes for tensor in tensors])
+    return [part.view(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
