@@ -74,6 +74,7 @@ OTHER_VALUES = {
     "data.own_split": "lines",
     "data.validation_fraction": "0.25",
     "model.attention": "dense",
+    "model.mlp_activation": "relu",
     "model.compile": "true",
     "training.cuda_graphs": "true",
     "model.mlp_hidden_dims": "[8, 4]",

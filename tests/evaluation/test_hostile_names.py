@@ -25,7 +25,7 @@ def chart_of(name: str) -> Chart:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name[:9]))
-def test_a_chart_is_drawn_whatever_a_dataset_is_called(name: str, tmp_path: Path) -> None:
+def test_a_chart_is_drawn_whatever_a_dataset_is_called(name: str, drawn_plots: None, tmp_path: Path) -> None:
     begun = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

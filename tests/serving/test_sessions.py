@@ -244,7 +244,7 @@ def test_a_step_whose_client_left_while_it_was_scored_is_settled_before_the_next
 def test_a_step_that_came_too_late_is_known_when_it_is_sent_again() -> None:
     async def main() -> None:
         async with serving(threads=FakeThreads(tokens_per_s=10)) as server, server.client() as client:
-            server.service.speed.set(1e6)
+            server.service.speed.seconds_per_token = 1e-6
             path = await opened(client)
             late = await client.post(
                 f"{path}/steps", json={"step": "a", "at": 0}, headers={"X-Surestep-Deadline": "0.05"}
@@ -260,7 +260,7 @@ def test_a_step_that_came_too_late_is_known_when_it_is_sent_again() -> None:
 def test_the_deadline_also_bounds_the_wait_for_an_earlier_step(end: str) -> None:
     async def main() -> None:
         async with serving(threads=FakeThreads(tokens_per_s=1)) as server, server.client() as client:
-            server.service.speed.set(1e6)
+            server.service.speed.seconds_per_token = 1e-6
             path = await opened(client)
             first = asyncio.create_task(added(client, path, "a b c d e f g h i"))
             while not server.service.batcher._passes:
@@ -283,7 +283,7 @@ def test_draining_also_answers_steps_that_wait_for_an_earlier_one_of_their_sessi
     async def main() -> None:
         threads = FakeThreads(tokens_per_s=10)
         async with serving(threads=threads, drain_notice_s=0.01) as server, server.client() as client:
-            server.service.speed.set(1e6)
+            server.service.speed.seconds_per_token = 1e-6
             path = await opened(client)
             waiting = [asyncio.create_task(added(client, path, letter)) for letter in "abc"]
             await asyncio.sleep(0.02)

@@ -13,7 +13,7 @@ from surestep.terminal_text import in_one_line
 _WRONG = re.compile(r"unrecognized arguments: (?P<flag>[^\s=]+)|invalid choice: '(?P<choice>[^']*)'")
 
 
-_FLAGS_IN_USAGE = 6
+_FLAGS_IN_USAGE = 3
 """A command with more flags shows `[flags]` in its usage line: they stand below it, each with its meaning."""
 
 

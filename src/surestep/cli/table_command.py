@@ -156,6 +156,7 @@ _HELD = {
     "steps": "the list of steps",
     "solution": "the raw solution",
     "candidates": "the list of candidates",
+    "answer": "the right answer",
 }
 
 
