@@ -305,3 +305,25 @@ def test_wrong_settings_are_one_line(wrong: Callable[[], object]) -> None:
 def test_formats_are_told_apart_by_signs_that_are_theirs_alone() -> None:
     signs = [sign for known in CHAT_FORMATS.values() for sign in known.signs]
     assert len(signs) == len(set(signs)) > 6
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"role": "assistant", "content": None},
+        {"role": "assistant"},
+        {"role": "assistant", "content": 3},
+        {"role": "assistant", "content": "a", "tool_calls": [{"name": "f"}]},
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": "a \ud800"},
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_the_answers_fault_and_not_the_requests(answer: dict[str, object]) -> None:
+    """It gets the reward that was declared for such answers; a doubt about the problem ends the request."""
+    with pytest.raises(UnreadableAnswerError):
+        SolutionReader().messages([{"role": "user", "content": "1+1?"}, answer])
+    for earlier in ([], [{"role": "user", "content": None}], [{"role": "user", "content": "1+1?"}, answer]):
+        if answer.get("content") not in ("", "a \ud800"):
+            with pytest.raises(InputError) as caught:
+                SolutionReader().messages([*earlier, answer])
+            assert not isinstance(caught.value, UnreadableAnswerError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -177,3 +178,16 @@ def test_half_a_character_is_no_end_of_a_step() -> None:
 
 def test_the_credit_of_one_step_is_its_score() -> None:
     assert {form: step_credit([0.5], form) for form in FORMS} == {form: [0.5] for form in FORMS}
+
+
+@pytest.mark.parametrize("form", ["minimum", "minimum_drops", "potential"])
+@pytest.mark.parametrize("scores", [[math.nan, 0.5], [0.5, math.inf], [None, 0.5], [0.5, None]])
+def test_credit_of_what_is_no_number_is_refused(scores: list[Any], form: Any) -> None:
+    with pytest.raises(InputError, match="allowed: a number"):
+        step_credit(scores, form)
+
+
+@pytest.mark.parametrize("groups", [[], ["a"], ["a", "b", "c"]])
+def test_every_response_has_a_group(groups: list[str]) -> None:
+    with pytest.raises(InputError, match="one for each response"):
+        token_advantages(np.zeros((2, 3)), np.ones((2, 3), dtype=bool), groups)

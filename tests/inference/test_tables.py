@@ -251,6 +251,18 @@ def test_a_file_of_the_users_own_is_not_replaced(taken: str, tmp_path: Path) -> 
     assert (tmp_path / taken).read_text() == "mine"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_the_users_own_is_not_taken_away(overwrite: bool, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(6))
+    thesis = tmp_path / "out.jsonl.parts" / "thesis.tex"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    assert "holds 'thesis.tex', which is no part of an output" in refusal(
+        source, tmp_path / "out.jsonl", overwrite=overwrite
+    )
+    assert thesis.read_text() == "mine"
+
+
 @pytest.mark.parametrize("state", ["", "[]", '{"format_version": 9}', "\x00"])
 def test_a_state_that_is_none_is_refused(state: str, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", numbered(3))

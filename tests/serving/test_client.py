@@ -170,6 +170,42 @@ def test_many_solutions_come_in_order_and_no_more_are_taken_than_are_on_their_wa
     assert taken < 120, "whoever stops listening stops the asking"
 
 
+@pytest.mark.parametrize("concurrency", [1, 3, 16])
+@pytest.mark.parametrize("is_wrong", [True, False])
+def test_the_results_before_a_wrong_item_come_first(is_wrong: bool, concurrency: int) -> None:
+    """As `Scorer.score_many` does, whether the item is wrong or the iterable raises."""
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return reply(200, {"confidences": [float(json.loads(request.content)["problem"]) / 1000], "raw": [0.5]})
+
+    def items() -> Iterator[Any]:
+        yield from ((str(number), ["a"]) for number in range(5))
+        if is_wrong:
+            yield ("5", "a raw solution")
+        raise OSError("the disk is gone")
+
+    kind = InputError if is_wrong else OSError
+    transport = httpx2.MockTransport(answer)
+    found: list[Any] = []
+
+    def ask() -> None:
+        with Client("http://server", transport=transport, concurrency=concurrency) as client:
+            for scores in client.score_many(items()):
+                found.append(scores.confidences[0])
+
+    with pytest.raises(kind):
+        ask()
+
+    async def main() -> None:
+        async with AsyncClient("http://server", transport=transport, concurrency=concurrency) as client:
+            async for scores in client.score_many(items()):
+                found.append(scores.confidences[0])
+
+    with pytest.raises(kind):
+        at_once(main())
+    assert found == [number / 1000 for number in range(5)] * 2
+
+
 def test_the_awaiting_client_speaks_with_the_server() -> None:
     async def main() -> None:
         async with serving(keys=ApiKeys([("ada", KEY)])) as server:

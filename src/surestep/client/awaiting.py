@@ -105,15 +105,28 @@ class AsyncClient:
     async def score_many(
         self, items: Iterable[Item] | AsyncIterable[Item], *, dataset: str | None = None
     ) -> AsyncIterator[SolutionScores]:
-        """The confidences of many solutions, in order; no more are on their way than `concurrency` says."""
+        """The confidences of many solutions, in order; no more are on their way than `concurrency` says.
+
+        Where an item is wrong, or the iterable raises, the results of the items before it come first.
+        """
         waiting: deque[asyncio.Task[SolutionScores]] = deque()
+        source, error = _each(items), None
         try:
-            async for item in _each(items):
-                waiting.append(asyncio.create_task(self._send(score_call(*pair_of(item), dataset))))
+            while True:
+                try:
+                    call = score_call(*pair_of(await anext(source)), dataset)
+                except StopAsyncIteration:
+                    break
+                except Exception as raised:
+                    error = raised
+                    break
+                waiting.append(asyncio.create_task(self._send(call)))
                 if len(waiting) >= self._concurrency:
                     yield await waiting.popleft()
             while waiting:
                 yield await waiting.popleft()
+            if error is not None:
+                raise error
         finally:
             for task in waiting:
                 task.cancel()

@@ -104,16 +104,29 @@ class Client:
         return self._send(score_call(problem, steps, dataset))
 
     def score_many(self, items: Iterable[Item], *, dataset: str | None = None) -> Iterator[SolutionScores]:
-        """The confidences of many solutions, in order; no more are on their way than `concurrency` says."""
+        """The confidences of many solutions, in order; no more are on their way than `concurrency` says.
+
+        Where an item is wrong, or the iterable raises, the results of the items before it come first.
+        """
         waiting: deque[Future[SolutionScores]] = deque()
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="surestep-client")
+        source, error = iter(items), None
         try:
-            for problem, steps in map(pair_of, items):
-                waiting.append(pool.submit(self._send, score_call(problem, steps, dataset)))
+            while True:
+                try:
+                    call = score_call(*pair_of(next(source)), dataset)
+                except StopIteration:
+                    break
+                except Exception as raised:
+                    error = raised
+                    break
+                waiting.append(pool.submit(self._send, call))
                 if len(waiting) >= 2 * self._concurrency:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+            if error is not None:
+                raise error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -47,12 +47,15 @@ def step_credit(scores: Sequence[float], form: Form = "minimum") -> list[float]:
     [0.75, -0.5, 0.25]
 
     Raises:
-        InputError: there is no step, or no such form.
+        InputError: there is no step, one without a number, or no such form.
     """
     if form not in FORMS:
         raise InputError(f"form is {form!r}; allowed: {', '.join(FORMS)}")
-    if not scores:
+    if len(scores) == 0:
         raise InputError("there is no step to credit; allowed: one or more, or None for a response without credit")
+    for step, score in enumerate(scores):
+        if score is None or not math.isfinite(score):
+            raise InputError(f"step {step} has score {score}; allowed: a number")
     if form == "minimum":
         lowest = min(range(len(scores)), key=scores.__getitem__)
         return [scores[lowest] if step == lowest else 0.0 for step in range(len(scores))]
@@ -171,7 +174,12 @@ def token_advantages(
         mask: the same.
         groups: [B], equal for responses to one prompt.
         gamma: the trainer's discount for each token.
+
+    Raises:
+        InputError: not as many groups as responses.
     """
+    if len(groups) != len(rewards):
+        raise InputError(f"{len(groups)} groups and {len(rewards)} rows of rewards; allowed: one for each response")
     returns = returns_to_go(rewards, mask, gamma=gamma)
     first = [returns[row, columns[0]] if len(columns := np.flatnonzero(mask[row])) else 0.0 for row in range(len(mask))]
     of_group: dict[Hashable, list[float]] = {}

@@ -11,6 +11,7 @@ from typing import Literal
 
 from surestep.data.trees.split_steps import AUTO, StepSplit, split_steps
 from surestep.errors import UnreadableAnswerError
+from surestep.untrusted import has_lone_surrogate
 
 Thinking = Literal["drop", "steps", "refuse"]
 """What becomes of a closed `<think>` block at the start of an answer: left out, read as steps, or an error."""
@@ -39,8 +40,11 @@ def split_answer(answer: str, *, rule: str = AUTO, thinking: Thinking = "drop") 
         thinking: see `Thinking`.
 
     Raises:
-        UnreadableAnswerError: no step is left, it calls a tool, or its thought has no end or is not in front.
+        UnreadableAnswerError: no step is left, it calls a tool, it holds half a character, or its thought has no end
+            or is not in front.
     """
+    if has_lone_surrogate(answer):
+        raise UnreadableAnswerError("the answer holds half of a surrogate pair, which is no character")
     if _TOOL_CALL in answer:
         raise UnreadableAnswerError("the answer calls a tool (<tool_call>), which is not supported")
     thought, rest = split_thought(answer)

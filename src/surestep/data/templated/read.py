@@ -132,8 +132,19 @@ class SolutionReader:
         return self.beside(prompt, query.removeprefix(prompt))
 
     def messages(self, messages: Sequence[Message]) -> ReadSolution:
-        """A conversation: the last user message is the problem, the one assistant message behind it the answer."""
-        return self._of_turns([_turn(number, message) for number, message in enumerate(messages)], self.history)
+        """A conversation: the last user message is the problem, the one assistant message behind it the answer.
+
+        What cannot be read of that answer (no text, a call of a tool) is an `UnreadableAnswerError`.
+        """
+        turns = [_turn(number, message) for number, message in enumerate(messages[:-1])]
+        if len(messages):
+            try:
+                turns.append(_turn(len(messages) - 1, messages[-1]))
+            except InputError as error:
+                is_answer = isinstance(messages[-1], Mapping) and messages[-1].get("role") == "assistant"
+                is_behind_a_problem = bool(turns) and turns[-1].role == "user"
+                raise UnreadableAnswerError(str(error)) if is_answer and is_behind_a_problem else error from None
+        return self._of_turns(turns, self.history)
 
     def _format_of(self, text: str) -> ChatFormat | None:
         """The one format whose marks are in `text`; None where there is none and none is declared."""

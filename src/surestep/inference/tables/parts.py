@@ -10,6 +10,7 @@ only when all of it is there. Several processes of one machine share the parts. 
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,8 @@ FORMAT_VERSION = 1
 COUNTS = ("rows", "bad", "unscored")
 """What is counted of a part: rows written, rows that could not be scored, rows with a step beyond the model's limit."""
 _WAIT_S = 0.05
+_PART = re.compile(r"\.?[0-9]{6,}\.(?:rows|bad|json)")
+"""Names of parts; one that is still being written has more behind it, and may be hidden."""
 
 Begun = Literal["new", "continued", "finished"]
 
@@ -69,6 +72,7 @@ class PartStore:
         state = {} if overwrite else self._state()
         if not state and not overwrite and (taken := [path for path in (self.output, self.bad_rows) if path.exists()]):
             raise ConfigError(f"{taken[0]} is there already; name another --output, or replace it with --overwrite")
+        self._check_folder()
         if state and (other := _difference(state.get("made_from"), made_from)):
             raise ConfigError(
                 f"{self.output} was begun from something else ({other}); finish it as it was begun, name another "
@@ -93,6 +97,20 @@ class PartStore:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._write_state(made_from, None)
         return "continued" if state and any(self.folder.glob("*.json")) else "new"
+
+    def _check_folder(self) -> None:
+        """Refuse a folder of the user's own, which would be taken away in the end.
+
+        Raises:
+            ConfigError: it holds what is no part.
+        """
+        if self.folder.is_dir() and (
+            foreign := sorted(path.name for path in self.folder.iterdir() if _PART.match(path.name) is None)
+        ):
+            raise ConfigError(
+                f"{self.folder} holds {shown(foreign[0])}, which is no part of an output; move it, or name another "
+                "--output"
+            )
 
     def _join_others(self, made_from: Mapping[str, Any]) -> Begun:
         while True:
