@@ -107,7 +107,9 @@ PLACES = (
     Place("run/checkpoint_step_2/calibration.json", SCORING[:4]),
     Place("run/checkpoint_step_2/tokenizer/tokenizer.json", BRIEFLY),
     Place("run/checkpoint_step_2/adapter/adapter_config.json", BRIEFLY),
-    Place("run/best_checkpoint.json", ("score {root}/rows.jsonl {root}/run --output {out}/s.jsonl", "compare {root}/run")),
+    Place(
+        "run/best_checkpoint.json", ("score {root}/rows.jsonl {root}/run --output {out}/s.jsonl", "compare {root}/run")
+    ),
     Place("run/checkpoint_step_2/training_state/state.json", ("train --config {root}/run/config.json --resume",)),
     Place("run/config.json", ("train --config {root}/run/config.json --resume", REPORTS[0])),
     Place("run/metrics.jsonl", (REPORTS[0],)),
@@ -123,7 +125,10 @@ PLACES = (
     Place("rows.json.gz", ("score {root}/rows.json.gz {root}/run/checkpoint_step_2 --output {out}/s.jsonl",)),
     Place("rows.jsonl.gz", ("score {root}/rows.jsonl.gz {root}/run/checkpoint_step_2 --output {out}/s.jsonl",)),
     Place("candidates.jsonl", (SCORING[2], "benchmark best-of-n --data {root}/candidates.jsonl --output_dir {out}")),
-    Place("predictions.jsonl", ("evaluate --predictions {root}/predictions.jsonl --output_dir {out} --bootstrap_resamples 5",)),
+    Place(
+        "predictions.jsonl",
+        ("evaluate --predictions {root}/predictions.jsonl --output_dir {out} --bootstrap_resamples 5",),
+    ),
     Place("targets.json", ("check {root}/run/checkpoint_step_2 --targets {root}/targets.json",)),
     Place("settings.json", ("train --config {root}/settings.json",)),
     Place("settings.yaml", ("train --config {root}/settings.yaml",)),
@@ -145,7 +150,9 @@ def everything(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "rows.json.gz").write_bytes(gzip.compress(json.dumps([row]).encode()))
     (root / "rows.jsonl.gz").write_bytes(gzip.compress(json.dumps(row).encode() + b"\n"))
     candidates = [{"steps": ["one", "two"], "answer": "2", "correct": True, "confidences": [0.5, 0.7]}] * 2
-    (root / "candidates.jsonl").write_text(json.dumps({"problem": "1 + 1?", "id": "a", "candidates": candidates}) + "\n")
+    (root / "candidates.jsonl").write_text(
+        json.dumps({"problem": "1 + 1?", "id": "a", "candidates": candidates}) + "\n"
+    )
     (root / "predictions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in make_rows(8)))
     (root / "targets.json").write_text(json.dumps({"name": "mine", "figures": {"nll": {"max": 0.5}}}))
     for name in ("settings.json", "settings.yaml"):
@@ -183,7 +190,7 @@ def bounded(words: list[str]) -> Ended:
             os.environ[f"SURESTEP_MAX_{bound}_MIB"] = "8"
         if words[0] == "serve":
             signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-            signal.alarm(15)
+            signal.alarm(8)
         else:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(SECONDS)
@@ -244,7 +251,9 @@ def test_commands_are_done_where_nothing_is_strange(command: str, everything: Pa
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.file)
-def test_strange_files(place: Place, everything: Path, tmp_path: Path, aside: Callable[[str], Path], counted: Counted) -> None:
+def test_strange_files(
+    place: Place, everything: Path, tmp_path: Path, aside: Callable[[str], Path], counted: Counted
+) -> None:
     path = aside(place.file)
     failed = []
     for thing, make in THINGS.items():
