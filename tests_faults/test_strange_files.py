@@ -1,7 +1,7 @@
 """Pipes, sockets, devices, links, folders and bombs in place of every file that a command reads, through each command.
 
-Each is a process of its own, forked when everything is imported, with a bound on memory and time: it ends soon, with one
-line or as if nothing had been there, and no traceback.
+Each is a process of its own, forked when everything is imported, with a bound on memory and time: it ends soon, with
+one line or as if nothing had been there, and no traceback.
 """
 
 from __future__ import annotations
