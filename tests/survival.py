@@ -16,6 +16,7 @@ from surestep.scoring.checkpoint.manifest import read_manifest
 from surestep.training.run import train
 
 RHYTHM = {"max_steps": 5, "eval_steps": 2, "save_steps": 1, "save_total_limit": 1, "validation_samples": 4}
+RHYTHM |= {"baselines": False}
 """Few steps with everything: validations, checkpoints that lose their state, checkpoints that are removed."""
 UNFINISHED = (".part", ".old", ".lock")
 

@@ -92,6 +92,12 @@ def test_the_search_for_writers_knows_them(source: str, expected: bool) -> None:
     assert writes(call.value, ast.unparse(call.value.func)) is expected
 
 
+def test_links_are_followed_in_one_place() -> None:
+    """`Path.resolve` is a traceback over a link that leads to itself: `surestep.disk.real_path`."""
+    found = calls(lambda call, name: name.endswith(".resolve") and "__file__" not in ast.unparse(call))
+    assert found == {}
+
+
 def test_files_of_json_are_read_in_one_place() -> None:
     """Any of them may be damaged, and one nested too deeply is no exception of its own: `surestep.untrusted`."""
     found = calls(lambda call, name: name == "json.loads" and "read_text" in ast.unparse(call))

@@ -187,7 +187,7 @@ DOCUMENTS: dict[str, tuple[str, Any, Callable[[Path], object]]] = {
     "figures": ("eval_metrics.json", FIGURES, lambda path: read_evaluation(path, name="x")),
     "best checkpoint": (
         "best_checkpoint.json",
-        {"checkpoint": "x", "step": 3},
+        {"checkpoint": "checkpoint_step_3", "step": 3},
         lambda path: best_checkpoint(path.parent),
     ),
     "manifest beside a report": (

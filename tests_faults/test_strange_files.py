@@ -190,7 +190,7 @@ def bounded(words: list[str]) -> Ended:
             os.environ[f"SURESTEP_MAX_{bound}_MIB"] = "8"
         if words[0] == "serve":
             signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-            signal.alarm(15)
+            signal.alarm(8)
         else:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(SECONDS)

@@ -24,6 +24,14 @@ REPLACED = f".replaced{OLD}"
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{12}(?:\.part|\.old|\.replaced\.old)")
 
 
+def real_path(path: Path) -> Path:
+    """Where `path` really is, links followed; not there is no error, nor is a link that leads to itself.
+
+    `Path.resolve` raises an error of no file over the latter, up to Python 3.12.
+    """
+    return Path(os.path.realpath(path))
+
+
 def name_beside(path: Path, ending: str = PART) -> Path:
     """A new hidden name beside `path` for what is unfinished or about to go."""
     # Process ids come again in containers and on machines that share the folder.

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from surestep.disk import leftovers, name_beside, remove_leftovers
+from surestep.disk import leftovers, name_beside, real_path, remove_leftovers
 from surestep.errors import LockedError
 from surestep.files import storage_errors
 from surestep.untrusted import parse_json
@@ -112,7 +112,7 @@ def locked(folder: Path, *, command: str, advice: str = "wait until it has ended
         LockedError: another process holds it.
         StorageError: the lock cannot be written.
     """
-    folder = folder.resolve()
+    folder = real_path(folder)
     path = lock_path(folder)
     with _parents_of(path):
         with storage_errors(path, "a lock has to be written there: set --output_dir to a writable folder"):

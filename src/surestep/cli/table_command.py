@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from surestep.cli.flags import add_config_flags, fields, override
 from surestep.cli.output.console import make_console
+from surestep.disk import real_path
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -248,7 +249,7 @@ def output_of(args: argparse.Namespace, name: str, layout: Format, wanted: str |
                 "Parquet cannot be written to standard output; name a file with --output, or choose jsonl"
             )
         return output, chosen
-    if output.resolve() == args.input.resolve():
+    if real_path(output) == real_path(args.input):
         raise ConfigError(f"{output} is the input itself; name another --output")
     given = wanted or (layout if args.output is None else None)
     chosen = format_of(output, given, flag="--output_format")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from surestep.config import Config, EvalConfig
 from surestep.data.sources.choose import enabled_sources
+from surestep.disk import real_path
 from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines
 from surestep.evaluation.calibration_effect import CalibrationUse, calibration_report, content_of
 from surestep.evaluation.report.write import WrittenReport, left_of_other_evaluations, write_report
@@ -73,7 +74,7 @@ class ScoredDatasets:
 
 def default_output_dir(validation_dir: Path, checkpoint: Path) -> Path:
     """`<output_dir>/eval_<experiment>/<checkpoint>`: one level below the validation result that training leaves."""
-    return validation_dir / checkpoint.resolve().name
+    return validation_dir / real_path(checkpoint).name
 
 
 def score_datasets(

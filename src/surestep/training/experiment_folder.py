@@ -15,6 +15,7 @@ from surestep.disk import (
     bring_back,
     leftovers,
     put_aside,
+    real_path,
     remove_leftovers,
     remove_whole,
     restore_replaced,
@@ -62,16 +63,16 @@ def start_folder(folder: Path, *, overwrite: bool) -> None:
     A kill leaves the former run or the new one: where it came between the two, `clean_folder` brings the former back.
     """
     with storage_errors(folder, "set --output_dir to a writable folder"):
-        former = put_aside(folder.resolve()) if overwrite else None
+        former = put_aside(real_path(folder)) if overwrite else None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if former is not None:
-                remove_whole(former, beside=folder.resolve())  # half removed, it must not be brought back
+                remove_whole(former, beside=real_path(folder))  # half removed, it must not be brought back
         except OSError:
             if former is not None:
                 with suppress(OSError):
                     folder.rmdir()
-                bring_back(former, folder.resolve())
+                bring_back(former, real_path(folder))
             raise
 
 
@@ -80,7 +81,7 @@ def restore_folder(folder: Path) -> list[str]:
 
     Only for whoever holds the run's lock.
     """
-    folder = folder.resolve()
+    folder = real_path(folder)
     said = []
     with storage_errors(folder, "set --output_dir to a writable folder"):
         if restore_replaced(folder):
@@ -98,7 +99,7 @@ def clean_folder(folder: Path, *others: Path) -> list[str]:
 
     Only for whoever holds the run's lock, and after `restore_folder`.
     """
-    folder = folder.resolve()
+    folder = real_path(folder)
     found = [
         *leftovers(folder.parent, of=folder.name),
         *(path for place in (folder, *others) for path in leftovers(place)),

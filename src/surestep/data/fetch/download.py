@@ -23,7 +23,7 @@ from surestep.data.fetch.http_transfer import (
     without_secrets,
 )
 from surestep.data.fetch.part_file import PartFile, open_part
-from surestep.disk import PART
+from surestep.disk import PART, real_path
 from surestep.errors import DownloadError, StorageError
 from surestep.files import sha256_of
 from surestep.untrusted import open_regular
@@ -102,7 +102,7 @@ def _source(file: RemoteFile, base: str | None) -> str | Path:
     path = path / file.name if path.is_dir() else path
     if not path.is_file():
         raise DownloadError(f"--from {base}: no file {path}; give an http(s) address, or a folder holding {file.name}")
-    return path.resolve()
+    return real_path(path)
 
 
 def _shown(source: str | Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from surestep.disk import real_path
 from surestep.errors import CheckpointError
 from surestep.evaluation.check.finding import Finding
 from surestep.files import MANIFEST
@@ -23,7 +24,7 @@ def check_backup(folder: Path, manifest: Manifest | None, backup: Path) -> Findi
     target = "an equal copy"
     copy = _find_copy(folder, backup)
     if copy is None:
-        detail = f"{backup} holds no {MANIFEST}, nor does {folder.resolve().name} below it"
+        detail = f"{backup} holds no {MANIFEST}, nor does {real_path(folder).name} below it"
         return _failed("no copy there", detail, f"copy {folder} there whole, or name the folder of its copy")
     if shared := _shared_with_original(folder, copy):
         return _failed("the original itself", shared, "copy the files to another place")
@@ -48,14 +49,14 @@ def _failed(value: str, detail: str, mend: str) -> Finding:
 
 
 def _find_copy(folder: Path, backup: Path) -> Path | None:
-    original = folder.resolve()
+    original = real_path(folder)
     places = (backup, backup / original.name, backup / original.parent.name / original.name)
     return next((place for place in places if (place / MANIFEST).is_file()), None)
 
 
 def _shared_with_original(folder: Path, copy: Path) -> str:
     """Why the copy is none: the same folder, or files that are the same bytes on the disk; "" where it is one."""
-    if copy.resolve() == folder.resolve():
+    if real_path(copy) == real_path(folder):
         return f"{copy} is the checkpoint that is checked"
     for path in sorted(folder.rglob("*")):
         twin = copy / path.relative_to(folder)

@@ -13,6 +13,7 @@ from typing import Any
 from surestep.config import Config, DataConfig
 from surestep.data.datasets import DATASET_NAMES, DATASETS
 from surestep.data.sources.choose import enabled_sources
+from surestep.disk import real_path
 from surestep.errors import SurestepError
 from surestep.evaluation.check.backup import check_backup
 from surestep.evaluation.check.figures import check_figures
@@ -273,8 +274,8 @@ def _leaks(
         return [Finding("leaks", "training data", "fail", value="cannot be read", detail=str(error), mend=mend)]
     evaluated = [ProblemSet(f"{name} test", [tree.problem for tree in trees]) for name, trees in tests.items()]
     unreadable = []
-    named = {path.resolve() for path in extra}
-    for path in (path for path in benchmark_files(data.data_dir) if path.resolve() not in named):
+    named = {real_path(path) for path in extra}
+    for path in (path for path in benchmark_files(data.data_dir) if real_path(path) not in named):
         try:
             evaluated.append(read_problems(path))
         except SurestepError as error:

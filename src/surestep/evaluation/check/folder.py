@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from surestep.config import DataConfig
+from surestep.disk import real_path
 from surestep.errors import CheckpointError, SurestepError
 from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.results.find import FoundEvaluation, is_about
@@ -40,7 +41,7 @@ def check_intact(folder: Path) -> tuple[Manifest | None, Finding]:
 
 def check_steps(folder: Path, manifest: Manifest | None, least: int) -> Finding:
     """Whether it was trained for as many steps as demanded."""
-    said = folder.resolve().name.removeprefix("checkpoint_step_")
+    said = real_path(folder).name.removeprefix("checkpoint_step_")
     step = manifest.step if manifest is not None else int(said) if said.isdecimal() else None
     enough = step is not None and step >= least
     return Finding(

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationError
 
+from surestep.disk import real_path
 from surestep.errors import CheckpointError, ConfigError
 from surestep.evaluation.check.finding import Finding, Status
 from surestep.files import MANIFEST, SIGN_OFFS, sha256_of, write_json
@@ -64,7 +65,7 @@ def sign_off(folder: Path, items: Collection[SignedItem], *, by: str, note: str 
     try:
         signed = [
             SignOff(
-                item=item, by=by.strip(), date=now, checkpoint=folder.resolve().name, manifest_sha256=state, note=note
+                item=item, by=by.strip(), date=now, checkpoint=real_path(folder).name, manifest_sha256=state, note=note
             )
             for item in items
         ]
@@ -107,7 +108,7 @@ def check_signed(
     """
     if isinstance(signed, str):
         return Finding(item, what, "fail", value="cannot be read", detail=signed, mend=mend)
-    name = folder.resolve().name
+    name = real_path(folder).name
     given = [one for one in signed if one.item == item and one.checkpoint == name]
     state = sha256_of(folder / MANIFEST)
     if current := [one for one in given if one.manifest_sha256 == state]:
@@ -122,4 +123,4 @@ def check_signed(
 
 
 def _path(folder: Path) -> Path:
-    return folder.resolve().parent / SIGN_OFFS
+    return real_path(folder).parent / SIGN_OFFS

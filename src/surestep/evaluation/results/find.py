@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surestep.disk import real_path
 from surestep.errors import CheckpointError, ConfigError, DataError
 from surestep.evaluation.results.figures_schema import check_figures
 from surestep.evaluation.results.predictions import predictions_places
@@ -117,7 +118,7 @@ def _of_checkpoint(folder: Path, split: str | None, *, name: str) -> FoundEvalua
 
 
 def _of_experiment(folder: Path, split: str | None) -> FoundEvaluation:
-    path = folder.resolve().parent / f"eval_{folder.resolve().name}" / METRICS
+    path = real_path(folder).parent / f"eval_{real_path(folder).name}" / METRICS
     if path.is_file() and split in {None, "validation"}:
         return read_evaluation(path, name=str(folder))
     checkpoints = list_checkpoints(folder)
@@ -128,11 +129,11 @@ def _of_experiment(folder: Path, split: str | None) -> FoundEvaluation:
 
 def _places(checkpoint: Path) -> Iterator[Path]:
     """Results that may be about a checkpoint: its own place first, then all evaluations beside its experiment."""
-    here = checkpoint.resolve()
+    here = real_path(checkpoint)
     config = read_config(checkpoint)
     seen = set()
     # Beside the experiment as it lies now, and where the configuration once put it.
-    for outputs in dict.fromkeys((here.parent.parent, config.output_dir.resolve())):
+    for outputs in dict.fromkeys((here.parent.parent, real_path(config.output_dir))):
         own = outputs / f"eval_{here.parent.name}" / here.name / METRICS
         others = [*sorted(outputs.glob(f"eval_*/{METRICS}")), *sorted(outputs.glob(f"eval_*/*/{METRICS}"))]
         for path in (own, *others):
@@ -147,7 +148,7 @@ def is_about(report: dict[str, Any], checkpoint: Path) -> bool:
     Compared by the names of experiment and step, since outputs are moved and named relative to many folders.
     """
     said = Path(str(report.get("checkpoint", "")))
-    here = checkpoint.resolve()
+    here = real_path(checkpoint)
     if not said.is_absolute() and len(said.parts) < 2:  # written from within the experiment's folder
         return said.name == here.name
     return (said.parent.name, said.name) == (here.parent.name, here.name)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from surestep.disk import real_path
 from surestep.errors import DataError
 from surestep.files import METRICS, PREDICTIONS, sha256_of
 from surestep.metrics.figures.pointwise import mse
@@ -38,7 +39,7 @@ def predictions_places(report: Mapping[str, Any], folder: Path) -> tuple[Path, .
         places += [path for path in (Path(named), folder / name, folder.parent / name) if path.is_file()]
     found: dict[Path, Path] = {}
     for path in places:
-        found.setdefault(path.resolve(), path)
+        found.setdefault(real_path(path), path)
     return tuple(found.values())
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from surestep.disk import real_path
 from surestep.errors import CheckpointError
 from surestep.files import CALIBRATION, CONFIG, DATA_REPORT, MANIFEST, RUN_LOG
 from surestep.untrusted import read_json, read_json_lines
@@ -90,7 +91,7 @@ def find_run(report: Mapping[str, Any], folder: Path, *, checkpoint: Path | None
 def _places(said: Path, folder: Path) -> Iterator[Path]:
     """Where the report says; else `<experiment>/<checkpoint>` beside the folder or above it."""
     yield said
-    for parent in list(folder.resolve().parents)[:3]:
+    for parent in list(real_path(folder).parents)[:3]:
         yield parent / said.parent.name / said.name
 
 

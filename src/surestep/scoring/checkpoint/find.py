@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from surestep.config import TINY_BACKBONE
+from surestep.disk import real_path
 from surestep.errors import CheckpointError
 from surestep.files import BEST, MANIFEST
 from surestep.lock import locked
@@ -40,7 +41,7 @@ def list_checkpoints(experiment_dir: Path) -> list[tuple[int, Path]]:
 
 def run_of(checkpoint: Path) -> Path:
     """The folder of the run that a checkpoint belongs to; the checkpoint itself where it was taken out of its run."""
-    checkpoint = checkpoint.resolve()
+    checkpoint = real_path(checkpoint)
     return checkpoint.parent if _STEP_FOLDER.fullmatch(checkpoint.name) else checkpoint
 
 

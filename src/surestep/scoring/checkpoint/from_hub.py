@@ -68,7 +68,7 @@ def _listed(manifest: Path) -> list[str]:
 def _take(source: Path, place: Path) -> None:
     """The file itself at `place`, without taking disk a second time where the file system allows that."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    source = source.resolve(strict=True)
+    source = Path(os.path.realpath(source, strict=True))
     try:
         os.link(source, place)
     except OSError:

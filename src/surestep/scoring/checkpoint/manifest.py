@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
 from typing_extensions import TypedDict
 
-from surestep.disk import leftovers, name_beside, remove_leftovers, sync_folder
+from surestep.disk import leftovers, name_beside, real_path, remove_leftovers, sync_folder
 from surestep.errors import CheckpointError
 from surestep.files import MANIFEST, sha256_of
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
@@ -122,7 +122,7 @@ def replace_file(folder: Path, manifest: Manifest, name: str, content: bytes | N
     Raises:
         OSError: the disk is full, or the folder cannot be written; the checkpoint is valid all the same.
     """
-    folder = folder.resolve()  # where it is a link, what lies beside it may be on another disk
+    folder = real_path(folder)  # where it is a link, what lies beside it may be on another disk
     path = folder / name
     unfinished: list[Path] = []
     for of in (path.name, MANIFEST):
