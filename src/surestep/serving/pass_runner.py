@@ -39,7 +39,8 @@ class PassRunner(Protocol):
         """Which model answers, JSON-ready.
 
         `token_budget`: tokens that a pass may have at most; `recorded_sizes`, if there: tokens of passes whose first
-        run does what is done once for each size.
+        run does what is done once for each size, and up to which smaller ones are filled; `passes_at_once`, if there: how
+        many are worth running at once.
         """
         ...
 
