@@ -13,9 +13,9 @@ one request a pass, on the same shape. This process sends the load over loopback
 each load; `--loads` are CLIENTS or CLIENTSxSTEPS, one after another.
 
 Closed loop: each client sends its next request when it has its answer; the median is then clients / throughput. Open
-loop: latency counts from when a request was due. `crossed`: answers farther from their own offline scores than rounding
-explains (in the mean over steps, a tenth of `--tolerance`), and nearer to another request's. `--serve` flags go to the
-server: `--serve pass_time_ms=100 queue_s=10`.
+loop: latency counts from when a request was due. `crossed`: answers farther from their own offline scores than
+`--tolerance`, in the mean over steps, and nearer to another request's. `--serve` flags go to the server:
+`--serve pass_time_ms=100 queue_s=10`.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ class Load:
         difference = float(np.nanmax(np.abs(found - own), initial=0.0))
         self.largest_difference = max(self.largest_difference, difference)
         mean = float(np.nanmean(np.abs(found - own))) if np.isfinite(own).any() else 0.0
-        if mean <= self.tolerance / 10:
+        if mean <= self.tolerance:
             return
         others = [other for i, other in enumerate(self.offline) if i != which and other.shape == own.shape][:50]
         self.crossed += any(float(np.nanmean(np.abs(found - other))) < mean for other in others)

@@ -291,8 +291,14 @@ def test_the_speed_follows_the_passes() -> None:
     at_once(main())
 
 
-@pytest.mark.parametrize("passes_at_once", [1, 2, 3])
-def test_a_second_pass_begins_beside_the_first_only_when_it_is_full(passes_at_once: int) -> None:
+@pytest.mark.parametrize("passes_at_once", [1, 2, 3, "as the model says"])
+def test_a_second_pass_begins_beside_the_first_only_when_it_is_full(passes_at_once: int | str) -> None:
+    class Overlaps(FakeRunner):
+        def about(self) -> dict[str, Any]:
+            return super().about() | {"passes_at_once": 2}
+
+    asked, expected_most = (0, 2) if isinstance(passes_at_once, str) else (passes_at_once, passes_at_once)
+
     class Counts(FakeThreads):
         running = most = 0
 
@@ -306,14 +312,15 @@ def test_a_second_pass_begins_beside_the_first_only_when_it_is_full(passes_at_on
 
     async def main() -> None:
         threads = Counts()
-        async with serving(threads=threads, passes_at_once=passes_at_once) as server, server.client() as client:
+        made = serving(runner=Overlaps(), threads=threads, passes_at_once=asked)
+        async with made as server, server.client() as client:
             few = [asyncio.create_task(ask(client, solution(n, words=20, steps=2))) for n in range(3)]
             await asyncio.gather(*few)
             assert threads.most == 1
             bodies = [solution(n, words=95, steps=2) for n in range(60)]
             answers = await asyncio.gather(*(ask(client, body) for body in bodies))
             assert [answer.json()["confidences"] for answer in answers] == [expected(body) for body in bodies]
-            assert threads.most == passes_at_once
+            assert threads.most == expected_most
             assert server.service.batcher.num_open == 0
             assert server.service.batcher._running_tokens == 0
 

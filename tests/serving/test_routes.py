@@ -235,7 +235,13 @@ def test_metrics_count_and_name_nobody() -> None:
     text = at_once(main())
     assert 'surestep_requests_total{route="/v1/steps",status="200"} 1.0' in text
     assert 'surestep_requests_total{route="other",status="404"} 1.0' in text
-    for name in ("steps_total 1.0", "pass_seconds_count 1.0", "queue_tokens 0.0", "room_tokens 9", "sessions 0.0"):
+    for name in (
+        "steps_total 1.0",
+        "pass_seconds_count 1.0",
+        "queue_tokens 0.0",
+        "room_tokens 100000.0",
+        "sessions 0.0",
+    ):
         assert f"surestep_{name}" in text
     assert "made" not in text
     assert "Ada" not in text

@@ -82,9 +82,12 @@ class ModelRunner:
         scorer.model.eval()
 
     def about(self) -> dict[str, Any]:
-        """Which checkpoint answers, how many tokens a pass may have (`token_budget`), and sizes worth meeting early."""
-        sizes = () if self._scorer.recorded is None else SIZES
-        return self._scorer.about() | {"token_budget": self._scorer.token_budget, "recorded_sizes": sizes}
+        """Which checkpoint answers, how many tokens a pass may have (`token_budget`), and which passes suit it."""
+        return self._scorer.about() | {
+            "token_budget": self._scorer.token_budget,
+            "recorded_sizes": () if self._scorer.recorded is None else SIZES,
+            "passes_at_once": 2 if self._scorer.hardware.device.type == "cuda" else 1,
+        }
 
     def encode(self, request: StepRequest | SessionStep) -> EncodedWork | SessionWork:
         """Tokens of a request.

@@ -27,11 +27,11 @@ from surestep.model.session_plan import plan_session_pass
 from surestep.model.tree_batch import TreeBatch
 
 SIZES = (*range(128, 1025, 128), 1280, 1536, *range(2048, 8193, 512))
-"""Tokens of recorded passes. Python starts a larger one faster than a GPU runs it; in a server it has other things to do
-as well, so these reach beyond the size at which that alone would begin."""
+"""Tokens of recorded passes. From about 3,000 on a GPU takes longer than Python does, but in a server Python has other
+things to do as well, so these reach further."""
 
-_AXES = (2048, 16384, 65536)
-"""Places for the keys that a session's pass sees; the kernel's time follows what is seen, not what there is room for."""
+_AXES = (2048, 8192, 32768, 131072)
+"""Places for the keys that a session's pass sees: the kernel's time follows what is seen, not the room for it."""
 
 _MOST = 64
 """Recordings to keep; other shapes are run as usual."""

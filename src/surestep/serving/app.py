@@ -55,6 +55,8 @@ def create_app(
         log: gets events; unset: as the settings say, to stderr.
     """
     keys = keys or ApiKeys()
+    if settings.passes_at_once == 0:
+        settings = settings.model_copy(update={"passes_at_once": int(runner.about().get("passes_at_once", 1))})
     service = Service(
         settings,
         runner,

@@ -38,8 +38,9 @@ class PassRunner(Protocol):
     def about(self) -> dict[str, Any]:
         """Which model answers, JSON-ready.
 
-        `token_budget`: tokens that a pass may have at most; `recorded_sizes`, if there: tokens of passes whose first
-        run does what is done once for each size.
+        `token_budget`: tokens that a pass may have at most. If there, `recorded_sizes`: tokens of passes, whose first
+        run does what is done once for each size, and up to which smaller ones are filled; and `passes_at_once`: how
+        many are worth running at once.
         """
         ...
 

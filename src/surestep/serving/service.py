@@ -59,7 +59,8 @@ class Service:
         self.metrics = Metrics()
         # A key that is alone may have all of it; with two, a quarter each would leave half unused.
         share = max(settings.key_share, 1 / max(1, len(keys)))
-        self.speed = Speed(settings, int(runner.about()["token_budget"]))
+        about = runner.about()
+        self.speed = Speed(settings, int(about["token_budget"]), about.get("recorded_sizes", ()))
         self.room = Room(self.speed, share)
         self.batcher = Batcher(runner, settings, self.speed, threads=threads, watch=self)
         self.sessions = SessionStore(settings, share=share, clock=lambda: asyncio.get_running_loop().time())

@@ -43,15 +43,17 @@ class Speed:
     Args:
         settings: how long a pass should take.
         most: tokens that the model allows in a pass.
+        sizes: tokens up to which the model fills a pass, where it does; a budget is one of them.
 
     Attributes:
         overhead_s: of every pass; before the first, 0.
         seconds_per_token: above that; before the first pass, a guess that lets one request through.
     """
 
-    def __init__(self, settings: ServeConfig, most: int) -> None:
+    def __init__(self, settings: ServeConfig, most: int, sizes: Sequence[int] = ()) -> None:
         self._settings = settings
         self._most = most
+        self._sizes = sorted(sizes)
         self.overhead_s = 0.0
         self.seconds_per_token = settings.pass_time_ms / 1000 / settings.smallest_pass
         self._points: dict[int, deque[tuple[int, float]]] = {}
@@ -67,7 +69,10 @@ class Speed:
     def pass_budget(self) -> int:
         """Tokens that fit in a pass."""
         wanted = round((self.pass_time_s - self.overhead_s) / self.seconds_per_token)
-        return max(1, min(max(wanted, self._settings.smallest_pass), self._most))
+        wanted = max(1, min(max(wanted, self._settings.smallest_pass), self._most))
+        if self._sizes and wanted <= self._sizes[-1]:
+            wanted = max((size for size in self._sizes if size <= wanted), default=wanted)
+        return wanted
 
     @property
     def tokens_per_s(self) -> float:

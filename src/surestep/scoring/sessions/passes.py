@@ -111,7 +111,7 @@ class SessionPasses:
         """
         budget, group, size = self.scorer.token_budget, list[WantedPath](), 0
         for path in paths:
-            _, num_held = self.cache.longest(path.namespace, path.segments)
+            _, num_held = self.cache.longest(path.namespace, path.segments, path.near)
             num_new = sum(map(len, path.segments[num_held:]))
             if group and size + num_new > budget:
                 self._run_group(group)
@@ -144,7 +144,7 @@ class SessionPasses:
         steps_of: list[list[NewStep]] = []
         try:
             for path in paths:
-                above, num_held = self.cache.longest(path.namespace, path.segments)
+                above, num_held = self.cache.longest(path.namespace, path.segments, path.near)
                 found.append(above)
                 if above is not None:
                     above.num_readers += 1

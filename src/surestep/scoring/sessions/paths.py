@@ -23,6 +23,7 @@ class WantedPath:
         segments: the tokens of the problem and of each step.
         raw: what is known of each of them, NaN where nothing is; always NaN for the problem. Filled in by the pass.
         num_kept: how many of them are held after the pass, where there is room.
+        near: a node that may lie on the path, where one is known.
         node: the last of those that is held, after the pass.
     """
 
@@ -30,6 +31,7 @@ class WantedPath:
     segments: Sequence[Segment]
     raw: list[float]
     num_kept: int
+    near: Node | None = None
     node: Node | None = None
 
 

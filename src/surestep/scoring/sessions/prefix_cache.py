@@ -129,15 +129,24 @@ class PrefixCache:
         for node in list(self._nodes.values()):
             self._remove(node)
 
-    def longest(self, namespace: bytes, segments: Sequence[Segment]) -> tuple[Node | None, int]:
+    def longest(
+        self, namespace: bytes, segments: Sequence[Segment], near: Node | None = None
+    ) -> tuple[Node | None, int]:
         """The last of `segments` (the problem, then the steps below it) that is held with all before it.
+
+        `near` is a node that may lie on the path: looked at first, it saves the digests of all above it.
 
         Returns:
             Its node, None where not even the problem is held; and how many segments that covers.
         """
         node: Node | None = None
-        digest = self._root(namespace)
-        for count, segment in enumerate(segments):
+        known = 0
+        if near is not None and near.is_held and (near.namespace, near.weights_mark) == (namespace, self.weights_mark):
+            above = [one.segment for one in near.path()]
+            if above == [tuple(segment) for segment in segments[: len(above)]]:
+                node, known = near, len(above)
+        digest = self._root(namespace) if node is None else node.digest
+        for count, segment in enumerate(segments[known:], known):
             digest = _digest(digest, segment)
             found = self._nodes.get(digest)
             # A digest that two paths share is out of the question; that their ids are compared makes it harmless.

@@ -279,7 +279,11 @@ class SessionScorer:
         known = state.raw if state.weights_mark == mark else [None] * len(state.raw)
         raw = [math.nan if value is None else value for value in known[: max(0, state.num_scored - 1)]]
         return WantedPath(
-            state.namespace, state.segments[: state.num_scored], [math.nan, *raw][: state.num_scored], state.num_scored
+            state.namespace,
+            state.segments[: state.num_scored],
+            [math.nan, *raw][: state.num_scored],
+            state.num_scored,
+            near=_held(state.node),
         )
 
     def _store(self, state: SessionState, after: SessionState, path: WantedPath, mark: int) -> None:
