@@ -17,8 +17,9 @@ help:  ## list what make can do
 demo: $(STAMP)  ## train and evaluate the embedded default on this machine (about three minutes)
 	$(BIN)/surestep demo
 
-test: lint  ## lint, types, tests and doctests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal
+test: lint  ## lint, types, tests and doctests: first the quick tests, then the slow ones
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m slow tests
 
 quick: $(STAMP)  ## the quick tests alone, in about three minutes
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"

@@ -263,7 +263,7 @@ def _check_places(args: argparse.Namespace, output: Path) -> None:
     if (bad_rows := args.bad_rows_file) is None:
         return
     for other, what in ((args.input, "the input itself"), (output, "the output itself")):
-        if other != STREAM and bad_rows.resolve() == other.resolve():
+        if other != STREAM and real_path(bad_rows) == real_path(other):
             raise ConfigError(f"{bad_rows} is {what}; name another --bad_rows_file")
 
 

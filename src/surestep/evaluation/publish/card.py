@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from surestep import __version__
+from surestep.disk import real_path
 from surestep.errors import InputError
 from surestep.evaluation.report.made_from import META
 from surestep.evaluation.report.model_card import HUB_NAME, metadata, trained_on
@@ -81,7 +82,7 @@ class _Found:
 
 def _card_of_evaluation(checkpoint: Path, run: RunFiles) -> _Found | None:
     """The card in the folder of this checkpoint's evaluation: of the test split, else of training's validation."""
-    folder = checkpoint.resolve()
+    folder = real_path(checkpoint)
     results = folder.parent.parent / f"eval_{folder.parent.name}"
     for place in (results / folder.name, results):
         try:
