@@ -31,7 +31,7 @@ from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint import load as checkpoint_module
 from surestep.scoring.checkpoint.find import checkpoint_path, list_checkpoints
 from surestep.scoring.checkpoint.load import LoadedCheckpoint, load_checkpoint
-from surestep.scoring.checkpoint.manifest import read_manifest, write_manifest
+from surestep.scoring.checkpoint.manifest import manifest_sha256, read_manifest, write_manifest
 from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware, for_scoring_here
 
@@ -627,3 +627,11 @@ def test_building_and_loading_leave_the_callers_random_state_as_it_was(
     build_model(config, choose_hardware("cpu", "no"))
     load_checkpoint(folder, trainable=trainable)
     assert (torch.rand(3).tolist(), random.random(), np.random.rand()) == expected
+
+
+def test_a_manifest_larger_than_any_is_not_hashed(tmp_path: Path) -> None:
+    """`check` and the model card ask for its hash, which would take hours of reading holes."""
+    with (tmp_path / MANIFEST).open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        manifest_sha256(tmp_path)

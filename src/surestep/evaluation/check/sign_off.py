@@ -16,8 +16,9 @@ from pydantic import Field, ValidationError
 from surestep.disk import real_path
 from surestep.errors import CheckpointError, ConfigError
 from surestep.evaluation.check.finding import Finding, Status
-from surestep.files import MANIFEST, SIGN_OFFS, sha256_of, write_json
+from surestep.files import SIGN_OFFS, write_json
 from surestep.scoring.checkpoint.find import locked_run
+from surestep.scoring.checkpoint.manifest import manifest_sha256
 from surestep.settings import Section
 from surestep.untrusted import read_json
 
@@ -59,7 +60,7 @@ def sign_off(folder: Path, items: Collection[SignedItem], *, by: str, note: str 
         StorageError: it cannot be written.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    state = sha256_of(folder / MANIFEST)
+    state = manifest_sha256(folder)
     if not by.strip():
         raise ConfigError("--by is empty; allowed: the name of the person who signs, as in --by 'Ada Lovelace'")
     try:
@@ -110,7 +111,10 @@ def check_signed(
         return Finding(item, what, "fail", value="cannot be read", detail=signed, mend=mend)
     name = real_path(folder).name
     given = [one for one in signed if one.item == item and one.checkpoint == name]
-    state = sha256_of(folder / MANIFEST)
+    try:
+        state = manifest_sha256(folder)
+    except CheckpointError as error:
+        return Finding(item, what, "fail", value="cannot be judged", detail=str(error), mend=mend)
     if current := [one for one in given if one.manifest_sha256 == state]:
         last = current[-1]
         return Finding(item, what, "pass", value=str(last), target="a name and a date", detail=last.note)

@@ -19,7 +19,8 @@ from surestep.errors import InputError
 from surestep.evaluation.report.made_from import META
 from surestep.evaluation.report.model_card import HUB_NAME, metadata, trained_on
 from surestep.evaluation.results.run_files import RunFiles, find_run
-from surestep.files import CARD, MANIFEST, METRICS, sha256_of
+from surestep.files import CARD, METRICS
+from surestep.scoring.checkpoint.manifest import manifest_sha256
 from surestep.untrusted import parse_yaml, read_document, read_json
 from surestep.untrusted.bounds import shown
 
@@ -92,7 +93,7 @@ def _card_of_evaluation(checkpoint: Path, run: RunFiles) -> _Found | None:
         is_its = isinstance(report, dict) and Path(str(report.get("checkpoint"))).name == folder.name
         if not is_its or report.get("step") != run.manifest.get("step") or not (place / CARD).is_file():
             continue
-        is_same = report.get("manifest_sha256") == sha256_of(folder / MANIFEST)
+        is_same = report.get("manifest_sha256") == manifest_sha256(folder)
         return _Found(place / CARD, "" if is_same else " (measured before the checkpoint last changed: calibration)")
     return None
 

@@ -10,7 +10,7 @@ from surestep.config import Config, LoraConfig, ModelConfig
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError
-from surestep.files import CONFIG, MANIFEST, sha256_of
+from surestep.files import CONFIG
 from surestep.model.backbones.files import (
     CONFIG_FILE,
     changed_fields,
@@ -24,7 +24,7 @@ from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_backbone_tensors, load_head
 from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, prepare_for_scoring
 from surestep.scoring.checkpoint.calibration_file import read_calibration
-from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, read_manifest
+from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, manifest_sha256, read_manifest
 from surestep.scoring.checkpoint.sizes import check_sizes
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
 from surestep.scoring.model_scorer import ModelScorer
@@ -50,7 +50,7 @@ class LoadedCheckpoint:
         manifest, built = self.manifest, self.built
         return {
             "checkpoint": str(self.folder),
-            "manifest_sha256": sha256_of(self.folder / MANIFEST),
+            "manifest_sha256": manifest_sha256(self.folder),
             "step": manifest.step,
             "backbone": {name: value for name, value in manifest.backbone.items() if name not in ("files", "config")},
             "formatter_hash": manifest.formatter_hash,

@@ -19,7 +19,7 @@ from surestep.disk import leftovers, name_beside, real_path, remove_leftovers, s
 from surestep.errors import CheckpointError
 from surestep.files import MANIFEST, sha256_of
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
-from surestep.untrusted import checked, checked_record, place_inside, read_json, relative_name
+from surestep.untrusted import checked, checked_record, place_inside, read_document, read_json, relative_name
 from surestep.untrusted.bounds import shown
 
 FORMAT_VERSION: Literal[1] = 1
@@ -190,6 +190,20 @@ def check_is_checkpoint(folder: Path) -> None:
         raise CheckpointError(f"{folder}: no such checkpoint{_nearby(folder)}")
     if not (folder / MANIFEST).is_file():
         raise CheckpointError(f"{folder} holds no {MANIFEST}: it is no complete checkpoint; name a checkpoint_step_<N>")
+
+
+def manifest_sha256(folder: Path) -> str:
+    """sha256 of a checkpoint's manifest, which stands for the whole checkpoint: it holds the hash of every file.
+
+    Raises:
+        CheckpointError: it cannot be read, or is larger than a manifest may be.
+    """
+    path = folder / MANIFEST
+    try:
+        read_document(path)  # bounded: hashing what lies there in its place may take hours
+        return sha256_of(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); restore the checkpoint from a backup") from None
 
 
 def read_manifest(folder: Path, *, with_state: bool) -> Manifest:

@@ -23,11 +23,12 @@ from torch import nn
 
 from surestep import __version__
 from surestep.errors import StorageError
-from surestep.files import CALIBRATION, MANIFEST, sha256_of, write_folder_whole, write_json
+from surestep.files import CALIBRATION, write_folder_whole, write_json
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import own_attention, save_head
 from surestep.scoring.checkpoint.export import load_merged
 from surestep.scoring.checkpoint.load import LoadedCheckpoint
+from surestep.scoring.checkpoint.manifest import manifest_sha256
 from surestep.scoring.vllm.layouts import (
     ChosenLayout,
     ClassificationHead,
@@ -149,7 +150,7 @@ def _about(loaded: LoadedCheckpoint, chosen: ChosenLayout) -> dict[str, Any]:
         "mlp_hidden_dims": head.mlp_hidden_dims,
         "mlp_activation": head.mlp_activation,
         "is_calibrated": built.calibration is not None,
-        "checkpoint": {"step": loaded.manifest.step, "manifest_sha256": sha256_of(loaded.folder / MANIFEST)},
+        "checkpoint": {"step": loaded.manifest.step, "manifest_sha256": manifest_sha256(loaded.folder)},
     }
 
 
