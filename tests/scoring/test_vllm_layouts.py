@@ -114,7 +114,8 @@ def test_a_classification_model_with_mean_and_sigma(family: str, saved: Saved, t
     weight = load_file(folder / "model.safetensors")["score.weight"]
     logits = hidden_at_steps(folder, "model.") @ weight[0]
     found = torch.sigmoid((logits - pooler["logit_mean"]) / pooler["logit_sigma"])
-    assert found.tolist() == pytest.approx(confidences(checkpoint), abs=1e-6)
+    # Two float32 passes in other shapes; the division by sigma widens their difference (1.1e-6 was seen).
+    assert found.tolist() == pytest.approx(confidences(checkpoint), abs=3e-6)
     # transformers itself loads it with every weight in its place.
     whole, said = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
     assert not said["missing_keys"]
