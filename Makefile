@@ -21,7 +21,7 @@ test: lint  ## lint, types, tests and doctests: first the quick tests, then the 
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m slow tests
 
-quick: $(STAMP)  ## the quick tests alone, in about three minutes
+quick: $(STAMP)  ## the quick tests alone, in about six minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-faults: $(STAMP)  ## the long form of the fault tests, with counts (an hour): kills and full disks, then mutations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,24 @@ def started_browser(profile: Path) -> Iterator[Any]:
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=str(DRIVER)))
+        driver = _started(lambda: webdriver.Chrome(options, webdriver.ChromeService(executable_path=str(DRIVER))))
     try:
         yield driver
     finally:
         driver.quit()
+
+
+def _started(start: Callable[[], Any], attempts: int = 3) -> Any:
+    """A browser; on a busy machine it may not answer in time, and the next attempt finds its files in memory."""
+    from selenium.common.exceptions import WebDriverException
+
+    for attempt in range(1, attempts + 1):
+        try:
+            return start()
+        except WebDriverException:
+            if attempt == attempts:
+                raise
+    raise AssertionError("unreachable")
 
 
 def set_view(browser: Any, width: int, scheme: str, *, motion: str = "no-preference") -> None:
