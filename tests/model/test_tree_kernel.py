@@ -30,6 +30,9 @@ def errors() -> dict[str, float]:
 def printed_by(script: str, *arguments: str, **environment: str) -> Any:
     """The JSON in the last line of a script beside this file, run in a process of its own."""
     inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    # The helpers of all tests, which pytest finds by its `pythonpath`.
+    helpers = str(Path(__file__).resolve().parents[1])
+    inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [helpers, inherited.get("PYTHONPATH")]))
     run = subprocess.run(
         [sys.executable, Path(__file__).with_name(script), *arguments],
         env=inherited | environment,
