@@ -29,7 +29,7 @@ FORMAT_VERSION = 1
 COUNTS = ("rows", "bad", "unscored")
 """What is counted of a part: rows written, rows that could not be scored, rows with a step beyond the model's limit."""
 _WAIT_S = 0.05
-_PART = re.compile(r"\.?[0-9]{6,}\.(?:rows|bad|json)")
+_PART = re.compile(r"\.?(?:[0-9]{6,}\.(?:rows|bad|json)|problem_[0-9a-f]{32}\.json)")
 """Names of parts; one that is still being written has more behind it, and may be hidden."""
 
 Begun = Literal["new", "continued", "finished"]
