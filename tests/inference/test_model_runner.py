@@ -15,8 +15,9 @@ from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps import Platt
 from surestep.errors import InputError
 from surestep.inference.model_runner import ModelRunner, sessions_over
-from surestep.inference.requests import NodeScores, SessionStep, StepRequest
+from surestep.inference.requests import SessionStep, StepRequest
 from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.protocol import NodeScores
 from surestep.scoring.sessions import SessionScorer
 from surestep.types import ReasoningTree, chain
 

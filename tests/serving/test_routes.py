@@ -215,14 +215,18 @@ def test_no_folder_of_the_server_is_shown_however_deep(name: Any, shown: Any) ->
 
 
 def test_a_log_that_cannot_be_written_fails_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
+            tried.append(text)
             raise BrokenPipeError
 
     monkeypatch.setattr("sys.stderr", Closed())
     log = EventLog()
     log.event("info", "request", status=200)
     log.error("pass_failed", RuntimeError("x"))
+    assert ["request" in tried[0], "pass_failed" in tried[-1]] == [True, True]
 
 
 def test_metrics_count_and_name_nobody() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from surestep.inference.requests import NodeScores, SessionStep
+from surestep.inference.requests import SessionStep
+from surestep.scoring.protocol import NodeScores
 from surestep.scoring.sessions import NextSteps, Session, SessionScorer
 
 
@@ -50,7 +51,7 @@ def run_session_steps(sessions: SessionScorer, steps: Sequence[SessionStep]) -> 
         NextSteps(session.session, step.steps, step.context, keep=step.keep)
         for session, step in zip(held, steps, strict=True)
     ]
-    found = [NodeScores(scores.confidence, scores.raw) for scores in sessions.score_next(requests)]
+    found = sessions.score_next(requests)
     for session, step, scores in zip(held, steps, found, strict=True):
         if step.keep:
             session.took(step.steps, scores)

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from surestep.calibration.maps.confidence_map import Identity
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.limits import cut_tree
 from surestep.errors import BackboneError, InputError, SurestepError
 from surestep.inference.held_session import HeldSession, run_session_steps
 from surestep.inference.recomputed_sessions import RecomputedSession
-from surestep.inference.requests import NodeScores, SessionHandle, SessionStep, StepRequest
+from surestep.inference.requests import SessionHandle, SessionStep, StepRequest
 from surestep.scored import FloatArray
 from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.protocol import NodeScores
 from surestep.scoring.recorded_passes import SIZES
 from surestep.scoring.sessions import SessionScorer
 
@@ -129,14 +129,10 @@ class ModelRunner:
         return [next(added if isinstance(request, SessionWork) else scored) for request in requests]
 
     def _scores(self, request: EncodedWork, raw_N: FloatArray) -> NodeScores:
-        calibration = self._scorer.calibration
-        calibrate = Identity() if calibration is None else calibration.map_for(request.dataset)
         # A piece may end before the last node of its request.
         whole_N = np.full(request.num_steps, np.nan)
         whole_N[: len(raw_N)] = raw_N
-        known = ~np.isnan(whole_N)
-        confidence_N = whole_N.copy()
-        confidence_N[known] = calibrate.apply(whole_N[known])
+        confidence_N = self._scorer.calibrated(whole_N, request.dataset)
         scores = NodeScores(_or_none(confidence_N), _or_none(whole_N))
         step = request.session_step
         if step is None:

@@ -6,7 +6,8 @@ Right for every backbone, and dear: the fallback where no keys and values can be
 from __future__ import annotations
 
 from surestep.errors import InputError
-from surestep.inference.requests import NodeScores, SessionStep, StepRequest
+from surestep.inference.requests import SessionStep, StepRequest
+from surestep.scoring.protocol import NodeScores
 from surestep.types import ROOT, Node, ReasoningTree
 
 

@@ -113,11 +113,20 @@ class ModelScorer:
 
         A `StoredSplit` that was made with this tokenizer and formatter is read as tokens.
         """
-        calibrate = Identity() if self.calibration is None else self.calibration.map_for(dataset)
         for raw_N in self.score_encoded(self._encoded(trees), wanted=wanted):
-            confidence_N, known = raw_N.copy(), ~np.isnan(raw_N)
-            confidence_N[known] = calibrate.apply(raw_N[known])
-            yield TreeScores(confidence_N, raw_N)
+            yield TreeScores(self.calibrated(raw_N, dataset), raw_N)
+
+    def calibrated(self, raw_N: FloatArray, dataset: str | None = None) -> FloatArray:
+        """What the checkpoint's calibration makes of the model's own confidences: the pooled map, or the dataset's own.
+
+        Args:
+            raw_N: in [0, 1]; NaN where there is none, and stays so.
+            dataset: its name, where it may have a map.
+        """
+        calibrate = Identity() if self.calibration is None else self.calibration.map_for(dataset)
+        confidence_N, known = raw_N.copy(), ~np.isnan(raw_N)
+        confidence_N[known] = calibrate.apply(raw_N[known])
+        return confidence_N
 
     def _encoded(self, trees: Sequence[ReasoningTree]) -> Sequence[EncodedTree]:
         own = (self.formatter.hash(), self.tokenizer.hash())

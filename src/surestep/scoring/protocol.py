@@ -8,6 +8,7 @@ Legend: N nodes of one tree.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from surestep.scored import FloatArray
@@ -27,6 +28,44 @@ class TreeScores(NamedTuple):
 
     confidence_N: FloatArray
     raw_N: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class NodeScores:
+    """The scores of what was asked for, one for each node or step, in its order; None where there is none.
+
+    Attributes:
+        confidence: calibrated, in [0, 1].
+        raw: the model's own, in [0, 1].
+    """
+
+    confidence: tuple[float | None, ...]
+    raw: tuple[float | None, ...]
+
+    def joined(self, other: NodeScores) -> NodeScores:
+        """The scores of two pieces of one request: a node has its number in one of them.
+
+        >>> NodeScores((0.5, None), (0.4, None)).joined(NodeScores((None, 0.9), (None, 0.8)))
+        NodeScores(confidence=(0.5, 0.9), raw=(0.4, 0.8))
+        """
+
+        def either(one: tuple[float | None, ...], two: tuple[float | None, ...]) -> tuple[float | None, ...]:
+            return tuple(b if a is None else a for a, b in zip(one, two, strict=True))
+
+        return NodeScores(either(self.confidence, other.confidence), either(self.raw, other.raw))
+
+    def spread(self, nodes: Sequence[int], count: int) -> NodeScores:
+        """The scores of a part of a request with `count` nodes, of which it has `nodes`; None for all others.
+
+        >>> NodeScores((0.5,), (0.4,)).spread([1], 2)
+        NodeScores(confidence=(None, 0.5), raw=(None, 0.4))
+        """
+        place = {node: index for index, node in enumerate(nodes)}
+
+        def all_of(part: tuple[float | None, ...]) -> tuple[float | None, ...]:
+            return tuple(part[place[node]] if node in place else None for node in range(count))
+
+        return NodeScores(all_of(self.confidence), all_of(self.raw))
 
 
 @runtime_checkable

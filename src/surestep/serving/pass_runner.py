@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from surestep.errors import SurestepError
-from surestep.inference.requests import NodeScores, SessionHandle, SessionStep, StepRequest
+from surestep.inference.requests import SessionHandle, SessionStep, StepRequest
+from surestep.scoring.protocol import NodeScores
 
 __all__ = ["EncodedRequest", "NodeScores", "PassRunner", "SessionHandle", "SessionStep", "StepRequest"]
 

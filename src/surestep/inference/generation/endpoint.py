@@ -170,7 +170,7 @@ class EndpointConnection:
             )
         choices = answer.choices[: len(places)]
         tokens = share_tokens(answer.tokens, len(choices))
-        for place, choice, count in zip(places, choices, tokens, strict=False):
+        for place, choice, count in zip(places[: len(choices)], choices, tokens, strict=True):
             done[place] = Continued(choice.text, count, choice.ending, time.monotonic() - begun)
         if missing := places[len(choices) :]:
             self._endpoint.tell("the endpoint ignores 'n': each solution is asked for by itself")

@@ -148,16 +148,3 @@ class NextSteps:
     steps: Iterable[str]
     context: str | None = None
     keep: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class NextScores:
-    """The scores of `NextSteps`, one for each step; None beyond the longest path that the model takes.
-
-    Attributes:
-        confidence: calibrated, in [0, 1].
-        raw: the model's own, in [0, 1].
-    """
-
-    confidence: tuple[float | None, ...]
-    raw: tuple[float | None, ...]

@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from surestep.calibration.maps.confidence_map import Identity
 from surestep.encoding.encoded_tree import Segment, encode_problem, encode_steps
 from surestep.errors import InputError
 from surestep.scoring.model_scorer import ModelScorer
+from surestep.scoring.protocol import NodeScores
 from surestep.scoring.sessions.passes import SessionPasses
 from surestep.scoring.sessions.paths import WantedPath
 from surestep.scoring.sessions.prefix_cache import Node
-from surestep.scoring.sessions.session import NextScores, NextSteps, Session, SessionState
+from surestep.scoring.sessions.session import NextSteps, Session, SessionState
 from surestep.untrusted import has_lone_surrogate
 
 NewSteps = Sequence[tuple[Session, str] | tuple[Session, str, str | None]]
@@ -112,7 +112,7 @@ class SessionScorer:
         asked = [NextSteps(entry[0], (entry[1],), entry[2] if len(entry) > 2 else None) for entry in entries]
         return [scores.confidence[0] for scores in self.score_next(asked)]
 
-    def score_next(self, requests: Sequence[NextSteps]) -> list[NextScores]:
+    def score_next(self, requests: Sequence[NextSteps]) -> list[NodeScores]:
         """Score what may follow in many sessions, steps that are added and candidates alike, in one pass.
 
         Requests of one session are taken in their order.
@@ -157,17 +157,17 @@ class SessionScorer:
             _check_step(step, request.context)
         return request
 
-    def _added(self, request: NextSteps) -> NextScores:
+    def _added(self, request: NextSteps) -> NodeScores:
         """Give a session the texts of its new steps, now that their scores are known."""
         session, first = request.session, len(request.session._steps)
         session._steps += request.steps
         return self._scores(session, session._state.raw[first : len(session._steps)])
 
-    def _compared(self, request: NextSteps, paths: Sequence[WantedPath | None]) -> NextScores:
+    def _compared(self, request: NextSteps, paths: Sequence[WantedPath | None]) -> NodeScores:
         return self._scores(request.session, [None if path is None else path.raw[-1] for path in paths])
 
-    def _scores(self, session: Session, raw: Sequence[float | None]) -> NextScores:
-        return NextScores(tuple(self._calibrated(session, raw)), tuple(raw))
+    def _scores(self, session: Session, raw: Sequence[float | None]) -> NodeScores:
+        return NodeScores(tuple(self._calibrated(session, raw)), tuple(raw))
 
     def _candidate(self, state: SessionState, segment: Segment, mark: int) -> WantedPath | None:
         """What a candidate asks for as a session's next step; None where it ends beyond the longest path."""
@@ -319,11 +319,9 @@ class SessionScorer:
             raise InputError("the session is closed; open another one, or fork before closing")
 
     def _calibrated(self, session: Session, raw: Sequence[float | None]) -> list[float | None]:
-        calibration = self._scorer.calibration
-        made = Identity() if calibration is None else calibration.map_for(session.dataset)
-        known = np.array([value for value in raw if value is not None], dtype=np.float64)
-        values: Iterator[float] = iter(made.apply(known).tolist() if len(known) else [])
-        return [None if value is None else next(values) for value in raw]
+        raw_N = np.array([math.nan if value is None else value for value in raw], dtype=np.float64)
+        values: list[float] = self._scorer.calibrated(raw_N, session.dataset).tolist()
+        return [None if math.isnan(value) else value for value in values]
 
 
 def _held(node: Node | None) -> Node | None:
