@@ -62,7 +62,7 @@ def test_a_file_is_scored_beside_itself_by_the_best_checkpoint_of_a_run(
     for words in (
         "is a run: its best checkpoint by validation is checkpoint_step_2",
         "columns: problem from 'question', steps from 'completions' (--problem_column, --steps_column)",
-        "1 rows could not be scored: ",
+        "1 row could not be scored: ",
         "wrote 9 rows to ",
     ):
         assert words in said
@@ -122,7 +122,7 @@ def test_standard_input_goes_to_standard_output(
     rows = [json.loads(line) for line in written.getvalue().splitlines()]
     assert [row["id"] for row in rows] == list(range(9))
     assert "not valid JSON" in said
-    assert "1 rows could not be scored: standard error holds them with the reasons" in said
+    assert "1 row could not be scored: standard error holds them with the reasons" in said
 
 
 def test_candidates_are_ranked_as_in_python(command: Command, checkpoint: Path, scorer: Scorer, tmp_path: Path) -> None:

@@ -589,3 +589,15 @@ def test_columns_are_found_by_their_usual_names_or_by_flags() -> None:
 def test_a_list_that_is_none_says_what_came(value: Any) -> None:
     with pytest.raises(InputError, match="'steps'"):
         list_of({"steps": value}, "steps")
+
+
+@pytest.mark.parametrize("missing", [1, 5, 20, 45])
+def test_a_file_that_was_cut_is_refused_before_a_row_of_it_is_scored(missing: int, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(30))
+    whole = source.read_bytes().rstrip(b"\n")
+    source.write_bytes(whole[:-missing])
+    last = whole.count(b"\n") + 1
+    with pytest.raises(DataError, match=f"line {last}: the file ends in the middle of a record"):
+        count_rows(source, "jsonl")
+    source.write_bytes(whole)
+    assert count_rows(source, "jsonl") == last

@@ -390,11 +390,11 @@ def _bad_rows_file(args: argparse.Namespace, console: Console) -> Iterator[Calla
 
 
 def _say_counts(console: Console, counts: Mapping[str, int], output: str, bad_rows: str) -> None:
-    if counts["unscored"]:
+    if unscored := counts["unscored"]:
         console.print(
-            f"· {counts['unscored']:,} rows have steps beyond the longest path that the model takes; they have no "
-            "confidence there"
+            f"· {unscored:,} rows have steps beyond the longest path that the model takes: no confidence there"
         )
-    if counts["bad"]:
-        console.print(f"· {counts['bad']:,} rows could not be scored: {bad_rows} holds them with the reasons")
+    if bad := counts["bad"]:
+        what = "row" if bad == 1 else "rows"
+        console.print(f"· {bad:,} {what} could not be scored: {bad_rows} holds them with the reasons")
     console.print(f"wrote {counts['rows']:,} rows to {output}")

@@ -194,7 +194,7 @@ def _read_json(text: str, path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
             message = "not valid JSON (a comma is missing between two records); correct or remove the record"
             raise DataError(message, path=path, line=line + text.count("\n", counted, index))
     if in_array and index >= len(text):
-        raise _cut(path, line + text.count("\n", counted))
+        raise cut_file(path, line + text.count("\n", counted))
     if in_array and (after := _skip_space(text, index + 1)) < len(text):
         message = "not valid JSON (more follows the end of the array); write one array, or one object a line"
         raise DataError(message, path=path, line=line + text.count("\n", counted, after))
@@ -222,7 +222,7 @@ def read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow)
             if row and len(row) == len(header):
                 yield Record(dict(zip(header, (cell or None for cell in row), strict=True)), path, line)
             elif row and len(row) < len(header) and not ends_whole:
-                raise _cut(path, line)
+                raise cut_file(path, line)
             elif row:
                 message = f"the row has {len(row)} fields, the header {len(header)}; quote fields that hold commas"
                 on_bad_row(BadRowError(message, path=path, line=line))
@@ -239,18 +239,43 @@ def _record(value: object, path: Path, line: int, on_bad_row: OnBadRow, number: 
         on_bad_row(BadRowError(message, path=path, line=line, number=number))
 
 
+def is_cut(error: Exception, text: str) -> bool:
+    """Whether `text`, which is no JSON for the reason `error`, is the beginning of a record without its rest.
+
+    In a last line without a line end: a string that never closes, or an error that the last word, number or escape
+    would not be if it went on.
+
+    >>> import json
+    >>> def cut(text):
+    ...     try:
+    ...         json.loads(text)
+    ...     except ValueError as error:
+    ...         return is_cut(error, text)
+    >>> cut('{"a": [1,'), cut('{"a": tru'), cut('{"a": 1.'), cut('{"a": "\\\\u00'), cut('{"a": 1]}'), cut('{"a": 1]')
+    (True, True, True, True, False, False)
+    """
+    if not isinstance(error, json.JSONDecodeError) or text.endswith("\n"):
+        return False
+    rest = text.rstrip()[error.pos :]
+    goes_on = any(word.startswith(rest) for word in ("true", "false", "null", "NaN", "-Infinity", "Infinity"))
+    is_escape = error.msg.startswith("Invalid \\") and len(rest) <= len("\\u0000")
+    return (
+        error.msg.startswith("Unterminated") or goes_on or is_escape or rest in {".", "e", "E", "e-", "e+", "E-", "E+"}
+    )
+
+
 def _refuse(error: Exception, path: Path, line: int, text: str) -> NoReturn:
+    if is_cut(error, text):
+        raise cut_file(path, line) from None
     if isinstance(error, json.JSONDecodeError):
-        # A string that never closes, or an error at the very end: the rest of the record is missing.
-        if not text.endswith("\n") and (error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip())):
-            raise _cut(path, line) from None
         what = f"{error.msg}, column {error.colno}"
     else:
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     raise DataError(f"not valid JSON ({what}); correct or remove the record", path=path, line=line) from None
 
 
-def _cut(path: Path, line: int) -> DataError:
+def cut_file(path: Path, line: int) -> DataError:
+    """The error for a file that ends in the middle of the record that begins on `line`."""
     return DataError(
         "the file ends in the middle of a record; it was cut, so copy or download it again",
         path=path,

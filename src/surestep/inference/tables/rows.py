@@ -7,13 +7,14 @@ Parquet) is an error. Knows no column.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 from surestep.data.records.lines import GZIP_MAGIC, lines_of_stream, missing_file, read_lines
-from surestep.data.records.record import read_csv, read_records
+from surestep.data.records.record import cut_file, is_cut, read_csv, read_records
 from surestep.errors import BadRowError, ConfigError, DataError
 from surestep.untrusted import open_regular, parse_json
 from surestep.untrusted.bounds import shown
@@ -101,12 +102,23 @@ def read_rows(path: Path, layout: Format) -> Iterator[Row | BadRow]:
 
 
 def count_rows(path: Path, layout: Format) -> int | None:
-    """About how many rows a file has, for the time that is left; None of standard input."""
+    """About how many rows a file has, for the time that is left; None of standard input.
+
+    Raises:
+        DataError: the file is broken, or was cut in the middle of its last row: better said now than hours later.
+    """
     if path == STDIN:
         return None
     if layout == "parquet":
         return int(_open_parquet(path).metadata.num_rows)
-    return max(1, sum(1 for _ in read_lines(path, keep_bad_bytes=True)) - (layout == "csv"))
+    (line, text), *_ = deque(read_lines(path, keep_bad_bytes=True), maxlen=1) or [(0, "")]
+    if layout == "jsonl" and not text.endswith("\n"):
+        try:
+            parse_json(text)
+        except (ValueError, RecursionError) as error:
+            if is_cut(error, text):
+                raise cut_file(path, line) from None
+    return max(1, line - (layout == "csv"))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
