@@ -245,10 +245,10 @@ def is_cut(error: Exception, text: str) -> bool:
     In a last line without a line end: a string that never closes, or an error that the last word, number or escape
     would not be if it went on.
 
-    >>> import json
+    >>> from surestep.untrusted.json_text import json_decoder
     >>> def cut(text):
     ...     try:
-    ...         json.loads(text)
+    ...         json_decoder(text).decode(text)
     ...     except ValueError as error:
     ...         return is_cut(error, text)
     >>> cut('{"a": [1,'), cut('{"a": tru'), cut('{"a": 1.'), cut('{"a": "\\\\u00'), cut('{"a": 1]}'), cut('{"a": 1]')
