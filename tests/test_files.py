@@ -90,6 +90,25 @@ def test_a_link_is_followed_and_stays_alone_or_together(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["a", "b", "folder", "gone"]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "another user's", "itself"])
+def test_a_link_that_could_do_harm_is_replaced(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "target"
+    link = tmp_path / "link"
+    if kind == "pipe":
+        os.mkfifo(target)
+    elif kind == "itself":
+        target = link
+    else:
+        target.write_text("theirs")
+        monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert not link.is_symlink()
+    assert link.read_text() == "new"
+    if kind == "another user's":
+        assert target.read_text() == "theirs"
+
+
 def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"first")

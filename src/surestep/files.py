@@ -75,8 +75,14 @@ def storage_errors(path: Path, advice: str = OUTPUT_ADVICE) -> Iterator[None]:
 
 
 def place_of(path: Path) -> Path:
-    """Where `path` lies: a symbolic link that the user made stays one, and what it points to is written."""
-    return Path(os.path.realpath(path)) if path.is_symlink() else path
+    """Where `path` lies: a symbolic link that the user made stays one, and what it points to is written.
+
+    A link of another user, which may lie in wait in a shared folder, is replaced, and so is one to a device or a pipe.
+    """
+    if not path.is_symlink() or (hasattr(os, "geteuid") and path.lstat().st_uid != os.geteuid()):
+        return path
+    target = Path(os.path.realpath(path))
+    return target if target.is_file() or target.is_dir() or not os.path.lexists(target) else path
 
 
 @contextmanager
