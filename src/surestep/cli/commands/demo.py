@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.table import Table
 
+from surestep.cli.output.console import add_json_flag, result_console, say_json
+from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import TINY_BACKBONE, Config
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
     )
+    add_json_flag(parser)
 
 
 def demo_config(args: argparse.Namespace) -> Config:
@@ -65,7 +67,6 @@ def demo_config(args: argparse.Namespace) -> Config:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 where the model beats R² 0.5 on held-out problems, else 1."""
-    from surestep.cli.output.console import make_console
     from surestep.cli.output.progress import TrainingDisplay, counting
     from surestep.evaluation.evaluate import default_output_dir, score_datasets, write_evaluation
     from surestep.metrics.report.wording import figure
@@ -75,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from surestep.training.run import train
 
     started = time.monotonic()
-    console = make_console()
+    console = result_console(args)
     config = demo_config(args)
     config.check()
     console.print(
@@ -98,8 +99,11 @@ def run(args: argparse.Namespace) -> int:
     mean = loaded.manifest.label_mean
     assert mean is not None, "training leaves the mean label in its checkpoints"
     reports = _reports(before.steps, after.steps, loaded, mean)
-    console.print(_table(reports))
-    console.print(_table_of_parts(evaluation.report))
+    if args.json:
+        say_json(reports)
+    else:
+        console.print(_table(reports))
+        console.print(_table_of_parts(evaluation.report))
     _show_steps(console, after.steps)
     r2 = evaluation.report["overall"]["r2"]
     console.print(f"checkpoint: {trained.result.best}", markup=False, highlight=False)
@@ -137,14 +141,12 @@ def _reports(
     return reports
 
 
-def _table(reports: dict[str, dict[str, Any]]) -> Table:
+def _table(reports: dict[str, dict[str, Any]]) -> FittedTable:
     from surestep.metrics.report.wording import figure
 
     steps = next(iter(reports.values()))
-    table = Table(title=f"{steps['num_steps']:,} steps of {steps['num_problems']:,} held-out problems")
-    table.add_column("scorer")
-    for name in (*_FIGURES, "clean MSE", "noisy regret"):
-        table.add_column(name, justify="right")
+    table = FittedTable(f"{steps['num_steps']:,} steps of {steps['num_problems']:,} held-out problems")
+    table.add_columns_of(*_FIGURES, "clean MSE", "noisy regret", first="scorer")
     for name, report in reports.items():
         truth = report["truth"]
         style = "bold" if name == "after training" else None
@@ -155,27 +157,26 @@ def _table(reports: dict[str, dict[str, Any]]) -> Table:
             figure(truth["regret_noisy"]),
             style=style,
         )
-    table.caption = (
+    table.remark = (
         "clean MSE: on steps that the text decides. noisy regret: mean (p - p*)² on steps whose label is drawn with a "
         "probability p* that the text reveals. Operands and rates of part of these problems never occur in training."
     )
     return table
 
 
-def _table_of_parts(report: dict[str, Any]) -> Table:
+def _table_of_parts(report: dict[str, Any]) -> FittedTable:
     """Regret after training, mean (p - p*)², by what the problems hold that training never showed."""
     from surestep.metrics.report.wording import ends_of, with_interval
 
-    table = Table(title="after training: regret to the known truth, by what training never showed")
-    for name in ("problems", "clean steps", "clean regret", "noisy steps", "noisy regret"):
-        table.add_column(name, justify="left" if name == "problems" else "right")
+    table = FittedTable("after training: regret to the known truth, by what training never showed")
+    table.add_columns_of("clean steps", "clean regret", "noisy steps", "noisy regret", first="problems")
     for row in report["overall"]["truth_by_part"]:
         cells: list[str] = []
         for kind in ("clean", "noisy"):
             name = f"regret_{kind}"
             cells += [f"{row[f'num_steps_{kind}']:,}", with_interval(row[name], ends_of(row, name))]
         table.add_row(row["part"], *cells)
-    table.caption = (
+    table.remark = (
         "Training shows none of the held-out pairs of operands, in either order, and none of the held-out rates."
     )
     return table
