@@ -11,15 +11,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from surestep.cli.output.console import add_json_flag, result_console, say_json
+from surestep.cli.output.example_solutions import example_lines
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import TINY_BACKBONE, Config
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from surestep.scored import ScoredSteps
     from surestep.scoring.checkpoint.load import LoadedCheckpoint
 
@@ -104,12 +101,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         console.print(_table(reports))
         console.print(_table_of_parts(evaluation.report))
-    _show_steps(console, after.steps)
+    console.print("Three held-out solutions, the first of each kind, with the confidence of each step:")
+    for line in example_lines(after.steps):
+        console.print(line, highlight=False)
     r2 = evaluation.report["overall"]["r2"]
     console.print(f"checkpoint: {trained.result.best}", markup=False, highlight=False)
     console.print(f"results: {evaluation.path}, predictions.jsonl.gz beside it", markup=False, highlight=False)
     if evaluation.written is not None:
-        console.print(f"report: {evaluation.written.page.path}", markup=False, highlight=False)
+        address = evaluation.written.page.path.absolute().as_uri()
+        console.print(f"the page, for a browser: {address}", highlight=False)
     console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
     if r2 is None or r2 <= LEAST_R2:
         console.print(f"R² is {figure(r2)}, expected above {LEAST_R2}: too few steps, or something is wrong here")
@@ -180,12 +180,3 @@ def _table_of_parts(report: dict[str, Any]) -> FittedTable:
         "Training shows none of the held-out pairs of operands, in either order, and none of the held-out rates."
     )
     return table
-
-
-def _show_steps(console: Console, steps: ScoredSteps) -> None:
-    """One held-out problem, step by step."""
-    assert steps.texts is not None, "trees were scored, and trees have texts"
-    console.print(f"for example: {steps.texts.problem(0)}", markup=False, highlight=False)
-    for row in np.flatnonzero(steps.tree == steps.tree[0]).tolist():
-        line = f"  {steps.confidence[row]:.3f}  (true {steps.true_confidence[row]:.3f})  {steps.texts.step(row)}"
-        console.print(line, markup=False, highlight=False)
