@@ -36,13 +36,14 @@ COMMANDS = {
     "report": "write the report page and the model card of an existing evaluation",
     "demo": "train and evaluate the embedded model on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",
+    "doctor": "say what this machine has, what will be used, what is missing and how to get it",
     "bench": "measure how fast this machine trains and scores",
     "export": "write a checkpoint as one merged backbone with its head",
     "push": "upload a checkpoint to the Hugging Face hub, with its card",
 }
 """Subcommand to help line; the module of the same name in `commands` runs it."""
 
-_FOLDERS = {"export": "interchange.", "push": "interchange."}
+_FOLDERS = {"export": "interchange.", "push": "interchange.", "bench": "machine.", "doctor": "machine."}
 """Subcommand to the folder within `commands` that its module lies in, where it is in one."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
