@@ -182,6 +182,8 @@ def test_prmbench_in_the_layout_of_its_own_program(succeed: Command, tmp_path: P
     out = succeed(*common, "--predictions", write(tmp_path / "q.jsonl", rows[1:]))
     assert "1 solutions left out of every figure: a step of theirs was not scored" in out
     assert "1 solutions before the change have no line in the predictions" in out
+    assert "redundency: no solution was scored to its end, so it has no figures" in out
+    assert "not in the data: redundency" not in out
 
 
 @pytest.mark.parametrize(

@@ -289,7 +289,7 @@ def test_what_the_program_could_not_answer_is_left_out(tmp_path: Path) -> None:
     ("rows", "by_scores", "words"),
     [
         (answers()[:2], False, "holds no verdicts for the solution 'deception_0'"),
-        ([{"scores": {}}], False, "'idx' is missing"),
+        ([{"idx": None, "scores": {}}], False, "'idx' is missing"),
         ([{"idx": "deception_0", "scores": {}}], False, "neither 'step_level_validity_labels' nor"),
         (
             [{"idx": "deception_0", "scores": {"step_level_validity_labels": ["yes"]}}],

@@ -190,6 +190,14 @@ def _left_out(report: dict[str, Any]) -> list[str]:
     value = report.get("solutions_not_measured", 0)
     count = sum(value.values()) if isinstance(value, dict) else value
     lines = [f"{count:,} solutions left out of every figure: a step of theirs was not scored"] if count else []
+    if report["benchmark"] == "prmbench":
+        found = {*report["categories"], *report["categories_not_in_data"]}
+        lines += [
+            f"{name}: no solution was scored to its end, so it has no figures"
+            for names in report["members"].values()
+            for name in names
+            if name not in found
+        ]
     if absent := report.get("originals_not_in_predictions"):
         lines.append(
             f"{absent:,} solutions before the change have no line in the predictions: they are in neither `correct` "

@@ -53,7 +53,7 @@ def read_processbench(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRo
         DataError: naming file and line: a broken file; where rows are not skipped, a `label` that is not a whole
             number, or no problem.
     """
-    for read in read_rows(paths, _tree, report=report, bad_rows=bad_rows, fetch="processbench"):
+    for read in read_rows(paths, tree_of, report=report, bad_rows=bad_rows, fetch="processbench"):
         if read is not None:
             yield read
 
@@ -64,7 +64,7 @@ def read_solutions(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows 
     Raises:
         DataError: as `read_processbench`.
     """
-    for read in read_rows(paths, _solution, report=report, bad_rows=bad_rows, fetch="processbench"):
+    for read in read_rows(paths, solution_of, report=report, bad_rows=bad_rows, fetch="processbench"):
         if read is not None:
             yield read
 
@@ -89,8 +89,8 @@ class _Listed:
     first_wrong: int
 
 
-def _solution(record: Record, report: ReadReport) -> Solution | None:
-    """None where the record is left out."""
+def solution_of(record: Record, report: ReadReport) -> Solution | None:
+    """The solution of one record of this layout, with every listed step; None, counted, where it is left out."""
     found = _listed(record, report)
     if found is None:
         return None
@@ -98,8 +98,8 @@ def _solution(record: Record, report: ReadReport) -> Solution | None:
     return Solution(subset_name(record.path), tree, found.first_wrong)
 
 
-def _tree(record: Record, report: ReadReport) -> ReasoningTree | None:
-    """None where the record is left out."""
+def tree_of(record: Record, report: ReadReport) -> ReasoningTree | None:
+    """The tree of one record of this layout, up to an empty step; None, counted, where it is left out."""
     found = _listed(record, report)
     if found is None:
         return None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from surestep.data.benchmarks.prmbench import ORIGINAL, PrmbenchSolution, StepNumbers, read_prmbench
+from surestep.data.benchmarks.prmbench import CATEGORIES, ORIGINAL, PrmbenchSolution, StepNumbers, read_prmbench
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
@@ -96,6 +96,7 @@ def run_prmbench(
         "originals_not_in_predictions": len(solutions) - len(asked),
         "ties": num_ties((values for _, values in pairs if None not in values), threshold),
         **figures.sections(resampling),
+        "categories_not_in_data": [name for name in CATEGORIES if not any(s.category == name for s in solutions)],
         "official": figures.official(num_changed),
         "resampling": resampling.about(),
         "notes": NOTES,

@@ -132,7 +132,6 @@ class PrmbenchFigures:
                 **_section(sums[:, -1], draws[:, -1]),
             },
             "all_right": _all_right(overall),
-            "categories_not_in_data": [name for name in CATEGORIES if name not in per_kind],
         }
 
     def official(self, num_changed: int) -> dict[str, Any]:

@@ -34,8 +34,6 @@ REDUNDANT = "step_level_redundancy_labels"
 ASKED_FOR_REDUNDANCY = ("redundency", "circular")
 """Categories in which a step is wrong where the scorer calls it redundant, if it says so at all."""
 
-_ENVELOPES = frozenset({"scores", "results", "detailed_logs"})
-
 
 def read_predictions(path: Path, *, by_scores: bool) -> Scorer:
     """Confidences of a file, in our layout or in that of the benchmark's own program; its columns tell which.
@@ -48,9 +46,15 @@ def read_predictions(path: Path, *, by_scores: bool) -> Scorer:
         DataError: the file is broken or empty.
     """
     first = next(read_records(path), None)
-    if first is None or not _ENVELOPES & first.values.keys():
+    if first is None or not _is_official(first):
         return FileScorer.read(path)
     return OfficialResults.read(path, by_scores=by_scores)
+
+
+def _is_official(record: Record) -> bool:
+    """Whether a line is one of the benchmark's own program: ours have `id`."""
+    names = record.values.keys()
+    return bool(names & {"results", "detailed_logs"}) or ("idx" in names and bool(names & {"scores", "validity"}))
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def _results(record: Record) -> Iterator[Record]:
 
 
 def _answer(result: Record) -> _Answer:
-    if result.get("validity") is False:
+    if "validity" in result.values and not result.get("validity"):
         return _Answer(None, None, None, result.line)
     scores = result.inner(result.get("scores"), "'scores'")
     found = _Answer(_numbers(scores, SCORES), _numbers(scores, LABELS), _numbers(scores, REDUNDANT), result.line)
