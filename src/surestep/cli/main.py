@@ -20,7 +20,7 @@ from surestep import __version__
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
 from surestep.stop_signals import Interrupted, interrupted_by_signals
-from surestep.terminal_text import in_one_line, visible
+from surestep.terminal_text import in_one_line, print_to, visible
 
 COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
@@ -108,10 +108,10 @@ def run_command(args: argparse.Namespace) -> int:
             return int(args.run(args))
     except ConfigError as error:
         for problem in error.problems:
-            print(f"surestep: {in_one_line(problem)}", file=sys.stderr)
+            print_to(sys.stderr, f"surestep: {in_one_line(problem)}")
         return 2
     except SurestepError as error:
-        print(f"surestep: {in_one_line(str(error))}", file=sys.stderr)
+        print_to(sys.stderr, f"surestep: {in_one_line(str(error))}")
         return 2
     except BrokenPipeError:  # whoever read our output has gone, `head` say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -120,7 +120,7 @@ def run_command(args: argparse.Namespace) -> int:
         if error.filename is None and error.errno not in _FULL:
             raise
         mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder")
-        print(f"surestep: {in_one_line(str(mended))}", file=sys.stderr)
+        print_to(sys.stderr, f"surestep: {in_one_line(str(mended))}")
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
@@ -142,7 +142,7 @@ def _stopped(stopped: Interrupted) -> int:
     """Say which signal it was; the exit code."""
     with suppress(OSError):  # SIGHUP: the terminal may be gone
         words = "interrupted" if stopped.number.name == "SIGINT" else f"stopped by {stopped.number.name}"
-        print(f"surestep: {in_one_line(words)}", file=sys.stderr)
+        print_to(sys.stderr, f"surestep: {in_one_line(words)}")
     return 128 + int(stopped.number)
 
 

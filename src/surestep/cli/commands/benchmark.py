@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, fields, override
+from surestep.cli.output.console import add_json_flag, result_console, say_json
 from surestep.data.datasets import TREE_LAYOUTS
 from surestep.errors import ConfigError
 
@@ -128,6 +129,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             default=default,
             help=f"apply the checkpoint's calibration, if it has one (default: {default})",
         )
+        add_json_flag(action)
         _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
         _flag(
             action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)"
@@ -171,9 +173,7 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint is None and predictions is None and not scores_in_data:
         raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
 
-    from surestep.cli.output.console import make_console
-
-    console = make_console()
+    console = result_console(args)
     with _scorer(args, console) as (scorer, folder, save_rows, progress):
         result = _BENCHMARKS[args.benchmark](args, scorer, progress)
     from surestep.cli.output.benchmark_tables import print_result
@@ -181,7 +181,10 @@ def run(args: argparse.Namespace) -> int:
 
     rows = result.rows if save_rows else None
     path = write_result(folder, RESULT_NAMES[args.benchmark], result.report, argv=args.argv, rows=rows)
-    print_result(result.report, console)
+    if args.json:
+        say_json(result.report)
+    else:
+        print_result(result.report, console)
     if rows is not None:
         beside = path.with_name(f"{path.stem}_predictions.jsonl")
         console.print(f"{len(rows):,} lines of confidences: {beside}", markup=False, highlight=False)

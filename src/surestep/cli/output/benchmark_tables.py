@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from surestep.cli.output.fitted_table import FittedTable
 from surestep.metrics.report.wording import number, with_interval
 
 
@@ -28,12 +28,11 @@ def _with_interval(value: float | None, interval: dict[str, Any] | None) -> str:
     return number(None, 1) if value is None else with_interval(100 * value, ends, 1)
 
 
-def _processbench(report: dict[str, Any]) -> list[Table]:
+def _processbench(report: dict[str, Any]) -> list[FittedTable]:
     tables = []
     for at in report["thresholds"]:
-        table = Table(title=f"ProcessBench at threshold {at['threshold']:.4g}: {at['how']}")
-        for name in ("subset", "solutions", "accuracy on erroneous", "on correct", "F1", "F1 blind"):
-            table.add_column(name, justify="left" if name == "subset" else "right")
+        table = FittedTable(f"ProcessBench at threshold {at['threshold']:.4g}: {at['how']}")
+        table.add_columns_of("solutions", "erroneous", "correct", "F1", "F1 blind", first="subset")
         rows = [(name, f"{section['num_solutions']:,}", section) for name, section in at["subsets"].items()]
         if len(rows) > 1:
             rows += [("mean", "", at["mean"]), ("mean by solutions", "", at["mean_by_count"])]
@@ -48,17 +47,16 @@ def _processbench(report: dict[str, Any]) -> list[Table]:
                 _with_interval(blind["f1"] if blind else None, None) if name in report["blind"] else "",
             )
         tables.append(table)
-    tables[-1].caption = (
-        "percent, [95 % interval by bootstrap over problems]; F1 blind: the best that calling each step wrong with one "
-        "chance could reach"
+    tables[-1].remark = (
+        "percent, [95 % interval by bootstrap over problems]; erroneous, correct: accuracy on these; F1 blind: "
+        "the best that calling each step wrong with one chance could reach"
     )
     return tables
 
 
-def _prmbench(report: dict[str, Any]) -> list[Table]:
-    table = Table(title=f"PRMBench at threshold {report['threshold']:.4g}")
-    for name in ("", "solutions", "PRM score", "F1", "negative F1"):
-        table.add_column(name, justify="right" if name else "left")
+def _prmbench(report: dict[str, Any]) -> list[FittedTable]:
+    table = FittedTable(f"PRMBench at threshold {report['threshold']:.4g}")
+    table.add_columns_of("solutions", "PRM score", "F1", "negative F1", first="errors")
     figures = ("prm_score", "f1", "negative_f1")
     for group, section in report["groups"].items():
         table.add_row(group, "", figure(section, "prm_score"), "", "", style="bold")
@@ -69,13 +67,13 @@ def _prmbench(report: dict[str, Any]) -> list[Table]:
     overall, trivial = report["overall"], report["all_right"]
     table.add_row("overall", f"{overall['num_solutions']:,}", *(figure(overall, f) for f in figures), style="bold")
     table.add_row("  all called right", "", *(_with_interval(trivial[f], None) for f in figures), style="dim")
-    table.caption = "percent, [95 % interval by bootstrap over problems]"
+    table.remark = "percent, [95 % interval by bootstrap over problems]"
     return [table, _prmbench_others(report)]
 
 
-def _prmbench_others(report: dict[str, Any]) -> Table:
+def _prmbench_others(report: dict[str, Any]) -> FittedTable:
     """The benchmark's other figures; `correct` are the solutions before the change."""
-    table = Table(title="PRMBench's other figures")
+    table = FittedTable("PRMBench's other figures")
     names = {
         "total_step_acc": "all steps",
         "accuracy_right_steps": "right steps",
@@ -83,13 +81,12 @@ def _prmbench_others(report: dict[str, Any]) -> Table:
         "first_error_acc": "first errors",
         "similarity": "similarity",
     }
-    for name in ("", *names.values()):
-        table.add_column(name, justify="right" if name else "left")
+    table.add_columns_of(*names.values())
     rows = {**report["categories"], "correct": report["correct"], "overall": report["overall"]}
     for name, section in rows.items():
         if section is not None:
             table.add_row(name, *(number(_percent(section[figure]), 1) for figure in names))
-    table.caption = (
+    table.remark = (
         "percent judged rightly; similarity: how far the share of steps called right moves with the change, 0 where "
         "the scorer does not see it"
     )
@@ -100,13 +97,13 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else 100 * share
 
 
-def _best_of_n(report: dict[str, Any]) -> list[Table]:
+def _best_of_n(report: dict[str, Any]) -> list[FittedTable]:
     return [best_of_n_table(report["by_n"])]
 
 
-def best_of_n_table(by_n: dict[str, Any]) -> Table:
+def best_of_n_table(by_n: dict[str, Any]) -> FittedTable:
     """Accuracy of every way of choosing, a column for each N (`surestep.metrics.benchmarks.choices`)."""
-    table = Table(title="Best-of-N: right answers over all N-subsets")
+    table = FittedTable("Best-of-N: right answers over all N-subsets")
     table.add_column("choice")
     for n, section in by_n.items():
         table.add_column(f"N = {n}\n{section['num_problems']:,} problems", justify="right")
@@ -115,18 +112,17 @@ def best_of_n_table(by_n: dict[str, Any]) -> Table:
         style = "dim" if method in ("pass", "random_choice") else None
         label = f"{method}@N" if method == "pass" else method.replace("_", " ")
         table.add_row(label, *(_with_interval(f["accuracy"], f["interval"]) for f in found), style=style)
-    table.caption = "percent, [95 % interval by bootstrap over problems]; pass@N is the ceiling"
+    table.remark = "percent, [95 % interval by bootstrap over problems]; pass@N is the ceiling"
     return table
 
 
-def all_candidates_table(shares: dict[str, Any]) -> Table:
+def all_candidates_table(shares: dict[str, Any]) -> FittedTable:
     """Accuracy of every way of choosing among all candidates (`surestep.inference.generation.accuracy`)."""
-    table = Table(title="Right answers among all candidates of a problem")
-    table.add_column("choice")
-    table.add_column("accuracy", justify="right")
+    table = FittedTable("Right answers among all candidates of a problem")
+    table.add_columns_of("accuracy", first="choice")
     for name, share in shares.items():
         table.add_row(name.replace("_", " "), _with_interval(share["accuracy"], share["interval"]))
-    table.caption = "percent, [95 % interval by bootstrap over problems]; pass: whether any candidate is right"
+    table.remark = "percent, [95 % interval by bootstrap over problems]; pass: whether any candidate is right"
     return table
 
 
