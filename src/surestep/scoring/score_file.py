@@ -61,6 +61,10 @@ class FileScorer:
             "predictions_not_used": len(self.rows) - len(self.used),
         }
 
+    def holds(self, tree: ReasoningTree) -> bool:
+        """Whether the file has a row for this solution."""
+        return (tree.dataset, tree.id) in self.rows or ("", tree.id) in self.rows
+
     def score(
         self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
     ) -> Iterator[TreeScores]:
@@ -78,6 +82,8 @@ class FileScorer:
             yield TreeScores(confidence_N, confidence_N)
 
     def _find(self, tree: ReasoningTree) -> Confidences:
+        if not tree.nodes and not self.holds(tree):
+            return []  # without a step there is nothing to say
         key = (tree.dataset, tree.id) if (tree.dataset, tree.id) in self.rows else ("", tree.id)
         if key not in self.rows:
             raise DataError(

@@ -36,10 +36,12 @@ def _processbench(report: dict[str, Any]) -> list[FittedTable]:
         rows = [(name, f"{section['num_solutions']:,}", section) for name, section in at["subsets"].items()]
         if len(rows) > 1:
             rows += [("mean", "", at["mean"]), ("mean by solutions", "", at["mean_by_count"])]
+        if len(rows) > 1 and "mean_of_unseen" in at:
+            rows.append(("mean of the others", "", at["mean_of_unseen"]))
         for name, count, section in rows:
             blind = report["blind"].get(name)
             table.add_row(
-                name,
+                f"{name} (tuned on it)" if name in at.get("tuned_on", []) else name,
                 count,
                 *(figure(section, f) for f in ("accuracy_erroneous", "accuracy_correct", "f1")),
                 _with_interval(blind["f1"] if blind else None, None) if name in report["blind"] else "",
@@ -66,7 +68,33 @@ def _prmbench(report: dict[str, Any]) -> list[FittedTable]:
     table.add_row("overall", f"{overall['num_solutions']:,}", *(figure(overall, f) for f in figures), style="bold")
     table.add_row("  all called right", "", *(_with_interval(trivial[f], None) for f in figures), style="dim")
     table.remark = "percent, [95 % interval by bootstrap over problems]"
-    return [table]
+    return [table, _prmbench_others(report)]
+
+
+def _prmbench_others(report: dict[str, Any]) -> FittedTable:
+    """The benchmark's other figures; `correct` are the solutions before the change."""
+    table = FittedTable("PRMBench's other figures")
+    names = {
+        "total_step_acc": "all steps",
+        "accuracy_right_steps": "right steps",
+        "accuracy_wrong_steps": "wrong steps",
+        "first_error_acc": "first errors",
+        "similarity": "similarity",
+    }
+    table.add_columns_of(*names.values())
+    rows = {**report["categories"], "correct": report["correct"], "overall": report["overall"]}
+    for name, section in rows.items():
+        if section is not None:
+            table.add_row(name, *(number(_percent(section[figure]), 1) for figure in names))
+    table.remark = (
+        "percent judged rightly; similarity: how far the share of steps called right moves with the change, 0 where "
+        "the scorer does not see it"
+    )
+    return table
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _best_of_n(report: dict[str, Any]) -> list[FittedTable]:
@@ -113,6 +141,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{count:,} {key.replace('_', ' ')}: they are beyond the position limit, or were given as null"
             )
+    lines += _left_out(report)
+    lines += _ties(report)
     lines += [f"not in the data: {name}" for name in report.get("categories_not_in_data", [])]
     for at in report.get("thresholds", []):
         for name, section in at["subsets"].items():
@@ -124,6 +154,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
                 )
             lines += [f"{name}: {figure} undefined: {why}" for figure, why in section["undefined"].items()]
         lines += [f"the threshold's data: {line}" for line in _reading(at.get("reading_there"))]
+        if left_out := at.get("solutions_not_measured_there"):
+            lines.append(f"the threshold's data: {left_out:,} solutions left out: a step of theirs was not scored")
         if unscored := at.get("steps_not_scored_there"):
             lines.append(f"the threshold's data: {unscored:,} steps not scored")
         if shared := at.get("problems_shared_with_evaluated"):
@@ -147,6 +179,42 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for name, source in report.get("sources", {}).items():
         lines.append(f"{name or 'unnamed'}: {100 * source['accuracy']:.1f} % of {source['num_candidates']:,} are right")
     return list(dict.fromkeys(lines))
+
+
+def _left_out(report: dict[str, Any]) -> list[str]:
+    """Solutions that are in no figure, and why."""
+    value = report.get("solutions_not_measured", 0)
+    count = sum(value.values()) if isinstance(value, dict) else value
+    lines = [f"{count:,} solutions left out of every figure: a step of theirs was not scored"] if count else []
+    if report["benchmark"] == "prmbench":
+        found = {*report["categories"], *report["categories_not_in_data"]}
+        lines += [
+            f"{name}: no solution was scored to its end, so it has no figures"
+            for names in report["members"].values()
+            for name in names
+            if name not in found
+        ]
+    if absent := report.get("originals_not_in_predictions"):
+        lines.append(
+            f"{absent:,} solutions before the change have no line in the predictions: they are in neither `correct` "
+            "nor `similarity`"
+        )
+    if repeated := report.get("predictions_repeated"):
+        lines.append(f"{repeated:,} lines of the predictions repeat a solution: its first line counts")
+    return lines
+
+
+def _ties(report: dict[str, Any]) -> list[str]:
+    """How many steps lie on a threshold, where the rule for equality decides."""
+    found = [(at["threshold"], at["ties"]) for at in report.get("thresholds", [])]
+    if "ties" in report:
+        found.append((report["threshold"], report["ties"]))
+    return [
+        f"{ties:,} steps have a confidence equal to the threshold {threshold:.4g}: they are called wrong, as right "
+        "means above it"
+        for threshold, ties in found
+        if ties
+    ]
 
 
 def _reading(reading: dict[str, Any] | None) -> list[str]:
