@@ -12,7 +12,7 @@ _NUMBER = r"\d(?:[\d.,]*\d)?+"
 _OPERAND = rf"(?:[-(]{{0,3}}(?:[$€£]?{_NUMBER}|\b[a-zA-Z]\b)(?:\^\w{{1,9}}|[%)!²³]){{0,4}})"
 _SUM = rf"(?<![\w.,]){_OPERAND}(?:\s{{0,3}}(?:[-+*/×÷·⋅=<>≤≥≠≈:−]|\b[xX]\b)\s{{0,3}}{_OPERAND})+"
 _FORMULA = re.compile(
-    r"```.{0,4000}?```|`[^`\n]{1,400}`|\$\$.{1,4000}?\$\$|\\\(.{1,4000}?\\\)|\\\[.{1,4000}?\\\]|<<[^<>]{0,400}>>"
+    r"```.{0,1000}?```|`[^`\n]{1,400}`|\$\$.{1,1000}?\$\$|\\\(.{1,1000}?\\\)|\\\[.{1,1000}?\\\]|<<[^<>]{0,400}>>"
     r"|\\boxed\s?\{(?:[^{}]|\{(?:[^{}]|\{[^{}]{0,400}\}){0,400}\}){0,400}\}"
     rf"|{_SUM}|(?<!\\)\$(?!\s)[^$\n]{{1,400}}?(?<![\\\s])\$(?!\d)",
     re.DOTALL,
@@ -25,6 +25,7 @@ _PAUSE = re.compile(r"(?<=[.,;:!?])[ \t]+")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|cf|mr|mrs|ms|dr|st|vs|no|fig|eq|approx|resp)|(?:^|\s)[A-Za-z0-9]{1,2})\.$", re.I
 )
+_TWO_WORDS = re.compile(r"\s*\S+\s+\S")
 _OPEN, _CLOSE = "([{", ")]}"
 
 
@@ -108,7 +109,7 @@ def _cuts(text: str, pattern: re.Pattern[str]) -> list[tuple[int, int]]:
 def _pieces(text: str, cuts: list[tuple[int, int]]) -> list[str]:
     pieces, begin = [], 0
     for start, end in cuts:
-        if len(text[begin:start].split()) >= 2 and len(text[end:].split()) >= 2:
+        if _TWO_WORDS.match(text, begin, start) and _TWO_WORDS.match(text, end):
             pieces.append(text[begin:start].strip())
             begin = end
     return [*pieces, text[begin:].strip()]
