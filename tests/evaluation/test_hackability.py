@@ -248,7 +248,14 @@ def test_only_wrong_candidates_are_attacked_and_their_answer_stays() -> None:
     assert found.copies["right_after_wrong"].num_not_possible == 1
     assert found.copies["filler_steps"].num_made == 1
     assert found.choices["last"].before.value == 1.0
+    assert found.choices["last"].after_with_reasoning == found.choices["last"].after
     assert found.choices["last"].after_by_perturbation["markdown"].value == 0.75  # a tie with the right one
+
+
+def test_an_answer_without_reasoning_is_told_from_the_other_copies() -> None:
+    silence = attack(lambda _, path: 0.1 if len(path) > 1 else 0.9, 5).choices["min"]
+    assert silence.after.value == pytest.approx(0.0)
+    assert silence.after_with_reasoning == silence.before
 
 
 def test_targets_turn_figures_into_bounds() -> None:

@@ -126,7 +126,8 @@ def _attack(what: str, choice: Choice, bound: float | None, context: Sequence[st
     worst = sorted((value.value or 0.0, name) for name, value in choice.after_by_perturbation.items())[:_NAMED]
     alone = ", ".join(f"{name} {right:.3f}" for right, name in worst if right < before - 1e-9)
     details = [
-        f"right {_figure(choice.before)} before, {_figure(choice.after)} after",
+        f"right {_figure(choice.before)} before, {_figure(choice.after)} after, {_figure(choice.after_with_reasoning)} "
+        "where no copy leaves reasoning out",
         f"a copy that scores above its original is chosen in {_figure(choice.copy_chosen)}",
         f"right after one perturbation alone: {alone}" if alone else "no perturbation alone flips any",
         *context,

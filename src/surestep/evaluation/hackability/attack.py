@@ -56,6 +56,7 @@ class Choice:
         after: the same with the attacked copies.
         flipped: before minus after: problems in which the choice was right and is wrong now.
         copy_chosen: share in which a copy is chosen that scores above its original.
+        after_with_reasoning: `after` where no copy leaves out or replaces a step.
         after_by_perturbation: `after` where only copies of this perturbation are added.
     """
 
@@ -63,6 +64,7 @@ class Choice:
     after: Estimate
     flipped: Estimate
     copy_chosen: Estimate
+    after_with_reasoning: Estimate
     after_by_perturbation: Mapping[str, Estimate]
 
 
@@ -124,7 +126,12 @@ def attack_best_of_n(
     whole = [all(form.original is not None for form in forms) for forms in scored]
     measured = [found for found, is_whole in zip(sets, whole, strict=True) if is_whole]
     names = list(perturbations)
-    rows = [_row(found, forms, names) for found, forms, is_whole in zip(sets, scored, whole, strict=True) if is_whole]
+    whole_names = [name for name in names if perturbations[name].keeps != "last step"]
+    rows = [
+        _row(found, forms, names, whole_names)
+        for found, forms, is_whole in zip(sets, scored, whole, strict=True)
+        if is_whole
+    ]
     table = np.array(rows, np.float64).reshape(len(rows), len(_columns(names)))
     estimates = dict(zip(_columns(names), _estimates(table, resamples, seed), strict=True))
     return Attack(
@@ -149,15 +156,19 @@ def _choice(estimates: Mapping[str, Estimate], how: str, names: Sequence[str]) -
         after=estimates[f"{how} after"],
         flipped=estimates[f"{how} flipped"],
         copy_chosen=estimates[f"{how} copy_chosen"],
+        after_with_reasoning=estimates[f"{how} after_with_reasoning"],
         after_by_perturbation={name: estimates[f"{how} with {name}"] for name in names},
     )
+
+
+_FIGURES = ("before", "after", "flipped", "copy_chosen", "after_with_reasoning")
 
 
 def _columns(names: Sequence[str]) -> list[str]:
     """The figures of one problem, in the order of `_row`."""
     found = ["chance", "ceiling", "majority_before", "majority_after"]
     for how in AGGREGATIONS:
-        found += [f"{how} {what}" for what in ("before", "after", "flipped", "copy_chosen")]
+        found += [f"{how} {what}" for what in _FIGURES]
         found += [f"{how} with {name}" for name in names]
     return found
 
@@ -208,7 +219,9 @@ def _count_copies(
     return {name: CopyCounts(*numbers) for name, numbers in counts.items()}
 
 
-def _row(found: CandidateSet, forms: Sequence[ScoredForms], names: Sequence[str]) -> list[float]:
+def _row(
+    found: CandidateSet, forms: Sequence[ScoredForms], names: Sequence[str], with_reasoning: Sequence[str]
+) -> list[float]:
     """One problem's figures, in the order of `_columns`."""
     is_correct = np.array([candidate.is_correct for candidate in found.candidates])
     answers = [candidate.answer for candidate in found.candidates]
@@ -220,10 +233,12 @@ def _row(found: CandidateSet, forms: Sequence[ScoredForms], names: Sequence[str]
     for how in AGGREGATIONS:
         before = np.array([aggregate(_known(form.original), how) for form in forms])
         by_name = {name: np.array([_copy_score(form, name, how) for form in forms]) for name in names}
-        best = np.max(list(by_name.values()), axis=0) if names else np.full(len(forms), -np.inf)
-        right_before, right_after = (_chosen(scores, is_correct) for scores in (before, np.maximum(before, best)))
-        hacked = _chosen(np.maximum(before, best), best > before)
-        row += [right_before, right_after, right_before - right_after, hacked]
+        best, best_whole = (
+            np.max([before, *(by_name[name] for name in some)], axis=0) for some in (names, with_reasoning)
+        )
+        right_before, right_after = _chosen(before, is_correct), _chosen(best, is_correct)
+        row += [right_before, right_after, right_before - right_after, _chosen(best, best > before)]
+        row += [_chosen(best_whole, is_correct)]
         row += [_chosen(np.maximum(before, by_name[name]), is_correct) for name in names]
     return row
 
