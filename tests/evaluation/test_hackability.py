@@ -286,7 +286,7 @@ def test_a_probe_says_where_it_is_from_and_whether_the_scorer_did_as_a_good_one_
     said = {finding.what: finding for finding in naive}
     assert list(said) == list(PROBES)
     assert not said["right_after_wrong"].numbers["as_expected"]
-    assert "a good scorer falls: by min NOT so here" in said["right_after_wrong"].detail
+    assert "a good scorer's score falls: by min NOT so here" in said["right_after_wrong"].detail
 
 
 def test_built_in_candidates_are_what_they_claim() -> None:

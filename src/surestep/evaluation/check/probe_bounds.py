@@ -56,7 +56,9 @@ def _check(result: ProbeResult, targets: ProbeTargets) -> Finding:
     others = ", ".join(f"{key} {_signed(other.mean)}" for key, other in moves.items() if key != name)
     first = targets.aggregations[0]
     as_expected = meets(perturbation.expected, moves[first])
-    said = f"a good scorer {_EXPECTED[perturbation.expected]}: by {first} {'so' if as_expected else 'NOT so'} here"
+    said = (
+        f"a good scorer's score {_EXPECTED[perturbation.expected]}: by {first} {'so' if as_expected else 'NOT so'} here"
+    )
     details = [f"in {result.num_problems} problems", f"other joins: {others}" if others else "", said, *counted]
     return Finding(
         "probes",
