@@ -28,7 +28,8 @@ def built_in_candidates(number: int, *, seed: int) -> list[CandidateSet]:
 def read_attack_data(path: Path) -> list[CandidateSet]:
     """The problems of a file with their candidates: a file for best-of-N, or one of ProcessBench's layout.
 
-    In ProcessBench's layout a solution is right where no step is wrong, and those of one problem are its candidates.
+    In ProcessBench's layout a solution is right where no step is wrong, and those of one problem are its candidates;
+    steps without text, which some list, are no steps here.
 
     Raises:
         DataError: the file is missing, malformed or holds no candidates.
@@ -51,7 +52,7 @@ def _labelled(path: Path, report: ReadReport) -> list[CandidateSet]:
     sets: dict[str, CandidateSet] = {}
     for number, solution in enumerate(read_solutions(path, report=report), start=1):
         tree = solution.tree
-        steps = tuple(node.text for node in tree.nodes)
+        steps = tuple(node.text for node in tree.nodes if node.text.strip())
         found = sets.setdefault(key_of(tree.problem), CandidateSet(tree.problem, tree.id, number))
         found.candidates.append(Candidate(steps, solution.label == -1, extract_answer("\n".join(steps))))
     if not sets:
