@@ -73,7 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("standard", "robustness"),
         default="standard",
         help="robustness: also all published perturbations, how far a score can be raised by them, and best-of-N under "
-        "attack; 10 to 20 times the steps (default: standard)",
+        "attack; about 13 times the steps (default: standard)",
     )
     parser.add_argument(
         "--attack_data",
