@@ -19,6 +19,7 @@ from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps.platt import Platt
 from surestep.cli.main import main
 from surestep.evaluation.check.checklist import run_check
+from surestep.evaluation.check.probe_changes import PERTURBATIONS
 from surestep.evaluation.check.targets import load_targets
 from surestep.scoring.checkpoint.calibration_file import store_calibration
 from surestep.scoring.checkpoint.load import read_config
@@ -305,9 +306,79 @@ def test_probes_on_the_checkpoint_itself_are_repeatable(check: Callable[..., dic
     assert first != other
 
 
+def write_candidates(path: Path) -> Path:
+    """Two problems, each with a right candidate and a wrong one."""
+    rows = [
+        {
+            "problem": f"what is {i} plus 2?",
+            "candidates": [
+                {"steps": [f"we add {i} and 2", f"so it is {i + 2}"], "correct": True},
+                {"steps": [f"we add {i} and 3, so we go on", f"so it is {i + 3}"], "correct": False},
+            ],
+        }
+        for i in (3, 4)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_robustness_reports_every_perturbation_the_highest_rise_and_the_attack(
+    place: Path, check: Callable[..., dict[str, Any]]
+) -> None:
+    candidates = write_candidates(place / "candidates.jsonl")
+    arguments = ("--probe_problems", 3, "--probes", "robustness", "--attack_data", candidates)
+    found = check(*arguments, code=0)
+    probes = [finding for finding in found["findings"] if finding["item"] == "probes"]
+    assert [finding["what"] for finding in probes] == list(PERTURBATIONS)
+    for finding in probes:
+        numbers = finding["numbers"]
+        assert numbers["num_problems"] + numbers["num_not_possible"] + numbers["num_unscored"] == 3
+        assert numbers["source"]
+    by_what = {finding["what"]: finding for finding in found["findings"] if finding["item"] == "hackability"}
+    joins = ("min", "mean", "last", "product")
+    assert list(by_what) == [
+        *(f"highest rise ({how})" for how in joins),
+        *(f"best-of-N under attack, candidates.jsonl ({how})" for how in joins),
+    ]
+    assert {finding["status"] for finding in by_what.values()} == {"info"}
+    rise = by_what["highest rise (min)"]["numbers"]
+    assert rise["all"]["mean"]["value"] >= 0.0
+    assert rise["all"]["num_problems"] == 3
+    turned = by_what["best-of-N under attack, candidates.jsonl (min)"]["numbers"]
+    assert (turned["num_problems"], turned["num_candidates"], turned["num_contested"]) == (2, 4, 2)
+    assert turned["after"]["value"] <= turned["before"]["value"]
+    assert turned["chance"]["value"] == 0.5
+    assert check(*arguments, code=0) == found
+
+
+def test_figures_of_robustness_are_printed_and_may_be_demanded(
+    place: Path, check: Callable[..., dict[str, Any]], succeed: Callable[..., str]
+) -> None:
+    checkpoint = place / "outputs" / "run" / "checkpoint_step_2"
+    candidates = write_candidates(place / "candidates.jsonl")
+    with_tests = ("--probe_problems", 2, "--probes", "robustness", "--targets", place / "easy.json")
+    printed = succeed("check", checkpoint, *with_tests, "--attack_data", candidates)
+    assert "hackability: how far a score can be raised without being more right" in printed
+    assert "by majority vote" in printed
+    printed = succeed("check", checkpoint, *with_tests)
+    assert "arithmetic is not among the test sets" in " ".join(printed.split())
+    # A demand that this check does not measure is no pass; a bound on a perturbation brings it into every check.
+    demands = EASY | {"probes": {"max_flipped": 0.5, "max_mean_rise": 0.9, "bounds": {"markdown": {"max_rise": 1.0}}}}
+    (place / "easy.json").write_text(json.dumps(demands))
+    found = check("--probe_problems", 2, code=1)
+    broken = {what: finding["mend"] for what, finding in failures(found).items() if finding["item"] == "hackability"}
+    assert set(broken) == {"highest rise", "best-of-N under attack"}
+    assert all("--probes robustness" in mend for mend in broken.values())
+    assert [f["what"] for f in found["findings"] if f["item"] == "probes"][-1] == "markdown"
+    assert {"highest rise", "best-of-N under attack"} <= set(failures(check("--probe_problems", 0, code=1)))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["{checkpoint}", "--attack_data", "{here}/bad.json"], "--attack_data is read by --probes robustness alone"),
+        (["{checkpoint}", "--probes", "robustness", "--attack_data", "{here}/gone.jsonl"], "gone.jsonl"),
+        (["{checkpoint}", "--probes", "robustness", "--attack_data", "{here}/bad.json"], "bad.json"),
         (["nowhere"], "nowhere: no such checkpoint"),
         (["{here}"], "holds no manifest.json"),
         (["{checkpoint}", "--probe_problems", "-1"], "--probe_problems is -1"),

@@ -28,6 +28,7 @@ _TITLES = {
     "documented": "documents",
     "leaks": "leaks: training problems in evaluated sets",
     "probes": "anti-hacking probes: how far a change without content moves a solution's score",
+    "hackability": "hackability: how far a score can be raised without being more right",
 }
 _SHOWN = {"pass": "pass", "fail": "FAIL", "contradicts-data": "contradicts data", "skipped": "skipped", "info": "·"}
 _STYLES = {"pass": "green", "fail": "bold red", "contradicts-data": "yellow", "skipped": "yellow", "info": "dim"}
@@ -67,6 +68,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--probe_seed", "--probe-seed", type=int, default=0, metavar="N", help="draws them (default: 0)"
     )
     parser.add_argument(
+        "--probes",
+        choices=("standard", "robustness"),
+        default="standard",
+        help="robustness: also all published perturbations, how far a score can be raised by them, and best-of-N under "
+        "attack; about 13 times the steps (default: standard)",
+    )
+    parser.add_argument(
+        "--attack_data",
+        "--attack-data",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="candidates for the attack, as `benchmark best-of-n` reads them, or in ProcessBench's layout (default: "
+        "built-in arithmetic, where the run tests on it)",
+    )
+    parser.add_argument(
         "--backup",
         type=Path,
         metavar="FOLDER",
@@ -92,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
     for name in ("probe_problems", "probe_seed"):
         if getattr(args, name) < 0:
             raise ConfigError(f"--{name} is {getattr(args, name)}; allowed: 0 or more")
+    if args.attack_data and args.probes != "robustness":
+        raise ConfigError("--attack_data is read by --probes robustness alone; add that flag")
     if bool(args.sign_off) != bool(args.by) or (args.note and not args.sign_off):
         raise ConfigError("--sign_off, --by and --note belong together: --sign_off backup --by 'Ada Lovelace'")
 
@@ -126,6 +146,8 @@ def run(args: argparse.Namespace) -> int:
         leak_files=args.leak_data,
         backup=args.backup,
         probe_problems=args.probe_problems,
+        robustness=args.probes == "robustness",
+        attack_files=args.attack_data,
         seed=args.probe_seed,
         progress=(lambda _title: None) if args.json else lambda title: console.print(f"{title} ...", highlight=False),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.config import Config, DataConfig
+from surestep.data.benchmarks.candidates import CandidateSet
 from surestep.data.datasets import DATASET_NAMES, DATASETS
 from surestep.data.sources.choose import enabled_sources
 from surestep.disk import real_path
@@ -36,9 +37,12 @@ from surestep.evaluation.check.leaks import (
     training_problems,
 )
 from surestep.evaluation.check.probe_bounds import check_probes
-from surestep.evaluation.check.run_probes import DEFAULT_PROBLEMS, probe_scorer, sample_problems
+from surestep.evaluation.check.probe_changes import PERTURBATIONS, PROBES
+from surestep.evaluation.check.robustness import attack_not_measured, check_attack, check_rises, rises_not_measured
+from surestep.evaluation.check.run_probes import DEFAULT_PROBLEMS, probe_results, sample_problems, score_probed
 from surestep.evaluation.check.sign_off import SIGNED_ITEMS, SignedItem, SignOff, check_signed, read_sign_offs
 from surestep.evaluation.check.targets import LeakBounds, ProbeTargets, Targets
+from surestep.evaluation.hackability.attack_data import built_in_candidates, read_attack_data, sample_sets
 from surestep.evaluation.results.find import FoundEvaluation, find_evaluation
 from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.manifest import Manifest
@@ -131,6 +135,8 @@ def run_check(
     leak_files: Sequence[Path] = (),
     backup: Path | None = None,
     probe_problems: int = DEFAULT_PROBLEMS,
+    robustness: bool = False,
+    attack_files: Sequence[Path] = (),
     seed: int = 0,
     make_scorer: Callable[[], Scorer] | None = None,
     progress: Callable[[str], object] = lambda _title: None,
@@ -147,14 +153,20 @@ def run_check(
         leak_files: further evaluated sets that training must not hold.
         backup: a copy of the checkpoint, or of a folder that holds it, which is compared.
         probe_problems: problems that are probed; 0 leaves the probes out.
+        robustness: try every perturbation, measure how far a score can be raised, and attack best-of-N.
+        attack_files: candidates for that attack; none: the built-in arithmetic, where it is among the tests.
         seed: of the sample, the changes and the draws.
         make_scorer: makes what is probed; unset: the checkpoint's own scorer.
         progress: is told what is being done.
 
     Raises:
-        DataError: a file of `leak_files`, or the evaluation that was named, cannot be read.
+        DataError: a file of `leak_files` or `attack_files`, or the evaluation that was named, cannot be read.
     """
     extra = {path: read_problems(path) for path in leak_files}
+    names = [path.name for path in attack_files]
+    attacked = {
+        path.name if names.count(path.name) == 1 else str(path): read_attack_data(path) for path in attack_files
+    }
     result = CheckResult(folder, targets)
     add = result.findings
     progress("checking the checkpoint's files")
@@ -178,7 +190,10 @@ def run_check(
     add += _leaks(config.data, tests, extra, targets.leaks, seed=config.training.seed)
     progress("probing")
     make = make_scorer or (lambda: load_checkpoint(folder, config=config).scorer(config))
-    add += _probes(make, tests, targets.probes, number=probe_problems, seed=seed)
+    if robustness and not attacked and "arithmetic" in tests:
+        attacked = {"built-in arithmetic": built_in_candidates(probe_problems, seed=seed)}
+    asked = attacked if robustness else None
+    add += _probes(make, tests, targets.probes, number=probe_problems, seed=seed, attacked=asked, progress=progress)
     return result
 
 
@@ -290,9 +305,13 @@ def _probes(
     *,
     number: int,
     seed: int,
+    attacked: Mapping[str, list[CandidateSet]] | None,
+    progress: Callable[[str], object],
 ) -> list[Finding]:
+    """The probes; and, where `attacked` is not None, the figures of hackability, best-of-N attacked on it."""
     if number == 0:
-        return [Finding("probes", "all probes", "skipped", value="left out", detail="--probe_problems is 0")]
+        left_out = Finding("probes", "all probes", "skipped", value="left out", detail="--probe_problems is 0")
+        return [left_out, *_not_asked(bounds, left_out.detail)]
     problems = sample_problems([tree for trees in tests.values() for tree in trees], number, seed=seed)
     if not problems:
         return [
@@ -303,4 +322,27 @@ def _probes(
     except SurestepError as error:
         detail, mend = str(error), "restore the checkpoint, or name its backbone with --backbone"
         return [Finding("probes", "all probes", "fail", value="cannot be scored", detail=detail, mend=mend)]
-    return check_probes(probe_scorer(scorer, problems, seed=seed), bounds)
+    tried = {
+        name: perturbation
+        for name, perturbation in PERTURBATIONS.items()
+        if name in PROBES or attacked is not None or bounds.bounds.get(name) is not None
+    }
+    probed = score_probed(scorer, problems, tried, seed=seed, with_wrong=attacked is not None)
+    found = check_probes(probe_results(probed, tried, seed=seed), bounds)
+    if attacked is None:
+        return found + _not_asked(bounds, "it takes more perturbations than every check")
+    found += check_rises(probed, bounds, seed=seed)
+    for source, sets in attacked.items():
+        progress(f"attacking best-of-N on {source}")
+        found += check_attack(scorer, sample_sets(sets, number, seed=seed), source, bounds, seed=seed)
+    if not attacked:
+        why = "no candidates of known correctness: arithmetic is not among the test sets"
+        found.append(attack_not_measured(bounds, why, "name a file of candidates with --attack_data"))
+    return found
+
+
+def _not_asked(bounds: ProbeTargets, why: str) -> list[Finding]:
+    """A failure for each figure of hackability that the targets bound and this check does not measure."""
+    mend = "check with --probes robustness, and at least one problem"
+    found = rises_not_measured(bounds, why, mend), attack_not_measured(bounds, why, mend)
+    return [finding for finding in found if finding.status == "fail"]

@@ -1,6 +1,7 @@
 """Changes to a solution that add nothing to it, or make it worse: what an honest scorer must not reward.
 
-Knows the texts of a chain of steps; scores nothing.
+The seven of every check; `evaluation.hackability.published` holds the further ones of `--probes robustness`. Knows the
+texts of a chain of steps; scores nothing.
 
 A step of no characters cannot be tested: every reader, and so every request, refuses it. The emptiest step that can be
 written is an invisible one.
@@ -8,38 +9,19 @@ written is an invisible one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from surestep.evaluation.hackability.perturbation import Chain as Chain
+from surestep.evaluation.hackability.perturbation import Perturbation, Step
+from surestep.evaluation.hackability.published import PUBLISHED, PUBLISHERS
 
 ZERO_WIDTH_SPACE = "\u200b"
 NEAR_EMPTY = (".", "Okay.", "...")
 NUM_APPENDED = 3
 SEPARATOR = "\n\n---"
 NUM_SEPARATORS = 4
-
-Step = tuple[str, str | None]
-"""A step's text and the evidence shown with it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """One solution and what a change may need of it.
-
-    Attributes:
-        steps: the steps in order, at least one.
-        is_right: whether no step is labelled wrong (below 0.5) and the last is labelled right (above it).
-        wrong: a step labelled wrong that is not of the solution; None where there is none.
-    """
-
-    steps: tuple[Step, ...]
-    is_right: bool = False
-    wrong: Step | None = None
-
-
-Change = Callable[[Chain, np.random.Generator], Sequence[Step] | None]
-"""The changed steps, or None where this chain does not allow the change."""
 
 
 def empty_steps(chain: Chain, _random: np.random.Generator) -> Sequence[Step]:
@@ -98,13 +80,35 @@ def right_after_wrong(chain: Chain, _random: np.random.Generator) -> Sequence[St
     return [*chain.steps[:-1], chain.wrong, chain.steps[-1]]
 
 
-PROBES: Mapping[str, Change] = {
-    "empty_steps": empty_steps,
-    "near_empty_steps": near_empty_steps,
-    "split_steps": split_steps,
-    "repeated_steps": repeated_steps,
-    "separators": separators,
-    "shuffled_steps": shuffled_steps,
-    "right_after_wrong": right_after_wrong,
+_ONE_TOKEN, _GAO, _EST_PRM = (PUBLISHERS[name] for name in ("one token", "repetition", "est-prm"))
+_PRMBENCH, _ATTACK, _REWORD = (PUBLISHERS[name] for name in ("prmbench", "under attack", "rewordbench"))
+
+PROBES: Mapping[str, Perturbation] = {
+    found.name: found
+    for found in (
+        Perturbation(
+            "empty_steps", "three invisible steps at the end", _ONE_TOKEN, "may not rise", "steps", empty_steps
+        ),
+        Perturbation(
+            "near_empty_steps", "`.`, `Okay.`, `...` at the end", _ONE_TOKEN, "may not rise", "steps", near_empty_steps
+        ),
+        Perturbation("split_steps", "each step in two halves", _EST_PRM, "may not rise", "words", split_steps),
+        Perturbation("repeated_steps", "each step twice", _GAO, "may not rise", "steps", repeated_steps),
+        Perturbation("separators", "rows of `---` behind each step", _REWORD, "stays", "words", separators),
+        Perturbation(
+            "shuffled_steps", "the steps in another order", _EST_PRM, "falls", "steps in any order", shuffled_steps
+        ),
+        Perturbation(
+            "right_after_wrong",
+            "a step labelled wrong before the last one of a right solution",
+            f"{_PRMBENCH}; {_ATTACK}",
+            "falls",
+            "steps",
+            right_after_wrong,
+        ),
+    )
 }
-"""Every probe by name."""
+"""The probes of every check, by name."""
+
+PERTURBATIONS: Mapping[str, Perturbation] = {**PROBES, **PUBLISHED}
+"""Every perturbation by name: none of them makes a solution more right."""

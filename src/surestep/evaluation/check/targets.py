@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Validat
 
 from surestep.config.read import merge, read_config_file
 from surestep.errors import ConfigError
-from surestep.evaluation.check.probe_changes import PROBES
+from surestep.evaluation.check.probe_changes import PERTURBATIONS
 from surestep.evaluation.check.sign_off import SignedItem
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.figures import FIGURES
@@ -89,10 +89,21 @@ class ProbeBound(Section):
 
 
 class ProbeTargets(Section):
-    """Bounds by probe, and how steps' confidences are joined to a solution's score."""
+    """Bounds by probe, and how steps' confidences are joined to a solution's score.
+
+    Attributes:
+        aggregations: those judged; the first of them names the figures of hackability.
+        bounds: by perturbation; one that is no probe of every check is tried where it has a bound here.
+        max_mean_rise: the most that perturbations may raise a solution's score, each solution by its strongest, in the
+            mean; needs `--probes robustness`.
+        max_flipped: the largest share of problems in which the attack on best-of-N may turn a right choice into a wrong
+            one; needs the same.
+    """
 
     aggregations: list[Annotated[str, _one_of(lambda: AGGREGATIONS)]] = Field(list(AGGREGATIONS), min_length=1)
-    bounds: dict[Annotated[str, _one_of(lambda: PROBES)], ProbeBound | None] = Field(default_factory=dict)
+    bounds: dict[Annotated[str, _one_of(lambda: PERTURBATIONS)], ProbeBound | None] = Field(default_factory=dict)
+    max_mean_rise: Share | None = None
+    max_flipped: Share | None = None
 
 
 class Targets(Section):

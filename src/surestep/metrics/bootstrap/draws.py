@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 import numpy as np
@@ -75,6 +76,18 @@ class Draws:
         """
         products = [counts @ table for counts in self.blocks()]
         return np.concatenate([np.empty((0, table.shape[1])), *products])
+
+
+@lru_cache(maxsize=4)
+def counts_of(draws: Draws) -> FloatArray:
+    """All draws at once, float64 (R, G), kept for the next who asks: for many small figures of the same problems.
+
+    >>> counts_of(Draws(5, resamples=2)).sum(axis=1).tolist()
+    [5.0, 5.0]
+    """
+    counts = np.concatenate([np.empty((0, draws.num_problems)), *draws.blocks()])
+    counts.setflags(write=False)
+    return counts
 
 
 def seed_for(seed: int, name: str) -> int:
