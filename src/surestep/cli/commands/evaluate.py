@@ -72,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"· {row['name']}: {row['about']}", markup=False, highlight=False)
     for name, count in evaluation.report["steps_without_label"].items():
         console.print(f"· {name}: {count:,} steps have no label and are in no figure", markup=False, highlight=False)
+    for name, count in evaluation.report.get("labels_without_confidence", {}).items():
+        line = f"· {name}: {count:,} labelled steps have no confidence and are in no figure"
+        console.print(line, markup=False, highlight=False)
     for name, dataset in evaluation.report.get("datasets", {}).items():
         if dataset["labels_beyond_position_limit"]:
             console.print(
