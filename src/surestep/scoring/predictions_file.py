@@ -3,9 +3,9 @@
     {"dataset": "prm800k", "problem_id": "...", "step": 3, "position": 2, "confidence": 0.91, "label": 1.0, ...}
 
 Files of any scorer are read, in the layouts of `surestep.scoring.predictions.layouts`. Needed are `confidence` and
-`label`; a step whose label is null is in no figure. `dataset` (else "all"), `position` (else 1) and `true_confidence` are
-used where present, and so is `raw_confidence`, the score before a calibration map, which the ranking figures read (else
-`confidence`). `problem_id` with `step` and `parent` says how steps follow each other.
+`label`; a step whose label is null is in no figure. `dataset` (else "all"), `position` (else 1) and `true_confidence`
+are used where present, and so is `raw_confidence`, the score before a calibration map, which the ranking figures read
+(else `confidence`). `problem_id` with `step` and `parent` says how steps follow each other.
 
 What a problem is: `group` where a row has one (choices of one question share it, since they are not independent), else
 the text of `problem`, else `problem_id`, else every row is a problem of its own. Names are read as in training data: 7,

@@ -1,8 +1,8 @@
 """A scorer that looks confidences up in a file, which any other scorer may have written.
 
-Both layouts of predictions are read (`surestep.scoring.predictions.layouts`): a row for each solution, or a row for each
-step. A solution is found by its subset and id; the subset may be left out where ids are unique. A tree's subset is the
-dataset that it names.
+Both layouts of predictions are read (`surestep.scoring.predictions.layouts`): a row for each solution, or a row for
+each step. A solution is found by its subset and id; the subset may be left out where ids are unique. A tree's subset is
+the dataset that it names.
 
 By solution, there is one confidence for each step, null where a step was not scored. By step, `step` counts from 0
 within the solution (a row without it follows the row before it), and a step without a row was not scored.
@@ -47,6 +47,12 @@ class SolutionScores:
     raw: dict[int, float | None] = field(default_factory=dict)
     lines: dict[int, int] = field(default_factory=dict)
     last: int = -1
+
+    @classmethod
+    def listed(cls, confidences: Confidences, line: int) -> SolutionScores:
+        """A solution whose steps are all listed, in order."""
+        values = dict(enumerate(confidences))
+        return cls(line, True, values, dict(values))
 
     def columns(self, num_steps: int) -> tuple[FloatArray, FloatArray]:
         """Confidence and raw confidence of every step, NaN where there is none."""
