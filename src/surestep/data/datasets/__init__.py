@@ -21,6 +21,15 @@ _FILES = (
     "math_shepherd",
     "processbench",
     "math500",
+    "published.mr_ben",
+    "published.big_bench_mistake",
+    "published.reason_eval",
+    "published.hard2verify",
+    "published.delta_bench",
+    "published.agent_process_bench",
+    "published.tool_prm_bench",
+    "published.versa_prm",
+    "published.rlhflow",
 )
 """The file of each dataset in this folder; a new dataset is one more."""
 
@@ -46,7 +55,9 @@ TREE_LAYOUTS = tuple(name for name in LAYOUTS if DATASETS[name].judges_every_ste
 PUBLIC_DATASETS = {name: dataset for name, dataset in DATASETS.items() if dataset.is_public}
 """Those with official files, to fetch or to get by hand."""
 
-BENCHMARKS = {name: dataset for name, dataset in PUBLIC_DATASETS.items() if not dataset.in_mixture}
+BENCHMARKS = {
+    name: dataset for name, dataset in PUBLIC_DATASETS.items() if not (dataset.in_mixture or dataset.for_training)
+}
 """Public sets of problems that are for testing only."""
 
 

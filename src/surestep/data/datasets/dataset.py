@@ -102,7 +102,11 @@ class Dataset:
         spelling: its name as its authors write it; empty: `name`.
         licence: its licence and what that asks of the user; empty for a mere layout.
         page: where people read about it.
+        use: what it may be used for, in a few words; shown where datasets are listed.
         read: makes trees of its files; None where its problems have no steps.
+        read_solutions: makes solutions with the index of their first wrong step of its files, for benchmarks; None
+            where that is read off the trees.
+        keys: what a row of this layout is recognised by, each set alone.
         version: changes whenever the trees made from the same input change.
         fields: its fields of the configuration, with `use_<name>` and `<name>_weight`, and `<name>_dir` where it has
             official files; None: it is not in the mixture (a layout, or a benchmark).
@@ -118,6 +122,7 @@ class Dataset:
         language: code of its texts' language, for model cards; empty where unknown.
         part_of_id: the part of the data that a tree is of, in words, by its id; "" for none. Reports give the regret to
             the known truth by part.
+        for_training: whether it is public data that people train on, though no mixture holds it: no benchmark then.
         for_testing_only: why a model that was trained on it may not be free to use, for model cards.
     """
 
@@ -126,7 +131,10 @@ class Dataset:
     spelling: str = ""
     licence: str = ""
     page: str = ""
+    use: str = ""
     read: Reader | None = None
+    read_solutions: Callable[..., Iterator[Any]] | None = None
+    keys: tuple[frozenset[str], ...] = ()
     version: str = ""
     fields: type[Section] | None = None
     options: Callable[[Any], dict[str, Any]] = _no_options
@@ -139,6 +147,7 @@ class Dataset:
     judges_every_step: bool = True
     split_rule: str = ""
     language: str = ""
+    for_training: bool = False
     for_testing_only: str = ""
     part_of_id: Callable[[str], str] = _no_part
 

@@ -77,6 +77,24 @@ def subset_name(path: Path) -> str:
     return path.name.split(".")[0]
 
 
+def solution_of(record: Record, report: ReadReport) -> Solution | None:
+    """The solution of one record of this layout; None, counted, where it is left out."""
+    read = _parse(record, report)
+    if read is None:
+        return None
+    _, tree, label = read
+    if label >= len(tree.nodes):
+        report.count("error_step_dropped", where=record.place)
+        return None
+    return Solution(subset_name(record.path), tree, label)
+
+
+def tree_of(record: Record, report: ReadReport) -> ReasoningTree | None:
+    """The tree of one record of this layout; None, counted, where it is left out."""
+    read = _parse(record, report)
+    return None if read is None else read[1]
+
+
 _Read = tuple[Record, ReasoningTree, int]
 """A record, its tree and its label."""
 
@@ -126,6 +144,9 @@ DATASET = Dataset(
     licence="Apache-2.0",
     page="https://huggingface.co/datasets/Qwen/ProcessBench",
     read=read_processbench,
+    read_solutions=read_solutions,
+    keys=(frozenset({"problem", "steps", "label"}),),
+    use="a test: its threshold is chosen on other data",
     version=str(VERSION),
     inner_folders=("data",),
     judges_every_step=False,
