@@ -31,7 +31,8 @@ def _with_interval(value: float | None, interval: dict[str, Any] | None) -> str:
 def _processbench(report: dict[str, Any]) -> list[Table]:
     tables = []
     for at in report["thresholds"]:
-        table = Table(title=f"ProcessBench at threshold {at['threshold']:.4g}: {at['how']}")
+        name = "ProcessBench" if report["benchmark"] == "processbench" else "First errors"
+        table = Table(title=f"{name} at threshold {at['threshold']:.4g}: {at['how']}")
         for name in ("subset", "solutions", "accuracy on erroneous", "on correct", "F1", "F1 blind"):
             table.add_column(name, justify="left" if name == "subset" else "right")
         rows = [(name, f"{section['num_solutions']:,}", section) for name, section in at["subsets"].items()]
@@ -101,7 +102,7 @@ def all_candidates_table(shares: dict[str, Any]) -> Table:
     return table
 
 
-_TABLES = {"processbench": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}
+_TABLES = {"processbench": _processbench, "first-error": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}
 
 
 _PLAIN_COUNTS = ("records", "trees", "steps", "labels", "candidates", "shared_steps", "after_error")

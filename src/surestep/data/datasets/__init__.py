@@ -52,6 +52,9 @@ LAYOUTS = tuple(name for name, dataset in DATASETS.items() if dataset.is_layout)
 TREE_LAYOUTS = tuple(name for name in LAYOUTS if DATASETS[name].judges_every_step)
 """The layouts whose trees say of each step whether it is right."""
 
+SOLUTION_LAYOUTS = tuple(name for name in LAYOUTS if DATASETS[name].read_solutions is not None)
+"""The layouts whose rows list a solution with its first wrong step."""
+
 PUBLIC_DATASETS = {name: dataset for name, dataset in DATASETS.items() if dataset.is_public}
 """Those with official files, to fetch or to get by hand."""
 

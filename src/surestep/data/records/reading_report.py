@@ -46,7 +46,7 @@ REASONS: dict[str, str] = {
     "label_past_end": "records whose error index is outside their steps, dropped",
     "error_step_dropped": "solutions whose first wrong step was dropped with an empty step before it, left out",
     "verdict_conflict": "solutions whose verdict and first wrong step contradict each other, left out",
-    "error_step_by_number": "first wrong steps found by the number written in them, which is not their place in the list",
+    "error_step_by_number": "first wrong steps found by the number that their text begins with, not by their place",
     "not_useful_step": "steps judged not useful: no error here",
     "path_without_verdict": "paths left out: a step up to their first wrong one has no label",
     "error_index_outside": "error indices that are outside their steps, ignored",

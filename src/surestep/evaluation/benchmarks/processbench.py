@@ -12,8 +12,9 @@ from typing import Any
 
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
+from surestep.evaluation.benchmarks.first_error_data import PROCESSBENCH, SolutionSource
 from surestep.evaluation.benchmarks.result_file import BenchmarkResult, Resampling, file_facts, find_data
-from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_solutions
+from surestep.evaluation.benchmarks.solutions import SolutionSet, score_solutions
 from surestep.evaluation.benchmarks.threshold import ThresholdData, choose
 from surestep.metrics.benchmarks.first_error import (
     FirstErrorFigures,
@@ -49,6 +50,7 @@ def run_processbench(
     resampling: Resampling,
     progress: ProgressFactory = silent,
     bad_rows: BadRows = "stop",
+    source: SolutionSource = PROCESSBENCH,
 ) -> BenchmarkResult:
     """Score every solution of `data` and measure at each threshold.
 
@@ -60,6 +62,7 @@ def run_processbench(
         resampling: how intervals are made.
         progress: is told of every tree.
         bad_rows: see `read_rows`; of all files that are read.
+        source: what `data` is and how it is read.
 
     Raises:
         ConfigError: the threshold's data holds solutions that are evaluated, or lacks right or wrong ones.
@@ -67,7 +70,7 @@ def run_processbench(
     """
     paths = find_data(*data)
     reading = ReadReport()
-    solutions = read_files(paths, reading, bad_rows)
+    solutions = source.read(paths, reading, bad_rows)
     chosen: list[dict[str, Any]] = [_fixed(DEFAULT_THRESHOLD, "fixed beforehand")]
     if threshold is not None and threshold != DEFAULT_THRESHOLD:
         chosen.append(_fixed(threshold, "given with --threshold; how it was chosen is not known"))
@@ -75,7 +78,8 @@ def run_processbench(
         chosen.append(choose(threshold_data, paths, solutions, progress, bad_rows=bad_rows))
     subsets = score_solutions(scorer, solutions, progress)
     report: dict[str, Any] = {
-        "benchmark": "processbench",
+        "benchmark": source.benchmark,
+        **source.about(paths),
         **scorer.about(),
         "data": file_facts(paths),
         "reading": reading.to_dict(),

@@ -125,14 +125,14 @@ def _read_solution(record: Record) -> list[Row]:
         DataError: a list is none, holds what it may not, or has not one value for each confidence; the label is none of
             the steps.
     """
-    lists = {"confidence": _confidences(record, "confidences")}
+    lists: dict[str, list[Any]] = {"confidence": _confidences(record, "confidences")}
     count = len(lists["confidence"])
     if record.get("raw_confidences") is not None:
         lists["raw_confidence"] = _confidences(record, "raw_confidences")
     for name in ("labels", "true_confidences"):
         if record.get(name) is not None:
-            values = enumerate(record.items(name), start=1)
-            lists[_STEP_LISTS[name]] = [read_label(record, value, f"{name} {number}") for number, value in values]
+            given = enumerate(record.items(name), start=1)
+            lists[_STEP_LISTS[name]] = [read_label(record, value, f"{name} {number}") for number, value in given]
     if record.get("steps") is not None:
         steps = enumerate(record.items("steps"), start=1)
         lists["text"] = [record.as_text(value, f"step {number}") for number, value in steps]

@@ -3,8 +3,8 @@
     {"conversations": [{"role": "user", "content": "problem Step 1: ..."}, {"role": "assistant", "content": "+"},
      {"role": "user", "content": "Step 2: ..."}, {"role": "assistant", "content": "-"}]}
 
-The first turn holds the problem and the first step, divided as Math-Shepherd's are; the labels were made by a model that
-completed each step many times. Turns may stand under `messages`, and be called `from` and `value`. Layout:
+The first turn holds the problem and the first step, divided as Math-Shepherd's are; the labels were made by a model
+that completed each step many times. Turns may stand under `messages`, and be called `from` and `value`. Layout:
 https://huggingface.co/datasets/RLHFlow/Mistral-PRM-Data.
 """
 
