@@ -18,7 +18,7 @@ EVERY_LAYOUT = [pytest.param(name, marks=pytest.mark.slow) if name in PUBLISHED 
 DIFFERENTLY_MADE = [
     pytest.param(name, marks=pytest.mark.slow) if name in PUBLISHED else name
     for name in FILE_READERS
-    if name not in PUBLISHED or name in {"mr_ben", "agent_process_bench", "versa_prm", "rlhflow"}
+    if name not in PUBLISHED or name in {"mr_ben", "agent_process_bench", "mmlu_pro_cot"}
 ]
 """The same without sets whose trees are made exactly as those of another."""
 VALID: dict[str, dict[str, Any]] = {
@@ -104,13 +104,5 @@ VALID: dict[str, dict[str, Any]] = {
         "step_labels": {"1": 1, "3": -1},
     },
     "tool_prm_bench": {"sample_id": "1", "history": "p", "action_chosen": "a", "action_rejected": "b"},
-    "versa_prm": {"question": "p", "chain_of_thoughts": "['a', 'b']", "labels": "[1, -1]"},
-    "rlhflow": {
-        "conversations": [
-            {"role": "user", "content": "p Step 1: a"},
-            {"role": "assistant", "content": "+"},
-            {"role": "user", "content": "Step 2: b"},
-            {"role": "assistant", "content": "-"},
-        ]
-    },
+    "mmlu_pro_cot": {"question": "p", "chain_of_thoughts": "['a', 'b']", "labels": "[1, -1]"},
 }

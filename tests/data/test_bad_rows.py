@@ -46,8 +46,7 @@ BAD: dict[str, dict[str, Any]] = {
     "delta_bench": {"reason_error_section_numbers": [2, "x"]},
     "agent_process_bench": {"step_labels": {"1": 1, "2": 1}},
     "tool_prm_bench": {"action_rejected": "a"},
-    "versa_prm": {"labels": "[1, 2]"},
-    "rlhflow": {"conversations": [*VALID["rlhflow"]["conversations"][:3], {"role": "assistant", "content": "?"}]},
+    "mmlu_pro_cot": {"labels": "[1, 2]"},
     "prmbench": {"idx": "other", "modified_process": ["a", 7]},
     "candidates": {"candidates": [{"steps": ["a"], "correct": True}, {"steps": ["a"], "correct": "yes"}]},
 }

@@ -185,36 +185,14 @@ def test_tool_prm_bench_is_a_tree_of_two_leaves(tmp_path: Path) -> None:
     assert tree.problem == 'Functions:\n[{"name": "f"}]\n\nHistory:\nuser: book\n\n{"thought": "none of a chat\'s"}'
 
 
-def test_versa_prm_reads_both_of_its_layouts(tmp_path: Path) -> None:
+def test_mmlu_pro_cot_shares_the_steps_of_a_question_and_reads_lists_as_python_writes_them(tmp_path: Path) -> None:
     row = {"question": "p", "chain_of_thoughts": "['a', 'b']", "labels": "[1, -1]", "id": "7"}
-    (tree,) = trees("versa_prm", put(tmp_path / "file.csv", row, row | {"chain_of_thoughts": "['a', 'c']"}))
+    (tree,) = trees("mmlu_pro_cot", put(tmp_path / "file.csv", row, row | {"chain_of_thoughts": "['a', \"c's\"]"}))
     assert [(node.text, node.parent, node.confidence) for node in tree.nodes] == [
         ("a", -1, 1.0),
         ("b", 0, 0.0),
-        ("c", 0, 0.0),
+        ("c's", 0, 0.0),
     ]
-    changed = {"aug_idx": 1, "aug_step": "x", "aug_type": -1}
-    chains = [{"steps": ["a", "b"], "labels": [1, None], "augs": [changed, changed | {"aug_idx": 0, "aug_type": "?"}]}]
-    (tree,) = trees("versa_prm", put(tmp_path / "d.jsonl", {"question": "p", "chain_of_thoughts": chains}))
-    assert [(node.text, node.parent, node.confidence) for node in tree.nodes] == [
-        ("a", -1, 1.0),
-        ("b", 0, None),
-        ("x", 0, 0.0),
-        ("x", -1, None),
-    ]
-
-
-def test_rlhflow_answers_each_step_with_plus_or_minus(tmp_path: Path) -> None:
-    row = VALID["rlhflow"]
-    turns = [
-        {"from": {"user": "human"}.get(turn["role"], "gpt"), "value": turn["content"]} for turn in row["conversations"]
-    ]
-    for name, written in (("a", row), ("b", {"messages": turns})):
-        (tree,) = trees("rlhflow", put(tmp_path / f"{name}.jsonl", written))
-        assert tree.problem == "p"
-        assert [(node.text, node.confidence) for node in tree.nodes] == [("Step 1: a", 1.0), ("Step 2: b", 0.0)]
-    with pytest.raises(DataError, match="2 steps of the user and 1 answers"):
-        trees("rlhflow", put(tmp_path / "c.jsonl", {"conversations": row["conversations"][:3]}))
 
 
 @pytest.mark.parametrize("layout", sorted(PUBLISHED | {"processbench"}))

@@ -113,19 +113,10 @@ def rows_of(layout: str, seed: int, count: int) -> list[dict[str, Any]]:
                 "step_labels": {str(place): drawn.choice([-1, 0, 1]) for place in range(1, len(steps) + 1)},
             },
             "tool_prm_bench": {"history": problem, "action_chosen": f"{steps[0]}+", "action_rejected": steps[0]},
-            "versa_prm": {
+            "mmlu_pro_cot": {
                 "question": problem,
-                "chain_of_thoughts": [{"steps": steps, "labels": [1 if sign == "+" else -1 for sign in signs]}],
-            },
-            "rlhflow": {
-                "conversations": [
-                    turn
-                    for place, (step, sign) in enumerate(zip(tagged, signs, strict=True))
-                    for turn in (
-                        {"role": "user", "content": step if place else f"{problem} {step}"},
-                        {"role": "assistant", "content": sign},
-                    )
-                ]
+                "chain_of_thoughts": str(steps),
+                "labels": str([1 if sign == "+" else -1 for sign in signs]),
             },
         }[layout]
         rows.append(row)

@@ -28,8 +28,7 @@ _FILES = (
     "published.delta_bench",
     "published.agent_process_bench",
     "published.tool_prm_bench",
-    "published.versa_prm",
-    "published.rlhflow",
+    "published.mmlu_pro_cot",
 )
 """The file of each dataset in this folder; a new dataset is one more."""
 

@@ -61,7 +61,7 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
     *pieces, rest = pieces_at_tags(record.text("input"), STEP_TAG)
     if not pieces:
         raise record.error(f"'input' holds no step tag; allowed: '{STEP_TAG}' after every step")
-    problem, steps = split_problem(record, pieces, report)
+    problem, steps = _split_problem(record, pieces, report)
     confidences = _verdicts(record, pieces, len(steps))
     found = RecordSteps(record, problem)
     parent = ROOT
@@ -77,20 +77,8 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
     return found
 
 
-def split_problem(
-    record: Record, pieces: list[str], report: ReadReport, *, what: str = "'input'"
-) -> tuple[str, list[str]]:
-    """The problem, and the steps between the tags that follow it.
-
-    Args:
-        record: named by the error.
-        pieces: the text between the tags; the first ones hold the problem.
-        report: counts what was repaired.
-        what: where the problem stands, for the error.
-
-    Raises:
-        DataError: the end of the problem cannot be found.
-    """
+def _split_problem(record: Record, pieces: list[str], report: ReadReport) -> tuple[str, list[str]]:
+    """The problem, and the steps between the tags that follow it."""
     for number, piece in enumerate(pieces):
         if _LATER_STEP.match(piece):
             break
@@ -105,7 +93,7 @@ def split_problem(
     ends = [match.end() for match in _QUESTION_END.finditer(pieces[0])]
     if not ends:
         raise record.error(
-            f"{what} holds no 'Step 1:' and no question mark before its first step; one of them ends the problem"
+            "'input' holds no 'Step 1:' and no question mark before its first step; one of them ends the problem"
         )
     report.count("step_one_missing", where=record.place)
     return pieces[0][: ends[-1]].strip(), [pieces[0][ends[-1] :], *pieces[1:]]

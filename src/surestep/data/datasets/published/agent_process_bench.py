@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.transcript import as_text, described, message_text, spoken
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import as_integer, read_name
@@ -124,7 +124,7 @@ DATASET = Dataset(
     use="a test",
     page="https://github.com/RUCBM/AgentProcessBench",
     read=read_agent_process_bench,
-    keys=(frozenset({"messages", "step_labels"}),),
+    rows=(RowKeys(("messages", "step_labels")),),
     version=str(VERSION),
     language="en",
     files=tuple(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.solution_rows import (
     NO_ERROR,
     JudgedSolution,
@@ -50,7 +50,7 @@ DATASET = Dataset(
     page="https://github.com/WHGTyen/BIG-Bench-Mistake",
     read=_READERS.trees,
     read_solutions=_READERS.solutions,
-    keys=(frozenset({"input", "steps", "mistake_index"}),),
+    rows=(RowKeys(("input", "steps", "mistake_index")),),
     version=str(VERSION),
     judges_every_step=False,
     language="en",

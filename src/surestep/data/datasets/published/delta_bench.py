@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.solution_rows import (
     JudgedSolution,
     SolutionReaders,
@@ -79,7 +79,7 @@ DATASET = Dataset(
     page="https://huggingface.co/datasets/OpenStellarTeam/DeltaBench",
     read=_READERS.trees,
     read_solutions=_READERS.solutions,
-    keys=(frozenset({"question", _ERRORS}),),
+    rows=(RowKeys(("question", _ERRORS)),),
     version=str(VERSION),
     language="en",
     files=(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.solution_rows import (
     NO_ERROR,
     JudgedSolution,
@@ -63,7 +63,7 @@ DATASET = Dataset(
     page="https://huggingface.co/datasets/Salesforce/Hard2Verify",
     read=_READERS.trees,
     read_solutions=_READERS.solutions,
-    keys=(frozenset({"question", _STEPS, _LABELS}),),
+    rows=(RowKeys(("question", _STEPS, _LABELS)),),
     version=str(VERSION),
     language="en",
     files=(RemoteFile("test.jsonl", "https://huggingface.co/datasets/Salesforce/Hard2Verify/resolve/main/test.jsonl"),),

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.solution_rows import (
     NO_ERROR,
     JudgedSolution,
@@ -102,7 +102,7 @@ DATASET = Dataset(
     page="https://github.com/dvlab-research/Mr-Ben",
     read=_READERS.trees,
     read_solutions=_READERS.solutions,
-    keys=(frozenset({"Question", _STEPS, _VERDICT, _NUMBER}),),
+    rows=(RowKeys(("Question", _STEPS, _VERDICT, _NUMBER)),),
     version=str(VERSION),
     judges_every_step=False,
     language="en",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.solution_rows import (
     NO_ERROR,
     JudgedSolution,
@@ -75,10 +75,10 @@ DATASET = Dataset(
     page="https://github.com/GAIR-NLP/ReasonEval",
     read=_READERS.trees,
     read_solutions=_READERS.solutions,
-    keys=(
-        frozenset({"question", _LINES, _NUMBER}),
-        frozenset({"question", _STEPS, _NUMBER}),
-        frozenset({"question", _LINES, "rating"}),
+    rows=(
+        RowKeys(("question", _LINES, _NUMBER)),
+        RowKeys(("question", _STEPS, _NUMBER)),
+        RowKeys(("question", _LINES, "rating")),
     ),
     version=str(VERSION),
     judges_every_step=False,

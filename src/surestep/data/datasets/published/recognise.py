@@ -1,6 +1,6 @@
 """Which layout a file has, by the keys of its first row; a file of none is answered with its keys and the nearest one.
 
-Knows the records of layouts (`Dataset.keys`); reads one row.
+Knows the records of layouts (`Dataset.rows`); reads one row.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ _SHOWN = 20
 def recognised(path: Path, layouts: Mapping[str, Dataset], *, advice: str) -> str:
     """The name of the layout that `path` has.
 
-    Where the keys of several fit, it is the one that asks for the most: every set of keys is one that no other layout
-    has, so two never ask for equally many of the same row's.
+    Where the keys of several fit, it is the one that asks for the most; of equals, the first in the table.
 
     Args:
         path: the file.
@@ -33,27 +32,36 @@ def recognised(path: Path, layouts: Mapping[str, Dataset], *, advice: str) -> st
     """
     record = _first_row(path)
     keys = {name for name in record.values if isinstance(name, str)}
-    fitting = [(len(each), name) for name, dataset in layouts.items() for each in dataset.keys if each <= keys]
+    fitting = [
+        (len(each.needs), name)
+        for name, dataset in layouts.items()
+        for each in dataset.rows
+        if each.has_all(record) and each.fits(record)
+    ]
     if fitting:
-        return max(fitting)[1]
+        return max(fitting, key=lambda found: found[0])[1]
     raise record.error(f"no layout has these keys: {_listed(keys)}; {nearest(keys, layouts.values())}; {advice}")
 
 
 def nearest(keys: Iterable[str], layouts: Iterable[Dataset]) -> str:
     """The layout that lacks the fewest of its keys, in words.
 
-    >>> one = Dataset("one", "", keys=(frozenset({"problem", "steps", "label"}),))
+    >>> from surestep.data.datasets.dataset import RowKeys
+    >>> one = Dataset("one", "", rows=(RowKeys(("problem", "steps", "label")),))
     >>> nearest({"problem", "steps", "labels"}, [one])
     "the nearest is 'one', which also needs label"
     """
     there = set(keys)
-    lacking = [
-        (len(each - there) / len(each), dataset.name, each - there) for dataset in layouts for each in dataset.keys
-    ]
+    lacking = []
+    for dataset in layouts:
+        for each in dataset.rows:
+            names = [need for need in each.needs if there.isdisjoint(need.split("|"))]
+            if names:  # one that lacks nothing holds other values under these keys
+                lacking.append((len(names) / len(each.needs), dataset.name, names))
     if not lacking:
-        return "none is known"
-    _, name, names = min(lacking, key=lambda found: found[:2])
-    return f"the nearest is {name!r}, which also needs {', '.join(sorted(names))}"
+        return "none is near"
+    _, name, names = min(lacking)
+    return f"the nearest is {name!r}, which also needs {', '.join(names)}"
 
 
 def _first_row(path: Path) -> Record:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.transcript import as_text, described, spoken
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name
@@ -84,7 +84,7 @@ DATASET = Dataset(
     use="a test; pairs of actions, ranked by `sibling_pairs`",
     page="https://github.com/David-Li0406/ToolPRMBench",
     read=read_tool_prm_bench,
-    keys=(frozenset({"history", *ACTIONS}),),
+    rows=(RowKeys(("history", *ACTIONS)),),
     version=str(VERSION),
     language="en",
     files=tuple(
