@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
 
     from surestep.cli.output.console import make_console
+    from surestep.cli.output.solution_tables import sibling_lines, solutions_table
     from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines
 
     console = make_console()
@@ -64,6 +65,12 @@ def run(args: argparse.Namespace) -> int:
     beside = baselines_table(evaluation.report)
     if beside is not None:
         console.print(beside)
+    solutions = evaluation.report["solution_level"]["per_dataset"]
+    whole = solutions_table(solutions)
+    if whole is not None:
+        console.print(whole)
+    for sentence in sibling_lines(solutions):
+        console.print(f"· {sentence}", markup=False, highlight=False)
     for sentence in (*evaluation.report["verdict"], *regret_lines(evaluation.report)):
         console.print(f"· {sentence}", markup=False, highlight=False)
     for reason in evaluation.report["baselines_left_out"]:

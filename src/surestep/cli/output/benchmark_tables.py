@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from surestep.cli.output.solution_tables import solutions_table
 from surestep.metrics.report.wording import number, with_interval
 
 
@@ -14,6 +15,9 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     """The result's tables, then everything that was left out or must be known."""
     for table in _TABLES[report["benchmark"]](report):
         console.print(table)
+    whole = solutions_table(report.get("solution_level", {}))
+    if whole is not None:
+        console.print(whole)
     for line in _lines(report):
         console.print(f"· {line}", markup=False, highlight=False)
 

@@ -14,6 +14,7 @@ from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
 from surestep.evaluation.benchmarks.first_error_data import PROCESSBENCH, SolutionSource
 from surestep.evaluation.benchmarks.result_file import BenchmarkResult, Resampling, file_facts, find_data
+from surestep.evaluation.benchmarks.solution_level import solution_level
 from surestep.evaluation.benchmarks.solutions import SolutionSet, score_solutions
 from surestep.evaluation.benchmarks.threshold import ThresholdData, choose
 from surestep.metrics.benchmarks.first_error import (
@@ -85,6 +86,7 @@ def run_processbench(
         "reading": reading.to_dict(),
         "steps_not_scored": {subset.name: subset.steps_not_scored for subset in subsets},
         "blind": {subset.name: subset.blind() for subset in subsets},
+        "solution_level": {subset.name: solution_level(subset, resampling) for subset in subsets},
         "thresholds": [{**how, **_measure(subsets, how["threshold"], resampling)} for how in chosen],
         "resampling": resampling.about(),
         "notes": NOTES,
