@@ -143,7 +143,8 @@ def _benchmarks(data: DataConfig) -> dict[str, list[str]]:
 def _problems(dataset: Dataset, path: Path) -> list[str]:
     """What a file asks; rows that its reader refuses (an encrypted one, say) ask nothing."""
     if dataset.read is None:
-        return [record.text("problem") for record in read_records(path, fetch=dataset.name)]
+        records = read_records(path, fetch=dataset.name)
+        return [record.text("problem" if "problem" in record.values else "question") for record in records]
     return [tree.problem for tree in dataset.read(path, report=ReadReport(), bad_rows="skip")]
 
 

@@ -29,6 +29,7 @@ _FILES = (
     "published.agent_process_bench",
     "published.tool_prm_bench",
     "published.mmlu_pro_cot",
+    "published.prm_bench",
 )
 """The file of each dataset in this folder; a new dataset is one more."""
 
