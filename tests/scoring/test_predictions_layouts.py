@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -76,6 +79,30 @@ def test_both_layouts_are_the_same_steps_to_whoever_reads_them(
     found = [score_trees(FileScorer.read(path), trees) for path in (by_step, by_solution)]
     assert confidences_by_tree(found[0]) == confidences_by_tree(found[1])
     np.testing.assert_array_equal(found[0].raw_confidence, found[1].raw_confidence)
+
+
+@pytest.mark.parametrize("ending", [".jsonl.gz", ".parquet", ".json"])
+def test_both_layouts_are_read_from_every_kind_of_file(ending: str, tmp_path: Path) -> None:
+    solutions: list[Any] = [
+        ({"dataset": "a", "problem": "p?"}, [(0.5, 0.25, 1.0), (None, 0.5, None), (0.75, 0.5, 0.0)]),
+        ({"dataset": "b", "group": "g"}, [(0.125, 0.25, None)]),
+    ]
+    for name, rows in zip(("step", "solution"), both_layouts(solutions), strict=True):
+        plain, other = written(tmp_path / f"{name}.jsonl", rows), tmp_path / f"{name}{ending}"
+        if ending == ".parquet":
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), other)
+        else:
+            text = plain.read_text() if ending == ".jsonl.gz" else json.dumps(rows)
+            other.write_bytes(gzip.compress(text.encode()) if ending == ".jsonl.gz" else text.encode())
+        one, again = read_predictions(plain), read_predictions(other)
+        for column in ("confidence", "raw_confidence", "label", "dataset", "problem", "tree", "step", "parent"):
+            np.testing.assert_array_equal(getattr(one, column), getattr(again, column), column)
+        trees = [replace(chain("p", ["s", "t", "u"]), id="0", dataset="a")]
+        found = [confidences_by_tree(score_trees(FileScorer.read(path), trees)) for path in (plain, other)]
+        assert found == [[[0.5, None, 0.75]]] * 2
+    pyarrow.parquet.write_table(pyarrow.table({"scores": [[0.5]]}), tmp_path / "wrong.parquet")
+    with pytest.raises(DataError, match="1: the row has no confidence; needed"):
+        read_predictions(tmp_path / "wrong.parquet")
 
 
 def test_the_index_of_the_first_error_labels_the_steps_up_to_it(tmp_path: Path) -> None:
