@@ -39,7 +39,7 @@ format: $(STAMP)  ## let ruff rewrite what it can
 
 docs: $(STAMP)  ## write the references of the configuration and of the Python names anew from the source
 	$(BIN)/python -m surestep.config.reference docs/configuration.md
-	$(BIN)/python -m surestep.inference.reference docs/reference/python.md
+	$(BIN)/python docs/python_reference.py docs/reference/python.md
 
 clean:  ## remove the environment and all caches; runs under outputs/ stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info

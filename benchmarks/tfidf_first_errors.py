@@ -22,7 +22,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from surestep.data.datasets.prm800k import read_prm800k
-from surestep.data.datasets.processbench import read_processbench, subset_name
+from surestep.data.datasets.processbench import read_solutions, subset_name
 from surestep.data.records.reading_report import ReadReport
 from surestep.types import ROOT, ReasoningTree
 
@@ -57,10 +57,10 @@ def main() -> None:
     fitted = hstack([v.fit_transform([c[i] for i in labelled]) for v, c in zip(vectorizers, columns, strict=True)])
     model = LogisticRegression(max_iter=1000).fit(fitted.tocsr(), [labels[i] >= 0.5 for i in labelled])
 
-    readers = ((args.data, read_processbench), (args.threshold_data, read_prm800k))
+    evaluated = [solution.tree for solution in read_solutions(args.data, report=ReadReport())]
+    others = list(read_prm800k(args.threshold_data, report=ReadReport()))
     with args.out.open("w", encoding="utf-8") as file:
-        for path, read in readers:
-            trees = list(read(path, report=ReadReport()))
+        for path, trees in ((args.data, evaluated), (args.threshold_data, others)):
             features = hstack([v.transform(c) for v, c in zip(vectorizers, texts_of(trees), strict=True)])
             found = iter(model.predict_proba(features.tocsr())[:, 1].tolist())
             for tree in trees:

@@ -12,7 +12,7 @@ import pytest
 from documents import blocks_of
 from surestep.cli.flags import fields
 from surestep.cli.main import COMMANDS, module_of
-from surestep.config.training import FLAG_ALIASES
+from surestep.config.other_names import ALIASES
 from surestep.metrics.figures import FIGURES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,7 +127,7 @@ def flags_of(command: str) -> frozenset[str]:
 @cache
 def config_flags() -> frozenset[str]:
     """The flags that are fields of the configuration, under all their names."""
-    names = [name for path, _ in fields() for name in (path, path.rpartition(".")[2], *FLAG_ALIASES.get(path, []))]
+    names = [name for path, _ in fields() for name in (path, path.rpartition(".")[2], *ALIASES.get(path, []))]
     return frozenset(f"--{name}" for name in names)
 
 

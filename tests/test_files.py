@@ -11,7 +11,7 @@ import pytest
 
 from surestep import files
 from surestep.errors import StorageError
-from surestep.files import sha256_of, write_folder_whole, write_json, write_text, write_whole
+from surestep.files import sha256_of, write_folder_whole, write_json, write_text, write_whole, written_together
 
 
 def test_a_file_takes_its_place_whole(tmp_path: Path) -> None:
@@ -66,6 +66,47 @@ def test_a_folder_takes_its_place_whole(tmp_path: Path) -> None:
     with pytest.raises(KeyError), write_folder_whole(tmp_path / "other") as beside:
         raise KeyError
     assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["a", "folder"]
+
+
+def test_a_link_is_followed_and_stays_alone_or_together(tmp_path: Path) -> None:
+    """Of a file, of a folder, and of one that points to nothing yet."""
+    (tmp_path / "disk").mkdir()
+    for name in ("a", "b", "gone", "folder"):
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+    (tmp_path / "disk" / "a").write_text("former")
+    (tmp_path / "disk" / "b").write_text("former")
+    (tmp_path / "disk" / "folder").mkdir()
+    write_text(tmp_path / "a", "new")
+    with written_together() as group:
+        write_text(tmp_path / "b", "new")
+        write_text(tmp_path / "gone", "new")
+        with write_folder_whole(tmp_path / "folder", replace=True) as beside:
+            (beside / "inside").write_text("new")
+        assert group.unplaced(tmp_path / "b").read_text() == "new"
+        assert (tmp_path / "b").read_text() == "former"
+    for name in ("a", "b", "gone", "folder/inside"):
+        assert (tmp_path / "disk" / name).read_text() == (tmp_path / name).read_text() == "new"
+    assert all((tmp_path / name).is_symlink() for name in ("a", "b", "gone", "folder"))
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["a", "b", "folder", "gone"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "another user's", "itself"])
+def test_a_link_that_could_do_harm_is_replaced(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "target"
+    link = tmp_path / "link"
+    if kind == "pipe":
+        os.mkfifo(target)
+    elif kind == "itself":
+        target = link
+    else:
+        target.write_text("theirs")
+        monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    link.symlink_to(target)
+    write_text(link, "new")
+    assert not link.is_symlink()
+    assert link.read_text() == "new"
+    if kind == "another user's":
+        assert target.read_text() == "theirs"
 
 
 def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

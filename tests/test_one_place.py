@@ -45,7 +45,7 @@ def writes(call: ast.Call, name: str) -> bool:
 
 
 ELSEWHERE = {
-    "cli/commands/bench.py": "a line is added to a file of measurements",
+    "cli/commands/machine/bench.py": "a line is added to a file of measurements",
     "data/fetch/part_file.py": "a download goes on where it broke off, so its part has a name that is found again",
     "disk.py": "what is removed gets another name first, what was about to be replaced its own again",
     "encoding/token_store.py": "files within a folder that is put in its place whole",

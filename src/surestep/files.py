@@ -74,12 +74,23 @@ def storage_errors(path: Path, advice: str = OUTPUT_ADVICE) -> Iterator[None]:
         raise StorageError(f"{path} cannot be written ({error.strerror or error}); {advice}") from None
 
 
+def place_of(path: Path) -> Path:
+    """Where `path` lies: a symbolic link that the user made stays one, and what it points to is written.
+
+    A link of another user, which may lie in wait in a shared folder, is replaced, and so is one to a device or a pipe.
+    """
+    if not path.is_symlink() or (hasattr(os, "geteuid") and path.lstat().st_uid != os.geteuid()):
+        return path
+    target = Path(os.path.realpath(path))
+    return target if target.is_file() or target.is_dir() or not os.path.lexists(target) else path
+
+
 @contextmanager
 def write_whole(path: Path, mode: str = "w", *, advice: str = OUTPUT_ADVICE) -> Iterator[IO[Any]]:
     """A file open for writing beside `path`, which takes its place when the block ends without an error.
 
     Missing folders are made. After an error `path` is as it was, and nothing is left beside it. Within
-    `written_together` it takes its place when that ends.
+    `written_together` it takes its place when that ends. A symbolic link is followed (`place_of`).
 
     Args:
         path: the final place.
@@ -89,6 +100,7 @@ def write_whole(path: Path, mode: str = "w", *, advice: str = OUTPUT_ADVICE) -> 
     Raises:
         StorageError: the file cannot be written.
     """
+    path = place_of(path)
     beside = name_beside(path)
     with storage_errors(path, advice), _placed_or_removed(beside, path, advice):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +138,7 @@ def write_json(
 def write_folder_whole(folder: Path, *, replace: bool = False, advice: str = OUTPUT_ADVICE) -> Iterator[Path]:
     """A new folder beside `folder`, which takes its name when the block ends without an error.
 
-    Within `written_together` it does so when that ends.
+    Within `written_together` it does so when that ends. A symbolic link is followed (`place_of`).
 
     Args:
         folder: the final place.
@@ -136,6 +148,7 @@ def write_folder_whole(folder: Path, *, replace: bool = False, advice: str = OUT
     Raises:
         StorageError: it cannot be written, or is there already.
     """
+    folder = place_of(folder)
     beside = name_beside(folder)
     with storage_errors(folder, advice), _placed_or_removed(beside, folder, advice, replace=replace):
         beside.mkdir(parents=True)
@@ -161,11 +174,12 @@ class WrittenTogether:
 
     def unplaced(self, place: Path) -> Path:
         """Where that lies now which will take `place`."""
+        place = place_of(place)
         return next(p.beside for p in reversed(self.placements) if p.place == place and p.beside is not None)
 
     def remove(self, path: Path, *, advice: str = OUTPUT_ADVICE) -> None:
         """Remove the file `path`, if it is there, when the rest takes its place."""
-        self.placements.append(_Placement(None, path, advice, replace=True))
+        self.placements.append(_Placement(None, place_of(path), advice, replace=True))
 
     def drop(self) -> None:
         """Remove what waits."""

@@ -62,8 +62,17 @@ _KINDS_IN_WORDS = {
 """What pydantic calls a value of the wrong kind -> what is allowed, without the words of its parser."""
 
 
-def describe(error: ValidationError, section: type[BaseModel], *, prefix: str = "") -> list[str]:
-    """One sentence for each value that `error` found wrong: field, value, what is allowed."""
+def describe(
+    error: ValidationError, section: type[BaseModel], *, prefix: str = "", hint: Callable[[str], str] | None = None
+) -> list[str]:
+    """One sentence for each value that `error` found wrong: field, value, what is allowed.
+
+    Args:
+        error: of pydantic.
+        section: what was to be made.
+        prefix: name of a value that has none.
+        hint: says of an unknown field, from its name, what is meant; "" where it does not know.
+    """
     sentences: list[str] = []
     allowed: dict[str, tuple[object, list[str]]] = {}  # a union reports each branch it tried; join them
     for detail in error.errors():
@@ -71,7 +80,8 @@ def describe(error: ValidationError, section: type[BaseModel], *, prefix: str = 
         path = ".".join(location) or prefix
         if detail["type"] == "extra_forbidden":
             owner = _owner(section, location[:-1])
-            sentences.append(f"{path}: no such field{_nearest(location[-1], owner.model_fields)}")
+            meant = hint(location[-1]) if hint is not None and location[-1] not in owner.model_fields else ""
+            sentences.append(f"{path}: no such field{meant or _nearest(location[-1], owner.model_fields)}")
             continue
         message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         message = _KINDS_IN_WORDS.get(detail["type"], message)

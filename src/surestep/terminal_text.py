@@ -8,7 +8,10 @@ Knows no console and no colour.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+from collections.abc import Iterator
+from typing import TextIO
 
 _OBEYED = (
     "\x00-\x09\x0b-\x1f"  # C0 (Unicode 16.0, chapter 23.1): ESC, BEL, backspace, carriage return; the newline stays
@@ -55,7 +58,54 @@ def in_one_line(text: str, *, longest: int = 4000) -> str:
 
 def to_stderr(line: str) -> None:
     """Tell the user a line, beside whatever the program prints."""
-    print(f"· {visible(line)}", file=sys.stderr)
+    print_to(sys.stderr, f"· {line}")
+
+
+def print_to(stream: TextIO | None, text: str) -> None:
+    """Print text, made visible; to a terminal with its lines broken between words."""
+    text = visible(text)
+    if stream is not None and not stream.closed and stream.isatty():
+        text = wrapped(text, shutil.get_terminal_size().columns)
+    print(visible(text), file=stream)
+
+
+def wrapped(text: str, width: int) -> str:
+    r"""`text` with lines of at most `width` columns, broken at blanks only; what goes on is indented as it began.
+
+    A word that is longer, such as a path, is left whole, so that it can be copied. Lines that fit stay as they are.
+
+    >>> print(wrapped("· a figure that is not shown\n  to be better", 20))
+    · a figure that is
+      not shown
+      to be better
+    """
+    return "\n".join(part for line in text.split("\n") for part in _pieces(line, width))
+
+
+def _pieces(line: str, width: int) -> Iterator[str]:
+    if (len(line) <= width and line.isascii()) or len(line) > _LONGEST_WRAPPED:
+        yield line
+        return
+    from rich.cells import cell_len  # only where something is long
+
+    begin = _BEGINNING.match(line)
+    indent = " " * cell_len(begin[0]) if begin else ""
+    while cell_len(line) > width:
+        # The last blank at which what stands before it fits; else the first one there is.
+        blanks = [place for place in range(len(indent), len(line)) if line[place] == " " and line[:place].strip(" ·")]
+        fitting = [place for place in blanks if cell_len(line[:place]) <= width]
+        if not blanks:
+            break
+        place = fitting[-1] if fitting else blanks[0]
+        yield line[:place].rstrip(" ")
+        line = indent + line[place:].lstrip(" ")
+    yield line
+
+
+_LONGEST_WRAPPED = 10_000
+"""Characters of a line above which it is no prose."""
+_BEGINNING = re.compile(r" *(?:· +|\[[x ]\] )?")
+"""Blanks, and a bullet or a box."""
 
 
 def _spell(found: re.Match[str]) -> str:

@@ -19,7 +19,7 @@ class Node:
     """One step of reasoning.
 
     Attributes:
-        text: the step as written, never empty.
+        text: the step as written; never empty, but where a tree `lists_empty_steps`.
         parent: index of the preceding step in `ReasoningTree.nodes`, or `ROOT`.
         confidence: how likely the step is right, in [0, 1]; None where nobody judged it.
         num_ratings: how many ratings `confidence` is the mean of; 0 where it is None.
@@ -46,10 +46,12 @@ class ReasoningTree:
         group: trees of one group and dataset never part when data is split; "" means the problem's own text
             (`data.trees.identity.problem_key`). eQASC's choices of one question share a group.
         dataset: the name of the dataset it came from.
+        lists_empty_steps: whether a step may be empty. A benchmark asks for a number for every step that it lists, an
+            empty one included; data to learn from never holds one.
 
     Raises:
-        ValueError: a parent that does not precede its child, an empty step or problem, a confidence
-            outside [0, 1].
+        ValueError: a parent that does not precede its child, an empty problem, an empty step where none may be, a
+            confidence outside [0, 1].
     """
 
     problem: str
@@ -57,6 +59,7 @@ class ReasoningTree:
     id: str = ""
     group: str = ""
     dataset: str = field(default="")
+    lists_empty_steps: bool = False
 
     def __post_init__(self) -> None:
         if not self.problem.strip():
@@ -64,7 +67,7 @@ class ReasoningTree:
         for index, node in enumerate(self.nodes):
             if not ROOT <= node.parent < index:
                 raise ValueError(f"step {index} names parent {node.parent}; allowed: -1 to {index - 1}")
-            if not node.text.strip():
+            if not self.lists_empty_steps and not node.text.strip():
                 raise ValueError(f"step {index} is empty")
             for name in ("confidence", "true_confidence"):
                 value = getattr(node, name)

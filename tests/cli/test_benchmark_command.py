@@ -153,9 +153,46 @@ def test_problems_with_fewer_candidates_are_named(succeed: Command, tmp_path: Pa
     assert "N = 2: 1 problems have fewer candidates" in succeed("benchmark", "best-of-n", "--data", data, "--n", "1,2")
 
 
+def test_the_papers_protocol_and_ties_are_said(succeed: Command, tmp_path: Path) -> None:
+    data = write(tmp_path / "gsm8k.jsonl", SOLUTIONS[:2])
+    found = write(tmp_path / "p.jsonl", [CONFIDENCES[0], {"id": "m-1", "confidences": [0.9, 0.5]}])
+    out = succeed("benchmark", "processbench", "--data", data, "--predictions", found, "--protocol", "paper")
+    assert "gsm8k (tuned on it)" in out
+    assert "1 steps have a confidence equal to the threshold 0.5: they are called wrong" in out
+    report = json.loads((tmp_path / "eval_p" / "processbench.json").read_text())
+    assert [at["subsets"]["gsm8k"]["f1"] for at in report["thresholds"]] == [0.0, 1.0]
+
+
+def test_prmbench_in_the_layout_of_its_own_program(succeed: Command, tmp_path: Path) -> None:
+    row = PRM[0] | {"classification": "redundency", "original_process": ["add 1 and 1", "it is 2"], "error_steps": [2]}
+    data = write(tmp_path / "prm.jsonl", [row | {"modified_process": ["Step 1. add", "", "it is 3"]}])
+    rows = [{"id": "correct_1", "confidences": [0.9, 0.9]}, {"id": "redundency_1", "confidences": [0.9, 0.5, None]}]
+    common = ("benchmark", "prmbench", "--data", data)
+    found = write(tmp_path / "p.jsonl", [rows[0], {"id": "redundency_1", "confidences": [0.9, 0.5, 0.8]}])
+    out = succeed(*common, "--predictions", found, "--official_layout", "--step_numbers", "remove")
+    assert "1 steps whose number in front" in out
+    assert "1 empty steps kept" in out
+    folder = tmp_path / "eval_p"
+    first = json.loads((folder / "prmbench.json").read_text())
+    assert first["overall"]["similarity"] == pytest.approx(1 / 3)
+    assert read_lines(folder / "prmbench_official.jsonl") == [first["official"]]
+    succeed(*common, "--predictions", folder / "prmbench_official_scores.jsonl", "--output_dir", tmp_path / "again")
+    again = json.loads((tmp_path / "again" / "prmbench.json").read_text())
+    assert again["categories"] == first["categories"]
+    out = succeed(*common, "--predictions", write(tmp_path / "q.jsonl", rows[1:]))
+    assert "1 solutions left out of every figure: a step of theirs was not scored" in out
+    assert "1 solutions before the change have no line in the predictions" in out
+    assert "redundency: no solution was scored to its end, so it has no figures" in out
+    assert "not in the data: redundency" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (
+            ["processbench", "--data", "{math}", "--predictions", "{found}", "--protocol", "paper"],
+            "subset 'gsm8k', and",
+        ),
         (["processbench", "--data", "{math}"], "either --checkpoint FOLDER or --predictions FILE"),
         (["prmbench", "--data", "{prm}"], "either --checkpoint FOLDER or --predictions FILE"),
         (["processbench", "--data", "{math}", "--checkpoint", "a", "--predictions", "b"], "exclude each other"),

@@ -82,6 +82,7 @@ OTHER_VALUES = {
     "lora.base_precision": "fp8",
     "eval.scoring_weights": "merged",
     "training.lr_scheduler_type": "linear",
+    "training.lr_scheduler_kwargs": '{"min_lr_rate": 0.1}',
     "training.optimizer": "adamw_8bit",
     "training.loss": "mse",
     "training.loss_weighting": "step",

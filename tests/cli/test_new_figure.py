@@ -62,11 +62,11 @@ def test_it_shows_in_json_table_compare_and_targets(
         flags = ("--bootstrap_resamples", "100", "--baselines", "false", "--report", "false")
         printed = succeed("evaluate", "--predictions", path, "--output_dir", tmp_path / name, *flags)
         folders.append(tmp_path / name)
-    assert NAME in printed
+    assert new_figure.title in printed
     section = json.loads((folders[1] / "eval_metrics.json").read_text(encoding="utf-8"))["overall"]
     interval = section["intervals"][NAME]
     assert 0.0 < interval["low"] < section[NAME] < interval["high"] < 1.0
-    assert f"{section[NAME]:.4f}" in printed
+    assert f"{section[NAME]:.3f} ±{(interval['high'] - interval['low']) / 2:.3f}" in printed
     result = json.loads(succeed("compare", "--json", "--sort", NAME, *folders))
     assert [Path(row["name"]).name for row in result["runs"]] == ["close", "far"]
     assert result["better"] == "lower"

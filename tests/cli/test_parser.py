@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+import surestep
 from surestep.cli.main import COMMANDS, main
 
 
@@ -67,3 +69,16 @@ def test_help_shows_a_row_of_the_file(command: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         main([command, "--help"])
     assert '{"problem": "12 + 3 = ?",' in capsys.readouterr().out
+
+
+def test_every_command_that_prints_a_table_prints_json_too() -> None:
+    """Found by what its module uses, so that a new table without the flag is seen."""
+    source = Path(surestep.__file__).parent / "cli" / "commands"
+    tables = ("FittedTable(", "metrics_table(", "all_candidates_table(", "print_result(")
+    without = [
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*.py")
+        if any(table in (text := path.read_text(encoding="utf-8")) for table in tables)
+        and not re.search(r"args\.json|as_json", text)
+    ]
+    assert without == []

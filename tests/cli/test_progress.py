@@ -118,43 +118,71 @@ def section(**figures: object) -> dict:
 
 
 def test_the_table_shows_each_dataset_its_constant_and_the_skill() -> None:
-    report = {"per_dataset": {"own": section(auroc=None)}, "overall": section() | {"r2_mean_per_dataset": 0.75}}
+    own, other = section(auroc=None), section()
+    both = {"per_dataset": {"own": own, "other": other}, "overall": section() | {"r2_mean_per_dataset": 0.75}}
     console = plain()
-    console.print(metrics_table(report, title="test split"))
+    console.print(metrics_table(both, title="test split"))
     found = text(console)
-    for words in ("test split", "own", "overall", "constant", "1,234", "56", "0.2500", "0.1250", "–", "0.7500"):
+    for words in (
+        "test split",
+        "own",
+        "other",
+        "overall",
+        "MSE of a constant",
+        "1,234",
+        "0.250",
+        "0.125",
+        "–",
+        "0.750",
+    ):
         assert words in found
+    assert "0.750" in found, "the mean R² of the datasets"
+
+
+def test_one_dataset_is_shown_once() -> None:
+    console = plain()
+    console.print(metrics_table({"per_dataset": {"own": section()}, "overall": section()}, title="test split"))
+    assert "overall" not in text(console)
+    assert text(console).count("1,234") == 1
 
 
 def test_an_undefined_figure_is_a_dash() -> None:
     assert (figure(None), figure(0.5)) == ("–", "0.5000")
 
 
-def test_intervals_and_baselines_fit_into_100_columns() -> None:
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_tables_fit_keep_their_names_and_break_no_figure(width: int) -> None:
     random = np.random.default_rng(0)
-    label = (random.random(240) < 0.6).astype(float)
+    label = (random.random(360) < 0.6).astype(float)
     part = ScoredSteps.of_columns(
-        confidence=np.clip(label * 0.4 + random.random(240) * 0.6, 0, 1),
+        confidence=np.clip(label * 0.4 + random.random(360) * 0.6, 0, 1),
         label=label,
-        dataset=np.arange(240) // 3 % 2,
-        dataset_names=("prm800k", "arithmetic"),
-        problem=np.arange(240) // 3,
-        position=1 + np.arange(240) % 3,
+        dataset=np.arange(360) // 3 % 3,
+        dataset_names=("prm800k", "arithmetic", "a dataset with a long name"),
+        problem=np.arange(360) // 3,
+        position=1 + np.arange(360) % 3,
     )
     words = Baseline("TF-IDF", "words", label * 0.5 + 0.25)
     report: Any = build_report(part, baselines=[words], resamples=100)
     screen = io.StringIO()
-    console = Console(file=screen, width=100)
+    console = Console(file=screen, width=width)
     beside = baselines_table(report)
     assert beside is not None
     console.print(metrics_table(report, title="test split"), beside)
-    text = screen.getvalue()
-    assert max(len(line) for line in text.splitlines()) <= 100
-    assert "…" not in text
+    lines = screen.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= width
+    assert "…" not in screen.getvalue()
     interval = report["per_dataset"]["prm800k"]["intervals"]["mse"]
-    line = next(line for line in text.splitlines() if "95 % from" in line)
-    assert f"{interval['low']:.4f}" in line
-    assert "1.0000*" in next(line for line in text.splitlines() if "TF-IDF" in line)
+    half = (interval["high"] - interval["low"]) / 2
+    (mse, *_) = (line for line in lines if line.startswith("MSE "))
+    assert f"{report['per_dataset']['prm800k']['mse']:.3f} ±{half:.3f}" in mse
+    pieces = screen.getvalue().split("\n\n")
+    of_figures = [piece for piece in pieces if piece.startswith("figure ")]
+    assert of_figures
+    assert all(f"\n{name} " in piece for piece in of_figures for name in ("labelled steps", "MSE", "AUROC", "skill"))
+    of_scorers = [piece for piece in pieces if piece.startswith("scorer ")]
+    assert all(piece.count("\n  TF-IDF ") == 4 for piece in of_scorers)
+    assert sum(piece.count("1.000*") for piece in of_scorers) == 4, "a ranking that the model does not beat is marked"
 
 
 def test_a_table_of_few_problems_marks_no_baseline_and_says_why() -> None:
@@ -163,7 +191,7 @@ def test_a_table_of_few_problems_marks_no_baseline_and_says_why() -> None:
     report: Any = build_report(part, baselines=[Baseline("words", "words", label)], resamples=100)
     table = baselines_table(report)
     assert table is not None
-    assert table.caption == "all: too few problems to say (20; at least 30 are needed)"
+    assert table.remark == "all: too few problems to say (20; at least 30 are needed)"
     screen = io.StringIO()
     Console(file=screen, width=100).print(table)
     assert "*" not in screen.getvalue().replace("(* not beaten", "")

@@ -197,7 +197,7 @@ def test_every_error_of_a_file_is_reported_at_once() -> None:
         "experiment_nam: no such field; did you mean 'experiment_name'",
         "training.learnig_rate: no such field; did you mean 'learning_rate'",
         "training.max_steps is -5; allowed: greater than 0",
-        "training.lr_scheduler_type is 'step'; allowed: 'cosine', 'linear' or 'constant'",
+        "training.lr_scheduler_type is 'step'; allowed: 'cosine', 'linear', 'constant', 'wsd'",
         "model.mlp_hidden_dims.1 is -1; allowed: greater than or equal to 1",
         "model.mlp_dropout is 2; allowed: less than 1",
     ):

@@ -64,12 +64,51 @@ def test_the_older_name_of_the_question(write_jsonl) -> None:
     assert [node.confidence for node in found.tree.nodes] == [1.0] * 3
 
 
-def test_empty_steps_and_solutions(write_jsonl) -> None:
+def test_every_listed_step_is_kept(write_jsonl) -> None:
+    """An empty one too, with the labels of those behind it; and a solution that lists none."""
     report = ReadReport()
-    rows = [record(modified_process=["a", " ", "c"]), record(idx="p2", modified_process=[], error_steps=[])]
-    (found,) = read_prmbench(write_jsonl(*rows), report=report)
-    assert len(found.tree.nodes) == 1
-    assert (report["empty_step"], report["no_steps"]) == (1, 1)
+    rows = [
+        record(modified_process=["a", " ", "c"], error_steps=[2, 3]),
+        record(idx="p2", modified_process=[], error_steps=[]),
+        record(idx="p3", modified_process=None, error_steps=[]),
+    ]
+    found, without = read_prmbench(write_jsonl(*rows), report=report)
+    assert [(node.text, node.confidence) for node in found.tree.nodes] == [("a", 1.0), ("", 0.0), ("c", 0.0)]
+    assert without.tree.nodes == ()
+    assert (report["empty_step_kept"], report["solution_without_steps"], report["no_steps"]) == (1, 1, 1)
+    assert report.places["empty_step_kept"] == ["data.jsonl, line 1"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "first"), [([3, 2], 1), ([], None), ([4], None), ([0, 2], None), ([2, 9], 1), ([-1], None)]
+)
+def test_the_first_wrong_step_is_the_smallest_number_if_it_exists(write_jsonl, wrong: list[int], first: Any) -> None:
+    (found,) = read_prmbench(write_jsonl(record(error_steps=wrong)), report=ReadReport())
+    assert found.first_error == first
+
+
+def test_solutions_before_the_change_come_once_each(write_jsonl) -> None:
+    report = ReadReport()
+    rows = [record(classification=name) for name in CATEGORIES]
+    rows += [record(classification="redundency", idx="p2", original_process=None)]
+    found = list(read_prmbench(write_jsonl(*rows), report=report, originals=True))
+    assert [one.tree.id for one in found[:3]] == ["correct_p1", "redundency_p1", "circular_p1"]
+    (before,) = (one for one in found if one.category == "correct")
+    assert (before.tree.problem, [n.confidence for n in before.tree.nodes]) == ("What is 1 + 1?", [1.0, 1.0])
+    assert problem_key(before.tree) == problem_key(found[1].tree)
+    assert report["no_original"] == 1
+
+
+def test_numbers_in_front_of_steps_go_on_request(write_jsonl) -> None:
+    """As `remove_step_prefix` of the benchmark's adapters, the "3." of a decimal number included."""
+    steps = ["Step 1. a", " 2.b", "step  3.  c", "3.5 is d", "Step four. e", "5.", "(6.) f"]
+    report = ReadReport()
+    path = write_jsonl(record(modified_process=steps))
+    (kept,) = read_prmbench(path, report=ReadReport())
+    assert [node.text for node in kept.tree.nodes] == [step.strip() for step in steps]
+    (found,) = read_prmbench(path, report=report, step_numbers="remove")
+    assert [node.text for node in found.tree.nodes] == ["a", "b", "c", "5 is d", "Step four. e", "", "(6.) f"]
+    assert (report["step_number_removed"], report["empty_step_kept"]) == (5, 1)
 
 
 @pytest.mark.parametrize(

@@ -87,13 +87,23 @@ def test_solutions_carry_their_subset_and_label(tmp_path: Path) -> None:
     assert [(one.subset, one.label, len(one.tree.nodes)) for one in found] == [("math", -1, 3), ("math", 1, 3)]
 
 
-@pytest.mark.parametrize(("label", "kept"), [(0, True), (1, False), (2, False), (-1, True)])
-def test_a_solution_whose_wrong_step_is_lost_with_an_empty_one_is_left_out(
-    tmp_path: Path, label: int, kept: bool
-) -> None:
-    """Else it would count as a solution without an error."""
+@pytest.mark.parametrize("label", [-1, 0, 1, 2])
+def test_the_benchmark_keeps_every_listed_step(tmp_path: Path, label: int) -> None:
+    """Also an empty one, which may itself be the wrong one, and what stands behind it."""
     path = tmp_path / "math.json"
-    path.write_text(json.dumps([solution(label, ["a", " ", "c"])]), encoding="utf-8")
+    path.write_text(json.dumps([solution(label, ["a", " ", "c\n"])]), encoding="utf-8")
     report = ReadReport()
-    assert len(list(read_solutions(path, report=report))) == kept
-    assert report["error_step_dropped"] == (not kept)
+    (found,) = read_solutions(path, report=report)
+    assert ([node.text for node in found.tree.nodes], found.label) == (["a", "", "c"], label)
+    assert [node.parent for node in found.tree.nodes] == [-1, 0, 1]
+    assert (report["empty_step_kept"], report["empty_step"]) == (1, 0)
+
+
+def test_a_solution_without_steps_counts_where_it_claims_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "math.json"
+    rows = [solution(-1, []), solution(0, []), {**solution(-1), "steps": None}]
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    report = ReadReport()
+    (found,) = read_solutions(path, report=report)
+    assert (found.tree.nodes, found.label) == ((), -1)
+    assert (report["solution_without_steps"], report["label_past_end"], report["no_steps"]) == (1, 1, 1)

@@ -82,13 +82,13 @@ def test_processbench_by_hand(tmp_path: Path) -> None:
     math, gsm = half["subsets"]["math"], half["subsets"]["gsm8k"]
     assert (math["accuracy_erroneous"], math["accuracy_correct"]) == (0.5, 1.0)
     assert math["f1"] == pytest.approx(2 / 3)
-    # The solution with a step that nobody scored is missed.
-    assert (gsm["accuracy_erroneous"], gsm["accuracy_correct"]) == (1.0, 0.5)
-    assert half["mean"]["f1"] == pytest.approx(2 / 3)
-    assert half["mean_by_count"]["accuracy_correct"] == pytest.approx((4 * 1.0 + 3 * 0.5) / 7)
+    # The solution with a step that nobody scored is neither right nor missed.
+    assert (gsm["accuracy_erroneous"], gsm["accuracy_correct"], gsm["num_solutions"]) == (1.0, 1.0, 2)
+    assert half["mean"]["f1"] == pytest.approx((2 / 3 + 1) / 2)
+    assert half["mean_by_count"]["accuracy_erroneous"] == pytest.approx((4 * 0.5 + 2 * 1.0) / 6)
     assert given["subsets"]["math"]["accuracy_correct"] == 0.5
     assert result.report["blind"]["math"]["f1"] < 0.5
-    assert result.report["steps_not_scored"] == {"gsm8k": 1, "math": 0}
+    assert result.report["steps_not_scored"] == result.report["solutions_not_measured"] == {"gsm8k": 1, "math": 0}
     rows = {row["id"]: row for row in result.rows}
     assert rows["math-0"]["predictions"] == {"0.5": 1, "0.65": 1}
     assert rows["gsm-2"]["predictions"]["0.5"] is None
@@ -104,7 +104,7 @@ def test_a_threshold_chosen_on_other_data_names_it(tmp_path: Path) -> None:
     assert chosen["chosen_on"][0]["path"] == str(other)
     assert str(other) in chosen["how"]
     assert chosen["f1_there"] == 1.0
-    assert chosen["equal_there"] == {"above": 0.2, "up_to": 0.8}
+    assert chosen["equal_there"] == {"from": 0.2, "below": 0.8}
 
 
 @pytest.mark.parametrize("how", ["the same file", "a copy", "the same solutions in another form", "one of them"])
@@ -314,8 +314,9 @@ def test_prmbench_by_hand(tmp_path: Path) -> None:
 def test_prmbench_counts_steps_that_nobody_scored(tmp_path: Path) -> None:
     data = write_json(tmp_path / "prm.json", [prm("circular", ["0.9", "?"], [2])])
     report = run_prmbench(StepsSayIt(), [data], threshold=0.5, resampling=FEW).report
-    assert report["steps_not_scored"] == 1
-    assert report["overall"]["num_wrong_steps"] == 0
+    assert (report["steps_not_scored"], report["solutions_not_measured"]) == (1, 1)
+    assert (report["overall"]["num_solutions"], report["overall"]["num_wrong_steps"]) == (0, 0)
+    assert report["overall"]["prm_score"] is None
     with pytest.raises(DataError, match="no usable solution"):
         run_prmbench(StepsSayIt(), [write_json(tmp_path / "e.json", [])], threshold=0.5, resampling=FEW)
 

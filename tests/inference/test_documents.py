@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import runpy
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 
 from documents import blocks_of
 from surestep import Scorer
-from surestep.inference.reference import PUBLIC, reference_markdown
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+_WRITER = runpy.run_path(str(DOCS / "python_reference.py"))
+PUBLIC, reference_markdown = _WRITER["PUBLIC"], _WRITER["reference_markdown"]
 
 
 @pytest.fixture

@@ -453,6 +453,52 @@ def test_times_that_python_does_not_know_stay(column: Any, text: str, tmp_path: 
     assert read_any(tmp_path / "out.jsonl")[0]["when"] == text
 
 
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_numbers_that_json_does_not_know_are_null_or_put_aside_but_never_written(name: str, tmp_path: Path) -> None:
+    """What pandas writes for a missing number is NaN; an infinity is a number that JSON and CSV cannot hold."""
+    nan, inf = float("nan"), float("inf")
+    values = {
+        "problem": ["p"] * 4,
+        "steps": [["a"]] * 4,
+        "x": [1.5, nan, inf, None],
+        "many": [[nan, 2.0], [], [1.0], [-inf]],
+    }
+    pyarrow.parquet.write_table(pyarrow.table(values), tmp_path / "in.parquet")
+    counts = run(tmp_path / "in.parquet", tmp_path / name)
+    rows = read_any(tmp_path / name)
+    if name.endswith(".parquet"):
+        assert [str(row["x"]) for row in rows] == ["1.5", "nan", "inf", "None"]
+        return
+    assert (counts["rows"], counts["bad"]) == (2, 2)
+    bad = [parse_strictly(line) for line in (tmp_path / f"{name}.bad.jsonl").read_text().splitlines()]
+    assert [row["row"] for row in bad] == [3, 4]
+    assert all("infinite number" in row["reason"] for row in bad)
+    assert [row["x"] for row in rows] == (["1.5", ""] if name.endswith(".csv") else [1.5, None])
+    assert [row["many"] for row in rows] == (["[null, 2.0]", "[]"] if name.endswith(".csv") else [[None, 2.0], []])
+
+
+def parse_strictly(text: str) -> Any:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("is_there", [True, False])
+def test_an_output_that_is_a_link_stays_one(name: str, is_there: bool, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / name).symlink_to(tmp_path / "disk" / "kept")
+    if is_there:
+        (tmp_path / "disk" / "kept").write_bytes(b"former")
+    lines = numbered(6)
+    run(write_jsonl(tmp_path / "in.jsonl", lines), tmp_path / name, overwrite=True)
+    assert (tmp_path / name).is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["kept"]
+    run(tmp_path / "in.jsonl", tmp_path / f"plain_{name}")
+    assert (tmp_path / "disk" / "kept").read_bytes() == (tmp_path / f"plain_{name}").read_bytes()
+
+
 def test_a_parquet_cell_that_is_no_text_puts_its_row_aside(tmp_path: Path) -> None:
     offsets = pyarrow.py_buffer(b"".join(count.to_bytes(4, "little") for count in (0, 2, 3)))
     column = pyarrow.Array.from_buffers(pyarrow.string(), 2, [None, offsets, pyarrow.py_buffer(b"\xff\xfea")])

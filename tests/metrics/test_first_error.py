@@ -11,11 +11,12 @@ from surestep.metrics.benchmarks.first_error import (
     NO_ERROR,
     blind_f1,
     choose_threshold,
-    first_below,
     first_error_figures,
     first_errors,
     interval_json,
     mean_over_subsets,
+    num_ties,
+    predicted_error,
 )
 from surestep.metrics.bootstrap.draws import Draws, seed_for
 
@@ -24,29 +25,41 @@ confidence = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 
 
 @st.composite
-def solutions(draw: st.DrawFn, unscored: bool = True) -> tuple[list[list[float | None]], list[int]]:
-    value = st.one_of(confidence, st.none()) if unscored else confidence
-    steps = draw(st.lists(st.lists(value, min_size=1, max_size=5), min_size=1, max_size=12))
+def solutions(draw: st.DrawFn) -> tuple[list[list[float]], list[int]]:
+    steps = draw(st.lists(st.lists(confidence, max_size=5), min_size=1, max_size=12))
     return steps, [draw(st.integers(NO_ERROR, len(s) - 1)) for s in steps]
 
 
 @given(solutions(), st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.75, 1.0]))
-def test_what_is_right_equals_a_plain_loop(made: tuple[list[list[float | None]], list[int]], threshold: float) -> None:
+def test_what_is_right_equals_a_plain_loop(made: tuple[list[list[float]], list[int]], threshold: float) -> None:
     steps, labels = made
     found = first_errors(steps, labels, range(len(steps))).is_right(threshold)
-    assert found.tolist() == [first_below(s, threshold) == label for s, label in zip(steps, labels, strict=True)]
+    assert found.tolist() == [predicted_error(s, threshold) == label for s, label in zip(steps, labels, strict=True)]
 
 
-def test_a_confidence_at_the_threshold_is_not_below_it() -> None:
-    assert first_below([0.5, 0.49], 0.5) == 1
-    assert first_errors([[0.5]], [NO_ERROR], [0]).is_right(0.5).all()
-    assert not first_errors([[0.5]], [0], [0]).is_right(0.5).any()
+def test_a_confidence_at_the_threshold_is_not_above_it() -> None:
+    assert predicted_error([0.9, 0.5, 0.1], 0.5) == 1
+    assert first_errors([[0.5]], [0], [0]).is_right(0.5).all()
+    assert not first_errors([[0.5]], [NO_ERROR], [0]).is_right(0.5).any()
+    assert num_ties([[0.5, 0.5, 0.4], [], [0.5, None]], 0.5) == 3
 
 
-def test_what_was_not_scored_is_never_right() -> None:
-    found = first_errors([[0.9, None], [0.9, None], [None, 0.1], [0.1, None]], [NO_ERROR, 1, 1, 0], range(4))
-    assert not found.is_right(0.0).any()
-    assert found.is_right(0.5).tolist() == [False, False, False, True]
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0])
+def test_a_solution_without_steps_is_a_right_no_error(threshold: float) -> None:
+    assert first_errors([[]], [NO_ERROR], [0]).is_right(threshold).all()
+
+
+def test_what_was_not_scored_has_no_place_here() -> None:
+    with pytest.raises(ValueError, match="a step has no confidence"):
+        first_errors([[0.9, float("nan")]], [NO_ERROR], [0])
+
+
+def test_no_solution_at_all_has_no_figure() -> None:
+    found = first_error_figures(first_errors([], [], []), 0.5, resamples=3)
+    assert found.section()["f1"] is None
+    some = first_error_figures(first_errors([[0.9], [0.1]], [-1, 0], [0, 1]), 0.5, resamples=3)
+    for by_count in (False, True):
+        assert mean_over_subsets([found, some], by_count=by_count)["f1"] is None
 
 
 def test_a_label_outside_the_solution_is_refused() -> None:
@@ -104,8 +117,8 @@ def test_means_over_subsets() -> None:
     assert weighted["f1"] == pytest.approx(2 / 8)
 
 
-@given(st.lists(solutions(unscored=False), min_size=1, max_size=3))
-def test_the_chosen_threshold_is_as_good_as_any(made: list[tuple[list[list[float | None]], list[int]]]) -> None:
+@given(st.lists(solutions(), min_size=1, max_size=3))
+def test_the_chosen_threshold_is_as_good_as_any(made: list[tuple[list[list[float]], list[int]]]) -> None:
     # A wrong and a right solution each, so that F1 exists.
     sets = [
         first_errors([*steps, [0.5, 0.25], [0.75]], [*labels, 1, NO_ERROR], range(len(steps) + 2))
@@ -118,12 +131,13 @@ def test_the_chosen_threshold_is_as_good_as_any(made: list[tuple[list[list[float
     chosen = choose_threshold(sets)
     assert 0.0 <= chosen.threshold <= 1.0
     assert mean_f1(chosen.threshold) == pytest.approx(chosen.f1)
-    assert mean_f1(chosen.high) == pytest.approx(chosen.f1)
+    assert mean_f1(chosen.low) == pytest.approx(chosen.f1)
+    assert mean_f1(max(chosen.low, np.nextafter(chosen.high, 0))) == pytest.approx(chosen.f1)
     assert chosen.f1 >= max(mean_f1(t) for t in np.linspace(0, 1, 101)) - 1e-12
 
 
 def test_of_equal_thresholds_the_one_nearest_to_a_half() -> None:
-    # Perfect for every threshold above 0.2 and up to 0.8.
+    # Perfect for every threshold from 0.2 on and below 0.8.
     chosen = choose_threshold([first_errors([[0.9, 0.2], [0.8]], [1, -1], [0, 1])])
     assert (chosen.low, chosen.high, chosen.threshold, chosen.f1) == (0.2, 0.8, 0.5, 1.0)
 

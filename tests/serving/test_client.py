@@ -132,6 +132,21 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
             kind(url)
 
 
+@pytest.mark.parametrize("rule", ["lines", "tag:;", None])
+def test_reward_functions_over_a_client_split_as_the_servers_checkpoint_was_trained(rule: str | None) -> None:
+    from surestep.inference.reward_functions.answer_rewards import AnswerRewards
+
+    asked: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path)
+        return reply(200, {"model": {"split_rule": rule}, "limits": {}})
+
+    with Client("http://server", transport=httpx2.MockTransport(answer)) as client:
+        assert AnswerRewards(client).reader.step_rule == AnswerRewards(client).reader.step_rule == (rule or "auto")
+    assert asked == ["/v1/about"]
+
+
 def test_what_cannot_be_sent_is_refused_before_it_is() -> None:
     client = Answers().client()
     for steps in ("a text", b"bytes", None, 7, {"a": 1}, [1], ["a", None]):

@@ -168,15 +168,63 @@ def test_a_failing_pass_isolates_the_culprit() -> None:
     at_once(main())
 
 
+class Switched(FakeRunner):
+    """Fails every pass while it is told to."""
+
+    broken = False
+
+    def run(self, works: Any) -> Any:
+        if self.broken:
+            raise RuntimeError("no kernel image")
+        return super().run(works)
+
+
 def test_a_model_that_fails_every_time_makes_the_server_unwell() -> None:
     async def main() -> None:
-        async with serving() as server, server.client() as client:
-            for _ in range(3):
-                assert (await ask(client, {"problem": "p", "steps": ["poison"]})).status_code == 500
+        runner = Switched()
+        async with serving(runner=runner) as server, server.client() as client:
+            runner.broken = True
+            for number in range(3):
+                assert (await client.get("/health")).status_code == 200
+                assert (await ask(client, solution(number))).status_code == 500
+            await asyncio.sleep(1)
             assert (await client.get("/health")).status_code == 503
             assert (await client.get("/ready")).status_code == 503
+            assert any("probe_failed" in line for line in server.log)
+            runner.broken = False
             assert (await ask(client, solution(1))).status_code == 200
             assert (await client.get("/health")).status_code == 200
+
+    at_once(main())
+
+
+def test_one_client_that_sends_what_fails_again_and_again_makes_no_server_unwell() -> None:
+    async def main() -> None:
+        async with serving() as server, server.client() as client:
+            for _ in range(10):
+                assert (await ask(client, {"problem": "p", "steps": ["poison"]})).status_code == 500
+                await asyncio.sleep(0.1)
+                assert (await client.get("/health")).status_code == 200
+                assert (await client.get("/ready")).status_code == 200
+            assert sum("probe_passed" in line for line in server.log) == 3
+
+    at_once(main())
+
+
+def test_candidates_are_ranked_where_each_alone_is_small_enough() -> None:
+    async def main() -> None:
+        limits = {"smallest_request": 100, "smallest_pass": 10, "max_request_passes": 0.001}
+        async with serving(**limits) as server, server.client() as client:
+            limit = server.service.speed.request_limit
+            candidates = [[f"{number}" + " x" * (limit // 2)] for number in range(9)]
+            answer = await client.post("/v1/rerank", json={"problem": "p", "candidates": candidates})
+            assert answer.status_code == 200, answer.text
+            assert sorted(one["index"] for one in answer.json()["ranking"]) == list(range(9))
+            for one in answer.json()["ranking"]:
+                alone = (await ask(client, {"problem": "p", "steps": candidates[one["index"]]})).json()
+                assert one["confidences"] == alone["confidences"]
+            large = [["x " * (2 * limit)]]
+            assert (await client.post("/v1/rerank", json={"problem": "p", "candidates": large})).status_code == 413
 
     at_once(main())
 

@@ -203,7 +203,8 @@ def test_the_server_says_which_model_answers_and_hides_its_folders() -> None:
 def test_no_folder_of_the_server_is_shown_however_deep(name: Any, shown: Any) -> None:
     class Local(FakeRunner):
         def about(self) -> dict[str, Any]:
-            return super().about() | {"backbone": {"name": name, "also": [name]}, "precision": "float32"}
+            more = {"backbone": {"name": name, "also": [name]}, "precision": "float32", "split_rule": "lines"}
+            return super().about() | more
 
     async def main() -> Any:
         async with serving(runner=Local()) as server, server.client() as client:
@@ -211,7 +212,7 @@ def test_no_folder_of_the_server_is_shown_however_deep(name: Any, shown: Any) ->
 
     model = at_once(main())
     assert model["backbone"] == {"name": shown, "also": [shown]}
-    assert model["precision"] == "float32"
+    assert (model["precision"], model["split_rule"]) == ("float32", "lines")
 
 
 def test_a_log_that_cannot_be_written_fails_no_request(monkeypatch: pytest.MonkeyPatch) -> None:

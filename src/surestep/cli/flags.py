@@ -18,8 +18,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from surestep.config import Config, get_default_config, get_lora_config
+from surestep.config.other_names import ALIASES
 from surestep.config.read import lay_over
-from surestep.config.training import FLAG_ALIASES
 from surestep.errors import ConfigError
 from surestep.settings import OneOf, Section, describe
 from surestep.untrusted import parse_json
@@ -65,7 +65,7 @@ def add_config_flags(
             continue
         section, _, name = path.rpartition(".")
         group = groups.setdefault(section, parser.add_argument_group(section or "run"))
-        names = [name, *FLAG_ALIASES.get(path, [])]
+        names = [name, *ALIASES.get(path, ())]
         flags = [f"--{name}" for name in names] + [f"--{name.replace('_', '-')}" for name in names]
         flags += [f"--{path}", f"--{path.replace('_', '-')}"]
         _add_flag(group, flags, _DEST_PREFIX + path, info)
@@ -164,6 +164,8 @@ def override(config: Config, args: argparse.Namespace) -> Config:
     given = flag_values(args)
     if "training.warmup_steps" in given and given.get("training.warmup_ratio") is not None:
         raise ConfigError("--warmup_steps and --warmup_ratio: warmup is one or the other; drop one flag")
+    if "training.max_steps" in given and given.get("training.num_train_epochs") is not None:
+        raise ConfigError("--max_steps and --num_train_epochs: a run has one length or the other; drop one flag")
     for path, value in given.items():
         *sections, name = path.split(".")
         target = layer

@@ -20,7 +20,7 @@ from surestep import __version__
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
 from surestep.stop_signals import Interrupted, interrupted_by_signals
-from surestep.terminal_text import in_one_line, visible
+from surestep.terminal_text import in_one_line, print_to, visible
 
 COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
@@ -36,13 +36,14 @@ COMMANDS = {
     "report": "write the report page and the model card of an existing evaluation",
     "demo": "train and evaluate the embedded model on this machine, in about three minutes",
     "data": "list, fetch and inspect the data",
+    "doctor": "say what this machine has, what will be used, what is missing and how to get it",
     "bench": "measure how fast this machine trains and scores",
     "export": "write a checkpoint as one merged backbone with its head",
     "push": "upload a checkpoint to the Hugging Face hub, with its card",
 }
 """Subcommand to help line; the module of the same name in `commands` runs it."""
 
-_FOLDERS = {"export": "interchange.", "push": "interchange."}
+_FOLDERS = {"export": "interchange.", "push": "interchange.", "bench": "machine.", "doctor": "machine."}
 """Subcommand to the folder within `commands` that its module lies in, where it is in one."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -108,10 +109,10 @@ def run_command(args: argparse.Namespace) -> int:
             return int(args.run(args))
     except ConfigError as error:
         for problem in error.problems:
-            print(f"surestep: {in_one_line(problem)}", file=sys.stderr)
+            print_to(sys.stderr, f"surestep: {in_one_line(problem)}")
         return 2
     except SurestepError as error:
-        print(f"surestep: {in_one_line(str(error))}", file=sys.stderr)
+        print_to(sys.stderr, f"surestep: {in_one_line(str(error))}")
         return 2
     except BrokenPipeError:  # whoever read our output has gone, `head` say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -120,7 +121,7 @@ def run_command(args: argparse.Namespace) -> int:
         if error.filename is None and error.errno not in _FULL:
             raise
         mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder")
-        print(f"surestep: {in_one_line(str(mended))}", file=sys.stderr)
+        print_to(sys.stderr, f"surestep: {in_one_line(str(mended))}")
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
@@ -142,7 +143,7 @@ def _stopped(stopped: Interrupted) -> int:
     """Say which signal it was; the exit code."""
     with suppress(OSError):  # SIGHUP: the terminal may be gone
         words = "interrupted" if stopped.number.name == "SIGINT" else f"stopped by {stopped.number.name}"
-        print(f"surestep: {in_one_line(words)}", file=sys.stderr)
+        print_to(sys.stderr, f"surestep: {in_one_line(words)}")
     return 128 + int(stopped.number)
 
 

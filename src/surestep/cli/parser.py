@@ -56,9 +56,16 @@ class OneLineParser(argparse.ArgumentParser):
         found = _WRONG.search(message)
         word = (found["flag"] or found["choice"]) if found else ""
         near = difflib.get_close_matches(word, list(_words(self)), n=1) if word else []
-        meant = f"; did you mean {near[0]}?" if near else ""
+        meant = _in_other_trainers(word) or (f"; did you mean {near[0]}?" if near else "")
         # Only the chosen command's parser holds flags, and it is not the one that finds a flag unknown.
         self.exit(2, f"{self.prog}: error: {in_one_line(message)}{meant} (--help lists what there is)\n")
+
+
+def _in_other_trainers(flag: str) -> str:
+    """What there is here in place of a flag of another trainer; "" where it is none."""
+    from surestep.config.other_names import hint  # only where something is wrong: help must not wait for it
+
+    return hint(flag.removeprefix("--"), []) if flag.startswith("--") else ""
 
 
 def _words(parser: argparse.ArgumentParser) -> Iterator[str]:

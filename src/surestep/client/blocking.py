@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, Self, TypeVar
 
 import httpx2
@@ -98,6 +99,12 @@ class Client:
     def about(self) -> dict[str, Any]:
         """Which model answers, and within which limits."""
         return self._send(ABOUT)
+
+    @cached_property
+    def split_rule(self) -> str | None:
+        """How raw solutions were split in the checkpoint's training, where they were; asked of the server once."""
+        rule = self.about()["model"].get("split_rule")
+        return None if rule is None else str(rule)
 
     def score(self, problem: str, steps: Sequence[str], *, dataset: str | None = None) -> SolutionScores:
         """The confidences of one solution; see `Scorer.score`."""

@@ -17,6 +17,7 @@ from surestep.config.core_yaml import dump_yaml
 from surestep.config.data import DataConfig
 from surestep.config.evaluation import EvalConfig
 from surestep.config.model import DEFAULT_BACKBONE, TINY_BACKBONE, LoraConfig, ModelConfig
+from surestep.config.other_names import hint
 from surestep.config.read import lay_over, read_config_file
 from surestep.config.training import LORA_LEARNING_RATE, TrainingConfig
 from surestep.data.datasets import DATASET_NAMES
@@ -96,7 +97,7 @@ class Config(Section):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(describe(error, cls)) from None
+            raise ConfigError(describe(error, cls, hint=lambda name: hint(name, field_paths()))) from None
 
     @classmethod
     def from_file(cls, path: Path | str, *, base: Config | None = None) -> Self:
@@ -132,6 +133,20 @@ class Config(Section):
         """
         if found := self.problems():
             raise ConfigError(found)
+
+
+def field_paths() -> list[str]:
+    """Dotted path of every field of the configuration."""
+    sections = {name: info.annotation for name, info in Config.model_fields.items()}
+    return [
+        path
+        for name, kind in sections.items()
+        for path in (
+            [f"{name}.{inner}" for inner in kind.model_fields]
+            if isinstance(kind, type) and issubclass(kind, Section)
+            else [name]
+        )
+    ]
 
 
 def get_default_config() -> Config:

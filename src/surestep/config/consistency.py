@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from surestep.config.training import DEFAULT_WARMUP_STEPS
+from surestep.config.training import DEFAULT_WARMUP_STEPS, OWN_SHAPES
 from surestep.data.datasets import DATASET_NAMES, name_is_taken
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def problems(config: Config) -> list[str]:
     return [
         *_data_problems(config),
         *_warmup_problems(config),
+        *_schedule_problems(config),
         *_place_problems(config),
         *_precision_problems(config),
     ]
@@ -48,6 +49,16 @@ def _data_problems(config: Config) -> list[str]:
     if data.use_own and (taken := name_is_taken(data.own_name, by="own")):
         found.append(f"data.{taken}")
     return found
+
+
+def _schedule_problems(config: Config) -> list[str]:
+    training = config.training
+    if not training.lr_scheduler_kwargs or training.lr_scheduler_type not in OWN_SHAPES:
+        return []
+    return [
+        f"training.lr_scheduler_kwargs is {training.lr_scheduler_kwargs}, but training.lr_scheduler_type is "
+        f"{training.lr_scheduler_type}, which takes none: leave them out, or choose another shape"
+    ]
 
 
 def _warmup_problems(config: Config) -> list[str]:

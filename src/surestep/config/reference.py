@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from surestep.config import Config, get_lora_config
-from surestep.config.training import FLAG_ALIASES
+from surestep.config.other_names import ALIASES
 from surestep.files import write_text
 from surestep.settings import OneOf
 
@@ -92,7 +92,7 @@ def _section(name: str, about: str, model: type[BaseModel]) -> str:
 
 
 def _flags(path: str) -> str:
-    names = [path.rpartition(".")[2], *FLAG_ALIASES.get(path, []), *([path] if "." in path else [])]
+    names = [path.rpartition(".")[2], *ALIASES.get(path, []), *([path] if "." in path else [])]
     return ", ".join(f"`--{name}`" for name in names)
 
 
@@ -134,6 +134,8 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
     if origin is list:
         return f"a list, each {_words(get_args(annotation)[0], [])}"
+    if origin is dict:
+        return "an object of names and values"
     if annotation is int:
         return f"a whole number{_bounds(metadata, whole=True)}"
     if annotation is float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
+from surestep.config.other_names import OPTIMIZERS
 from surestep.metrics.figures import with_direction
 from surestep.settings import OneOf, Section
 
@@ -15,18 +17,38 @@ LORA_LEARNING_RATE = 1e-4
 
 DEFAULT_WARMUP_STEPS = 500
 
-FLAG_ALIASES = {"training.per_device_train_batch_size": ["batch_size"]}
-"""Dotted path of a field to the shorter flags that it answers to as well."""
+SchedulerName = Literal[
+    "cosine",
+    "linear",
+    "constant",
+    "wsd",
+    "polynomial",
+    "inverse_sqrt",
+    "cosine_with_restarts",
+    "cosine_with_min_lr",
+]
+"""Shapes of the learning rate, by transformers' names; `wsd` is its warmup_stable_decay."""
+OWN_SHAPES = {"cosine", "linear", "constant"}
+"""Those that are not transformers' and take no `lr_scheduler_kwargs`."""
+
+DEFAULT_MAX_STEPS = 10_000
 
 
 def unset_by(name: str, value: object) -> dict[str, object]:
     """Fields of `training` that go back to their defaults when `name` is set to `value`.
 
-    Warmup is a number of steps or a share of the run, never both: whoever sets one does not mean the other.
+    Warmup is a number of steps or a share of the run, never both, and the run is so many steps or passes over the data:
+    whoever sets one does not mean the other.
 
     >>> unset_by("warmup_steps", 0), unset_by("warmup_ratio", 0.1), unset_by("warmup_ratio", None)
     ({'warmup_ratio': None}, {'warmup_steps': 500}, {})
+    >>> unset_by("max_steps", 100), unset_by("num_train_epochs", 3)
+    ({'num_train_epochs': None}, {'max_steps': 10000})
     """
+    if name == "max_steps":
+        return {"num_train_epochs": None}
+    if name == "num_train_epochs" and value is not None:
+        return {"max_steps": DEFAULT_MAX_STEPS}
     if name == "warmup_steps":
         return {"warmup_ratio": None}
     if name == "warmup_ratio" and value is not None:
@@ -34,10 +56,21 @@ def unset_by(name: str, value: object) -> dict[str, object]:
     return {}
 
 
+def _own_name(optimizer: object) -> object:
+    return OPTIMIZERS.get(optimizer, optimizer) if isinstance(optimizer, str) else optimizer
+
+
 class TrainingConfig(Section):
     """Optimisation, batching, validation during training, checkpoints and logs."""
 
-    max_steps: PositiveInt = Field(10_000, description="Optimiser steps.")
+    max_steps: PositiveInt = Field(DEFAULT_MAX_STEPS, description="Optimiser steps.")
+    num_train_epochs: Annotated[float, Field(gt=0.0)] | None = Field(
+        None,
+        description=(
+            "Length of the run in passes over the training trees of all datasets together, in place of `max_steps`, "
+            "which follows when the data are read; setting one unsets the other."
+        ),
+    )
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         FULL_LEARNING_RATE, description="Peak learning rate (preset: 1e-4 with LoRA, 2e-5 in full)."
     )
@@ -49,8 +82,16 @@ class TrainingConfig(Section):
         description="Examples (trees) a device takes in one accumulation step; `--batch_size` for short.",
     )
     gradient_accumulation_steps: PositiveInt = Field(4, description="Accumulation steps in one optimiser step.")
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="Shape of the learning rate after warmup; cosine and linear end at 0."
+    lr_scheduler_type: SchedulerName = Field(
+        "cosine",
+        description=(
+            "Shape of the learning rate after warmup; cosine and linear end at 0. `wsd` (warmup, stable, decay) "
+            "falls in the last tenth. The others are transformers' own."
+        ),
+    )
+    lr_scheduler_kwargs: dict[str, float | int | str] | None = Field(
+        None,
+        description='What transformers\' schedulers take besides: `{"min_lr_rate": 0.1}`, say.',
     )
     warmup_steps: NonNegativeInt = Field(
         DEFAULT_WARMUP_STEPS,
@@ -63,7 +104,7 @@ class TrainingConfig(Section):
         0.01,
         description="AdamW's decoupled decay, on matrices only (not on biases, norms or the token's row).",
     )
-    optimizer: Literal["adamw", "adamw_8bit"] = Field(
+    optimizer: Annotated[Literal["adamw", "adamw_8bit"], BeforeValidator(_own_name)] = Field(
         "adamw",
         description=(
             "`adamw_8bit`: moments of the backbone's matrices in 8 bits, a quarter of the memory; needs the extra "
@@ -133,10 +174,29 @@ class TrainingConfig(Section):
     )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Checked assignment; of `warmup_steps` and `warmup_ratio`, the one assigned later is in force."""
+        """Checked assignment; of two fields that mean the same (`unset_by`), the one assigned later is in force."""
         super().__setattr__(name, value)
         for other, default in unset_by(name, value).items():
             super().__setattr__(other, default)
+
+    def settle_epochs(self, num_examples: int, *, num_processes: int = 1) -> str | None:
+        """Put the steps of `num_train_epochs` into `max_steps`; a line on them, or None where steps were asked for.
+
+        >>> config = TrainingConfig(num_train_epochs=2, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+        >>> config.settle_epochs(100)
+        '2 epochs of 100 training trees are 25 steps of 8 (--max_steps overrides)'
+        >>> config.max_steps, config.num_train_epochs
+        (25, 2.0)
+        """
+        if self.num_train_epochs is None:
+            return None
+        at_once = self.per_device_train_batch_size * self.gradient_accumulation_steps * num_processes
+        steps = math.ceil(self.num_train_epochs * num_examples / at_once)
+        super().__setattr__("max_steps", steps)  # both stay: the configuration says what was asked, and what it came to
+        return (
+            f"{self.num_train_epochs:g} epochs of {num_examples:,} training trees are {steps:,} steps of {at_once} "
+            "(--max_steps overrides)"
+        )
 
     @property
     def num_warmup_steps(self) -> int:

@@ -82,7 +82,8 @@ class Scorer(Protocol):
         """The scores of each tree, in order, as soon as they are known.
 
         Args:
-            trees: what is scored; a `StoredSplit` spares a model the tokenising.
+            trees: what is scored; a `StoredSplit` spares a model the tokenising. A benchmark's tree may list empty
+                steps, each of which needs a score like every other, or no step at all.
             dataset: ask for this dataset's own calibration map; where there is none, the pooled one is applied.
             wanted: which steps need a score.
         """

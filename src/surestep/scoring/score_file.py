@@ -103,6 +103,10 @@ class FileScorer:
             "predictions_not_used": len(self.rows) - len(self.used),
         }
 
+    def holds(self, tree: ReasoningTree) -> bool:
+        """Whether the file has a row for this solution."""
+        return (tree.dataset, tree.id) in self.rows or ("", tree.id) in self.rows
+
     def score(
         self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
     ) -> Iterator[TreeScores]:
@@ -119,6 +123,8 @@ class FileScorer:
             yield TreeScores(*self._find(tree).columns(len(tree.nodes)))
 
     def _find(self, tree: ReasoningTree) -> SolutionScores:
+        if not tree.nodes and not self.holds(tree):
+            return SolutionScores(0, True)  # without a step there is nothing to say
         key = (tree.dataset, tree.id) if (tree.dataset, tree.id) in self.rows else ("", tree.id)
         if key not in self.rows:
             others = sorted({subset for subset, name in self.rows if name == tree.id})[:5]

@@ -20,11 +20,11 @@ from surestep.serving.session_store import SessionStore
 from surestep.serving.settings import ServeConfig
 from surestep.serving.speed import Room, Speed
 from surestep.serving.threads import Threads
-from surestep.serving.warm_up import warm_up
+from surestep.serving.warm_up import smallest_pass, warm_up
 from surestep.types import ROOT, Node, ReasoningTree
 
 _FAILING = 3
-"""Passes that fail in a row, with no good one between, after which the server says that it is not well."""
+"""Requests that fail alone in a row, with no good pass between, after which the server tries one of its own."""
 _SWEEP_S = 5.0
 """Between two looks for expired sessions."""
 
@@ -39,6 +39,9 @@ class ScoreTrees(Protocol):
 
 class Service:
     """One server. All of it lives in one asyncio loop.
+
+    Attributes:
+        is_healthy: whether passes work, as far as is known.
 
     Args:
         settings: limits.
@@ -67,6 +70,7 @@ class Service:
         self.in_flight = InFlight()
         self.is_draining = self.is_closed = False
         self.is_warm = False
+        self.is_healthy = True
         self._failed_in_a_row = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._gauges()
@@ -81,11 +85,6 @@ class Service:
         add("tokens_per_second", "Speed of full passes.", lambda: self.speed.tokens_per_s)
         add("pass_budget_tokens", "Tokens that a pass may have.", lambda: self.speed.pass_budget)
         add("sessions", "Open sessions.", lambda: len(self.sessions))
-
-    @property
-    def is_healthy(self) -> bool:
-        """Whether passes work."""
-        return self._failed_in_a_row < _FAILING
 
     @property
     def is_ready(self) -> bool:
@@ -126,7 +125,7 @@ class Service:
         try:
             await warm_up(self.runner, self.threads, self.speed, self.settings)
         except Exception as error:
-            self._failed_in_a_row = _FAILING
+            self.is_healthy = False
             self.log.error("warm_up_failed", error)
             return
         self.is_warm = True
@@ -150,16 +149,31 @@ class Service:
     def pass_done(self, *, num_requests: int, num_tokens: int, num_steps: int, seconds: float) -> None:
         """See `batcher.Watch`."""
         self._failed_in_a_row = 0
+        self.is_healthy = True
         self.metrics.pass_done(num_requests=num_requests, num_tokens=num_tokens, num_steps=num_steps, seconds=seconds)
 
     def pass_failed(self, error: Exception, *, num_requests: int) -> None:
         """See `batcher.Watch`."""
         if isinstance(error, InputError):
             return
-        if num_requests == 1:
-            self._failed_in_a_row += 1
         self.metrics.pass_failed()
         self.log.error("pass_failed", error, requests=num_requests)
+        if num_requests == 1:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row % _FAILING == 0:
+                self._tasks.append(asyncio.create_task(self._probe()))
+
+    async def _probe(self) -> None:
+        """Tell requests that fail by themselves, which a client may send for hours, from a model that always fails."""
+        self._tasks = [task for task in self._tasks if not task.done()]
+        try:
+            await smallest_pass(self.runner, self.threads)
+        except Exception as error:
+            self.is_healthy = False
+            self.log.error("probe_failed", error)
+            return
+        self.is_healthy = True
+        self.log.event("info", "probe_passed", failed_in_a_row=self._failed_in_a_row)
 
     def dropped(self) -> None:
         """See `batcher.Watch`."""
@@ -197,8 +211,12 @@ class Service:
         if count > self.settings.max_candidates:
             raise InputError(f"the request has {count:,} candidates; allowed: {self.settings.max_candidates:,}")
 
-    async def _score_in_parts(self, tree: ReasoningTree, dataset: str | None) -> NodeScores:
-        """A tree of solutions that were sent as independent ones: where it is too large as a whole, in halves."""
+    async def score_in_parts(self, tree: ReasoningTree, dataset: str | None = None) -> NodeScores:
+        """A tree of solutions that are taken each alone: where it is too large as a whole, in halves.
+
+        Raises:
+            see `score_tree`; of what is too large, only where one solution is.
+        """
         try:
             return await self.score_tree(tree, dataset)
         except TooLargeError:
@@ -211,7 +229,7 @@ class Service:
             kept = sorted({node for leaf in half for node in tree.path(leaf)})
             place = {ROOT: ROOT} | {node: index for index, node in enumerate(kept)}
             nodes = tuple(replace(tree.nodes[node], parent=place[tree.nodes[node].parent]) for node in kept)
-            part = await self._score_in_parts(ReasoningTree(tree.problem, nodes), dataset)
+            part = await self.score_in_parts(ReasoningTree(tree.problem, nodes), dataset)
             whole = part.spread(kept, len(tree.nodes))
             scores = whole if scores is None else scores.joined(whole)
         assert scores is not None, "there are two halves"
@@ -227,7 +245,7 @@ class Service:
         """
         if len(trees) > self.settings.max_candidates:
             raise InputError(f"the request has {len(trees):,} solutions; allowed: {self.settings.max_candidates:,}")
-        tasks = [asyncio.create_task(self._score_in_parts(tree, dataset)) for tree in trees]
+        tasks = [asyncio.create_task(self.score_in_parts(tree, dataset)) for tree in trees]
         try:
             return [list(scores.confidence) for scores in await asyncio.gather(*tasks)]
         finally:

@@ -53,6 +53,18 @@ async def warm_up(runner: PassRunner, threads: Threads, speed: Speed, settings: 
             return
 
 
+async def smallest_pass(runner: PassRunner, threads: Threads) -> None:
+    """Score one short step, for nobody.
+
+    Raises:
+        Exception: the model fails.
+    """
+    (work,) = await threads.encode(lambda: [runner.encode(StepRequest(_SHORT))])
+    (scores,) = await threads.run(runner.run, [work])
+    if isinstance(scores, Exception):
+        raise scores
+
+
 def _sizes(smallest: int, most: int, to_meet: list[int]) -> list[int]:
     """Tokens of the passes: doubled from `smallest` to `most`, and those to meet."""
     doubled = [min(smallest, most)]

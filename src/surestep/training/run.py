@@ -43,6 +43,7 @@ from surestep.training.passes.recorded import reason_not_to_record, records_pass
 from surestep.training.processes import main_process_alone, make_accelerator
 from surestep.training.run_state import RunState
 from surestep.training.run_tokenizer import run_tokenizer
+from surestep.training.schedule import check_schedule
 from surestep.training.start.origin import Origin, find_origin, locked_folder, said_of
 from surestep.training.start.resume_point import set_aside_damaged
 from surestep.training.trainer import Trainer
@@ -134,6 +135,7 @@ def _train(
             num_processes=accelerator.num_processes,
             progress=progress,
         )
+    check_schedule(training)  # the run's length is known now
     if origin.start is None:
         built = build_model(config, hardware, initial_confidence=data.initial_confidence)
     else:

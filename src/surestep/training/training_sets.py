@@ -77,6 +77,9 @@ def load_run_data(
     found = load_examples(data, tokenizer, formatter, seed=seed, max_length=max_length, progress=progress)
     lines = found.lines if lowered is None else [lowered, *found.lines]
     run = RunData(training=found.training, validation=found.validation, lines=lines)
+    examples = sum(len(dataset) for dataset in run.training.values())
+    if (epochs := config.training.settle_epochs(examples, num_processes=num_processes)) is not None:
+        run.lines.append(epochs)
     if found.overlaps:
         run.report["overlaps"] = found.overlaps
     run.report["selection"] = found.selection

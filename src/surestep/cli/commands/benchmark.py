@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, fields, override
+from surestep.cli.output.console import add_json_flag, result_console, say_json
 from surestep.data.datasets import SOLUTION_LAYOUTS, TREE_LAYOUTS
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
     from surestep.evaluation.benchmarks.first_error_data import SolutionSource
+    from surestep.evaluation.benchmarks.result_file import BenchmarkResult
     from surestep.scoring.protocol import Scorer
     from surestep.scoring.stored_split import ProgressFactory
 
@@ -29,9 +31,6 @@ _FLAGS = frozenset(
     }
 )
 """What of the configuration a benchmark heeds."""
-
-_Outcome = tuple[dict[str, Any], list[dict[str, Any]]]
-"""The report of a benchmark and its rows of confidences, both JSON-ready."""
 
 RESULT_NAMES = {
     "processbench": "processbench",
@@ -46,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the benchmarks and their flags."""
     actions = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
     process = actions.add_parser(
-        "processbench", help="is the first step below the threshold the first wrong one?", allow_abbrev=False
+        "processbench", help="is the first step not above the threshold the first wrong one?", allow_abbrev=False
     )
     first = actions.add_parser(
         "first-error", help="the same on any set of solutions with their first wrong step", allow_abbrev=False
@@ -58,7 +57,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         _add_threshold_flags(action)
     _add_layout_flags(first)
     _flag(
-        prm, "threshold", type=_share, default=0.5, metavar="T", help="a step below it is called wrong (default: 0.5)"
+        process,
+        "protocol",
+        choices=("own", "paper"),
+        default="own",
+        help="paper: measure at the threshold with the highest F1 on the evaluated subset gsm8k too, as the papers do",
+    )
+    _flag(
+        prm,
+        "threshold",
+        type=_share,
+        metavar="T",
+        help="a step above it is called right, else wrong (default: 0.5, or the labels of PRMBench's own result file)",
+    )
+    _flag(
+        prm,
+        "step_numbers",
+        choices=("keep", "remove"),
+        default="keep",
+        help="remove: take 'Step 3.' or '3.' from the beginning of each step, as most of the benchmark's adapters do",
+    )
+    prm.add_argument(
+        *("--official_layout", "--official-layout"),
+        action="store_true",
+        help="write scores and figures in the layout of the benchmark's own program too",
     )
     _flag(
         best,
@@ -151,6 +173,7 @@ def _add_common_flags(action: argparse.ArgumentParser, holds: str, *, takes_pred
         default=default,
         help=f"apply the checkpoint's calibration, if it has one (default: {default})",
     )
+    add_json_flag(action)
     _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
     _flag(action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)")
     _flag(action, "bootstrap_seed", type=int, default=0, metavar="S", help="seed of resamples and drawn subsets")
@@ -192,19 +215,24 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint is None and predictions is None and not scores_in_data:
         raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
 
-    from surestep.cli.output.console import make_console
-
-    console = make_console()
+    console = result_console(args)
     with _scorer(args, console) as (scorer, folder, save_rows, progress):
-        report, rows = _BENCHMARKS[args.benchmark](args, scorer, progress)
+        result = _BENCHMARKS[args.benchmark](args, scorer, progress)
     from surestep.cli.output.benchmark_tables import print_result
-    from surestep.evaluation.benchmarks.result_file import write_result
+    from surestep.evaluation.benchmarks.result_file import write_official, write_result
 
-    path = write_result(folder, RESULT_NAMES[args.benchmark], report, argv=args.argv, rows=rows if save_rows else None)
-    print_result(report, console)
-    if save_rows:
+    rows = result.rows if save_rows else None
+    path = write_result(folder, RESULT_NAMES[args.benchmark], result.report, argv=args.argv, rows=rows)
+    if args.json:
+        say_json(result.report)
+    else:
+        print_result(result.report, console)
+    if rows is not None:
         beside = path.with_name(f"{path.stem}_predictions.jsonl")
         console.print(f"{len(rows):,} lines of confidences: {beside}", markup=False, highlight=False)
+    if getattr(args, "official_layout", False):
+        for written in write_official(folder, result):
+            console.print(f"in the layout of the benchmark's own program: {written}", markup=False, highlight=False)
     console.print(f"results: {path}", markup=False, highlight=False)
     return 0
 
@@ -214,11 +242,10 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
     """Who scores, where results go, whether confidences are written too, and what shows progress."""
     if args.checkpoint is None:
         from surestep.config import get_default_config
-        from surestep.scoring.score_file import FileScorer
         from surestep.scoring.stored_split import silent
 
         source = args.data[0] if args.benchmark == "best-of-n" else args.predictions
-        scorer = None if args.benchmark == "best-of-n" else FileScorer.read(args.predictions)
+        scorer = None if args.benchmark == "best-of-n" else _predictions(args)
         folder = args.output_dir or source.with_name(f"eval_{source.name.split('.')[0]}")
         yield scorer, folder, override(get_default_config(), args).eval.save_predictions, silent
         return
@@ -238,6 +265,17 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
         yield model, folder, config.eval.save_predictions, progress
 
 
+def _predictions(args: argparse.Namespace) -> Scorer:
+    """Confidences of a file; PRMBench's may be in the layout of its own program."""
+    if args.benchmark == "prmbench":
+        from surestep.evaluation.benchmarks.prmbench_results import read_predictions
+
+        return read_predictions(args.predictions, by_scores=args.threshold is not None)
+    from surestep.scoring.score_file import FileScorer
+
+    return FileScorer.read(args.predictions)
+
+
 def _shared_settings(args: argparse.Namespace, progress: ProgressFactory) -> dict[str, Any]:
     """What every benchmark takes. `bad_rows` is the flag's: a checkpoint's own setting is about its training data."""
     from surestep.config import get_default_config
@@ -250,13 +288,13 @@ def _shared_settings(args: argparse.Namespace, progress: ProgressFactory) -> dic
     }
 
 
-def _processbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> _Outcome:
+def _processbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> BenchmarkResult:
     from surestep.evaluation.benchmarks.first_error_data import PROCESSBENCH
 
     return _first_errors(args, scorer, progress, PROCESSBENCH)
 
 
-def _first_error(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> _Outcome:
+def _first_error(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> BenchmarkResult:
     from surestep.data.datasets.published.mapped import FieldMap
     from surestep.evaluation.benchmarks.first_error_data import FirstErrorData
 
@@ -270,7 +308,7 @@ def _first_error(args: argparse.Namespace, scorer: Scorer, progress: ProgressFac
 
 def _first_errors(
     args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory, source: SolutionSource
-) -> _Outcome:
+) -> BenchmarkResult:
     from surestep.evaluation.benchmarks.processbench import run_processbench
     from surestep.evaluation.benchmarks.threshold import ThresholdData
     from surestep.scoring.score_file import FileScorer
@@ -283,24 +321,30 @@ def _first_errors(
         theirs = scorer if own is None else FileScorer.read(own)
         other = ThresholdData(args.threshold_data, theirs, args.threshold_format)
     shared = _shared_settings(args, progress)
-    result = run_processbench(
-        scorer, args.data, threshold=args.threshold, threshold_data=other, source=source, **shared
+    is_paper = getattr(args, "protocol", "own") == "paper"  # the papers' is ProcessBench's alone
+    return run_processbench(
+        scorer,
+        args.data,
+        threshold=args.threshold,
+        threshold_data=other,
+        protocol="paper" if is_paper else "own",
+        source=source,
+        **shared,
     )
-    return result.report, result.rows
 
 
-def _prmbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> _Outcome:
-    from surestep.evaluation.benchmarks.prmbench import run_prmbench
+def _prmbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> BenchmarkResult:
+    from surestep.evaluation.benchmarks.prmbench import DEFAULT_THRESHOLD, run_prmbench
 
-    result = run_prmbench(scorer, args.data, threshold=args.threshold, **_shared_settings(args, progress))
-    return result.report, result.rows
+    threshold = DEFAULT_THRESHOLD if args.threshold is None else args.threshold
+    shared = _shared_settings(args, progress)
+    return run_prmbench(scorer, args.data, threshold=threshold, step_numbers=args.step_numbers, **shared)
 
 
-def _best_of_n(args: argparse.Namespace, scorer: Scorer | None, progress: ProgressFactory) -> _Outcome:
+def _best_of_n(args: argparse.Namespace, scorer: Scorer | None, progress: ProgressFactory) -> BenchmarkResult:
     from surestep.evaluation.benchmarks.best_of_n import run_best_of_n
 
-    result = run_best_of_n(scorer, args.data, sizes=args.n, **_shared_settings(args, progress))
-    return result.report, result.rows
+    return run_best_of_n(scorer, args.data, sizes=args.n, **_shared_settings(args, progress))
 
 
 _BENCHMARKS: dict[str, Any] = {

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from surestep.cli.flags import add_scoring_flags, override
-from surestep.cli.output.console import make_console, say
+from surestep.cli.output.console import add_json_flag, result_console, say, say_json
+from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import Config
 from surestep.data.datasets import LAYOUTS
 from surestep.errors import ConfigError
@@ -44,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "unless another lowers NLL and raises neither Brier score nor ECE, beyond noise",
     )
     parser.add_argument("--remove", action="store_true", help="remove the calibration from the checkpoint")
+    add_json_flag(parser)
     add_scoring_flags(parser)
 
 
@@ -68,13 +68,15 @@ def _calibrate(args: argparse.Namespace) -> int:
     from surestep.scoring.checkpoint.load import load_checkpoint, read_config
     from surestep.scoring.hardware import for_scoring_here
 
-    console = make_console()
+    console = result_console(args)
     config = _config(args, for_scoring_here(read_config(args.checkpoint)))
     loaded = load_checkpoint(args.checkpoint, config=config)
     methods = None if args.method in {None, "auto"} else (args.method,)
     with counting(console) as progress:
         result = calibrate(loaded.built, config, methods=methods, progress=progress)
-    _show(console, result)
+    if args.json:
+        say_json(result.calibration.about)
+    _show(console, result, with_table=not args.json)
     store_calibration(args.checkpoint, loaded.manifest, result.calibration)
     what = "replaced" if loaded.built.calibration is not None else "stored"
     console.print(f"{what}: {args.checkpoint / 'calibration.json'}", markup=False, highlight=False)
@@ -117,7 +119,7 @@ def _remove(folder: Path) -> int:
     return 0
 
 
-def _show(console: Console, result: CalibrationResult) -> None:
+def _show(console: Console, result: CalibrationResult, *, with_table: bool) -> None:
     for name, found in result.datasets.items():
         for note in found["reading"]["notes"]:
             console.print(f"· {name}: {note}", markup=False, highlight=False)
@@ -127,7 +129,8 @@ def _show(console: Console, result: CalibrationResult) -> None:
                 "limit and were not scored",
                 markup=False,
             )
-    console.print(_table(result))
+    if with_table:
+        console.print(_table(result))
     choice = result.fitted.choice
     for kind, judgement in choice.judgements.items():
         console.print(f"· {kind} {judgement.in_words()}", markup=False, highlight=False)
@@ -144,33 +147,30 @@ def _show(console: Console, result: CalibrationResult) -> None:
             console.print(f"·   {kind} on {name} alone {judgement.in_words()}", markup=False, highlight=False)
 
 
-def _table(result: CalibrationResult) -> Table:
+def _table(result: CalibrationResult) -> FittedTable:
     """Before and after, on problems that the map had not seen."""
     from surestep.evaluation.calibrate import WITHIN_FOLDS
     from surestep.evaluation.calibration_effect import FIGURES
     from surestep.metrics.report.wording import figure
 
     about = result.calibration.about
-    table = Table(
-        title=f"{about['num_steps']:,} steps of {about['num_problems']:,} problems, figures of held-out folds"
+    table = FittedTable(
+        f"{about['num_steps']:,} steps of {about['num_problems']:,} problems, figures of held-out folds"
     )
-    table.add_column("dataset")
-    table.add_column("map")
-    for name in FIGURES:
-        table.add_column(name, justify="right")
+    table.add_columns_of(*FIGURES, first="map")
 
-    def add(dataset: str, name: str, figures: dict[str, float | None]) -> None:
-        table.add_row(dataset, name, *(figure(figures[column]) for column in FIGURES))
+    def add(name: str, figures: dict[str, float | None]) -> None:
+        table.add_cells(name, *(figure(figures[column]) for column in FIGURES))
 
     chosen = result.fitted.choice.chosen.kind
     for name, figures in result.held_out.items():
         label = {"identity": "none (before)", WITHIN_FOLDS: "after, chosen within folds"}.get(name, name)
-        add("all" if name == "identity" else "", f"{label} *" if name == chosen else label, figures["overall"])
+        add(f"{label} *" if name == chosen else label, figures["overall"])
     if len(result.datasets) > 1:
         for dataset in result.fitted.verdicts:
-            add(dataset, "none (before)", result.held_out["identity"]["per_dataset"][dataset])
-            add("", "pooled, chosen within folds", result.held_out[WITHIN_FOLDS]["per_dataset"][dataset])
-    table.caption = (
+            add(f"{dataset}: none (before)", result.held_out["identity"]["per_dataset"][dataset])
+            add(f"{dataset}: pooled, within folds", result.held_out[WITHIN_FOLDS]["per_dataset"][dataset])
+    table.remark = (
         f"Each step is mapped by a map fitted without its problem ({about['num_folds']} folds over problems). * is "
         "stored, fitted on all steps. The last row of all repeats the choice in each fold: expect that on new problems."
     )

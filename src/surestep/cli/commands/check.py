@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surestep.cli.flags import add_scoring_flags, flag_values, override
-from surestep.cli.output.console import make_console, say
+from surestep.cli.output.console import add_json_flag, make_console, say_json
 from surestep.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--by", default="", metavar="NAME", help="who signs off")
     parser.add_argument("--note", default="", metavar="TEXT", help="kept with the sign-off: where the copy is, say")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    add_json_flag(parser)
     add_scoring_flags(parser)
 
 
@@ -131,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
         progress=(lambda _title: None) if args.json else lambda title: console.print(f"{title} ...", highlight=False),
     )
     if args.json:
-        say(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(result.to_dict())
     else:
         _print(result, console)
     return 0 if result.passed else 1
@@ -154,28 +153,28 @@ def _print(result: CheckResult, console: Console) -> None:
 
 
 def _table(title: str, findings: list[Finding]) -> Any:
-    from rich.table import Table
     from rich.text import Text
 
+    from surestep.cli.output.fitted_table import FittedTable
     from surestep.metrics.report.wording import figure
 
     of_figures = findings[0].item == "figures"
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
+    table = FittedTable(title)
     table.add_column("what")
+    table.add_column("")
     for name in ("value", "target", *(("constant", "skill", "implies R²") if of_figures else ())):
         table.add_column(name, justify="right" if of_figures else "left")
     for finding in findings:
         beside = [figure(finding.numbers.get(name)) for name in ("constant", "skill", "implied_r2")]
         table.add_row(
-            Text(_SHOWN[finding.status], style=_STYLES[finding.status]),
             Text(finding.what),
+            Text(_SHOWN[finding.status], style=_STYLES[finding.status]),
             Text(finding.value),
             Text(finding.target),
             *(beside if of_figures else ()),
         )
     if of_figures:
-        table.caption = (
+        table.remark = (
             "constant: what always answering the mean scores; skill: 1 - figure / constant's; implies R²: the lowest "
             "R² of a scorer that meets the target on these labels"
         )

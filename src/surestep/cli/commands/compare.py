@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from surestep.cli.output.console import make_console, say
+from surestep.cli.output.console import add_json_flag, make_console, say_json
 from surestep.errors import ConfigError
 
 _COLUMNS = ("mse", "mae", "r2", "ece", "nll", "auroc", "accuracy")
@@ -38,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resamples", type=int, default=1000, metavar="N", help="bootstrap resamples (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap (default: 0)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_json_flag(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,27 +61,23 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     if args.json:
-        say(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+        say_json(result)
     else:
         _print(result)
     return 0
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+    from surestep.cli.output.fitted_table import FittedTable
     from surestep.metrics.report.wording import figure
 
     console = make_console()
     columns = dict.fromkeys((result["sort"], *_COLUMNS))
-    table = Table(title=f"{result['dataset']}, by {result['sort']} ({result['better']} is better)")
-    table.add_column("run")
-    for name in ("split", "step", "steps", *columns):
-        table.add_column(name, justify="right")
+    table = FittedTable(f"{result['dataset']}, by {result['sort']} ({result['better']} is better)")
+    table.add_columns_of("split", "step", "steps", *columns, first="run")
     for row in result["runs"]:
-        table.add_row(
-            Text(row["name"]),
+        table.add_cells(
+            row["name"],
             row["split"],
             "–" if row["step"] is None else str(row["step"]),
             f"{row['num_steps']:,}",

@@ -25,7 +25,7 @@ from rich.progress import (
 from surestep.cli.commands import train
 from surestep.cli.flags import add_config_flags, config_from_args, fields
 from surestep.cli.inspection.inspect import inspect
-from surestep.cli.output.console import make_console, say
+from surestep.cli.output.console import add_json_flag, make_console, say
 from surestep.config import DataConfig
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
 from surestep.data.datasets.dataset import Dataset
@@ -48,8 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("--from", dest="base", metavar="PLACE", help="a mirror's address, a folder, or the file itself")
     look.add_argument("names", nargs="*", metavar="NAME", help="datasets to look at (default: those enabled)")
     look.add_argument("--examples", type=int, default=2, metavar="N", help="trees shown for each split (default: 2)")
-    for action in (listing, look):
-        action.add_argument("--json", action="store_true", help="print JSON for machines")
+    add_json_flag(listing)
     other = frozenset(path for path, _ in fields() if not path.startswith("data."))
     for action in (listing, fetch):
         add_config_flags(action, exclude=other)

@@ -11,14 +11,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from rich.table import Table
-
+from surestep.cli.output.console import add_json_flag, result_console, say_json
+from surestep.cli.output.example_solutions import example_lines
+from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import TINY_BACKBONE, Config
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from surestep.scored import ScoredSteps
     from surestep.scoring.checkpoint.load import LoadedCheckpoint
 
@@ -38,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="cpu", help="where to compute (default: cpu)"
     )
+    add_json_flag(parser)
 
 
 def demo_config(args: argparse.Namespace) -> Config:
@@ -65,7 +64,6 @@ def demo_config(args: argparse.Namespace) -> Config:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 where the model beats R² 0.5 on held-out problems, else 1."""
-    from surestep.cli.output.console import make_console
     from surestep.cli.output.progress import TrainingDisplay, counting
     from surestep.evaluation.evaluate import default_output_dir, score_datasets, write_evaluation
     from surestep.metrics.report.wording import figure
@@ -75,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from surestep.training.run import train
 
     started = time.monotonic()
-    console = make_console()
+    console = result_console(args)
     config = demo_config(args)
     config.check()
     console.print(
@@ -98,14 +96,20 @@ def run(args: argparse.Namespace) -> int:
     mean = loaded.manifest.label_mean
     assert mean is not None, "training leaves the mean label in its checkpoints"
     reports = _reports(before.steps, after.steps, loaded, mean)
-    console.print(_table(reports))
-    console.print(_table_of_parts(evaluation.report))
-    _show_steps(console, after.steps)
+    if args.json:
+        say_json(reports)
+    else:
+        console.print(_table(reports))
+        console.print(_table_of_parts(evaluation.report))
+    console.print("Three held-out solutions, the first of each kind, with the confidence of each step:")
+    for line in example_lines(after.steps):
+        console.print(line, highlight=False)
     r2 = evaluation.report["overall"]["r2"]
     console.print(f"checkpoint: {trained.result.best}", markup=False, highlight=False)
     console.print(f"results: {evaluation.path}, predictions.jsonl.gz beside it", markup=False, highlight=False)
     if evaluation.written is not None:
-        console.print(f"report: {evaluation.written.page.path}", markup=False, highlight=False)
+        address = evaluation.written.page.path.absolute().as_uri()
+        console.print(f"the page, for a browser: {address}", highlight=False)
     console.print(f"{time.monotonic() - started:.0f} s in all", highlight=False)
     if r2 is None or r2 <= LEAST_R2:
         console.print(f"R² is {figure(r2)}, expected above {LEAST_R2}: too few steps, or something is wrong here")
@@ -137,14 +141,12 @@ def _reports(
     return reports
 
 
-def _table(reports: dict[str, dict[str, Any]]) -> Table:
+def _table(reports: dict[str, dict[str, Any]]) -> FittedTable:
     from surestep.metrics.report.wording import figure
 
     steps = next(iter(reports.values()))
-    table = Table(title=f"{steps['num_steps']:,} steps of {steps['num_problems']:,} held-out problems")
-    table.add_column("scorer")
-    for name in (*_FIGURES, "clean MSE", "noisy regret"):
-        table.add_column(name, justify="right")
+    table = FittedTable(f"{steps['num_steps']:,} steps of {steps['num_problems']:,} held-out problems")
+    table.add_columns_of(*_FIGURES, "clean MSE", "noisy regret", first="scorer")
     for name, report in reports.items():
         truth = report["truth"]
         style = "bold" if name == "after training" else None
@@ -155,36 +157,26 @@ def _table(reports: dict[str, dict[str, Any]]) -> Table:
             figure(truth["regret_noisy"]),
             style=style,
         )
-    table.caption = (
+    table.remark = (
         "clean MSE: on steps that the text decides. noisy regret: mean (p - p*)² on steps whose label is drawn with a "
         "probability p* that the text reveals. Operands and rates of part of these problems never occur in training."
     )
     return table
 
 
-def _table_of_parts(report: dict[str, Any]) -> Table:
+def _table_of_parts(report: dict[str, Any]) -> FittedTable:
     """Regret after training, mean (p - p*)², by what the problems hold that training never showed."""
     from surestep.metrics.report.wording import ends_of, with_interval
 
-    table = Table(title="after training: regret to the known truth, by what training never showed")
-    for name in ("problems", "clean steps", "clean regret", "noisy steps", "noisy regret"):
-        table.add_column(name, justify="left" if name == "problems" else "right")
+    table = FittedTable("after training: regret to the known truth, by what training never showed")
+    table.add_columns_of("clean steps", "clean regret", "noisy steps", "noisy regret", first="problems")
     for row in report["overall"]["truth_by_part"]:
         cells: list[str] = []
         for kind in ("clean", "noisy"):
             name = f"regret_{kind}"
             cells += [f"{row[f'num_steps_{kind}']:,}", with_interval(row[name], ends_of(row, name))]
         table.add_row(row["part"], *cells)
-    table.caption = (
+    table.remark = (
         "Training shows none of the held-out pairs of operands, in either order, and none of the held-out rates."
     )
     return table
-
-
-def _show_steps(console: Console, steps: ScoredSteps) -> None:
-    """One held-out problem, step by step."""
-    assert steps.texts is not None, "trees were scored, and trees have texts"
-    console.print(f"for example: {steps.texts.problem(0)}", markup=False, highlight=False)
-    for row in np.flatnonzero(steps.tree == steps.tree[0]).tolist():
-        line = f"  {steps.confidence[row]:.3f}  (true {steps.true_confidence[row]:.3f})  {steps.texts.step(row)}"
-        console.print(line, markup=False, highlight=False)

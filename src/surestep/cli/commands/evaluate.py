@@ -14,6 +14,7 @@ from rich.console import Console
 from surestep.cli.commands.report import say_written
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
+from surestep.cli.output.console import add_json_flag, result_console, say_json
 from surestep.cli.parser import OneLineParser
 from surestep.config import get_default_config
 from surestep.errors import ConfigError
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which map of a calibrated checkpoint to apply: one for all data (default), each dataset's own where it "
         "has one, or none",
     )
+    add_json_flag(parser)
     add_scoring_flags(parser)
 
 
@@ -55,23 +57,22 @@ def run(args: argparse.Namespace) -> int:
     if args.predictions is not None and args.calibration is not None:
         raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
 
-    from surestep.cli.output.console import make_console
     from surestep.cli.output.solution_tables import sibling_lines, solutions_table
     from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines
+    from surestep.evaluation.report.headline import verdict
 
-    console = make_console()
+    console = result_console(args)
     evaluation = _of_predictions(args, console) if args.checkpoint is None else _of_checkpoint(args, console)
-    console.print(metrics_table(evaluation.report, title=f"{evaluation.report['split']} split"))
-    beside = baselines_table(evaluation.report)
-    if beside is not None:
-        console.print(beside)
     solutions = evaluation.report["solution_level"]["per_dataset"]
-    whole = solutions_table(solutions)
-    if whole is not None:
-        console.print(whole)
-    for sentence in sibling_lines(solutions):
-        console.print(f"· {sentence}", markup=False, highlight=False)
-    for sentence in (*evaluation.report["verdict"], *regret_lines(evaluation.report)):
+    if args.json:
+        say_json(evaluation.report)
+    else:
+        console.print(metrics_table(evaluation.report, title=f"{evaluation.report['split']} split"))
+        for table in (baselines_table(evaluation.report), solutions_table(solutions)):
+            if table is not None:
+                console.print(table)
+    console.print(f"{verdict(evaluation.report).headline}.", style="bold", highlight=False)
+    for sentence in (*regret_lines(evaluation.report), *sibling_lines(solutions)):
         console.print(f"· {sentence}", markup=False, highlight=False)
     for reason in evaluation.report["baselines_left_out"]:
         console.print(f"· left out: {reason}", markup=False, highlight=False)

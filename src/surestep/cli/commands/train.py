@@ -10,7 +10,7 @@ from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, config_from_args, flag_values, override
 from surestep.cli.main import run_command
-from surestep.cli.output.console import make_console, say
+from surestep.cli.output.console import add_json_flag, result_console, say, say_json
 from surestep.cli.output.tables import metrics_table
 from surestep.cli.parser import OneLineParser
 from surestep.config import Config
@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser, *, preset: str = "full") -> None:
         help="with --resume: continue although the data are not those that the run was started with",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
+    add_json_flag(parser)
     add_config_flags(parser, preset=preset)
 
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from surestep.cli.output.progress import TrainingDisplay, counting
     from surestep.training.run import train
 
-    console = make_console()
+    console = result_console(args)
     with counting(console) as counters:
         display = TrainingDisplay(console, before=counters.close)
         trained = train(
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             accept_changed_data=args.accept_changed_data,
             progress=counters,
         )
-    return _conclude(trained, console)
+    return _conclude(trained, console, as_json=args.json)
 
 
 def run_config(args: argparse.Namespace) -> Config:
@@ -69,7 +70,7 @@ def run_config(args: argparse.Namespace) -> Config:
     return _resumed(args, config) if args.resume else config
 
 
-def _conclude(trained: TrainedRun, console: Console) -> int:
+def _conclude(trained: TrainedRun, console: Console, *, as_json: bool) -> int:
     """Say how the run ended and what comes next; the exit code."""
     result = trained.result
     if result.stopped_by is not None:
@@ -80,7 +81,10 @@ def _conclude(trained: TrainedRun, console: Console) -> int:
         return 0
     if result.early:
         console.print(f"stopped early at step {result.steps}: validation has not improved")
-    console.print(metrics_table(trained.validation, title=f"validation, best checkpoint ({result.best.name})"))
+    if as_json:
+        say_json(trained.validation)
+    else:
+        console.print(metrics_table(trained.validation, title=f"validation, best checkpoint ({result.best.name})"))
     console.print(f"validation report: {trained.report_path}", markup=False, highlight=False)
     console.print(f"next: python evaluate.py --checkpoint {result.best}", markup=False, highlight=False)
     return 0

@@ -44,7 +44,7 @@ def planned_run(config: Config, progress: ProgressFactory | None = None) -> dict
         found, unknown = _read(config, progress)
     except SurestepError as error:
         return values | {"not_shown": str(error)}
-    return values | found.report | {"max_length_not_known": unknown}
+    return values | {"max_steps": training.max_steps} | found.report | {"max_length_not_known": unknown}
 
 
 def _read(config: Config, progress: ProgressFactory | None) -> tuple[RunData, str | None]:

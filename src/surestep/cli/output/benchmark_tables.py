@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from surestep.cli.output.fitted_table import FittedTable
 from surestep.cli.output.solution_tables import solutions_table
 from surestep.metrics.report.wording import number, with_interval
 
@@ -32,36 +32,36 @@ def _with_interval(value: float | None, interval: dict[str, Any] | None) -> str:
     return number(None, 1) if value is None else with_interval(100 * value, ends, 1)
 
 
-def _processbench(report: dict[str, Any]) -> list[Table]:
+def _processbench(report: dict[str, Any]) -> list[FittedTable]:
     tables = []
     for at in report["thresholds"]:
         name = "ProcessBench" if report["benchmark"] == "processbench" else "First errors"
-        table = Table(title=f"{name} at threshold {at['threshold']:.4g}: {at['how']}")
-        for name in ("subset", "solutions", "accuracy on erroneous", "on correct", "F1", "F1 blind"):
-            table.add_column(name, justify="left" if name == "subset" else "right")
+        table = FittedTable(f"{name} at threshold {at['threshold']:.4g}: {at['how']}")
+        table.add_columns_of("solutions", "erroneous", "correct", "F1", "F1 blind", first="subset")
         rows = [(name, f"{section['num_solutions']:,}", section) for name, section in at["subsets"].items()]
         if len(rows) > 1:
             rows += [("mean", "", at["mean"]), ("mean by solutions", "", at["mean_by_count"])]
+        if len(rows) > 1 and "mean_of_unseen" in at:
+            rows.append(("mean of the others", "", at["mean_of_unseen"]))
         for name, count, section in rows:
             blind = report["blind"].get(name)
             table.add_row(
-                name,
+                f"{name} (tuned on it)" if name in at.get("tuned_on", []) else name,
                 count,
                 *(figure(section, f) for f in ("accuracy_erroneous", "accuracy_correct", "f1")),
                 _with_interval(blind["f1"] if blind else None, None) if name in report["blind"] else "",
             )
         tables.append(table)
-    tables[-1].caption = (
-        "percent, [95 % interval by bootstrap over problems]; F1 blind: the best that calling each step wrong with one "
-        "chance could reach"
+    tables[-1].remark = (
+        "percent, [95 % interval by bootstrap over problems]; erroneous, correct: accuracy on these; F1 blind: "
+        "the best that calling each step wrong with one chance could reach"
     )
     return tables
 
 
-def _prmbench(report: dict[str, Any]) -> list[Table]:
-    table = Table(title=f"PRMBench at threshold {report['threshold']:.4g}")
-    for name in ("", "solutions", "PRM score", "F1", "negative F1"):
-        table.add_column(name, justify="right" if name else "left")
+def _prmbench(report: dict[str, Any]) -> list[FittedTable]:
+    table = FittedTable(f"PRMBench at threshold {report['threshold']:.4g}")
+    table.add_columns_of("solutions", "PRM score", "F1", "negative F1", first="errors")
     figures = ("prm_score", "f1", "negative_f1")
     for group, section in report["groups"].items():
         table.add_row(group, "", figure(section, "prm_score"), "", "", style="bold")
@@ -72,17 +72,43 @@ def _prmbench(report: dict[str, Any]) -> list[Table]:
     overall, trivial = report["overall"], report["all_right"]
     table.add_row("overall", f"{overall['num_solutions']:,}", *(figure(overall, f) for f in figures), style="bold")
     table.add_row("  all called right", "", *(_with_interval(trivial[f], None) for f in figures), style="dim")
-    table.caption = "percent, [95 % interval by bootstrap over problems]"
-    return [table]
+    table.remark = "percent, [95 % interval by bootstrap over problems]"
+    return [table, _prmbench_others(report)]
 
 
-def _best_of_n(report: dict[str, Any]) -> list[Table]:
+def _prmbench_others(report: dict[str, Any]) -> FittedTable:
+    """The benchmark's other figures; `correct` are the solutions before the change."""
+    table = FittedTable("PRMBench's other figures")
+    names = {
+        "total_step_acc": "all steps",
+        "accuracy_right_steps": "right steps",
+        "accuracy_wrong_steps": "wrong steps",
+        "first_error_acc": "first errors",
+        "similarity": "similarity",
+    }
+    table.add_columns_of(*names.values())
+    rows = {**report["categories"], "correct": report["correct"], "overall": report["overall"]}
+    for name, section in rows.items():
+        if section is not None:
+            table.add_row(name, *(number(_percent(section[figure]), 1) for figure in names))
+    table.remark = (
+        "percent judged rightly; similarity: how far the share of steps called right moves with the change, 0 where "
+        "the scorer does not see it"
+    )
+    return table
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _best_of_n(report: dict[str, Any]) -> list[FittedTable]:
     return [best_of_n_table(report["by_n"])]
 
 
-def best_of_n_table(by_n: dict[str, Any]) -> Table:
+def best_of_n_table(by_n: dict[str, Any]) -> FittedTable:
     """Accuracy of every way of choosing, a column for each N (`surestep.metrics.benchmarks.choices`)."""
-    table = Table(title="Best-of-N: right answers over all N-subsets")
+    table = FittedTable("Best-of-N: right answers over all N-subsets")
     table.add_column("choice")
     for n, section in by_n.items():
         table.add_column(f"N = {n}\n{section['num_problems']:,} problems", justify="right")
@@ -91,18 +117,17 @@ def best_of_n_table(by_n: dict[str, Any]) -> Table:
         style = "dim" if method in ("pass", "random_choice") else None
         label = f"{method}@N" if method == "pass" else method.replace("_", " ")
         table.add_row(label, *(_with_interval(f["accuracy"], f["interval"]) for f in found), style=style)
-    table.caption = "percent, [95 % interval by bootstrap over problems]; pass@N is the ceiling"
+    table.remark = "percent, [95 % interval by bootstrap over problems]; pass@N is the ceiling"
     return table
 
 
-def all_candidates_table(shares: dict[str, Any]) -> Table:
+def all_candidates_table(shares: dict[str, Any]) -> FittedTable:
     """Accuracy of every way of choosing among all candidates (`surestep.inference.generation.accuracy`)."""
-    table = Table(title="Right answers among all candidates of a problem")
-    table.add_column("choice")
-    table.add_column("accuracy", justify="right")
+    table = FittedTable("Right answers among all candidates of a problem")
+    table.add_columns_of("accuracy", first="choice")
     for name, share in shares.items():
         table.add_row(name.replace("_", " "), _with_interval(share["accuracy"], share["interval"]))
-    table.caption = "percent, [95 % interval by bootstrap over problems]; pass: whether any candidate is right"
+    table.remark = "percent, [95 % interval by bootstrap over problems]; pass: whether any candidate is right"
     return table
 
 
@@ -121,6 +146,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{count:,} {key.replace('_', ' ')}: they are beyond the position limit, or were given as null"
             )
+    lines += _left_out(report)
+    lines += _ties(report)
     lines += [f"not in the data: {name}" for name in report.get("categories_not_in_data", [])]
     for at in report.get("thresholds", []):
         for name, section in at["subsets"].items():
@@ -132,6 +159,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
                 )
             lines += [f"{name}: {figure} undefined: {why}" for figure, why in section["undefined"].items()]
         lines += [f"the threshold's data: {line}" for line in _reading(at.get("reading_there"))]
+        if left_out := at.get("solutions_not_measured_there"):
+            lines.append(f"the threshold's data: {left_out:,} solutions left out: a step of theirs was not scored")
         if unscored := at.get("steps_not_scored_there"):
             lines.append(f"the threshold's data: {unscored:,} steps not scored")
         if shared := at.get("problems_shared_with_evaluated"):
@@ -155,6 +184,42 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for name, source in report.get("sources", {}).items():
         lines.append(f"{name or 'unnamed'}: {100 * source['accuracy']:.1f} % of {source['num_candidates']:,} are right")
     return list(dict.fromkeys(lines))
+
+
+def _left_out(report: dict[str, Any]) -> list[str]:
+    """Solutions that are in no figure, and why."""
+    value = report.get("solutions_not_measured", 0)
+    count = sum(value.values()) if isinstance(value, dict) else value
+    lines = [f"{count:,} solutions left out of every figure: a step of theirs was not scored"] if count else []
+    if report["benchmark"] == "prmbench":
+        found = {*report["categories"], *report["categories_not_in_data"]}
+        lines += [
+            f"{name}: no solution was scored to its end, so it has no figures"
+            for names in report["members"].values()
+            for name in names
+            if name not in found
+        ]
+    if absent := report.get("originals_not_in_predictions"):
+        lines.append(
+            f"{absent:,} solutions before the change have no line in the predictions: they are in neither `correct` "
+            "nor `similarity`"
+        )
+    if repeated := report.get("predictions_repeated"):
+        lines.append(f"{repeated:,} lines of the predictions repeat a solution: its first line counts")
+    return lines
+
+
+def _ties(report: dict[str, Any]) -> list[str]:
+    """How many steps lie on a threshold, where the rule for equality decides."""
+    found = [(at["threshold"], at["ties"]) for at in report.get("thresholds", [])]
+    if "ties" in report:
+        found.append((report["threshold"], report["ties"]))
+    return [
+        f"{ties:,} steps have a confidence equal to the threshold {threshold:.4g}: they are called wrong, as right "
+        "means above it"
+        for threshold, ties in found
+        if ties
+    ]
 
 
 def _reading(reading: dict[str, Any] | None) -> list[str]:

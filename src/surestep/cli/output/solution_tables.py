@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
+from surestep.cli.output.fitted_table import FittedTable
 from surestep.metrics.report.wording import ends_of, figure, with_interval
 
 _COLUMNS = {
@@ -22,23 +20,22 @@ _COLUMNS = {
 }
 
 
-def solutions_table(sections: Mapping[str, dict[str, Any]]) -> Table | None:
+def solutions_table(sections: Mapping[str, dict[str, Any]]) -> FittedTable | None:
     """Figures of whole solutions by every aggregate, a dataset or subset after the other; None where there are none.
 
     AUROC stands with its interval; all intervals are in the result file.
     """
-    table = Table(title="whole solutions, scored by an aggregate of their steps", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("dataset")
-    table.add_column("score", no_wrap=True)
-    for name in _COLUMNS.values():
-        table.add_column(name, justify="right")
+    table = FittedTable("Whole solutions, scored by an aggregate of their steps")
+    table.add_columns_of(*_COLUMNS.values(), first="dataset")
     for name, section in sections.items():
         if not (section["num_right"] and section["num_wrong"]):
             continue
-        for number, (how, found) in enumerate(section["by_aggregate"].items()):
-            about = f"{name}\n{section['num_right']:,} right, {section['num_wrong']:,} wrong" if number == 0 else ""
+        table.add_cells(
+            f"{name}: {section['num_right']:,} right, {section['num_wrong']:,} wrong", *[""] * len(_COLUMNS)
+        )
+        for how, found in section["by_aggregate"].items():
             ranked = with_interval(found["auroc"], ends_of(found, "auroc"), 3)
-            table.add_row(about, how, ranked, *(figure(found[column]) for column in list(_COLUMNS)[1:]))
+            table.add_cells(f"  {how}", ranked, *(figure(found[column]) for column in list(_COLUMNS)[1:]))
     return table if table.row_count else None
 
 

@@ -4,63 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
-from surestep.metrics.figures import in_tables
+from surestep.cli.output.fitted_table import FittedTable
+from surestep.metrics.figures import FIGURES, in_tables
 from surestep.metrics.report.assessment import few_problems, too_few
-from surestep.metrics.report.wording import ends_of, figure, with_interval
+from surestep.metrics.report.wording import ends_of, figure, number, plus_minus, with_interval
 
 _BASELINE_COLUMNS = ("mse", "nll", "auroc", "ece", "r2", "spearman")
 
 
-def metrics_table(report: dict[str, Any], *, title: str) -> Table:
-    """Figures of each dataset with their intervals, its constant baseline and the skill over it, then overall.
-
-    Fits into 100 columns.
-    """
-    columns = in_tables()
-    table = Table(title=title, box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("dataset")
-    for name in ("steps", "problems", *columns, "skill"):
-        table.add_column(name, justify="right", no_wrap=True)
-    sections = [*report["per_dataset"].items(), ("overall", report["overall"])]
-    for name, section in sections:
-        table.add_row(
-            name,
-            f"{section['num_steps']:,}",
-            f"{section['num_problems']:,}",
-            *(figure(section.get(column)) for column in columns),
-            figure(section["skill"]["mse"]),
-        )
-        intervals = section.get("intervals", {})
-        skill = section["skill"].get("intervals", {}).get("mse", {})
-        for end, label in (("low", "  95 % from"), ("high", "         to")):
-            if intervals:
-                ends = (figure(intervals.get(column, {}).get(end)) for column in columns)
-                table.add_row(label, "", "", *ends, figure(skill.get(end)), style="cyan")
-        baseline = section[section["skill"].get("against", "constant_baseline")]
-        table.add_row("  constant", "", "", *(figure(baseline.get(column)) for column in columns), "", style="dim")
-    table.caption = (
-        "95 % intervals by bootstrap over problems; skill: 1 - MSE / MSE of the dataset's own constant; overall R² "
-        "over a mixture mostly measures which dataset a step came from (mean of the datasets' own: "
-        f"{figure(report['overall']['r2_mean_per_dataset'])})"
-    )
+def metrics_table(report: dict[str, Any], *, title: str) -> FittedTable:
+    """The figures of each dataset, with half of their interval, and of all together where there are several."""
+    table = FittedTable(title)
+    sections = list(report["per_dataset"].items())
+    if len(sections) != 1:
+        sections.append(("overall", report["overall"]))
+    table.add_columns_of(*(name for name, _ in sections), first="figure")
+    table.add_cells("labelled steps", *(f"{section['num_steps']:,}" for _, section in sections))
+    table.add_cells("problems", *(f"{section['num_problems']:,}" for _, section in sections))
+    for name in in_tables():
+        table.add_cells(FIGURES[name].title, *(plus_minus(s.get(name), ends_of(s, name)) for _, s in sections))
+    table.add_cells("skill", *(plus_minus(s["skill"]["mse"], ends_of(s["skill"], "mse")) for _, s in sections))
+    constants = [section[section["skill"].get("against", "constant_baseline")] for _, section in sections]
+    for name in ("mse", "nll"):
+        title_of = f"{FIGURES[name].title} of a constant"
+        table.add_cells(title_of, *(number(c.get(name), minus="-") for c in constants), style="dim")
+    remarks = ["± half of the 95 % interval, by bootstrap over problems", "skill: 1 - MSE / MSE of the constant"]
+    if len(sections) > 1:
+        mean = number(report["overall"]["r2_mean_per_dataset"], minus="-")
+        remarks.append(f"overall R² mostly tells the datasets apart (mean of their own: {mean})")
+    table.remark = "; ".join(remarks)
     return table
 
 
-def baselines_table(report: dict[str, Any]) -> Table | None:
+def baselines_table(report: dict[str, Any]) -> FittedTable | None:
     """Each baseline beside the model, per dataset and overall; None where there is no baseline.
 
     A figure that the model does not beat is marked with an asterisk.
     """
     if not report.get("baselines"):
         return None
-    table = Table(title="baselines (* not beaten by the model)", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("dataset")
-    table.add_column("predictor")
-    for name in _BASELINE_COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True)
+    table = FittedTable("baselines (* not beaten by the model)")
+    table.add_columns_of(*(FIGURES[name].title for name in _BASELINE_COLUMNS), first="scorer")
     several = len(report["per_dataset"]) > 1
     few: list[str] = []
     for name in [*report["per_dataset"], *([None] if several else [])]:
@@ -68,19 +52,21 @@ def baselines_table(report: dict[str, Any]) -> Table | None:
         if not section["num_steps"]:
             continue
         where = "overall" if name is None else name
-        table.add_row(where, "model", *(figure(section[column]) for column in _BASELINE_COLUMNS), style="bold")
+        within = f"{where}: " if several else ""
+        table.add_cells(f"{within}model", *(_marked(section, {}, column) for column in _BASELINE_COLUMNS), style="bold")
         for row in report["baselines"]:
             values = row if name is None else row["per_dataset"][name]
             beaten = section["beats_baselines"][row["name"]]
-            table.add_row("", row["name"], *(_marked(values, beaten, column) for column in _BASELINE_COLUMNS))
+            label = f"{'  ' if several else ''}{row['name']}"
+            table.add_cells(label, *(_marked(values, beaten, column) for column in _BASELINE_COLUMNS))
         if too_few(section["num_problems"]):
             few.append(f"{where}: {few_problems(section['num_problems'])}")
-    table.caption = "; ".join(few) or None
+    table.remark = "; ".join(few) or None
     return table
 
 
 def _marked(values: dict[str, Any], beaten: dict[str, bool | None], column: str) -> str:
-    return figure(values[column]) + ("*" if beaten.get(column) is False else " ")
+    return number(values[column], minus="-") + ("*" if beaten.get(column) is False else " ")
 
 
 def regret_lines(report: dict[str, Any]) -> list[str]:

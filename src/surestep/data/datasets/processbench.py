@@ -15,6 +15,7 @@ from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name, whole_number
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
+from surestep.data.trees.listed_steps import listed_chain
 from surestep.data.trees.tree_builder import TreeBuilder, finish
 from surestep.types import ROOT, ReasoningTree
 
@@ -28,7 +29,7 @@ class Solution:
 
     Attributes:
         subset: name of its file without ending: `gsm8k`, `math`, `olympiadbench`, `omnimath`.
-        tree: a single path.
+        tree: a single path with every listed step (`lists_empty_steps`).
         label: index of the first wrong step, -1 where all are right.
     """
 
@@ -38,9 +39,10 @@ class Solution:
 
 
 def read_processbench(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[ReasoningTree]:
-    """One tree (a single path) for each solution, named by its `id`.
+    """One tree (a single path) for each solution, named by its `id`, as data that is learned from or looked at.
 
-    Steps after the error stay in the tree without a label: finding the first error needs their scores.
+    Steps after the error stay in the tree without a label: finding the first error needs their scores. An empty step
+    is dropped with whatever follows it, as in all such data; the benchmark itself keeps it (`read_solutions`).
 
     Args:
         paths: the subsets' files, a JSON array or one object a line.
@@ -51,21 +53,20 @@ def read_processbench(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRo
         DataError: naming file and line: a broken file; where rows are not skipped, a `label` that is not a whole
             number, or no problem.
     """
-    for _, tree, _ in _read(paths, report, bad_rows):
-        yield tree
+    for read in read_rows(paths, tree_of, report=report, bad_rows=bad_rows, fetch="processbench"):
+        if read is not None:
+            yield read
 
 
 def read_solutions(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[Solution]:
-    """The same solutions with their labels; one whose wrong step was dropped with an empty step is left out, counted.
+    """The same solutions with their labels and every step that they list, empty ones among them, or none at all.
 
     Raises:
         DataError: as `read_processbench`.
     """
-    for record, tree, label in _read(paths, report, bad_rows):
-        if label >= len(tree.nodes):
-            report.count("error_step_dropped", where=record.place)
-        else:
-            yield Solution(subset_name(record.path), tree, label)
+    for read in read_rows(paths, solution_of, report=report, bad_rows=bad_rows, fetch="processbench"):
+        if read is not None:
+            yield read
 
 
 def subset_name(path: Path) -> str:
@@ -77,36 +78,46 @@ def subset_name(path: Path) -> str:
     return path.name.split(".")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """What a record lists: `labels` has the label of each of `steps`."""
+
+    problem: str
+    id: str
+    steps: list[str]
+    labels: list[float | None]
+    first_wrong: int
+
+
 def solution_of(record: Record, report: ReadReport) -> Solution | None:
-    """The solution of one record of this layout; None, counted, where it is left out."""
-    read = _parse(record, report)
-    if read is None:
+    """The solution of one record of this layout, with every listed step; None, counted, where it is left out."""
+    found = _listed(record, report)
+    if found is None:
         return None
-    _, tree, label = read
-    if label >= len(tree.nodes):
-        report.count("error_step_dropped", where=record.place)
-        return None
-    return Solution(subset_name(record.path), tree, label)
+    tree = listed_chain(found.problem, found.steps, found.labels, id=found.id, report=report, where=record.place)
+    return Solution(subset_name(record.path), tree, found.first_wrong)
 
 
 def tree_of(record: Record, report: ReadReport) -> ReasoningTree | None:
-    """The tree of one record of this layout; None, counted, where it is left out."""
-    read = _parse(record, report)
-    return None if read is None else read[1]
+    """The tree of one record of this layout, up to an empty step; None, counted, where it is left out."""
+    found = _listed(record, report)
+    if found is None:
+        return None
+    builder = TreeBuilder(found.problem, id=found.id)
+    parent = ROOT
+    for text, label in zip(found.steps, found.labels, strict=True):
+        if not text.strip():
+            report.count("empty_step", where=record.place)
+            break
+        parent = builder.add(text, parent, confidence=label)
+    if len(builder) == 0:
+        report.count("no_steps", where=record.place)
+        return None
+    return finish(builder, report)
 
 
-_Read = tuple[Record, ReasoningTree, int]
-"""A record, its tree and its label."""
-
-
-def _read(paths: PathOrPaths, report: ReadReport, bad_rows: BadRows) -> Iterator[_Read]:
-    for read in read_rows(paths, _parse, report=report, bad_rows=bad_rows, fetch="processbench"):
-        if read is not None:
-            yield read
-
-
-def _parse(record: Record, report: ReadReport) -> _Read | None:
-    """None where the record is left out."""
+def _listed(record: Record, report: ReadReport) -> _Listed | None:
+    """None, counted, where the label names no step, or where no list of steps is given, not even an empty one."""
     steps = record.items("steps")
     label = whole_number(record, record.get("label"), "'label'", "-1 (no error) or the index of the first wrong step")
     if label is None:
@@ -114,25 +125,22 @@ def _parse(record: Record, report: ReadReport) -> _Read | None:
     if not -1 <= label < len(steps):
         report.count("label_past_end", where=record.place)
         return None
+    if record.get("steps") is None:
+        report.count("no_steps", where=record.place)
+        return None
     problem = record.text("problem")
     if not problem.strip():
         raise record.error("'problem' is empty; allowed: text")
     place = f"{subset_name(record.path)}:{record.number or record.line}"
-    builder = TreeBuilder(problem, id=read_name(record, "id") or place)
-    parent = ROOT
-    for index, value in enumerate(steps):
-        text = record.as_text(value, f"step {index + 1}")
-        if not text.strip():
-            report.count("empty_step", where=record.place)
-            break
-        is_judged = label == -1 or index <= label
-        report.count("after_error", int(not is_judged))
-        parent = builder.add(text, parent, confidence=float(index != label) if is_judged else None)
-    if len(builder) == 0:
-        report.count("no_steps", where=record.place)
-        return None
-    tree = finish(builder, report)
-    return None if tree is None else (record, tree, label)
+    is_judged = [label == -1 or index <= label for index in range(len(steps))]
+    report.count("after_error", is_judged.count(False))
+    return _Listed(
+        problem,
+        read_name(record, "id") or place,
+        [record.as_text(value, f"step {number}") for number, value in enumerate(steps, start=1)],
+        [float(index != label) if judged else None for index, judged in enumerate(is_judged)],
+        label,
+    )
 
 
 _FILES = "https://huggingface.co/datasets/Qwen/ProcessBench/resolve/main/"

@@ -136,9 +136,9 @@ def _raise(error: BadRowError) -> None:
 def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow = _raise) -> Iterator[Record]:
     """Every record of one file, in order.
 
-    The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of objects, `.parquet`,
-    `.arrow` and `.feather` what they say, anything else one object a line (or one array). `.gz` or `.zst` may follow the
-    first two and the last.
+    The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of objects,
+    `.parquet`, `.arrow` and `.feather` what they say, anything else one object a line (or one array). `.gz` or `.zst`
+    may follow the first two and the last.
 
     Args:
         path: the file.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,12 @@ class BenchmarkResult:
     Attributes:
         report: the content of its result file.
         rows: what was scored, one by one, with its confidences.
+        official: files in the layout of the benchmark's own program, by name without ending: the rows of each.
     """
 
     report: dict[str, Any]
     rows: list[dict[str, Any]]
+    official: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 def find_data(*paths: Path) -> list[Path]:
@@ -77,6 +79,18 @@ def find_data(*paths: Path) -> list[Path]:
 def file_facts(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Path, size and sha256 of each file."""
     return [{"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths]
+
+
+def write_official(folder: Path, result: BenchmarkResult) -> list[Path]:
+    """Write what `result` has in the layout of the benchmark's own program, one object a line; the files.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    paths = [folder / f"{name}.jsonl" for name in result.official]
+    for path, rows in zip(paths, result.official.values(), strict=True):
+        write_rows(path, rows)
+    return paths
 
 
 def write_result(

@@ -11,8 +11,6 @@ from surestep.evaluation.benchmarks.result_file import Resampling
 from surestep.evaluation.benchmarks.solutions import SolutionSet
 from surestep.metrics.benchmarks.first_error import NO_ERROR
 from surestep.metrics.bootstrap.draws import seed_for
-from surestep.metrics.columns import FloatArray
-from surestep.metrics.solution_level.section import NOTES as NOTES
 from surestep.metrics.solution_level.section import solution_section
 from surestep.metrics.solution_level.solutions import LEFT_OUT, JudgedSolutions
 
@@ -25,20 +23,15 @@ def solution_level(subset: SolutionSet, resampling: Resampling) -> dict[str, Any
 
 
 def _judged(subset: SolutionSet) -> JudgedSolutions:
-    """Those that were scored to their end; files and models of a benchmark say one confidence a step."""
-    scores: list[FloatArray] = []
-    is_right: list[bool] = []
-    problem: list[int] = []
+    """Those that were scored to their end; a benchmark's files and models say one confidence a step."""
+    with_steps = [(solution, values) for solution, values in subset.measured if values]
+    scores = [np.array(values, np.float64) for _, values in with_steps]
     numbers: dict[str, int] = {}
-    left_out = dict.fromkeys(LEFT_OUT, 0)
-    for solution, values in zip(subset.solutions, subset.confidences, strict=True):
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            left_out["without_score"] += 1
-        elif known:
-            scores.append(np.array(known, np.float64))
-            is_right.append(solution.label == NO_ERROR)
-            problem.append(numbers.setdefault(problem_key(solution.tree), len(numbers)))
-        else:
-            left_out["without_steps"] += 1
-    return JudgedSolutions(scores, scores, np.array(is_right, np.bool_), np.array(problem, np.int64), left_out)
+    problem = [numbers.setdefault(problem_key(solution.tree), len(numbers)) for solution, _ in with_steps]
+    is_right = np.array([solution.label == NO_ERROR for solution, _ in with_steps], np.bool_)
+    left_out = {
+        **dict.fromkeys(LEFT_OUT, 0),
+        "without_score": subset.solutions_not_measured,
+        "without_steps": len(subset.measured) - len(with_steps),
+    }
+    return JudgedSolutions(scores, scores, is_right, np.array(problem, np.int64), left_out)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from surestep.data.datasets import DATASETS
@@ -15,7 +16,7 @@ from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.identity import problem_key
 from surestep.errors import DataError
-from surestep.metrics.benchmarks.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors
+from surestep.metrics.benchmarks.first_error import NO_ERROR, FirstErrors, blind_f1, first_errors, num_ties
 from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_file import Confidences
 from surestep.scoring.score_split import confidences_by_tree, score_trees
@@ -28,25 +29,45 @@ WRONG_BELOW = 0.5
 
 @dataclass(frozen=True)
 class SolutionSet:
-    """One subset's solutions with a confidence for each of their steps, None where it was not scored."""
+    """One subset's solutions with a confidence for each of their steps, None where it was not scored.
+
+    A solution with a step that was not scored (beyond the position limit, or null in a file) has no place in figures:
+    to count it as right or as missed would both be a guess. `measured` has the others; what it leaves out is counted.
+    """
 
     name: str
     solutions: list[Solution]
     confidences: list[Confidences]
 
+    @cached_property
+    def measured(self) -> list[tuple[Solution, list[float]]]:
+        """The solutions of which every step was scored; one without steps is among them."""
+        pairs = zip(self.solutions, self.confidences, strict=True)
+        known = ((solution, [value for value in values if value is not None]) for solution, values in pairs)
+        return [(solution, values) for solution, values in known if len(values) == len(solution.tree.nodes)]
+
     def first_errors(self) -> FirstErrors:
-        """As columns; solutions of one problem share its number."""
+        """The measured ones as columns; solutions of one problem share its number."""
         problems: dict[str, int] = {}
         return first_errors(
-            self.confidences,
-            [solution.label for solution in self.solutions],
-            [problems.setdefault(problem_key(solution.tree), len(problems)) for solution in self.solutions],
+            [values for _, values in self.measured],
+            [solution.label for solution, _ in self.measured],
+            [problems.setdefault(problem_key(solution.tree), len(problems)) for solution, _ in self.measured],
         )
 
+    def num_ties(self, threshold: float) -> int:
+        """Steps of measured solutions with a confidence equal to `threshold`."""
+        return num_ties((values for _, values in self.measured), threshold)
+
     def blind(self) -> dict[str, float] | None:
-        """What a scorer that does not read could reach; None where F1 has no value."""
-        found = blind_f1([s.label for s in self.solutions], [len(s.tree.nodes) for s in self.solutions])
+        """What a scorer that does not read could reach on the measured ones; None where F1 has no value."""
+        found = blind_f1([s.label for s, _ in self.measured], [len(s.tree.nodes) for s, _ in self.measured])
         return None if found is None else {"f1": found[0], "chance": found[1]}
+
+    @property
+    def solutions_not_measured(self) -> int:
+        """Solutions left out because a step of theirs has no confidence."""
+        return len(self.solutions) - len(self.measured)
 
     @property
     def steps_not_scored(self) -> int:

@@ -1,4 +1,7 @@
-"""A threshold chosen on other data, which is named, and which shares no solution with what is evaluated."""
+"""A threshold chosen on other data, which is named, and which shares no solution with what is evaluated.
+
+Beside it the papers' protocol, which chooses on an evaluated subset, and says so.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,14 @@ from surestep.data.trees.text import clean_text
 from surestep.errors import ConfigError
 from surestep.evaluation.benchmarks.result_file import file_facts, find_data
 from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_paths, score_solutions
-from surestep.metrics.benchmarks.first_error import choose_threshold
+from surestep.metrics.benchmarks.first_error import ChosenThreshold, choose_threshold
 from surestep.scoring.protocol import Scorer
 from surestep.scoring.stored_split import ProgressFactory, silent
 
 FIRST_ERROR_LAYOUT = "processbench"
+
+PAPERS_SUBSET = "gsm8k"
+"""The subset that the papers tune the threshold on, and report."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,8 @@ def choose(
         best = choose_threshold([subset.first_errors() for subset in subsets])
     except ValueError:
         raise ConfigError(
-            f"--threshold-data {other.path} has a subset without erroneous or without correct solutions, so that F1 "
-            "has no value there; name data with both, or give --threshold"
+            f"--threshold-data {other.path} has a subset without erroneous or without correct solutions that were "
+            "scored to their end, so that F1 has no value there; name data with both, or give --threshold"
         ) from None
     problems = {normalize_text(solution.tree.problem) for solution in solutions}
     return {
@@ -91,11 +97,50 @@ def choose(
             {normalize_text(solution.tree.problem) for solution in _all(subsets)} & problems
         ),
         "f1_there": best.f1,
-        "equal_there": {"above": best.low, "up_to": best.high},
+        "equal_there": _equal(best),
+        "solutions_not_measured_there": sum(subset.solutions_not_measured for subset in subsets),
         "steps_not_scored_there": sum(subset.steps_not_scored for subset in subsets),
         "reading_there": reading.to_dict(),
         "scorer_there": {name: value for name, value in other.scorer.about().items() if name.startswith("predictions")},
     }
+
+
+def choose_as_the_papers(subsets: Sequence[SolutionSet]) -> dict[str, Any]:
+    """The threshold with the highest F1 on the evaluated subset `PAPERS_SUBSET`, as the result file says it.
+
+    Source: ProcessBench (arXiv 2412.06559), section 4, and its authors' answer in its repository's issue 3: "we
+    determine the threshold based on the F1 score on the GSM8K subset". They name neither the thresholds that were tried
+    nor the choice among equals: here all that change a prediction, and the one nearest to 0.5.
+
+    Raises:
+        ConfigError: the subset is not there, or has no wrong or no right solution.
+    """
+    found = [subset for subset in subsets if subset.name == PAPERS_SUBSET]
+    if not found:
+        raise ConfigError(
+            f"--protocol paper chooses the threshold on the subset {PAPERS_SUBSET!r}, and --data holds "
+            f"{', '.join(repr(subset.name) for subset in subsets)}; add the file {PAPERS_SUBSET}.json, or leave "
+            "--protocol out"
+        )
+    try:
+        best = choose_threshold([found[0].first_errors()])
+    except ValueError:
+        raise ConfigError(
+            f"--protocol paper: the subset {PAPERS_SUBSET!r} has no erroneous or no correct solutions that were scored "
+            "to their end, so that F1 has no value there; give its whole file, or leave --protocol out"
+        ) from None
+    return {
+        "threshold": best.threshold,
+        "how": f"the paper's protocol: highest F1 on {PAPERS_SUBSET}, which is evaluated too",
+        "tuned_on": [PAPERS_SUBSET],
+        "f1_there": best.f1,
+        "equal_there": _equal(best),
+    }
+
+
+def _equal(best: ChosenThreshold) -> dict[str, float]:
+    """The thresholds that give the same figures: from the first on, below the second."""
+    return {"from": best.low, "below": best.high}
 
 
 def _all(subsets: Sequence[SolutionSet]) -> list[Solution]:

@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,13 +75,47 @@ def _check_utf8(value: Any, layout: str) -> None:
 
 
 def to_json(value: Any) -> str:
-    """A value as one line of JSON that UTF-8 can hold."""
-    text = json.dumps(value, ensure_ascii=False, default=_plain)
+    """A value as one line of JSON that every reader takes: NaN, which stands for what is missing, is null; an infinity
+    is text.
+
+    >>> to_json({"a": [1.5, float("nan")], "b": float("-inf")})
+    '{"a": [1.5, null], "b": "-Infinity"}'
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, default=_plain)
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON spells
-        return json.dumps(value, default=_plain)
+        return json.dumps(_finite(value), default=_plain)
     return text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else json.dumps(value)
+    return value
+
+
+def _check_no_infinity(row: Row, layout: str) -> None:
+    """A number may not become text."""
+    if _has_infinity(row.values):
+        raise InputError(
+            f"the row holds an infinite number, which {layout} cannot; write Parquet (--output_format parquet)"
+        )
+
+
+def _has_infinity(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_infinity, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_infinity, value))
+    return isinstance(value, float) and math.isinf(value)
 
 
 def _plain(value: Any) -> str:
@@ -96,6 +131,8 @@ class _Jsonl:
 
     def check(self, row: Row) -> None:
         _check_new(row, self.added)
+        if row.text is None:
+            _check_no_infinity(row, "JSONL")
 
     def write_part(self, file: IO[bytes], rows: Sequence[tuple[Row, Added]]) -> None:
         for row, added in rows:
@@ -126,6 +163,7 @@ class _Csv:
                 f"the row has a column {more[0]!r} that the first one lacks, which a CSV cannot hold; write JSONL "
                 "(--output_format jsonl)"
             )
+        _check_no_infinity(row, "CSV")
         _check_utf8([*row.values, *(value for value in row.values.values() if isinstance(value, str))], "CSV")
 
     def write_part(self, file: IO[bytes], rows: Sequence[tuple[Row, Added]]) -> None:
@@ -148,6 +186,8 @@ class _Csv:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
     return value if isinstance(value, str) else to_json(value)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from surestep.errors import ConfigError
-from surestep.files import sha256_of, storage_errors, write_json, write_text, write_whole
+from surestep.files import place_of, sha256_of, storage_errors, write_json, write_text, write_whole
 from surestep.inference.tables.processes import Processes
 from surestep.untrusted import read_json
 from surestep.untrusted.bounds import shown
@@ -92,8 +92,8 @@ class PartStore:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 state = {}
             if overwrite:
-                self.output.unlink(missing_ok=True)
-                self.bad_rows.unlink(missing_ok=True)
+                place_of(self.output).unlink(missing_ok=True)
+                place_of(self.bad_rows).unlink(missing_ok=True)
             self.folder.mkdir(parents=True, exist_ok=True)
         self._write_state(made_from, None)
         return "continued" if state and any(self.folder.glob("*.json")) else "new"
@@ -192,7 +192,7 @@ class PartStore:
 
     def _join_bad(self, count: int, *, any_bad: bool) -> None:
         if not any_bad:
-            self.bad_rows.unlink(missing_ok=True)
+            place_of(self.bad_rows).unlink(missing_ok=True)
             return
         with write_whole(self.bad_rows, "wb", advice=ADVICE) as file:
             for number in range(count):

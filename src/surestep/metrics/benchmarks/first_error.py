@@ -1,8 +1,10 @@
 """Finding the first wrong step of a solution: accuracies, F1, and the threshold that serves other data best.
 
-The prediction is the first step whose confidence is below the threshold, else "no error". It is right for a wrong
-solution where it names the first wrong step, and for a right one where it names none (ProcessBench, arXiv 2412.06559,
-section 3). F1 is the harmonic mean of the accuracy on wrong and on right solutions.
+A step is called right where its confidence is above the threshold; the prediction is the first step that is not, else
+"no error". A confidence equal to the threshold is therefore called wrong, as in the benchmark's own program, whose
+argmax over (wrong, right) takes the former of two equal ones. The prediction is right for a wrong solution where it
+names the first wrong step, and for a right one where it names none (ProcessBench, arXiv 2412.06559, section 3). F1 is
+the harmonic mean of the accuracy on wrong and on right solutions.
 
 Knows confidences and indices; knows no file and no text.
 
@@ -11,7 +13,7 @@ Shapes: `M` solutions, `R` resamples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,74 +33,74 @@ FIGURES = ("f1", "accuracy_erroneous", "accuracy_correct")
 
 @dataclass(frozen=True, eq=False)
 class FirstErrors:
-    """Solutions as the thresholds that judge them rightly: exactly those above `above` and up to `up_to`.
+    """Solutions as the thresholds that judge them rightly: exactly those from `error` on and below `before`.
 
     Attributes:
-        above: float64 [M], the wrong step's confidence; -inf for a right solution, inf where it was not scored.
-        up_to: float64 [M], the least confidence before the wrong step, of all steps for a right solution; inf where
-            there is none, -inf where a step among them was not scored: unseen is never counted as judged rightly.
+        error: float64 [M], the wrong step's confidence; -inf for a right solution.
+        before: float64 [M], the least confidence before the wrong step, of all steps for a right solution; inf where
+            there is none.
         is_erroneous: bool [M].
         problem: int64 [M], solutions of one problem share its number.
     """
 
-    above: FloatArray
-    up_to: FloatArray
+    error: FloatArray
+    before: FloatArray
     is_erroneous: BoolArray
     problem: IntArray
 
     def __len__(self) -> int:
         """M, the number of solutions."""
-        return len(self.above)
+        return len(self.error)
 
     def is_right(self, threshold: float) -> BoolArray:
         """[M]: whether each prediction is right."""
-        return (self.above < threshold) & (threshold <= self.up_to)
+        return (self.error <= threshold) & (threshold < self.before)
 
 
-def first_below(confidences: Sequence[float | None], threshold: float) -> int | None:
-    """Index of the first step below `threshold`, `NO_ERROR` where there is none.
+def predicted_error(confidences: Sequence[float], threshold: float) -> int:
+    """Index of the first step that is not above `threshold`, `NO_ERROR` where all are.
 
-    None where no scored step is below it and some step was not scored (its confidence is None).
-
-    >>> first_below([0.9, 0.4, 0.1], 0.5), first_below([0.9], 0.5), first_below([0.9, None], 0.5)
-    (1, -1, None)
+    >>> predicted_error([0.9, 0.4, 0.1], 0.5), predicted_error([0.9, 0.5], 0.5), predicted_error([], 0.5)
+    (1, 1, -1)
     """
-    for index, value in enumerate(confidences):
-        if value is None:
-            return None
-        if value < threshold:
-            return index
-    return NO_ERROR
+    return next((index for index, value in enumerate(confidences) if not value > threshold), NO_ERROR)
 
 
-def first_errors(
-    confidences: Sequence[Sequence[float | None]], labels: Sequence[int], problem: npt.ArrayLike
-) -> FirstErrors:
+def num_ties(confidences: Iterable[Sequence[float | None]], threshold: float) -> int:
+    """How many steps have a confidence equal to `threshold`: another rule for them would call them right.
+
+    >>> num_ties([[0.5, 0.9], [0.5, None]], 0.5)
+    2
+    """
+    return sum(value == threshold for steps in confidences for value in steps)
+
+
+def first_errors(confidences: Sequence[Sequence[float]], labels: Sequence[int], problem: npt.ArrayLike) -> FirstErrors:
     """Columns of solutions.
 
     Args:
-        confidences: of each solution, one for each step; None where the step was not scored.
+        confidences: of each solution, one for each step.
         labels: index of each solution's first wrong step, `NO_ERROR` where there is none.
         problem: shape [M], the number of each solution's problem.
 
     Raises:
-        ValueError: a label lies outside its solution.
+        ValueError: a label lies outside its solution, or a confidence is missing (NaN): what was not scored to its end
+            is left out beforehand, and counted.
 
-    >>> first_errors([[0.9, 0.2], [0.8]], [1, -1], [0, 1]).is_right(0.5).tolist()
-    [True, True]
+    >>> first_errors([[0.9, 0.2], [0.8], []], [1, -1, -1], [0, 1, 2]).is_right(0.5).tolist()
+    [True, True, True]
     """
-    above, up_to = [], []
+    error, before = [], []
     for steps, label in zip(confidences, labels, strict=True):
         if not NO_ERROR <= label < len(steps):
             raise ValueError(f"label {label}; allowed: -1 to {len(steps) - 1}")
-        values = [np.nan if step is None else step for step in steps]
-        before = values if label == NO_ERROR else values[:label]
-        least = min(before, default=np.inf) if not np.isnan(before).any() else -np.inf
-        up_to.append(least)
-        above.append(-np.inf if label == NO_ERROR else np.inf if np.isnan(values[label]) else values[label])
+        if np.isnan(np.asarray(steps, np.float64)).any():
+            raise ValueError("a step has no confidence")
+        error.append(-np.inf if label == NO_ERROR else steps[label])
+        before.append(min(steps if label == NO_ERROR else steps[:label], default=np.inf))
     return FirstErrors(
-        np.array(above, np.float64),
-        np.array(up_to, np.float64),
+        np.array(error, np.float64),
+        np.array(before, np.float64),
         np.array([label != NO_ERROR for label in labels], np.bool_),
         np.asarray(problem, np.int64),
     )
@@ -160,9 +162,11 @@ def first_error_figures(
     columns = (right & wrong_solution, wrong_solution, right & ~wrong_solution, ~wrong_solution)
     table = sums_by_problem(found.problem, np.stack(columns, axis=1).astype(np.float64))
     values = _figures_of_sums(table.sum(axis=0)[None, :])
+    # From no problem at all nothing can be drawn: its figures have no value in any draw.
+    drawn = Draws(len(table), resamples, seed).sums(table) if len(table) else np.zeros((resamples, 4))
     return FirstErrorFigures(
         values={name: float(value[0]) for name, value in values.items()},
-        draws=_figures_of_sums(Draws(len(table), resamples, seed).sums(table)),
+        draws=_figures_of_sums(drawn),
         counts={
             "num_solutions": len(found),
             "num_erroneous": int(wrong_solution.sum()),
@@ -191,7 +195,7 @@ def mean_over_subsets(subsets: Sequence[FirstErrorFigures], *, by_count: bool) -
     not have makes the mean null: over other subsets it would be another benchmark.
     """
     weights = np.array([figures.counts["num_solutions"] if by_count else 1.0 for figures in subsets])
-    weights = weights / weights.sum()
+    weights = weights / max(weights.sum(), 1.0)
     values = {name: float(weights @ np.array([f.values[name] for f in subsets])) for name in FIGURES}
     draws = {name: weights @ np.stack([f.draws[name] for f in subsets]) for name in FIGURES}
     return section_of(values, draws)
@@ -202,7 +206,7 @@ class ChosenThreshold:
     """A threshold, what it reached on the data that it was chosen on, and the range of thresholds equal to it there.
 
     Attributes:
-        threshold: the middle of `low` (exclusive) to `high` (inclusive).
+        threshold: the middle of `low` (inclusive) to `high` (exclusive; itself 1 where both are).
         f1: mean F1 over the subsets it was chosen on.
     """
 
@@ -223,15 +227,16 @@ def choose_threshold(subsets: Sequence[FirstErrors]) -> ChosenThreshold:
     >>> choose_threshold([first_errors([[0.9, 0.6], [0.8]], [1, -1], [0, 1])]).threshold
     0.7
     """
-    values = np.concatenate([np.concatenate([s.above, s.up_to]) for s in subsets])
-    edges = np.unique(np.concatenate([values[np.isfinite(values)], [0.0, 1.0]]))
-    means = np.mean([_f1_at(subset, edges) for subset in subsets], axis=0)
-    # Predictions are the same for all thresholds above one edge and up to the next; 0.0 itself calls no step wrong.
-    low = np.concatenate([[0.0], edges[:-1]])
-    middle = (low + edges) / 2
+    values = np.concatenate([np.concatenate([s.error, s.before]) for s in subsets])
+    low = np.unique(np.concatenate([values[np.isfinite(values)], [0.0, 1.0]]))
+    means = np.mean([_f1_at(subset, low) for subset in subsets], axis=0)
+    # Predictions are the same for all thresholds from one value on and below the next.
+    high = np.append(low[1:], 1.0)
+    middle = (low + high) / 2
+    middle = np.where(middle < high, middle, low)
     best = np.flatnonzero(means >= means.max() - 1e-12)
     chosen = best[np.argmin(np.abs(middle[best] - 0.5))]
-    return ChosenThreshold(float(middle[chosen]), float(means[chosen]), float(low[chosen]), float(edges[chosen]))
+    return ChosenThreshold(float(middle[chosen]), float(means[chosen]), float(low[chosen]), float(high[chosen]))
 
 
 def _f1_at(subset: FirstErrors, thresholds: FloatArray) -> FloatArray:
@@ -239,9 +244,9 @@ def _f1_at(subset: FirstErrors, thresholds: FloatArray) -> FloatArray:
     for kind in (subset.is_erroneous, ~subset.is_erroneous):
         if not kind.any():
             raise ValueError("F1 needs wrong and right solutions")
-        possible = kind & (subset.above < subset.up_to)
-        entered = np.searchsorted(np.sort(subset.above[possible]), thresholds, side="left")
-        left = np.searchsorted(np.sort(subset.up_to[possible]), thresholds, side="left")
+        possible = kind & (subset.error < subset.before)
+        entered = np.searchsorted(np.sort(subset.error[possible]), thresholds, side="right")
+        left = np.searchsorted(np.sort(subset.before[possible]), thresholds, side="right")
         accuracies.append((entered - left) / kind.sum())
     return harmonic_mean(accuracies[0], accuracies[1])
 

@@ -14,14 +14,18 @@ Ends = tuple[float, float]
 
 
 def number(value: float | None, digits: int = 3, *, minus: str = MINUS, sign: str = "") -> str:
-    """A figure as text; a dash where it is undefined or NaN. `sign` "+" shows the sign of positive ones too.
+    """A figure as text; a dash where it is undefined or NaN, and no minus before zeros.
+
+    `sign` "+" shows the sign of positive ones too.
 
     >>> number(0.12345), number(-0.5), number(None), number(0.25, 4, minus="-", sign="+")
     ('0.123', '−0.500', '–', '+0.2500')
+    >>> number(-0.0001)
+    '0.000'
     """
     if value is None or value != value:
         return UNDEFINED
-    return f"{value:{sign}.{digits}f}".replace("-", minus)
+    return f"{value:{sign}z.{digits}f}".replace("-", minus)
 
 
 def figure(value: float | None) -> str:
@@ -68,3 +72,13 @@ def with_interval(value: float | None, found: Ends | None, digits: int = 4, *, m
         return said
     low, high = (number(end, digits, minus=minus, sign=sign) for end in found)
     return f"{said} [{low}, {high}]"
+
+
+def plus_minus(value: float | None, found: Ends | None, digits: int = 3) -> str:
+    """A figure and half the width of its interval, for a narrow terminal.
+
+    >>> plus_minus(0.191, (0.18, 0.204)), plus_minus(-0.5, None), plus_minus(None, None)
+    ('0.191 ±0.012', '-0.500', '–')
+    """
+    said = number(value, digits, minus="-")
+    return said if found is None else f"{said} ±{number((found[1] - found[0]) / 2, digits)}"

@@ -54,6 +54,7 @@ class LoadedCheckpoint:
             "step": manifest.step,
             "backbone": {name: value for name, value in manifest.backbone.items() if name not in ("files", "config")},
             "formatter_hash": manifest.formatter_hash,
+            "split_rule": self.config.data.split_rule(),
             "calibration": {
                 "stored": built.calibration is not None,
                 "applied": "pooled" if calibrated and built.calibration is not None else "none",

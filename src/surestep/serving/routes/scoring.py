@@ -35,7 +35,7 @@ def scoring_router(service: Service) -> APIRouter:
         if len(body.candidates) > most:
             raise InputError(f"the request has {len(body.candidates):,} candidates; allowed: {most:,}")
         tree, paths = tree_of_candidates(body.problem, body.candidates)
-        scores = await service.score_tree(tree, body.dataset)
+        scores = await service.score_in_parts(tree, body.dataset)
         solutions = [solution_of(steps, scores, path) for steps, path in zip(body.candidates, paths, strict=True)]
         ranking = [in_rank(candidate) for candidate in ranked(solutions, body.by)]
         return RerankAnswer(ranking=ranking, num_tokens=CURRENT.get().num_tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from surestep.cli.flags import add_section_flags
+from surestep.cli.output.console import add_json_flag
 from surestep.cli.table_command import add_flags, add_input, add_row_flags, add_scorer_flags, positive
 from surestep.inference.generation.settings import GenerationSettings
 
@@ -72,6 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         },
     )
     add_section_flags(parser.add_argument_group("search"), GenerationSettings)
+    add_json_flag(parser)
     add_row_flags(parser, "generated", ("problem", "answer"), bad="read", rows_per_part=32)
     add_scorer_flags(parser)
 

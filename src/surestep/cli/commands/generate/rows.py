@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from surestep.cli.commands.generate.flags import KEY, SCORER_KEY
 from surestep.cli.flags import section_from_args
-from surestep.cli.output.console import make_console
+from surestep.cli.output.console import make_console, say_json
 from surestep.cli.table_command import (
     STREAM,
     checkpoint_facts,
@@ -55,7 +55,7 @@ def generate_rows(args: argparse.Namespace) -> int:
     first, rows = with_first(read_rows(args.input, layout), args.input)
     given = {what: getattr(args, f"{what}_column") for what in ("problem", "answer")}
     columns = find_columns(first.values, given, ("answer",), where=str(args.input))
-    console = make_console(stderr=output == STREAM)
+    console = make_console(stderr=output == STREAM or args.json)
 
     def say(line: str) -> None:
         console.print(f"· {line}")
@@ -177,9 +177,12 @@ def _tell(args: argparse.Namespace, output: Path, settings: GenerationSettings, 
     )
     if report is None:
         return
-    console.print(all_candidates_table(report["all_candidates"]))
-    if "by_n" in report:
-        console.print(best_of_n_table(report["by_n"]))
+    if args.json:
+        say_json(report)
+    else:
+        console.print(all_candidates_table(report["all_candidates"]))
+        if "by_n" in report:
+            console.print(best_of_n_table(report["by_n"]))
     place = output.with_name(f"{output.name}.accuracy.json")
     write_json(place, report, ascii_only=False, advice="free space or name another --output")
     console.print(f"wrote {place}")

@@ -1,11 +1,13 @@
 """`docs/reference/python.md`, written from the docstrings of the public names: signatures, arguments, errors, examples.
 
-`python -m surestep.inference.reference FILE` writes the page.
+`python docs/python_reference.py FILE` writes the page.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import functools
 import inspect
 import re
 import textwrap
@@ -13,12 +15,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from surestep.client import AsyncClient, Client, RemoteSession
+from surestep.data.templated import SolutionReader
 from surestep.data.trees.split_steps import StepSplit, split_steps
 from surestep.errors import InputError
+from surestep.evaluation.publish.push_to_hub import push_to_hub
 from surestep.files import write_text
+from surestep.inference.dense_credit import step_credit, token_advantages, token_rewards
+from surestep.inference.generation import (
+    Candidate,
+    GeneratedProblem,
+    GenerationSettings,
+    OpenAIEndpoint,
+    TransformersGenerator,
+    generate,
+    generate_many,
+)
 from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
+from surestep.inference.reward_functions.answer_rewards import AnswerRewards
 from surestep.inference.scorer import Scorer
+from surestep.scoring.checkpoint.to_hub import Uploaded
+from surestep.scoring.sessions import Session
 
 _INTRODUCTION = """\
 # Python reference
@@ -34,8 +54,23 @@ from surestep import Scorer, split_steps
 class of `surestep.errors`; of wrong types and values it is `InputError`, which is a `ValueError` too.
 """
 
-PUBLIC: tuple[Any, ...] = (Scorer, SolutionScores, RankedCandidate, split_steps, StepSplit, InputError)
-"""What the page describes, in order."""
+GROUPS: dict[str, tuple[Any, ...]] = {
+    "Scoring: `from surestep import Scorer, split_steps`": (
+        *(Scorer, SolutionScores, RankedCandidate, Session, split_steps, StepSplit, InputError),
+    ),
+    "Sharing: `from surestep import push_to_hub`": (push_to_hub, Uploaded),
+    "A server's client: `from surestep.client import Client, AsyncClient`": (Client, RemoteSession, AsyncClient),
+    "Guided generation: `from surestep.inference.generation import ...`": (
+        *(generate, generate_many, GenerationSettings, OpenAIEndpoint, TransformersGenerator),
+        *(GeneratedProblem, Candidate),
+    ),
+    "Rewards: `from surestep.inference.reward_functions.answer_rewards import AnswerRewards`": (AnswerRewards,),
+    "Chat templates: `from surestep.data.templated import SolutionReader`": (SolutionReader,),
+    "Dense credit: `from surestep.inference.dense_credit import ...`": (step_credit, token_rewards, token_advantages),
+}
+"""What the page describes, in order: heading -> names."""
+PUBLIC: tuple[Any, ...] = tuple(public for group in GROUPS.values() for public in group)
+"""All names of the page."""
 
 _SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
 _ENTRY = re.compile(r"([\w, *]+?): (.*)")
@@ -43,7 +78,10 @@ _ENTRY = re.compile(r"([\w, *]+?): (.*)")
 
 def reference_markdown() -> str:
     """The whole page."""
-    return "\n".join([_INTRODUCTION, *(part for public in PUBLIC for part in _described(public))])
+    parts = [_INTRODUCTION]
+    for heading, names in GROUPS.items():
+        parts += [f"# {heading}\n", *(part for public in names for part in _described(public))]
+    return "\n".join(parts)
 
 
 def _described(public: Any) -> Iterator[str]:
@@ -51,10 +89,14 @@ def _described(public: Any) -> Iterator[str]:
         yield f"## `{public.__name__}{_signature(public)}`\n\n{_markdown(inspect.getdoc(public))}\n"
         return
     yield f"## `{public.__name__}`\n\n{_markdown(inspect.getdoc(public))}\n"
+    if issubclass(public, BaseModel):
+        fields = public.model_fields.items()
+        yield "\n".join(f"- `{name}` (default {field.default!r}): {field.description}" for name, field in fields) + "\n"
+    stored = {field.name for field in dataclasses.fields(public)} if dataclasses.is_dataclass(public) else set()
     for name, member in vars(public).items():
-        if name.startswith("_") or not inspect.getdoc(member):
+        if name.startswith("_") or name in stored or not inspect.getdoc(member):
             continue
-        if isinstance(member, property):
+        if isinstance(member, property | functools.cached_property):
             yield f"### `{public.__name__}.{name}`\n\n{_markdown(inspect.getdoc(member))}\n"
         elif callable(member) or isinstance(member, classmethod | staticmethod):
             function = getattr(public, name)

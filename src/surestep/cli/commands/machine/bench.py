@@ -7,10 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from surestep.cli.flags import PRESETS, add_config_flags, fields, override
-from surestep.cli.output.console import make_console, say
+from surestep.cli.output.console import add_json_flag, result_console, say
+from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import Config
 from surestep.errors import ConfigError
 
@@ -52,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--examples", type=int, help="examples in one optimiser step, or scored (default: fills a pass)"
     )
+    add_json_flag(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="append the JSON line to this file too")
     paths = {path for path, _ in fields()}
     add_config_flags(parser, exclude=frozenset(path for path in paths if not path.startswith(_KEPT)), from_file=False)
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if named and args.shape is not None:
         raise ConfigError("name either --shape or --backbone")
     shape = args.shape or (None if named else "small")
-    console = make_console()
+    console = result_console(args)
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     if config.training.optimizer == "adamw_8bit":
         check_8bit_optimizer()
@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"· {line}", markup=False, highlight=False)
     console.print(f"· matrix products reach {ceiling / 1e12:,.2f} TFLOP/s here; that is the ceiling", markup=False)
     rows = _measure(args, config, built, ceiling)
-    _print(console, rows)
+    if not args.json:
+        _print(console, rows)
     record: dict[str, Any] = {
         "bench": args.work,
         "backbone": built.backbone.name,
@@ -190,11 +191,11 @@ def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> i
 
 
 def _print(console: Console, rows: Sequence[Measurement]) -> None:
-    table = Table()
-    for title in ("work", "tokens/s", "steps/s", "of ceiling", "peak GB", "padding", "first step", "spread"):
-        table.add_column(title, justify="left" if title == "work" else "right")
+    table = FittedTable()
+    titles = ("tokens/s", "steps/s", "of ceiling", "peak GB", "padding", "first step", "spread")
+    table.add_columns_of(*titles, first="work")
     for row in rows:
-        table.add_row(
+        table.add_cells(
             row.name,
             f"{row.tokens_per_s:,.0f}",
             f"{row.labels_per_s:,.1f}",
