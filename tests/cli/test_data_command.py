@@ -53,6 +53,23 @@ def test_list_names_every_dataset_with_licence_and_command(capsys, tmp_path: Pat
     assert "not as a training set" in out
 
 
+def test_every_set_that_is_listed_says_what_it_may_be_used_for(capsys, tmp_path: Path) -> None:
+    """Each with its licence and page, and a way to get it: nothing is offered that cannot be fetched."""
+    _, out, _ = run(capsys, "list", "--json", "--data_dir", str(tmp_path))
+    rows = json.loads(out)["datasets"]
+    assert {"mr_ben", "big_bench_mistake", "hard2verify", "prmbench", "mmlu_pro_cot"} <= {row["name"] for row in rows}
+    for row in rows:
+        assert all(row[said] for said in ("licence", "may_be_used_for")), row["name"]
+        assert row["page"].startswith("https://")
+        assert row["how"] == f"surestep data fetch {row['name']}" or row["name"] == "reveal"
+        files = datasets.DATASETS[row["name"]].files
+        assert files
+        assert all(file.url or row["name"] == "reveal" for file in files)
+    assert {row["name"]: row["use"] for row in rows}["hard2verify"] == "not for training"
+    _, out, _ = run(capsys, "list", "--data_dir", str(tmp_path))
+    assert "    for      a test; its labels name the first mistake only" in out
+
+
 def test_list_as_json_tells_files_and_rows(capsys, tmp_path: Path) -> None:
     (tmp_path / "PRM800K").mkdir()
     (tmp_path / "PRM800K" / "phase1_test.jsonl").write_text("{}\n{}\n", encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layout_rows import FILE_READERS, READERS, VALID
+from layout_rows import DIFFERENTLY_MADE, EVERY_LAYOUT, FILE_READERS, READERS, VALID
 from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
 
@@ -55,7 +55,7 @@ def test_the_valid_record_is_read(kind: str, tmp_path: Path) -> None:
     assert len(list(READERS[kind](path, report=ReadReport()))) == 1
 
 
-@pytest.mark.parametrize("kind", FILE_READERS)
+@pytest.mark.parametrize("kind", EVERY_LAYOUT)
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_value_in_any_place_is_read_or_refused(kind: str, tmp_path: Path, data: st.DataObject) -> None:
@@ -69,7 +69,7 @@ def test_any_value_in_any_place_is_read_or_refused(kind: str, tmp_path: Path, da
     read(kind, path)
 
 
-@pytest.mark.parametrize("kind", FILE_READERS)
+@pytest.mark.parametrize("kind", DIFFERENTLY_MADE)
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
 def test_any_damaged_byte_is_read_or_refused(kind: str, tmp_path: Path, data: st.DataObject) -> None:

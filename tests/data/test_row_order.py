@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layout_rows import FILE_READERS
+from layout_rows import DIFFERENTLY_MADE
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.data.sources.hold_out import Division
@@ -80,6 +80,44 @@ def rows_of(layout: str, seed: int, count: int) -> list[dict[str, Any]]:
                 "attribution_label": drawn.choice(["Fully", "Contradictory", None]),
                 "correctness_label": drawn.choice(["Correct", "Incorrect", None]),
             },
+            "mr_ben": {
+                "Question": problem,
+                "Question_UUID": drawn.choice(["", f"n{number}"]),
+                "Model_Solution_Steps": tagged,
+                "Model_Solution_Correctness": "incorrect",
+                "Model_Solution_First_Error_Step": "1",
+            },
+            "big_bench_mistake": {"input": problem, "steps": steps, "mistake_index": drawn.choice([None, 0])},
+            "reason_eval": {
+                "question": problem,
+                "model_output_steps": steps,
+                "model_output_solution_correctness": "correct",
+                "model_output_solution_first_error_step": "N/A",
+            },
+            "hard2verify": {
+                "question": problem,
+                "model_response_by_step": steps,
+                "human_labels": [int(sign == "+") for sign in signs],
+            },
+            "delta_bench": {
+                "question": problem,
+                "sections": [{"content": step} for step in steps],
+                "reason_error_section_numbers": [drawn.randint(1, len(steps))],
+            },
+            "agent_process_bench": {
+                "query_index": problem[-2],
+                "messages": [
+                    {"role": "user", "content": problem},
+                    *({"role": "assistant", "content": step} for step in steps),
+                ],
+                "step_labels": {str(place): drawn.choice([-1, 0, 1]) for place in range(1, len(steps) + 1)},
+            },
+            "tool_prm_bench": {"history": problem, "action_chosen": f"{steps[0]}+", "action_rejected": steps[0]},
+            "mmlu_pro_cot": {
+                "question": problem,
+                "chain_of_thoughts": str(steps),
+                "labels": str([1 if sign == "+" else -1 for sign in signs]),
+            },
         }[layout]
         rows.append(row)
     return rows
@@ -91,7 +129,7 @@ def read(source: Source, rows: list[dict[str, Any]]) -> list[ReasoningTree]:
     return [replace(tree, id="") for tree in source.read(ReadReport())]
 
 
-@pytest.mark.parametrize("layout", FILE_READERS)
+@pytest.mark.parametrize("layout", DIFFERENTLY_MADE)
 @pytest.mark.parametrize("divided", [False, True])
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=25, deadline=None)

@@ -22,6 +22,7 @@ from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.load import LoadedCheckpoint
 from surestep.scoring.evaluation_file import (
     dataset_facts,
+    dataset_labels_unscored,
     evaluation_report,
     write_evaluation_files,
 )
@@ -176,7 +177,8 @@ def evaluate_predictions(
     settings = (settings or EvalConfig()).model_copy(update={"report": with_page})
     steps = read_predictions(path)
     baselines = own_baselines(steps) if settings.baselines else Baselines()
-    about = {"split": "as given", "predictions": str(path)}
+    without_score = {name: count for name, count in dataset_labels_unscored(steps).items() if count}
+    about = {"split": "as given", "predictions": str(path), "labels_without_confidence": without_score}
     return _write(steps, about, baselines, settings, output_dir, constants=None, keep_rows=False, read_from=path)
 
 

@@ -16,6 +16,7 @@ from surestep.config import EvalConfig
 from surestep.data.datasets import DATASETS
 from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report
+from surestep.metrics.solution_level.section import solution_level_report
 from surestep.scored import ScoredSteps
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.predictions_file import write_predictions
@@ -55,6 +56,9 @@ def evaluation_report(
     return {
         **about,
         **report,
+        "solution_level": solution_level_report(
+            steps, resamples=settings.bootstrap_resamples, seed=settings.bootstrap_seed
+        ),
         "num_steps_without_label": sum(without_label.values()),
         "steps_without_label": {name: count for name, count in without_label.items() if count},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,10 +1,11 @@
-"""`predictions.jsonl.gz`: one scored step a line, ours or any other scorer's; plain `.jsonl` is read too.
+"""Predictions as columns, and as the file `predictions.jsonl.gz`: one scored step a line.
 
     {"dataset": "prm800k", "problem_id": "...", "step": 3, "position": 2, "confidence": 0.91, "label": 1.0, ...}
 
-Needed are `confidence` and `label`; a row whose label is null is in no figure. `dataset` (else "all"), `position` (else
-1) and `true_confidence` are used where present, and so is `raw_confidence`, the score before a calibration map, which
-the ranking figures read (else `confidence`). `problem_id` with `step` and `parent` says how steps follow each other.
+Files of any scorer are read, in the layouts of `surestep.scoring.predictions.layouts`. Needed are `confidence` and
+`label`; a step whose label is null is in no figure. `dataset` (else "all"), `position` (else 1) and `true_confidence`
+are used where present, and so is `raw_confidence`, the score before a calibration map, which the ranking figures read
+(else `confidence`). `problem_id` with `step` and `parent` says how steps follow each other.
 
 What a problem is: `group` where a row has one (choices of one question share it, since they are not independent), else
 the text of `problem`, else `problem_id`, else every row is a problem of its own. Names are read as in training data: 7,
@@ -23,21 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from surestep.data.records.labels import read_name, whole_number
-from surestep.data.records.record import Record, read_records
+from surestep.data.records.record import Record
 from surestep.data.trees.identity import key_of, normalize_text
 from surestep.errors import DataError
 from surestep.files import write_whole
 from surestep.scored import FIRST_STEP, ListedTexts, ScoredSteps, StepTexts, problem_hash
+from surestep.scoring.predictions.layouts import Row, read_parts, read_row
 from surestep.untrusted.bounds import shown
-
-Row = dict[str, Any]
-_MOST = 2**31 - 1
-"""Of a step, a position, a number of ratings: what an array of whole numbers holds anywhere."""
-
-_NAMES = ("dataset", "problem_id", "group")
-_WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
-"""Fields that hold whole numbers, and the least each may be."""
 
 
 def write_predictions(path: Path, steps: ScoredSteps, *, is_calibrated: bool | None = None) -> int:
@@ -127,37 +120,16 @@ def _texts_of(texts: StepTexts | None, row: int) -> Row:
 
 
 def read_predictions(path: Path) -> ScoredSteps:
-    """Read a predictions file.
+    """Read a predictions file, whatever its layout; a step that was not scored keeps its row, with NaN.
 
     Raises:
         DataError: it is missing, cut, or a row is malformed; the message names the line.
     """
-    return steps_of_rows(((record.values, record.line) for record in read_records(path)), path=path)
-
-
-def read_row(record: Record) -> Row:
-    """A row, its names and whole numbers as `read_name` and `whole_number` read them; a field without one is absent.
-
-    Raises:
-        DataError: a name is neither text nor a whole number, or a number is not whole or too small.
-    """
-    row = {
-        # NaN stands for null, as programs write it that keep columns as floats; a confidence has to be a number.
-        name: value if name == "confidence" else record.get(name)
-        for name, value in record.values.items()
-        if name not in _NAMES and name not in _WHOLE
-    }
-    for name in _NAMES:
-        if value := read_name(record, name):
-            row[name] = value
-    for name, least in _WHOLE.items():
-        allowed = f"a whole number from {least}"
-        number = whole_number(record, record.get(name), name, allowed)
-        if number is not None and not least <= number <= _MOST:
-            raise record.error(f"{name} is {shown(number)}; allowed: {allowed} to {_MOST}")
-        if number is not None:
-            row[name] = number
-    return row
+    found = _Rows(path)
+    for part in read_parts(path):
+        for row in part.rows:
+            found.add(row, part.record.line, may_lack_confidence=part.is_solution)
+    return found.steps()
 
 
 def steps_of_rows(rows: Iterable[tuple[Mapping[str, Any], int | None]], *, path: Path | None = None) -> ScoredSteps:
@@ -190,16 +162,16 @@ class _Rows:
         self._last_step: dict[int, int] = {}
         self._has_texts = True
 
-    def add(self, row: Mapping[str, Any], line: int | None) -> None:
+    def add(self, row: Mapping[str, Any], line: int | None, *, may_lack_confidence: bool = False) -> None:
         """One more row, as `read_row` gives it."""
         confidence = self._number(row, "confidence", line)
-        if confidence is None:
+        if confidence is None and not may_lack_confidence:
             raise DataError("the row has no confidence; needed: a number from 0 to 1", path=self._path, line=line)
         raw, label = self._number(row, "raw_confidence", line), self._number(row, "label", line)
         true = self._number(row, "true_confidence", line)
-        for name, value in (("confidence", confidence), ("raw", confidence if raw is None else raw)):
-            self._numbers[name].append(value)
-        for name, known in (("label", label), ("true", true)):
+        if confidence is None or raw is None:
+            raw = confidence  # without the one there is neither
+        for name, known in (("confidence", confidence), ("raw", raw), ("label", label), ("true", true)):
             self._numbers[name].append(math.nan if known is None else known)
         # A dataset without a label keeps its place: its section then says that nothing was measured.
         dataset = self._datasets.setdefault(row.get("dataset", "all"), len(self._datasets))
@@ -269,15 +241,18 @@ class _Rows:
         """All rows.
 
         Raises:
-            DataError: none has a label.
+            DataError: none has a label, or none of those that have one a confidence.
         """
         label = np.array(self._numbers["label"], np.float64)
         if np.isnan(label).all():
             raise DataError("no row has a label, so there is nothing to measure", path=self._path)
+        confidence = np.array(self._numbers["confidence"], np.float64)
+        if np.isnan(confidence[~np.isnan(label)]).all():
+            raise DataError("no labelled step has a confidence, so there is nothing to measure", path=self._path)
         whole = {name: np.array(values, np.int64) for name, values in self._whole.items()}
         texts = self._texts
         return ScoredSteps(
-            confidence=np.array(self._numbers["confidence"], np.float64),
+            confidence=confidence,
             raw_confidence=np.array(self._numbers["raw"], np.float64),
             label=label,
             true_confidence=np.array(self._numbers["true"], np.float64),

@@ -1,9 +1,11 @@
 """A scorer that looks confidences up in a file, which any other scorer may have written.
 
-    {"subset": "gsm8k", "id": "gsm8k-0", "confidences": [0.98, 0.31, null]}
+Both layouts of predictions are read (`surestep.scoring.predictions.layouts`): a row for each solution, or a row for
+each step. A solution is found by its subset and id; the subset may be left out where ids are unique. A tree's subset is
+the dataset that it names.
 
-One solution a line, one confidence for each of its steps, null where a step was not scored; `subset` may be left out
-where ids are unique. `--save_predictions` writes the same. A tree's subset is the dataset that it names.
+By solution, there is one confidence for each step, null where a step was not scored. By step, `step` counts from 0
+within the solution (a row without it follows the row before it), and a step without a row was not scored.
 """
 
 from __future__ import annotations
@@ -15,14 +17,51 @@ from typing import Any
 
 import numpy as np
 
-from surestep.data.records.labels import read_name
-from surestep.data.records.record import Record, read_records
 from surestep.errors import DataError
 from surestep.files import sha256_of
+from surestep.scored import FloatArray
+from surestep.scoring.predictions.layouts import Part, read_parts
 from surestep.scoring.protocol import TreeScores, Wanted
 from surestep.types import ReasoningTree
 
 Confidences = list[float | None]
+_Key = tuple[str, str]
+"""Subset ("" where none is named) and id."""
+
+
+@dataclass(slots=True)
+class SolutionScores:
+    """What a file says of one solution.
+
+    Attributes:
+        line: where it stands first.
+        is_whole: whether the file lists all of its steps, so that their number must be the solution's.
+        confidence, raw: by step; None where it was not scored.
+        lines: where each step stands, where they have rows of their own.
+        last: the last step taken, -1 before the first.
+    """
+
+    line: int
+    is_whole: bool
+    confidence: dict[int, float | None] = field(default_factory=dict)
+    raw: dict[int, float | None] = field(default_factory=dict)
+    lines: dict[int, int] = field(default_factory=dict)
+    last: int = -1
+
+    @classmethod
+    def listed(cls, confidences: Confidences, line: int) -> SolutionScores:
+        """A solution whose steps are all listed, in order."""
+        values = dict(enumerate(confidences))
+        return cls(line, True, values, dict(values))
+
+    def columns(self, num_steps: int) -> tuple[FloatArray, FloatArray]:
+        """Confidence and raw confidence of every step, NaN where there is none."""
+        return _column(self.confidence, num_steps), _column(self.raw, num_steps)
+
+
+def _column(values: dict[int, float | None], num_steps: int) -> FloatArray:
+    found = (values.get(step) for step in range(num_steps))
+    return np.array([np.nan if value is None else value for value in found], np.float64)
 
 
 @dataclass
@@ -35,20 +74,23 @@ class FileScorer:
     """
 
     path: Path
-    rows: dict[tuple[str, str], tuple[Confidences, int]]
-    used: dict[tuple[str, str], str] = field(default_factory=dict)
+    rows: dict[_Key, SolutionScores]
+    used: dict[_Key, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> FileScorer:
         """Every row of `path`."""
-        rows: dict[tuple[str, str], tuple[Confidences, int]] = {}
-        for record in read_records(path):
-            key = (read_name(record, "subset"), read_name(record, "id"))
+        rows: dict[_Key, SolutionScores] = {}
+        for part in read_parts(path):
+            key = (part.subset, part.name)
             if not key[1]:
-                raise record.error("'id' is missing; allowed: text or a whole number")
-            if key in rows:
-                raise record.error(f"id {key[1]!r} stands on line {rows[key][1]} as well; name the subset of each")
-            rows[key] = (_confidences(record), record.line)
+                raise part.record.error("'id' is missing; allowed: text or a whole number")
+            if part.is_solution and key in rows:
+                raise part.record.error(
+                    f"id {key[1]!r} stands on line {rows[key].line} as well; name the subset of each"
+                )
+            found = rows.setdefault(key, SolutionScores(part.record.line, part.is_solution))
+            _add(part, found, key[1])
         if not rows:
             raise DataError("holds no confidences", path=path)
         return cls(path, rows)
@@ -69,7 +111,7 @@ class FileScorer:
         self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
     ) -> Iterator[TreeScores]:
         """Look them up; what the file says is given as it is, whatever is asked for."""
-        asked: set[tuple[str, str]] = set()
+        asked: set[_Key] = set()
         for tree in trees:
             name = (tree.dataset, tree.id)
             if name in asked:
@@ -78,44 +120,64 @@ class FileScorer:
                     "cannot tell them apart; give each an id of its own"
                 )
             asked.add(name)
-            confidence_N = np.array([np.nan if value is None else value for value in self._find(tree)], np.float64)
-            yield TreeScores(confidence_N, confidence_N)
+            yield TreeScores(*self._find(tree).columns(len(tree.nodes)))
 
-    def _find(self, tree: ReasoningTree) -> Confidences:
+    def _find(self, tree: ReasoningTree) -> SolutionScores:
         if not tree.nodes and not self.holds(tree):
-            return []  # without a step there is nothing to say
+            return SolutionScores(0, True)  # without a step there is nothing to say
         key = (tree.dataset, tree.id) if (tree.dataset, tree.id) in self.rows else ("", tree.id)
         if key not in self.rows:
+            others = sorted({subset for subset, name in self.rows if name == tree.id})[:5]
             raise DataError(
                 f"holds no confidences for the solution {tree.id!r} of {tree.dataset}; needed: a row for each "
-                "solution of --data",
+                "solution of --data" + (f" (the file has that id in {', '.join(others)})" if others else ""),
                 path=self.path,
             )
-        values, line = self.rows[key]
-        if len(values) != len(tree.nodes):
+        found, count = self.rows[key], len(tree.nodes)
+        if found.is_whole and len(found.confidence) != count:
             raise DataError(
-                f"{len(values)} confidences for {tree.id!r} of {len(tree.nodes)} steps; give one each",
+                f"{len(found.confidence)} confidences for {tree.id!r} of {count} steps; give one each",
                 path=self.path,
-                line=line,
+                line=found.line,
+            )
+        if found.confidence and (last := max(found.confidence)) >= count:
+            raise DataError(
+                f"step {last} of {tree.id!r}, which has {count} steps; steps count from 0",
+                path=self.path,
+                line=found.lines.get(last, found.line),
             )
         if self.used.setdefault(key, tree.dataset) != tree.dataset:
             raise DataError(
                 f"id {key[1]!r} is in {self.used[key]} and in {tree.dataset}; name the 'subset' of each row",
                 path=self.path,
-                line=line,
+                line=found.line,
             )
-        return values
+        return found
 
 
-def _confidences(record: Record) -> Confidences:
-    if not isinstance(record.values.get("confidences"), list):
-        raise record.error(f"'confidences' is {record.values.get('confidences')!r}; allowed: a list, one for each step")
-    values: Confidences = []
-    for number, value in enumerate(record.items("confidences"), start=1):
-        # NaN fails the comparison too.
-        if value is not None and (
-            isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0
-        ):
-            raise record.error(f"confidence {number} is {value!r}; allowed: a number from 0 to 1, or null")
-        values.append(None if value is None else float(value))
-    return values
+def _add(part: Part, found: SolutionScores, name: str) -> None:
+    """Take the steps of one row."""
+    for row in part.rows:
+        step = row.get("step", found.last + 1)
+        if step in found.confidence:
+            raise part.record.error(
+                f"step {step} of {name!r} stands on line {found.lines[step]} as well; keep one row of it"
+            )
+        confidence, raw = (_number(part, row, field) for field in ("confidence", "raw_confidence"))
+        if confidence is None and not part.is_solution:
+            raise part.record.error("the row has no confidence; needed: a number from 0 to 1")
+        found.confidence[step] = confidence
+        found.raw[step] = confidence if raw is None or confidence is None else raw
+        found.last = step
+        if not part.is_solution:
+            found.lines[step] = part.record.line
+
+
+def _number(part: Part, row: dict[str, Any], name: str) -> float | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    # NaN fails the comparison too.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise part.record.error(f"{name} is {value!r}; allowed: a number from 0 to 1")
+    return float(value)

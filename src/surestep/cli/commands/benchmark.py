@@ -15,10 +15,11 @@ from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, fields, override
 from surestep.cli.output.console import add_json_flag, result_console, say_json
-from surestep.data.datasets import TREE_LAYOUTS
+from surestep.data.datasets import SOLUTION_LAYOUTS, TREE_LAYOUTS
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from surestep.evaluation.benchmarks.first_error_data import SolutionSource
     from surestep.evaluation.benchmarks.result_file import BenchmarkResult
     from surestep.scoring.protocol import Scorer
     from surestep.scoring.stored_split import ProgressFactory
@@ -31,7 +32,12 @@ _FLAGS = frozenset(
 )
 """What of the configuration a benchmark heeds."""
 
-RESULT_NAMES = {"processbench": "processbench", "prmbench": "prmbench", "best-of-n": "best_of_n"}
+RESULT_NAMES = {
+    "processbench": "processbench",
+    "first-error": "first_error",
+    "prmbench": "prmbench",
+    "best-of-n": "best_of_n",
+}
 """Benchmark to the name of its result file."""
 
 
@@ -41,37 +47,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     process = actions.add_parser(
         "processbench", help="is the first step not above the threshold the first wrong one?", allow_abbrev=False
     )
+    first = actions.add_parser(
+        "first-error", help="the same on any set of solutions with their first wrong step", allow_abbrev=False
+    )
     prm = actions.add_parser("prmbench", help="are the wrong steps found, and only those?", allow_abbrev=False)
     best = actions.add_parser("best-of-n", help="is the best-scored of N candidates right?", allow_abbrev=False)
 
-    _flag(
-        process,
-        "threshold",
-        type=_share,
-        metavar="T",
-        help="measure at this threshold too, fixed beforehand; 0.5 always is measured",
-    )
-    _flag(
-        process,
-        "threshold_data",
-        type=Path,
-        metavar="FILE",
-        help="measure at the threshold with the highest mean F1 on this other file (or folder) too",
-    )
-    _flag(
-        process,
-        "threshold_format",
-        choices=("processbench", *sorted(TREE_LAYOUTS)),
-        default="processbench",
-        help="layout of --threshold_data (default: processbench); for the others each path of a tree is a solution",
-    )
-    _flag(
-        process,
-        "threshold_predictions",
-        type=Path,
-        metavar="FILE",
-        help="with --predictions: the confidences for --threshold_data (default: --predictions holds them)",
-    )
+    for action in (process, first):
+        _add_threshold_flags(action)
+    _add_layout_flags(first)
     _flag(
         process,
         "protocol",
@@ -107,35 +91,93 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for action, holds in (
         (process, "subsets, a file each, or folders of them"),
+        (first, "subsets, a file each, or folders of them, of any layout (docs/reference/benchmarks.md)"),
         (prm, "PRMBench's file"),
         (best, "candidates with their correctness (docs/reference/benchmarks.md)"),
     ):
-        _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
-        _flag(action, "checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder that scores")
-        if action is not best:
-            _flag(
-                action,
-                "predictions",
-                type=Path,
-                metavar="FILE",
-                help="confidences of any scorer instead: one line a solution, {subset, id, confidences: [...]}",
-            )
-        # A map may tie what the scorer told apart, so candidates are ranked without it.
-        default = "none" if action is best else "pooled"
+        _add_common_flags(action, holds, takes_predictions=action is not best)
+
+
+def _add_threshold_flags(action: argparse.ArgumentParser) -> None:
+    _flag(
+        action,
+        "threshold",
+        type=_share,
+        metavar="T",
+        help="measure at this threshold too, fixed beforehand; 0.5 always is measured",
+    )
+    _flag(
+        action,
+        "threshold_data",
+        type=Path,
+        metavar="FILE",
+        help="measure at the threshold with the highest mean F1 on this other file (or folder) too",
+    )
+    _flag(
+        action,
+        "threshold_format",
+        choices=("processbench", *sorted(TREE_LAYOUTS)),
+        default="processbench",
+        help="layout of --threshold_data (default: processbench); for the others each path of a tree is a solution",
+    )
+    _flag(
+        action,
+        "threshold_predictions",
+        type=Path,
+        metavar="FILE",
+        help="with --predictions: the confidences for --threshold_data (default: --predictions holds them)",
+    )
+
+
+def _add_layout_flags(action: argparse.ArgumentParser) -> None:
+    _flag(
+        action,
+        "format",
+        choices=sorted({*SOLUTION_LAYOUTS, *TREE_LAYOUTS}),
+        help="layout of --data (default: each file's is recognised by its keys)",
+    )
+    _flag(
+        action,
+        "map",
+        metavar="FIELD=NAME,...",
+        help="for files of no known layout: what they call problem, steps, label (the first wrong step) and id, e.g. "
+        "problem=input,label=notes.0.mistake",
+    )
+    _flag(
+        action,
+        "label_base",
+        type=int,
+        choices=(0, 1),
+        help="with --map: whether the label counts steps from 0 or from 1; has to be said",
+    )
+
+
+def _add_common_flags(action: argparse.ArgumentParser, holds: str, *, takes_predictions: bool) -> None:
+    _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
+    _flag(action, "checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder that scores")
+    if takes_predictions:
         _flag(
             action,
-            "calibration",
-            choices=("pooled", "none"),
-            default=default,
-            help=f"apply the checkpoint's calibration, if it has one (default: {default})",
+            "predictions",
+            type=Path,
+            metavar="FILE",
+            help="confidences of any scorer instead, by solution ({subset, id, confidences: [...]}) or by step "
+            "({subset, id, step, confidence})",
         )
-        add_json_flag(action)
-        _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
-        _flag(
-            action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)"
-        )
-        _flag(action, "bootstrap_seed", type=int, default=0, metavar="S", help="seed of resamples and drawn subsets")
-        add_config_flags(action, exclude=frozenset(path for path, _ in fields()) - _FLAGS, from_file=False)
+    # A map may tie what the scorer told apart, so candidates are ranked without it.
+    default = "pooled" if takes_predictions else "none"
+    _flag(
+        action,
+        "calibration",
+        choices=("pooled", "none"),
+        default=default,
+        help=f"apply the checkpoint's calibration, if it has one (default: {default})",
+    )
+    add_json_flag(action)
+    _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
+    _flag(action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)")
+    _flag(action, "bootstrap_seed", type=int, default=0, metavar="S", help="seed of resamples and drawn subsets")
+    add_config_flags(action, exclude=frozenset(path for path, _ in fields()) - _FLAGS, from_file=False)
 
 
 def _flag(parser: argparse.ArgumentParser, name: str, **options: Any) -> None:
@@ -247,6 +289,26 @@ def _shared_settings(args: argparse.Namespace, progress: ProgressFactory) -> dic
 
 
 def _processbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> BenchmarkResult:
+    from surestep.evaluation.benchmarks.first_error_data import PROCESSBENCH
+
+    return _first_errors(args, scorer, progress, PROCESSBENCH)
+
+
+def _first_error(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory) -> BenchmarkResult:
+    from surestep.data.datasets.published.mapped import FieldMap
+    from surestep.evaluation.benchmarks.first_error_data import FirstErrorData
+
+    if args.map is not None and args.format is not None:
+        raise ConfigError("--map and --format exclude each other: a layout's fields have names; drop one")
+    if args.map is None and args.label_base is not None:
+        raise ConfigError("--label_base belongs to --map: a known layout says where it counts from; drop it")
+    field_map = None if args.map is None else FieldMap.parse(args.map, args.label_base)
+    return _first_errors(args, scorer, progress, FirstErrorData(args.format, field_map))
+
+
+def _first_errors(
+    args: argparse.Namespace, scorer: Scorer, progress: ProgressFactory, source: SolutionSource
+) -> BenchmarkResult:
     from surestep.evaluation.benchmarks.processbench import run_processbench
     from surestep.evaluation.benchmarks.threshold import ThresholdData
     from surestep.scoring.score_file import FileScorer
@@ -259,8 +321,15 @@ def _processbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFa
         theirs = scorer if own is None else FileScorer.read(own)
         other = ThresholdData(args.threshold_data, theirs, args.threshold_format)
     shared = _shared_settings(args, progress)
+    is_paper = getattr(args, "protocol", "own") == "paper"  # the papers' is ProcessBench's alone
     return run_processbench(
-        scorer, args.data, threshold=args.threshold, threshold_data=other, protocol=args.protocol, **shared
+        scorer,
+        args.data,
+        threshold=args.threshold,
+        threshold_data=other,
+        protocol="paper" if is_paper else "own",
+        source=source,
+        **shared,
     )
 
 
@@ -278,4 +347,9 @@ def _best_of_n(args: argparse.Namespace, scorer: Scorer | None, progress: Progre
     return run_best_of_n(scorer, args.data, sizes=args.n, **_shared_settings(args, progress))
 
 
-_BENCHMARKS: dict[str, Any] = {"processbench": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}
+_BENCHMARKS: dict[str, Any] = {
+    "processbench": _processbench,
+    "first-error": _first_error,
+    "prmbench": _prmbench,
+    "best-of-n": _best_of_n,
+}

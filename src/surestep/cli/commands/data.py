@@ -84,6 +84,8 @@ def _list(data: DataConfig, console: Console, *, as_json: bool) -> None:
     for row in rows:
         console.print(f"{row.name} ({row.use}): {row.title}", markup=False)
         console.print(f"    licence  {row.licence}  {row.page}", markup=False)
+        if row.may_be_used_for:
+            console.print(f"    for      {row.may_be_used_for}", markup=False)
         for file in row.files:
             console.print(f"    here     {file.line()}", markup=False)
         console.print(f"    get it   {row.how}", markup=False)
@@ -120,6 +122,7 @@ class _Row:
     page: str
     files: list[_File]
     how: str
+    may_be_used_for: str
 
     @classmethod
     def of(cls, dataset: Dataset, data: DataConfig, shares: dict[str, float]) -> _Row:
@@ -129,12 +132,12 @@ class _Row:
         fetch = f"surestep data fetch {name}" if dataset.is_public else f"put its files into {folder}"
         how, files = dataset.by_hand or fetch, _present(folder)
         use = _use(dataset, data, shares)
-        return cls(name, dataset.title, use, enabled, share, dataset.licence, dataset.page, files, how)
+        return cls(name, dataset.title, use, enabled, share, dataset.licence, dataset.page, files, how, dataset.use)
 
 
 def _use(dataset: Dataset, data: DataConfig, shares: dict[str, float]) -> str:
     if not dataset.in_mixture:
-        return "not for training"
+        return f"a layout: --own_format {dataset.name}" if dataset.for_training else "not for training"
     return f"{shares.get(dataset.name, 0.0):.0%} of the loss" if data.is_used(dataset.name) else "off"
 
 
@@ -151,7 +154,7 @@ def _present(folder: Path) -> list[_File]:
     return [
         _File(str(path), path.stat().st_size, _num_rows(path))
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix in {".json", ".jsonl", ".csv", ".gz", ".part"}
+        if path.is_file() and path.suffix in {".json", ".jsonl", ".csv", ".parquet", ".gz", ".part"}
     ]
 
 
@@ -173,7 +176,8 @@ def _fetch(data: DataConfig, console: Console, *, names: list[str], only: str | 
             have = ", ".join(file.name for file in dataset.files)
             raise DownloadError(f"--only {only} matches no file of {name}; its files: {have}")
         folder = _folder(data, dataset)
-        console.print(f"{name}: {dataset.title}. Licence: {dataset.licence}. {dataset.page}", markup=False)
+        purpose = f" For {dataset.use}." if dataset.use else ""
+        console.print(f"{name}: {dataset.title}. Licence: {dataset.licence}.{purpose} {dataset.page}", markup=False)
         if dataset.by_hand and base is None:
             raise DownloadError(
                 f"{name} is not downloaded automatically: {dataset.by_hand} and put it into {folder}/, "

@@ -57,20 +57,22 @@ def run(args: argparse.Namespace) -> int:
     if args.predictions is not None and args.calibration is not None:
         raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
 
+    from surestep.cli.output.solution_tables import sibling_lines, solutions_table
     from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines
     from surestep.evaluation.report.headline import verdict
 
     console = result_console(args)
     evaluation = _of_predictions(args, console) if args.checkpoint is None else _of_checkpoint(args, console)
+    solutions = evaluation.report["solution_level"]["per_dataset"]
     if args.json:
         say_json(evaluation.report)
     else:
         console.print(metrics_table(evaluation.report, title=f"{evaluation.report['split']} split"))
-        beside = baselines_table(evaluation.report)
-        if beside is not None:
-            console.print(beside)
+        for table in (baselines_table(evaluation.report), solutions_table(solutions)):
+            if table is not None:
+                console.print(table)
     console.print(f"{verdict(evaluation.report).headline}.", style="bold", highlight=False)
-    for sentence in regret_lines(evaluation.report):
+    for sentence in (*regret_lines(evaluation.report), *sibling_lines(solutions)):
         console.print(f"· {sentence}", markup=False, highlight=False)
     for reason in evaluation.report["baselines_left_out"]:
         console.print(f"· left out: {reason}", markup=False, highlight=False)
@@ -78,6 +80,9 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"· {row['name']}: {row['about']}", markup=False, highlight=False)
     for name, count in evaluation.report["steps_without_label"].items():
         console.print(f"· {name}: {count:,} steps have no label and are in no figure", markup=False, highlight=False)
+    for name, count in evaluation.report.get("labels_without_confidence", {}).items():
+        line = f"· {name}: {count:,} labelled steps have no confidence and are in no figure"
+        console.print(line, markup=False, highlight=False)
     for name, dataset in evaluation.report.get("datasets", {}).items():
         if dataset["labels_beyond_position_limit"]:
             console.print(

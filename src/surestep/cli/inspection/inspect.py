@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from surestep.cli.output.console import say
 from surestep.cli.output.progress import counting
 from surestep.config import Config, DataConfig
 from surestep.data.datasets import BENCHMARKS, DATASET_NAMES
-from surestep.data.datasets.dataset import SPLITS, Split
+from surestep.data.datasets.dataset import SPLITS, Dataset, Split
 from surestep.data.inspect.describe import NUM_BINS, Description, observe
 from surestep.data.inspect.overlaps import Overlap, find_overlap
 from surestep.data.inspect.render import render_tree
@@ -135,8 +136,16 @@ def _benchmarks(data: DataConfig) -> dict[str, list[str]]:
     for name, dataset in BENCHMARKS.items():
         for file in dataset.files:
             if path := needed_file(dataset, (file.name,), data).find():
-                found[f"{name} {path.stem}"] = [record.text("problem") for record in read_records(path, fetch=name)]
+                found[f"{name} {path.stem}"] = _problems(dataset, path)
     return found
+
+
+def _problems(dataset: Dataset, path: Path) -> list[str]:
+    """What a file asks; rows that its reader refuses (an encrypted one, say) ask nothing."""
+    if dataset.read is None:
+        records = read_records(path, fetch=dataset.name)
+        return [record.text("problem" if "problem" in record.values else "question") for record in records]
+    return [tree.problem for tree in dataset.read(path, report=ReadReport(), bad_rows="skip")]
 
 
 def _to_dict(looks: list[_Look], overlaps: list[tuple[str, str, Overlap]], missing: list[str]) -> dict[str, Any]:

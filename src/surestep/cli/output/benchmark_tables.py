@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from surestep.cli.output.fitted_table import FittedTable
+from surestep.cli.output.solution_tables import solutions_table
 from surestep.metrics.report.wording import number, with_interval
 
 
@@ -14,6 +15,9 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     """The result's tables, then everything that was left out or must be known."""
     for table in _TABLES[report["benchmark"]](report):
         console.print(table)
+    whole = solutions_table(report.get("solution_level", {}))
+    if whole is not None:
+        console.print(whole)
     for line in _lines(report):
         console.print(f"· {line}", markup=False, highlight=False)
 
@@ -31,7 +35,8 @@ def _with_interval(value: float | None, interval: dict[str, Any] | None) -> str:
 def _processbench(report: dict[str, Any]) -> list[FittedTable]:
     tables = []
     for at in report["thresholds"]:
-        table = FittedTable(f"ProcessBench at threshold {at['threshold']:.4g}: {at['how']}")
+        name = "ProcessBench" if report["benchmark"] == "processbench" else "First errors"
+        table = FittedTable(f"{name} at threshold {at['threshold']:.4g}: {at['how']}")
         table.add_columns_of("solutions", "erroneous", "correct", "F1", "F1 blind", first="subset")
         rows = [(name, f"{section['num_solutions']:,}", section) for name, section in at["subsets"].items()]
         if len(rows) > 1:
@@ -126,7 +131,7 @@ def all_candidates_table(shares: dict[str, Any]) -> FittedTable:
     return table
 
 
-_TABLES = {"processbench": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}
+_TABLES = {"processbench": _processbench, "first-error": _processbench, "prmbench": _prmbench, "best-of-n": _best_of_n}
 
 
 _PLAIN_COUNTS = ("records", "trees", "steps", "labels", "candidates", "shared_steps", "after_error")

@@ -21,6 +21,15 @@ _FILES = (
     "math_shepherd",
     "processbench",
     "math500",
+    "published.mr_ben",
+    "published.big_bench_mistake",
+    "published.reason_eval",
+    "published.hard2verify",
+    "published.delta_bench",
+    "published.agent_process_bench",
+    "published.tool_prm_bench",
+    "published.mmlu_pro_cot",
+    "published.prm_bench",
 )
 """The file of each dataset in this folder; a new dataset is one more."""
 
@@ -43,10 +52,15 @@ LAYOUTS = tuple(name for name, dataset in DATASETS.items() if dataset.is_layout)
 TREE_LAYOUTS = tuple(name for name in LAYOUTS if DATASETS[name].judges_every_step)
 """The layouts whose trees say of each step whether it is right."""
 
+SOLUTION_LAYOUTS = tuple(name for name in LAYOUTS if DATASETS[name].read_solutions is not None)
+"""The layouts whose rows list a solution with its first wrong step."""
+
 PUBLIC_DATASETS = {name: dataset for name, dataset in DATASETS.items() if dataset.is_public}
 """Those with official files, to fetch or to get by hand."""
 
-BENCHMARKS = {name: dataset for name, dataset in PUBLIC_DATASETS.items() if not dataset.in_mixture}
+BENCHMARKS = {
+    name: dataset for name, dataset in PUBLIC_DATASETS.items() if not (dataset.in_mixture or dataset.for_training)
+}
 """Public sets of problems that are for testing only."""
 
 

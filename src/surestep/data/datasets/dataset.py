@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from surestep.data.records.record import Record
 from surestep.data.sources.hold_out import Division
 from surestep.settings import Section
 from surestep.types import ReasoningTree
@@ -84,6 +85,27 @@ class SplitPlan:
     divisions: tuple[Division, ...] = ()
 
 
+def _any_row(_row: Record) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class RowKeys:
+    """The keys by which a row of a file tells which layout it has.
+
+    Attributes:
+        needs: names that it must have; `a|b` is either of two.
+        fits: asks of a row that has them whether they hold what the layout has there.
+    """
+
+    needs: tuple[str, ...]
+    fits: Callable[[Record], bool] = _any_row
+
+    def has_all(self, row: Record) -> bool:
+        """Whether the row has every name."""
+        return all(not row.values.keys().isdisjoint(need.split("|")) for need in self.needs)
+
+
 def _no_options(_fields: Any) -> dict[str, Any]:
     return {}
 
@@ -102,7 +124,10 @@ class Dataset:
         spelling: its name as its authors write it; empty: `name`.
         licence: its licence and what that asks of the user; empty for a mere layout.
         page: where people read about it.
+        use: what it may be used for, in a few words; shown where datasets are listed.
         read: makes trees of its files; None where its problems have no steps.
+        read_solutions: makes solutions with the index of their first wrong step of its files, for benchmarks; None
+            where that is read off the trees.
         version: changes whenever the trees made from the same input change.
         fields: its fields of the configuration, with `use_<name>` and `<name>_weight`, and `<name>_dir` where it has
             official files; None: it is not in the mixture (a layout, or a benchmark).
@@ -113,11 +138,13 @@ class Dataset:
         inner_folders: where files may lie within its folder, the folder itself left out.
         by_hand: what to do where it cannot be downloaded; empty where it can.
         is_generated: it is made, not read, so no file has its layout.
+        rows: how a row tells that it has this layout; none where that is never found out by itself.
         judges_every_step: whether its trees say of each step whether it is right; ProcessBench names one step only.
         split_rule: how its rows, raw solutions, are split into steps (`split_steps`); empty where steps are given.
         language: code of its texts' language, for model cards; empty where unknown.
         part_of_id: the part of the data that a tree is of, in words, by its id; "" for none. Reports give the regret to
             the known truth by part.
+        for_training: whether it is public data that people train on, though no mixture holds it: no benchmark then.
         for_testing_only: why a model that was trained on it may not be free to use, for model cards.
     """
 
@@ -126,7 +153,9 @@ class Dataset:
     spelling: str = ""
     licence: str = ""
     page: str = ""
+    use: str = ""
     read: Reader | None = None
+    read_solutions: Callable[..., Iterator[Any]] | None = None
     version: str = ""
     fields: type[Section] | None = None
     options: Callable[[Any], dict[str, Any]] = _no_options
@@ -136,9 +165,11 @@ class Dataset:
     inner_folders: tuple[str, ...] = ()
     by_hand: str = ""
     is_generated: bool = False
+    rows: tuple[RowKeys, ...] = ()
     judges_every_step: bool = True
     split_rule: str = ""
     language: str = ""
+    for_training: bool = False
     for_testing_only: str = ""
     part_of_id: Callable[[str], str] = _no_part
 

@@ -232,6 +232,7 @@ DATASET = Dataset(
     title="two-fact explanations of science answers, judged by the crowd",
     spelling="eQASC",
     licence="CC BY 4.0 (name the authors: Jhamtani and Clark, 2020)",
+    use="training and testing",
     page="https://github.com/harsh19/Reasoning-Chains-MultihopQA",
     read=read_eqasc,
     version=str(VERSION),

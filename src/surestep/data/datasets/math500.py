@@ -9,6 +9,7 @@ DATASET = Dataset(
     title="MATH-500 problems, to find out whether training data overlaps them",
     spelling="MATH-500",
     licence="MIT",
+    use="problems of a test: what a model trains on is compared with them",
     page="https://huggingface.co/datasets/HuggingFaceH4/MATH-500",
     inner_folders=("data",),
     files=(RemoteFile("test.jsonl", "https://huggingface.co/datasets/HuggingFaceH4/MATH-500/resolve/main/test.jsonl"),),

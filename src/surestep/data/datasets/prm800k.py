@@ -187,6 +187,7 @@ DATASET = Dataset(
     title="mathematics, every step of a solution judged by people",
     spelling="PRM800K",
     licence="MIT",
+    use="training and testing",
     page="https://github.com/openai/prm800k",
     read=read_prm800k,
     version=str(VERSION),

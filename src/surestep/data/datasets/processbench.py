@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name, whole_number
 from surestep.data.records.reading_report import ReadReport
@@ -152,6 +152,9 @@ DATASET = Dataset(
     licence="Apache-2.0",
     page="https://huggingface.co/datasets/Qwen/ProcessBench",
     read=read_processbench,
+    read_solutions=read_solutions,
+    rows=(RowKeys(("problem", "steps", "label")),),
+    use="a test: its threshold is chosen on other data",
     version=str(VERSION),
     inner_folders=("data",),
     judges_every_step=False,

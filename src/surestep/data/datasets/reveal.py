@@ -236,6 +236,7 @@ DATASET = Dataset(
     title="answers to open-domain questions, each step judged against evidence",
     spelling="REVEAL",
     licence="CC BY-ND 4.0, by agreement; its card permits it as a test set, not as a training set",
+    use="testing; whoever trains on it goes beyond its card",
     page="https://huggingface.co/datasets/google/reveal",
     read=read_reveal,
     version=str(VERSION),

@@ -12,8 +12,10 @@ from typing import Any, Literal
 
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
+from surestep.evaluation.benchmarks.first_error_data import PROCESSBENCH, SolutionSource
 from surestep.evaluation.benchmarks.result_file import BenchmarkResult, Resampling, file_facts, find_data
-from surestep.evaluation.benchmarks.solutions import SolutionSet, read_files, score_solutions
+from surestep.evaluation.benchmarks.solution_level import solution_level
+from surestep.evaluation.benchmarks.solutions import SolutionSet, score_solutions
 from surestep.evaluation.benchmarks.threshold import ThresholdData, choose, choose_as_the_papers
 from surestep.metrics.benchmarks.first_error import (
     FirstErrorFigures,
@@ -61,6 +63,7 @@ def run_processbench(
     protocol: Protocol = "own",
     progress: ProgressFactory = silent,
     bad_rows: BadRows = "stop",
+    source: SolutionSource = PROCESSBENCH,
 ) -> BenchmarkResult:
     """Score every solution of `data` and measure at each threshold.
 
@@ -73,6 +76,7 @@ def run_processbench(
         protocol: "paper" adds the threshold that the papers would choose, on an evaluated subset.
         progress: is told of every tree.
         bad_rows: see `read_rows`; of all files that are read.
+        source: what `data` is and how it is read.
 
     Raises:
         ConfigError: the threshold's data holds solutions that are evaluated, or lacks right or wrong ones; the papers'
@@ -81,7 +85,7 @@ def run_processbench(
     """
     paths = find_data(*data)
     reading = ReadReport()
-    solutions = read_files(paths, reading, bad_rows)
+    solutions = source.read(paths, reading, bad_rows)
     chosen: list[dict[str, Any]] = [_fixed(DEFAULT_THRESHOLD, "fixed beforehand")]
     if threshold is not None and threshold != DEFAULT_THRESHOLD:
         chosen.append(_fixed(threshold, "given with --threshold; how it was chosen is not known"))
@@ -91,7 +95,8 @@ def run_processbench(
     if protocol == "paper":
         chosen.append(choose_as_the_papers(subsets))
     report: dict[str, Any] = {
-        "benchmark": "processbench",
+        "benchmark": source.benchmark,
+        **source.about(paths),
         **scorer.about(),
         "data": file_facts(paths),
         "reading": reading.to_dict(),
@@ -99,6 +104,7 @@ def run_processbench(
         "solutions_not_measured": {subset.name: subset.solutions_not_measured for subset in subsets},
         "steps_not_scored": {subset.name: subset.steps_not_scored for subset in subsets},
         "blind": {subset.name: subset.blind() for subset in subsets},
+        "solution_level": {subset.name: solution_level(subset, resampling) for subset in subsets},
         "thresholds": [{**how, **_measure(subsets, how, resampling)} for how in chosen],
         "resampling": resampling.about(),
         "notes": NOTES,

@@ -18,7 +18,7 @@ from surestep.files import sha256_of, write_json
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.predictions_file import write_rows
 
-_DATA_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
+_DATA_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 
 
 @dataclass(frozen=True)

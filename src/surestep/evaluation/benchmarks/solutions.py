@@ -5,7 +5,7 @@ Knows which solutions belong together and how they are scored; measures nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -153,6 +153,26 @@ def score_paths(
     if not solutions:
         raise _unusable(path, report)
     return SolutionSet(name, solutions, confidences)
+
+
+def path_solutions(path: Path, layout: str, report: ReadReport, bad_rows: BadRows = "stop") -> Iterator[Solution]:
+    """Every path of a file's trees as a solution, as `score_paths` makes them; not scored, so each is a chain.
+
+    Raises:
+        DataError: the file is missing or malformed.
+    """
+    read = DATASETS[layout].read
+    assert read is not None, layout
+    name = subset_name(path)
+    for tree in read(path, report=report, bad_rows=bad_rows):
+        paths = list(tree.paths())
+        for nodes in paths:
+            label = _first_wrong(tree, nodes)
+            if label is None:
+                report.count("path_without_verdict")
+            else:
+                chain = _as_chain(tree, nodes)
+                yield Solution(name, chain if len(paths) > 1 else replace(chain, id=tree.id), label)
 
 
 def _first_wrong(tree: ReasoningTree, nodes: Sequence[int]) -> int | None:

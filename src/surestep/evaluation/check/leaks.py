@@ -25,7 +25,7 @@ from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.check.targets import LeakBounds
 from surestep.types import ReasoningTree
 
-COMPARED_FOLDERS = (*BENCHMARKS, "math-500", "prmbench", "gsm8k")
+COMPARED_FOLDERS = (*BENCHMARKS, "math-500", "gsm8k")
 """Folders of `data_dir`, in any case, whose files are always compared."""
 
 _SHOWN = 2

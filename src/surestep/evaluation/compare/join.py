@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from surestep.data.records.record import read_records
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.results.find import FoundEvaluation
 from surestep.evaluation.results.predictions import are_of, check_whole, predictions_places
@@ -20,7 +19,8 @@ from surestep.evaluation.results.same_data import OVERALL
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.paired import paired_differences
 from surestep.scored import ScoredSteps
-from surestep.scoring.predictions_file import read_row, steps_of_rows
+from surestep.scoring.predictions.layouts import read_parts
+from surestep.scoring.predictions_file import steps_of_rows
 
 KEY_FIELDS = ("dataset", "problem_id", "step")
 _READ_FIELDS = (*KEY_FIELDS, "group", "problem", "confidence", "raw_confidence", "label", "position")
@@ -80,20 +80,21 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
 def _read_keyed(path: Path, run: FoundEvaluation, dataset: str) -> KeyedSteps:
     rows: list[tuple[Json, int | None]] = []
     row_of: dict[Key, int] = {}
-    for record in read_records(path):
-        row = read_row(record)
-        values = {name: row[name] for name in _READ_FIELDS if name in row}
-        if dataset not in {OVERALL, values.get("dataset", "all")}:
-            continue
-        if lacking := [name for name in KEY_FIELDS if values.get(name) is None]:
-            why = f"{path}, line {record.line}: the row has no {lacking[0]}, so it cannot be joined"
-            return KeyedSteps(None, {}, why)
-        rows.append((values, record.line))
-        if values.get("label") is not None:
-            key = (values["dataset"], values["problem_id"], str(values["step"]))
-            if key in row_of:
-                raise record.error(f"the step {' / '.join(key)} is in the file twice; keep one row")
-            row_of[key] = len(row_of)
+    for part in read_parts(path):
+        for row in part.rows:
+            values = {name: row[name] for name in _READ_FIELDS if name in row}
+            is_unscored = part.is_solution and values["confidence"] is None
+            if is_unscored or dataset not in {OVERALL, values.get("dataset", "all")}:
+                continue
+            if lacking := [name for name in KEY_FIELDS if values.get(name) is None]:
+                why = f"{path}, line {part.record.line}: the row has no {lacking[0]}, so it cannot be joined"
+                return KeyedSteps(None, {}, why)
+            rows.append((values, part.record.line))
+            if values.get("label") is not None:
+                key = (values["dataset"], values["problem_id"], str(values["step"]))
+                if key in row_of:
+                    raise part.record.error(f"the step {' / '.join(key)} is in the file twice; keep one row")
+                row_of[key] = len(row_of)
     if not row_of:
         return KeyedSteps(None, {}, f"{path} has no labelled row of {dataset}")
     predictions = steps_of_rows(rows, path=path).measured()
