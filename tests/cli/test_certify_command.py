@@ -89,7 +89,7 @@ def test_the_certificate_is_the_rule_of_these_problems_and_everything_that_score
     table = tmp_path / "rows.jsonl"
     table.write_text(json.dumps({"problem": "p", "steps": ["a", "b"]}) + "\n", encoding="utf-8")
     scored = tmp_path / "scored.jsonl"
-    succeed("score", checkpoint, table, "--output", scored, "--device", "cpu")
+    succeed("score", table, checkpoint, "--output", scored, "--device", "cpu")
     assert isinstance(json.loads(scored.read_text())["certified_steps"], int)
     several = scorer.rerank("p", [["a"], ["b"]])
     assert [one.scores.certified for one in several] == [None, None], "it is for the only solution of a problem"
