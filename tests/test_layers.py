@@ -21,7 +21,7 @@ LAYERS = (
     {"scoring"},
     {"model", "encoding"},
     {"config"},
-    {"calibration"},
+    {"calibration", "guarantees"},
     {"data", "metrics"},
     {"lock", "scored", "settings"},
     {"files"},
@@ -38,6 +38,7 @@ WITHOUT_TORCH = {
     "data",
     "metrics",
     "calibration",
+    "guarantees",
     "serving",
     "client",
     "types",
@@ -165,8 +166,8 @@ def test_the_command_line_loads_no_torch_until_a_command_runs() -> None:
     assert not loaded & {"torch", "transformers", "peft", "accelerate", "sklearn", "matplotlib"}
 
 
-def test_data_metrics_calibration_serving_and_the_client_load_no_torch() -> None:
-    packages = {"data", "metrics", "calibration", "serving", "client"}
+def test_data_metrics_calibration_guarantees_serving_and_the_client_load_no_torch() -> None:
+    packages = {"data", "metrics", "calibration", "guarantees", "serving", "client"}
     names = [name_of(path) for path in MODULES if package_of(path) in packages and path.stem != "__init__"]
     assert not loaded_by(*names) & {"torch", "transformers"}
 

@@ -79,7 +79,8 @@ def _without_noise(scores: FloatArray, how: str) -> FloatArray:
         return scores
     digits = np.floor(np.log10(np.where(scores > 0.0, scores, 1.0)))
     scale = 10.0 ** np.clip(_DIGITS - 1 - digits, None, 300.0)
-    return np.clip(np.round(scores * scale) / scale, 0.0, 1.0)
+    rounded: FloatArray = np.round(scores * scale) / scale
+    return rounded.clip(0.0, 1.0)
 
 
 def solutions_of(steps: ScoredSteps) -> JudgedSolutions:
