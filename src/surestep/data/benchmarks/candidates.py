@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from surestep.data.benchmarks.final_answer import extract_answer, normalize_answer
+from surestep.data.benchmarks.answer_spelling import normalize_answer
+from surestep.data.benchmarks.final_answer import extract_answer
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name
 from surestep.data.records.reading_report import ReadReport
