@@ -83,6 +83,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help="the N to measure (default: 1,2,4,... up to the smallest number of candidates)",
     )
+    _flag(
+        best,
+        "split_rule",
+        default="lines",
+        metavar="RULE",
+        help=(
+            "how a candidate's solution becomes steps where it has none: lines (default), blank_lines, step, numbered, "
+            "sentences, tag:TEXT, auto, or checkpoint: as the checkpoint was trained"
+        ),
+    )
     for action, holds in (
         (process, "subsets, a file each, or folders of them"),
         (prm, "PRMBench's file"),
@@ -90,14 +100,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
         _flag(action, "checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder that scores")
-        if action is not best:
-            _flag(
-                action,
-                "predictions",
-                type=Path,
-                metavar="FILE",
-                help="confidences of any scorer instead: one line a solution, {subset, id, confidences: [...]}",
-            )
+        of_whom = (
+            "{id, candidate, confidences: [...]}, or {id, candidate, score}, of any range"
+            if action is best
+            else "{subset, id, confidences: [...]}"
+        )
+        _flag(
+            action,
+            "predictions",
+            type=Path,
+            metavar="FILE",
+            help=f"confidences of any scorer instead: one line a solution, {of_whom}",
+        )
         # A map may tie what the scorer told apart, so candidates are ranked without it.
         default = "none" if action is best else "pooled"
         _flag(
@@ -144,10 +158,9 @@ def _sizes(text: str) -> list[int]:
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark; 0 when done."""
     scores_in_data = args.benchmark == "best-of-n"
-    predictions = None if scores_in_data else args.predictions
-    if args.checkpoint is not None and predictions is not None:
+    if args.checkpoint is not None and args.predictions is not None:
         raise ConfigError("--checkpoint and --predictions exclude each other: drop one")
-    if args.checkpoint is None and predictions is None and not scores_in_data:
+    if args.checkpoint is None and args.predictions is None and not scores_in_data:
         raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
 
     from surestep.cli.output.console import make_console
@@ -172,11 +185,10 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
     """Who scores, where results go, whether confidences are written too, and what shows progress."""
     if args.checkpoint is None:
         from surestep.config import get_default_config
-        from surestep.scoring.score_file import FileScorer
         from surestep.scoring.stored_split import silent
 
-        source = args.data[0] if args.benchmark == "best-of-n" else args.predictions
-        scorer = None if args.benchmark == "best-of-n" else FileScorer.read(args.predictions)
+        source = args.predictions or args.data[0]
+        scorer = None if args.predictions is None else _read_predictions(args)
         folder = args.output_dir or source.with_name(f"eval_{source.name.split('.')[0]}")
         yield scorer, folder, override(get_default_config(), args).eval.save_predictions, silent
         return
@@ -194,6 +206,33 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
     with counting(console) as progress:
         model = loaded.scorer(config, calibrated=args.calibration == "pooled")
         yield model, folder, config.eval.save_predictions, progress
+
+
+def _read_predictions(args: argparse.Namespace) -> Any:
+    from surestep.evaluation.benchmarks.candidate_predictions import read_candidate_predictions
+    from surestep.scoring.score_file import FileScorer
+
+    read = read_candidate_predictions if args.benchmark == "best-of-n" else FileScorer.read
+    return read(args.predictions)
+
+
+def _split_rule(args: argparse.Namespace) -> str:
+    """The rule that is named, the checkpoint's own where that is."""
+    from surestep.data.trees.split_steps import check_rule
+
+    if args.split_rule != "checkpoint":
+        return check_rule(args.split_rule)
+    if args.checkpoint is None:
+        raise ConfigError("--split_rule checkpoint needs --checkpoint FOLDER; or name a rule, such as blank_lines")
+    from surestep.scoring.checkpoint.load import read_config
+
+    rule = read_config(args.checkpoint).data.split_rule()
+    if rule is None:
+        raise ConfigError(
+            f"{args.checkpoint} was trained on steps as they were given, by no rule or by several; name one: "
+            "--split_rule lines or blank_lines, say"
+        )
+    return rule
 
 
 def _shared_settings(args: argparse.Namespace, progress: ProgressFactory) -> dict[str, Any]:
@@ -235,7 +274,8 @@ def _prmbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactor
 def _best_of_n(args: argparse.Namespace, scorer: Scorer | None, progress: ProgressFactory) -> _Outcome:
     from surestep.evaluation.benchmarks.best_of_n import run_best_of_n
 
-    result = run_best_of_n(scorer, args.data, sizes=args.n, **_shared_settings(args, progress))
+    shared = _shared_settings(args, progress)
+    result = run_best_of_n(scorer, args.data, sizes=args.n, split_rule=_split_rule(args), **shared)
     return result.report, result.rows
 
 

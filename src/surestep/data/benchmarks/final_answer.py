@@ -43,7 +43,7 @@ _FORMULA = re.compile(
     re.DOTALL,
 )
 _SENTENCE_END = re.compile(r"(?<=[^\s.\\])[.!?](?=\s|\Z)|\n+")
-_JOINED = re.compile(r"\s*(?:,|and|or|,\s*and|,\s*or)\s*")
+_JOINED = re.compile(r"\s*(?:,\s*(?:and|or)(?![a-z])|,|(?:and|or)(?![a-z]))\s*")
 
 _COMMAND = r"\\(?:[A-Za-z]+\*?|[^A-Za-z\s])"
 _GROUP = r"\{[^{}]*(?:\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}[^{}]*)*\}"

@@ -19,9 +19,9 @@ import numpy as np
 from surestep.metrics.columns import BoolArray, FloatArray, IntArray, bin_sums
 
 TIE = 1e-9
-"""Scores that differ relatively by less tie. Sums and products of a solution's steps in double precision are wrong by up
-to 2e-16 for each step, so 1e-9 is above what the order of adding up a million steps can change; it is below 6e-8, the
-least that a scorer in single precision can tell apart."""
+"""Scores that differ relatively by less tie. Sums and products of steps in double precision are wrong by up to 2e-16
+for each step, so 1e-9 is above what the order of adding up a million steps can change; it is below 6e-8, the least
+that a scorer in single precision can tell apart."""
 
 _NEGLIGIBLE = 1e-19
 """Chances below it are not worked out: a thousand of them change no figure's fifteenth digit."""

@@ -148,9 +148,7 @@ def _row(
     return [*row, *voted.accuracy], voted.standard_error
 
 
-def _row_among_answered(
-    problem: ProblemCandidates, n: int, subsets: Subsets, weights: Sequence[str]
-) -> list[float]:
+def _row_among_answered(problem: ProblemCandidates, n: int, subsets: Subsets, weights: Sequence[str]) -> list[float]:
     """The same without `pass`, of those that have an answer."""
     answered = np.ones(len(problem), bool) if problem.has_answer is None else problem.has_answer
     _, answers = np.unique(problem.answers[answered], return_inverse=True)
