@@ -53,7 +53,7 @@ def comparison() -> str:
     True
     """
     if _has_math_verify():
-        return "answers are compared as numbers, words and, by math-verify, as mathematics"
+        return "answers are compared by math-verify, numbers and words by themselves"
     return f"answers are compared by their spelling and as plain numbers: math-verify is not installed ({INSTALL})"
 
 

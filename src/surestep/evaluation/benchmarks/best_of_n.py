@@ -122,12 +122,16 @@ def _scored(
         pairs = [scorer.of(found) for found in sets]
         return [confidences for confidences, _ in pairs], [scores for _, scores in pairs]
     given = [_scores_in_data(found, data) for found in sets]
-    if scorer is not None:
-        how = score_from_file if isinstance(scorer, FileScorer) else score_candidates
-        return how(scorer, sets, reading, progress), given
-    if all(one is not None for one in given) and not any(_has_confidences(found) for found in sets):
+    nothing: list[_Given] = [None] * len(sets)
+    in_data = any(map(_has_confidences, sets))
+    if scorer is None and not in_data and None not in given:
         return [None] * len(sets), given
-    return _confidences_in_data(sets, data), given
+    if any(one is not None for one in given):
+        reading.note("the candidates' 'score' is not used: there are confidences of their steps")
+    if scorer is None:
+        return _confidences_in_data(sets, data), nothing
+    how = score_from_file if isinstance(scorer, FileScorer) else score_candidates
+    return how(scorer, sets, reading, progress), nothing
 
 
 def _has_confidences(found: CandidateSet) -> bool:
