@@ -95,7 +95,7 @@ def choose(candidates: Sequence[Candidate], method: str, by: str = "min") -> Cho
     if method in ("majority", "weighted"):
         groups = group_equivalent([candidate.answer for candidate in candidates])
         votes = np.bincount(groups)
-        weights = tie_levels(np.bincount(groups, weights=scores))
+        weights = tie_levels(np.bincount(groups, weights=scores).astype(np.float64))
 
         def key(group: int) -> tuple[int, int, bool, int]:
             first, second = (votes, weights) if method == "majority" else (weights, votes)
