@@ -129,7 +129,7 @@ def spelled_numbers(draw: st.DrawFn) -> tuple[Fraction, str]:
     return value, text.replace("-", draw(st.sampled_from("-−–")))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.lists(spelled_numbers(), min_size=2, max_size=4))
 def test_numbers_are_equal_exactly_where_their_values_are(numbers: list[tuple[Fraction, str]]) -> None:
     for value, text in numbers:
@@ -142,7 +142,7 @@ def test_numbers_are_equal_exactly_where_their_values_are(numbers: list[tuple[Fr
 POOL = sorted({one for group in (*ONE_VOTE, *ONE_VOTE_AS_MATHEMATICS) for one in group[:4]} | {a for a, _ in APART})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from([*POOL, None]), max_size=12), st.randoms(use_true_random=False))
 def test_votes_do_not_hang_on_the_order_or_on_the_company(answers: list[str | None], order: random.Random) -> None:
     places = list(range(len(answers)))
@@ -157,7 +157,7 @@ def test_votes_do_not_hang_on_the_order_or_on_the_company(answers: list[str | No
             assert together is (a == b or (one is not None and other is not None and equivalent(one, other)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.text(alphabet=st.sampled_from("12x-−/.,(){}[]$\\ =^_%½²and"), max_size=14))
 def test_any_text_has_a_name_and_keeps_it_when_it_is_cleaned(text: str) -> None:
     cleaned = clean_answer(text)

@@ -84,6 +84,16 @@ def test_every_gold_answer_of_math500(real_data: Callable[[str], Path], sentence
         ("Therefore, the final answer is: $\\boxed 7$", "7"),
         ("My answer is correct. So 3 + 4 = 7", "7"),
         ("a ratio of 3:4", "3/4"),
+        ("The answer is 5, since 2 + 3 = 5.", "5"),
+        ("The answer is approximately 3.14.", "3.14"),
+        ("Answer: 5 (five apples)", "5"),
+        ("#### The answer is 18", "18"),
+        ("I think the answer is B) 12", "B"),
+        ("So the answer is -5 m/s.", "-5"),
+        ("The roots are 1 and 2.", "1, 2"),
+        ("Hence the solutions are x = 1 and x = −2.", "1, -2"),
+        ("She has 5 apples and 3 pears, 8 in all.", "8"),
+        ("Answer is 7:30 PM.", "7:30 pm"),
         ("Then $x \\equiv 24 \\equiv 3 \\pmod{7}$.", "3"),
         ("The area is 5 cm\u2028and no more", "5"),
     ],
@@ -107,7 +117,7 @@ def test_of_a_text_that_breaks_off_only_a_marked_answer_counts(text: str, expect
     assert written_answer(text, only_marked=True) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(alphabet=st.sampled_from("12a-$\\{}[]()#=. \n\u2028answeri:*boxed"), max_size=60))
 def test_any_text_is_read_without_complaint(text: str) -> None:
     for only_marked in (False, True):

@@ -7,6 +7,7 @@ started again where it does not answer. A process that forks gets one of its own
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import queue
@@ -128,5 +129,6 @@ def _after_fork() -> None:
     _process = AnswerProcess()
 
 
+atexit.register(lambda: _process.end())
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

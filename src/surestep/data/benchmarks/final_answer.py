@@ -25,6 +25,18 @@ _HASHES = re.compile(r"(?<!#)####(?!#)[ \t]*(?P<answer>[^\n]*)")
 _HEADING_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _STEP_HEADING = re.compile(r"\W*(?:step|part|case|solution|conclusion|explanation|method|approach)\b", re.IGNORECASE)
 _VERDICT = re.compile(r"(?:in)?correct\b|right\b|wrong\b|reasonable\b|valid\b|verified\b|obvious\b", re.IGNORECASE)
+_FILLER = re.compile(
+    r"\A(?:(?:approximately|about|around|exactly|roughly|simply|just|clearly|indeed|given by|equal to)\s+)+",
+    re.IGNORECASE,
+)
+_REASON = re.compile(
+    r"\s*,?\s+(?:since|because|as|so|which|where|when|and (?:we|this|that|so)|by|after)\b.*", re.DOTALL
+)
+_REMARK = re.compile(r"(?<=[\w}$])\s+\([^()\\]*[A-Za-z]{3,}[^()\\]*\)\Z")
+_SEVERAL = re.compile(
+    r"\b(?:solutions|roots|zeros|zeroes|values|answers)\b[^.]*?\bare\b(?P<list>.*)", re.DOTALL | re.IGNORECASE
+)
+_ONLY_LISTED = re.compile(r"(?:\s|,|:|and|or|both)*")
 _EMPHASIS = r"(?:[*_]{1,2})?"
 _LINE = r"(?:\A|(?<=\n))[ \t]*"
 _MARKED = re.compile(
@@ -131,7 +143,7 @@ def _behind_hashes(text: str) -> str | None:
     """
     for found in reversed(list(_HASHES.finditer(text))):
         answer = found["answer"].strip()
-        mark = _MARKED.match(answer)
+        mark = _MARKED.search(answer)
         answer = (answer[mark.end() :] if mark else answer).strip()
         is_last = not text[found.end() :].strip()
         if not answer or _STEP_HEADING.match(answer):
@@ -161,7 +173,7 @@ def _behind_mark(text: str, *, only_ended: bool) -> str | None:
             return _formulas_from(below, formula)
         if only_ended and "\n" not in below:
             continue
-        answer = _sentence(line)
+        answer = _said(_sentence(line))
         if _STEP_HEADING.match(answer) or _VERDICT.match(answer):
             continue
         inner = _FORMULA.search(answer)
@@ -172,6 +184,13 @@ def _behind_mark(text: str, *, only_ended: bool) -> str | None:
         if found and found.strip(_ENDS):
             return found.strip().rstrip(_ENDS) or None
     return None
+
+
+def _said(answer: str) -> str:
+    """Without "approximately" before it, a reason behind it, a remark in brackets after it."""
+    for pattern in (_FILLER, _REASON, _REMARK):
+        answer = pattern.sub("", answer).strip() or answer
+    return answer
 
 
 def _is_wordy(answer: str) -> bool:
@@ -246,7 +265,7 @@ def _of_sentence(sentence: str) -> str | None:
     last = formulas[-1] if formulas else None
     plain = _runs(sentence[last.end() :] if last else sentence)
     if plain:
-        return plain[-1]
+        return _several(sentence) or plain[-1]
     if last is None:
         return None
     if _LONE_NAME.fullmatch(_inner(last)):  # "501 values of $k$"
@@ -261,6 +280,18 @@ def _of_sentence(sentence: str) -> str | None:
             break
         first = formula
     return _formulas_from(sentence, first)
+
+
+def _several(sentence: str) -> str | None:
+    """All of them, where a sentence lists solutions: "the roots are 1 and 2"."""
+    listed = _SEVERAL.search(sentence)
+    if listed is None:
+        return None
+    runs = _runs(listed["list"])
+    rest = listed["list"]
+    for run in runs:
+        rest = rest.replace(run, "", 1)
+    return ", ".join(runs) if len(runs) > 1 and _ONLY_LISTED.fullmatch(rest.rstrip(_ENDS)) else None
 
 
 def _runs(text: str) -> list[str]:
@@ -301,6 +332,8 @@ def _value_of_chain(formula: str) -> str:
         return formula
     if len(before) > 1 and _LONE_NAME.fullmatch(last):
         return before[-1]
+    if len(before) == 1 and _LONE_NAME.fullmatch(before[0]):
+        return formula  # a name of the answer, which says no more than its value
     if last == "0" and re.search(r"[A-Za-z]\s*[-+]|[-+]\s*\d*\s*[A-Za-z]", before[-1]):
         return f"{before[-1]} = 0"
     return last

@@ -36,7 +36,7 @@ _SCIENTIFIC = re.compile(
 _CLOCK = re.compile(r"(\d{1,2}:\d{2}(?::\d{2})?|\d{1,2}(?=\s*[ap]))\s*([ap]\.?m)?", re.IGNORECASE)
 _BASE = re.compile(r"(?P<digits>[0-9A-Fa-f]{1,60})\s*_\s*(?:\{\s*)?(?P<base>\d{1,2})(?:\s*\})?")
 _CHOICE = re.compile(r"(?:\(\s*([A-Za-z])\s*\)|\[\s*([A-Za-z])\s*\]|([A-Za-z])\s*\)?)[.:]?")
-_CHOICE_AND_MORE = re.compile(r"\(([A-E])\)[:.]?\s+\S.*")
+_CHOICE_AND_MORE = re.compile(r"\(?([A-E])\)[:.]?\s+\S.*")
 _WORD = re.compile(
     r"(?<![A-Za-z\\])(?:[^\W\d_]{3,}|(?:no|on|up|in|to|if|he|we|it|is|am|pm)(?![A-Za-z]))", re.IGNORECASE
 )
@@ -54,6 +54,9 @@ _UNIT_IN_TEXT = re.compile(
     r"\s*\\(?:text(?:bf|it|rm|normal)?|mathrm|mbox|hbox)\s*\{([^{}]*)\}\s*(?:\^\s*\{?\d\}?)?\s*$"
 )
 _UNIT_WORDS = re.compile(r"(?<=[\d})%])\s*((?:[A-Za-z]+[./]?\s*){1,3}(?:\^\s*\{?\d\}?)?)$")
+_SPEED = re.compile(
+    r"(?<=\d)\s*(?:[ck]?m|mi|ft|km|miles|feet|meters)\s*/\s*(?:s|h|hr|min|sec|hour|second)(?:\^\{?2\}?)?$"
+)
 _PERCENT = re.compile(r"\s*(?:\\?%|percent(?:age points?)?)\s*$", re.IGNORECASE)
 _DEGREES = re.compile(r"\s*(?:\^\s*\\circ\s*[CF]?|degrees?)\s*$")
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
@@ -160,6 +163,7 @@ def _without_unit(text: str) -> tuple[str, int]:
     """Without currency and unit, and the power of ten of words such as "million"."""
     text = re.sub(r"^([+-]?)\s*\\?[$€£¥]\s*", r"\1", text)
     text = re.sub(r"\s*\\?[$€£¥]$", "", text)
+    text = _SPEED.sub("", text)
     power = 0
     for _ in range(3):
         found = _UNIT_IN_TEXT.search(text)
