@@ -144,6 +144,26 @@ def test_scores_in_the_file(succeed: Command, tmp_path: Path) -> None:
     assert (tmp_path / "eval_c" / "best_of_n_predictions.jsonl").is_file()
 
 
+def test_scores_of_another_scorer_and_answers_that_are_missing(succeed: Command, tmp_path: Path) -> None:
+    broken = {"solution": "Think.\n\nOf what", "correct": False, "truncated": True}
+    right = {"solution": "Think.\n\nSo $\\frac12$.", "correct": True}
+    data = write(tmp_path / "c.jsonl", [{"problem": "p?", "id": "p", "candidates": [broken, right]}])
+    scores = [{"id": "p", "candidate": n, "score": -3.5 - n} for n in range(2)]
+    out = succeed("benchmark", "best-of-n", "--data", data, "--predictions", write(tmp_path / "s.jsonl", scores))
+    report = json.loads((tmp_path / "eval_s" / "best_of_n.json").read_text())
+    assert report["by_n"]["2"]["methods"]["best_score"]["accuracy"] == 0.0
+    assert report["by_n"]["2"]["answered_only"]["best_score"]["accuracy"] == 1.0
+    assert "only candidates with an answer" in out
+    assert "1 candidates have no answer" in out
+    assert "no vote is weighted by 'score': some scores are below 0" in out
+    confidences = [{"id": f"p/{n}", "confidences": [0.5, 0.5 + n / 10]} for n in range(2)]
+    by_step = write(tmp_path / "t.jsonl", confidences)
+    succeed("benchmark", "best-of-n", "--data", data, "--predictions", by_step, "--split_rule", "blank_lines")
+    report = json.loads((tmp_path / "eval_t" / "best_of_n.json").read_text())
+    assert report["split_rule"] == "blank_lines"
+    assert report["by_n"]["2"]["methods"]["best_last"]["accuracy"] == 1.0
+
+
 def test_problems_with_fewer_candidates_are_named(succeed: Command, tmp_path: Path) -> None:
     alone = {"problem": "2 + 2?", "candidates": CANDIDATES[0]["candidates"][:1]}
     data = write(tmp_path / "c.jsonl", [*CANDIDATES, alone])
@@ -214,6 +234,9 @@ def test_prmbench_in_the_layout_of_its_own_program(succeed: Command, tmp_path: P
         (["best-of-n", "--data", "{math}"], "line 1: the candidate has 'correct' None; allowed: true or false"),
         (["best-of-n", "--data", "{candidates}", "--n", "4"], "--n 4: no problem has so many candidates"),
         (["best-of-n", "--data", "{empty}"], "the file is empty"),
+        (["best-of-n", "--data", "{candidates}", "--checkpoint", "a", "--predictions", "b"], "exclude each other"),
+        (["best-of-n", "--data", "{candidates}", "--split_rule", "pages"], "the rule for splitting steps is 'pages'"),
+        (["best-of-n", "--data", "{candidates}", "--split_rule", "checkpoint"], "needs --checkpoint FOLDER"),
     ],
 )
 def test_mistakes_are_one_line(fail: Command, tmp_path: Path, arguments: list[str], words: str) -> None:

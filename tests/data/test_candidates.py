@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from surestep.data.benchmarks.answers import equivalent
 from surestep.data.benchmarks.candidates import GSM8K_SYSTEMS, Candidate, read_candidates
+from surestep.data.benchmarks.final_answer import written_answer
 from surestep.data.records.reading_report import ReadReport
 from surestep.errors import DataError
+from surestep.untrusted import read_json_lines
 
 
 def nested(*candidates: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -67,6 +70,20 @@ def test_real_solutions(real_data) -> None:
     assert {len(one.candidates) for one in found} == {4}
     assert report["answer_conflict"] == 0
     assert report["candidate_without_answer"] == 0
+
+
+def test_real_solutions_are_right_where_their_answer_is_the_right_one(real_data) -> None:
+    """5,276 solutions: each is judged right exactly where its answer says what the given solution's does."""
+    path = real_data("GSM8K/example_model_solutions.jsonl")
+    gold = [written_answer(str(row["ground_truth"])) for row in read_json_lines(path)]
+    found = read_candidates(path, report=ReadReport())
+    judged = [
+        (c.is_correct, equivalent(str(c.vote), str(g)))
+        for g, one in zip(gold, found, strict=True)
+        for c in one.candidates
+    ]
+    assert len(judged) == 5276
+    assert [pair for pair in judged if pair[0] is not pair[1]] == []
 
 
 def test_what_is_missing_is_counted(write_jsonl) -> None:

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surestep.metrics.benchmarks.aggregation import aggregate
-from surestep.metrics.benchmarks.best_of_n import best_of_n, dense_answers, majority_vote, pass_at_n, powers_up_to
+from surestep.metrics.benchmarks.best_of_n import (
+    best_of_n,
+    dense_answers,
+    majority_vote,
+    pass_at_n,
+    powers_up_to,
+    tie_levels,
+)
 from surestep.metrics.benchmarks.weighted_vote import choose_subsets, weighted_majority
 
 
@@ -167,3 +174,76 @@ def test_n_beyond_the_candidates_is_refused() -> None:
 
 def test_powers() -> None:
     assert [powers_up_to(k) for k in (1, 4, 7)] == [[1], [1, 2, 4], [1, 2, 4]]
+
+
+@given(problems(), st.data())
+def test_choosing_among_answered_candidates_equals_every_subset(problem, data: st.DataObject) -> None:
+    """Those without an answer are drawn with the others, and never chosen; a subset of them alone is wrong."""
+    scores, answers, correct, n = problem
+    total = len(scores)
+    answered = np.array(data.draw(st.lists(st.booleans(), min_size=total, max_size=total)))
+    _, among = np.unique(answers[answered], return_inverse=True)
+
+    def only_answered(choose):
+        return lambda chosen: choose(left) if (left := [i for i in chosen if answered[i]]) else 0.0
+
+    def best(chosen: list[int]) -> float:
+        return float(correct[[i for i in chosen if scores[i] == scores[chosen].max()]].mean())
+
+    found = best_of_n(scores, correct, n, may_win=answered)
+    assert found == pytest.approx(by_going_through(only_answered(best), total, n), abs=1e-12)
+
+    def voted(weights: np.ndarray):
+        def choose(chosen: list[int]) -> float:
+            sums = {a: sum(weights[i] for i in chosen if answers[i] == a) for a in {int(answers[i]) for i in chosen}}
+            won = [a for a, s in sums.items() if s == pytest.approx(max(sums.values()), rel=1e-9, abs=0)]
+            return float(np.mean([correct[answered & (answers == a)].mean() for a in won]))
+
+        return only_answered(choose)
+
+    silent = int((~answered).sum())
+    found = majority_vote(among, correct[answered], n, silent=silent)
+    assert found == pytest.approx(by_going_through(voted(np.ones(total)), total, n), abs=1e-12)
+    subsets = choose_subsets(total, n)
+    weighted = weighted_majority(scores[None], among, correct[answered], subsets, has_vote=answered).accuracy[0]
+    assert weighted == pytest.approx(by_going_through(voted(scores), total, n), abs=1e-12)
+
+
+@given(st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.7, 0.9]), min_size=1, max_size=6), st.integers(1, 5))
+def test_the_order_of_the_steps_makes_no_score_higher(steps: list[float], n: int) -> None:
+    """Means and products of the same confidences in another order differ in their last digits, and tie all the same."""
+    orders = [steps, steps[::-1], sorted(steps), sorted(steps, reverse=True), [*steps[1:], steps[0]]]
+    for how in ("mean", "product", "min"):
+        scores = np.array([aggregate(np.array(order), how) for order in orders])
+        assert tie_levels(scores).tolist() == [0] * 5
+        correct = np.array([True, False, True, False, False])
+        assert best_of_n(scores, correct, n) == pytest.approx(0.4, abs=1e-12)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=8), st.randoms(use_true_random=False))
+def test_ties_do_not_hang_on_the_order_of_the_candidates(scores: list[float], random) -> None:
+    order = list(range(len(scores)))
+    random.shuffle(order)
+    values = np.array(scores)
+    assert (tie_levels(values)[order] == tie_levels(values[order])).all()
+    higher = values[:, None] > values[None, :]
+    levels = tie_levels(values)
+    assert (levels[:, None] >= levels[None, :])[higher].all()
+
+
+def test_what_a_scorer_in_single_precision_tells_apart_stays_apart() -> None:
+    half = np.float32(0.5)
+    assert tie_levels(np.array([half, np.nextafter(half, np.float32(1))], np.float64)).tolist() == [0, 1]
+    assert tie_levels(np.array([0.0, 1e-300])).tolist() == [0, 1]
+    assert tie_levels(np.array([-4.25, 0.1 + 0.2 - 0.3, 0.0, 3.0])).tolist() == [0, 1, 1, 2]
+
+
+def test_a_large_vote_of_many_answers_equals_drawn_subsets() -> None:
+    """256 candidates of 40 answers: too many subsets to go through; 20,000 drawn ones come near."""
+    rng = np.random.default_rng(5)
+    share = 1 / np.arange(1, 41)
+    answers = dense_answers([str(a) for a in rng.choice(40, 256, p=share / share.sum())])
+    correct = answers == int(answers[np.argmax(np.bincount(answers)[answers])])
+    subsets = choose_subsets(256, 16, drawn=20_000, seed=1)
+    drawn = weighted_majority(np.ones((1, 256)), answers, correct, subsets)
+    assert abs(majority_vote(answers, correct, 16) - drawn.accuracy[0]) < 4 * drawn.standard_error[0]

@@ -342,3 +342,16 @@ def test_all_paths_are_alike_whatever_the_order_of_ties() -> None:
     for method, n in itertools.product(["beam", "dvts"], [4, 8]):
         found = solved(AllLetters(), FakeScorer(lambda letters: 0.5), method=method, n=n)
         assert found.chosen.answer == "AAA"
+
+
+@pytest.mark.parametrize("method", ["best_of_n", "weighted"])
+def test_equal_steps_in_another_order_tie_whatever_rounding_does(method: str) -> None:
+    """Means of 0.1, 0.2, 0.3 differ in their last digit by their order; then the earlier candidate is taken."""
+    orders = list(itertools.permutations([0.1, 0.2, 0.3]))
+    assert len({sum(order) for order in orders}) > 1
+    for first, second in itertools.product(orders, orders):
+        pair = [
+            Candidate(f"So {answer}", ("a", "b", f"So {answer}"), confidences, False, 1, 0.0, 0)
+            for answer, confidences in ((1, first), (2, second))
+        ]
+        assert choose(pair, method, "mean").index == 0

@@ -89,13 +89,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N,N,...",
         help="the N to measure (default: 1,2,4,... up to the smallest number of candidates)",
     )
+    _flag(
+        best,
+        "split_rule",
+        default="lines",
+        metavar="RULE",
+        help=(
+            "how a candidate's solution becomes steps where it has none: lines (default), blank_lines, step, numbered, "
+            "sentences, tag:TEXT, auto, or checkpoint: as the checkpoint was trained"
+        ),
+    )
     for action, holds in (
         (process, "subsets, a file each, or folders of them"),
         (first, "subsets, a file each, or folders of them, of any layout (docs/reference/benchmarks.md)"),
         (prm, "PRMBench's file"),
         (best, "candidates with their correctness (docs/reference/benchmarks.md)"),
     ):
-        _add_common_flags(action, holds, takes_predictions=action is not best)
+        _add_common_flags(action, holds, ranks=action is best)
 
 
 def _add_threshold_flags(action: argparse.ArgumentParser) -> None:
@@ -152,20 +162,17 @@ def _add_layout_flags(action: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_common_flags(action: argparse.ArgumentParser, holds: str, *, takes_predictions: bool) -> None:
+def _add_common_flags(action: argparse.ArgumentParser, holds: str, *, ranks: bool) -> None:
     _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
     _flag(action, "checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder that scores")
-    if takes_predictions:
-        _flag(
-            action,
-            "predictions",
-            type=Path,
-            metavar="FILE",
-            help="confidences of any scorer instead, by solution ({subset, id, confidences: [...]}) or by step "
-            "({subset, id, step, confidence})",
-        )
+    of_whom = (
+        "{id, candidate, confidences: [...]}, or {id, candidate, score}, of any range"
+        if ranks
+        else "by solution ({subset, id, confidences: [...]}) or by step ({subset, id, step, confidence})"
+    )
+    _flag(action, "predictions", type=Path, metavar="FILE", help=f"confidences of any scorer instead: {of_whom}")
     # A map may tie what the scorer told apart, so candidates are ranked without it.
-    default = "pooled" if takes_predictions else "none"
+    default = "none" if ranks else "pooled"
     _flag(
         action,
         "calibration",
@@ -209,10 +216,9 @@ def _sizes(text: str) -> list[int]:
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark; 0 when done."""
     scores_in_data = args.benchmark == "best-of-n"
-    predictions = None if scores_in_data else args.predictions
-    if args.checkpoint is not None and predictions is not None:
+    if args.checkpoint is not None and args.predictions is not None:
         raise ConfigError("--checkpoint and --predictions exclude each other: drop one")
-    if args.checkpoint is None and predictions is None and not scores_in_data:
+    if args.checkpoint is None and args.predictions is None and not scores_in_data:
         raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
 
     console = result_console(args)
@@ -244,8 +250,8 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
         from surestep.config import get_default_config
         from surestep.scoring.stored_split import silent
 
-        source = args.data[0] if args.benchmark == "best-of-n" else args.predictions
-        scorer = None if args.benchmark == "best-of-n" else _predictions(args)
+        source = args.predictions or args.data[0]
+        scorer = None if args.predictions is None else _predictions(args)
         folder = args.output_dir or source.with_name(f"eval_{source.name.split('.')[0]}")
         yield scorer, folder, override(get_default_config(), args).eval.save_predictions, silent
         return
@@ -265,15 +271,38 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
         yield model, folder, config.eval.save_predictions, progress
 
 
-def _predictions(args: argparse.Namespace) -> Scorer:
-    """Confidences of a file; PRMBench's may be in the layout of its own program."""
+def _predictions(args: argparse.Namespace) -> Any:
+    """Confidences of a file; PRMBench's may be in the layout of its own program, candidates' may be of any range."""
     if args.benchmark == "prmbench":
         from surestep.evaluation.benchmarks.prmbench_results import read_predictions
 
         return read_predictions(args.predictions, by_scores=args.threshold is not None)
+    if args.benchmark == "best-of-n":
+        from surestep.evaluation.benchmarks.candidate_predictions import read_candidate_predictions
+
+        return read_candidate_predictions(args.predictions)
     from surestep.scoring.score_file import FileScorer
 
     return FileScorer.read(args.predictions)
+
+
+def _split_rule(args: argparse.Namespace) -> str:
+    """The rule that is named, the checkpoint's own where that is."""
+    from surestep.data.trees.split_steps import check_rule
+
+    if args.split_rule != "checkpoint":
+        return check_rule(args.split_rule)
+    if args.checkpoint is None:
+        raise ConfigError("--split_rule checkpoint needs --checkpoint FOLDER; or name a rule, such as blank_lines")
+    from surestep.scoring.checkpoint.load import read_config
+
+    rule = read_config(args.checkpoint).data.split_rule()
+    if rule is None:
+        raise ConfigError(
+            f"{args.checkpoint} was trained on steps as they were given, by no rule or by several; name one: "
+            "--split_rule lines or blank_lines, say"
+        )
+    return rule
 
 
 def _shared_settings(args: argparse.Namespace, progress: ProgressFactory) -> dict[str, Any]:
@@ -344,7 +373,8 @@ def _prmbench(args: argparse.Namespace, scorer: Scorer, progress: ProgressFactor
 def _best_of_n(args: argparse.Namespace, scorer: Scorer | None, progress: ProgressFactory) -> BenchmarkResult:
     from surestep.evaluation.benchmarks.best_of_n import run_best_of_n
 
-    return run_best_of_n(scorer, args.data, sizes=args.n, **_shared_settings(args, progress))
+    shared = _shared_settings(args, progress)
+    return run_best_of_n(scorer, args.data, sizes=args.n, split_rule=_split_rule(args), **shared)
 
 
 _BENCHMARKS: dict[str, Any] = {

@@ -117,8 +117,24 @@ def best_of_n_table(by_n: dict[str, Any]) -> FittedTable:
         style = "dim" if method in ("pass", "random_choice") else None
         label = f"{method}@N" if method == "pass" else method.replace("_", " ")
         table.add_row(label, *(_with_interval(f["accuracy"], f["interval"]) for f in found), style=style)
+    _add_answered_only(table, by_n)
     table.remark = "percent, [95 % interval by bootstrap over problems]; pass@N is the ceiling"
     return table
+
+
+def _add_answered_only(table: FittedTable, by_n: dict[str, Any]) -> None:
+    """The same without the candidates that have no answer, where there are such."""
+    sections = [section.get("answered_only", section["methods"]) for section in by_n.values()]
+    if not any("answered_only" in section for section in by_n.values()):
+        return
+    table.add_section()
+    table.add_row("only candidates with an answer", *("" for _ in sections), style="bold")
+    for method in sections[0]:
+        if method != "pass":
+            found = [section[method] for section in sections]
+            label = f"  {method.replace('_', ' ')}"
+            style = "dim" if method == "random_choice" else None
+            table.add_row(label, *(_with_interval(f["accuracy"], f["interval"]) for f in found), style=style)
 
 
 def all_candidates_table(shares: dict[str, Any]) -> FittedTable:
@@ -165,6 +181,16 @@ def _lines(report: dict[str, Any]) -> list[str]:
             lines.append(f"the threshold's data: {unscored:,} steps not scored")
         if shared := at.get("problems_shared_with_evaluated"):
             lines.append(f"{shared:,} problems of the threshold's data are evaluated too, with other solutions")
+    if silent := report.get("candidates_without_answer"):
+        lines.append(f"{silent:,} candidates have no answer: measured with them, and only with those that have one")
+    if "answers" in report:
+        kinds = report["answers"]["distinct_by_kind"]
+        lines.append(report["answers"]["comparison"])
+        if kinds.get("spelling"):
+            lines.append(f"{kinds['spelling']:,} distinct answers could be compared by their spelling only")
+    first: dict[str, Any] = next(iter(report.get("by_n", {}).values()), {"methods": {}})["methods"]
+    if "best_score" in first and "weighted_majority_score" not in first:
+        lines.append("no vote is weighted by 'score': some scores are below 0")
     counts = report.get("num_candidates", {"smallest": 0, "largest": 0})
     if counts["smallest"] < counts["largest"]:
         lines.append(
@@ -175,7 +201,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         if section["problems_with_fewer_candidates"]:
             lines.append(f"N = {n}: {section['problems_with_fewer_candidates']:,} problems have fewer candidates")
         if section["weighted_majority_subsets"]["problems_with_drawn"]:
-            worst = max(section["weighted_majority_subsets"]["standard_error"].values())
+            worst = max(section["weighted_majority_subsets"]["standard_error"].values(), default=0.0)
             lines.append(
                 f"N = {n}: weighted majority over drawn subsets, standard error up to {100 * worst:.2f} points"
             )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from surestep.data.benchmarks.answers import comparison, group_equivalent
+from surestep.data.benchmarks.answers import answer_name, comparison, group_equivalent
 from surestep.inference.generation.candidates import CHOICES
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS, SCORE_WITHOUT_STEPS, aggregate
 from surestep.metrics.benchmarks.best_of_n import powers_up_to
@@ -80,14 +80,18 @@ def measure_accuracy(
     for section in () if has_scores else by_n.values():  # without scores these say nothing of a scorer
         methods = section["methods"]
         section["methods"] = {name: methods[name] for name in methods if not name.startswith(_WITH_SCORES)}
+        if "answered_only" in section:
+            silent = section["answered_only"]
+            section["answered_only"] = {name: silent[name] for name in silent if not name.startswith(_WITH_SCORES)}
     return {**report, "by_n": by_n}
 
 
 def _whole(row: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]], prefix: str) -> list[float]:
     """Whether the row's answer is right, whether any is, and that of each way of choosing."""
-    right = {candidate["answer"] for candidate in candidates if candidate["correct"]}
+    right = {answer_name(candidate["answer"]) for candidate in candidates if candidate["correct"]}
     answers = row[f"{prefix}answers_by"]
-    ways = [float(answers.get(way) in right) for way in CHOICES]
+    given = [answers.get(way) for way in CHOICES]
+    ways = [float(answer is not None and answer_name(answer) in right) for answer in given]
     return [float(row[f"{prefix}is_correct"]), float(bool(right)), *ways]
 
 
@@ -115,4 +119,5 @@ def _numbers(candidates: Sequence[Mapping[str, Any]]) -> ProblemCandidates:
         {how: np.array([score(candidate, how) for candidate in candidates]) for how in AGGREGATIONS},
         np.array([bool(candidate["correct"]) for candidate in candidates]),
         np.array(group_equivalent([candidate["answer"] for candidate in candidates]), np.int64),
+        np.array([candidate["answer"] is not None for candidate in candidates]),
     )

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from surestep.data.benchmarks.answers import equivalent, group_equivalent
 from surestep.data.benchmarks.final_answer import written_answer
 from surestep.inference.result import SolutionScores
 from surestep.metrics.benchmarks.aggregation import SCORE_WITHOUT_STEPS
+from surestep.metrics.benchmarks.best_of_n import tie_levels
 
 CHOICES = ("best_of_n", "majority", "weighted")
 """Ways to choose among candidates that are there."""
@@ -74,8 +77,9 @@ class Chosen:
 def choose(candidates: Sequence[Candidate], method: str, by: str = "min") -> Chosen:
     """The candidate that a method takes.
 
-    Ties: the earlier candidate; among answers, those of a vote go to the higher sum of scores, those of a weighted vote
-    to the more frequent answer, then an answer goes before none.
+    Scores tie where they differ by no more than rounding (`tie_levels`). Ties: the earlier candidate; among answers,
+    those of a vote go to the higher sum of scores, those of a weighted vote to the more frequent answer, then an answer
+    goes before none.
 
     Args:
         candidates: of one problem.
@@ -84,19 +88,19 @@ def choose(candidates: Sequence[Candidate], method: str, by: str = "min") -> Cho
     """
     if not candidates:
         return Chosen(None, None)
-    order = [(candidate.score_by(by), candidate.score_so_far(by), -i) for i, candidate in enumerate(candidates)]
+    scores = np.array([candidate.score_by(by) for candidate in candidates])
+    so_far = np.array([candidate.score_so_far(by) for candidate in candidates])
+    order = [(*levels, -i) for i, levels in enumerate(zip(tie_levels(scores), tie_levels(so_far), strict=True))]
     places = range(len(candidates))
     if method in ("majority", "weighted"):
         groups = group_equivalent([candidate.answer for candidate in candidates])
-        votes, weights = [0] * len(candidates), [0.0] * len(candidates)
-        for i, group in enumerate(groups):
-            votes[group] += 1
-            weights[group] += order[i][0]
+        votes = np.bincount(groups)
+        weights = tie_levels(np.bincount(groups, weights=scores).astype(np.float64))
 
-        def key(group: int) -> tuple[float, float, bool, int]:
+        def key(group: int) -> tuple[int, int, bool, int]:
             first, second = (votes, weights) if method == "majority" else (weights, votes)
             has_answer = candidates[groups.index(group)].answer is not None
-            return first[group], second[group], has_answer, -group
+            return int(first[group]), int(second[group]), has_answer, -group
 
         won = max(set(groups), key=key)
         places = [i for i in places if groups[i] == won]  # type: ignore[assignment]

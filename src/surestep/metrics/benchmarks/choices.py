@@ -15,24 +15,36 @@ from typing import Any
 import numpy as np
 
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
-from surestep.metrics.benchmarks.best_of_n import best_of_n, majority_vote, pass_at_n
+from surestep.metrics.benchmarks.best_of_n import TIE, best_of_n, majority_vote, pass_at_n
 from surestep.metrics.benchmarks.first_error import interval_json
 from surestep.metrics.benchmarks.weighted_vote import (
     DRAWN_SUBSETS,
     ENUMERATION_LIMIT,
+    FEWEST_DRAWN,
+    Subsets,
     choose_subsets,
+    drawn_subsets,
     weighted_majority,
 )
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.columns import BoolArray, FloatArray, IntArray
 
-METHODS = (
-    "pass",
-    "random_choice",
-    "majority",
-    *(f"best_{how}" for how in AGGREGATIONS),
-    *(f"weighted_majority_{how}" for how in AGGREGATIONS),
-)
+GIVEN = "score"
+"""The name of a score that is given for a candidate as a whole, in place of one made of its steps' confidences."""
+
+
+def methods_of(scores: Sequence[str], weights: Sequence[str]) -> tuple[str, ...]:
+    """Every way of choosing, in the order of the tables.
+
+    Args:
+        scores: ways of scoring by which the best is chosen.
+        weights: those of them that may weigh a vote.
+    """
+    best, weighted = (f"best_{how}" for how in scores), (f"weighted_majority_{how}" for how in weights)
+    return ("pass", "random_choice", "majority", *best, *weighted)
+
+
+METHODS = methods_of(tuple(AGGREGATIONS), tuple(AGGREGATIONS))
 
 NOTES = {
     "average": "over ALL N-subsets of a problem's candidates, then over problems; never the first N",
@@ -42,9 +54,15 @@ NOTES = {
     "majority": "the most frequent answer; exact, ties broken at random",
     "weighted_majority": (
         f"the answer with the highest sum of scores; exact up to {ENUMERATION_LIMIT:,} N-subsets of a problem, "
-        f"else over {DRAWN_SUBSETS:,} random ones (seeded), whose standard error is given"
+        f"else over {FEWEST_DRAWN:,} to {DRAWN_SUBSETS:,} random ones (seeded), whose standard error is given; not "
+        "measured of scores below 0, which are no weights"
     ),
-    "scores": "of a candidate: min, product, mean or last of its steps' confidences",
+    "scores": "of a candidate: min, product, mean or last of its steps' confidences, or the score given with it",
+    "ties": f"scores that differ relatively by at most {TIE:g} tie: more than rounding, less than single precision",
+    "answered_only": (
+        "the same subsets, chosen among those candidates that have an answer; a subset without one is wrong. In "
+        "`methods` a candidate without an answer may be chosen, and votes for itself alone"
+    ),
     "minus_majority": "difference to the majority vote on the same resamples of the problems",
     "intervals": "95 %, percentile bootstrap over problems",
 }
@@ -58,11 +76,13 @@ class ProblemCandidates:
         scores: aggregation -> float64 [K]: by what the best is chosen, and the weight of its vote.
         is_correct: bool [K].
         answers: int64 [K], the same number for the same answer, 0 and up without gaps.
+        has_answer: bool [K]; None: all have one.
     """
 
     scores: Mapping[str, FloatArray]
     is_correct: BoolArray
     answers: IntArray
+    has_answer: BoolArray | None = None
 
     def __len__(self) -> int:
         """K, the number of candidates."""
@@ -73,46 +93,85 @@ def measure_choices(problems: Sequence[ProblemCandidates], n: int, *, resamples:
     """Accuracy of every way of choosing one of N candidates, with intervals; JSON-ready.
 
     Args:
-        problems: those with fewer than N candidates are left out and counted; at least one has as many.
+        problems: those with fewer than N candidates are left out and counted; at least one has as many. All are scored
+            in the same ways.
         n: N.
         resamples: of the problems, for intervals.
         seed: of the resamples, and of the subsets where they are drawn.
     """
     enough = [problem for problem in problems if len(problem) >= n]
-    rows, errors, drawn = [], [], 0
+    ways = tuple(enough[0].scores)
+    # Scores below 0 rank; they do not weigh.
+    weights = tuple(how for how in ways if all(problem.scores[how].min() >= 0 for problem in enough))
+    some_silent = any(problem.has_answer is not None and not problem.has_answer.all() for problem in enough)
+    rows, among_answered, errors, drawn = [], [], [], 0
     for number, problem in enumerate(enough):
-        subsets = choose_subsets(len(problem), n, seed=(seed, number, n))
+        subsets = choose_subsets(len(problem), n, drawn=drawn_subsets(len(enough)), seed=(seed, number, n))
         drawn += not subsets.is_all
-        weights = np.stack(list(problem.scores.values()))
-        voted = weighted_majority(weights, problem.answers, problem.is_correct, subsets)
-        rows.append(
-            [
-                pass_at_n(problem.is_correct, n),
-                float(problem.is_correct.mean()),
-                majority_vote(problem.answers, problem.is_correct, n),
-                *(best_of_n(scores, problem.is_correct, n) for scores in problem.scores.values()),
-                *voted.accuracy,
-            ]
-        )
-        errors.append(voted.standard_error)
-    table = np.array(rows)
-    draws = Draws(len(table), resamples, seed).sums(table) / len(table)
-    error = np.sqrt(np.sum(np.square(errors), axis=0)) / len(table)
-    return {
+        row, error = _row(problem, n, subsets, weights)
+        rows.append(row)
+        errors.append(error)
+        if some_silent:
+            silent = problem.has_answer is not None and not problem.has_answer.all()
+            among_answered.append(_row_among_answered(problem, n, subsets, weights) if silent else row[1:])
+    methods = methods_of(ways, weights)
+    error = np.sqrt(np.sum(np.square(errors), axis=0)) / len(enough)
+    report: dict[str, Any] = {
         "num_problems": len(enough),
         "problems_with_fewer_candidates": len(problems) - len(enough),
-        "methods": {name: _method(table, draws, METHODS.index(name)) for name in METHODS},
+        "methods": _measured(np.array(rows), methods, resamples, seed),
         "weighted_majority_subsets": {
             "problems_with_all": len(enough) - drawn,
             "problems_with_drawn": drawn,
-            "standard_error": dict(zip(AGGREGATIONS, error.tolist(), strict=True)),
+            "standard_error": dict(zip(weights, error.tolist(), strict=True)),
         },
     }
+    if some_silent:
+        report["answered_only"] = _measured(np.array(among_answered), methods[1:], resamples, seed)
+    return report
 
 
-def _method(table: FloatArray, draws: FloatArray, column: int) -> dict[str, Any]:
+def _row(
+    problem: ProblemCandidates, n: int, subsets: Subsets, weights: Sequence[str]
+) -> tuple[list[float], FloatArray]:
+    """Every method's accuracy on one problem, and the errors of its weighted votes."""
+    row = [
+        pass_at_n(problem.is_correct, n),
+        float(problem.is_correct.mean()),
+        majority_vote(problem.answers, problem.is_correct, n),
+        *(best_of_n(scores, problem.is_correct, n) for scores in problem.scores.values()),
+    ]
+    if not weights:
+        return row, np.zeros(0)
+    values = np.stack([problem.scores[how] for how in weights])
+    voted = weighted_majority(values, problem.answers, problem.is_correct, subsets)
+    return [*row, *voted.accuracy], voted.standard_error
+
+
+def _row_among_answered(problem: ProblemCandidates, n: int, subsets: Subsets, weights: Sequence[str]) -> list[float]:
+    """The same without `pass`, of those that have an answer."""
+    answered = np.ones(len(problem), bool) if problem.has_answer is None else problem.has_answer
+    _, answers = np.unique(problem.answers[answered], return_inverse=True)
+    is_correct = problem.is_correct[answered]
+    row = [
+        best_of_n(np.zeros(len(problem)), problem.is_correct, n, may_win=answered),
+        majority_vote(answers, is_correct, n, silent=int((~answered).sum())),
+        *(best_of_n(scores, problem.is_correct, n, may_win=answered) for scores in problem.scores.values()),
+    ]
+    if not weights:
+        return row
+    values = np.stack([problem.scores[how] for how in weights])
+    return [*row, *weighted_majority(values, answers, is_correct, subsets, has_vote=answered).accuracy]
+
+
+def _measured(table: FloatArray, methods: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
+    draws = Draws(len(table), resamples, seed).sums(table) / len(table)
+    majority = methods.index("majority")
+    return {name: _method(table, draws, column, majority) for column, name in enumerate(methods)}
+
+
+def _method(table: FloatArray, draws: FloatArray, column: int, majority: int) -> dict[str, Any]:
     """Accuracy of one column of `table` [G, M], and what it is above the majority vote, with intervals."""
-    majority = METHODS.index("majority")
     section: dict[str, Any] = {
         "accuracy": float(table[:, column].mean()),
         "interval": interval_json(draws[:, column]),
