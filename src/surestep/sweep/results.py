@@ -104,7 +104,7 @@ def _held_out(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 def _best(plan: SweepPlan, complete: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The best trial, with what can be said against it."""
     best = complete[0]
-    equal = [row["trial"] for row in complete[1:] if not _is_told_apart(best, row)]
+    equal = sorted(row["trial"] for row in complete[1:] if not _is_told_apart(best, row))
     return {
         "trial": best["trial"],
         "values": best["values"],

@@ -58,7 +58,9 @@ class Choices:
 
     def beyond(self, edge: Edge) -> float | int:
         """A number a little outside."""
-        return min(self.values) / 2 if edge == "low" else max(self.values) * 2
+        low, high = min(self.values), max(self.values)
+        end, away = (low, low - high) if edge == "low" else (high, high - low)
+        return (end / 2 if edge == "low" else end * 2) if low > 0 else end + away
 
 
 @dataclass(frozen=True)
