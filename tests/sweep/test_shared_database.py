@@ -70,8 +70,9 @@ from pathlib import Path
 sys.path.append(sys.argv[3])
 from fake_training import FakeTraining, make_plan
 from surestep.sweep.run import run_sweep
+train = FakeTraining(lambda config: print(config.experiment_name, flush=True))
 run_sweep(make_plan(Path(sys.argv[1]), "learning_rate=log:1e-5..1e-3", trials=8), command=[], workers=2,
-          storage=sys.argv[2], say=lambda line: None, train=FakeTraining(lambda c: print(c.experiment_name, flush=True)))
+          storage=sys.argv[2], say=lambda line: None, train=train)
 """
 
 

@@ -33,8 +33,9 @@ def run_workers(
         Exception: what a worker raised; the others are stopped first.
     """
     raised: list[BaseException] = []
+    ended = [threading.Event() for _ in trials]
 
-    def work(one: Trials) -> None:
+    def work(one: Trials, end: threading.Event) -> None:
         try:
             _work(plan, storage, one, me=me, say=say)
         except BaseException as error:  # to be raised where it is seen
@@ -42,15 +43,16 @@ def run_workers(
             stop.ask()
         finally:
             storage.remove_session()
+            end.set()
 
-    threads = [threading.Thread(target=work, args=(one,), name=f"trial-{k}") for k, one in enumerate(trials)]
-    for thread in threads:
-        thread.start()
+    for one, end in zip(trials, ended, strict=True):
+        threading.Thread(target=work, args=(one, end)).start()
     stopped: Interrupted | None = None
-    while any(thread.is_alive() for thread in threads):
+    # Not by `Thread.join`: interrupted there, Python 3.11 takes a thread that still runs for one that has ended.
+    while not all(end.is_set() for end in ended):
         try:
-            for thread in threads:
-                thread.join(_POLL_S)
+            for end in ended:
+                end.wait(_POLL_S)
         except Interrupted as signal:
             say("stopping: each run finishes its step and saves" if stopped is None else "stopping at once")
             stopped = stopped or signal
