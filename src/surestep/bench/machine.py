@@ -32,7 +32,6 @@ _EXTRAS = {
     "generate": "answers compared by math-verify: `generate`, best-of-N on answers",
     "serve": "`surestep serve`",
     "memory": "8-bit AdamW, frozen weights in NF4",
-    "sweep": "`surestep sweep`: searches over settings",
     "tensorboard": "--report_to tensorboard",
 }
 _LORA_GB = 26.0
