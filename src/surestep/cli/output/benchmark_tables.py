@@ -154,7 +154,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         lines.append(report["answers"]["comparison"])
         if kinds.get("spelling"):
             lines.append(f"{kinds['spelling']:,} distinct answers could be compared by their spelling only")
-    first = next(iter(report.get("by_n", {}).values()), {"methods": {}})["methods"]
+    first: dict[str, Any] = next(iter(report.get("by_n", {}).values()), {"methods": {}})["methods"]
     if "best_score" in first and "weighted_majority_score" not in first:
         lines.append("no vote is weighted by 'score': some scores are below 0")
     counts = report.get("num_candidates", {"smallest": 0, "largest": 0})
