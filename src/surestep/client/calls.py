@@ -41,12 +41,17 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server is, and how patiently it is asked."""
+    """Where the server is, and how patiently it is asked.
+
+    Attributes:
+        speaks: what is expected of it, for messages.
+    """
 
     url: str
     api_key: str | None
     timeout_s: float
     retries: int
+    speaks: str | None = None
 
     def options(self) -> dict[str, Any]:
         """For httpx2's clients."""
@@ -87,12 +92,13 @@ class Address:
             return ServerError(f"{self.url} did not answer within {self.timeout_s:g} s; set timeout_s higher")
         if isinstance(outcome, httpx2.HTTPError):
             reason = " ".join(str(outcome).split()) or type(outcome).__name__
-            return ServerError(f"{self.url} cannot be reached ({reason}); is `surestep serve` running there?")
+            question = "is `surestep serve` running there?" if self.speaks is None else "does a server run there?"
+            return ServerError(f"{self.url} cannot be reached ({reason}); {question}")
         status = outcome.status_code
         try:
             message = str(parse_json(outcome.text)["error"]["message"])
         except (ValueError, KeyError, TypeError):
-            message = "an answer that is not Surestep's"
+            message = "an answer that is not Surestep's" if self.speaks is None else outcome.text
         line = f"{self.url} refused (status {status}): {' '.join(message.split())[:400]}"
         return InputError(line) if status in {400, 413, 422} else ServerError(line)
 
@@ -106,7 +112,8 @@ class Address:
             return call.parse(parse_json(response.text, allow_nan=False) if response.content else None)
         except (ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:100]
-            raise ServerError(f"{self.url} answered something else ({reason}); is it a Surestep server?") from None
+            question = "is it a Surestep server?" if self.speaks is None else f"does it speak {self.speaks}?"
+            raise ServerError(f"{self.url} answered something else ({reason}); {question}") from None
 
 
 def texts_of(value: object, what: str) -> list[str]:

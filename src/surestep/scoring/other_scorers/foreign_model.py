@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from surestep.config import Config
-from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_plain_tokenizer
 from surestep.model.attention.executions import kernel_runs_on
 from surestep.model.backbones.load import Backbone, fetched_folder, load_pretrained
@@ -30,6 +29,7 @@ from surestep.scoring.model_scorer import PackedPasses
 from surestep.scoring.other_scorers.forms import Form
 from surestep.scoring.other_scorers.heads import find_head
 from surestep.scoring.other_scorers.layouts import FormLayout
+from surestep.scoring.other_scorers.path_scores import PLAIN
 from surestep.scoring.other_scorers.sequence_tree import SequenceTree, tree_of_sequences
 from surestep.scoring.protocol import TokensUsed, TreeScores, Wanted
 from surestep.scoring.random_state import random_state_kept
@@ -142,7 +142,7 @@ def load_foreign_model(form: Form, name: str, config: Config, *, revision: str |
 
 def _facts(form: Form, name: str, backbone: Backbone) -> dict[str, Any]:
     fields = asdict(form)
-    identity = {"files": backbone.files, "form": fields, "text": Formatter().hash()}
+    identity = {"files": backbone.files, "form": fields, "text": PLAIN.hash()}
     return {
         "name": Path(name).name,
         "form": form.name,

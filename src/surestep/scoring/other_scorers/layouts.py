@@ -12,16 +12,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import added_tokens_pattern, cut_inside
 from surestep.errors import BackboneError
 from surestep.scoring.other_scorers.forms import Form
+from surestep.scoring.other_scorers.path_scores import plain
 from surestep.scoring.other_scorers.sequence_tree import Tokens
 from surestep.types import ReasoningTree
 
 _NUMBERED = re.compile(r"\s*step\s*\d+\s*[:.]\s*", re.IGNORECASE)
-_EVIDENCE = Formatter(problem="{problem}", step="{text}")
-"""Texts are cleaned, and evidence is put in front of a step, as for a checkpoint."""
 
 
 class _Marks(NamedTuple):
@@ -87,8 +85,7 @@ class FormLayout:
 
     def sequences(self, tree: ReasoningTree) -> list[Tokens]:
         """For each step all tokens up to the one that its score is read at."""
-        problem = _EVIDENCE.format_problem(tree.problem)
-        steps = [_EVIDENCE.format_step(node.text, node.context) for node in tree.nodes]
+        problem, steps = plain(tree)
         marks = _Marks.unused_in(problem, *steps)
         # What users wrote is cut within what would be an added token; the form's own texts make theirs.
         problem, *steps = (marks.cut.join(cut_inside(text, self._added)) for text in (problem, *steps))
