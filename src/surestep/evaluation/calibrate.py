@@ -1,4 +1,4 @@
-"""Fitting a scorer's calibration, a checkpoint's or another one's: validation scored without a map, maps fitted, figures on held-out folds.
+"""Fitting the calibration of a checkpoint or another scorer: validation scored without a map, maps fitted, judged.
 
 Every figure here is of problems that the map had not seen. Writes nothing.
 """

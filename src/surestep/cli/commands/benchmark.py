@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, fields, override
+from surestep.cli.scorers import add_scorer_flags, one_of, opened_scorer
 from surestep.data.datasets import TREE_LAYOUTS
 from surestep.errors import ConfigError
 
@@ -105,8 +106,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "calibration",
             choices=("pooled", "none"),
             default=default,
-            help=f"apply the checkpoint's calibration, if it has one (default: {default})",
+            help=f"apply the calibration of the checkpoint or of --calibration_file, if there is one "
+            f"(default: {default})",
         )
+        add_scorer_flags(action)
         _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
         _flag(
             action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)"
@@ -143,12 +146,10 @@ def _sizes(text: str) -> list[int]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark; 0 when done."""
-    scores_in_data = args.benchmark == "best-of-n"
-    predictions = None if scores_in_data else args.predictions
-    if args.checkpoint is not None and predictions is not None:
-        raise ConfigError("--checkpoint and --predictions exclude each other: drop one")
-    if args.checkpoint is None and predictions is None and not scores_in_data:
-        raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
+    if args.benchmark != "best-of-n" or (args.checkpoint is not None and args.scorer is not None):
+        one_of(args, "checkpoint", "predictions", "scorer")
+    if args.scorer is None and args.calibration_file is not None:
+        raise ConfigError("--calibration_file is the map of --scorer: drop it, or name --scorer")
 
     from surestep.cli.output.console import make_console
 
@@ -170,6 +171,20 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer | None, Path, bool, ProgressFactory]]:
     """Who scores, where results go, whether confidences are written too, and what shows progress."""
+    from surestep.scoring.other_scorers.wrapped import MeasuredScorer
+
+    if args.scorer is not None:
+        from surestep.cli.output.progress import counting
+        from surestep.config import get_default_config
+
+        config = override(get_default_config(), args)
+        # Without a file there is no map, whatever the default says.
+        use = None if args.calibration == "pooled" else args.calibration
+        opened = opened_scorer(args.scorer, config, console, calibration_file=args.calibration_file, use=use)
+        with opened as found, counting(console) as progress:
+            folder = args.output_dir or config.output_dir / found.slug
+            yield MeasuredScorer(found.scorer), folder, config.eval.save_predictions, progress
+        return
     if args.checkpoint is None:
         from surestep.config import get_default_config
         from surestep.scoring.score_file import FileScorer
@@ -193,7 +208,7 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
     folder = args.output_dir or default_output_dir(config.validation_dir, args.checkpoint)
     with counting(console) as progress:
         model = loaded.scorer(config, calibrated=args.calibration == "pooled")
-        yield model, folder, config.eval.save_predictions, progress
+        yield MeasuredScorer(model), folder, config.eval.save_predictions, progress
 
 
 def _shared_settings(args: argparse.Namespace, progress: ProgressFactory) -> dict[str, Any]:

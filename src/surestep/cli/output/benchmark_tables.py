@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from surestep.cli.output.tables import scorer_lines
 from surestep.metrics.report.wording import number, with_interval
 
 
@@ -14,7 +15,7 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     """The result's tables, then everything that was left out or must be known."""
     for table in _TABLES[report["benchmark"]](report):
         console.print(table)
-    for line in _lines(report):
+    for line in (*_lines(report), *scorer_lines(report)):
         console.print(f"· {line}", markup=False, highlight=False)
 
 

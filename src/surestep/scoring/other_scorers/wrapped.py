@@ -28,19 +28,22 @@ class CalibratedScorer:
         calibration: None changes nothing.
         file: where the map was read from.
         applied: `pooled`, `dataset`, or `none`, as results say it.
+        spec: how its user named it.
     """
 
     scorer: Scorer
     calibration: Calibration | None
     file: Path | None = None
     applied: str = "none"
+    spec: str = ""
 
     def about(self) -> dict[str, Any]:
         """What the scorer says, and which map is applied."""
         stored: dict[str, Any] = {"stored": self.file is not None, "applied": self.applied}
         if self.file is not None:
             stored |= {"file": str(self.file), "sha256": sha256_of(self.file)}
-        return {**self.scorer.about(), "calibration": stored}
+        about = self.scorer.about()
+        return {**about, "scorer": {**about.get("scorer", {}), "spec": self.spec}, "calibration": stored}
 
     def tokens_used(self) -> TokensUsed:
         """Those of the scorer."""
