@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surestep.errors import ConfigError
+from surestep.scoring.other_scorers.forms import FORMS
 from surestep.untrusted.bounds import shown
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 KEY, ENDPOINT_KEY = "SURESTEP_API_KEY", "OPENAI_API_KEY"
 """Environment variables that hold the keys of a server that scores, and of an endpoint that generates."""
 _HTTP = "http+"
-_MODELS = ("qwen-prm", "math-shepherd", "rlhflow", "trl", "value-head", "yes-no")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def add_scorer_flags(parser: argparse.ArgumentParser) -> None:
 
 def forms_shown() -> str:
     """Every form, as a user writes it."""
-    return f"{'|'.join(_MODELS)}:PATH, critic:PATH_OR_URL, http+PROTOCOL:URL, python:module:function, or a JSON file"
+    return f"{'|'.join(FORMS)}:PATH, critic:PATH_OR_URL, http+PROTOCOL:URL, python:module:function, or a JSON file"
 
 
 def parse_spec(text: str) -> ScorerSpec:
@@ -131,7 +131,6 @@ def _from_file(path: Path, text: str) -> ScorerSpec:
 
 def _model(spec: ScorerSpec, config: Config, stack: ExitStack) -> tuple[Scorer, list[str]]:
     from surestep.scoring.other_scorers.foreign_model import load_foreign_model
-    from surestep.scoring.other_scorers.forms import FORMS
 
     found = load_foreign_model(FORMS[spec.form].changed(dict(spec.fields)), spec.target, config)
     return found, found.reasons
@@ -142,6 +141,8 @@ def _critic(spec: ScorerSpec, config: Config, stack: ExitStack) -> tuple[Scorer,
 
     fields = dict(spec.fields)
     model = fields.pop("model", None)
+    if model is not None and not isinstance(model, str):
+        raise ConfigError(f"the scorer critic: model is {shown(model)}; allowed: text")
     settings = CriticSettings.of(fields)
     generator, identity = _generator(spec.target, model, config)
     how = f"{settings.votes} vote{'s' if settings.votes > 1 else ''} a solution, at temperature {settings.drawn_at:g}"
@@ -187,7 +188,7 @@ def _server(spec: ScorerSpec, config: Config, stack: ExitStack) -> tuple[Scorer,
 
 _SERVER = Kind("url", _server)
 KINDS: Mapping[str, Kind] = {
-    **{form: Kind("path", _model) for form in _MODELS},
+    **{form: Kind("path", _model) for form in FORMS},
     "critic": Kind("path", _critic),
     "python": Kind("function", _function),
 }

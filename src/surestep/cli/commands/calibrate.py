@@ -110,7 +110,7 @@ def _calibrate_scorer(args: argparse.Namespace) -> int:
             progress=progress,
             about_scorer=found.scorer.about()["scorer"],
         )
-    _show(console, result)
+    _show(console, result, unscored="got no score")
     path = args.output or config.output_dir / found.slug / CALIBRATION
     write_text(path, calibration_text(result.calibration))
     console.print(f"stored: {path}", markup=False, highlight=False)
@@ -165,14 +165,18 @@ def _remove(folder: Path) -> int:
     return 0
 
 
-def _show(console: Console, result: CalibrationResult) -> None:
+def _show(
+    console: Console,
+    result: CalibrationResult,
+    *,
+    unscored: str = "are beyond the backbone's position limit and were not scored",
+) -> None:
     for name, found in result.datasets.items():
         for note in found["reading"]["notes"]:
             console.print(f"· {name}: {note}", markup=False, highlight=False)
         if found["labels_beyond_position_limit"]:
             console.print(
-                f"· {name}: {found['labels_beyond_position_limit']} labelled steps are beyond the backbone's position "
-                "limit and were not scored",
+                f"· {name}: {found['labels_beyond_position_limit']} labelled steps {unscored}",
                 markup=False,
             )
     console.print(_table(result))
