@@ -110,9 +110,9 @@ class Client:
 
         Where an item is wrong, or the iterable raises, the results of the items before it come first.
         """
-        return self.send_many(score_call(*pair_of(item), dataset) for item in items)
+        return self._send_many(score_call(*pair_of(item), dataset) for item in items)
 
-    def send_many(self, calls: Iterable[Call[T]]) -> Iterator[T]:
+    def _send_many(self, calls: Iterable[Call[T]]) -> Iterator[T]:
         """The answers of many requests, in order, as `score_many` sends them."""
         waiting: deque[Future[T]] = deque()
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="surestep-client")

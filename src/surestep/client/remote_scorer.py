@@ -101,7 +101,7 @@ class RemoteScorer:
         for start in range(0, len(trees), _WINDOW):
             window = [trees[i] for i in range(start, min(start + _WINDOW, len(trees)))]
             requests = [self._requests(tree) for tree in window]
-            answers = self.client.send_many(call for calls in requests for _, call in calls)
+            answers = self.client._send_many(call for calls in requests for _, call in calls)
             for tree, calls in zip(window, requests, strict=True):
                 found: list[tuple[Sequence[int], Values]] = []
                 for nodes, _ in calls:

@@ -9,9 +9,9 @@ One number from 0 to 1 for each step, None where there is none. Knows no model.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import os
+import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class FunctionScorer:
         here = os.getcwd()
         sys.path.insert(0, here)
         try:
-            module = importlib.import_module(module_name)
+            module = pkgutil.resolve_name(f"{module_name}:")
         except SurestepError:
             raise
         except Exception as error:  # a user's module fails as it likes
