@@ -92,8 +92,9 @@ class Address:
             return ServerError(f"{self.url} did not answer within {self.timeout_s:g} s; set timeout_s higher")
         if isinstance(outcome, httpx2.HTTPError):
             reason = " ".join(str(outcome).split()) or type(outcome).__name__
-            question = "is `surestep serve` running there?" if self.speaks is None else "does a server run there?"
-            return ServerError(f"{self.url} cannot be reached ({reason}); {question}")
+            if self.speaks is None:
+                return ServerError(f"{self.url} cannot be reached ({reason}); is `surestep serve` running there?")
+            return ServerError(f"{self.url} cannot be reached ({reason}); does a server run there?")
         status = outcome.status_code
         try:
             message = str(parse_json(outcome.text)["error"]["message"])
@@ -112,8 +113,9 @@ class Address:
             return call.parse(parse_json(response.text, allow_nan=False) if response.content else None)
         except (ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:100]
-            question = "is it a Surestep server?" if self.speaks is None else f"does it speak {self.speaks}?"
-            raise ServerError(f"{self.url} answered something else ({reason}); {question}") from None
+            if self.speaks is None:
+                raise ServerError(f"{self.url} answered something else ({reason}); is it a Surestep server?") from None
+            raise ServerError(f"{self.url} answered something else ({reason}); does it speak {self.speaks}?") from None
 
 
 def texts_of(value: object, what: str) -> list[str]:

@@ -115,7 +115,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         count = sum(value.values()) if isinstance(value, dict) else value
         if count:
             lines.append(
-                f"{count:,} {key.replace('_', ' ')}: they are beyond the position limit, or were given as null"
+                f"{count:,} {key.replace('_', ' ')}: they are beyond the position limit, or the scorer gave none"
             )
     lines += [f"not in the data: {name}" for name in report.get("categories_not_in_data", [])]
     for at in report.get("thresholds", []):

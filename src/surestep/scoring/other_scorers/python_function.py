@@ -103,12 +103,12 @@ class FunctionScorer:
             yield TreeScores(raw_N, raw_N)
 
     def _ask(self, tree: ReasoningTree, problem: str, steps: list[str]) -> list[float | None]:
-        where = f"the function {self.name}, asked for the solution {tree.id!r},"
+        name = self.name
         try:
             values = self.function(problem, list(steps))
         except SurestepError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{where} failed ({type(error).__name__}: {reason})") from error
-        return checked_scores(values, len(steps), where)
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise InputError(f"the function {name}, asked for the solution {tree.id!r}, failed ({why})") from error
+        return checked_scores(values, len(steps), f"the function {name}, asked for the solution {tree.id!r},")
