@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reward_models import PlainLoop, save_reward_model
 from surestep.config import get_default_config
 from surestep.errors import BackboneError, ConfigError
 from surestep.scoring.other_scorers.foreign_model import ForeignModel, load_foreign_model
 from surestep.scoring.other_scorers.forms import FORMS
+from surestep.scoring.other_scorers.layouts import FormLayout
 from surestep.scoring.other_scorers.sequence_tree import tree_of_sequences
 from surestep.types import Node, ReasoningTree, chain
 
@@ -198,6 +201,34 @@ def test_what_a_form_needs_of_a_tokenizer_is_named(folders: dict[str, Path], tmp
         loaded("qwen-prm", folder)
 
 
+def test_without_a_chat_template_a_question_is_a_text_and_its_answer_begins_with_a_space(
+    folders: dict[str, Path], stories260k: Path, tmp_path: Path
+) -> None:
+    """A real Llama tokenizer: its words begin with a space, and it opens every text."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(stories260k)
+    layout = FormLayout(FORMS["yes-no"].changed({"good": "the", "bad": "and"}), tokenizer, "stories")
+    (sequence,) = layout.sequences(chain("Who is it?", ["A cat."]))
+    text = FORMS["yes-no"].question.format(problem="Who is it?", steps="Step 1: A cat.", good="the", bad="and")
+    assert list(sequence) == tokenizer(f"{text}\n\nAnswer:")["input_ids"]
+    assert layout.answers() == tuple(tokenizer.convert_tokens_to_ids(["\u2581the", "\u2581and"]))
+
+
+def test_weights_in_shards_score_as_in_one_file(folders: dict[str, Path], tmp_path: Path) -> None:
+    import transformers
+
+    folder = shutil.copytree(folders["rlhflow"], tmp_path / "shards")
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="40KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    trees = [chain(*SOLUTIONS[2])]
+    np.testing.assert_allclose(
+        scores_of(loaded("rlhflow", folder), trees), scores_of(scorer_of("rlhflow", folders), trees), atol=1e-6
+    )
+
+
 def test_logits_that_a_family_changes_are_not_read(folders: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(folders["math-shepherd"], tmp_path / "capped")
     values = json.loads((folder / "config.json").read_text())
@@ -228,15 +259,21 @@ def test_the_other_class_may_say_right(folders: dict[str, Path]) -> None:
     np.testing.assert_allclose(np.array(scores_of(usual, trees)) + scores_of(other, trees), 1.0, atol=1e-6)
 
 
-def test_sequences_of_a_tree_are_kept_whole() -> None:
-    sequences = [(5, 6), (5, 6, 7, 8), (5, 6, 7, 9), (5, 1), (5, 6)]
-    found = tree_of_sequences(sequences, [None] * 5)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), min_size=1, max_size=12), st.booleans())
+def test_sequences_are_paths_of_their_tree_and_what_they_share_stands_once(
+    ends: list[tuple[int, ...]], one_root: bool
+) -> None:
+    sequences = [(9, *end) if one_root else (end[0], *end) for end in ends]
+    found = tree_of_sequences(sequences, [None] * len(sequences))
     tree = found.encoded
-    assert found.same_as == {4: 0}
-    for node, source in enumerate(tree.source_N.tolist()):
-        if source >= 0:
-            path, at = [], node
-            while at >= 0:
-                path.append(tree.tokens_T[tree.offsets[at] : tree.offsets[at + 1]].tolist())
-                at = int(tree.parent_N[at])
-            assert tuple(token for segment in path[::-1] for token in segment) == sequences[source]
+    segments = [tuple(tree.tokens_T[a:b].tolist()) for a, b in zip(tree.offsets, tree.offsets[1:], strict=False)]
+    paths: list[tuple[int, ...]] = []
+    for segment, parent in zip(segments, tree.parent_N.tolist(), strict=True):
+        assert segment, "no node is empty"
+        assert parent < len(paths), "parents come first"
+        paths.append((*(paths[parent] if parent >= 0 else ()), *segment))
+    assert tree.source_N[0] == -1, "node 0 is the beginning of the problem, never a step"
+    scored = {source: path for source, path in zip(tree.source_N.tolist(), paths, strict=True) if source >= 0}
+    assert {**scored, **{step: scored[other] for step, other in found.same_as.items()}} == dict(enumerate(sequences))
+    prefixes = {sequence[:length] for sequence in sequences for length in range(1, len(sequence) + 1)}
+    assert tree.num_tokens == len(prefixes), "each beginning is computed once"

@@ -109,7 +109,7 @@ def load_foreign_model(form: Form, name: str, config: Config, *, revision: str |
     folder = fetched_folder(name, revision)
     tokenizer = load_plain_tokenizer(name, revision=revision)
     layout = FormLayout(form, tokenizer, name)
-    tokens = (layout.token_of(form.good), layout.token_of(form.bad)) if form.head == "token_pair" else None
+    tokens = layout.answers() if form.head == "token_pair" else None
     found = find_head(form, folder, tokens)
     backbone = load_pretrained(name, revision=revision, dtype=hardware.compute_dtype)
     route, reason = choose_route(

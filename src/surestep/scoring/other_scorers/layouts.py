@@ -83,6 +83,16 @@ class FormLayout:
             )
         return int(ids[-1])
 
+    def answers(self) -> tuple[int, int]:
+        """The tokens for right and wrong, as they stand where a score is read.
+
+        Raises:
+            BackboneError: the vocabulary has no such token.
+        """
+        # Behind "Answer:", without a chat template, an answer begins with a space.
+        space = " " if self.form.layout == "question" and not self._tokenizer.chat_template else ""
+        return self.token_of(space + self.form.good), self.token_of(space + self.form.bad)
+
     def sequences(self, tree: ReasoningTree) -> list[Tokens]:
         """For each step all tokens up to the one that its score is read at."""
         problem, steps = plain(tree)
