@@ -42,12 +42,17 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server is, and how patiently it is asked."""
+    """Where the server is, and how patiently it is asked.
+
+    Attributes:
+        speaks: what is expected of it, for messages.
+    """
 
     url: str
     api_key: str | None
     timeout_s: float
     retries: int
+    speaks: str | None = None
 
     def options(self) -> dict[str, Any]:
         """For httpx2's clients."""
@@ -88,12 +93,14 @@ class Address:
             return ServerError(f"{self.url} did not answer within {self.timeout_s:g} s; set timeout_s higher")
         if isinstance(outcome, httpx2.HTTPError):
             reason = " ".join(str(outcome).split()) or type(outcome).__name__
-            return ServerError(f"{self.url} cannot be reached ({reason}); is `surestep serve` running there?")
+            if self.speaks is None:
+                return ServerError(f"{self.url} cannot be reached ({reason}); is `surestep serve` running there?")
+            return ServerError(f"{self.url} cannot be reached ({reason}); does a server run there?")
         status = outcome.status_code
         try:
             message = str(parse_json(outcome.text)["error"]["message"])
         except (ValueError, KeyError, TypeError):
-            message = "an answer that is not Surestep's"
+            message = "an answer that is not Surestep's" if self.speaks is None else outcome.text
         line = f"{self.url} refused (status {status}): {' '.join(message.split())[:400]}"
         return InputError(line) if status in {400, 413, 422} else ServerError(line)
 
@@ -107,7 +114,9 @@ class Address:
             return call.parse(parse_json(response.text, allow_nan=False) if response.content else None)
         except (ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:100]
-            raise ServerError(f"{self.url} answered something else ({reason}); is it a Surestep server?") from None
+            if self.speaks is None:
+                raise ServerError(f"{self.url} answered something else ({reason}); is it a Surestep server?") from None
+            raise ServerError(f"{self.url} answered something else ({reason}); does it speak {self.speaks}?") from None
 
 
 def texts_of(value: object, what: str) -> list[str]:

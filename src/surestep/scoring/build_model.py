@@ -167,26 +167,21 @@ def assemble(
     if config.lora.use_lora:
         module = add_adapters(module, config.lora, targets=adapter_targets)
         reasons.append(describe_adapters(module))
+    head = ConfidenceHead(
+        backbone.hidden_size,
+        config.model.mlp_hidden_dims,
+        dropout=config.model.mlp_dropout,
+        activation=config.model.mlp_activation,
+        initial_confidence=initial_confidence,
+    )
     model = ConfidenceModel(
         module,
-        ConfidenceHead(
-            backbone.hidden_size,
-            config.model.mlp_hidden_dims,
-            dropout=config.model.mlp_dropout,
-            activation=config.model.mlp_activation,
-            initial_confidence=initial_confidence,
-        ),
+        head,
         confidence_id=tokenizer.confidence_id,
         route=route,
         own_attention=backbone.attention_implementation,
     ).to(hardware.device)
-    if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
-        reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
-    if route != "paths" and model.narrow_layers():
-        reasons.append("last layer: past its attention, only the tokens that are read (exact)")
-    if is_nf4(model):
-        reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
-    _probe(model, backbone, hardware, reasons)
+    make_fast(model, hardware, reasons)
     if config.lora.use_lora and config.lora.base_precision == "fp8":
         # After the probe, whose rows of paths keep the exact weights.
         use_fp8(model, hardware, setting="lora.base_precision", otherwise="same")
@@ -195,6 +190,23 @@ def assemble(
         with silence_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
+
+
+def make_fast(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) -> None:
+    """Give a model on its device fast layers where they are known, and an execution that the probe agrees with.
+
+    `reasons` gets a line for each choice that is made.
+
+    Raises:
+        BackboneError: the backbone reads later tokens.
+    """
+    if hardware.device.type == "cuda" and model.route != "paths" and model.fuse_layers():
+        reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
+    if model.route != "paths" and model.narrow_layers():
+        reasons.append("last layer: past its attention, only the tokens that are read (exact)")
+    if is_nf4(model):
+        reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
+    _probe(model, hardware, reasons)
 
 
 def is_nf4(model: ConfidenceModel) -> bool:
@@ -245,9 +257,9 @@ def prepare_for_scoring(built: BuiltModel, wanted: ScoringWeights) -> None:
         built.reasons.append("weights: fp8 (as set)")
 
 
-def _probe(model: ConfidenceModel, backbone: Backbone, hardware: Hardware, reasons: list[str]) -> None:
+def _probe(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) -> None:
     """Fall to the next slower execution until one scores packed trees as it scores their paths alone."""
-    text_config = backbone.module.config.get_text_config()
+    text_config = model.transformer.config.get_text_config()
     # A probe is too short to see chunks of thousands of tokens, so this one is known by name.
     if getattr(text_config, "attention_chunk_size", None) and model.route != "paths":
         model.set_route("paths")

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, fields, override
 from surestep.cli.output.console import add_json_flag, result_console, say_json
+from surestep.cli.scorers import add_scorer_flags, one_of, opened_scorer
 from surestep.data.datasets import SOLUTION_LAYOUTS, TREE_LAYOUTS
 from surestep.errors import ConfigError
 
@@ -178,8 +179,9 @@ def _add_common_flags(action: argparse.ArgumentParser, holds: str, *, ranks: boo
         "calibration",
         choices=("pooled", "none"),
         default=default,
-        help=f"apply the checkpoint's calibration, if it has one (default: {default})",
+        help=f"apply the calibration of the checkpoint or of --calibration_file, if there is one (default: {default})",
     )
+    add_scorer_flags(action)
     add_json_flag(action)
     _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
     _flag(action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)")
@@ -215,11 +217,11 @@ def _sizes(text: str) -> list[int]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark; 0 when done."""
-    scores_in_data = args.benchmark == "best-of-n"
-    if args.checkpoint is not None and args.predictions is not None:
-        raise ConfigError("--checkpoint and --predictions exclude each other: drop one")
-    if args.checkpoint is None and args.predictions is None and not scores_in_data:
-        raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
+    given = [who for who in (args.checkpoint, args.predictions, args.scorer) if who is not None]
+    if args.benchmark != "best-of-n" or len(given) > 1:
+        one_of(args, "checkpoint", "predictions", "scorer")
+    if args.scorer is None and args.calibration_file is not None:
+        raise ConfigError("--calibration_file is the map of --scorer: drop it, or name --scorer")
 
     console = result_console(args)
     with _scorer(args, console) as (scorer, folder, save_rows, progress):
@@ -246,6 +248,20 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer | None, Path, bool, ProgressFactory]]:
     """Who scores, where results go, whether confidences are written too, and what shows progress."""
+    from surestep.scoring.other_scorers.wrapped import MeasuredScorer
+
+    if args.scorer is not None:
+        from surestep.cli.output.progress import counting
+        from surestep.config import get_default_config
+
+        config = override(get_default_config(), args)
+        # Without a file there is no map, whatever the default says.
+        use = None if args.calibration == "pooled" else args.calibration
+        opened = opened_scorer(args.scorer, config, console, calibration_file=args.calibration_file, use=use)
+        with opened as found, counting(console) as progress:
+            folder = args.output_dir or config.output_dir / found.slug
+            yield MeasuredScorer(found.scorer), folder, config.eval.save_predictions, progress
+        return
     if args.checkpoint is None:
         from surestep.config import get_default_config
         from surestep.scoring.stored_split import silent
@@ -268,7 +284,7 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
     folder = args.output_dir or default_output_dir(config.validation_dir, args.checkpoint)
     with counting(console) as progress:
         model = loaded.scorer(config, calibrated=args.calibration == "pooled")
-        yield model, folder, config.eval.save_predictions, progress
+        yield MeasuredScorer(model), folder, config.eval.save_predictions, progress
 
 
 def _predictions(args: argparse.Namespace) -> Any:
