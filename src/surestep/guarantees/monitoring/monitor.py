@@ -79,6 +79,22 @@ class MonitorReading:
             "note": self.note,
         }
 
+    @classmethod
+    def from_json(cls, step: int, values: Any) -> Self:
+        """What `to_json` gave after that step.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        alarm, level = values["alarm"], values["level"]
+        return cls(
+            step,
+            None if alarm is None else bool(alarm),
+            None if level is None else float(level),
+            int(values["promised_until"]),
+            str(values["note"]),
+        )
+
 
 @dataclass(frozen=True)
 class Monitor:
@@ -307,6 +323,11 @@ class MonitorRun:
         self._largest = max(self._largest, float(self._value))
         self._readings.append(self._read(step))
         return self._readings[-1]
+
+    def take(self, raw: Sequence[float | None], confidence: Sequence[float | None]) -> None:
+        """Go on over steps with scores of both kinds, before and after the map; None where a step has none."""
+        for score in raw if self.monitor.statistic.reads == "raw" else confidence:
+            self.add(math.nan if score is None else score)
 
     def _read(self, step: int) -> MonitorReading:
         monitor, until = self.monitor, self.monitor.promised_until

@@ -15,6 +15,7 @@ import numpy as np
 
 from surestep.encoding.encoded_tree import Segment, encode_problem, encode_steps
 from surestep.errors import InputError
+from surestep.guarantees.monitoring import Monitor
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.protocol import NodeScores
 from surestep.scoring.sessions.passes import SessionPasses
@@ -57,6 +58,7 @@ class SessionScorer:
             weights that are trained.
         max_tokens: the most tokens whose keys and values are kept; unset, what a quarter of the free memory holds.
             Where they run out, the sessions that were used longest ago are computed again when they go on.
+        monitor: watches every session that is opened; unset: the scorer's own, if it has one.
         keep_unused: keep the steps of closed sessions for others in the same namespace, until the room is needed.
 
     Raises:
@@ -64,10 +66,18 @@ class SessionScorer:
         InputError: the model is in training mode, or its weights are trained; or `max_tokens` is no room at all.
     """
 
-    def __init__(self, scorer: ModelScorer, *, max_tokens: int | None = None, keep_unused: bool = False) -> None:
+    def __init__(
+        self,
+        scorer: ModelScorer,
+        *,
+        max_tokens: int | None = None,
+        monitor: Monitor | None = None,
+        keep_unused: bool = False,
+    ) -> None:
         if max_tokens is not None and max_tokens < 1:
             raise InputError(f"sessions that keep {max_tokens} tokens; allowed: 1 or more")
         self._scorer = scorer
+        self._monitor = scorer.monitor if monitor is None else monitor
         self._passes = SessionPasses(scorer, max_tokens, keep_unused)
         self._lock = threading.RLock()
         self._abandoned: deque[SessionState] = deque()
@@ -90,7 +100,8 @@ class SessionScorer:
             segment = encode_problem(problem, self._scorer.tokenizer, self._scorer.formatter)
         state = SessionState(namespace.encode("utf-8", "surrogatepass"), [segment], num_scored=0)
         state.num_scored = int(self._fits(len(segment)))
-        return Session(self, problem, state, dataset=dataset)
+        watch = None if self._monitor is None else self._monitor.begin()
+        return Session(self, problem, state, dataset=dataset, watch=watch)
 
     def add_many(self, steps: NewSteps) -> list[float | None]:
         """Append a step to each of several sessions, in one pass as far as the token budget goes.
@@ -161,7 +172,10 @@ class SessionScorer:
         """Give a session the texts of its new steps, now that their scores are known."""
         session, first = request.session, len(request.session._steps)
         session._steps += request.steps
-        return self._scores(session, session._state.raw[first : len(session._steps)])
+        scores = self._scores(session, session._state.raw[first : len(session._steps)])
+        if session._watch is not None:
+            session._watch.take(scores.raw, scores.confidence)
+        return scores
 
     def _compared(self, request: NextSteps, paths: Sequence[WantedPath | None]) -> NodeScores:
         return self._scores(request.session, [None if path is None else path.raw[-1] for path in paths])
@@ -187,7 +201,8 @@ class SessionScorer:
             state.node = _held(state.node)
             if state.node is not None:
                 self._passes.cache.attach(state.node)
-            branch = Session(self, session.problem, state, dataset=session.dataset)
+            watch = None if session._watch is None else session._watch.fork()
+            branch = Session(self, session.problem, state, dataset=session.dataset, watch=watch)
             branch._steps = list(session._steps)
             return branch
 
