@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Self
 
 from surestep.guarantees.binomial import beta_quantile
@@ -21,6 +22,11 @@ WARN_AT = 20.0
 """The wealth at which it warns."""
 BETS = (0.5, 1.0, 2.0, 3.0)
 _QUANTILE = 0.95
+
+
+@lru_cache(maxsize=256)
+def _tolerated(k: int, n: int) -> float:
+    return beta_quantile(_QUANTILE, k, n)
 
 
 @dataclass
@@ -49,7 +55,7 @@ class LabelledAudit:
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.n:
             raise ValueError(f"an audit of the {self.k}th largest of {self.n} values; allowed: 1 to {self.n}")
-        self.tolerated = beta_quantile(_QUANTILE, self.k, self.n)
+        self.tolerated = _tolerated(self.k, self.n)
         if not self.log_wealth:
             self.log_wealth = [0.0] * len(self.bets)
         if len(self.log_wealth) != len(self.bets):
