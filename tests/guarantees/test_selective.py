@@ -1,4 +1,4 @@
-"""Selective use: the share of wrong ones among the handed-out; frozen policies certified on their output; their cost."""
+"""Selective use: the wrong share of what is handed out; frozen policies certified on their output; their cost."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_it_stops_at_the_first_that_fails() -> None:
 def test_the_share_is_above_alpha_in_at_most_delta_of_calibration_sets() -> None:
     """And the least cut-off with a small enough empirical share is not so: nearly half of the sets."""
     random = np.random.default_rng(4)
-    scores = random.random((1500, 200))
+    scores = random.random((800, 200))
     wrong = random.random(scores.shape) < 0.25 * (1 - scores)
     # P(wrong | score above c) is 0.25 (1 − c) / 2.
     other = random.random(1000)
@@ -72,8 +72,8 @@ def test_the_share_is_above_alpha_in_at_most_delta_of_calibration_sets() -> None
     rules = [SelectiveRule.fit(s, w, sequence, alpha=0.1, delta=0.1) for s, w in zip(scores, wrong, strict=True)]
     share = np.array([0.125 * (1 - max(rule.cutoff, 0.0)) if rule.cutoff < math.inf else 0.0 for rule in rules])
     broken = (share > 0.1).mean()
-    assert broken < 0.1 + 3 * math.sqrt(0.1 * 0.9 / 1500)
-    assert np.mean([rule.handed_out for rule in rules]) > 60
+    assert broken < 0.1 + 3 * math.sqrt(0.1 * 0.9 / 800)
+    assert np.mean([rule.handed_out for rule in rules]) > 50
     naive = 0
     for s, w in zip(scores[:300], wrong[:300], strict=True):
         order = np.argsort(-s)
@@ -98,7 +98,7 @@ def test_a_sequence_falls_to_everything_and_begins_where_enough_are_expected(
         assert sequence == ()
     elif sequence:
         assert sequence[-1] == -math.inf
-        if len(set(scores)) == len(scores):
+        if len(set(scores)) == len(scores) and -math.inf not in scores:
             assert np.mean(np.array(scores) > sequence[0]) * n >= needed * (1 - 1e-9)
 
 
@@ -227,7 +227,7 @@ def test_the_best_of_all_is_the_one_that_the_certificate_of_the_chosen_path_mean
 def test_what_a_policy_hands_out_is_certified_and_the_first_that_passes_is_not() -> None:
     """Problems with eight one-step solutions: the trap of section 7, and both mended forms."""
     random = np.random.default_rng(11)
-    sets, n, new, N = 400, 60, 40, 8
+    sets, n, new, N = 200, 60, 40, 8
 
     def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
         wrong = random.random((sets, count, N)) < 0.5
