@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from surestep.errors import DataError
 from surestep.guarantees import CriticalValues, Judging, ScoredProblem, ScoredTree, critical_pairs, cutoff, path_scores
 from surestep.guarantees.choose_path import highest_path
-from surestep.guarantees.critical_values import of_chosen_path, of_mean_path, of_path, of_tree
+from surestep.guarantees.critical_values import of_path, of_solutions, of_tree, solutions_of
 from surestep.guarantees.problems import problems_of
 from surestep.scored import ScoredSteps
 
@@ -30,6 +30,15 @@ def tree(parent: list[int], confidence: list[float], label: list[float], raw: li
 
 def chain(confidence: list[float], label: list[float]) -> ScoredTree:
     return tree(list(range(-1, len(label) - 1)), confidence, label)
+
+
+def mean_of(problem: ScoredProblem, judging: Judging) -> tuple[np.ndarray, np.ndarray]:
+    return of_solutions(solutions_of(problem), judging)
+
+
+def best_of(problem: ScoredProblem, by: str, judging: Judging) -> tuple[np.ndarray, np.ndarray]:
+    solutions = solutions_of(problem)
+    return of_path(*solutions[highest_path(by)(solutions)], judging)
 
 
 @st.composite
@@ -104,7 +113,7 @@ def test_the_order_of_problems_and_trees_changes_nothing(
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     for trees in shuffled:
         random.shuffle(trees)  # type: ignore[attr-defined]
-    for pairs_of in (of_mean_path, of_tree):
+    for pairs_of in (mean_of, of_tree):
         found = [
             CriticalValues.of([pairs_of(ScoredProblem(0, tuple(trees)), judging) for trees in problems])
             for problems in (forest, shuffled)
@@ -128,7 +137,7 @@ def test_the_order_of_nodes_changes_nothing(one: ScoredTree, judging: Judging) -
     )
     for two in (one, other):
         problem = ScoredProblem(0, (two,))
-        found = CriticalValues.of([of_tree(problem, judging), of_mean_path(problem, judging)])
+        found = CriticalValues.of([of_tree(problem, judging), mean_of(problem, judging)])
         total = {(round(v, 9), p): 0.0 for v, p in zip(found.values, found.problem, strict=True)}
         for value, weight, number in zip(found.values, found.weights, found.problem, strict=True):
             total[round(value, 9), number] += weight
@@ -141,11 +150,11 @@ def test_a_tree_counts_its_best_scored_wrong_node_and_a_path_its_first() -> None
     one = tree([-1, 0, 0, 2], [0.9, 0.8, 0.7, 0.6], [1.0, 0.0, 0.0, 1.0])
     problem, judging = ScoredProblem(1, (one,)), Judging(score="min")
     assert of_tree(problem, judging)[0].tolist() == [0.8]
-    values, weights = of_mean_path(problem, judging)
+    values, weights = mean_of(problem, judging)
     assert sorted(values.tolist()) == [0.7, 0.8]
     assert weights.tolist() == [0.5, 0.5]
-    assert of_chosen_path(problem, highest_path("min"), judging)[0].tolist() == [0.8]
-    assert of_chosen_path(problem, highest_path("last"), judging)[0].tolist() == [0.8]
+    assert best_of(problem, "min", judging)[0].tolist() == [0.8]
+    assert best_of(problem, "last", judging)[0].tolist() == [0.8]
 
 
 def test_soft_labels_fall_in_parts_and_neutral_is_half_an_error() -> None:
@@ -169,8 +178,7 @@ def test_empty_trees_and_problems_have_no_critical_value() -> None:
     empty = ScoredProblem(0, (chain([], []),))
     for pairs in (
         of_tree(empty, Judging()),
-        of_mean_path(empty, Judging()),
-        of_chosen_path(empty, highest_path("product"), Judging()),
+        mean_of(empty, Judging()),
         of_tree(ScoredProblem(0, ()), Judging()),
     ):
         assert [part.size for part in pairs] == [0, 0]

@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
     "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
     "calibrate": "fit a checkpoint's confidence to labels on validation, and store the map in it",
+    "certify": "promise of new problems what share keeps a wrong step, from labelled ones that nothing has seen",
     "check": "go through the production checklist: files, figures against targets, leaks, anti-hacking probes",
     "compare": "show evaluations side by side, and which differences are real",
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",

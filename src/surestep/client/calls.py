@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import httpx2
 
 from surestep.errors import InputError, ServerError, SurestepError
+from surestep.guarantees.certified import Certified
 from surestep.guarantees.monitoring import MonitorReading
 from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
@@ -133,7 +134,9 @@ def _numbers(values: Any) -> tuple[float | None, ...]:
 
 
 def _scores(steps: Sequence[str], answer: Any) -> SolutionScores:
-    scores = SolutionScores(tuple(steps), _numbers(answer["confidences"]), _numbers(answer["raw"]))
+    part = answer.get("certified")
+    certified = None if part is None else Certified(int(part["num_kept"]), tuple(part["levels"]), str(part["promise"]))
+    scores = SolutionScores(tuple(steps), _numbers(answer["confidences"]), _numbers(answer["raw"]), certified)
     if not len(scores.confidences) == len(scores.raw) == len(steps):
         raise ValueError(f"{len(scores.confidences)} confidences for {len(steps)} steps")
     return scores

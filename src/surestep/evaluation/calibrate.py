@@ -15,6 +15,7 @@ from surestep.calibration.calibration import Calibration
 from surestep.config import Config
 from surestep.data.sources.choose import enabled_sources
 from surestep.evaluation.calibration_effect import content_of, figures_by_dataset
+from surestep.evaluation.certify.seen import PROBLEMS
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.evaluation_file import dataset_labels_unscored
@@ -84,6 +85,7 @@ def calibrate(
         "methods": list(fitted.choice.scores) if methods is None else list(methods),
         "num_steps": len(data),
         "num_problems": data.num_problems,
+        PROBLEMS: sorted({f"{value:016x}" for split in splits for value in split.text_hashes().tolist()}),
         "num_folds": fitted.num_folds,
         "seed": fitted.seed,
         "held_out": held_out,

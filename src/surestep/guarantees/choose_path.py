@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from surestep.arrays import FloatArray, IntArray
-from surestep.guarantees.critical_values import PathChoice
-from surestep.guarantees.problems import ScoredTree
+from surestep.arrays import FloatArray
+from surestep.guarantees.critical_values import PathChoice, Solution
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 
 RankKey = tuple[bool, float, float, int]
@@ -44,7 +43,7 @@ def highest_path(by: str) -> PathChoice:
     def aggregate(values: FloatArray) -> float:
         return math.nan if not values.size or np.isnan(values).any() else AGGREGATIONS[by](values)
 
-    def choose(solutions: Sequence[tuple[ScoredTree, IntArray]]) -> int:
+    def choose(solutions: Sequence[Solution]) -> int:
         keys = [
             rank_key(aggregate(tree.confidence[path]), aggregate(tree.raw[path]), index)
             for index, (tree, path) in enumerate(solutions)

@@ -104,12 +104,15 @@ def critical_pairs(g: FloatArray, loss: FloatArray) -> tuple[FloatArray, FloatAr
     return g[largest_first][where], falls[where]
 
 
-PathChoice = Callable[[Sequence[tuple[ScoredTree, IntArray]]], int]
+Solution = tuple[ScoredTree, IntArray]
+"""A tree, and the nodes of one of its paths from the first step to the last."""
+
+PathChoice = Callable[[Sequence[Solution]], int]
 """A frozen policy: which of a problem's solutions is handed out, from their scores alone."""
 
 
-def solutions_of(problem: ScoredProblem) -> list[tuple[ScoredTree, IntArray]]:
-    """Every solution of the problem: its tree and its nodes there."""
+def solutions_of(problem: ScoredProblem) -> list[Solution]:
+    """Every solution of the problem."""
     return [(tree, path) for tree in problem.trees for path in tree.paths()]
 
 
@@ -118,15 +121,8 @@ def of_path(tree: ScoredTree, path: IntArray, judging: Judging) -> tuple[FloatAr
     return critical_pairs(judging.scores(tree)[path], judging.losses(tree.label[path]))
 
 
-def of_chosen_path(problem: ScoredProblem, choose: PathChoice, judging: Judging) -> tuple[FloatArray, FloatArray]:
-    """The (values, weights) of the solution that the policy hands out; nothing where there is none."""
-    solutions = solutions_of(problem)
-    return of_path(*solutions[choose(solutions)], judging) if solutions else _NOTHING
-
-
-def of_mean_path(problem: ScoredProblem, judging: Judging) -> tuple[FloatArray, FloatArray]:
-    """The (values, weights) of a solution drawn evenly from the problem's: each has the weight 1 / their number."""
-    solutions = solutions_of(problem)
+def of_solutions(solutions: Sequence[Solution], judging: Judging) -> tuple[FloatArray, FloatArray]:
+    """The (values, weights) of a solution drawn evenly from these: each has the weight 1 / their number."""
     if not solutions:
         return _NOTHING
     pairs = [of_path(tree, path, judging) for tree, path in solutions]

@@ -159,3 +159,40 @@ def levels(g: npt.ArrayLike, R: npt.ArrayLike, w: npt.ArrayLike, n: float) -> Fl
     # Rounded, since three weights of 1/3 sum to less than 1: a level of exactly α is kept.
     lost = np.concatenate([[0.0], totals]).round(9)[at_least]
     return np.where(np.isneginf(scores), 1.0, np.minimum(1.0, (1.0 + lost) / (n + 1)))
+
+
+def leave_one_out_cutoffs(
+    R: FloatArray, w: FloatArray, problem: npt.NDArray[np.int64], n: int, allowed: float
+) -> FloatArray:
+    """The cut-off of each problem from all others, shape (n,): for figures of what is kept, never for the risk.
+
+    The risk at these cut-offs is floor(α n) / n by construction and says nothing.
+
+    Args:
+        R: shape (M,), critical values.
+        w: shape (M,), the weight of each.
+        problem: shape (M,), the number of the problem of each.
+        n: problems.
+        allowed: the summed loss that the n − 1 others may have, as in `cutoff_with_room`.
+
+    >>> leave_one_out_cutoffs(np.array([0.9, 0.5]), np.ones(2), np.array([0, 1]), 3, 0.5).tolist()
+    [0.5, 0.9, 0.9]
+    """
+    if allowed < 0.0:
+        return np.full(n, NOTHING_KEPT)
+    largest_first = np.argsort(-R, kind="stable")
+    values = np.append(R[largest_first], EVERYTHING_KEPT)
+    totals = np.cumsum(w[largest_first])
+    first = int(np.searchsorted(totals, allowed, side="right"))
+    cutoffs = np.full(n, values[first])
+    places: dict[int, list[int]] = {}
+    for place, number in enumerate(problem[largest_first].tolist()):
+        places.setdefault(number, []).append(place)
+    for number, own in places.items():
+        at, removed = first, -1.0
+        # What the problem itself adds up to a place is taken out there; each round can only move the place on.
+        while removed != (taken := float(sum(w[largest_first[place]] for place in own if place <= at))):
+            removed = taken
+            at = int(np.searchsorted(totals, allowed + removed, side="right"))
+        cutoffs[number] = values[at]
+    return cutoffs

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from surestep.guarantees.choose_path import rank_key
 from surestep.inference.result import SolutionScores
 
 
@@ -35,9 +35,4 @@ def ranked(results: Sequence[SolutionScores], by: str) -> list[RankedCandidate]:
     """
     candidates = [RankedCandidate(i, result.aggregate(by), result) for i, result in enumerate(results)]
 
-    def key(candidate: RankedCandidate) -> tuple[bool, float, float, int]:
-        if math.isnan(candidate.score):
-            return True, 0.0, 0.0, candidate.index
-        return False, -candidate.score, -candidate.scores.aggregate(by, raw=True), candidate.index
-
-    return sorted(candidates, key=key)
+    return sorted(candidates, key=lambda one: rank_key(one.score, one.scores.aggregate(by, raw=True), one.index))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surestep.errors import InputError
+from surestep.guarantees.certified import Certified
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 
 
@@ -21,6 +22,8 @@ class SolutionScores:
         confidences: the calibrated confidence of each step, in [0, 1]; None where a step ends beyond the longest path
             that the model takes.
         raw: the model's own confidence of each step, before calibration; None where `confidences` is.
+        certified: how many of its first steps are kept, and what that promises (`surestep certify`); None where no
+            certificate speaks of it.
 
     >>> scores = SolutionScores(("a", "b", "c"), (0.9, 0.4, 0.8), (0.9, 0.4, 0.8))
     >>> scores.min, round(scores.product, 3), scores.last, scores.first_below(0.5)
@@ -30,6 +33,7 @@ class SolutionScores:
     steps: tuple[str, ...]
     confidences: tuple[float | None, ...]
     raw: tuple[float | None, ...]
+    certified: Certified | None = None
 
     @property
     def min(self) -> float:

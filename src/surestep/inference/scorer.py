@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 
 from surestep.data.trees.split_steps import TAG, check_rule, split_steps
 from surestep.errors import InputError
+from surestep.inference.certifier import Certifier
 from surestep.inference.rerank import RankedCandidate, ranked
 from surestep.inference.result import SolutionScores
 from surestep.inference.solutions import (
@@ -46,6 +47,7 @@ class Scorer:
         model_scorer: the model with its tokenizer, for whoever has trees or tokens.
         split_rule: how raw solutions were split in training, where they were; see `surestep.split_steps`.
         reasons: one line for each choice that loading made: device, arithmetic, attention.
+        certifier: adds what the checkpoint's certificate says; None where it has none.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Scorer:
         self._say = say
         self._named: set[str] = set()
         self._dataset = self._checked_dataset(dataset)
+        held = model_scorer.certificate
+        self.certifier = None if held is None else Certifier(held, model_scorer.calibration, say)
         self._sessions: SessionScorer | None = None
         self._sessions_lock = threading.Lock()
 
@@ -152,7 +156,7 @@ class Scorer:
         """
         together = SolutionTree(checked_text(problem, "'problem'"))
         together.add(checked_steps(steps, split=self._splitter(split)))
-        (result,) = self.score_grouped([together], dataset=dataset)
+        (result,) = self.certified(self.score_grouped([together], dataset=dataset), dataset)
         self._tell_unscored([result], "the solution")
         return result
 
@@ -192,7 +196,7 @@ class Scorer:
     def _stream(self, windows: Iterator[Window], dataset: str | None) -> Iterator[SolutionScores]:
         number, unscored = 0, 0
         for window, error in windows:
-            for result in self.score_grouped(grouped(window), dataset=dataset):
+            for result in self.certified(self.score_grouped(grouped(window), dataset=dataset), dataset):
                 number += 1
                 if None in result.confidences:
                     unscored += 1
@@ -240,7 +244,7 @@ class Scorer:
             together.add(checked_steps(steps, f"candidate {number}", split=splitter))
         results = list(self.score_grouped([together], dataset=dataset))
         self._tell_unscored(results, "the candidates")
-        return ranked(results, by)
+        return self.ranked(results, by, dataset)
 
     def session(self, problem: str, *, dataset: str | None = None) -> Session:
         """A solution that grows: `add` scores the next step at the cost of its own tokens, `fork` branches.
@@ -280,6 +284,19 @@ class Scorer:
         scores = self.model_scorer.score(trees, dataset=self._dataset_of(dataset))
         for solutions, of_tree in zip(together, scores, strict=True):
             yield from solutions.results(of_tree)
+
+    def certified(self, results: Iterable[SolutionScores], dataset: str | None = None) -> Iterator[SolutionScores]:
+        """Solutions that are each handed out as they are, with what the certificate says of them, if there is one."""
+        for result in results:
+            if self.certifier is None:
+                yield result
+            else:
+                yield from self.certifier.solutions([result], self._dataset_of(dataset))
+
+    def ranked(self, results: Sequence[SolutionScores], by: str, dataset: str | None = None) -> list[RankedCandidate]:
+        """Best first, the best with what the certificate says of it, if there is one."""
+        ranking = ranked(results, by)
+        return ranking if self.certifier is None else self.certifier.ranking(ranking, by, self._dataset_of(dataset))
 
     def _tell_unscored(self, results: Sequence[SolutionScores], what: str) -> None:
         unscored = sum(result.confidences.count(None) for result in results)

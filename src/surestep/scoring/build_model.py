@@ -14,6 +14,7 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
+from surestep.guarantees.certificate import Certificate
 from surestep.model.attention.executions import kernel_runs_on
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.backbones.families import FAMILIES
@@ -45,6 +46,7 @@ class BuiltModel:
     Attributes:
         reasons: one line for each choice that the program made.
         calibration: the maps that belong to these weights, if any were fitted.
+        certificate: what these weights and maps promise of new problems, if it was certified.
     """
 
     model: ConfidenceModel
@@ -55,6 +57,7 @@ class BuiltModel:
     reasons: list[str]
     is_compiled: bool = False
     calibration: Calibration | None = None
+    certificate: Certificate | None = None
 
     @property
     def weights_in_products(self) -> int:
@@ -99,7 +102,13 @@ class BuiltModel:
             token_budget=budget or scoring_token_budget(self.model, self.hardware),
             may_shrink=budget is None,
             calibration=self.calibration if calibrated else None,
+            certificate=self._certificate(calibrated=calibrated),
         )
+
+    def _certificate(self, *, calibrated: bool) -> Certificate | None:
+        """What holds of it without the maps, where they are left out."""
+        needs_map = self.certificate is not None and self.certificate.needs_map and self.calibration is not None
+        return None if needs_map and not calibrated else self.certificate
 
 
 def base_dtype(lora: LoraConfig, hardware: Hardware) -> torch.dtype:

@@ -26,6 +26,7 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import cut_tree, limit_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.guarantees.certificate import Certificate
 from surestep.guarantees.monitoring import Monitor
 from surestep.model.confidence_model import ConfidenceModel, prepare
 from surestep.model.tree_batch import TreeBatch
@@ -69,6 +70,7 @@ class ModelScorer:
         token_budget: tokens in one forward pass; halved when memory runs out, where `may_shrink`.
         say: told the new budget, in a line; unset: it goes to stderr.
         calibration: applied to every confidence, unless None.
+        certificate: what these weights with this calibration promise of new problems, if anything.
         facts: what `about` says.
         monitor: watches every session, unless None.
         recorded: runs short passes, where they are recorded (`record_passes`).
@@ -82,6 +84,7 @@ class ModelScorer:
     token_budget: int
     calibration: Calibration | None = None
     monitor: Monitor | None = None
+    certificate: Certificate | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     may_shrink: bool = False
     say: Callable[[str], None] = to_stderr

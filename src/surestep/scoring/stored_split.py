@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surestep.data.datasets.dataset import Split
 from surestep.data.records.reading_report import ReadReport
@@ -103,6 +104,11 @@ class StoredSplit(Sequence[ReasoningTree]):
     def columns(self) -> StepColumns:
         """The steps as numbers."""
         return self.store.columns(np.arange(len(self.store)) if self.chosen is None else self.chosen)
+
+    def text_hashes(self) -> NDArray[np.uint64]:
+        """The hash of each tree's problem text, whatever its group: what is compared to find a problem again."""
+        found = np.asarray(self.store.text_hashes)
+        return found if self.chosen is None else found[self.chosen]
 
     def take(self, chosen: IntArray) -> StoredSplit:
         """The trees at these places."""

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from surestep import __version__
+from surestep.inference.certifier import Certifier
 from surestep.serving.admission import Admission
 from surestep.serving.api_keys import ApiKeys
 from surestep.serving.http.event_log import EventLog
@@ -38,6 +39,7 @@ def create_app(
     routers: Sequence[APIRouter | Callable[[ScoreTrees], APIRouter]] = (),
     open_paths: Collection[str] = (),
     loopback_names_only: bool = False,
+    certifier: Certifier | None = None,
     threads: Threads | None = None,
     log: EventLog | None = None,
 ) -> FastAPI:
@@ -51,6 +53,7 @@ def create_app(
             `StrictJsonRoute`s.
         open_paths: `GET` of these, and of all below those that end with `/`, needs no key.
         loopback_names_only: whether requests to any other name than loopback's are refused.
+        certifier: says what the model's certificate promises of whole solutions, where it has one.
         threads: where encoding and passes are done; unset: in threads of its own.
         log: gets events; unset: as the settings say, to stderr.
     """
@@ -63,6 +66,7 @@ def create_app(
         keys=keys,
         threads=threads or OwnThreads(settings.passes_at_once),
         log=log or EventLog(settings.log_level, with_texts=settings.log_texts),
+        certifier=certifier,
     )
 
     @asynccontextmanager

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from surestep.errors import InputError
+from surestep.inference.certifier import Certifier
 from surestep.inference.result import SolutionScores
 from surestep.inference.solutions import SolutionTree
 from surestep.serving.api_keys import ApiKeys
@@ -46,12 +47,21 @@ class Service:
         keys: who is let in.
         threads: where encoding and passes are done.
         log: gets events.
+        certifier: says what the model's certificate promises of whole solutions, where it has one.
     """
 
     def __init__(
-        self, settings: ServeConfig, runner: PassRunner, *, keys: ApiKeys, threads: Threads, log: EventLog
+        self,
+        settings: ServeConfig,
+        runner: PassRunner,
+        *,
+        keys: ApiKeys,
+        threads: Threads,
+        log: EventLog,
+        certifier: Certifier | None = None,
     ) -> None:
         self.settings = settings
+        self.certifier = certifier
         self.runner = runner
         self.keys = keys
         self.threads = threads

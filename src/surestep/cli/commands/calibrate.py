@@ -75,7 +75,9 @@ def _calibrate(args: argparse.Namespace) -> int:
     with counting(console) as progress:
         result = calibrate(loaded.built, config, methods=methods, progress=progress)
     _show(console, result)
-    store_calibration(args.checkpoint, loaded.manifest, result.calibration)
+    line = store_calibration(args.checkpoint, loaded.manifest, result.calibration)
+    if line is not None:
+        console.print(f"· {line}", markup=False, highlight=False)
     what = "replaced" if loaded.built.calibration is not None else "stored"
     console.print(f"{what}: {args.checkpoint / 'calibration.json'}", markup=False, highlight=False)
     console.print(f"next: surestep evaluate --checkpoint {args.checkpoint}", markup=False, highlight=False)
@@ -112,7 +114,8 @@ def _remove(folder: Path) -> int:
     if CALIBRATION not in manifest.files:
         say(f"{folder} has no calibration")
         return 0
-    store_calibration(folder, manifest, None)
+    if (line := store_calibration(folder, manifest, None)) is not None:
+        say(line)
     say(f"removed: {folder / CALIBRATION}; the checkpoint gives the model's own confidence again")
     return 0
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
     from rich.console import Console
 
+    from surestep.scoring.model_scorer import ModelScorer
     from surestep.serving.pass_runner import PassRunner
     from surestep.serving.protocols.settings import ProtocolSettings
     from surestep.serving.service import ScoreTrees
@@ -67,13 +68,14 @@ def run(args: argparse.Namespace) -> int:
     # One encoder thread is enough, and the tokenizer's own threads would take the model's cores.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+    from surestep.inference.certifier import Certifier
     from surestep.serving.app import create_app
     from surestep.serving.page.router import PATHS, page_router
     from surestep.serving.run_server import address_of, open_socket, run_server
 
     console = make_console()
     listening = open_socket(settings)  # before minutes of loading
-    runner, split_rule = _runner(args, console)
+    scorer, runner, split_rule = _runner(args, console)
     protocols = partial(_protocols, protocol_config.settings(split_rule=split_rule))
     app = create_app(
         settings,
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         routers=(protocols, page_router()),
         open_paths=PATHS,
         loopback_names_only=not len(keys),
+        certifier=None if scorer.certificate is None else Certifier(scorer.certificate, scorer.calibration),
     )
 
     def started() -> None:
@@ -101,8 +104,8 @@ def _protocols(settings: ProtocolSettings, score_trees: ScoreTrees) -> APIRouter
     return router_of(PROTOCOLS, score_trees, settings, count_tokens=lambda _trees: CURRENT.get().num_tokens)
 
 
-def _runner(args: argparse.Namespace, console: Console) -> tuple[PassRunner, str | None]:
-    """The checkpoint's model, and the rule by which solutions were split in training, where they were."""
+def _runner(args: argparse.Namespace, console: Console) -> tuple[ModelScorer, PassRunner, str | None]:
+    """The checkpoint's model, what runs it, and the rule by which solutions were split in training, where they were."""
     from surestep.inference.model_runner import ModelRunner, sessions_over
     from surestep.scoring.checkpoint.find import find_checkpoint
     from surestep.scoring.checkpoint.load import load_checkpoint, read_config
@@ -123,4 +126,4 @@ def _runner(args: argparse.Namespace, console: Console) -> tuple[PassRunner, str
     sessions, why_not = sessions_over(scorer)
     if why_not is not None:
         console.print(f"· sessions score their whole path again with each step: {why_not}")
-    return ModelRunner(scorer, sessions), loaded.config.data.split_rule()
+    return scorer, ModelRunner(scorer, sessions), loaded.config.data.split_rule()

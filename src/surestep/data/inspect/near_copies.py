@@ -63,3 +63,32 @@ def find_near_copies(train: Iterable[str], evaluated: Iterable[str]) -> list[tup
             if share >= SHARE and share > nearest.get(key, (0.0, ""))[0]:
                 nearest[key] = (share, text)
     return [(problems[key], text) for key, (_, text) in nearest.items()]
+
+
+def near_copies_within(problems: Iterable[str]) -> list[tuple[str, str]]:
+    """Problems of one set that are near copies of an earlier one in it: pairs (the later, the earlier).
+
+    Exact copies (by `normalize_text`) are one problem and are left out; so is what is only near a later one's copy.
+
+    >>> problem = "A train leaves the station at noon and travels at sixty miles an hour for two whole hours"
+    >>> len(near_copies_within([problem + ". How far?", "1 + 1", problem + " — how far does it go?"]))
+    1
+    """
+    texts = {normalize_text(text): text for text in reversed(list(problems))}
+    holders: defaultdict[int, list[str]] = defaultdict(list)
+    num_runs: dict[str, int] = {}
+    pairs = []
+    for key, text in reversed(texts.items()):
+        ours = word_runs(text)
+        if len(ours) < FEWEST_RUNS:
+            continue
+        shared = Counter(earlier for run in ours for earlier in holders.get(run, ()))
+        near = {k: number / min(len(ours), num_runs[k]) for k, number in shared.items()}
+        nearest = max(near, key=lambda k: near[k], default=None)
+        if nearest is not None and near[nearest] >= SHARE:
+            pairs.append((text, texts[nearest]))
+            continue
+        num_runs[key] = len(ours)
+        for run in ours:
+            holders[run].append(key)
+    return pairs

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from surestep.data.trees.split_steps import split_steps
 from surestep.errors import InputError
-from surestep.inference.rerank import ranked
 from surestep.inference.result import SolutionScores
 from surestep.inference.scorer import Scorer
 from surestep.inference.solutions import Solution, SolutionTree, checked_text, kind_of
@@ -59,7 +58,8 @@ class ScoreTask:
     def columns(self) -> Mapping[str, str]:
         """Steps and rule where it was split here, confidences of its steps, and what people make of them."""
         split = {"steps": TEXTS, "split_rule": TEXT} if self.where.solution is not None else {}
-        return split | {"confidences": NUMBERS, "raw": NUMBERS} | dict.fromkeys(AGGREGATIONS, NUMBER)
+        numbers = dict.fromkeys(AGGREGATIONS, NUMBER)
+        return split | {"confidences": NUMBERS, "raw": NUMBERS} | numbers | certified_column(self.scorer)
 
     def prepare(self, values: Mapping[str, Any]) -> tuple[Solution, dict[str, Any]]:
         """The solution, and the columns that say how it was split."""
@@ -72,13 +72,25 @@ class ScoreTask:
 
     def run(self, prepared: Sequence[tuple[Solution, dict[str, Any]]]) -> list[dict[str, Any]]:
         """Scored together; neighbours of one problem share what they begin with."""
-        results = self.scorer.score_grouped(grouped(solution for solution, _ in prepared))
-        return [split | _scores(result) for (_, split), result in zip(prepared, results, strict=True)]
+        results = self.scorer.certified(self.scorer.score_grouped(grouped(solution for solution, _ in prepared)))
+        return [split | self._scores(result) for (_, split), result in zip(prepared, results, strict=True)]
+
+    def _scores(self, result: SolutionScores) -> dict[str, Any]:
+        numbers = {how: _or_none(result.aggregate(how)) for how in AGGREGATIONS}
+        own = {"confidences": list(result.confidences), "raw": list(result.raw)}
+        return own | numbers | certified_value(self.scorer, result)
 
 
-def _scores(result: SolutionScores) -> dict[str, Any]:
-    numbers = {how: _or_none(result.aggregate(how)) for how in AGGREGATIONS}
-    return {"confidences": list(result.confidences), "raw": list(result.raw)} | numbers
+def certified_column(scorer: Scorer) -> dict[str, str]:
+    """The column of the number of kept steps, where the checkpoint has a certificate."""
+    return {} if scorer.certifier is None else {"certified_steps": NUMBER}
+
+
+def certified_value(scorer: Scorer, result: SolutionScores) -> dict[str, Any]:
+    """What stands in it: None where the certificate does not speak of the solution."""
+    if scorer.certifier is None:
+        return {}
+    return {"certified_steps": None if result.certified is None else result.certified.num_kept}
 
 
 def _or_none(value: float) -> float | None:
@@ -97,7 +109,8 @@ class RerankTask:
     @property
     def columns(self) -> Mapping[str, str]:
         """Candidates best first, the best, and of each in its own place the score and the confidences of its steps."""
-        return {"ranking": INDICES, "best": INDEX, "scores": NUMBERS, "confidences": LISTS}
+        own = {"ranking": INDICES, "best": INDEX, "scores": NUMBERS, "confidences": LISTS}
+        return own | certified_column(self.scorer)
 
     def prepare(self, values: Mapping[str, Any]) -> SolutionTree:
         """All candidates as one tree."""
@@ -128,10 +141,11 @@ class RerankTask:
         return [self._ranks([next(results) for _ in range(len(together))]) for together in prepared]
 
     def _ranks(self, results: Sequence[SolutionScores]) -> dict[str, Any]:
-        ranking = [candidate.index for candidate in ranked(results, self.by)]
+        ranked = self.scorer.ranked(results, self.by)
         return {
-            "ranking": ranking,
-            "best": ranking[0],
+            "ranking": [candidate.index for candidate in ranked],
+            "best": ranked[0].index,
             "scores": [_or_none(result.aggregate(self.by)) for result in results],
             "confidences": [list(result.confidences) for result in results],
+            **certified_value(self.scorer, ranked[0].scores),
         }

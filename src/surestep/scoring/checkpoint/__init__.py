@@ -6,6 +6,7 @@
       adapter/ or backbone/  what was trained of the backbone
       tokenizer/             with the <CONFIDENCE> token
       calibration.json       the maps of these weights, where `surestep calibrate` fitted them
+      certificate.json       what they promise of new problems, where `surestep certify` found it
       training_state/        optimiser, random states and data position, for resuming
       manifest.json          sizes, sha256, versions, the pinned backbone, the formatter's hash
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from surestep.calibration.calibration import Calibration
 from surestep.errors import CheckpointError, StorageError
 from surestep.files import CALIBRATION
+from surestep.scoring.checkpoint.certificate_file import remove_stale_certificate
 from surestep.scoring.checkpoint.manifest import Manifest, replace_file
 from surestep.untrusted import place_inside, read_json
 
@@ -37,10 +38,14 @@ def calibration_text(calibration: Calibration) -> str:
     return json.dumps(calibration.to_json(), indent=2, allow_nan=False) + "\n"
 
 
-def store_calibration(folder: Path, manifest: Manifest, calibration: Calibration | None) -> None:
+def store_calibration(folder: Path, manifest: Manifest, calibration: Calibration | None) -> str | None:
     """Put a calibration into a finished checkpoint, in place of any that is there, or take it out (None).
 
-    Killed at any moment, it leaves a valid checkpoint with the old calibration or with the new one.
+    Killed at any moment, it leaves a valid checkpoint with the old calibration or with the new one. A certificate that
+    does not hold with the new one goes first.
+
+    Returns:
+        A line about the checkpoint's certificate; None where it has none.
 
     Args:
         folder: the checkpoint.
@@ -51,6 +56,7 @@ def store_calibration(folder: Path, manifest: Manifest, calibration: Calibration
         StorageError: the folder cannot be written.
     """
     content = None if calibration is None else calibration_text(calibration).encode()
+    line = remove_stale_certificate(folder, manifest, calibration)
     try:
         replace_file(folder, manifest, CALIBRATION, content)
     except OSError as error:
@@ -58,3 +64,4 @@ def store_calibration(folder: Path, manifest: Manifest, calibration: Calibration
             f"{folder}: the calibration cannot be written ({error.strerror}); free space or allow writing there and "
             "run the command again; the checkpoint is still valid"
         ) from None
+    return line

@@ -14,13 +14,17 @@ from surestep.errors import StorageError
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import is_adapted
+from surestep.scoring.checkpoint.certificate_file import carried_to, read_certificate, store_certificate
 from surestep.scoring.checkpoint.load import LoadedCheckpoint, load_checkpoint, read_config
+from surestep.scoring.checkpoint.manifest import read_manifest
 from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 
 
 def export_merged(checkpoint: Path, folder: Path) -> None:
     """Merge adapters and `<CONFIDENCE>` row into the backbone, in float32, and write `folder`.
+
+    A certificate of the checkpoint is carried on: the scores are the same but for rounding.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or its backbone is not here.
@@ -30,6 +34,7 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
     exported = read_config(checkpoint)
     exported.lora.use_lora, exported.lora.base_precision = False, "same"
     manifest = loaded.manifest
+    certificate = read_certificate(checkpoint, manifest, loaded.built.calibration)
     save_checkpoint(
         folder,
         loaded.built,
@@ -39,6 +44,9 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
         label_mean=manifest.label_mean,
         tokenizer_with_backbone=True,
     )
+    if certificate is not None:
+        written = read_manifest(folder, with_state=False)
+        store_certificate(folder, written, carried_to(certificate, written))
 
 
 def load_merged(checkpoint: Path, folder: Path) -> LoadedCheckpoint:

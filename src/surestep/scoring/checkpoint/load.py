@@ -11,6 +11,7 @@ from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError
 from surestep.files import CONFIG
+from surestep.guarantees.certificate import Certificate
 from surestep.model.backbones.files import (
     CONFIG_FILE,
     changed_fields,
@@ -24,6 +25,7 @@ from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, load_adapter, load_backbone_tensors, load_head
 from surestep.scoring.build_model import BuiltModel, assemble, base_dtype, prepare_for_scoring
 from surestep.scoring.checkpoint.calibration_file import read_calibration
+from surestep.scoring.checkpoint.certificate_file import read_certificate
 from surestep.scoring.checkpoint.manifest import Manifest, check_is_checkpoint, manifest_sha256, read_manifest
 from surestep.scoring.checkpoint.sizes import check_sizes
 from surestep.scoring.hardware import Hardware, base_that_fits, choose_hardware, for_scoring_here, nf4_device
@@ -44,9 +46,9 @@ class LoadedCheckpoint:
     def scorer(self, config: Config, *, calibrated: bool = True) -> ModelScorer:
         """Ready to score; unless `calibrated`, without the checkpoint's calibration."""
         scorer = self.built.scorer(config, calibrated=calibrated)
-        return replace(scorer, facts=self._facts(config.to_dict(), calibrated=calibrated))
+        return replace(scorer, facts=self._facts(scorer, config.to_dict(), calibrated=calibrated))
 
-    def _facts(self, settings: dict[str, Any], *, calibrated: bool) -> dict[str, Any]:
+    def _facts(self, scorer: ModelScorer, settings: dict[str, Any], *, calibrated: bool) -> dict[str, Any]:
         manifest, built = self.manifest, self.built
         return {
             "checkpoint": str(self.folder),
@@ -58,6 +60,7 @@ class LoadedCheckpoint:
                 "stored": built.calibration is not None,
                 "applied": "pooled" if calibrated and built.calibration is not None else "none",
             },
+            **({} if (held := scorer.certificate) is None else {"certificate": held.promise.sentence(held.terms)}),
             "attention": built.model.route,
             "precision": built.hardware.precision,
             "settings": settings,
@@ -136,6 +139,9 @@ def load_checkpoint(
         built.reasons.append(_other_base(now=config.lora.base_precision, then=trained_with.lora.base_precision))
     built.calibration = read_calibration(folder)
     if not trainable:
+        built.certificate = read_certificate(folder, manifest, built.calibration)
+        if built.certificate is not None:
+            built.reasons.append(_certified(built.certificate, chosen))
         prepare_for_scoring(built, config.eval.scoring_weights)
     return LoadedCheckpoint(folder, config, manifest, built)
 
@@ -174,6 +180,15 @@ def read_config(folder: Path) -> Config:
         return Config.from_dict(values)
     except (OSError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
+
+
+def _certified(certificate: Certificate, hardware: Hardware) -> str:
+    """The promise in a line, and whether it was made with this arithmetic."""
+    line = f"certificate: {certificate.promise.sentence(certificate.terms)}"
+    then = certificate.about.get("precision")
+    if then is None or then == hardware.precision:
+        return line
+    return f"{line}; made in {then}, here {hardware.precision}: a step at the cut-off may fall on its other side"
 
 
 def _other_base(*, now: str, then: str) -> str:

@@ -311,7 +311,7 @@ export class Candidate {
     if (this.state === "waiting") return [this.waitingSentence()];
     if (this.state === "failed") return this.failureSentence();
     if (this.state === "idle") return [this.isEmpty ? "Write the first step." : NO_PROBLEM];
-    const unread = this.answer.confidences.includes(null) ? TOO_LONG : "";
+    const unread = (this.answer.confidences.includes(null) ? TOO_LONG : "") + certifiedSentence(this.answer.certified);
     if (first === null) return [`No step is below ${threshold}.${unread}`];
     const link = button(`Step ${first + 1}`, () => this.rows[first].focus(), { class: "link" });
     return [link, ` is the first below ${threshold}.${unread}`];
@@ -329,6 +329,14 @@ export class Candidate {
     const again = button(wait === null ? "Try again" : "Try now", () => this.page.retry(this), { class: "link" });
     return [sentence + when, ...(needsKey ? [] : [" ", again])];
   }
+}
+
+/** What the model's certificate says; nothing where it has none, which leaves the field out. */
+function certifiedSentence(certified) {
+  if (certified === undefined) return "";
+  if (certified === null) return " The model's certificate does not speak of this solution.";
+  const kept = certified.num_kept === 0 ? "no step is kept" : `the first ${plural(certified.num_kept)} kept`;
+  return ` Certified: ${kept} (${certified.promise}).`;
 }
 
 function plural(count) {

@@ -94,7 +94,12 @@ function isConfidence(value) {
 function fits(answer, count) {
   const values = answer?.confidences;
   if (!Array.isArray(values) || values.length !== count || !values.every(isConfidence)) return false;
-  return AGGREGATES.every((name) => isConfidence(answer[name]));
+  return AGGREGATES.every((name) => isConfidence(answer[name])) && isCertified(answer.certified);
+}
+
+function isCertified(part) {
+  if (part === undefined || part === null) return true;
+  return Number.isInteger(part.num_kept) && part.num_kept >= 0 && typeof part.promise === "string";
 }
 
 function failureOf(response, answer) {

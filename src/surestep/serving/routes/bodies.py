@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from surestep.guarantees.monitoring import MonitorReading
+from surestep.inference.certifier import Certifier
 from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
 
@@ -127,6 +129,14 @@ class MonitorAnswer(BaseModel):
     note: str = Field(description="A line where the promise ends, or where no alarm can be given; else empty.")
 
 
+class CertifiedPart(BaseModel):
+    """What the model's certificate says of a solution."""
+
+    num_kept: int = Field(description="So many of its first steps are kept.")
+    levels: list[float] = Field(description="Of each step the smallest alpha at which it would be kept.")
+    promise: str = Field(description="What is promised of the kept part, in a sentence.")
+
+
 class Scores(BaseModel):
     """The numbers of one solution; null where a step ends beyond the longest path that the model takes."""
 
@@ -136,6 +146,10 @@ class Scores(BaseModel):
     product: float | None = Field(description="All confidences multiplied.")
     mean: float | None = Field(description="The mean confidence.")
     last: float | None = Field(description="The confidence of the last step.")
+    certified: CertifiedPart | None = Field(
+        None,
+        description="There where the model has a certificate; null where that does not speak of what is handed out.",
+    )
 
 
 class StepsAnswer(Scores):
@@ -206,7 +220,16 @@ def monitor_answer(readings: Sequence[MonitorReading], count: int) -> MonitorAns
     return MonitorAnswer(**readings[count - 1].to_json()) if 0 < count <= len(readings) else None
 
 
-def in_rank(candidate: RankedCandidate) -> Ranked:
+def certified_of(scores: SolutionScores, certifier: Certifier | None) -> dict[str, Any]:
+    """The field `certified`; none where the model has no certificate."""
+    if certifier is None:
+        return {}
+    part = scores.certified
+    return {"certified": None if part is None else CertifiedPart(**asdict(part) | {"levels": list(part.levels)})}
+
+
+def in_rank(candidate: RankedCandidate, certifier: Certifier | None = None) -> Ranked:
     """As JSON has it."""
     score = None if math.isnan(candidate.score) else candidate.score
-    return Ranked(**numbers_of(candidate.scores), index=candidate.index, score=score)
+    certified = certified_of(candidate.scores, certifier)
+    return Ranked(**numbers_of(candidate.scores), **certified, index=candidate.index, score=score)

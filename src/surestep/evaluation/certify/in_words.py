@@ -1,0 +1,117 @@
+"""What is said of a certificate: the promise, where it comes from, the rule, the risk, and what is kept.
+
+That something is kept in x% of problems, and how many of those are wrong, is always said: the promise alone is kept by
+keeping nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from surestep.guarantees.certificate import ALL, Certificate
+from surestep.guarantees.cutoff import EVERYTHING_KEPT
+from surestep.guarantees.path_scores import as_confidence
+from surestep.guarantees.promises.promise import Rule, in_percent, no_rule
+
+RISK_CONFIDENCE = 0.95
+"""Of the bound on this calibration set's own risk."""
+
+Line = tuple[str, str]
+"""What it is about, and the sentence."""
+
+
+def lines_of(certificate: Certificate) -> Iterator[Line]:
+    """The lines of a certificate, one after the other."""
+    terms, about = certificate.terms, certificate.about
+    yield "Promise", certificate.promise.sentence(terms)
+    for group, rule in certificate.rules.items():
+        if group != ALL:
+            members = [name for name, of in certificate.groups.items() if of == group]
+            yield "Group", f"{group}" + (f" ({', '.join(members)})" if members != [group] else "")
+        yield "From", _from(certificate, rule)
+        if not rule.exists:
+            yield "Rule", no_rule(terms, rule.critical.n)
+            continue
+        yield "Rule", _rule(certificate, rule)
+        yield "Risk", _risk(certificate, rule)
+        yield "Keeps", _keeps(rule)
+    for reason, count in about.get("left_out", {}).items():
+        yield "Left out", f"{count:,} problems: {reason}"
+    yield "", "Not promised for one problem, for a dataset apart, after a change of model, prompt, sampling or search"
+
+
+def _from(certificate: Certificate, rule: Rule) -> str:
+    about, facts = certificate.about, rule.facts
+    few, many = facts.get("solutions", [0, 0])
+    one = {"chosen": "one path each", "tree": "whole trees", "random": "the mean over each problem's solutions"}
+    how = one.get(certificate.terms.promise, "")
+    if facts.get("is_drawn"):
+        how = "one drawn solution each"
+    if certificate.terms.promise == "chosen" and many > 1:
+        how = f"the best of {few} to {many} by {certificate.terms.policy}"
+    unlabelled = _UNLABELLED[certificate.terms.judging.unlabelled]
+    parts = [
+        ", ".join(part for part in (f"{rule.critical.n:,} problems", how) if part),
+        f"{rule.num_wrong:,} hold a wrong step",
+        f"{about.get('unlabelled_share', 0.0):.1%} of steps unlabelled ({unlabelled})",
+        _seen_words(about.get("seen")),
+    ]
+    return "; ".join(parts)
+
+
+_UNLABELLED = {"ignore": "ignored", "wrong": "count as wrong"}
+
+
+def _seen_words(seen: dict[str, object] | None) -> str:
+    if seen is None:
+        return "what the scorer was trained on is not known here"
+    not_compared = seen.get("not_compared")
+    if isinstance(not_compared, list) and not_compared:
+        return "not all that was used could be compared: " + "; ".join(map(str, not_compared))
+    return "none seen in training"
+
+
+def _rule(certificate: Certificate, rule: Rule) -> str:
+    score = certificate.terms.judging.score
+    what = "lowest raw confidence" if score == "min" else "product of confidences"
+    if rule.cutoff == EVERYTHING_KEPT:
+        return f"keep every step: {rule.num_wrong:,} of {rule.critical.n:,} problems hold a wrong one"
+    where = (
+        f"{_ordinal(rule.k)} largest of {rule.critical.n:,} critical values"
+        if rule.counts_whole_problems
+        else f"from {rule.critical.values.size:,} weighted critical values of {rule.critical.n:,} problems"
+    )
+    return f"keep steps while the {what} is above {as_confidence(rule.cutoff, score):.4g} ({where})"
+
+
+def _risk(certificate: Certificate, rule: Rule) -> str:
+    expected = rule.expected_risk(certificate.terms)
+    is_exact = rule.counts_whole_problems and rule.cutoff != EVERYTHING_KEPT
+    said = f"{expected:.2%} expected" if is_exact else f"at most {expected:.2%} expected"
+    bound = rule.risk_below(RISK_CONFIDENCE)
+    if bound is None:
+        return said
+    return f"{said}; for this calibration set below {bound:.1%} with {in_percent(RISK_CONFIDENCE)} confidence"
+
+
+def _keeps(rule: Rule) -> str:
+    def share(name: str) -> str:
+        value = rule.kept.get(name)
+        return "–" if value is None else f"{value:.0%}" if value >= 0.1 or value == 0 else f"{value:.1%}"
+
+    wrong = rule.kept.get("wrong_where_something")
+    tail = "nothing is kept anywhere" if wrong is None else f"where something is kept {wrong:.1%} hold a wrong step"
+    return (
+        f"{share('right_steps')} of right steps, something in {share('something')} of problems, everything in "
+        f"{share('everything')}; {tail}"
+    )
+
+
+def _ordinal(number: int) -> str:
+    """A place as it is said.
+
+    >>> [_ordinal(number) for number in (1, 2, 3, 4, 11, 83, 112)]
+    ['1st', '2nd', '3rd', '4th', '11th', '83rd', '112th']
+    """
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
