@@ -71,6 +71,7 @@ class ModelScorer:
         say: told the new budget, in a line; unset: it goes to stderr.
         calibration: applied to every confidence, unless None.
         certificate: what these weights with this calibration promise of new problems, if anything.
+        selective: the same of solutions that are handed out.
         facts: what `about` says.
         monitor: watches every session, unless None.
         recorded: runs short passes, where they are recorded (`record_passes`).
@@ -85,6 +86,7 @@ class ModelScorer:
     calibration: Calibration | None = None
     monitor: Monitor | None = None
     certificate: Certificate | None = None
+    selective: Certificate | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     may_shrink: bool = False
     say: Callable[[str], None] = to_stderr

@@ -9,7 +9,7 @@ Legend: S solutions; M the statistic, larger is more suspicious.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, cast
@@ -154,7 +154,7 @@ class MixedRatio:
         return _of(value)
 
 
-STATISTICS: Mapping[str, Callable[..., RunningStatistic]] = MappingProxyType(
+STATISTICS: Mapping[str, type[LowestStep] | type[RunningProduct] | type[MixedRatio]] = MappingProxyType(
     {kind.name: kind for kind in (LowestStep, RunningProduct, MixedRatio)}
 )
 """By name; the first is the default."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from surestep.arrays import BoolArray, FloatArray, IntArray
-from surestep.guarantees.choose_path import highest_path
 from surestep.guarantees.critical_values import (
     CriticalValues,
     Judging,
@@ -134,7 +133,7 @@ def _is_judged(solution: Solution, judging: Judging) -> bool:
 
 def chosen_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     """P1: the kept part of the one solution that the policy hands out."""
-    choose, judging = highest_path(terms.policy), terms.judging
+    choose, judging = terms.handed_out_by.path_choice(), terms.judging
     chosen: list[Solution] = []
     counts: list[int] = []
     for solutions in map(solutions_of, problems):
@@ -167,7 +166,7 @@ def _draw(problem: ScoredProblem, count: int, seed: int) -> int:
 
 def tree_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     """P3: no kept step of anything under the problem."""
-    choose = highest_path(terms.policy)
+    choose = terms.handed_out_by.path_choice()
     judged = [problem for problem in problems if _judged(problem, terms.judging)]
     parts = [[_of_trees(problem.trees, terms.judging)] for problem in judged]
     every = [solutions_of(problem) for problem in judged]
@@ -177,6 +176,11 @@ def tree_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
 
 
 def _covers_chosen(use: Use, policy: str | None, count: int, terms: Terms, rule: Rule) -> str:
+    own = terms.handed_out_by
+    if policy == own.id:
+        return ""
+    if not own.takes_the_best_of_all:
+        return f"it is for {own.id}, and for no other choice"
     few, many = rule.facts["solutions"]
     if many <= 1:
         return "" if use == "solution" else "it is for the only solution of a problem, not for the best of several"

@@ -78,6 +78,11 @@ class Policy:
         stop = "" if self.stop_above == math.inf else f", stopping above {self.stop_above!r}"
         return policy_id(self.by) + of + stop
 
+    @property
+    def takes_the_best_of_all(self) -> bool:
+        """Whether it looks at whatever there is."""
+        return self.most is None and self.stop_above == math.inf
+
     @classmethod
     def from_flag(cls, text: str, by: str = "min") -> Policy:
         """The policy that a user names.

@@ -1,0 +1,114 @@
+"""The promise of the monitor: a solution that is right throughout is seldom ever stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from surestep.files import MONITOR as MONITOR_FILE
+from surestep.guarantees.critical_values import CriticalValues
+from surestep.guarantees.cutoff import EVERYTHING_KEPT
+from surestep.guarantees.monitoring.monitor import Monitor
+from surestep.guarantees.monitoring.running_statistics import STATISTICS
+from surestep.guarantees.monitoring.solutions import calibrated_monitor
+from surestep.guarantees.problems import ScoredProblem
+from surestep.guarantees.promises.promise import Promise, Rule, Use
+from surestep.guarantees.terms import Terms
+
+
+def monitor_of(rule: Rule) -> Monitor:
+    """The monitor of a rule.
+
+    Raises:
+        ValueError: the rule holds none, or a damaged one.
+    """
+    return Monitor.from_json(rule.facts.get("monitor"))
+
+
+def watched_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
+    """P4: calibrated on the solutions that are right throughout."""
+    monitor, taken = calibrated_monitor(
+        problems,
+        alpha=terms.alpha,
+        judging=terms.judging,
+        statistic=STATISTICS[terms.statistic](),
+        seed=terms.seed,
+    )
+    values, weights = np.array(monitor.largest, np.float64), np.array(monitor.weights, np.float64)
+    problem = np.minimum(np.round(np.cumsum(weights) - weights + 1e-9).astype(np.int64), monitor.num_problems - 1)
+    finite = np.isfinite(values)
+    return Rule(
+        CriticalValues(values[finite], weights[finite], problem[finite], monitor.num_problems),
+        num_wrong=taken.num_wrong,
+        k=0 if not monitor.can_alarm else round(monitor.expected_false_alarms * (monitor.num_problems + 1)),
+        cutoff=monitor.threshold,
+        facts={
+            "monitor": monitor.to_json(),
+            "problems": taken.num_problems,
+            "solutions_seen": taken.num_solutions,
+            "solutions_unjudged": taken.num_unlabelled,
+            "unlabelled_share": taken.unlabelled_share if taken.scores else None,
+            "unscored_steps": taken.unscored_steps,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched(Promise):
+    """Its own words: it keeps nothing, it stops."""
+
+    def why_no_rule(self, terms: Terms, rule: Rule) -> str:
+        """See `Promise`."""
+        return monitor_of(rule).why_no_alarm()
+
+    def reads_calibrated(self, terms: Terms, *, chooses: bool) -> bool:
+        """See `Promise`."""
+        return STATISTICS[terms.statistic].reads == "confidence"
+
+    def lines(self, terms: Terms, rule: Rule) -> Sequence[tuple[str, str]]:
+        """See `Promise`."""
+        monitor, facts = monitor_of(rule), rule.facts
+        n0, (shortest, longest) = monitor.num_problems, monitor.lengths
+        how = "one drawn solution each" if monitor.solutions == "drawn" else "the mean over each one's right solutions"
+        start = f"{n0:,} of {facts['problems']:,} problems have a solution that is right throughout; {how}"
+        if facts["solutions_unjudged"]:
+            start += f"; {facts['solutions_unjudged']:,} solutions without a label do not count"
+        if facts["unlabelled_share"]:
+            start += f"; {facts['unlabelled_share']:.1%} of their steps unlabelled ({terms.judging.unlabelled})"
+        if not monitor.can_alarm:
+            return [("From", start), ("Rule", monitor.why_no_alarm())]
+        if monitor.threshold == EVERYTHING_KEPT:
+            rule_words = "stop every solution: alpha leaves room for all of them"
+        else:
+            rule_words = f"stop once the {monitor.statistic.title} is worse than in {_all_but(rule.k)} of them"
+        return [
+            ("From", start),
+            ("Rule", rule_words),
+            ("Risk", f"{monitor.expected_false_alarms:.2%} of right solutions stopped, at most, at any step"),
+            (
+                "Length",
+                f"calibrated on {shortest} to {longest} steps; beyond step {longest} nothing is promised and no alarm "
+                "is given: that none comes says nothing there",
+            ),
+            ("Not said", "how many wrong solutions are stopped; a solution that is not stopped may be wrong"),
+        ]
+
+
+def _all_but(k: int) -> str:
+    return "all" if k <= 1 else f"all but {k - 1}"
+
+
+def _covers_nothing_kept(use: Use, policy: str | None, count: int, terms: Terms, rule: Rule) -> str:
+    return "it is for stopping a solution that runs, not for what is kept of one"
+
+
+MONITOR = _Watched(
+    "monitor",
+    "monitor",
+    "at most {alpha} of solutions that are right throughout are ever stopped",
+    watched_rule,
+    _covers_nothing_kept,
+    MONITOR_FILE,
+)
