@@ -139,7 +139,7 @@ def chosen_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     for solutions in map(solutions_of, problems):
         if solutions and _is_judged(one := solutions[choose(solutions)], judging):
             chosen.append(one)
-            counts.append(len(solutions))
+            counts.append(min(len(solutions), terms.most or len(solutions)))
     parts = [_of_solution(*one, judging) for one in chosen]
     critical = CriticalValues.of([of_path(*one, judging) for one in chosen])
     return _rule([[part] for part in parts], critical, parts, counts, terms)

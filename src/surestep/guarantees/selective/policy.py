@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -105,21 +106,22 @@ class Policy:
         number = found[1] or found[2]
         return cls(None if number is None else int(number), by, stop)
 
-    def choose(self, solutions: Sequence[tuple[FloatArray, FloatArray]]) -> Choice | None:
+    def choose(self, solutions: Iterable[tuple[FloatArray, FloatArray]]) -> Choice | None:
         """Which of a problem's solutions is taken, from the scores of their steps; None where there is none.
 
         Ties go to the higher score before the calibration map, then to the earlier one. A solution without steps, or
         with a step without a score, comes after all others.
 
         Args:
-            solutions: each (calibrated, raw), both (T,), NaN where a step has no score, in the order of sampling.
+            solutions: each (calibrated, raw), both (T,), NaN where a step has no score, in the order of sampling; no
+                more of them are asked for than are looked at.
 
         >>> one, other = np.array([0.9, 0.2]), np.array([0.5])
         >>> Policy(2).choose([(one, one), (other, other)])
         Choice(place=1, looked_at=2)
         """
         keys: list[RankKey] = []
-        for index, (confidence, raw) in enumerate(solutions[: self.most]):
+        for index, (confidence, raw) in enumerate(islice(solutions, self.most)):
             score = solution_score(confidence, self.by)
             keys.append(rank_key(score, solution_score(raw, self.by), index))
             if score > self.stop_above:

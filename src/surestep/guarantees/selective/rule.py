@@ -156,8 +156,8 @@ class SelectiveRule:
             needed = smallest_count_pac(self.alpha, self.delta)
             return (
                 f"no rule at {share} with {often} confidence: {needed} handed out and none of them wrong is the least "
-                f"that passes, twice as many must be expected, and {self.tested} cut-offs were tested on "
-                f"{self.num_problems} problems; nothing is handed out"
+                f"that passes, twice as many must be expected; {self.tested} cut-offs were tested on "
+                f"{self.num_problems} problems"
             )
         return (
             f"of the solutions handed out at most {share} are wrong, with {often} confidence over calibration sets; "
