@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from surestep.errors import InputError, SurestepError
+from surestep.inference.certifier import Certifier
 from surestep.inference.recomputed_sessions import RecomputedSession
 from surestep.serving.api_keys import ApiKeys
 from surestep.serving.app import create_app
@@ -186,6 +187,7 @@ async def serving(
     runner: FakeRunner | None = None,
     routers: Sequence[Any] = (),
     threads: FakeThreads | None = None,
+    certifier: Certifier | None = None,
     **settings: Any,
 ) -> Any:
     """A warm server with the fake model; `settings` are fields of `ServeConfig`."""
@@ -196,6 +198,7 @@ async def serving(
         keys=keys,
         routers=routers,
         threads=threads or FakeThreads(),
+        certifier=certifier,
         log=EventLog("debug", write=lines.append),
     )
     async with app.router.lifespan_context(app):

@@ -13,6 +13,7 @@ from surestep.guarantees.cutoff import EVERYTHING_KEPT
 from surestep.guarantees.path_scores import as_confidence
 from surestep.guarantees.promises.promise import Rule, in_percent, no_rule
 
+NOTHING = "nothing is kept anywhere"
 RISK_CONFIDENCE = 0.95
 """Of the bound on this calibration set's own risk."""
 
@@ -51,7 +52,7 @@ def _from(certificate: Certificate, rule: Rule) -> str:
     if facts.get("is_drawn"):
         how = "one drawn solution each"
     if certificate.terms.promise == "chosen" and many > 1:
-        how = f"the best of {few} to {many} by {certificate.terms.policy}"
+        how = f"the best of {many if few == many else f'{few} to {many}'} by {certificate.terms.policy}"
     unlabelled = _UNLABELLED[certificate.terms.judging.unlabelled]
     parts = [
         ", ".join(part for part in (f"{rule.critical.n:,} problems", how) if part),
@@ -103,7 +104,8 @@ def _keeps(rule: Rule) -> str:
         return "–" if value is None else f"{value:.0%}" if value >= 0.1 or value == 0 else f"{value:.1%}"
 
     wrong = rule.kept.get("wrong_where_something")
-    tail = "nothing is kept anywhere" if wrong is None else f"where something is kept {wrong:.1%} hold a wrong step"
+    most = "" if rule.counts_whole_problems else "at most "
+    tail = f"where something is kept {most}{wrong:.1%} hold a wrong step" if wrong is not None else NOTHING
     return (
         f"{share('right_steps')} of right steps, something in {share('something')} of problems, everything in "
         f"{share('everything')}; {tail}"

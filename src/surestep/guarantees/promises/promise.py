@@ -106,7 +106,9 @@ class Promise:
             if terms.delta is None
             else f"average over problems, for all but {in_percent(terms.delta)} of calibration sets"
         )
-        return f"{self.title}: {self.meaning.format(alpha=in_percent(terms.alpha))} ({over})"
+        alpha = in_percent(terms.alpha)
+        soft = f"the largest 1 − label of a kept step is at most {alpha}"
+        return f"{self.title}: {soft if terms.judging.loss == 'soft' else self.meaning.format(alpha=alpha)} ({over})"
 
     def needed(self, terms: Terms) -> int:
         """The fewest problems with which a rule exists."""
