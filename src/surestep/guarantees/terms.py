@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from surestep.errors import ConfigError
-from surestep.guarantees.critical_values import LOSSES, UNLABELLED, Judging
+from surestep.guarantees.critical_values import LOSSES, UNLABELLED, Judging, Solution, solutions_of
 from surestep.guarantees.monitoring.running_statistics import STATISTICS, LowestStep
 from surestep.guarantees.path_scores import SCORES
+from surestep.guarantees.problems import ScoredProblem
 from surestep.guarantees.selective.policy import Policy
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 
@@ -55,6 +59,21 @@ class Terms:
     def handed_out_by(self) -> Policy:
         """The frozen policy that takes one of several solutions."""
         return Policy(self.most, self.policy, math.inf if self.stop_above is None else self.stop_above)
+
+    def taken(self, problem: ScoredProblem) -> Solution | None:
+        """The solution that the policy takes; None where there is none.
+
+        Where it matters in which order they are looked at, they are put in a random one, by seed and problem: data sets
+        keep no order of sampling, and solutions that are drawn alike have none.
+        """
+        solutions = solutions_of(problem)
+        if not solutions:
+            return None
+        if not self.handed_out_by.takes_the_best_of_all:
+            digest = hashlib.blake2b(f"{self.seed}:order:{problem.key}".encode(), digest_size=8).digest()
+            order = np.random.default_rng(int.from_bytes(digest, "little")).permutation(len(solutions))
+            solutions = [solutions[place] for place in order.tolist()]
+        return solutions[self.handed_out_by.path_choice()(solutions)]
 
     def __post_init__(self) -> None:
         judging = self.judging

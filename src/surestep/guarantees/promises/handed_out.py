@@ -34,17 +34,17 @@ def rule_of(rule: Rule) -> SelectiveRule:
 
 def selective_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     """P5: one solution a problem, as the policy takes it; a fifth of the problems fix the cut-offs to test."""
-    choose, judging = terms.handed_out_by.path_choice(), terms.judging
+    judging = terms.judging
     other: list[float] = []
     scores: list[float] = []
     wrong: list[bool] = []
     counts: list[int] = []
     unjudged = 0
     for problem in problems:
-        solutions = solutions_of(problem)
-        if not solutions:
+        taken = terms.taken(problem)
+        if taken is None:
             continue
-        tree, path = solutions[choose(solutions)]
+        tree, path = taken
         score = float(judging.scores(tree)[path][-1])
         if _fixes_cutoffs(problem, terms.seed):
             other.append(score)
@@ -53,20 +53,20 @@ def selective_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
         else:
             scores.append(score)
             wrong.append(bool(judging.losses(tree.label[path]).any()))
-            counts.append(len(solutions) if terms.most is None else min(terms.most, len(solutions)))
+            count = len(solutions_of(problem))
+            counts.append(min(count, terms.most or count))
     delta = DELTA if terms.delta is None else terms.delta
     sequence = cutoff_sequence(other, len(scores), alpha=terms.alpha, delta=delta)
     found = SelectiveRule.fit(
         scores, wrong, sequence, alpha=terms.alpha, delta=delta, escalate_above=_as_score(terms.escalate_above, terms)
     )
-    n = max(1, found.num_problems)
     return Rule(
         replace(CriticalValues.of([]), n=found.num_problems),
         num_wrong=sum(wrong),
         k=0,
         cutoff=found.cutoff,
         kept={
-            "something": found.handed_out / n,
+            "something": found.handed_out / found.num_problems if found.num_problems else None,
             "wrong_where_something": found.wrong / found.handed_out if found.handed_out else None,
         },
         reference_scores=[score for score in scores if math.isfinite(score)],

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surestep.cli.commands.promises.problems import data_of, sources_of, trees_of
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.output.console import make_console, say
-from surestep.config import Config, get_default_config
+from surestep.config import get_default_config
 from surestep.data.datasets import LAYOUTS
 from surestep.errors import ConfigError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from surestep.guarantees.certificate import Certificate, MadeFor
     from surestep.guarantees.terms import Terms
     from surestep.scored import ScoredSteps
-    from surestep.types import ReasoningTree
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -184,9 +184,9 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
 
     console = make_console()
     trained = override(read_config(args.checkpoint), args)
-    config = _data_of(args, override(for_scoring_here(read_config(args.checkpoint)), args))
-    sources = _sources(config)
-    trees = _trees(sources)
+    config = data_of(args, override(for_scoring_here(read_config(args.checkpoint)), args))
+    sources = sources_of(config)
+    trees = trees_of(sources)
     loaded = load_checkpoint(args.checkpoint, config=config)
     built = loaded.built
     seen = find_seen(trained, built.calibration, trees, accept_unknown=args.unchecked_training)
@@ -230,8 +230,8 @@ def _of_predictions(args: argparse.Namespace, terms: Terms) -> int:
     from surestep.scoring.score_split import score_trees
 
     console = make_console()
-    sources = _sources(_data_of(args, override(get_default_config(), args)))
-    trees = _trees(sources)
+    sources = sources_of(data_of(args, override(get_default_config(), args)))
+    trees = trees_of(sources)
     scorer = FileScorer.read(args.predictions)
     steps: ScoredSteps = score_trees(scorer, trees)
     made_for: MadeFor = MadeFor("", None, _contents(sources), problems="")
@@ -242,28 +242,6 @@ def _of_predictions(args: argparse.Namespace, terms: Terms) -> int:
     if _may_store(args, certificate, wants=False) and args.out is not None:
         _write(args.out, certificate, console)
     return 0
-
-
-def _data_of(args: argparse.Namespace, config: Config) -> Config:
-    """With the calibration problems as its only test data, where a file is named."""
-    if args.data is None:
-        return config
-    config.data.use_only({"own"})
-    config.data.own_test = args.data
-    config.data.own_format = args.format or "own"
-    return config
-
-
-def _sources(config: Config) -> list[Source]:
-    from surestep.data.sources.choose import enabled_sources
-
-    return enabled_sources(config.data, "test", seed=config.training.seed)
-
-
-def _trees(sources: Sequence[Source]) -> list[ReasoningTree]:
-    from surestep.data.records.reading_report import ReadReport
-
-    return [tree for source in sources for tree in source.read(ReadReport())]
 
 
 def _contents(sources: Sequence[Source]) -> dict[str, str]:
