@@ -173,6 +173,8 @@ class Certificate:
         rules = {name: _rule_from_json(rule) for name, rule in stored.rules.items()}
         if missing := ({*stored.groups.values()} if stored.groups else {ALL}) - rules.keys():
             raise ValueError(f"certificate without the rule of {sorted(missing)[0]!r}")
+        for rule in rules.values():
+            PROMISES[terms.promise].check(terms, rule)
         return cls(terms, rules, stored.groups, checked_record(stored.made_for, MadeFor), stored.about)
 
 

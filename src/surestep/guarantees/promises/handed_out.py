@@ -110,6 +110,16 @@ class _HandedOut(Promise):
         """See `Promise`."""
         return rule_of(rule).in_words()
 
+    def check(self, terms: Terms, rule: Rule) -> None:
+        """See `Promise`."""
+        found = rule_of(rule)
+        if found.alpha != terms.alpha or found.cutoff != rule.cutoff:
+            raise ValueError("the selective rule of a rule is of another alpha or cut-off")
+        if rule.facts.get("policy") != terms.handed_out_by.id:
+            raise ValueError("the policy of a rule is not that of its terms")
+        if not all(type(rule.facts.get(name)) is int for name in ("scores_only", "unjudged")):
+            raise ValueError("a count of a rule is missing or no whole number")
+
     def reads_calibrated(self, terms: Terms, *, chooses: bool) -> bool:
         """See `Promise`: a stop is compared with calibrated confidences."""
         own = terms.judging.score != "min" or (chooses and terms.policy != "min")

@@ -129,6 +129,13 @@ class Promise:
         """
         return terms.judging.score != "min" or (chooses and terms.policy != "min")
 
+    def check(self, terms: Terms, rule: Rule) -> None:
+        """Refuse a rule that was read and is not of these terms.
+
+        Raises:
+            ValueError: what it must remember is missing, damaged or of other terms.
+        """
+
     def lines(self, terms: Terms, rule: Rule) -> Sequence[tuple[str, str]] | None:
         """What is said of a rule, by subject; None: what is said of kept parts."""
         return None

@@ -63,6 +63,17 @@ class _Watched(Promise):
         """See `Promise`."""
         return monitor_of(rule).why_no_alarm()
 
+    def check(self, terms: Terms, rule: Rule) -> None:
+        """See `Promise`."""
+        monitor = monitor_of(rule)
+        if (monitor.alpha, monitor.statistic.name) != (terms.alpha, terms.statistic):
+            raise ValueError("the monitor of a rule is of another alpha or statistic than its terms")
+        if monitor.threshold != rule.cutoff:
+            raise ValueError(f"cut-off {rule.cutoff} of a rule whose monitor has {monitor.threshold}")
+        counts = [rule.facts.get(name) for name in ("problems", "solutions_seen", "solutions_unjudged")]
+        if not all(type(count) is int for count in counts):
+            raise ValueError("a count of a rule is missing or no whole number")
+
     def reads_calibrated(self, terms: Terms, *, chooses: bool) -> bool:
         """See `Promise`."""
         return STATISTICS[terms.statistic].reads == "confidence"
