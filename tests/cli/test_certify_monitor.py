@@ -212,6 +212,28 @@ def test_the_best_of_as_many_as_were_certified_and_no_other_choice(
     assert scorer.rerank("p", three, by="min")[0].scores.certified is None, "the best of three is another choice"
 
 
+@pytest.mark.parametrize("cost", ["steps", "tokens"])
+def test_a_curve_says_what_each_policy_costs(
+    checkpoint: Path, succeed: Succeed, tmp_path: Path, cost: str, drawn_plots: None
+) -> None:
+    data, curve = several(tmp_path / "several.jsonl", 40, 3), tmp_path / "curve.json"
+    out = succeed(*certify(checkpoint, data, "--alpha", 0.3, "--no_store", "--curve", curve, "--cost", cost))
+    assert "a description, no promise" in out
+    values = json.loads(curve.read_text())
+    assert (values["cost"], values["problems"]) == (cost, 40)
+    first = values["points"][0]
+    assert first["policy"] == "the first solution"
+    assert first["handed_out"] == 1.0
+    assert first["accuracy"] == pytest.approx(1 - first["wrong_and_handed_out"])
+    costs = {point["policy"]: point["cost"] for point in values["points"]}
+    best = costs["highest product of calibrated confidences of the first 3"]
+    assert best == pytest.approx(3 * first["cost"]) if cost == "steps" else best > 2 * first["cost"]
+    early = [value for name, value in costs.items() if "stopping above" in name]
+    assert early
+    assert all(first["cost"] <= value <= best for value in early)
+    assert curve.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -63,17 +63,11 @@ class Terms:
     def taken(self, problem: ScoredProblem) -> Solution | None:
         """The solution that the policy takes; None where there is none.
 
-        Where it matters in which order they are looked at, they are put in a random one, by seed and problem: data sets
-        keep no order of sampling, and solutions that are drawn alike have none.
+        Where it matters in which order they are looked at, that is a random one (`in_random_order`).
         """
-        solutions = solutions_of(problem)
-        if not solutions:
-            return None
-        if not self.handed_out_by.takes_the_best_of_all:
-            digest = hashlib.blake2b(f"{self.seed}:order:{problem.key}".encode(), digest_size=8).digest()
-            order = np.random.default_rng(int.from_bytes(digest, "little")).permutation(len(solutions))
-            solutions = [solutions[place] for place in order.tolist()]
-        return solutions[self.handed_out_by.path_choice()(solutions)]
+        of_all = self.handed_out_by.takes_the_best_of_all
+        solutions = solutions_of(problem) if of_all else in_random_order(problem, self.seed)
+        return solutions[self.handed_out_by.path_choice()(solutions)] if solutions else None
 
     def __post_init__(self) -> None:
         judging = self.judging
@@ -110,3 +104,14 @@ class Terms:
             problems.append("delta with the soft loss; allowed: with wrong steps, which are wrong or not")
         if problems:
             raise ConfigError(problems)
+
+
+def in_random_order(problem: ScoredProblem, seed: int) -> list[Solution]:
+    """The solutions of a problem in an order by seed and problem alone.
+
+    Data sets keep no order of sampling, and solutions that are drawn alike have none.
+    """
+    solutions = solutions_of(problem)
+    digest = hashlib.blake2b(f"{seed}:order:{problem.key}".encode(), digest_size=8).digest()
+    order = np.random.default_rng(int.from_bytes(digest, "little")).permutation(len(solutions))
+    return [solutions[place] for place in order.tolist()]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surestep.cli.commands.promises.curve import write_curve
 from surestep.cli.commands.promises.problems import data_of, sources_of, trees_of
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.output.console import make_console, say
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    from surestep.evaluation.certify.curve import COSTS
     from surestep.guarantees.critical_values import LOSSES, UNLABELLED
     from surestep.guarantees.monitoring import STATISTICS
     from surestep.guarantees.path_scores import SCORES
@@ -105,6 +107,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loss", choices=LOSSES, default="wrong_step", help="soft: promise the mean of the largest 1 − label kept"
     )
+    parser.add_argument(
+        "--curve",
+        type=Path,
+        metavar="FILE",
+        help="write cost against accuracy of these problems as JSON, and a picture of it beside it; promises nothing",
+    )
+    parser.add_argument("--cost", choices=COSTS, default="steps", help="what --curve counts (default: steps)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the certificate to this file as well")
     parser.add_argument("--no_store", action="store_true", help="only show it: the checkpoint stays as it is")
     parser.add_argument("--remove", action="store_true", help="remove the certificate from the checkpoint")
@@ -150,6 +159,8 @@ def _terms(args: argparse.Namespace) -> Terms:
         raise ConfigError(f"--by {args.by} with --promise {args.promise}: there is one for all datasets; drop --by")
     if args.escalate_above is not None and args.promise != "selective":
         raise ConfigError("--escalate_above is of --promise selective; drop it, or add that")
+    if args.cost == "tokens" and args.checkpoint is None:
+        raise ConfigError("--cost tokens needs the tokenizer of a --checkpoint; drop it, to count steps")
     if args.confidence is not None and not 0.0 < args.confidence < 1.0:
         raise ConfigError(f"--confidence {args.confidence}; allowed: above 0, below 1 (0.9, say)")
     return Terms(
@@ -206,6 +217,8 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
         problems="",
         own_maps=by_dataset,
     )
+    if args.curve is not None:
+        write_curve(args, terms, steps, console, built.tokenizer)
     about = {"split": "as given" if args.data else "test", "precision": built.hardware.precision}
     on = choose_problems(steps, trees, seen)
     certificate = certify(on, terms, made_for=made_for, by_dataset=by_dataset, about=about)
@@ -234,6 +247,8 @@ def _of_predictions(args: argparse.Namespace, terms: Terms) -> int:
     trees = trees_of(sources)
     scorer = FileScorer.read(args.predictions)
     steps: ScoredSteps = score_trees(scorer, trees)
+    if args.curve is not None:
+        write_curve(args, terms, steps, console, None)
     made_for: MadeFor = MadeFor("", None, _contents(sources), problems="")
     about: dict[str, Any] = {"predictions_sha256": sha256_of(args.predictions)}
     on: CertifiedOn = choose_problems(steps, trees, None)
