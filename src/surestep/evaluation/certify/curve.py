@@ -22,6 +22,8 @@ Cost = Literal["steps", "tokens"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
 SHARES = (1.0, 0.8, 0.6, 0.4)
 """Of the problems, how many are handed out at most: those with the highest scores."""
+_STOPPING = "stopping above"
+"""In the id of a policy that stops early."""
 STOPS = (0.5, 0.8, 0.95)
 """Scores above which a search ends early. Not chosen by these problems."""
 
@@ -69,15 +71,17 @@ def chart_of(points: Sequence[CurvePoint], cost: Cost) -> Chart:
     shares = [points[i : i + len(SHARES)] for i in range(0, len(points), len(SHARES))]
     lines = []
     for place, (share, role) in enumerate(zip(SHARES, SERIES_ROLES, strict=False)):
-        line = sorted((some[place] for some in shares), key=lambda point: point.cost)
-        known = [point for point in line if not np.isnan(point.accuracy)]
-        x, y = [point.cost for point in known], [point.accuracy for point in known]
-        lines.append(Line(x, y, role, f"at most {share:.0%} handed out"))
+        for stops in (False, True):
+            some = [points_of[place] for points_of in shares if (_STOPPING in points_of[place].policy) == stops]
+            known = sorted((one for one in some if not np.isnan(one.accuracy)), key=lambda point: point.cost)
+            x, y = [point.cost for point in known], [point.accuracy for point in known]
+            name = "" if stops else f"at most {share:.0%} handed out"
+            lines.append(Line(x, y, role, name, dashed=stops))
     accuracies = [value for line in lines for value in line.y]
     return Chart(
         name="cost_accuracy",
         title="Cost and accuracy",
-        note="Share of right ones among the handed-out, over the mean cost of a problem. Up and left is better.",
+        note="Right ones among the handed-out, over the mean cost of a problem. Dashed: searches that stop early.",
         x=axis(f"{cost} a problem, mean", [point.cost for point in points]),
         panels=(Panel(axis("accuracy of what is handed out", accuracies, from_zero=False), tuple(lines)),),
         header=HEADER,
