@@ -174,14 +174,15 @@ class SessionScorer:
         session._steps += request.steps
         scores = self._scores(session, session._state.raw[first : len(session._steps)])
         if session._watch is not None:
-            session._watch.take(scores.raw, scores.confidence)
+            # It was calibrated on the pooled map, whatever dataset the session is of.
+            session._watch.take(scores.raw, self._calibrated(scores.raw, None))
         return scores
 
     def _compared(self, request: NextSteps, paths: Sequence[WantedPath | None]) -> NodeScores:
         return self._scores(request.session, [None if path is None else path.raw[-1] for path in paths])
 
     def _scores(self, session: Session, raw: Sequence[float | None]) -> NodeScores:
-        return NodeScores(tuple(self._calibrated(session, raw)), tuple(raw))
+        return NodeScores(tuple(self._calibrated(raw, session.dataset)), tuple(raw))
 
     def _candidate(self, state: SessionState, segment: Segment, mark: int) -> WantedPath | None:
         """What a candidate asks for as a session's next step; None where it ends beyond the longest path."""
@@ -229,7 +230,7 @@ class SessionScorer:
 
     def confidences_of(self, session: Session) -> list[float | None]:
         """The calibrated confidence of each step of a session."""
-        return self._calibrated(session, self.raw_of(session))
+        return self._calibrated(self.raw_of(session), session.dataset)
 
     def usage(self) -> SessionUsage:
         """What has been computed so far, and what is held now."""
@@ -333,9 +334,9 @@ class SessionScorer:
         if session._state.is_closed:
             raise InputError("the session is closed; open another one, or fork before closing")
 
-    def _calibrated(self, session: Session, raw: Sequence[float | None]) -> list[float | None]:
+    def _calibrated(self, raw: Sequence[float | None], dataset: str | None) -> list[float | None]:
         raw_N = np.array([math.nan if value is None else value for value in raw], dtype=np.float64)
-        values: list[float] = self._scorer.calibrated(raw_N, session.dataset).tolist()
+        values: list[float] = self._scorer.calibrated(raw_N, dataset).tolist()
         return [None if math.isnan(value) else value for value in values]
 
 
