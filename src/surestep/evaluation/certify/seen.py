@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.calibration.calibration import Calibration
-from surestep.config import Config, DataConfig
+from surestep.config import DataConfig, TrainingConfig
 from surestep.data.inspect.near_copies import find_near_copies
 from surestep.data.trees.identity import normalize_text
 from surestep.errors import CheckpointError, ConfigError, DataError, SurestepError
@@ -86,31 +86,39 @@ def text_hash(normalised: str) -> str:
 class _Run:
     """A run whose weights are in the checkpoint; `of` names it in a sentence, "" for the checkpoint's own."""
 
-    config: Config
+    data: DataConfig
+    seed: int
     of: str
 
 
-def _runs(config: Config, unknown: _Unknown) -> Iterator[_Run]:
+def _runs(data: DataConfig, training: TrainingConfig, unknown: _Unknown) -> Iterator[_Run]:
     """The checkpoint's own run, and each that it began from (`--init_from`)."""
-    yield _Run(config, "")
+    yield _Run(data, training.seed, "")
     known: set[Path] = set()
-    while (start := config.training.init_from) is not None and start not in known:
+    while (start := training.init_from) is not None and start not in known:
         known.add(start)
         try:
             config = read_config(start)
         except CheckpointError as error:
             unknown(f"the data of {start}, from which training began,", str(error))
             return
-        yield _Run(config, f" of {start.name}, from which it began")
+        training = config.training
+        yield _Run(config.data, training.seed, f" of {start.name}, from which it began")
 
 
 def find_seen(
-    config: Config, calibration: Calibration | None, trees: Sequence[ReasoningTree], *, accept_unknown: bool
+    data: DataConfig,
+    training: TrainingConfig,
+    calibration: Calibration | None,
+    trees: Sequence[ReasoningTree],
+    *,
+    accept_unknown: bool,
 ) -> Seen:
     """Which problems of `trees` the checkpoint has seen.
 
     Args:
-        config: the checkpoint's own, with the places where its data lie now.
+        data: the checkpoint's own, with the places where they lie now.
+        training: the checkpoint's own, which says what it began from.
         calibration: its maps, with the record of what they were fitted on.
         trees: the calibration problems.
         accept_unknown: go on where something that was used cannot be read here; it is recorded as not compared.
@@ -129,15 +137,15 @@ def find_seen(
             )
         not_compared.append(f"{what} was not compared ({why})")
 
-    for run in _runs(config, unknown):
-        data, seed = run.config.data, run.config.training.seed
+    for run in _runs(data, training, unknown):
         try:
-            training = training_problems(data, _removed_by_training(data, seed=seed), seed=seed)
-            comparison.with_texts(f"training{run.of}", [problem for one in training for problem in one.problems])
+            removed = _removed_by_training(run.data, seed=run.seed)
+            trained = training_problems(run.data, removed, seed=run.seed)
+            comparison.with_texts(f"training{run.of}", [problem for one in trained for problem in one.problems])
         except SurestepError as error:
             unknown(f"the training data{run.of}", str(error))
         try:
-            validation = read_split(data, "validation", seed=seed)
+            validation = read_split(run.data, "validation", seed=run.seed)
             chosen = [tree.problem for found in validation.values() for tree in found]
             comparison.with_texts(f"the choice of the checkpoint{run.of} (validation)", chosen)
         except SurestepError as error:
