@@ -280,7 +280,8 @@ class Scorer:
     def session(self, problem: str, *, dataset: str | None = None) -> Session:
         """A solution that grows: `add` scores the next step at the cost of its own tokens, `fork` branches.
 
-        Steps of all sessions of this scorer share what they begin with. A step keeps the confidence it was given.
+        Steps of all sessions of this scorer share what they begin with. A step keeps the confidence it was given. Where
+        the checkpoint has a monitor, `session.monitor` says whether the solution is stopped.
 
         Args:
             problem: the text that the steps answer.
