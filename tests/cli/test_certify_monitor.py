@@ -62,8 +62,9 @@ def test_a_monitor_watches_every_session_and_says_where_its_promise_ends(
     for words in (
         "monitor: at most 20% of solutions that are right throughout are ever stopped (average over problems",
         "50 of 60 problems have a solution that is right throughout",
-        "stop once the lowest step is worse than in all but 9 of them",
-        "19.61% of right solutions stopped",
+        "stop once the lowest raw confidence is below 0.",
+        "at most 19.61% of right solutions are ever stopped",
+        "of the wrong solutions of these problems are stopped",
         "beyond step 3 nothing is promised and no alarm is given",
         "a solution that is not stopped may be wrong",
     ):

@@ -31,6 +31,7 @@ from surestep.guarantees.monitoring.running_statistics import (
     statistic_from_json,
     statistic_to_json,
 )
+from surestep.guarantees.monitoring.solutions import Found, found_by
 
 ALL = [LowestStep(), RunningProduct(), MixedRatio(0.8, 0.2)]
 by_name = pytest.mark.parametrize("statistic", ALL, ids=lambda one: one.name)
@@ -365,3 +366,35 @@ def test_a_batch_is_tested_by_benjamini_and_hochberg() -> None:
     assert alarms_in_a_batch([30.0, 20.0, 1.0], 0.1).tolist() == [True, True, False]
     assert alarms_in_a_batch([29.0, 14.0, 1.0], 0.1).tolist() == [False, False, False]
     assert alarms_in_a_batch([], 0.1).tolist() == []
+
+
+# What it finds
+
+
+def test_what_it_finds_is_counted_by_problem_and_told_from_false_alarms() -> None:
+    """Four wrong solutions: found at once, two steps late, too early, and not at all; two of one problem."""
+    good = [ScoredProblem(100 + n, (chain([1] * 4, [0.9 - n / 100] * 4),)) for n in range(9)]
+    wrong = [
+        ScoredProblem(1, (chain([1, 0, 1, 1], [0.9, 0.1, 0.9, 0.9]), chain([1, 0, 1, 1], [0.9, 0.9, 0.9, 0.1]))),
+        ScoredProblem(2, (chain([1, 1, 0, 1], [0.1, 0.9, 0.9, 0.9]),)),
+        ScoredProblem(3, (chain([0, 1, 1, 1, 1], [0.9, 0.9, 0.9, 0.9, 0.1]),)),
+    ]
+    monitor, taken = calibrated_monitor([*good, *wrong], alpha=0.1, judging=Judging())
+    found = found_by(monitor, taken.wrong)
+    assert monitor.threshold == pytest.approx(-0.82)
+    assert found.stopped == pytest.approx(2 / 3), "beyond the calibrated length nothing is found"
+    assert found.before == pytest.approx(1 / 3)
+    assert found.delay == 1.0
+    assert found_by(monitor, []) == Found(None, None, None)
+
+
+def test_with_several_solutions_a_problem_the_bound_is_alpha() -> None:
+    mean = Monitor.fit([[0.9]] * 40, [number // 2 for number in range(40)], alpha=0.1, solutions="mean")
+    assert mean.expected_false_alarms == 0.1
+
+
+@by_name
+def test_a_threshold_is_said_as_people_read_scores(statistic: RunningStatistic) -> None:
+    limit = float(running_values(statistic, [0.5, 0.4])[-1])
+    words = statistic.above(limit)
+    assert {"lowest_step": "below 0.4", "product": "below 0.2", "mixed_ratio": "above "}[statistic.name] in words

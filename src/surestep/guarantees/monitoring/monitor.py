@@ -197,7 +197,9 @@ class Monitor:
 
     @property
     def expected_false_alarms(self) -> float:
-        """k / (n0 + 1), at most alpha: how often a right solution is stopped where no two largest values are equal."""
+        """How often a right solution is stopped at most: k / (n0 + 1) with one solution a problem, else alpha."""
+        if any(weight != 1.0 for weight in self.weights):
+            return self.alpha
         return order(self.alpha, self.num_problems) / (self.num_problems + 1)
 
     def level(self, value: float) -> float:

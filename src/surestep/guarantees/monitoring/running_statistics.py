@@ -55,6 +55,10 @@ class RunningStatistic(Protocol):
         """The logarithm of M as a number from 0 that larger M makes larger, for the conformal e-value."""
         ...
 
+    def above(self, threshold: float) -> str:
+        """M above a threshold, as people read it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LowestStep:
@@ -81,6 +85,10 @@ class LowestStep:
         with np.errstate(divide="ignore"):
             return np.log1p(np.maximum(value, -1.0))
 
+    def above(self, threshold: float) -> str:
+        """See `RunningStatistic`."""
+        return f"the lowest raw confidence is below {-threshold:.4g}"
+
 
 @dataclass(frozen=True, slots=True)
 class RunningProduct:
@@ -106,6 +114,10 @@ class RunningProduct:
         """See `RunningStatistic`."""
         with np.errstate(divide="ignore"):
             return np.log(np.maximum(value, 0.0))
+
+    def above(self, threshold: float) -> str:
+        """See `RunningStatistic`."""
+        return f"the product of confidences is below {math.exp(-threshold):.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,10 @@ class MixedRatio:
     def log_evidence(self, value: FloatArray) -> FloatArray:
         """See `RunningStatistic`."""
         return _of(value)
+
+    def above(self, threshold: float) -> str:
+        """See `RunningStatistic`."""
+        return f"the mixed likelihood ratio is above {math.exp(min(threshold, 700.0)):.4g}"
 
 
 STATISTICS: Mapping[str, type[LowestStep] | type[RunningProduct] | type[MixedRatio]] = MappingProxyType(

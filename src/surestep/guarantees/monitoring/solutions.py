@@ -7,6 +7,7 @@ Legend: T steps of a solution.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import numpy as np
 from surestep.arrays import FloatArray
 from surestep.guarantees.critical_values import Judging, solutions_of
 from surestep.guarantees.monitoring.monitor import Covers, Monitor, Solutions
-from surestep.guarantees.monitoring.running_statistics import LowestStep, RunningStatistic
+from surestep.guarantees.monitoring.running_statistics import LowestStep, RunningStatistic, running_values
 from surestep.guarantees.problems import ScoredProblem
 
 
@@ -32,6 +33,7 @@ class MonitoredSolutions:
         num_unlabelled: left out because nobody judged any of their steps.
         unlabelled_share: of the steps of `scores`, those without a label; NaN without a step.
         unscored_steps: of the steps of `scores`, those without a score, which the monitor passes over.
+        wrong: scores, problem and first wrong step (from 0) of each solution with one: what an alarm is for.
     """
 
     scores: tuple[FloatArray, ...]
@@ -42,6 +44,7 @@ class MonitoredSolutions:
     num_unlabelled: int
     unlabelled_share: float
     unscored_steps: int
+    wrong: tuple[tuple[FloatArray, int, int], ...]
 
 
 def monitored_solutions(
@@ -64,6 +67,7 @@ def monitored_solutions(
     scores: list[FloatArray] = []
     keys: list[int] = []
     labels: list[FloatArray] = []
+    found_wrong: list[tuple[FloatArray, int, int]] = []
     num_solutions = num_wrong = num_unlabelled = 0
     for problem in problems:
         for tree, path in solutions_of(problem):
@@ -73,11 +77,14 @@ def monitored_solutions(
             if np.isnan(label).all():
                 num_unlabelled += 1
                 continue
+            values = (tree.raw if reads == "raw" else tree.confidence)[path]
+            if wrong_steps.size:
+                found_wrong.append((values, problem.key, int(wrong_steps[0])))
             if wrong_steps.size and covers == "right_solutions":
                 num_wrong += 1
                 continue
             end = int(wrong_steps[0]) if wrong_steps.size else len(path)
-            scores.append((tree.raw if reads == "raw" else tree.confidence)[path][:end])
+            scores.append(values[:end])
             labels.append(label[:end])
             keys.append(problem.key)
     all_labels = np.concatenate(labels) if labels else np.zeros(0)
@@ -90,7 +97,48 @@ def monitored_solutions(
         num_unlabelled,
         float(np.isnan(all_labels).mean()) if all_labels.size else float("nan"),
         int(sum(np.isnan(one).sum() for one in scores)),
+        tuple(found_wrong),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a monitor finds of wrong solutions: a description of these, no promise.
+
+    Attributes:
+        stopped: share of them that are ever stopped, each problem counting once; None without one.
+        before: share that are stopped before their first wrong step.
+        delay: steps from the first wrong one to the alarm, mean over those stopped at it or later; None without one.
+    """
+
+    stopped: float | None
+    before: float | None
+    delay: float | None
+
+
+def found_by(monitor: Monitor, wrong: Sequence[tuple[FloatArray, int, int]]) -> Found:
+    """Watch the wrong solutions of the problems, of which the threshold knows nothing.
+
+    Args:
+        monitor: calibrated.
+        wrong: as in `MonitoredSolutions`.
+    """
+    counts = Counter(key for _, key, _ in wrong)
+    stopped = before = 0.0
+    delays: list[int] = []
+    for scores, key, first in wrong:
+        alarms = running_values(monitor.statistic, scores[: monitor.promised_until]) > monitor.threshold
+        if not alarms.any():
+            continue
+        at = int(alarms.argmax())
+        stopped += 1.0 / counts[key]
+        if at < first:
+            before += 1.0 / counts[key]
+        else:
+            delays.append(at - first)
+    if not counts:
+        return Found(None, None, None)
+    return Found(stopped / len(counts), before / len(counts), float(np.mean(delays)) if delays else None)
 
 
 def calibrated_monitor(

@@ -141,7 +141,7 @@ class _HandedOut(Promise):
         what = "lowest raw confidence" if terms.judging.score == "min" else "product of confidences"
         above = as_confidence(found.cutoff, terms.judging.score)
         where = f"with a {what} above {above:.4g}" if math.isfinite(found.cutoff) else "that have a score"
-        rest = "there is no answer"
+        rest = "for the rest there is no answer"
         if terms.escalate_above is not None:
             rest = f"those above {terms.escalate_above:g} are escalated, for the rest there is no answer"
         return [

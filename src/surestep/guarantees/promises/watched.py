@@ -12,7 +12,7 @@ from surestep.guarantees.critical_values import CriticalValues
 from surestep.guarantees.cutoff import EVERYTHING_KEPT
 from surestep.guarantees.monitoring.monitor import Monitor
 from surestep.guarantees.monitoring.running_statistics import STATISTICS
-from surestep.guarantees.monitoring.solutions import calibrated_monitor
+from surestep.guarantees.monitoring.solutions import calibrated_monitor, found_by
 from surestep.guarantees.problems import ScoredProblem
 from surestep.guarantees.promises.promise import Promise, Rule, Use
 from surestep.guarantees.terms import Terms
@@ -39,12 +39,15 @@ def watched_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     values, weights = np.array(monitor.largest, np.float64), np.array(monitor.weights, np.float64)
     problem = np.minimum(np.round(np.cumsum(weights) - weights + 1e-9).astype(np.int64), monitor.num_problems - 1)
     finite = np.isfinite(values)
+    found = found_by(monitor, taken.wrong)
     return Rule(
         CriticalValues(values[finite], weights[finite], problem[finite], monitor.num_problems),
         num_wrong=taken.num_wrong,
         k=0 if not monitor.can_alarm else round(monitor.expected_false_alarms * (monitor.num_problems + 1)),
         cutoff=monitor.threshold,
+        kept={"wrong_stopped": found.stopped, "wrong_stopped_before_the_first_wrong_step": found.before},
         facts={
+            "steps_to_the_alarm": found.delay,
             "monitor": monitor.to_json(),
             "problems": taken.num_problems,
             "solutions_seen": taken.num_solutions,
@@ -93,22 +96,31 @@ class _Watched(Promise):
         if monitor.threshold == EVERYTHING_KEPT:
             rule_words = "stop every solution: alpha leaves room for all of them"
         else:
-            rule_words = f"stop once the {monitor.statistic.title} is worse than in {_all_but(rule.k)} of them"
+            rule_words = f"stop once {monitor.statistic.above(monitor.threshold)}"
         return [
             ("From", start),
             ("Rule", rule_words),
-            ("Risk", f"{monitor.expected_false_alarms:.2%} of right solutions stopped, at most, at any step"),
+            ("Risk", f"at most {monitor.expected_false_alarms:.2%} of right solutions are ever stopped"),
             (
                 "Length",
                 f"calibrated on {shortest} to {longest} steps; beyond step {longest} nothing is promised and no alarm "
                 "is given: that none comes says nothing there",
             ),
-            ("Not said", "how many wrong solutions are stopped; a solution that is not stopped may be wrong"),
+            ("Finds", _finds(rule)),
         ]
 
 
-def _all_but(k: int) -> str:
-    return "all" if k <= 1 else f"all but {k - 1}"
+def _finds(rule: Rule) -> str:
+    stopped, before = (rule.kept.get(name) for name in ("wrong_stopped", "wrong_stopped_before_the_first_wrong_step"))
+    if stopped is None or before is None:
+        return "nothing is known: no solution of these problems is wrong"
+    delay = rule.facts.get("steps_to_the_alarm")
+    when = "" if delay is None else f", {delay:.1f} steps after their first wrong one on average"
+    early = f", {before:.0%} before it" if before else ""
+    return (
+        f"{stopped:.0%} of the wrong solutions of these problems are stopped{when}{early}; that is no promise: a "
+        "solution that is not stopped may be wrong"
+    )
 
 
 def _covers_nothing_kept(use: Use, policy: str | None, count: int, terms: Terms, rule: Rule) -> str:
