@@ -6,9 +6,9 @@ Shapes and labels are real: the chains of ProcessBench's GSM8K, the trees of PRM
 `DATA_DIR/PRM800K`). Scores are synthetic: latent z, normal with mean ±d/2 for a right and a wrong step and variance 1,
 of which 30% is shared within a problem; d is such that AUROC is 0.90, 0.75 or 0.65. A confidence is P(right | z), so it
 is calibrated on average; `overconfident` doubles its logit. Each draw takes n problems to calibrate and as many new
-ones, all with replacement, with fresh scores; cut-offs are the product's own (`surestep.guarantees`). Kept is the share
-of a problem's clean steps (right, and nothing wrong before) that is kept, averaged over problems that have one. Fixed
-seeds, one core, minutes.
+ones, all with replacement, with fresh scores; cut-offs are the product's own (`surestep.guarantees`). `kept` is the
+share of a problem's clean steps (right, and nothing wrong before) that is kept, averaged over problems that have one;
+`kept_steps` the share of all clean steps. Fixed seeds, one core, minutes.
 """
 
 from __future__ import annotations
@@ -128,14 +128,14 @@ class Parts:
 
     Attributes:
         R, weight, owner: critical value, weight and problem of each part.
-        figures: at a cut-off, the (summed share of clean steps kept, parts with a clean step, share with something
-            kept), by weight.
+        figures: at a cut-off: the summed share of clean steps kept, parts with a clean step, clean steps kept, clean
+            steps, share with something kept; by weight.
     """
 
     R: np.ndarray
     weight: np.ndarray
     owner: np.ndarray
-    figures: Callable[[float], tuple[float, float, float]]
+    figures: Callable[[float], tuple[float, ...]]
 
     def risk(self, c: float, num_problems: int) -> float:
         return float((self.weight * (c < self.R)).sum() / num_problems)
@@ -147,11 +147,12 @@ def paths(forest: Forest, g: np.ndarray, leaves: np.ndarray, weight: np.ndarray)
     clean = forest.along(forest.is_clean.astype(np.float64), np.add)[leaves]
     first = forest.along(np.where(forest.depth == 0, g, -np.inf), np.maximum)[leaves]
 
-    def figures(c: float) -> tuple[float, float, float]:
+    def figures(c: float) -> tuple[float, ...]:
         kept = forest.along((forest.is_clean & (g > c)).astype(np.float64), np.add)[leaves]
         something = float((weight * (first > c)).sum() / weight.sum())
         has = clean > 0
-        return float((weight * kept)[has] @ (1.0 / clean[has])), float(weight[has].sum()), something
+        of_problems = (weight * kept)[has] @ (1.0 / clean[has]), weight[has].sum()
+        return *map(float, of_problems), float(weight @ kept), float(weight @ clean), something
 
     return Parts(worst[leaves], weight, forest.problem[leaves], figures)
 
@@ -176,11 +177,12 @@ def whole_trees(forest: Forest, g: np.ndarray) -> Parts:
     R = np.maximum.reduceat(np.where(forest.is_wrong, g, -np.inf), forest.starts)
     highest = np.maximum.reduceat(g, forest.starts)
 
-    def figures(c: float) -> tuple[float, float, float]:
+    def figures(c: float) -> tuple[float, ...]:
         clean = np.bincount(forest.problem[forest.is_clean], minlength=forest.num_problems)
         kept = np.bincount(forest.problem[forest.is_clean & (g > c)], minlength=forest.num_problems)
         has = clean > 0
-        return float((kept[has] / clean[has]).sum()), float(has.sum()), float((highest > c).mean())
+        of_problems = (kept[has] / clean[has]).sum(), has.sum()
+        return *map(float, of_problems), float(kept.sum()), float(clean.sum()), float((highest > c).mean())
 
     return Parts(R, np.ones(forest.num_problems), np.arange(forest.num_problems), figures)
 
@@ -193,13 +195,13 @@ class Cell:
 
     def __init__(self) -> None:
         self.risks: list[float] = []
-        self.sums = np.zeros(2)
+        self.sums = np.zeros(4)
         self.something: list[float] = []
 
     def add(self, new: Parts, c: float, num_problems: int) -> None:
         self.risks.append(new.risk(c, num_problems))
-        kept, clean, something = new.figures(c) if np.isfinite(c) or c < 0 else (0.0, new.figures(np.inf)[1], 0.0)
-        self.sums += (kept, clean)
+        *sums, something = new.figures(c)
+        self.sums += sums
         self.something.append(something)
 
     def to_json(self) -> dict[str, float]:
@@ -208,6 +210,7 @@ class Cell:
             "risk": risk,
             "se": float(np.std(self.risks) / np.sqrt(len(self.risks))),
             "kept": float(self.sums[0] / self.sums[1]),
+            "kept_steps": float(self.sums[2] / self.sums[3]),
             "something": something,
             "risk_where_something": risk / something if something else 0.0,
         }
@@ -273,6 +276,30 @@ def exact(base: Forest, *, draws: int, seed: int) -> dict[str, float]:
         "se": float(np.std(risks) / np.sqrt(draws)),
         "k/(n+1)": order(alpha, n) / (n + 1),
     }
+
+
+def missing(base: Forest, *, draws: int, seed: int, n: int = 200, alpha: float = 0.1) -> dict[str, Any]:
+    """Labels of chains that are missing at random while calibrating: the true risk, by what they count as."""
+    found: dict[str, Any] = {}
+    for share in (0.1, 0.3):
+        risks: dict[str, list[float]] = {"ignore": [], "wrong": []}
+        for draw in range(draws):
+            random = np.random.default_rng([seed, draw])
+            forest = base.take(random.integers(0, base.num_problems, 2 * n))
+            g = scored(forest, confidences(forest, AUROCS["medium 0.75"], random), "min")
+            unseen = forest.is_judged & (random.random(len(g)) < share)
+            R = whole_trees(forest, g).R
+            for counts_as, lost in (
+                ("ignore", forest.is_wrong & ~unseen),
+                ("wrong", forest.is_wrong | unseen),
+            ):
+                seen = np.maximum.reduceat(np.where(lost, g, -np.inf), forest.starts)[:n]
+                risks[counts_as].append(float((R[n:] > cutoff(seen, np.ones(n), n, alpha)).mean()))
+        found[str(share)] = {
+            name: {"risk": float(np.mean(one)), "se": float(np.std(one) / np.sqrt(draws))}
+            for name, one in risks.items()
+        }
+    return found
 
 
 def pooled(*, draws: int, seed: int, n: int = 200) -> dict[str, Any]:
@@ -358,12 +385,14 @@ def main() -> None:
         model: simulate(trees, list(PARTS), n=200, d=d, draws=args.draws, seed=args.seed) for model, d in AUROCS.items()
     }
     results["pooled"] = pooled(draws=args.draws, seed=args.seed)
+    results["missing"] = missing(chains, draws=args.draws, seed=args.seed)
     results["exact"] = exact(chains, draws=4 * args.draws, seed=args.seed)
     for shape in ("chains", "trees"):
         for n, found in results[shape].items():
-            for figure in ("kept", "risk", "risk_where_something"):
+            for figure in ("kept", "kept_steps", "risk", "risk_where_something"):
                 print(f"\n{table(f'{shape}, n = {n}: {figure}', found, figure)}")
     print(f"\npooled: {json.dumps(results['pooled'], ensure_ascii=False, indent=1)}")
+    print(f"missing labels: {json.dumps(results['missing'])}")
     print(f"exact: {results['exact']}")
     cells = {
         f"{s} n={n} {m}": rules for s in ("chains", "trees") for n, f in results[s].items() for m, rules in f.items()

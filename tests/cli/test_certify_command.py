@@ -19,6 +19,7 @@ from surestep.guarantees import cutoff, path_scores
 from surestep.scoring.checkpoint.calibration_file import store_calibration
 from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.manifest import read_manifest, replace_file
+from surestep.scoring.checkpoint.to_hub import files_to_upload
 
 Succeed = Callable[..., str]
 Fail = Callable[..., str]
@@ -198,6 +199,7 @@ def test_an_export_carries_it_and_the_min_of_raw_confidences_needs_no_map(
     assert line is not None
     assert "holds on" in line
     succeed("export", "--checkpoint", checkpoint, "--output_dir", tmp_path / "merged")
+    assert CERTIFICATE in files_to_upload(tmp_path / "merged", with_state=False)[0], "a push takes it along"
     carried = load_checkpoint(tmp_path / "merged").built.certificate
     assert carried is not None
     assert carried.about["carried_from_checkpoint"] == stored(checkpoint)["made_for"]["checkpoint"]
@@ -224,6 +226,26 @@ def test_scores_of_a_file_are_certified_where_they_hold_every_step(
     assert (tmp_path / "certificate.json").is_file()
     write([0.9, None, 0.7])
     assert "a file of judged steps alone cannot be certified" in fail(*flags)
+
+
+def test_steps_that_a_layout_drops_cannot_count_as_wrong(succeed: Succeed, fail: Fail, tmp_path: Path) -> None:
+    """PRM800K's reader leaves out what nobody judged behind the last judged step."""
+    steps = [
+        {"completions": [{"text": text, "rating": rating}], "human_completion": None, "chosen_completion": 0}
+        for text, rating in (("a", 1), ("b", None))
+    ]
+    rows = [{"question": {"problem": f"problem {n}"}, "label": {"steps": steps}} for n in range(12)]
+    data = tmp_path / "phase1_test.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    from surestep.data.datasets.prm800k import read_prm800k
+    from surestep.data.records.reading_report import ReadReport
+
+    ids = [tree.id for tree in read_prm800k([data], report=ReadReport())]
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text("".join(json.dumps({"id": one, "confidences": [0.9]}) + "\n" for one in ids), encoding="utf-8")
+    flags = ("certify", "--predictions", scores, "--data", data, "--format", "prm800k", "--alpha", 0.2)
+    assert "12 steps that nobody judged, behind the last judged one, were not read" in succeed(*flags)
+    assert "drops 12 steps that nobody judged" in fail(*flags, "--unlabelled", "wrong")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ import numpy as np
 
 from certificate_samples import problem
 from fake_server import at_once, serving, solution
+from surestep.calibration import Calibration, Platt
 from surestep.guarantees import Judging
 from surestep.guarantees.certificate import ALL, Certificate, MadeFor
 from surestep.guarantees.promises import PROMISES
 from surestep.guarantees.terms import Terms
 from surestep.inference.certifier import Certifier
+from surestep.inference.result import SolutionScores
 
 
 def certifier(promise: str, *, solutions: int = 1, alpha: float = 0.5) -> Certifier:
@@ -56,3 +58,17 @@ def test_of_several_the_best_alone_is_certified_and_by_its_own_policy_alone() ->
     other_policy = asked(made, "/v1/rerank", body | {"by": "last"})["ranking"]
     assert [one["certified"] for one in other_policy] == [None] * 3
     assert asked(made, "/v1/steps", solution(1))["certified"] is None
+
+
+def test_another_map_than_the_certified_one_gets_no_certified_part_and_one_reason() -> None:
+    random = np.random.default_rng(4)
+    terms = Terms("random", alpha=0.5)
+    rule = PROMISES["random"].make_rule([problem(key, random) for key in range(30)], terms)
+    certificate = Certificate(terms, {ALL: rule}, {}, MadeFor("", None, {}, ""))
+    said: list[str] = []
+    made = Certifier(certificate, Calibration(Platt(0.5, 0.1), {"own": Platt(0.6, 0.1)}), said.append)
+    result = SolutionScores(("a", "b"), (0.9, 0.8), (0.9, 0.8))
+    assert made.solutions([result], None)[0].certified is not None
+    assert made.solutions([result], "other")[0].certified is not None, "the pooled map serves it"
+    assert [one.certified for one in made.solutions([result, result], "own")] == [None, None]
+    assert said == ["the certificate says nothing of this: it is for the pooled calibration map, not for own's own"]

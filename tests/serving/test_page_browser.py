@@ -160,6 +160,19 @@ def test_an_example_is_scored_and_its_first_doubtful_step_is_marked(page: Any, f
     assert complaints(page) == []
 
 
+def test_what_the_certificate_says_stands_below_the_solution(page: Any, fake: FakeServer) -> None:
+    part = {"num_kept": 1, "levels": [0.05, 0.4], "promise": "random solution: at most 10%"}
+    give(page, "p", ["A. B", "C"])
+    scored(page)
+    assert "ertif" not in summary(page)
+    kept = "Certified: the first 1 step kept (random solution: at most 10%)."
+    for rule, certified, said in (("sentences", part, kept), ("lines", None, "does not speak of this solution.")):
+        fake.next_answers = [JSONResponse({"confidences": [0.9, 0.7], "raw": [], **SUMS, "certified": certified})]
+        put_choice(page, ".splitter select", rule)  # two steps in both, and other ones
+        until(page, lambda said=said: summary(page).endswith(said))
+    assert complaints(page) == []
+
+
 SUMS = {"min": 0.004, "product": 0.2, "mean": 0.3, "last": 1, "first_below": 2}
 
 
@@ -324,6 +337,7 @@ REFUSALS = [
     (fits_not(confidences=[0.5]), "does not fit the question"),
     (fits_not(confidences=[0.5, 7]), "does not fit the question"),
     (fits_not(min="high"), "does not fit the question"),
+    (fits_not(certified={"num_kept": "all"}), "does not fit the question"),
     (JSONResponse([]), "does not fit the question"),
     (refusal(429, "full", Retry_After="7"), "The server is busy. It is asked again in 7 seconds."),
     (refusal(503, "loading", Retry_After="1"), "starts or stops. It says: loading. It is asked again in 1 second."),

@@ -7,6 +7,7 @@ keeping nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from surestep.guarantees.certificate import ALL, Certificate
 from surestep.guarantees.cutoff import EVERYTHING_KEPT
@@ -39,9 +40,19 @@ def lines_of(certificate: Certificate) -> Iterator[Line]:
         yield "Rule", _rule(certificate, rule)
         yield "Risk", _risk(certificate, rule)
         yield "Keeps", _keeps(rule)
+    for name, report in about.get("reading", {}).items():
+        for sentence in _notes(report):
+            yield "Reading", f"{name}: {sentence}"
     for reason, count in about.get("left_out", {}).items():
         yield "Left out", f"{count:,} problems: {reason}"
     yield "", "Not promised for one problem, for a dataset apart, after a change of model, prompt, sampling or search"
+
+
+def _notes(report: dict[str, Any]) -> list[str]:
+    """What reading a dataset left out that a promise depends on, and its notes."""
+    tail = report.get("counts", {}).get("unlabelled_tail", 0)
+    dropped = [f"{tail:,} steps that nobody judged, behind the last judged one, were not read"] if tail else []
+    return [*dropped, *report.get("notes", [])]
 
 
 def _from(certificate: Certificate, rule: Rule) -> str:

@@ -6,7 +6,7 @@ Knows scored trees and what was read; knows no command line. Writes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from surestep.data.inspect.near_copies import near_copies_within
+from surestep.data.records.reading_report import ReadReport
+from surestep.data.sources.source import Source
 from surestep.data.trees.identity import normalize_text, problem_key
 from surestep.errors import DataError
 from surestep.evaluation.certify.seen import Seen
@@ -93,6 +95,30 @@ def check_scored_whole(steps: ScoredSteps) -> None:
         )
 
 
+def check_tails(reading: Mapping[str, Any], terms: Terms) -> None:
+    """Refuse to count unlabelled steps as wrong where the reader has dropped some of them.
+
+    Raises:
+        DataError: steps behind the last judged one were dropped, of which a kept one may be wrong.
+    """
+    for name, report in reading.items():
+        dropped = report.get("counts", {}).get("unlabelled_tail", 0)
+        if dropped and terms.judging.unlabelled == "wrong":
+            raise DataError(
+                f"{name}: its layout drops {dropped:,} steps that nobody judged behind the last judged one, so that "
+                "--unlabelled wrong cannot count them; take --unlabelled ignore, or give whole trees in the layout own"
+            )
+
+
+def reading_of(sources: Sequence[Source]) -> dict[str, Any]:
+    """What reading each source left out, by its name."""
+    reports = {source.name: ReadReport() for source in sources}
+    for source in sources:
+        for _ in source.read(reports[source.name]):
+            pass
+    return {name: report.to_dict() for name, report in reports.items()}
+
+
 def certify(
     on: CertifiedOn, terms: Terms, *, made_for: MadeFor, by_dataset: bool, about: dict[str, Any]
 ) -> Certificate:
@@ -103,11 +129,12 @@ def certify(
         terms: fixed before they were looked at.
         made_for: what it is for; the hash of the problems is filled in here.
         by_dataset: whether a dataset has a rule of its own.
-        about: what else is recorded.
+        about: what else is recorded; `reading`, if there, is what reading each dataset left out.
 
     Raises:
-        DataError: a tree lacks steps.
+        DataError: a tree lacks steps, or reading dropped steps that were to count.
     """
+    check_tails(about.get("reading", {}), terms)
     check_scored_whole(on.steps)
     make_rule = PROMISES[terms.promise].make_rule
     groups: dict[str, str] = {}

@@ -219,7 +219,8 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
     )
     if args.curve is not None:
         write_curve(args, terms, steps, console, built.tokenizer)
-    about = {"split": "as given" if args.data else "test", "precision": built.hardware.precision}
+    about: dict[str, Any] = {"split": "as given" if args.data else "test", "precision": built.hardware.precision}
+    about["reading"] = {split.name: split.report for split in splits}
     on = choose_problems(steps, trees, seen)
     certificate = certify(on, terms, made_for=made_for, by_dataset=by_dataset, about=about)
     _show(console, certificate)
@@ -236,7 +237,7 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
 
 
 def _of_predictions(args: argparse.Namespace, terms: Terms) -> int:
-    from surestep.evaluation.certify.run import certify, choose_problems
+    from surestep.evaluation.certify.run import certify, choose_problems, reading_of
     from surestep.files import sha256_of
     from surestep.guarantees.certificate import MadeFor
     from surestep.scoring.score_file import FileScorer
@@ -250,7 +251,7 @@ def _of_predictions(args: argparse.Namespace, terms: Terms) -> int:
     if args.curve is not None:
         write_curve(args, terms, steps, console, None)
     made_for: MadeFor = MadeFor("", None, _contents(sources), problems="")
-    about: dict[str, Any] = {"predictions_sha256": sha256_of(args.predictions)}
+    about: dict[str, Any] = {"predictions_sha256": sha256_of(args.predictions), "reading": reading_of(sources)}
     on: CertifiedOn = choose_problems(steps, trees, None)
     certificate = certify(on, terms, made_for=made_for, by_dataset=args.by == "dataset", about=about)
     _show(console, certificate)
