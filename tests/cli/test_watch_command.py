@@ -111,7 +111,19 @@ def test_the_state_of_another_certificate_and_damaged_files_are_refused(
     files, state = problems.written("same", 10), tmp_path / "state.json"
     succeed(*look(certificate, files, "--state", state))
     values: dict[str, Any] = json.loads(state.read_text())
-    for change in ({"certificate": "0" * 64}, {"format_version": 7}, {"groups": {}}, {"seen": None}):
+    group = values["groups"]["all"]
+    for change in (
+        {"certificate": "0" * 64},
+        {"format_version": 7},
+        {"groups": {}},
+        {"groups": {"all": None}},
+        {"groups": {"all": group | {"shift": group["shift"] | {"reference": [0.5]}}}},
+        {"groups": {"all": group | {"shift": group["shift"] | {"log_capital": 10**400}}}},
+        {"groups": {"all": group | {"audit": group["audit"] | {"n": 10**12}}}},
+        {"groups": {"all": group | {"audit": group["audit"] | {"log_wealth": ["x"]}}}},
+        {"seen": None},
+        {"seen": [10**400, "x"]},
+    ):
         state.write_text(json.dumps(values | change), encoding="utf-8")
         assert "name another --state to begin anew" in fail(*look(certificate, files, "--state", state))
     certificate.write_text("{}", encoding="utf-8")

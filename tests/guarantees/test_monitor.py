@@ -229,6 +229,7 @@ def test_what_is_stored_comes_back_and_goes_on_alike(monitor: Monitor) -> None:
         {"covers": "everything"},
         {"lengths": [1]},
         {"seed": None},
+        {"alpha": 10**400},
     ],
     ids=str,
 )

@@ -46,6 +46,23 @@ class WatchedGroup:
         """Whether one of the two has ever warned."""
         return any(game is not None and game.warns for game in (self.shift, self.audit))
 
+    def go_on(self, stored: Any) -> None:
+        """Take what an earlier look has found.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is damaged, or not of this certificate's problems.
+        """
+        if self.shift is not None:
+            shift = ScoreMartingale.from_json(stored["shift"])
+            if (shift.reference, shift.seed) != (self.shift.reference, self.shift.seed):
+                raise ValueError("its reference scores are not those of the certificate")
+            self.shift = shift
+        if self.audit is not None:
+            # Before it is made: what an audit costs to make grows with n.
+            if (stored["audit"]["k"], stored["audit"]["n"]) != (self.audit.k, self.audit.n):
+                raise ValueError("its audit is of another rule")
+            self.audit = LabelledAudit.from_json(stored["audit"])
+
     def lines(self) -> Iterator[tuple[str, str]]:
         """What is said of it, by subject."""
         no_scores = "not watched: the certificate holds no reference scores"
@@ -131,10 +148,8 @@ class Watch:
         try:
             made.seen = {int(key) for key in values["seen"]}
             for name, group in made.groups.items():
-                stored = values["groups"][name]
-                group.shift = None if group.shift is None else ScoreMartingale.from_json(stored["shift"])
-                group.audit = None if group.audit is None else LabelledAudit.from_json(stored["audit"])
-        except (KeyError, TypeError) as error:
+                group.go_on(values["groups"][name])
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"a field of a watch is missing or of the wrong kind ({error})") from None
         return made
 

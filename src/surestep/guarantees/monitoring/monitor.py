@@ -277,7 +277,7 @@ class Monitor:
                 seed=int(values["seed"]),
             )
             stored = values["threshold"]
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, OverflowError) as error:
             raise ValueError(f"a field of a monitor is missing or of the wrong kind ({error})") from None
         if made.solutions not in ("drawn", "mean") or made.covers not in (
             "right_solutions",

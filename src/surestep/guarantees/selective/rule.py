@@ -202,7 +202,7 @@ class SelectiveRule:
                 int(values["tested"]),
                 float(values["escalate_above"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"a field of a selective rule is missing or of the wrong kind ({error})") from None
         if made.cutoff not in (math.inf, *made.sequence):
             raise ValueError(f"cut-off {made.cutoff} of a selective rule is none of its sequence")

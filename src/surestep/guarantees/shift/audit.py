@@ -141,6 +141,9 @@ class LabelledAudit:
             raise ValueError(f"audit of format version {found!r}; this Surestep reads {FORMAT_VERSION}")
         try:
             warned_at = values["warned_at"]
+            logs = [float(one) for one in (*values["log_wealth"], values["log_highest"], values["losses"])]
+            if not all(map(math.isfinite, logs)):
+                raise ValueError("the wealth of an audit is not a number")
             return cls(
                 int(values["k"]),
                 int(values["n"]),
@@ -150,5 +153,5 @@ class LabelledAudit:
                 float(values["log_highest"]),
                 None if warned_at is None else int(warned_at),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"a field of an audit is missing or of the wrong kind ({error})") from None

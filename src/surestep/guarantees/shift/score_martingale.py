@@ -147,8 +147,10 @@ class ScoreMartingale:
                 None if warned_at is None else int(warned_at),
                 [float(share) for share in values["shares"]],
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"a field of a shift test is missing or of the wrong kind ({error})") from None
+        if not (math.isfinite(made.log_capital) and math.isfinite(made.log_highest)):
+            raise ValueError("the capital of a shift test is not a number")
         if len(made._shares) != len(_BETS) or not math.isclose(sum(made._shares), 1.0, abs_tol=1e-6):
             raise ValueError(f"the shares of a shift test are {made._shares}; allowed: {len(_BETS)} that sum to 1")
         return made
