@@ -12,6 +12,7 @@ import httpx2
 
 from surestep.errors import InputError, ServerError, SurestepError
 from surestep.guarantees.certified import Certified
+from surestep.guarantees.monitoring import MonitorReading
 from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
 from surestep.untrusted import parse_json
@@ -177,6 +178,12 @@ def rerank_call(
 ABOUT: Call[dict[str, Any]] = Call("/v1/about", dict, method="GET")
 
 
+def _reading(step: int, answer: Any) -> MonitorReading | None:
+    """The monitor's, where the server's checkpoint has one."""
+    said = answer.get("monitor")
+    return None if said is None else MonitorReading.from_json(step, said)
+
+
 @dataclass
 class SessionState:
     """What a session's object knows without asking."""
@@ -186,6 +193,7 @@ class SessionState:
     confidences: tuple[float | None, ...]
     raw: tuple[float | None, ...]
     num_tokens: int
+    monitor: MonitorReading | None = None
 
     @classmethod
     def of(cls, answer: Any) -> SessionState:
@@ -196,6 +204,7 @@ class SessionState:
             _numbers(answer["confidences"]),
             _numbers(answer["raw"]),
             int(answer["num_tokens"]),
+            _reading(len(steps), answer),
         )
 
     def add_call(self, step: str, context: str | None) -> Call[float | None]:
@@ -203,6 +212,7 @@ class SessionState:
             confidence, raw = _numbers([answer["confidence"], answer["raw"]])
             self.steps, self.confidences = (*self.steps, step), (*self.confidences, confidence)
             self.raw, self.num_tokens = (*self.raw, raw), int(answer["num_tokens"])
+            self.monitor = _reading(len(self.steps), answer)
             return confidence
 
         # `at` makes the request the same when it is sent twice.
@@ -248,3 +258,8 @@ class KnownSession:
     def num_tokens(self) -> int:
         """Tokens of the problem and the steps, as of the last step that was added."""
         return self._state.num_tokens
+
+    @property
+    def monitor(self) -> MonitorReading | None:
+        """What the monitor of the server's checkpoint says after the last step; None where it has none."""
+        return self._state.monitor

@@ -14,7 +14,9 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
-from surestep.guarantees.certificate import Certificate
+from surestep.guarantees.certificate import ALL, Certificate
+from surestep.guarantees.monitoring import Monitor
+from surestep.guarantees.promises.watched import monitor_of
 from surestep.model.attention.executions import kernel_runs_on
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.backbones.families import FAMILIES
@@ -47,6 +49,8 @@ class BuiltModel:
         reasons: one line for each choice that the program made.
         calibration: the maps that belong to these weights, if any were fitted.
         certificate: what these weights and maps promise of new problems, if it was certified.
+        monitor: the same of solutions that run.
+        selective: the same of those that are handed out.
     """
 
     model: ConfidenceModel
@@ -58,6 +62,8 @@ class BuiltModel:
     is_compiled: bool = False
     calibration: Calibration | None = None
     certificate: Certificate | None = None
+    monitor: Certificate | None = None
+    selective: Certificate | None = None
 
     @property
     def weights_in_products(self) -> int:
@@ -102,13 +108,19 @@ class BuiltModel:
             token_budget=budget or scoring_token_budget(self.model, self.hardware),
             may_shrink=budget is None,
             calibration=self.calibration if calibrated else None,
-            certificate=self._certificate(calibrated=calibrated),
+            certificate=self._holding(self.certificate, calibrated=calibrated),
+            monitor=self._monitor(calibrated=calibrated),
+            selective=self._holding(self.selective, calibrated=calibrated),
         )
 
-    def _certificate(self, *, calibrated: bool) -> Certificate | None:
-        """What holds of it without the maps, where they are left out."""
-        needs_map = self.certificate is not None and self.certificate.needs_map and self.calibration is not None
-        return None if needs_map and not calibrated else self.certificate
+    def _holding(self, certificate: Certificate | None, *, calibrated: bool) -> Certificate | None:
+        """A certificate, unless it does not hold without the maps and they are left out."""
+        needs_map = certificate is not None and certificate.needs_map and self.calibration is not None
+        return None if needs_map and not calibrated else certificate
+
+    def _monitor(self, *, calibrated: bool) -> Monitor | None:
+        held = self._holding(self.monitor, calibrated=calibrated)
+        return None if held is None else monitor_of(held.rules[ALL])
 
 
 def base_dtype(lora: LoraConfig, hardware: Hardware) -> torch.dtype:

@@ -26,6 +26,7 @@ from surestep.encoding.limits import cut_tree, limit_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.guarantees.certificate import Certificate
+from surestep.guarantees.monitoring import Monitor
 from surestep.model.confidence_model import ConfidenceModel, prepare
 from surestep.model.tree_batch import TreeBatch
 from surestep.scored import FloatArray
@@ -201,6 +202,8 @@ class ModelScorer(PackedPasses):
     Attributes:
         calibration: applied to every confidence, unless None.
         certificate: what these weights with this calibration promise of new problems, if anything.
+        selective: the same of solutions that are handed out.
+        monitor: watches every session, unless None.
         facts: what `about` says.
     """
 
@@ -208,6 +211,8 @@ class ModelScorer(PackedPasses):
     formatter: Formatter
     calibration: Calibration | None = None
     certificate: Certificate | None = None
+    selective: Certificate | None = None
+    monitor: Monitor | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def about(self) -> dict[str, Any]:

@@ -59,6 +59,17 @@ def read_own(
     yield from problems.trees(report, drop_unlabelled_tails=False)
 
 
+def read_in_order(
+    paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop", split: str | None = None
+) -> Iterator[ReasoningTree]:
+    """One tree for each row, in the order of the file, labelled or not: new problems as they come in.
+
+    Args and errors as `read_own`.
+    """
+    for steps in read_rows(paths, partial(_parse, split=split), report=report, bad_rows=bad_rows):
+        yield steps.tree(report)
+
+
 def _parse(record: Record, report: ReadReport, *, split: str | None) -> RecordSteps:
     is_raw = record.get("steps") is None and record.get(RAW_FIELD) is not None
     if unknown := sorted(record.values.keys() - FIELDS - ({RAW_FIELD} if is_raw else set())):

@@ -56,6 +56,16 @@ class RecordSteps:
         self.added.append((index, text, parent, confidence, context))
         return index
 
+    def tree(self, report: ReadReport) -> ReasoningTree:
+        """The record alone as a tree, labelled or not."""
+        builder = TreeBuilder(self.problem, id=self.name or self.place, group=self.group)
+        _replay(self.added, builder)
+        report.count("text_cleaned", self.num_cleaned)
+        tree = builder.build(report)
+        for reason, number in (("trees", 1), ("steps", len(tree.nodes)), ("labels", tree.num_labels)):
+            report.count(reason, number)
+        return tree
+
 
 class Problems:
     """The records of each problem; problems are told apart by their exact (clean) text and name.
