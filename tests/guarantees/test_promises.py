@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random as random_module
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificate_samples import chain, chains, problem
+from mutations import mutated_values
 from surestep.errors import ConfigError
 from surestep.guarantees import Judging, ScoredProblem, cutoff, order
 from surestep.guarantees.certificate import ALL, Certificate, MadeFor
@@ -201,6 +203,30 @@ def test_a_rule_whose_columns_do_not_fit_is_refused() -> None:
         values["rules"][ALL][name] = value
         with pytest.raises(ValueError, match=words):
             Certificate.from_json(values)
+
+
+@pytest.mark.parametrize("promise", ["chosen", "random", "tree"])
+def test_a_changed_certificate_is_refused_or_can_be_used(promise: str) -> None:
+    """Whatever one value of the file becomes: one sentence, or a certificate that answers everything asked of it."""
+    rng, numbers = random_module.Random(1), np.random.default_rng(1)
+    terms = Terms(promise, alpha=0.3)
+    rule = rule_of([problem(key, numbers, solutions=2) for key in range(10)], terms)
+    values = Certificate(terms, {ALL: rule}, {}, NOTHING, {"left_out": {"x": 1}, "seen": None}).to_json()
+    refusals = []
+    for _ in range(300):
+        try:
+            certificate = Certificate.from_json(mutated_values(values, rng))
+        except (ValueError, ConfigError) as error:
+            refusals.append(str(error))
+            continue
+        found = certificate.rule_for(None)
+        assert certificate.needs_map in (True, False)
+        assert certificate.promise.sentence(certificate.terms)
+        assert isinstance(uncovered(certificate, None, use="best", policy="product", count=2), str)
+        if found is not None:
+            certified_part(certificate, found, [0.9, 0.5], [0.9, 0.5])
+    assert len(refusals) > 100
+    assert not any("\n" in refusal for refusal in refusals)
 
 
 def test_terms_out_of_range_are_all_named() -> None:
