@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from surestep.guarantees.critical_values import LOSSES, UNLABELLED, Judging, Sol
 from surestep.guarantees.monitoring.running_statistics import STATISTICS, LowestStep
 from surestep.guarantees.path_scores import SCORES
 from surestep.guarantees.problems import ScoredProblem
+from surestep.guarantees.seeded_draws import drawn_number
 from surestep.guarantees.selective.policy import Policy
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 
@@ -112,6 +112,5 @@ def in_random_order(problem: ScoredProblem, seed: int) -> list[Solution]:
     Data sets keep no order of sampling, and solutions that are drawn alike have none.
     """
     solutions = solutions_of(problem)
-    digest = hashlib.blake2b(f"{seed}:order:{problem.key}".encode(), digest_size=8).digest()
-    order = np.random.default_rng(int.from_bytes(digest, "little")).permutation(len(solutions))
+    order = np.random.default_rng(drawn_number(seed, problem.key, "order")).permutation(len(solutions))
     return [solutions[place] for place in order.tolist()]

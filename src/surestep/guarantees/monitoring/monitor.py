@@ -14,7 +14,6 @@ Legend: T steps of a solution; M the statistic after a step; n0 problems with a 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -32,6 +31,7 @@ from surestep.guarantees.monitoring.running_statistics import (
     statistic_to_json,
     step_on,
 )
+from surestep.guarantees.seeded_draws import drawn_number
 
 FORMAT_VERSION = 1
 FEWEST_FOR_MEAN = 5
@@ -368,4 +368,4 @@ def largest_of(statistic: RunningStatistic, scores: FloatArray) -> float:
 
 def drawn_of(some: Sequence[FloatArray], key: Hashable, seed: int) -> FloatArray:
     """One of the solutions of a problem, drawn by seed and key alone."""
-    return some[int(np.random.default_rng([seed, zlib.crc32(repr(key).encode())]).integers(len(some)))]
+    return some[drawn_number(seed, key, "monitor") % len(some)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from surestep.guarantees.critical_values import CriticalValues, solutions_of
 from surestep.guarantees.path_scores import as_confidence
 from surestep.guarantees.problems import ScoredProblem
 from surestep.guarantees.promises.promise import Promise, Rule, Use, in_percent
+from surestep.guarantees.seeded_draws import drawn_number
 from surestep.guarantees.selective.rule import SelectiveRule, cutoff_sequence
 from surestep.guarantees.terms import Terms
 
@@ -82,8 +82,7 @@ def selective_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
 
 def _fixes_cutoffs(problem: ScoredProblem, seed: int) -> bool:
     """Whether a problem is one of those; by its own key, so that the order of problems changes nothing."""
-    digest = hashlib.blake2b(f"{seed}:cut-offs:{problem.key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") % _SCORES_ONLY == 0
+    return drawn_number(seed, problem.key, "cut-offs") % _SCORES_ONLY == 0
 
 
 def _as_score(confidence: float | None, terms: Terms) -> float:

@@ -5,7 +5,6 @@ Legend: T steps of a solution, n problems.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from surestep.guarantees.critical_values import (
 from surestep.guarantees.cutoff import EVERYTHING_KEPT, leave_one_out_cutoffs
 from surestep.guarantees.problems import ScoredProblem, ScoredTree
 from surestep.guarantees.promises.promise import Promise, Rule, Use, allowed_loss, fitted_cutoff, shares
+from surestep.guarantees.seeded_draws import drawn_number
 from surestep.guarantees.terms import Terms
 
 FEWEST_FOR_THE_MEAN = 5.0
@@ -162,8 +162,7 @@ def random_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
 
 def drawn_place(problem: ScoredProblem, count: int, seed: int) -> int:
     """Which solution is drawn: by the problem's own key, so that the order of problems changes nothing."""
-    digest = hashlib.blake2b(f"{seed}:{problem.key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") % count
+    return drawn_number(seed, problem.key) % count
 
 
 def tree_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
