@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar, get_args
 
 from surestep.data.records.reading_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, as_paths, read_records
+from surestep.data.records.record import PathOrPaths, Record, read_records
+from surestep.data.records.row_file import row_files
 from surestep.errors import BadRowError
 
 BadRows = Literal["stop", "skip"]
@@ -51,12 +52,12 @@ def read_rows(
         report.count("records")
         _leave_out(error, report, bad_rows)
 
-    for path in as_paths(paths):
-        for record in read_records(path, fetch=fetch, on_bad_row=refuse):
+    for file in row_files(paths):
+        for record in read_records(file.path, fetch=fetch, on_bad_row=refuse):
             report.count("records")
             counted = ReadReport()
             try:
-                row = parse(record, counted)
+                row = parse(file.renamed(record), counted)
             except BadRowError as error:
                 _leave_out(error, report, bad_rows)
                 continue

@@ -1,4 +1,4 @@
-"""Opening data files: plain or gzipped text, line by line, with every way it can be broken named.
+"""Opening data files: plain or compressed text (gzip, Zstandard), line by line, with every way it can be broken named.
 
 Knows bytes, compression and encoding; knows no record format. A file is never held whole.
 """
@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from surestep.errors import DataError
 from surestep.untrusted.bounds import LINE, UNPACKED
 from surestep.untrusted.places import open_regular
 
 GZIP_MAGIC = b"\x1f\x8b"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+PACKED = frozenset({".gz", ".zst"})
+"""Endings that say how a file is packed, not how it is laid out."""
 _LFS_POINTER = b"version https://git-lfs"
 
 
 def read_lines(path: Path, *, fetch: str | None = None, keep_bad_bytes: bool = False) -> Iterator[tuple[int, str]]:
     """Lines of a UTF-8 text file with their 1-based numbers, line ends kept.
 
-    Gzip is recognised by its content, whatever the name says; a byte-order mark is dropped.
+    Gzip and Zstandard are recognised by their content, whatever the name says; a byte-order mark is dropped.
 
     Args:
         path: the file.
@@ -32,17 +36,15 @@ def read_lines(path: Path, *, fetch: str | None = None, keep_bad_bytes: bool = F
             asks refuses the row they stand in, and reads on.
 
     Raises:
-        DataError: the file is missing, a folder, unreadable, empty, a Git LFS pointer, a web page, a cut
-            or damaged gzip, not UTF-8, or is beyond a bound: of a line, or of all that is unpacked.
+        DataError: the file is missing, a folder, unreadable, empty, a Git LFS pointer, a web page, packed
+            and cut or damaged, not UTF-8, or is beyond a bound: of a line, or of all that is unpacked.
     """
     try:
         with open_regular(path) as raw:
             head = raw.read(256)
             _check_head(head, path, fetch)
             raw.seek(0)
-            yield from lines_of_stream(
-                raw, path, is_gzip=head.startswith(GZIP_MAGIC), fetch=fetch, keep_bad_bytes=keep_bad_bytes
-            )
+            yield from lines_of_stream(raw, path, head=head, fetch=fetch, keep_bad_bytes=keep_bad_bytes)
     except FileNotFoundError:
         raise missing_file([path], fetch=fetch) from None
     except IsADirectoryError:
@@ -62,17 +64,45 @@ def missing_file(looked: list[Path], *, fetch: str | None = None) -> DataError:
 
 
 def lines_of_stream(
-    stream: BinaryIO, path: Path, *, is_gzip: bool, fetch: str | None = None, keep_bad_bytes: bool = False
+    stream: BinaryIO, path: Path, *, head: bytes, fetch: str | None = None, keep_bad_bytes: bool = False
 ) -> Iterator[tuple[int, str]]:
-    """The same of what is open already, standard input say; `path` names it in messages."""
-    if is_gzip:
+    """The same of what is open already, standard input say; `path` names it in messages, `head` is how it begins."""
+    if head.startswith(GZIP_MAGIC):
         with gzip.GzipFile(fileobj=stream) as unpacked:
             yield from _decode(cast(BinaryIO, unpacked), path, fetch, keep_bad_bytes)
+    elif head.startswith(ZSTD_MAGIC):
+        yield from _decode(_unpacked_zstd(stream), path, fetch, keep_bad_bytes, packing="Zstandard")
     else:
         yield from _decode(stream, path, fetch, keep_bad_bytes)
 
 
-def _decode(stream: BinaryIO, path: Path, fetch: str | None, keep_bad_bytes: bool) -> Iterator[tuple[int, str]]:
+def _unpacked_zstd(stream: BinaryIO) -> BinaryIO:
+    import pyarrow
+
+    class Bytes(io.RawIOBase):
+        """What pyarrow unpacks, as Python's own readers take it."""
+
+        def __init__(self) -> None:
+            self.source: Any = pyarrow.CompressedInputStream(pyarrow.PythonFile(stream, mode="r"), "zstd")
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            try:
+                data = self.source.read(len(buffer))
+            except (OSError, pyarrow.ArrowException) as error:
+                kind = EOFError if "runcated" in str(error) or "nexpected end" in str(error) else zlib.error
+                raise kind(str(error)) from None
+            buffer[: len(data)] = data
+            return len(data)
+
+    return cast(BinaryIO, io.BufferedReader(Bytes(), 1 << 17))
+
+
+def _decode(
+    stream: BinaryIO, path: Path, fetch: str | None, keep_bad_bytes: bool, *, packing: str = "gzip"
+) -> Iterator[tuple[int, str]]:
     errors = "surrogateescape" if keep_bad_bytes else "strict"
     number, unpacked = 0, 0
     longest, most = LINE(), UNPACKED()
@@ -94,7 +124,8 @@ def _decode(stream: BinaryIO, path: Path, fetch: str | None, keep_bad_bytes: boo
                     line=number,
                 ) from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        what = "the gzip file is cut" if isinstance(error, EOFError) else f"the gzip file is damaged ({error})"
+        is_cut = isinstance(error, EOFError)
+        what = f"the {packing} file is cut" if is_cut else f"the {packing} file is damaged ({error})"
         raise DataError(f"{what}; {_again(fetch, 'copy or download it again')}", path=path, line=number + 1) from None
     if number == 0:
         raise DataError(f"the file is empty; {_again(fetch, 'check where it came from')}", path=path)

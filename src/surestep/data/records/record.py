@@ -1,7 +1,9 @@
-"""Records from .jsonl, .json and .csv files (each also gzipped), one at a time, with their place.
+"""Records from .jsonl, .json and .csv files (each also packed) and Parquet and Arrow files, one at a time, with their
+place.
 
-Knows JSON and CSV; knows no dataset. A .jsonl or .csv file is streamed; a .json file is held as text
-while its records are parsed one by one, so that memory stays proportional to its text.
+Knows JSON and CSV; knows no dataset. All but .json is streamed; a .json file is held as text while its records are
+parsed one by one, so that memory stays proportional to its text. Why JSON and CSV are read here and not by a library:
+docs/adr/0035-own-data-is-read-by-pyarrow-except-lines.md.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from surestep.data.records.lines import read_lines
+from surestep.data.records.arrow_file import is_arrow, read_arrow
+from surestep.data.records.lines import PACKED, read_lines
 from surestep.errors import BadRowError, DataError
 from surestep.untrusted.bounds import HELD_WHOLE, LINE
 from surestep.untrusted.json_text import check_depth, json_decoder, parse_json
@@ -24,7 +27,8 @@ from surestep.untrusted.json_text import check_depth, json_decoder, parse_json
 MAX_MESSAGE = 400
 """Longest message of a record's error, in characters."""
 
-PathOrPaths = Path | str | Iterable[Path | str]
+PathOrPaths = Path | str | Iterable[Any]
+"""One file or several; a `RowFile` among them says what its columns are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,15 @@ class Record:
         values: its fields. CSV fields are text, with None for an empty one.
         path: the file.
         line: 1-based line on which it begins.
-        number: 1-based count among the records of a .json file, where a line may hold many; else 0.
+        number: 1-based count among the records of a file where a line may hold many, or that has no lines; else 0.
+        is_cells: the values are cells of a CSV: texts, which may spell a list or an object as JSON.
     """
 
     values: dict[str, Any]
     path: Path
     line: int
     number: int = 0
+    is_cells: bool = False
 
     @property
     def place(self) -> str:
@@ -60,9 +66,20 @@ class Record:
 
     def inner(self, values: object, what: str) -> Record:
         """An object inside this record, at the same place."""
+        values = self._spelled(values, "{", what)
         if not isinstance(values, dict):
             raise self.error(f"{what} is {_kind(values)}; allowed: an object")
         return Record(values, self.path, self.line, self.number)
+
+    def _spelled(self, value: object, opening: str, what: str) -> object:
+        """What a cell of a CSV spells as JSON, where it begins like that; everything else as it is."""
+        if not (self.is_cells and isinstance(value, str) and value.lstrip().startswith(opening)):
+            return value
+        try:
+            return parse_json(value)
+        except (ValueError, RecursionError) as error:
+            mend = "write the table as JSONL or Parquet, which hold lists (Python's spelling of a list is no JSON)"
+            raise self.error(f"{what} is no JSON ({error}); {mend}") from None
 
     def text(self, name: str) -> str:
         """A field that must be there and be text."""
@@ -91,7 +108,7 @@ class Record:
 
     def items(self, name: str) -> list[Any]:
         """A field that is a list; null or absent is the empty list."""
-        value = self.get(name)
+        value = self._spelled(self.get(name), "[", f"'{name}'")
         if value is None:
             return []
         if not isinstance(value, list):
@@ -119,8 +136,9 @@ def _raise(error: BadRowError) -> None:
 def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow = _raise) -> Iterator[Record]:
     """Every record of one file, in order.
 
-    The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of
-    objects, anything else one object a line (or one array). `.gz` may follow.
+    The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of objects, `.parquet`,
+    `.arrow` and `.feather` what they say, anything else one object a line (or one array). `.gz` or `.zst` may follow the
+    first two and the last.
 
     Args:
         path: the file.
@@ -131,15 +149,31 @@ def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow =
         DataError: naming file and line: what `read_lines` finds, JSON that does not parse, a record or CSV row cut at
             the end of the file; and what `on_bad_row` raises.
     """
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    if is_arrow(path):
+        yield from _read_arrow(path, on_bad_row)
+        return
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in PACKED]
     kind = suffixes[-1] if suffixes else ""
     lines = read_lines(path, fetch=fetch)
     if kind == ".csv":
-        yield from read_csv(lines, path, on_bad_row)
+        for record in read_csv(lines, path, on_bad_row):
+            yield replace(record, is_cells=True)
     elif kind == ".json":
         yield from _read_json(_whole(lines, path), path, on_bad_row)
     else:
         yield from _read_jsonl(lines, path, on_bad_row)
+
+
+def _read_arrow(path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
+    number = 0
+    for row in read_arrow(path):
+        number = row.number
+        if row.unread:
+            on_bad_row(BadRowError(row.unread, path=path, number=number))
+        else:
+            yield Record(row.values, path, number, number)
+    if number == 0:
+        raise DataError("the file holds no row; check where it came from", path=path)
 
 
 def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
@@ -291,4 +325,6 @@ def _skip_space(text: str, index: int) -> int:
 
 def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), f"the number {value!r}")
+    if isinstance(value, int | float):
+        return names.get(type(value), f"the number {value!r}")
+    return names.get(type(value), f"a {type(value).__name__}")

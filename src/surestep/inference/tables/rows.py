@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
-from surestep.data.records.lines import GZIP_MAGIC, lines_of_stream, missing_file, read_lines
+from surestep.data.records.arrow_file import count_arrow, read_arrow
+from surestep.data.records.lines import lines_of_stream, read_lines
 from surestep.data.records.record import cut_file, is_cut, read_csv, read_records
 from surestep.errors import BadRowError, ConfigError, DataError
-from surestep.untrusted import open_regular, parse_json
-from surestep.untrusted.bounds import shown
+from surestep.untrusted import parse_json
 
 Format = Literal["jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -27,8 +27,6 @@ STDIN = Path("-")
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
-_BATCH = 256
-"""Rows of a Parquet file that are in memory as Python's own values at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ def count_rows(path: Path, layout: Format) -> int | None:
     if path == STDIN:
         return None
     if layout == "parquet":
-        return int(_open_parquet(path).metadata.num_rows)
+        return count_arrow(path)
     (line, text), *_ = deque(read_lines(path, keep_bad_bytes=True), maxlen=1) or [(0, "")]
     if layout == "jsonl" and not text.endswith("\n"):
         try:
@@ -126,8 +124,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         yield from read_lines(path, keep_bad_bytes=True)
         return
     stream: BinaryIO = sys.stdin.buffer
-    head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
-    yield from lines_of_stream(stream, Path("standard input"), is_gzip=head == GZIP_MAGIC, keep_bad_bytes=True)
+    head = stream.peek(4)[:4] if hasattr(stream, "peek") else b""
+    yield from lines_of_stream(stream, Path("standard input"), head=head, keep_bad_bytes=True)
 
 
 def _jsonl(path: Path) -> Iterator[Row | BadRow]:
@@ -197,73 +195,15 @@ def _csv(path: Path) -> Iterator[Row | BadRow]:
         yield BadRow(number, error.line or number, error.reason)
 
 
-def _open_parquet(path: Path) -> Any:
-    import pyarrow
-    import pyarrow.parquet
+def _parquet(path: Path) -> Iterator[Row | BadRow]:
+    _check_no_stream(path)
+    for row in read_arrow(path):
+        if row.unread:
+            yield BadRow(row.number, row.number, row.unread, row.values)
+        else:
+            yield Row(row.number, row.number, row.values, batch=row.batch)
 
+
+def _check_no_stream(path: Path) -> None:
     if path == STDIN:
         raise ConfigError("Parquet cannot be read from standard input; name a file, or pipe JSONL")
-    try:
-        open_regular(path).close()
-        file = pyarrow.parquet.ParquetFile(path)
-    except FileNotFoundError:
-        raise missing_file([path]) from None
-    except (OSError, pyarrow.ArrowException) as error:
-        raise DataError(f"cannot be read as Parquet ({shown(str(error))}); copy it again", path=path) from None
-    names = file.schema_arrow.names
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(f"the table has two columns {twice[0]!r}; rename or remove one", path=path)
-    return file
-
-
-@dataclass(frozen=True, slots=True)
-class _Unread:
-    """A cell that Python has no value for, and why."""
-
-    reason: str
-
-
-def _cells(column: Any) -> list[Any]:
-    """The cells of a Parquet column as Python's values; what is finer or further than a date of Python's, as text."""
-    try:
-        cells: list[Any] = column.to_pylist()
-    except (ValueError, OverflowError):
-        return [_cell(value) for value in column]
-    return cells
-
-
-def _cell(value: Any) -> Any:
-    import pyarrow
-
-    try:
-        return value.as_py()
-    except (ValueError, OverflowError) as error:
-        try:
-            return (
-                value.cast(pyarrow.string()).as_py() if pyarrow.types.is_temporal(value.type) else _Unread(str(error))
-            )
-        except (pyarrow.ArrowException, ValueError):
-            return _Unread(str(error))
-
-
-def _parquet(path: Path) -> Iterator[Row | BadRow]:
-    import pyarrow
-
-    file = _open_parquet(path)
-    number = 0
-    try:
-        for batch in file.iter_batches(batch_size=_BATCH):
-            columns = {name: _cells(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
-            for index in range(batch.num_rows):
-                number += 1
-                values = {name: cells[index] for name, cells in columns.items()}
-                if unread := [name for name, cell in values.items() if isinstance(cell, _Unread)]:
-                    for name in unread:
-                        reason = f"column {name!r} cannot be read ({shown(values[name].reason)})"
-                        values[name] = None
-                    yield BadRow(number, number, reason, values)
-                else:
-                    yield Row(number, number, values, batch=(batch, index))
-    except (OSError, pyarrow.ArrowException, ValueError) as error:
-        message = f"the Parquet file is damaged behind row {number} ({shown(str(error))}); copy it again"
-        raise DataError(message, path=path) from None

@@ -1,0 +1,175 @@
+"""Rows of Parquet, Arrow and Feather files, a batch at a time: the one road to them, for own data and for tables.
+
+What is read is read by pyarrow; this module names every way in which it can fail. Knows no column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from surestep.data.records.lines import missing_file
+from surestep.errors import DataError
+from surestep.untrusted.bounds import shown
+from surestep.untrusted.places import open_regular
+
+PARQUET = frozenset({".parquet", ".pq"})
+ARROW = frozenset({".arrow", ".feather", ".ipc"})
+"""Endings of Arrow's own format: its files (Feather 2 is one), and its streams, which `datasets` writes."""
+BATCH = 256
+"""Rows that are in memory as Python's own values at once."""
+_ARROW_FILE = b"ARROW1"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowRow:
+    """One row.
+
+    Attributes:
+        number: its place among the rows, from 1.
+        values: its columns as Python's own values; None for a cell that Python has no value for.
+        unread: why such a cell cannot be read; empty where all can.
+        batch: the Arrow batch that holds it, and its place there.
+    """
+
+    number: int
+    values: dict[str, Any]
+    unread: str
+    batch: tuple[Any, int]
+
+
+def is_arrow(path: Path) -> bool:
+    """Whether the name says that a file is read here.
+
+    >>> is_arrow(Path("a.parquet")), is_arrow(Path("a.jsonl"))
+    (True, False)
+    """
+    return path.suffix.lower() in PARQUET | ARROW
+
+
+def read_arrow(path: Path) -> Iterator[ArrowRow]:
+    """Every row of a Parquet or Arrow file, in order; by its ending, Parquet where that is neither.
+
+    Raises:
+        DataError: the file is missing or damaged, or has two columns of one name.
+    """
+    number = 0
+    kind = _kind(path)
+    import pyarrow
+
+    with _opened(path) as (file, batches):
+        _check_names(path, file)
+        try:
+            for whole in batches:
+                if kind == "Arrow":  # its buffers are used as they are, and offsets may lead out of them
+                    whole.validate(full=True)
+                for start in range(0, whole.num_rows, BATCH):
+                    batch = whole.slice(start, BATCH)
+                    for index, (values, unread) in enumerate(_rows(batch)):
+                        number += 1
+                        yield ArrowRow(number, values, unread, (batch, index))
+        except (OSError, pyarrow.ArrowException, ValueError) as error:
+            message = f"the {kind} file is damaged behind row {number} ({shown(str(error))}); copy it again"
+            raise DataError(message, path=path) from None
+
+
+def count_arrow(path: Path) -> int:
+    """How many rows a Parquet file says it has.
+
+    Raises:
+        DataError: as `read_arrow`.
+    """
+    with _opened(path) as (file, _):
+        _check_names(path, file)
+        return int(file.metadata.num_rows)
+
+
+def rows_of_batches(batches: Any) -> Iterator[dict[str, Any]]:
+    """The rows of Arrow batches that are in memory, as Python's own values.
+
+    Raises:
+        ValueError: a cell that Python has no value for.
+    """
+    for whole in batches:
+        for start in range(0, whole.num_rows, BATCH):
+            for values, unread in _rows(whole.slice(start, BATCH)):
+                if unread:
+                    raise ValueError(unread)
+                yield values
+
+
+def _kind(path: Path) -> str:
+    return "Arrow" if path.suffix.lower() in ARROW else "Parquet"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """The file, and its batches."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with open_regular(path) as raw:
+            if _kind(path) == "Parquet":
+                parquet = pyarrow.parquet.ParquetFile(raw)
+                yield parquet, parquet.iter_batches(batch_size=BATCH)
+            elif raw.read(len(_ARROW_FILE)) == _ARROW_FILE:
+                table = pyarrow.ipc.open_file(raw)
+                yield table, (table.get_batch(number) for number in range(table.num_record_batches))
+            else:
+                raw.seek(0)
+                stream = pyarrow.ipc.open_stream(raw)
+                yield stream, iter(stream)
+    except FileNotFoundError:
+        raise missing_file([path]) from None
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"cannot be read as {_kind(path)} ({shown(reason)}); copy it again", path=path) from None
+
+
+def _check_names(path: Path, file: Any) -> None:
+    names = (file.schema_arrow if hasattr(file, "schema_arrow") else file.schema).names
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"the table has two columns {twice[0]!r}; rename or remove one", path=path)
+
+
+def _rows(batch: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    columns = {name: _cells(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    for index in range(batch.num_rows):
+        values = {name: cells[index] for name, cells in columns.items()}
+        unread = [(name, cell) for name, cell in values.items() if isinstance(cell, _Unread)]
+        values |= dict.fromkeys((name for name, _ in unread), None)
+        yield values, f"column {unread[-1][0]!r} cannot be read ({shown(unread[-1][1].reason)})" if unread else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unread:
+    """A cell that Python has no value for, and why."""
+
+    reason: str
+
+
+def _cells(column: Any) -> list[Any]:
+    """The cells of a column as Python's values; what is finer or further than a date of Python's, as text."""
+    try:
+        cells: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        return [_cell(value) for value in column]
+    return cells
+
+
+def _cell(value: Any) -> Any:
+    import pyarrow
+
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError) as error:
+        try:
+            return (
+                value.cast(pyarrow.string()).as_py() if pyarrow.types.is_temporal(value.type) else _Unread(str(error))
+            )
+        except (pyarrow.ArrowException, ValueError):
+            return _Unread(str(error))
