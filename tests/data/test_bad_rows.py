@@ -39,6 +39,12 @@ BAD: dict[str, dict[str, Any]] = {
     "stepwise": {"labels": [True, 2]},
     "math_shepherd": {"input": "p Step 1: a ки b ки", "label": "p Step 1: a + b ?"},
     "own": {"steps": ["a", {"text": "b", "confidence": 1.5}]},
+    "chat_verdicts": {
+        "conversations": [*VALID["chat_verdicts"]["conversations"][:3], {"role": "assistant", "content": "?"}]
+    },
+    "versaprm": {"chain_of_thoughts": [{"steps": ["a", "b"], "labels": [None, 7]}]},
+    "step_table": {"label": "perhaps"},
+    "step_pairs": {"rejected": "b"},
     "prmbench": {"idx": "other", "modified_process": ["a", 7]},
     "candidates": {"candidates": [{"steps": ["a"], "correct": True}, {"steps": ["a"], "correct": "yes"}]},
 }

@@ -20,6 +20,10 @@ _FILES = (
     "stepwise",
     "math_shepherd",
     "processbench",
+    "own_layouts.chat_verdicts",
+    "own_layouts.versaprm",
+    "own_layouts.step_table",
+    "own_layouts.step_pairs",
     "math500",
 )
 """The file of each dataset in this folder; a new dataset is one more."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from surestep.data.records.record import Record
 from surestep.data.sources.hold_out import Division
 from surestep.settings import Section
 from surestep.types import ReasoningTree
@@ -84,6 +85,27 @@ class SplitPlan:
     divisions: tuple[Division, ...] = ()
 
 
+def _any_row(_row: Record) -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class RowKeys:
+    """The keys by which a row of a file tells which layout it has.
+
+    Attributes:
+        needs: names that it must have; `a|b` is either of two.
+        fits: asks of a row that has them whether they hold what the layout has there.
+    """
+
+    needs: tuple[str, ...]
+    fits: Callable[[Record], bool] = _any_row
+
+    def has_all(self, row: Record) -> bool:
+        """Whether the row has every name."""
+        return all(not row.values.keys().isdisjoint(need.split("|")) for need in self.needs)
+
+
 def _no_options(_fields: Any) -> dict[str, Any]:
     return {}
 
@@ -113,6 +135,7 @@ class Dataset:
         inner_folders: where files may lie within its folder, the folder itself left out.
         by_hand: what to do where it cannot be downloaded; empty where it can.
         is_generated: it is made, not read, so no file has its layout.
+        rows: how a row tells that it has this layout; none where that is never found out by itself.
         judges_every_step: whether its trees say of each step whether it is right; ProcessBench names one step only.
         split_rule: how its rows, raw solutions, are split into steps (`split_steps`); empty where steps are given.
         language: code of its texts' language, for model cards; empty where unknown.
@@ -136,6 +159,7 @@ class Dataset:
     inner_folders: tuple[str, ...] = ()
     by_hand: str = ""
     is_generated: bool = False
+    rows: tuple[RowKeys, ...] = ()
     judges_every_step: bool = True
     split_rule: str = ""
     language: str = ""

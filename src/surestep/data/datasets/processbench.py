@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.records.bad_rows import BadRows, read_rows
-from surestep.data.records.labels import read_name, whole_number
+from surestep.data.records.labels import as_integer, read_name, whole_number
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.tree_builder import TreeBuilder, finish
@@ -117,6 +117,12 @@ def _parse(record: Record, report: ReadReport) -> _Read | None:
     return None if tree is None else (record, tree, label)
 
 
+def _has_index(row: Record) -> bool:
+    """Whether `label` is an index, not a list of verdicts."""
+    label = row.seen("label")
+    return as_integer(label) is not None or (row.is_cells and isinstance(label, str))
+
+
 _FILES = "https://huggingface.co/datasets/Qwen/ProcessBench/resolve/main/"
 
 DATASET = Dataset(
@@ -128,6 +134,7 @@ DATASET = Dataset(
     read=read_processbench,
     version=str(VERSION),
     inner_folders=("data",),
+    rows=(RowKeys(("problem", "steps", "label"), _has_index),),
     judges_every_step=False,
     language="en",
     files=tuple(

@@ -14,6 +14,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -63,6 +64,14 @@ class Record:
         """A field's value; None where it is null or absent, or the NaN that pandas writes for null."""
         value = self.values.get(name)
         return None if isinstance(value, float) and math.isnan(value) else value
+
+    def seen(self, name: str) -> Any:
+        """A field's value as `items` and `inner` would read it; a cell that spells nothing stays text."""
+        value = self.get(name)
+        if self.is_cells and isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
+            with suppress(ValueError, RecursionError):
+                return parse_json(value)
+        return value
 
     def inner(self, values: object, what: str) -> Record:
         """An object inside this record, at the same place."""
@@ -136,9 +145,9 @@ def _raise(error: BadRowError) -> None:
 def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow = _raise) -> Iterator[Record]:
     """Every record of one file, in order.
 
-    The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of objects, `.parquet`,
-    `.arrow` and `.feather` what they say, anything else one object a line (or one array). `.gz` or `.zst` may follow the
-    first two and the last.
+    The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of objects,
+    `.parquet`, `.arrow` and `.feather` what they say, anything else one object a line (or one array). `.gz` or `.zst`
+    may follow the first two and the last.
 
     Args:
         path: the file.
