@@ -151,7 +151,17 @@ def test_paths_of_labelled_trees_choose_a_threshold_too(tmp_path: Path) -> None:
 
 
 def test_the_command_offers_every_layout_of_trees() -> None:
-    known = {"chat_verdicts", "eqasc", "math_shepherd", "own", "prm800k", "reveal", "step_table", "stepwise", "versaprm"}
+    known = {
+        "chat_verdicts",
+        "eqasc",
+        "math_shepherd",
+        "own",
+        "prm800k",
+        "reveal",
+        "step_table",
+        "stepwise",
+        "versaprm",
+    }
     assert set(TREE_LAYOUTS) == known
     parser = argparse.ArgumentParser()
     benchmark.configure(parser)

@@ -15,7 +15,7 @@ LORA_LEARNING_RATE = 1e-4
 
 DEFAULT_WARMUP_STEPS = 500
 
-FLAG_ALIASES = {"training.per_device_train_batch_size": ["batch_size"]}
+FLAG_ALIASES = {"training.per_device_train_batch_size": ["batch_size"], "data.own_columns": ["columns"]}
 """Dotted path of a field to the shorter flags that it answers to as well."""
 
 

@@ -85,7 +85,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", default="", metavar="NAME", help="who signs off")
     parser.add_argument("--note", default="", metavar="TEXT", help="kept with the sign-off: where the copy is, say")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    add_scoring_flags(parser)
+    add_scoring_flags(parser, data_flag="data.own_test")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which map of a calibrated checkpoint to apply: one for all data (default), each dataset's own where it "
         "has one, or none",
     )
-    add_scoring_flags(parser)
+    add_scoring_flags(parser, data_flag="data.own_test")
 
 
 def run(args: argparse.Namespace) -> int:

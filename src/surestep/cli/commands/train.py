@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser, *, preset: str = "full") -> None:
         help="with --resume: continue although the data are not those that the run was started with",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
-    add_config_flags(parser, preset=preset)
+    add_config_flags(parser, preset=preset, data_flag="data.own_train")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from surestep.data.datasets.dataset import Dataset, RowKeys, SplitPlan, SplitRequest, Weight
+from surestep.data.datasets.dataset import AUTO_LAYOUT, Dataset, RowKeys, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import LabelWords, read_label, read_name
 from surestep.data.records.reading_report import ReadReport
@@ -27,6 +27,7 @@ from surestep.data.trees.split_steps import AUTO, RULES, TAG, check_rule, split_
 from surestep.errors import InputError
 from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
+from surestep.untrusted import parse_json
 
 VERSION = 2
 """Changes whenever the trees made from the same file change."""
@@ -135,17 +136,50 @@ def _known_rule(value: str) -> str:
         raise ValueError(f"{', '.join((AUTO, *RULES))}, or {TAG} and a text") from None
 
 
+def _pairs(value: Any) -> Any:
+    """`name=column` texts, as flags give them, or one JSON object, as a dictionary."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return value
+    if len(texts) == 1 and texts[0].lstrip().startswith("{"):
+        return parse_json(texts[0], unique_keys=True)
+    pairs = [text.partition("=") for text in texts]
+    names = [name for name, _, _ in pairs]
+    if not all(name and sign and column for name, sign, column in pairs) or len(set(names)) < len(names):
+        raise ValueError("name=column for each, every name once (problem=question steps=solution labels=ratings)")
+    return {name: column for name, _, column in pairs}
+
+
 class Fields(Section):
     """The fields of a user's own data."""
 
     use_own: bool = Field(False, description="Your own files: see `own_train`.")
     own_weight: Weight = Field(1.0, description="Share of your own data, before normalisation.")
-    own_train: Path | None = Field(None, description="Training file of your own data.")
-    own_validation: Path | None = Field(
-        None, description="Validation file of your own data; unset: held out of `own_train` by problem."
+    own_train: Path | None = Field(
+        None,
+        description=(
+            "Training data of your own: a file (.jsonl, .json, .csv, .parquet, .arrow), a pattern, a folder of "
+            "`datasets`, or `org/name:split` of the hub. Naming it, `own_validation` or `own_test` turns `own` on and "
+            "the default datasets off, unless a `use_...` says otherwise; `--data` for short in `train` and "
+            "`data inspect`."
+        ),
     )
-    own_test: Path | None = Field(None, description="Test file of your own data.")
-    own_format: str = Field("own", description="Layout of your own files.")
+    own_validation: Path | None = Field(
+        None, description="Validation data of your own, likewise; unset: held out of `own_train` by problem."
+    )
+    own_test: Path | None = Field(
+        None, description="Test data of your own, likewise; `--data` for short in `evaluate` and `check`."
+    )
+    own_format: str = Field(
+        AUTO_LAYOUT, description="Layout of your own files; `auto`: each file's, recognised by the keys of its rows."
+    )
+    own_columns: Annotated[dict[str, str], BeforeValidator(_pairs)] | None = Field(
+        None,
+        description=(
+            "What your columns are called, where a layout calls them otherwise: `--columns problem=question "
+            'steps=answer.steps`, in a file `{"problem": "question"}`; `a.b` is `b` within `a`.'
+        ),
+    )
     own_split: Annotated[str, AfterValidator(_known_rule)] | None = Field(
         None,
         description=(
@@ -165,8 +199,9 @@ def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
         path=fields.own_train if is_held_out else named[request.split],
         named_by=f"own_{request.split}",
         layout=fields.own_format,
+        columns=fields.own_columns or {},
         shown_as=fields.own_name,
-        options={"split": fields.own_split} if fields.own_split is not None and fields.own_format == "own" else {},
+        options={"split": fields.own_split} if fields.own_split is not None else {},
         divisions=(request.hold_out,) if is_held_out else (),
     )
 
@@ -189,5 +224,5 @@ DATASET = Dataset(
     ),
     fields=Fields,
     splits=_splits,
-    test_fields=("own_test", "own_name", "own_format", "own_split"),
+    test_fields=("own_test", "own_name", "own_format", "own_columns", "own_split"),
 )
