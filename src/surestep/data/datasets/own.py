@@ -197,7 +197,7 @@ def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
     is_held_out = request.split != "test" and fields.own_validation is None
     return SplitPlan(
         path=fields.own_train if is_held_out else named[request.split],
-        named_by=f"own_{request.split}",
+        named_by="own_train" if is_held_out and fields.own_train is not None else f"own_{request.split}",
         layout=fields.own_format,
         columns=fields.own_columns or {},
         shown_as=fields.own_name,

@@ -155,7 +155,7 @@ def _unknown(rows: Sequence[Record], where: str) -> str:
     # One whose keys are all there has other values: a column of that name is not meant so.
     name, mapping = max(
         ((name, _mapping(row, keys)) for name, keys in _variants() if not keys.has_all(row)),
-        key=lambda found: (sum(column is not None for column in found[1].values()) / len(found[1]), -len(found[1])),
+        key=lambda found: (sum(column is not None for column in found[1].values()) / len(found[1]), len(found[1])),
     )
     flags = " ".join(f"{need}={column or 'COLUMN'}" for need, column in mapping.items() if need != column)
     is_raw = isinstance(row.seen(mapping.get("steps") or ""), str)
@@ -172,7 +172,7 @@ def _mapping(row: Record, keys: RowKeys) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for need in keys.needs:
         names = need.split("|")
-        there = next((name for name in names if name in row.values), None)
+        there = next((name for name in names if name in row.values and _may_be(name, row.seen(name))), None)
         if there is not None:
             found[there] = there
             continue
@@ -183,8 +183,8 @@ def _mapping(row: Record, keys: RowKeys) -> dict[str, str | None]:
 
 def _may_be(need: str, value: Any) -> bool:
     """Whether a value is of the kind that a need has: lists for what comes once a step."""
-    if need in {"completions", "labels"}:
+    if need in {"completions", "labels", "confidences", "conversations", "messages", "chain_of_thoughts"}:
         return isinstance(value, list)
-    if need == "steps":
+    if need in {"steps", "chosen", "rejected", "initial_reason_steps"}:
         return isinstance(value, list | str)
     return not isinstance(value, list | dict)

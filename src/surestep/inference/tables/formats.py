@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from surestep.data.records.given_rows import to_json
 from surestep.errors import DataError, InputError
 from surestep.inference.tables.rows import Format, Row
 from surestep.inference.tables.tasks import INDEX, INDICES, LISTS, NUMBER, NUMBERS, TEXT, TEXTS
@@ -71,23 +71,6 @@ def _check_utf8(value: Any, layout: str) -> None:
         raise InputError(
             f"the row holds half of a surrogate pair, which {layout} cannot; write JSONL (--output_format jsonl)"
         )
-
-
-def to_json(value: Any) -> str:
-    """A value as one line of JSON that UTF-8 can hold."""
-    text = json.dumps(value, ensure_ascii=False, default=_plain)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON spells
-        return json.dumps(value, default=_plain)
-    return text
-
-
-def _plain(value: Any) -> str:
-    """A value that JSON does not know (a date, a decimal, bytes of a Parquet file) as text."""
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value.isoformat() if hasattr(value, "isoformat") else value)
 
 
 @dataclass(frozen=True)
