@@ -137,6 +137,8 @@ def read_mark(record: Record, field: str) -> bool:
         DataError: anything else, naming file, line and value.
     """
     value = record.get(field)
+    if record.is_cells and isinstance(value, str):
+        value = WORDS["true and false"].get(value.strip().casefold(), value)
     if value is not None and (isinstance(value, str) or value not in (0, 1)):
         raise record.error(f"'{field}' is {value!r}; allowed: true, false or null")
     return bool(value)

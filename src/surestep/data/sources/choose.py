@@ -92,7 +92,9 @@ class _Choice:
                 self.unset.append(f"{plan.named_by} is not set")
                 return None
             return OwnFiles(())
-        own = own_files(plan.path, self.split, named_by=plan.named_by)
+        # Held-out problems are a part of the training data, of a folder with several splits too.
+        part = next((split for split in SPLITS if plan.named_by.endswith(f"_{split}")), self.split)
+        own = own_files(plan.path, part, named_by=plan.named_by)
         if isinstance(own, str):
             self.missing.append(own)
             return None

@@ -155,7 +155,7 @@ def _unknown(rows: Sequence[Record], where: str) -> str:
     # One whose keys are all there has other values: a column of that name is not meant so.
     name, mapping = max(
         ((name, _mapping(row, keys)) for name, keys in _variants() if not keys.has_all(row)),
-        key=lambda found: (sum(column is not None for column in found[1].values()) / len(found[1]), len(found[1])),
+        key=lambda found: _nearness(found[1]),
     )
     flags = " ".join(f"{need}={column or 'COLUMN'}" for need, column in mapping.items() if need != column)
     is_raw = isinstance(row.seen(mapping.get("steps") or ""), str)
@@ -165,6 +165,12 @@ def _unknown(rows: Sequence[Record], where: str) -> str:
         f"say which columns hold them with --columns {flags} (a.b is b within a){raw}; or name the layout of {where} "
         f"with --own_format {'|'.join(LAYOUTS)}"
     )
+
+
+def _nearness(mapping: Mapping[str, str | None]) -> tuple[float, int, int]:
+    """How near a layout is: the share of its needs that a column may hold, then those called so, then how many."""
+    found = [need for need, column in mapping.items() if column is not None]
+    return len(found) / len(mapping), sum(mapping[need] == need for need in found), len(mapping)
 
 
 def _mapping(row: Record, keys: RowKeys) -> dict[str, str | None]:
