@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from surestep.config.own_data import with_own_data
 from surestep.data.trees.split_steps import StepSplit, split_steps
 from surestep.errors import InputError
 from surestep.files import write_text
@@ -27,14 +28,16 @@ This page is generated from docstrings by `make docs`; a test compares the two. 
 `src/surestep/`, not here. How they are used: [use my model](../how-to/use-my-model.md).
 
 ```python
-from surestep import Scorer, split_steps
+from surestep import Scorer, split_steps, with_own_data
 ```
 
 `import surestep` alone is instant; a name loads what it needs when it is first used. Every mistake of a caller raises a
 class of `surestep.errors`; of wrong types and values it is `InputError`, which is a `ValueError` too.
 """
 
-PUBLIC: tuple[Any, ...] = (Scorer, SolutionScores, RankedCandidate, split_steps, StepSplit, InputError)
+PUBLIC: tuple[Any, ...] = (
+    Scorer, SolutionScores, RankedCandidate, split_steps, StepSplit, with_own_data, InputError,
+)  # fmt: skip
 """What the page describes, in order."""
 
 _SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
