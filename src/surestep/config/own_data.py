@@ -47,12 +47,9 @@ def turned_on(layer: Mapping[str, Any]) -> frozenset[str]:
 
 
 def lines(before: DataConfig, after: DataConfig, layer: Mapping[str, Any]) -> list[str]:
-    """What naming a file changed, or that the file is not read, in a sentence."""
-    if not (named := _named(layer)):
-        return []
-    if not after.use_own:
-        return unread_own_data(after)
-    if before.use_own or layer.get("use_own") is not None:
+    """What naming a file changed, in a sentence."""
+    named = _named(layer)
+    if not named or before.use_own or not after.use_own or layer.get("use_own") is not None:
         return []
     off = [name for name in DATASET_NAMES if before.is_used(name) and not after.is_used(name)]
     on = [name for name in after.used() if name != "own"]
