@@ -152,9 +152,11 @@ def _keys(rows: Sequence[Record]) -> str:
 def _unknown(rows: Sequence[Record], where: str) -> str:
     """Why no layout fits: the file's keys, the nearest layout, and the flag that maps columns."""
     row = rows[0]
-    # One whose keys are all there has other values: a column of that name is not meant so.
+    # One whose keys are all there has other values: a column of that name is not meant so. Layouts with columns of an
+    # inner structure of their own are what nobody's columns can be mapped to.
+    mappable = [(name, keys) for name, keys in _variants() if all(need.split("|")[0] in _USUAL for need in keys.needs)]
     name, mapping = max(
-        ((name, _mapping(row, keys)) for name, keys in _variants() if not keys.has_all(row)),
+        ((name, _mapping(row, keys)) for name, keys in mappable if not keys.has_all(row)),
         key=lambda found: _nearness(found[1]),
     )
     flags = " ".join(f"{need}={column or 'COLUMN'}" for need, column in mapping.items() if need != column)
