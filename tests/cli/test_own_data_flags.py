@@ -84,7 +84,6 @@ def test_own_data_that_is_not_read_is_said_at_the_start_of_a_run() -> None:
     [
         (train.configure, ["--data", "a", "--columns", "problem=q", "steps=s"], "own_train"),
         (evaluate.configure, ["--data", "a", "--columns", "problem=q", "steps=s"], "own_test"),
-        (check.configure, ["c", "--data", "a", "--columns", "problem=q", "steps=s"], "own_test"),
         (calibrate.configure, ["--checkpoint", "c", "--own_validation", "a", "--columns", "problem=q", "steps=s"],
          "own_validation"),
     ],
@@ -100,6 +99,14 @@ def test_every_command_takes_it_over_a_checkpoints_configuration(
     assert getattr(config.data, field) == Path("a")
     assert config.data.own_columns == {"problem": "q", "steps": "s"}
     assert f"{field} named: own data is on" in capsys.readouterr().err
+
+
+def test_check_keeps_the_mixture_that_the_checkpoint_was_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
+    args = parsed(check.configure, "c", "--data", "a", "--columns", "problem=q", "steps=s")
+    config = check._with_flags(Config(), args)
+    assert config.data.used() == ["prm800k", "eqasc", "own"], "leaks of its training data are still looked for"
+    assert (config.data.own_test, config.data.own_columns) == (Path("a"), {"problem": "q", "steps": "s"})
+    assert "own_test named: own data is on; prm800k and eqasc on as before" in capsys.readouterr().err
 
 
 def test_calibrate_reads_its_data_in_any_layout() -> None:

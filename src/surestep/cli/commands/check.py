@@ -14,6 +14,7 @@ from surestep.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from surestep.config import Config
     from surestep.evaluation.check.checklist import CheckResult
     from surestep.evaluation.check.finding import Finding
 
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     except CheckpointError as error:
         config_error = str(error)
     if config is not None:
-        config = override(config, args)
+        config = _with_flags(config, args)
     result = run_check(
         args.checkpoint,
         config,
@@ -135,6 +136,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(result, console)
     return 0 if result.passed else 1
+
+
+def _with_flags(config: Config, args: argparse.Namespace) -> Config:
+    """The checkpoint's configuration under the flags; own data that they name comes beside what it was trained on."""
+    # Leaks are looked for between its training data and the tests, so the mixture of its training stays.
+    return override(config, args, kept=config.data.used())
 
 
 def _print(result: CheckResult, console: Console) -> None:
