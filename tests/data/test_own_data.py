@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from containers import CONTAINERS, write_jsonl, write_parquet, write_stream
 from layout_rows import FILE_READERS, VALID
 from surestep.config import Config
 from surestep.data.records.reading_report import ReadReport
+from surestep.data.records.record import read_records
 from surestep.data.sources.choose import enabled_sources
 from surestep.data.sources.settle import settle_own_data
 from surestep.data.sources.source import Source
@@ -372,3 +374,23 @@ def test_a_run_keeps_how_raw_solutions_are_split_where_the_layout_was_recognised
     settle_own_data(gone.data)
     with pytest.raises(SurestepError, match=r"no file gone.jsonl \(own_train\)"):
         enabled_sources(gone.data, "train")
+
+
+@pytest.mark.parametrize("container", ["parquet", "arrow stream"])
+def test_a_table_is_read_in_bounded_memory(container: str, tmp_path: Path) -> None:
+    texts = pyarrow.array([f"{number} " * 500 for number in range(4_000)])
+    table = pyarrow.table({"problem": texts, "step": texts, "label": pyarrow.array([1.0] * 4_000)})
+    path = tmp_path / ("rows.parquet" if container == "parquet" else "rows.arrow")
+    if container == "parquet":
+        pyarrow.parquet.write_table(table, path, row_group_size=500, use_dictionary=False)
+    else:
+        with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=500)
+    size = table.nbytes
+    del table, texts
+    before, peak = pyarrow.total_allocated_bytes(), 0
+    for record in read_records(path):
+        if record.number % 100 == 0:
+            peak = max(peak, pyarrow.total_allocated_bytes() - before)
+    assert record.number == 4_000
+    assert peak < size / 4
