@@ -240,6 +240,18 @@ def test_a_cell_of_a_csv_that_spells_no_list_says_how_to_write_it(tmp_path: Path
         trees(path)
 
 
+def test_numbers_of_named_classes_are_read_by_their_names(tmp_path: Path) -> None:
+    labels = {"_type": "List", "feature": {"_type": "ClassLabel", "names": ["good", "bad"]}}
+    note = json.dumps({"info": {"features": {"labels": labels}}})
+    table = pyarrow.Table.from_pylist([{"prompt": "p", "completions": ["a", "b", "c"], "labels": [0, 1, -1]}])
+    for name, metadata in (("named", {b"huggingface": note.encode()}), ("bare", {})):
+        pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), tmp_path / f"{name}.parquet")
+    (tree,) = trees(tmp_path / "named.parquet")
+    assert [node.confidence for node in tree.nodes] == [1.0, 0.0, None], "0 is the first name, which is 'good'"
+    with pytest.raises(DataError, match=r"record 1: the label of step 3 is -1; .* another scale means is yours to say"):
+        trees(tmp_path / "bare.parquet")
+
+
 # --- layouts of steps
 
 

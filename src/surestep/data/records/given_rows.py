@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from surestep.data.records.arrow_file import rows_of_batches
+from surestep.data.records.arrow_file import class_names, rows_of_batches, with_names
 from surestep.errors import InputError
 from surestep.files import write_whole
 
@@ -62,7 +62,9 @@ def rows_of(rows: Any) -> Iterator[Mapping[str, Any]]:
         names = ", ".join(map(str, list(rows)[:4]))
         raise InputError(f"the rows are a dictionary of {names}; allowed: one of these, or {_ALLOWED}")
     if hasattr(rows, "with_format") and hasattr(rows, "column_names"):  # a datasets.Dataset
-        yield from rows.with_format(None)
+        features = getattr(rows, "features", None)
+        classes = class_names(features.to_dict() if hasattr(features, "to_dict") else None)
+        yield from (with_names(row, classes) if classes else row for row in rows.with_format(None))
     elif hasattr(rows, "__arrow_c_stream__"):
         yield from _arrow_rows(rows)
     elif isinstance(rows, Sequence) and not isinstance(rows, str | bytes):

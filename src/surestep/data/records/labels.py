@@ -78,7 +78,8 @@ def read_label(record: Record, value: object, what: str, words: LabelWords | Non
         return words.read(record, value, what)
     if isinstance(value, int | float) and 0.0 <= value <= 1.0:
         return float(value)
-    raise record.error(f"{what} is {value!r}; allowed: {ALLOWED}")
+    scale = "; what a rating on another scale means is yours to say" if isinstance(value, int | float) else ""
+    raise record.error(f"{what} is {value!r}; allowed: {ALLOWED}{scale}")
 
 
 def whole_number(record: Record, value: object, what: str, allowed: str = "a whole number") -> int | None:

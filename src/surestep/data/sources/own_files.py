@@ -87,7 +87,9 @@ def _saved(folder: Path, split: Split, named_by: str) -> list[Path]:
         )
     try:
         state = read_json(folder / _STATE)
+        if state.get("_indices_data_files"):  # of an early `datasets`: rows in another order, or only some of them
+            raise ValueError("its rows are chosen by an index: flatten_indices() first")
         names = [entry["filename"] for entry in state["_data_files"]]
         return [place_inside(folder, name) for name in names]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{_STATE} does not name the folder's files ({error}); save it again", path=folder) from None
