@@ -62,8 +62,8 @@ def rows_of(rows: Any) -> Iterator[Mapping[str, Any]]:
         names = ", ".join(map(str, list(rows)[:4]))
         raise InputError(f"the rows are a dictionary of {names}; allowed: one of these, or {_ALLOWED}")
     if hasattr(rows, "with_format") and hasattr(rows, "column_names"):  # a datasets.Dataset
-        features = getattr(rows, "features", None)
-        classes = class_names(features.to_dict() if hasattr(features, "to_dict") else None)
+        features: Any = getattr(rows, "features", None)
+        classes = {} if features is None else class_names(features.to_dict())
         yield from (with_names(row, classes) if classes else row for row in rows.with_format(None))
     elif hasattr(rows, "__arrow_c_stream__"):
         yield from _arrow_rows(rows)
