@@ -86,6 +86,12 @@ def _step(record: Record, value: object, what: str) -> str:
     return text
 
 
+def _has_solutions(row: Record) -> bool:
+    """Whether the chains are solutions, not the steps of one."""
+    chains = row.seen("chain_of_thoughts")
+    return isinstance(chains, list) and any(isinstance(chain, dict) and "steps" in chain for chain in chains)
+
+
 DATASET = Dataset(
     name="versaprm",
     title="questions with solutions in chain_of_thoughts, every step labelled",
@@ -93,5 +99,5 @@ DATASET = Dataset(
     page="https://github.com/UW-Madison-Lee-Lab/VersaPRM",
     read=read_versaprm,
     version=str(VERSION),
-    rows=(RowKeys(("question", "chain_of_thoughts")),),
+    rows=(RowKeys(("question", "chain_of_thoughts"), _has_solutions),),
 )
