@@ -109,7 +109,7 @@ def _placeholder(info: FieldInfo) -> str:
 
 def _takes_pairs(info: FieldInfo) -> bool:
     """Whether a field is a table of texts, which a flag gives as `name=value`, one after the other."""
-    return any(get_origin(kind) is dict for kind in _kinds(info))
+    return any(get_origin(kind) is dict and get_args(kind) == (str, str) for kind in _kinds(info))
 
 
 _KINDS = {bool: "true|false", int: "N", float: "X", Path: "PATH", str: "TEXT"}

@@ -134,7 +134,7 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
         return " or ".join(f"`{value}`" for value in get_args(annotation))
     if origin is list:
         return f"a list, each {_words(get_args(annotation)[0], [])}"
-    if origin is dict:
+    if origin is dict and get_args(annotation) == (str, str):
         return "`NAME=COLUMN` for each, in a file an object of them"
     if annotation is int:
         return f"a whole number{_bounds(metadata, whole=True)}"
