@@ -63,7 +63,7 @@ def rows_of(layout: str) -> Rows:
     second = json.loads(changed.replace("p? Step 1", "other? Step 1").replace('"p Step 1', '"other Step 1'))
     for name in ("id", "question_id"):
         if name in second:
-            second[name] = "second"
+            second[name] = "second" if isinstance(second[name], str) else second[name] + 1
     return [row, second]
 
 
