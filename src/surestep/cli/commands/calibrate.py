@@ -12,6 +12,7 @@ from surestep.cli.output.fitted_table import FittedTable
 from surestep.cli.scorers import forms_shown, one_of, opened_scorer
 from surestep.config import Config, get_default_config
 from surestep.data.datasets import LAYOUTS
+from surestep.data.datasets.dataset import AUTO_LAYOUT
 from surestep.errors import ConfigError
 from surestep.files import CALIBRATION
 
@@ -36,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="labelled steps to calibrate on, in place of the validation split"
     )
-    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: own)")
+    parser.add_argument(
+        "--format", choices=(AUTO_LAYOUT, *LAYOUTS), help="layout of --data (default: recognised by its keys)"
+    )
     parser.add_argument(
         "--split",
         choices=("validation", "test"),
@@ -154,7 +157,7 @@ def _config(args: argparse.Namespace, config: Config) -> Config:
         return config
     config.data.use_only({"own"})
     config.data.own_validation = args.data
-    config.data.own_format = args.format or "own"
+    config.data.own_format = args.format or AUTO_LAYOUT
     return config
 
 

@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_json_flag(parser)
     add_scorer_flags(parser)
-    add_scoring_flags(parser)
+    add_scoring_flags(parser, data_flag="data.own_test")
 
 
 def run(args: argparse.Namespace) -> int:
