@@ -111,6 +111,20 @@ class RowKeys:
         return all(not row.values.keys().isdisjoint(need.split("|")) for need in self.needs)
 
 
+def layout_of(row: Record, layouts: Mapping[str, Dataset]) -> tuple[str, RowKeys] | None:
+    """The layout whose keys a row has, and these; None where there is none.
+
+    Of several it is the one that asks for the most keys; of equals, the first in the table.
+    """
+    fitting = [
+        (name, keys)
+        for name, dataset in layouts.items()
+        for keys in dataset.rows
+        if keys.has_all(row) and keys.fits(row)
+    ]
+    return max(fitting, key=lambda found: len(found[1].needs), default=None)
+
+
 def _no_options(_fields: Any) -> dict[str, Any]:
     return {}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.data.datasets import DATASETS, LAYOUTS
-from surestep.data.datasets.dataset import RowKeys
+from surestep.data.datasets.dataset import RowKeys, layout_of
 from surestep.data.records.record import Record, read_records
 from surestep.data.records.row_file import RowFile, has_column
 from surestep.errors import BadRowError, ConfigError, DataError
@@ -133,12 +133,9 @@ def _variants() -> Iterator[tuple[str, RowKeys]]:
 
 
 def _layout_of(rows: Sequence[Record]) -> tuple[str, RowKeys] | None:
-    """The layout with the most keys of the first row that has one; of equals, the first in the table."""
-    for row in rows:
-        fitting = [(name, keys) for name, keys in _variants() if keys.has_all(row) and keys.fits(row)]
-        if fitting:
-            return max(fitting, key=lambda found: len(found[1].needs))
-    return None
+    """That of the first row that has one."""
+    layouts = {name: DATASETS[name] for name in LAYOUTS}
+    return next((found for row in rows if (found := layout_of(row, layouts)) is not None), None)
 
 
 def _has(rows: Sequence[Record], name: str) -> bool:
