@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from surestep.cli.commands.promises.curve import write_curve
 from surestep.cli.commands.promises.problems import data_of, sources_of, trees_of
-from surestep.cli.flags import add_scoring_flags, override
+from surestep.cli.flags import add_scoring_flags, flag_values, override
 from surestep.cli.output.console import make_console, say
 from surestep.config import get_default_config
 from surestep.data.datasets import LAYOUTS
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="labelled problems that nothing has seen (default: the test split of the checkpoint's datasets)",
     )
-    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: own)")
+    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: recognised by its keys)")
     parser.add_argument(
         "--promise",
         choices=tuple(PROMISES),
@@ -174,7 +174,7 @@ def _terms(args: argparse.Namespace) -> Terms:
         stop_above=args.stop_above,
         escalate_above=args.escalate_above,
         statistic=args.statistic,
-        seed=override(get_default_config(), args).training.seed,
+        seed=flag_values(args).get("training.seed", get_default_config().training.seed),
     )
 
 
@@ -194,8 +194,10 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
     from surestep.scoring.stored_split import prepare_source
 
     console = make_console()
-    trained = override(read_config(args.checkpoint), args)
-    config = data_of(args, override(for_scoring_here(read_config(args.checkpoint)), args))
+    saved = read_config(args.checkpoint)
+    # What training read is looked through for these problems, so the mixture of its training stays.
+    trained = override(saved, args, kept=saved.data.used())
+    config = data_of(args, for_scoring_here(trained))
     sources = sources_of(config)
     trees = trees_of(sources)
     loaded = load_checkpoint(args.checkpoint, config=config)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from surestep.config import Config
+from surestep.data.datasets.dataset import AUTO_LAYOUT
 
 if TYPE_CHECKING:
     from surestep.data.sources.source import Source
@@ -20,7 +21,7 @@ def data_of(args: argparse.Namespace, config: Config) -> Config:
         return config
     config.data.use_only({"own"})
     config.data.own_test = args.data
-    config.data.own_format = args.format or "own"
+    config.data.own_format = args.format or AUTO_LAYOUT
     return config
 
 
@@ -30,9 +31,13 @@ def trees_in_order(args: argparse.Namespace, config: Config) -> list[ReasoningTr
     from surestep.data.datasets import DATASETS
     from surestep.data.datasets.own import read_in_order
     from surestep.data.records.reading_report import ReadReport
+    from surestep.data.sources.recognise import recognise
     from surestep.errors import DataError
 
-    report, layout, options = ReadReport(), args.format or "own", {}
+    found = None if args.format else recognise(args.data, {}, where="--data")
+    if found is not None:
+        say(f"· {args.data}: {found.line()}")
+    report, layout, options = ReadReport(), found.layout if found else args.format, {}
     if layout == "own":
         options = {"split": config.data.own_split}
     read = read_in_order if layout == "own" else DATASETS[layout].read

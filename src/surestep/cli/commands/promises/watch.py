@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="FILE", help="new problems with solutions, labelled or not"
     )
-    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: own)")
+    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: recognised by its keys)")
     parser.add_argument(
         "--state",
         type=Path,
