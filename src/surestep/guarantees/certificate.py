@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from surestep.guarantees.critical_values import CriticalValues, Judging, Loss, Unlabelled
+from surestep.guarantees.format_version import check_format_version
 from surestep.guarantees.path_scores import ScoreName
 from surestep.guarantees.promises import PROMISES
 from surestep.guarantees.promises.promise import Promise, Rule
@@ -160,9 +161,7 @@ class Certificate:
         Raises:
             ValueError: another format version, a missing or unknown field, a value out of its range.
         """
-        if not isinstance(values, dict) or values.get("format_version") != FORMAT_VERSION:
-            found = values.get("format_version") if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"certificate of format version {found!r}; this Surestep reads {FORMAT_VERSION}")
+        check_format_version(values, FORMAT_VERSION, "certificate")
         stored = checked_record(values, _Stored)
         said: dict[str, Any] = dict(stored.terms)
         if said["promise"] not in PROMISES:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from surestep.arrays import FloatArray
 from surestep.guarantees.cutoff import NOTHING_KEPT, cutoff, levels, order, smallest_count
+from surestep.guarantees.format_version import check_format_version
 from surestep.guarantees.monitoring.running_statistics import (
     LowestStep,
     RunningStatistic,
@@ -261,9 +262,7 @@ class Monitor:
             ValueError: another format version, a missing field, or one that is out of range; or the threshold is not
                 that of the largest values.
         """
-        if not isinstance(values, dict) or values.get("format_version") != FORMAT_VERSION:
-            found = values.get("format_version") if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"monitor of format version {found!r}; this Surestep reads {FORMAT_VERSION}")
+        check_format_version(values, FORMAT_VERSION, "monitor")
         try:
             made = cls(
                 alpha=float(values["alpha"]),

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from surestep.arrays import BoolArray, FloatArray
 from surestep.guarantees.binomial import binomial_cdf
 from surestep.guarantees.cutoff import smallest_count_pac
+from surestep.guarantees.format_version import check_format_version
 
 FORMAT_VERSION = 1
 LEVELS = 40
@@ -187,9 +188,7 @@ class SelectiveRule:
         Raises:
             ValueError: another format version, or a field that is missing or of the wrong kind.
         """
-        if not isinstance(values, dict) or values.get("format_version") != FORMAT_VERSION:
-            found = values.get("format_version") if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"selective rule of format version {found!r}; this Surestep reads {FORMAT_VERSION}")
+        check_format_version(values, FORMAT_VERSION, "selective rule")
         try:
             made = cls(
                 float(values["alpha"]),

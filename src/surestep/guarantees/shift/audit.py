@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any, Self
 
 from surestep.guarantees.binomial import beta_quantile
+from surestep.guarantees.format_version import check_format_version
 
 FORMAT_VERSION = 1
 WARN_AT = 20.0
@@ -136,9 +137,7 @@ class LabelledAudit:
         Raises:
             ValueError: another format version, or a field that is missing, of the wrong kind or out of range.
         """
-        if not isinstance(values, dict) or values.get("format_version") != FORMAT_VERSION:
-            found = values.get("format_version") if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"audit of format version {found!r}; this Surestep reads {FORMAT_VERSION}")
+        check_format_version(values, FORMAT_VERSION, "audit")
         try:
             warned_at = values["warned_at"]
             logs = [float(one) for one in (*values["log_wealth"], values["log_highest"], values["losses"])]

@@ -21,6 +21,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from surestep.guarantees.format_version import check_format_version
+
 FORMAT_VERSION = 1
 WARN_AT = 20.0
 """Capital at which it warns: 5 % of streams without a change ever reach it."""
@@ -132,9 +134,7 @@ class ScoreMartingale:
         Raises:
             ValueError: another format version, or a field that is missing or of the wrong kind.
         """
-        if not isinstance(values, dict) or values.get("format_version") != FORMAT_VERSION:
-            found = values.get("format_version") if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"shift test of format version {found!r}; this Surestep reads {FORMAT_VERSION}")
+        check_format_version(values, FORMAT_VERSION, "shift test")
         try:
             warned_at = values["warned_at"]
             made = cls(
