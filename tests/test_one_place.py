@@ -55,6 +55,7 @@ ELSEWHERE = {
     "model/saved_weights.py": "files within a checkpoint that is put in its place whole",
     "scoring/checkpoint/manifest.py": "a file of a finished checkpoint: what is unfinished lies beside the folder",
     "scoring/checkpoint/save.py": "files within a checkpoint that is put in its place whole",
+    "sweep/training_process.py": "what a run prints goes straight into its log",
     "training/events/run_log.py": "a line is added to a log",
     "training/start/resume_point.py": "a damaged checkpoint gets another name",
     "training/experiment_folder.py": "a former run gets its own name back where the new folder cannot be made",

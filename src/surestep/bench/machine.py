@@ -33,6 +33,7 @@ _EXTRAS = {
     "benchmarks": "best-of-N on answers, compared by math-verify",
     "serve": "`surestep serve`",
     "memory": "8-bit AdamW, frozen weights in NF4",
+    "sweep": "`surestep sweep`",
     "tensorboard": "--report_to tensorboard",
 }
 _LORA_GB = 26.0

@@ -9,35 +9,37 @@ A flag overrides the file (`--config`), the file overrides the preset. Knows not
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from surestep.cli.output.console import say
 from surestep.config import Config, get_default_config, get_lora_config, own_data
+from surestep.config.field_list import fields, kinds_of
 from surestep.config.other_names import ALIASES
 from surestep.config.read import lay_over, read_config_file
 from surestep.errors import ConfigError
 from surestep.settings import OneOf, Section, describe
 from surestep.untrusted import parse_json
 
+__all__ = [
+    "PRESETS",
+    "add_config_flags",
+    "add_scoring_flags",
+    "add_section_flags",
+    "config_from_args",
+    "fields",
+    "flag_values",
+    "override",
+    "section_from_args",
+]
+
 PRESETS = {"full": get_default_config, "lora": get_lora_config}
 
 _DEST_PREFIX = "config:"
-
-
-def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Dotted path and description of each field, depth first."""
-    for name, info in section.model_fields.items():
-        path = f"{prefix}{name}"
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from fields(info.annotation, f"{path}.")
-        else:
-            yield path, info
 
 
 def add_config_flags(
@@ -102,14 +104,14 @@ def _placeholder(info: FieldInfo) -> str:
     shown: list[str] = []
     for part in info.metadata:
         shown += part.names() if isinstance(part, OneOf) else []
-    for kind in [] if shown else _kinds(info):
+    for kind in [] if shown else kinds_of(info):
         shown += map(str, get_args(kind)) if get_origin(kind) is Literal else [_KINDS.get(kind, "JSON")]
     return text if len(text := "|".join(shown)) <= _LONGEST_PLACEHOLDER else "TEXT"
 
 
 def _takes_pairs(info: FieldInfo) -> bool:
     """Whether a field is a table of texts, which a flag gives as `name=value`, one after the other."""
-    return any(get_origin(kind) is dict and get_args(kind) == (str, str) for kind in _kinds(info))
+    return any(get_origin(kind) is dict and get_args(kind) == (str, str) for kind in kinds_of(info))
 
 
 _KINDS = {bool: "true|false", int: "N", float: "X", Path: "PATH", str: "TEXT"}
@@ -223,15 +225,7 @@ def _parse_several(texts: list[str]) -> Any:
 
 def _is_text(info: FieldInfo) -> bool:
     """Whether a field holds a name or a path, or nothing."""
-    return set(_kinds(info)) <= {str, Path}
-
-
-def _kinds(info: FieldInfo) -> list[Any]:
-    """The types of a field's values, in order, None left out."""
-    is_union = get_origin(info.annotation) in (Union, UnionType)
-    parts = get_args(info.annotation) if is_union else (info.annotation,)
-    kinds = [get_args(part)[0] if get_origin(part) is Annotated else part for part in parts]
-    return [kind for kind in kinds if kind is not type(None)]
+    return set(kinds_of(info)) <= {str, Path}
 
 
 def _parse(text: str, *, is_text: bool) -> Any:

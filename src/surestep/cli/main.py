@@ -24,6 +24,7 @@ from surestep.terminal_text import in_one_line, print_to, visible
 
 COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
+    "sweep": "train over a space of settings with a search, and find the best by validation",
     "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
     "calibrate": "fit a checkpoint's confidence to labels on validation, and store the map in it",
     "certify": "promise of new problems what share keeps a wrong step, from labelled ones that nothing has seen",
@@ -49,6 +50,7 @@ _FOLDERS = {
     **dict.fromkeys(("export", "push"), "interchange."),
     **dict.fromkeys(("bench", "doctor"), "machine."),
     **dict.fromkeys(("certify", "watch"), "promises."),
+    "sweep": "tuning.",
 }
 """Subcommand to the folder within `commands` that its module lies in, where it is in one."""
 
