@@ -61,7 +61,8 @@ class Choices:
         low: float = min(self.values)
         high: float = max(self.values)
         end, away = (low, low - high) if edge == "low" else (high, high - low)
-        return (end / 2 if edge == "low" else end * 2) if low > 0 else end + away
+        found: float | int = (end / 2 if edge == "low" else end * 2) if low > 0 else end + away
+        return found
 
 
 @dataclass(frozen=True)
