@@ -140,7 +140,7 @@ TAKE_THE_WHOLE_CONFIGURATION = {
     "scoring/checkpoint/load.py": ["load_checkpoint", "scorer"],
     "scoring/checkpoint/save.py": ["save_checkpoint"],
     "scoring/hardware.py": ["for_scoring_here"],
-    "training/run.py": ["_run", "_train", "train"],
+    "training/run.py": ["_run", "_trackers", "_train", "train"],
     "training/start/origin.py": ["find_origin"],
     "training/training_sets.py": ["load_run_data"],
 }
