@@ -23,6 +23,7 @@ from pydantic import Field, TypeAdapter
 from surestep.config.trackers import TrackerName, wanted_trackers
 from surestep.errors import CheckpointError, ConfigError
 from surestep.files import TRACKER_RUNS, write_json
+from surestep.terminal_text import in_one_line
 from surestep.training.events import TrainingEvents
 from surestep.training.events.records import StepRecord, ValidationRecord
 from surestep.untrusted import checked, read_json
@@ -198,7 +199,7 @@ class Trackers(TrainingEvents):
             act()
         except Exception as error:  # whatever a tracker or its network raises must not end the run
             self._failed[name] = self._open.pop(name, None)
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            reason = in_one_line(f"{type(error).__name__}: {error}", longest=300)
             self._say(f"{name} failed and gets no more of this run ({reason}); metrics.jsonl holds everything")
 
     def _log(self, values: Mapping[str, float], step: int) -> None:
@@ -273,7 +274,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _read_run_names(folder: Path) -> dict[str, str]:
     path = folder / TRACKER_RUNS
     try:
-        return {**checked(read_json(path), _RUN_NAMES)} if path.exists() else {}
+        known = checked(read_json(path), _RUN_NAMES) if path.exists() else {}
+        return {str(name): said for name, said in known.items()}
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(f"{path} cannot be read ({reason}); move it away and resume again") from None
