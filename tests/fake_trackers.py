@@ -102,11 +102,16 @@ def end_run():
     runs[-1].end()
 """,
     "aim": """
+import sys
+
+
 class Run(Known):
     hash = property(lambda self: self.known_as)
 
     def __init__(self, run_hash=None, repo=None, experiment=None):
         super().__init__(None, run_hash, project=experiment, repo=repo)
+        self.written = sys.stdout.write
+        sys.stdout.write = lambda text: self.written(text)  # it watches what is printed
 
     def __setitem__(self, name, values):
         _may_fail("settings")
@@ -116,6 +121,7 @@ class Run(Known):
         self.keep({name: value}, step)
 
     def close(self):
+        sys.stdout.write = self.written
         self.end()
 """,
 }

@@ -135,6 +135,14 @@ def test_a_program_told_to_quit_at_once_does_not_wait_for_a_tracker(packages: di
     assert packages["wandb"].runs[1].is_finished
 
 
+def test_a_tracker_that_watches_what_is_printed_lets_go_of_it(packages: dict[str, Any], tmp_path: Path) -> None:
+    before = sys.stdout.write
+    with opened(tmp_path, ["aim"], []) as trackers:
+        assert sys.stdout.write != before
+        trackers.logged(record(1))
+    assert sys.stdout.write == before
+
+
 def test_a_tracker_added_at_a_resume_begins_there_and_says_so(packages: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "trackers.json").write_text('{"mlflow": "abc"}')
     lines: list[str] = []

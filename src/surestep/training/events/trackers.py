@@ -97,6 +97,8 @@ def _wandb(run: Run) -> Any:
 def _mlflow(run: Run) -> Any:
     from accelerate.tracking import MLflowTracker
 
+    # At its end it would write an address to standard output, which a program may read.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     return MLflowTracker(experiment_name=PROJECT, run_name=run.name, run_id=run.known_as)
 
 
@@ -231,13 +233,13 @@ class Trackers(TrainingEvents):
         """Close them; not where the program is told to quit at once, for closing may wait for a network."""
         if kind is not None and not issubclass(kind, Exception):
             return
-        with redirect_stdout(sys.stderr):
-            for name, tracker in list(self._open.items()):
-                self._try(name, tracker.finish)
-            for tracker in self._failed.values():
-                with suppress(Exception):  # it was said; what it holds open is let go
-                    if tracker is not None:
-                        tracker.finish()
+        # Not with another standard output: W&B and Aim watch the one they began with, and let go of it here.
+        for name, tracker in list(self._open.items()):
+            self._try(name, tracker.finish)
+        for tracker in self._failed.values():
+            with suppress(Exception):  # it was said; what it holds open is let go
+                if tracker is not None:
+                    tracker.finish()
         self._open.clear()
         self._failed.clear()
 
