@@ -99,8 +99,8 @@ def with_links_of_the_site(markdown: str, page: str, *, repository: str = "") ->
         page: its path in the site, with `/`.
         repository: the address below which files of the repository are seen.
 
-    >>> with_links_of_the_site("[c](../CHANGELOG.md#top), [why](adr), [t](../tests/x.py)", "README.md")
-    '[c](changelog.md#top), [why](adr/index.md), t'
+    >>> with_links_of_the_site("[c](../CHANGELOG.md#top), [why](adr), [t](../train.py), [d](x.md)", "README.md")
+    '[c](changelog.md#top), [why](adr/index.md), t, [d](x.md)'
     """
     here = next((source for source, place in OUTSIDE.items() if place == page), f"docs/{page}")
 
@@ -113,6 +113,8 @@ def with_links_of_the_site(markdown: str, page: str, *, repository: str = "") ->
         if place:
             relative = os.path.relpath(place, os.path.dirname(page) or ".").replace(os.sep, "/")
             return f"{link['image']}[{link['text']}]({relative}{link['anchor'] or ''})"
+        if not (ROOT / path).exists():
+            return link[0]  # as it is, so that the generator finds it dead
         return f"[{link['text']}]({repository.rstrip('/')}/{path})" if repository else link["text"]
 
     return _outside_code(markdown, lambda text: _LINK.sub(led, text))

@@ -50,12 +50,14 @@ def test_relative_links_of_the_site_lead_to_its_pages_and_pictures() -> None:
 
 
 @pytest.mark.parametrize("repository", ["", "https://code.example/surestep/"])
-def test_a_link_to_a_file_that_is_no_page_leads_to_the_repository_or_is_text(repository: str) -> None:
+def test_a_link_to_a_file_that_is_no_page_leads_to_the_repository_or_is_text_and_a_dead_one_stays(
+    repository: str,
+) -> None:
     text = _WRITER["with_links_of_the_site"](
-        "[a `b`](tests/x.py) `[c](tests/x.py)`", "contributing.md", repository=repository
+        "[a `b`](train.py) `[c](train.py)` [d](no.py)", "contributing.md", repository=repository
     )
-    link = f"[a `b`]({repository}tests/x.py)" if repository else "a `b`"
-    assert text == f"{link} `[c](tests/x.py)`"
+    link = f"[a `b`]({repository}train.py)" if repository else "a `b`"
+    assert text == f"{link} `[c](train.py)` [d](no.py)"
 
 
 @pytest.mark.parametrize(
