@@ -278,6 +278,30 @@ def exact(base: Forest, *, draws: int, seed: int) -> dict[str, float]:
     }
 
 
+def missing(base: Forest, *, draws: int, seed: int, n: int = 200, alpha: float = 0.1) -> dict[str, Any]:
+    """Labels of chains that are missing at random while calibrating: the true risk, by what they count as."""
+    found: dict[str, Any] = {}
+    for share in (0.1, 0.3):
+        risks: dict[str, list[float]] = {"ignore": [], "wrong": []}
+        for draw in range(draws):
+            random = np.random.default_rng([seed, draw])
+            forest = base.take(random.integers(0, base.num_problems, 2 * n))
+            g = scored(forest, confidences(forest, AUROCS["medium 0.75"], random), "min")
+            unseen = forest.is_judged & (random.random(len(g)) < share)
+            R = whole_trees(forest, g).R
+            for counts_as, lost in (
+                ("ignore", forest.is_wrong & ~unseen),
+                ("wrong", forest.is_wrong | unseen),
+            ):
+                seen = np.maximum.reduceat(np.where(lost, g, -np.inf), forest.starts)[:n]
+                risks[counts_as].append(float((R[n:] > cutoff(seen, np.ones(n), n, alpha)).mean()))
+        found[str(share)] = {
+            name: {"risk": float(np.mean(one)), "se": float(np.std(one) / np.sqrt(draws))}
+            for name, one in risks.items()
+        }
+    return found
+
+
 def pooled(*, draws: int, seed: int, n: int = 200) -> dict[str, Any]:
     """Easy problems with 20 solutions, hard ones with 2, each half: pooling, the mean of each problem, one draw."""
     cells: dict[tuple[str, float], list[float]] = {}
@@ -361,12 +385,14 @@ def main() -> None:
         model: simulate(trees, list(PARTS), n=200, d=d, draws=args.draws, seed=args.seed) for model, d in AUROCS.items()
     }
     results["pooled"] = pooled(draws=args.draws, seed=args.seed)
+    results["missing"] = missing(chains, draws=args.draws, seed=args.seed)
     results["exact"] = exact(chains, draws=4 * args.draws, seed=args.seed)
     for shape in ("chains", "trees"):
         for n, found in results[shape].items():
             for figure in ("kept", "kept_steps", "risk", "risk_where_something"):
                 print(f"\n{table(f'{shape}, n = {n}: {figure}', found, figure)}")
     print(f"\npooled: {json.dumps(results['pooled'], ensure_ascii=False, indent=1)}")
+    print(f"missing labels: {json.dumps(results['missing'])}")
     print(f"exact: {results['exact']}")
     cells = {
         f"{s} n={n} {m}": rules for s in ("chains", "trees") for n, f in results[s].items() for m, rules in f.items()

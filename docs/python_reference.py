@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from surestep.client import AsyncClient, Client, RemoteSession
+from surestep.config.own_data import with_own_data
 from surestep.data.templated import SolutionReader
 from surestep.data.trees.split_steps import StepSplit, split_steps
 from surestep.errors import InputError
@@ -47,7 +48,7 @@ This page is generated from docstrings by `make docs`; a test compares the two. 
 `src/surestep/`, not here. How they are used: [use my model](../how-to/use-my-model.md).
 
 ```python
-from surestep import Scorer, split_steps
+from surestep import Scorer, split_steps, with_own_data
 ```
 
 `import surestep` alone is instant; a name loads what it needs when it is first used. Every mistake of a caller raises a
@@ -58,6 +59,7 @@ GROUPS: dict[str, tuple[Any, ...]] = {
     "Scoring: `from surestep import Scorer, split_steps`": (
         *(Scorer, SolutionScores, RankedCandidate, Session, split_steps, StepSplit, InputError),
     ),
+    "Your own data: `from surestep.config.own_data import with_own_data`": (with_own_data,),
     "Sharing: `from surestep import push_to_hub`": (push_to_hub, Uploaded),
     "A server's client: `from surestep.client import Client, AsyncClient`": (Client, RemoteSession, AsyncClient),
     "Guided generation: `from surestep.inference.generation import ...`": (

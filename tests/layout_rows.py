@@ -60,6 +60,22 @@ VALID: dict[str, dict[str, Any]] = {
     "processbench": {"id": "x", "problem": "p", "steps": ["a", "b"], "label": 1},
     "stepwise": {"prompt": "p", "completions": ["a", "b"], "labels": [True, 0.5]},
     "math_shepherd": {"input": "p Step 1: a ки", "label": "p Step 1: a +"},
+    "chat_verdicts": {
+        "conversations": [
+            {"role": "user", "content": "p? Step 1: a"},
+            {"role": "assistant", "content": "+"},
+            {"role": "user", "content": "Step 2: b"},
+            {"role": "assistant", "content": "-"},
+        ]
+    },
+    "versaprm": {
+        "question": "p",
+        "chain_of_thoughts": [
+            {"steps": ["a", "b"], "labels": [1, -1], "augs": [{"aug_idx": 1, "aug_step": "c", "aug_type": 0}]}
+        ],
+    },
+    "step_table": {"problem": "p", "solution_id": "s", "step_index": 1, "step": "a", "label": 1},
+    "step_pairs": {"prompt": "p", "initial_reason_steps": "a", "chosen": "b", "rejected": "c"},
     "own": {"problem": "p", "steps": ["a", {"text": "b", "confidence": 1, "alternatives": ["c"]}]},
     "mr_ben": {
         "Question_UUID": "u",

@@ -155,9 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, b"")
         elif path.endswith(".git/info/lfs/objects/batch"):
             self._batch(json.loads(self.body))
-        elif parts[:2] == ["api", "models"]:
+        elif parts[:2] in (["api", "models"], ["api", "datasets"]):
             what, revision = [*parts[4:6], "", ""][:2]
             self._model("/".join(parts[2:4]), what, revision=revision or "main", below="/".join(parts[6:]))
+        elif parts[0] == "datasets" and parts[3:4] == ["resolve"]:
+            self._resolve("/".join(parts[1:3]), parts[4], "/".join(parts[5:]))
         elif parts[2:3] == ["resolve"]:
             self._resolve("/".join(parts[:2]), parts[3], "/".join(parts[4:]))
         else:

@@ -15,7 +15,7 @@ import surestep
 SOURCE = Path(surestep.__file__).parent
 LAYERS = (
     {"cli"},
-    {"bench"},
+    {"bench", "sweep"},
     {"training", "evaluation", "serving", "client"},
     {"inference"},
     {"scoring"},

@@ -55,6 +55,7 @@ ELSEWHERE = {
     "model/saved_weights.py": "files within a checkpoint that is put in its place whole",
     "scoring/checkpoint/manifest.py": "a file of a finished checkpoint: what is unfinished lies beside the folder",
     "scoring/checkpoint/save.py": "files within a checkpoint that is put in its place whole",
+    "sweep/training_process.py": "what a run prints goes straight into its log",
     "training/events/run_log.py": "a line is added to a log",
     "training/start/resume_point.py": "a damaged checkpoint gets another name",
     "training/experiment_folder.py": "a former run gets its own name back where the new folder cannot be made",
@@ -105,19 +106,26 @@ def test_files_of_json_are_read_in_one_place() -> None:
 
 
 def test_one_road_leads_from_a_scorer_to_rows() -> None:
-    """Nobody else asks a scorer; speed alone is measured on tokens, and what a user hands over has no labels."""
+    """Nobody else asks a scorer; speed alone is measured on tokens, and what a user hands over has no labels.
+
+    What stands around a scorer hands its question on as it is.
+    """
     found = calls(lambda _call, name: name.endswith((".score", ".score_encoded")))
     assert set(found) == {
         "bench/score.py",
         "inference/scorer.py",
         "inference/model_runner.py",
         "scoring/model_scorer.py",
+        "scoring/other_scorers/foreign_model.py",
+        "scoring/other_scorers/wrapped.py",
         "scoring/score_split.py",
         "scoring/sessions/passes.py",
     }
     assert [line.split(": ")[1] for line in found["scoring/model_scorer.py"]] == [
         "self.score_encoded(self._encoded(trees), wanted=wanted)"
     ]
+    handed_on = {line.split(": ")[1] for line in found["scoring/other_scorers/wrapped.py"]}
+    assert handed_on == {"self.scorer.score(trees, dataset=dataset, wanted=wanted)"}
 
 
 def test_problems_are_drawn_and_draws_become_intervals_in_one_place() -> None:
@@ -135,11 +143,12 @@ def test_problems_are_drawn_and_draws_become_intervals_in_one_place() -> None:
 TAKE_THE_WHOLE_CONFIGURATION = {
     "evaluation/calibrate.py": ["calibrate"],
     "evaluation/check/checklist.py": ["run_check"],
-    "evaluation/evaluate.py": ["evaluate_checkpoint", "score_datasets"],
+    "evaluation/evaluate.py": ["_scored", "evaluate_checkpoint", "evaluate_scorer", "score_datasets"],
     "scoring/build_model.py": ["assemble", "build_model", "scorer"],
     "scoring/checkpoint/load.py": ["load_checkpoint", "scorer"],
     "scoring/checkpoint/save.py": ["save_checkpoint"],
     "scoring/hardware.py": ["for_scoring_here"],
+    "scoring/other_scorers/foreign_model.py": ["load_foreign_model"],
     "training/run.py": ["_run", "_train", "train"],
     "training/start/origin.py": ["find_origin"],
     "training/training_sets.py": ["load_run_data"],

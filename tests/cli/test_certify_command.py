@@ -137,10 +137,16 @@ def test_problems_of_the_calibration_map_are_refused(
     assert "run `surestep calibrate` again" in fail(*certify(checkpoint, chains, "--alpha", 0.2))
 
 
-def test_too_few_problems_give_no_rule(checkpoint: Path, chains: Path, succeed: Succeed, fail: Fail) -> None:
+def test_too_few_problems_give_no_rule(checkpoint: Path, chains: Path, succeed: Succeed) -> None:
     words = "no rule at 0.02: needs 49 problems, has 40; the smallest alpha with a rule is 1/41 = 0.024"
     assert words in succeed(*certify(checkpoint, chains, "--alpha", 0.02, "--no_store"))
     assert not (checkpoint / CERTIFICATE).exists()
+
+
+def test_without_a_file_the_test_split_certifies(checkpoint: Path, run_files: Path, succeed: Succeed) -> None:
+    out = succeed("certify", "--checkpoint", checkpoint, "--alpha", 0.5, "--no_store", "--device", "cpu")
+    count = len((run_files / "test.jsonl").read_text().splitlines())
+    assert f"{count} problems, " in out
 
 
 def test_where_a_certificate_was_asked_for_no_rule_is_the_users_mistake(
@@ -153,6 +159,7 @@ def test_where_a_certificate_was_asked_for_no_rule_is_the_users_mistake(
     assert not (checkpoint / CERTIFICATE).exists()
 
 
+@pytest.mark.slow
 def test_other_promises_and_the_form_with_confidence(checkpoint: Path, chains: Path, succeed: Succeed) -> None:
     out = succeed(*certify(checkpoint, chains, "--alpha", 0.2, "--confidence", 0.9, "--promise", "random"))
     assert "for all but 10% of calibration sets" in out
@@ -191,6 +198,7 @@ def test_it_is_refused_beside_other_weights_and_other_maps_and_goes_when_it_is_r
     assert "has no certificate" in succeed("certify", "--checkpoint", checkpoint, "--remove")
 
 
+@pytest.mark.slow
 def test_an_export_carries_it_and_the_min_of_raw_confidences_needs_no_map(
     checkpoint: Path, chains: Path, succeed: Succeed, tmp_path: Path
 ) -> None:

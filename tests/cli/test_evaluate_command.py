@@ -107,9 +107,15 @@ def test_the_script_at_the_root_is_the_command(checkpoint: Path, tmp_path: Path,
     assert report_at(tmp_path / "s")["split"] == "test"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--checkpoint", "a", "--predictions", "b"]])
-def test_one_thing_is_evaluated_at_a_time(fail: Command, arguments: list[str]) -> None:
-    assert "either --checkpoint FOLDER or --predictions FILE" in fail("evaluate", *arguments)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name one of --checkpoint FOLDER, --predictions FILE, --scorer FORM:PATH"),
+        (["--checkpoint", "a", "--predictions", "b"], "--checkpoint and --predictions exclude each other"),
+    ],
+)
+def test_one_thing_is_evaluated_at_a_time(fail: Command, arguments: list[str], words: str) -> None:
+    assert words in fail("evaluate", *arguments)
 
 
 def test_a_missing_checkpoint_names_those_that_are_there(fail: Command, checkpoint: Path) -> None:

@@ -38,6 +38,12 @@ def test_a_file_of_ones_own_through_a_map(succeed: Command, scores: Path, tmp_pa
     out = succeed("benchmark", "first-error", "--data", data, *MAP, "--predictions", scores, "--resamples", "20")
     report = json.loads((tmp_path / "eval_scores" / "first_error.json").read_text())
     assert "First errors at threshold 0.5" in out
+    assert "Whole solutions, scored by an aggregate of their steps" in out
+    assert "theirs: 0 of 4 problems have several" in out
+    whole = report["solution_level"]["theirs"]
+    assert (whole["num_right"], whole["num_wrong"]) == (2, 2)
+    # The least confidences: 0.2 and 0.1 of the wrong ones, 0.8 and 0.3 of the right ones.
+    assert (whole["by_aggregate"]["min"]["auroc"], whole["by_aggregate"]["last"]["auroc"]) == (1.0, 0.625)
     assert report["benchmark"] == "first-error"
     assert report["label_base"] == 1
     assert report["map"] == {"problem": "input", "steps": "thoughts.all", "label": "mistake", "id": "uid"}

@@ -89,6 +89,7 @@ OTHER_VALUES = {
     "training.device": "cpu",
     "training.mixed_precision": "bf16",
     "training.best_metric": "mse",
+    "data.own_columns": "problem=question",
 }
 """A value that is not the default, where a number will not do."""
 

@@ -40,6 +40,7 @@ def test_an_alias_sets_its_field(path: str, alias: str) -> None:
         "optim": "adamw_bnb_8bit",
         "metric_for_best_model": "mse",
         "lora_target": "auto",
+        "columns": "problem=question",
     }
     text = values.get(alias, "11")
     by_alias, by_name = parse(f"--{alias}", text), parse(f"--{path}", text)

@@ -47,6 +47,12 @@ BAD: dict[str, dict[str, Any]] = {
     "agent_process_bench": {"step_labels": {"1": 1, "2": 1}},
     "tool_prm_bench": {"action_rejected": "a"},
     "mmlu_pro_cot": {"labels": "[1, 2]"},
+    "chat_verdicts": {
+        "conversations": [*VALID["chat_verdicts"]["conversations"][:3], {"role": "assistant", "content": "?"}]
+    },
+    "versaprm": {"chain_of_thoughts": [{"steps": ["a", "b"], "labels": [None, 7]}]},
+    "step_table": {"label": "perhaps"},
+    "step_pairs": {"rejected": "b"},
     "prmbench": {"idx": "other", "modified_process": ["a", 7]},
     "candidates": {"candidates": [{"steps": ["a"], "correct": True}, {"steps": ["a"], "correct": "yes"}]},
 }

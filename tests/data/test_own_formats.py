@@ -86,7 +86,7 @@ def test_own_unknown_fields_of_a_record_are_reported(write_jsonl: Write) -> None
     assert report.places["fields_not_read"] == ["data.jsonl, line 1: note"]
 
 
-@pytest.mark.parametrize("value", [1.5, -0.1, "0.9", float("nan"), [1], -100])
+@pytest.mark.parametrize("value", [1.5, -0.1, "likely", "1.5", float("nan"), [1], -100])
 def test_a_label_out_of_range_names_line_value_and_range(write_jsonl: Write, value: Any) -> None:
     good = {"problem": "p", "steps": [{"text": "a", "confidence": 1}]}
     bad = {"problem": "p", "steps": [{"text": "a", "confidence": value}]}

@@ -50,6 +50,32 @@ def rows_of(layout: str, seed: int, count: int) -> list[dict[str, Any]]:
                 "input": f"{problem} {' '.join(f'{step} ки' for step in tagged)}",
                 "label": f"{problem} {' '.join(f'{step} {sign}' for step, sign in zip(tagged, signs, strict=True))}",
             },
+            "chat_verdicts": {
+                "messages": [
+                    turn
+                    for step, sign in zip([f"{problem} {tagged[0]}", *tagged[1:]], signs, strict=True)
+                    for turn in ({"role": "user", "content": step}, {"role": "assistant", "content": sign})
+                ]
+            },
+            "versaprm": {
+                "question": problem,
+                "chain_of_thoughts": [
+                    {
+                        "steps": steps,
+                        "labels": [1] * len(steps),
+                        "augs": [{"aug_idx": 0, "aug_step": "x", "aug_type": 1}],
+                    }
+                ],
+            },
+            "step_table": {
+                "problem": problem,
+                "solution_id": drawn.randint(1, 2),
+                "step_index": number,
+                "step": steps[0],
+                "label": labels[-1],
+                "group": drawn.choice(["", "g", "h"]),
+            },
+            "step_pairs": {"prompt": problem, "initial_reason_steps": steps, "chosen": "right", "rejected": "wrong"},
             "prm800k": {
                 "question": {"problem": problem},
                 "label": {"steps": [{**rating, "chosen_completion": 0}, rating]},

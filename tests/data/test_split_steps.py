@@ -163,7 +163,9 @@ def test_rows_of_our_own_layout_may_hold_raw_solutions(write_jsonl: Any) -> None
 def test_the_rule_belongs_to_the_configuration_and_the_fingerprint(write_jsonl: Any) -> None:
     config = Config()
     config.data.use_own, config.data.use_prm800k, config.data.use_eqasc = True, False, False
-    config.data.own_train = config.data.own_validation = config.data.own_test = write_jsonl({"problem": "p"})
+    config.data.own_train = config.data.own_validation = config.data.own_test = write_jsonl(
+        {"problem": "p", "solution": "a"}
+    )
     prints = set()
     for rule in (None, "auto", "lines"):
         config.data.own_split = rule

@@ -152,7 +152,8 @@ def test_paths_of_labelled_trees_choose_a_threshold_too(tmp_path: Path) -> None:
 
 def test_the_command_offers_every_layout_of_trees() -> None:
     published = {"agent_process_bench", "delta_bench", "hard2verify", "mmlu_pro_cot", "tool_prm_bench"}
-    assert set(TREE_LAYOUTS) == {"eqasc", "math_shepherd", "own", "prm800k", "reveal", "stepwise", *published}
+    own = {"chat_verdicts", "own", "step_table", "stepwise", "versaprm"}
+    assert set(TREE_LAYOUTS) == {"eqasc", "math_shepherd", "prm800k", "reveal", *own, *published}
     parser = argparse.ArgumentParser()
     benchmark.configure(parser)
     for layout in ("processbench", *TREE_LAYOUTS):

@@ -88,6 +88,15 @@ def test_smallest_counts_agree_with_orders(n: int, alpha: float, delta: float) -
     assert order_pac(alpha, n, delta) <= max(order(alpha, n), 1)
 
 
+@given(st.integers(1, 400), st.sampled_from([0.05, 0.1, 0.2, 0.5]), st.sampled_from([0.05, 0.1, 0.3]))
+def test_at_the_order_for_most_sets_the_risk_is_above_alpha_in_at_most_delta_of_them(
+    n: int, alpha: float, delta: float
+) -> None:
+    k = order_pac(alpha, n, delta)
+    assert k == 0 or 1.0 - beta_cdf(alpha, k, n) <= delta + 1e-12
+    assert k == n or 1.0 - beta_cdf(alpha, k + 1, n) > delta, "the largest such order"
+
+
 def test_the_beta_distribution_is_that_of_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     for k, n in ((1, 19), (5, 50), (83, 835), (500, 5000)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random as random_module
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificate_samples import chain, chains, problem
+from mutations import mutated_values
 from surestep.errors import ConfigError
 from surestep.guarantees import Judging, ScoredProblem, cutoff, order
 from surestep.guarantees.certificate import ALL, Certificate, MadeFor
@@ -22,6 +24,9 @@ from surestep.guarantees.promises.promise import Rule, no_rule
 from surestep.guarantees.terms import Terms
 
 NOTHING = MadeFor("", None, {}, "")
+
+
+KEPT_PARTS = ("chosen", "random", "tree")
 
 
 def rule_of(problems: list[ScoredProblem], terms: Terms) -> Rule:
@@ -87,7 +92,7 @@ def test_a_tree_promise_covers_any_choice_and_keeps_less() -> None:
         assert set(rule.kept) == {"right_steps", "something", "everything", "wrong_where_something"}
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(list(PROMISES)), st.sampled_from([0.05, 0.2, 0.5]))
+@given(st.integers(0, 2**32 - 1), st.sampled_from(KEPT_PARTS), st.sampled_from([0.05, 0.2, 0.5]))
 @settings(max_examples=30)
 def test_the_order_of_problems_and_of_their_trees_changes_no_rule(seed: int, promise: str, alpha: float) -> None:
     random = np.random.default_rng(seed)
@@ -120,14 +125,14 @@ def test_what_nobody_judged_says_nothing_and_is_no_clean_problem() -> None:
     judged = [ScoredProblem(i, (chain(np.array([0.9]), np.array([1.0])),)) for i in range(9)]
     silent = ScoredProblem(9, (chain(np.array([0.9]), np.array([np.nan])),))
     empty = ScoredProblem(10, (chain(np.zeros(0), np.zeros(0)),))
-    for promise in PROMISES:
+    for promise in KEPT_PARTS:
         assert rule_of([*judged, silent, empty], Terms(promise)).critical.n == 9
         counted = Terms(promise, judging=Judging(unlabelled="wrong"))
         assert rule_of([*judged, silent], counted).num_wrong == 1
 
 
 def test_no_problem_promises_nothing_and_says_how_many_are_needed() -> None:
-    for promise in PROMISES:
+    for promise in KEPT_PARTS:
         rule = rule_of([], Terms(promise))
         assert (rule.exists, rule.cutoff, rule.critical.n) == (False, math.inf, 0)
         assert rule.kept["something"] is None
@@ -154,7 +159,7 @@ def test_the_kept_shares_are_those_of_left_out_problems() -> None:
     assert rule.kept["wrong_where_something"] == pytest.approx(8 / 41 / (something / 40))
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(list(PROMISES)), st.sampled_from([0.02, 0.2, 0.6]), st.booleans())
+@given(st.integers(0, 2**32 - 1), st.sampled_from(KEPT_PARTS), st.sampled_from([0.02, 0.2, 0.6]), st.booleans())
 @settings(max_examples=30)
 def test_a_certificate_survives_its_file(seed: int, promise: str, alpha: float, soft: bool) -> None:
     random = np.random.default_rng(seed)
@@ -198,6 +203,30 @@ def test_a_rule_whose_columns_do_not_fit_is_refused() -> None:
         values["rules"][ALL][name] = value
         with pytest.raises(ValueError, match=words):
             Certificate.from_json(values)
+
+
+@pytest.mark.parametrize("promise", ["chosen", "random", "tree"])
+def test_a_changed_certificate_is_refused_or_can_be_used(promise: str) -> None:
+    """Whatever one value of the file becomes: one sentence, or a certificate that answers everything asked of it."""
+    rng, numbers = random_module.Random(1), np.random.default_rng(1)
+    terms = Terms(promise, alpha=0.3)
+    rule = rule_of([problem(key, numbers, solutions=2) for key in range(10)], terms)
+    values = Certificate(terms, {ALL: rule}, {}, NOTHING, {"left_out": {"x": 1}, "seen": None}).to_json()
+    refusals = []
+    for _ in range(300):
+        try:
+            certificate = Certificate.from_json(mutated_values(values, rng))
+        except (ValueError, ConfigError) as error:
+            refusals.append(str(error))
+            continue
+        found = certificate.rule_for(None)
+        assert certificate.needs_map in (True, False)
+        assert certificate.promise.sentence(certificate.terms)
+        assert isinstance(uncovered(certificate, None, use="best", policy="product", count=2), str)
+        if found is not None:
+            certified_part(certificate, found, [0.9, 0.5], [0.9, 0.5])
+    assert len(refusals) > 100
+    assert not any("\n" in refusal for refusal in refusals)
 
 
 def test_terms_out_of_range_are_all_named() -> None:

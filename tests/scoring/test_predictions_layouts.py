@@ -118,6 +118,8 @@ def test_the_index_of_the_first_error_labels_the_steps_up_to_it(tmp_path: Path) 
     report = evaluate_predictions(tmp_path / "p.jsonl", output_dir=tmp_path / "r").report
     assert report["per_dataset"]["gsm8k"]["num_steps"] == 3
     assert report["labels_without_confidence"] == {"gsm8k": 1}
+    whole = report["solution_level"]["per_dataset"]
+    assert whole["gsm8k"]["num_wrong"] == whole["gsm8k"]["left_out"]["without_score"] == 1
 
 
 def test_solutions_of_one_problem_are_drawn_together_where_the_file_names_both(tmp_path: Path) -> None:

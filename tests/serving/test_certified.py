@@ -9,6 +9,7 @@ import numpy as np
 from certificate_samples import problem
 from fake_server import at_once, serving, solution
 from surestep.calibration import Calibration, Platt
+from surestep.client.calls import score_call
 from surestep.guarantees import Judging
 from surestep.guarantees.certificate import ALL, Certificate, MadeFor
 from surestep.guarantees.promises import PROMISES
@@ -47,6 +48,10 @@ def test_a_solution_comes_with_its_kept_part_and_the_promise() -> None:
     assert len(found["certified"]["levels"]) == 4
     assert found["certified"]["promise"] == made.promise
     assert found["first_below"] is None, "what is null says so as before"
+    read = score_call("p", ["a"] * 4, None).parse(found)
+    assert read.certified is not None
+    assert read.certified.num_kept == found["certified"]["num_kept"]
+    assert score_call("p", ["a"] * 4, None).parse(asked(None, "/v1/steps", solution(1, steps=4))).certified is None
 
 
 def test_of_several_the_best_alone_is_certified_and_by_its_own_policy_alone() -> None:

@@ -29,9 +29,11 @@ Status = Literal["ok", "missing", "broken", "note"]
 """`missing`: an option that is not installed; `broken`: Surestep does not work as it should."""
 
 _EXTRAS = {
-    "generate": "answers compared by math-verify: `generate`, best-of-N on answers",
+    "generate": "`surestep generate`: answers compared by math-verify",
+    "benchmarks": "best-of-N on answers, compared by math-verify",
     "serve": "`surestep serve`",
     "memory": "8-bit AdamW, frozen weights in NF4",
+    "sweep": "`surestep sweep`",
     "tensorboard": "--report_to tensorboard",
 }
 _LORA_GB = 26.0

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
+
+from surestep.calibration.gain import FloatArray
 from surestep.calibration.maps import map_from_json, map_to_json
 from surestep.calibration.maps.confidence_map import ConfidenceMap
 
@@ -38,6 +41,17 @@ class Calibration:
         ['identity', 'platt', 'identity']
         """
         return self.pooled if dataset is None else self.datasets.get(dataset, self.pooled)
+
+    def calibrated(self, raw_N: FloatArray, dataset: str | None = None) -> FloatArray:
+        """Confidences for a scorer's own, float64 [N] in [0, 1]; NaN, where there is none, stays NaN.
+
+        Args:
+            raw_N: float64 [N].
+            dataset: its name, where it may have a map.
+        """
+        confidence_N, known = raw_N.copy(), ~np.isnan(raw_N)
+        confidence_N[known] = self.map_for(dataset).apply(raw_N[known])
+        return confidence_N
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `calibration.json`."""

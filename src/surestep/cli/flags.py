@@ -9,34 +9,37 @@ A flag overrides the file (`--config`), the file overrides the preset. Knows not
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from surestep.config import Config, get_default_config, get_lora_config
+from surestep.cli.output.console import say
+from surestep.config import Config, get_default_config, get_lora_config, own_data
+from surestep.config.field_list import fields, kinds_of
 from surestep.config.other_names import ALIASES
-from surestep.config.read import lay_over
+from surestep.config.read import lay_over, read_config_file
 from surestep.errors import ConfigError
 from surestep.settings import OneOf, Section, describe
 from surestep.untrusted import parse_json
 
+__all__ = [
+    "PRESETS",
+    "add_config_flags",
+    "add_scoring_flags",
+    "add_section_flags",
+    "config_from_args",
+    "fields",
+    "flag_values",
+    "override",
+    "section_from_args",
+]
+
 PRESETS = {"full": get_default_config, "lora": get_lora_config}
 
 _DEST_PREFIX = "config:"
-
-
-def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Dotted path and description of each field, depth first."""
-    for name, info in section.model_fields.items():
-        path = f"{prefix}{name}"
-        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
-            yield from fields(info.annotation, f"{path}.")
-        else:
-            yield path, info
 
 
 def add_config_flags(
@@ -45,10 +48,12 @@ def add_config_flags(
     preset: str = "full",
     exclude: frozenset[str] = frozenset(),
     from_file: bool = True,
+    data_flag: str = "",
 ) -> None:
     """Add a flag for each field but those in `exclude` (dotted paths), and `--config` and `--preset`.
 
     Without `from_file` the latter two are left out: the flags then lie over a configuration found elsewhere.
+    `data_flag` is the field that `--data` stands for: the user's own data that the command works on.
     """
     if from_file:
         source = parser.add_argument_group("configuration")
@@ -65,7 +70,7 @@ def add_config_flags(
             continue
         section, _, name = path.rpartition(".")
         group = groups.setdefault(section, parser.add_argument_group(section or "run"))
-        names = [name, *ALIASES.get(path, ())]
+        names = [name, *ALIASES.get(path, ()), *(["data"] if path == data_flag else [])]
         flags = [f"--{name}" for name in names] + [f"--{name.replace('_', '-')}" for name in names]
         flags += [f"--{path}", f"--{path.replace('_', '-')}"]
         _add_flag(group, flags, _DEST_PREFIX + path, info)
@@ -75,13 +80,14 @@ def _add_flag(
     group: argparse._ActionsContainer, flags: list[str], dest: str, info: FieldInfo, *, default: str = ""
 ) -> None:
     is_switch = info.annotation is bool
+    nargs = "+" if _takes_pairs(info) else "?" if is_switch else None
     group.add_argument(
         *dict.fromkeys(flags),
         dest=dest,
         default=argparse.SUPPRESS,
         metavar=_placeholder(info),
         help=(info.description or "").replace("%", "%%") + default,
-        nargs="?" if is_switch else None,
+        nargs=nargs,
         const="true" if is_switch else None,
     )
 
@@ -93,12 +99,19 @@ def _placeholder(info: FieldInfo) -> str:
     >>> [_placeholder(known[f"training.{name}"]) for name in ("device", "max_steps", "learning_rate", "best_metric")]
     ['auto|cpu|cuda', 'N', 'X', 'TEXT']
     """
+    if _takes_pairs(info):
+        return "NAME=COLUMN"
     shown: list[str] = []
     for part in info.metadata:
         shown += part.names() if isinstance(part, OneOf) else []
-    for kind in [] if shown else _kinds(info):
+    for kind in [] if shown else kinds_of(info):
         shown += map(str, get_args(kind)) if get_origin(kind) is Literal else [_KINDS.get(kind, "JSON")]
     return text if len(text := "|".join(shown)) <= _LONGEST_PLACEHOLDER else "TEXT"
+
+
+def _takes_pairs(info: FieldInfo) -> bool:
+    """Whether a field is a table of texts, which a flag gives as `name=value`, one after the other."""
+    return any(get_origin(kind) is dict and get_args(kind) == (str, str) for kind in kinds_of(info))
 
 
 _KINDS = {bool: "true|false", int: "N", float: "X", Path: "PATH", str: "TEXT"}
@@ -137,11 +150,15 @@ def section_from_args(args: argparse.Namespace, section: type[S]) -> S:
 _SCORING_FLAGS_OF_TRAINING = {"training.device", "training.mixed_precision", "training.seed"}
 
 
-def add_scoring_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that change how a trained checkpoint is scored: data, evaluation, place and arithmetic."""
+def add_scoring_flags(parser: argparse.ArgumentParser, *, data_flag: str = "") -> None:
+    """Add the flags that change how a trained checkpoint is scored: data, evaluation, place and arithmetic.
+
+    `data_flag`: see `add_config_flags`.
+    """
     paths = {path for path, _ in fields()}
     kept = {path for path in paths if path.startswith(("data.", "eval.", "model.backbone", "model.attention"))}
-    add_config_flags(parser, exclude=frozenset(paths - kept - _SCORING_FLAGS_OF_TRAINING), from_file=False)
+    exclude = frozenset(paths - kept - _SCORING_FLAGS_OF_TRAINING)
+    add_config_flags(parser, exclude=exclude, from_file=False, data_flag=data_flag)
 
 
 def config_from_args(args: argparse.Namespace) -> Config:
@@ -151,11 +168,19 @@ def config_from_args(args: argparse.Namespace) -> Config:
         ConfigError: every unknown field and every bad value, all at once.
     """
     base = PRESETS[args.preset]()
-    return override(Config.from_file(args.config, base=base) if args.config else base, args)
+    if not args.config:
+        return override(base, args)
+    config = Config.from_file(args.config, base=base)
+    data = read_config_file(args.config).get("data")
+    in_file = data if isinstance(data, dict) else {}
+    _say(own_data.lines(base.data, config.data, in_file))
+    return override(config, args, kept=own_data.turned_on(in_file))
 
 
-def override(config: Config, args: argparse.Namespace) -> Config:
-    """`config` with the flags that were given in place of its own values.
+def override(config: Config, args: argparse.Namespace, *, kept: Collection[str] = ()) -> Config:
+    """`config` with the flags that were given in place of its own values; what they change beside is said.
+
+    `kept` are datasets that a file turned on: they stay so where a flag names a file of the user's own.
 
     Raises:
         ConfigError: every bad value, all at once.
@@ -172,7 +197,14 @@ def override(config: Config, args: argparse.Namespace) -> Config:
         for section in sections:
             target = target.setdefault(section, {})
         target[name] = value
-    return Config.from_dict(lay_over(config.to_dict(), layer))
+    changed = Config.from_dict(lay_over(config.to_dict(), layer, kept=kept))
+    _say(own_data.lines(config.data, changed.data, layer.get("data", {})))
+    return changed
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        say(f"· {line}", to_stderr=True)
 
 
 def flag_values(args: argparse.Namespace) -> dict[str, Any]:
@@ -181,20 +213,19 @@ def flag_values(args: argparse.Namespace) -> dict[str, Any]:
     given = {
         name.removeprefix(_DEST_PREFIX): value for name, value in vars(args).items() if name.startswith(_DEST_PREFIX)
     }
-    return {path: _parse(value, is_text=_is_text(known[path])) for path, value in given.items()}
+    return {
+        path: _parse_several(value) if isinstance(value, list) else _parse(value, is_text=_is_text(known[path]))
+        for path, value in given.items()
+    }
+
+
+def _parse_several(texts: list[str]) -> Any:
+    return texts if len(texts) > 1 else _parse(texts[0], is_text=True)
 
 
 def _is_text(info: FieldInfo) -> bool:
     """Whether a field holds a name or a path, or nothing."""
-    return set(_kinds(info)) <= {str, Path}
-
-
-def _kinds(info: FieldInfo) -> list[Any]:
-    """The types of a field's values, in order, None left out."""
-    is_union = get_origin(info.annotation) in (Union, UnionType)
-    parts = get_args(info.annotation) if is_union else (info.annotation,)
-    kinds = [get_args(part)[0] if get_origin(part) is Annotated else part for part in parts]
-    return [kind for kind in kinds if kind is not type(None)]
+    return set(kinds_of(info)) <= {str, Path}
 
 
 def _parse(text: str, *, is_text: bool) -> Any:

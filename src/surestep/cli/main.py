@@ -24,9 +24,11 @@ from surestep.terminal_text import in_one_line, print_to, visible
 
 COMMANDS = {
     "train": "train a step-confidence model (full or LoRA)",
+    "sweep": "train over a space of settings with a search, and find the best by validation",
     "evaluate": "score every step of the test splits and measure how far the scores can be trusted",
     "calibrate": "fit a checkpoint's confidence to labels on validation, and store the map in it",
     "certify": "promise of new problems what share keeps a wrong step, from labelled ones that nothing has seen",
+    "watch": "after certifying: whether the scores of new problems have changed, and whether labels keep the promise",
     "check": "go through the production checklist: files, figures against targets, leaks, anti-hacking probes",
     "compare": "show evaluations side by side, and which differences are real",
     "benchmark": "first errors, wrong steps and best-of-N on their benchmarks' files",
@@ -44,7 +46,12 @@ COMMANDS = {
 }
 """Subcommand to help line; the module of the same name in `commands` runs it."""
 
-_FOLDERS = {"export": "interchange.", "push": "interchange.", "bench": "machine.", "doctor": "machine."}
+_FOLDERS = {
+    **dict.fromkeys(("export", "push"), "interchange."),
+    **dict.fromkeys(("bench", "doctor"), "machine."),
+    **dict.fromkeys(("certify", "watch"), "promises."),
+    "sweep": "tuning.",
+}
 """Subcommand to the folder within `commands` that its module lies in, where it is in one."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -62,6 +62,7 @@ class Client:
         timeout_s: for one answer, in which the server gives up too.
         retries: how often a request is sent again when the server is busy, starts, or cannot be reached.
         concurrency: requests that `score_many` has on their way at once.
+        speaks: the protocol, where it is another than Surestep's own; for messages.
         transport: of httpx2, in place of the network.
         sleep: waits between retries.
 
@@ -78,10 +79,11 @@ class Client:
         timeout_s: float = 60.0,
         retries: int = 8,
         concurrency: int = 16,
+        speaks: str | None = None,
         transport: httpx2.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._address = Address(url.rstrip("/"), api_key, timeout_s, retries)
+        self._address = Address(url.rstrip("/"), api_key, timeout_s, retries, speaks)
         self._concurrency = concurrency
         self._sleep = sleep
         self._http = httpx2.Client(**self._address.options(), transport=transport)
@@ -115,13 +117,17 @@ class Client:
 
         Where an item is wrong, or the iterable raises, the results of the items before it come first.
         """
-        waiting: deque[Future[SolutionScores]] = deque()
+        return self._send_many(score_call(*pair_of(item), dataset) for item in items)
+
+    def _send_many(self, calls: Iterable[Call[T]]) -> Iterator[T]:
+        """The answers of many requests, in order, as `score_many` sends them."""
+        waiting: deque[Future[T]] = deque()
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="surestep-client")
-        source, error = iter(items), None
+        source, error = iter(calls), None
         try:
             while True:
                 try:
-                    call = score_call(*pair_of(next(source)), dataset)
+                    call = next(source)
                 except StopIteration:
                     break
                 except Exception as raised:

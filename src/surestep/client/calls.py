@@ -12,6 +12,7 @@ import httpx2
 
 from surestep.errors import InputError, ServerError, SurestepError
 from surestep.guarantees.certified import Certified
+from surestep.guarantees.monitoring import MonitorReading
 from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
 from surestep.untrusted import parse_json
@@ -42,12 +43,17 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True)
 class Address:
-    """Where the server is, and how patiently it is asked."""
+    """Where the server is, and how patiently it is asked.
+
+    Attributes:
+        speaks: what is expected of it, for messages.
+    """
 
     url: str
     api_key: str | None
     timeout_s: float
     retries: int
+    speaks: str | None = None
 
     def options(self) -> dict[str, Any]:
         """For httpx2's clients."""
@@ -88,12 +94,14 @@ class Address:
             return ServerError(f"{self.url} did not answer within {self.timeout_s:g} s; set timeout_s higher")
         if isinstance(outcome, httpx2.HTTPError):
             reason = " ".join(str(outcome).split()) or type(outcome).__name__
-            return ServerError(f"{self.url} cannot be reached ({reason}); is `surestep serve` running there?")
+            if self.speaks is None:
+                return ServerError(f"{self.url} cannot be reached ({reason}); is `surestep serve` running there?")
+            return ServerError(f"{self.url} cannot be reached ({reason}); does a server run there?")
         status = outcome.status_code
         try:
             message = str(parse_json(outcome.text)["error"]["message"])
         except (ValueError, KeyError, TypeError):
-            message = "an answer that is not Surestep's"
+            message = "an answer that is not Surestep's" if self.speaks is None else outcome.text
         line = f"{self.url} refused (status {status}): {' '.join(message.split())[:400]}"
         return InputError(line) if status in {400, 413, 422} else ServerError(line)
 
@@ -107,7 +115,9 @@ class Address:
             return call.parse(parse_json(response.text, allow_nan=False) if response.content else None)
         except (ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:100]
-            raise ServerError(f"{self.url} answered something else ({reason}); is it a Surestep server?") from None
+            if self.speaks is None:
+                raise ServerError(f"{self.url} answered something else ({reason}); is it a Surestep server?") from None
+            raise ServerError(f"{self.url} answered something else ({reason}); does it speak {self.speaks}?") from None
 
 
 def texts_of(value: object, what: str) -> list[str]:
@@ -168,6 +178,12 @@ def rerank_call(
 ABOUT: Call[dict[str, Any]] = Call("/v1/about", dict, method="GET")
 
 
+def _reading(step: int, answer: Any) -> MonitorReading | None:
+    """The monitor's, where the server's checkpoint has one."""
+    said = answer.get("monitor")
+    return None if said is None else MonitorReading.from_json(step, said)
+
+
 @dataclass
 class SessionState:
     """What a session's object knows without asking."""
@@ -177,6 +193,7 @@ class SessionState:
     confidences: tuple[float | None, ...]
     raw: tuple[float | None, ...]
     num_tokens: int
+    monitor: MonitorReading | None = None
 
     @classmethod
     def of(cls, answer: Any) -> SessionState:
@@ -187,6 +204,7 @@ class SessionState:
             _numbers(answer["confidences"]),
             _numbers(answer["raw"]),
             int(answer["num_tokens"]),
+            _reading(len(steps), answer),
         )
 
     def add_call(self, step: str, context: str | None) -> Call[float | None]:
@@ -194,6 +212,7 @@ class SessionState:
             confidence, raw = _numbers([answer["confidence"], answer["raw"]])
             self.steps, self.confidences = (*self.steps, step), (*self.confidences, confidence)
             self.raw, self.num_tokens = (*self.raw, raw), int(answer["num_tokens"])
+            self.monitor = _reading(len(self.steps), answer)
             return confidence
 
         # `at` makes the request the same when it is sent twice.
@@ -239,3 +258,8 @@ class KnownSession:
     def num_tokens(self) -> int:
         """Tokens of the problem and the steps, as of the last step that was added."""
         return self._state.num_tokens
+
+    @property
+    def monitor(self) -> MonitorReading | None:
+        """What the monitor of the server's checkpoint says after the last step; None where it has none."""
+        return self._state.monitor

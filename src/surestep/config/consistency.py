@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from surestep.config.own_data import unread_own_data
 from surestep.config.training import DEFAULT_WARMUP_STEPS, OWN_SHAPES
 from surestep.data.datasets import DATASET_NAMES, name_is_taken
 
@@ -29,11 +30,13 @@ def warnings(config: Config) -> list[str]:
     """What is allowed but seldom meant, one sentence each; a run says them at its start."""
     training = config.training
     warmup, steps, peak = training.num_warmup_steps, training.max_steps, training.learning_rate
+    unread = unread_own_data(config.data)
     if warmup < steps:
-        return []
+        return unread
     return [
+        *unread,
         f"warmup takes {warmup:,} steps and the run has {steps:,}: the learning rate only rises, to "
-        f"{peak * steps / warmup:.2g} of {peak:g}; shorten it (--warmup_ratio 0.1) or train longer (--max_steps)"
+        f"{peak * steps / warmup:.2g} of {peak:g}; shorten it (--warmup_ratio 0.1) or train longer (--max_steps)",
     ]
 
 

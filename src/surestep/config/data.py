@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PositiveInt, create_model
 
 from surestep.data.datasets import DATASET_NAMES, DATASETS, LAYOUTS
+from surestep.data.datasets.dataset import AUTO_LAYOUT
 from surestep.data.records.bad_rows import BadRows
 from surestep.settings import Section
 
@@ -40,7 +41,7 @@ else:
         # pydantic puts the fields of the last base first.
         bases = [DATASETS[name].fields for name in reversed(DATASET_NAMES)]
         layout = DATASETS["own"].fields.model_fields["own_format"]
-        known = {"own_format": (Literal[LAYOUTS], Field(layout.default, description=layout.description))}
+        known = {"own_format": (Literal[AUTO_LAYOUT, *LAYOUTS], Field(layout.default, description=layout.description))}
         return create_model("_DatasetFields", __base__=(*bases, _Places), __module__=__name__, **known)
 
     _DatasetFields = _dataset_fields()
@@ -88,9 +89,9 @@ class DataConfig(_DatasetFields):
 
         None where none does, and where they differ. A checkpoint's own configuration tells it to whoever scores.
         """
-        layouts = {self.own_format if name == "own" else name for name in self.used()}
+        layouts = {self.own_format if name == "own" else name for name in self.used()} - {AUTO_LAYOUT}
         rules = {DATASETS[name].split_rule for name in layouts} - {""}
-        if self.use_own and self.own_format == "own" and self.own_split is not None:
+        if self.use_own and self.own_format in {"own", AUTO_LAYOUT} and self.own_split is not None:
             rules.add(self.own_split)
         return rules.pop() if len(rules) == 1 else None
 

@@ -11,6 +11,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "model.backbone": ("model_name_or_path", "base_model"),
     "lora.lora_r": ("lora_rank",),
     "lora.lora_target_modules": ("lora_target",),
+    "data.own_columns": ("columns",),
     "data.max_length": ("max_seq_length", "cutoff_len", "sequence_len"),
     "training.num_train_epochs": ("num_epochs",),
     "training.per_device_train_batch_size": ("batch_size", "micro_batch_size"),

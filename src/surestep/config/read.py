@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from surestep.config.core_yaml import StrictReadError, load_json, load_yaml
+from surestep.config.own_data import switches
 from surestep.config.training import unset_by
 from surestep.errors import ConfigError
 from surestep.untrusted import read_document
@@ -43,10 +45,11 @@ def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[s
     return values
 
 
-def lay_over(config: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+def lay_over(config: dict[str, Any], layer: dict[str, Any], *, kept: Collection[str] = ()) -> dict[str, Any]:
     """The values of a configuration with those of a file or of flags in place of its own.
 
-    What the layer sets also unsets what it stands for (`unset_by`), unless the layer names that too.
+    What the layer sets also unsets what it stands for (`unset_by`), and a file of the user's own that it names turns
+    own data on (`own_data.switches`), unless the layer says so itself. `kept` datasets stay on.
 
     >>> base = {"training": {"max_steps": 10, "warmup_steps": 500, "warmup_ratio": 0.1}}
     >>> lay_over(base, {"training": {"warmup_steps": 0}})
@@ -56,6 +59,8 @@ def lay_over(config: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
     if isinstance(training, dict):
         for name, value in training.items():
             merged["training"] |= {k: v for k, v in unset_by(name, value).items() if k not in training}
+    if isinstance(data := layer.get("data"), dict):
+        merged["data"] |= switches(config.get("data", {}), data, kept=kept)
     return merged
 
 

@@ -135,7 +135,8 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
     if origin is list:
         return f"a list, each {_words(get_args(annotation)[0], [])}"
     if origin is dict:
-        return "an object of names and values"
+        is_pairs = get_args(annotation) == (str, str)
+        return "`NAME=COLUMN` for each, in a file an object of them" if is_pairs else "an object of names and values"
     if annotation is int:
         return f"a whole number{_bounds(metadata, whole=True)}"
     if annotation is float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from surestep.config import TINY_BACKBONE
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
+
+T = TypeVar("T")
 
 
 def load_tokenizer(name: str, *, revision: str | None = None) -> StepTokenizer:
@@ -20,10 +24,23 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> StepTokenizer:
         from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
 
         return StepTokenizer(build_tiny_tokenizer())
+    return _loaded(name, revision, StepTokenizer)
+
+
+def load_plain_tokenizer(name: str, *, revision: str | None = None) -> Any:
+    """The Hugging Face tokenizer of a hub id or a local folder, as it is.
+
+    Raises:
+        BackboneError: it cannot be found or read.
+    """
+    return _loaded(name, revision, lambda tokenizer: tokenizer)
+
+
+def _loaded(name: str, revision: str | None, made: Callable[[Any], T]) -> T:
     from transformers import AutoTokenizer
 
     try:
-        return StepTokenizer(
+        return made(
             AutoTokenizer.from_pretrained(
                 name, revision=revision, trust_remote_code=False, local_files_only=from_cache_only(name)
             )

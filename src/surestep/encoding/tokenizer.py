@@ -22,6 +22,28 @@ _BATCH = 2048
 _CACHE_OF_PAIRS = 256
 
 
+def added_tokens_pattern(tokenizer: Any) -> re.Pattern[str]:
+    """Finds the texts of a tokenizer's added tokens that a cut can break: those of more than one character."""
+    added = sorted((token for token in tokenizer.get_added_vocab() if len(token) > 1), key=len, reverse=True)
+    return re.compile("|".join(re.escape(token) for token in added) or r"(?!)")
+
+
+def cut_inside(text: str, added: re.Pattern[str]) -> list[str]:
+    """The pieces of a text that was cut within each added token, so that no piece holds a whole one.
+
+    >>> cut_inside("a <|end|> b", re.compile(r"<\\|end\\|>"))
+    ['a <', '|end|> b']
+    """
+    pieces: list[str] = []
+    start = 0
+    while match := added.search(text, start):
+        # Go on right behind the cut: the rest may hold another token that overlaps this one.
+        pieces.append(text[start : match.start() + 1])
+        start = match.start() + 1
+    pieces.append(text[start:])
+    return pieces
+
+
 class StepTokenizer:
     """A Hugging Face tokenizer with a `<CONFIDENCE>` token that only `confidence_id` can produce.
 
@@ -44,8 +66,7 @@ class StepTokenizer:
         # The unknown token may arise from text by right: it says that a character has no other token.
         self._forbidden = {index: token for token, index in tokenizer.get_added_vocab().items() if index != unknown}
         self._added_ids = frozenset(tokenizer.get_added_vocab().values())
-        added = sorted((t for t in tokenizer.get_added_vocab() if len(t) > 1), key=len, reverse=True)
-        self._added_pattern = re.compile("|".join(re.escape(token) for token in added))
+        self._added_pattern = added_tokens_pattern(tokenizer)
         self._check_plain_text()
 
     @property
@@ -94,13 +115,7 @@ class StepTokenizer:
 
         Only where nothing gentler helps: a tokenizer that opens every text with a space puts one at each cut.
         """
-        pieces: list[str] = []
-        start = 0
-        while match := self._added_pattern.search(text, start):
-            # Go on right behind the cut: the rest may hold another token that overlaps this one.
-            pieces.append(text[start : match.start() + 1])
-            start = match.start() + 1
-        pieces.append(text[start:])
+        pieces = cut_inside(text, self._added_pattern)
         return [index for ids in self._encode_plain(pieces) for index in ids]
 
     def _check_plain_text(self) -> None:

@@ -1,11 +1,11 @@
-"""Fitting a checkpoint's calibration: validation scored without a map, maps fitted, figures on held-out folds.
+"""Fitting the calibration of a checkpoint or another scorer: validation scored without a map, maps fitted, judged.
 
 Every figure here is of problems that the map had not seen. Writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from surestep.evaluation.certify.seen import PROBLEMS
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.evaluation_file import dataset_labels_unscored
+from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_split import score_split
 from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_source
 
@@ -50,7 +51,30 @@ def calibrate(
     methods: Sequence[str] | None,
     progress: ProgressFactory,
 ) -> CalibrationResult:
-    """Score the validation split of every enabled dataset and fit the maps.
+    """Score the validation split of every enabled dataset with a checkpoint's model and fit the maps, see `fit_maps`.
+
+    Raises:
+        DataError: files are missing or malformed, or the labels are too few or of one kind.
+    """
+    sources = enabled_sources(config.data, "validation", seed=config.training.seed)
+    splits = [
+        prepare_source(source, built.tokenizer, built.formatter, cache_dir=config.data.cache_dir, progress=progress)
+        for source in sources
+    ]
+    scorer = built.scorer(config, calibrated=False)
+    return fit_maps(scorer, splits, methods=methods, seed=config.training.seed, progress=progress)
+
+
+def fit_maps(
+    scorer: Scorer,
+    splits: Sequence[StoredSplit],
+    *,
+    methods: Sequence[str] | None,
+    seed: int,
+    progress: ProgressFactory,
+    about_scorer: Mapping[str, Any] | None = None,
+) -> CalibrationResult:
+    """Score labelled steps and fit the maps.
 
     The record says of every map in which place it competed (`maps`: in place of none, on all data; `own_map` and `maps`
     of a dataset), whether it was accepted, and if not by which figure it was rejected, with the numbers.
@@ -58,14 +82,18 @@ def calibrate(
     Problems are told apart by their key, which eQASC's choices of one question share, and two datasets that hold the
     same problem: no fold parts them.
 
+    Args:
+        scorer: gives confidences without a map.
+        splits: what it scores.
+        methods: which maps compete with none; all where left out.
+        seed: deals problems out to folds.
+        progress: is told of every tree.
+        about_scorer: goes into the record, as `scorer`.
+
     Raises:
-        DataError: files are missing or malformed, or the labels are too few or of one kind.
+        DataError: the labels are too few or of one kind.
     """
-    splits = [
-        prepare_source(source, built.tokenizer, built.formatter, cache_dir=config.data.cache_dir, progress=progress)
-        for source in enabled_sources(config.data, "validation", seed=config.training.seed)
-    ]
-    steps = score_split(built.scorer(config, calibrated=False), splits, wanted="labelled", progress=progress)
+    steps = score_split(scorer, splits, wanted="labelled", progress=progress)
     labels_beyond = dataset_labels_unscored(steps)
     datasets = {split.name: _facts(split, labels_beyond[split.name]) for split in splits}
     steps = steps.measured()
@@ -76,11 +104,12 @@ def calibrate(
         dataset=steps.dataset,
         dataset_names=steps.dataset_names,
     )
-    fitted = fit_calibration(data, methods=methods, seed=config.training.seed)
+    fitted = fit_calibration(data, methods=methods, seed=seed)
     confidences = {**fitted.choice.held_out, WITHIN_FOLDS: fitted.held_out}
     held_out = {name: figures_by_dataset(steps, confidence) for name, confidence in confidences.items()}
     maps = fitted.calibration()
     about = {
+        **({} if about_scorer is None else {"scorer": dict(about_scorer)}),
         "split": "validation",
         "methods": list(fitted.choice.scores) if methods is None else list(methods),
         "num_steps": len(data),

@@ -1,17 +1,21 @@
-"""A checkpoint on every step of a split: the numbers, and every prediction.
+"""A checkpoint, or any other scorer, on every step of a split: the numbers, and every prediction.
 
 Nothing is sampled and nothing stops after some batches; what could not be scored is counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from surestep.config import Config, EvalConfig
+from surestep.calibration.calibration import Calibration
+from surestep.config import TINY_BACKBONE, Config, DataConfig, EvalConfig
 from surestep.data.sources.choose import enabled_sources
 from surestep.disk import real_path
+from surestep.encoding.formatter import Formatter
+from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines
 from surestep.evaluation.calibration_effect import CalibrationUse, calibration_report, content_of
 from surestep.evaluation.report.write import WrittenReport, left_of_other_evaluations, write_report
@@ -26,9 +30,11 @@ from surestep.scoring.evaluation_file import (
     evaluation_report,
     write_evaluation_files,
 )
+from surestep.scoring.other_scorers.wrapped import MeasuredScorer
 from surestep.scoring.predictions_file import read_predictions, rows_of
+from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_split import score_split
-from surestep.scoring.stored_split import ProgressFactory, prepare_source
+from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_source
 
 EvaluatedSplit = Literal["test", "validation"]
 
@@ -63,6 +69,7 @@ class ScoredDatasets:
         datasets: facts for the report, by name.
         calibration: the map that was asked for.
         contents: `content_of` each dataset.
+        cost: what scoring took, see `MeasuredScorer.cost`.
     """
 
     split: EvaluatedSplit
@@ -71,6 +78,7 @@ class ScoredDatasets:
     datasets: dict[str, dict[str, Any]]
     calibration: CalibrationUse
     contents: dict[str, str]
+    cost: dict[str, Any]
 
 
 def default_output_dir(validation_dir: Path, checkpoint: Path) -> Path:
@@ -99,10 +107,81 @@ def score_datasets(
     compiling = built.compile_if_worth(config.model.compile, sum(stored.num_tokens for stored in splits))
     if built.is_compiled and compiling is not None:
         built.reasons.append(compiling)
-    scorer = built.scorer(config, calibrated=calibration != "none")
+    scorer = MeasuredScorer(built.scorer(config, calibrated=calibration != "none"))
+    return _scored(scorer, splits, config, split, progress=progress, calibration=calibration)
+
+
+def _scored(
+    scorer: MeasuredScorer,
+    splits: Sequence[StoredSplit],
+    config: Config,
+    split: EvaluatedSplit,
+    *,
+    progress: ProgressFactory,
+    calibration: CalibrationUse,
+) -> ScoredDatasets:
     steps = score_split(scorer, splits, own_maps=calibration == "dataset", progress=progress)
-    contents = {source.name: content_of(source) for source in sources}
-    return ScoredDatasets(split, config, steps, dataset_facts(splits, steps), calibration, contents)
+    contents = {stored.name: content_of(stored.source) for stored in splits if stored.source is not None}
+    return ScoredDatasets(split, config, steps, dataset_facts(splits, steps), calibration, contents, scorer.cost())
+
+
+def read_splits(
+    config: DataConfig, split: EvaluatedSplit, *, seed: int, progress: ProgressFactory
+) -> list[StoredSplit]:
+    """`split` of each enabled dataset, for a scorer that reads texts: stored with the tokens of the built-in tokenizer.
+
+    Raises:
+        DataError: a dataset's files are missing or malformed.
+    """
+    tokenizer, formatter = load_tokenizer(TINY_BACKBONE), Formatter()
+    sources = enabled_sources(config, split, seed=seed)
+    return [prepare_source(one, tokenizer, formatter, cache_dir=config.cache_dir, progress=progress) for one in sources]
+
+
+def evaluate_scorer(
+    scorer: Scorer,
+    config: Config,
+    *,
+    split: EvaluatedSplit,
+    output_dir: Path,
+    progress: ProgressFactory,
+    stored: Calibration | None = None,
+    calibration: CalibrationUse = "none",
+) -> Evaluation:
+    """Score every step of `split` of each enabled dataset with any scorer, and write what `evaluate_checkpoint` writes.
+
+    Baselines are fitted within the split itself, as for a file of predictions: nobody knows what others trained on.
+
+    Args:
+        scorer: who scores; a map of its own is applied already.
+        config: data and evaluation.
+        split: which split.
+        output_dir: where results go.
+        progress: is told of every tree.
+        stored: the calibration that belongs to the scorer, if any.
+        calibration: the map of it that is applied.
+
+    Raises:
+        DataError: a dataset's files are missing or malformed.
+        StorageError: the folder cannot be written.
+    """
+    splits = read_splits(config.data, split, seed=config.training.seed, progress=progress)
+    scored = _scored(MeasuredScorer(scorer), splits, config, split, progress=progress, calibration=calibration)
+    said = scorer.about()
+    maps = calibration_report(stored, calibration, scored.steps.measured(), scored.contents)
+    about = {
+        "split": split,
+        **said,
+        "calibration": {**said.get("calibration", {}), **maps},
+        "cost": scored.cost,
+        "datasets": scored.datasets,
+        "settings": config.to_dict(),
+    }
+    settings = config.eval
+    baselines = own_baselines(scored.steps) if settings.baselines else Baselines()
+    return _write(
+        scored.steps, about, baselines, settings, output_dir, constants=None, keep_rows=settings.save_predictions
+    )
 
 
 def evaluate_checkpoint(
@@ -145,6 +224,7 @@ def write_evaluation(loaded: LoadedCheckpoint, scored: ScoredDatasets, output_di
         "attention": loaded.built.model.route,
         "precision": loaded.built.hardware.precision,
         "calibration": calibration,
+        "cost": scored.cost,
         "datasets": scored.datasets,
         "settings": config.to_dict(),
     }

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from surestep.guarantees.critical_values import CriticalValues, Judging, Loss, Unlabelled
+from surestep.guarantees.format_version import check_format_version
 from surestep.guarantees.path_scores import ScoreName
 from surestep.guarantees.promises import PROMISES
 from surestep.guarantees.promises.promise import Promise, Rule
@@ -56,6 +57,10 @@ class _StoredTerms(TypedDict):
     unlabelled: Unlabelled
     loss: Loss
     policy: _Name
+    most: _Count | None
+    stop_above: _Finite | None
+    escalate_above: _Finite | None
+    statistic: _Name
     seed: int
 
 
@@ -114,12 +119,9 @@ class Certificate:
 
     @property
     def needs_map(self) -> bool:
-        """Whether it holds with the calibration maps alone that it was made with.
-
-        The running minimum of raw confidences, and the choice by it, are the same through any map that rises.
-        """
+        """Whether it holds with the calibration maps alone that it was made with."""
         chooses = any(rule.facts.get("solutions", [0, 0])[1] > 1 for rule in self.rules.values())
-        return self.terms.judging.score != "min" or (chooses and self.terms.policy != "min")
+        return self.promise.reads_calibrated(self.terms, chooses=chooses)
 
     def rule_for(self, dataset: str | None) -> Rule | None:
         """The rule for a problem of this dataset; None where there are groups and it is in none."""
@@ -136,6 +138,10 @@ class Certificate:
             "delta": self.terms.delta,
             **judging,
             "policy": self.terms.policy,
+            "most": self.terms.most,
+            "stop_above": self.terms.stop_above,
+            "escalate_above": self.terms.escalate_above,
+            "statistic": self.terms.statistic,
             "seed": self.terms.seed,
         }
         return {
@@ -155,9 +161,7 @@ class Certificate:
         Raises:
             ValueError: another format version, a missing or unknown field, a value out of its range.
         """
-        if not isinstance(values, dict) or values.get("format_version") != FORMAT_VERSION:
-            found = values.get("format_version") if isinstance(values, dict) else type(values).__name__
-            raise ValueError(f"certificate of format version {found!r}; this Surestep reads {FORMAT_VERSION}")
+        check_format_version(values, FORMAT_VERSION, "certificate")
         stored = checked_record(values, _Stored)
         said: dict[str, Any] = dict(stored.terms)
         if said["promise"] not in PROMISES:
@@ -168,6 +172,8 @@ class Certificate:
         rules = {name: _rule_from_json(rule) for name, rule in stored.rules.items()}
         if missing := ({*stored.groups.values()} if stored.groups else {ALL}) - rules.keys():
             raise ValueError(f"certificate without the rule of {sorted(missing)[0]!r}")
+        for rule in rules.values():
+            PROMISES[terms.promise].check(terms, rule)
         return cls(terms, rules, stored.groups, checked_record(stored.made_for, MadeFor), stored.about)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surestep.arrays import FloatArray
 from surestep.guarantees.certificate import Certificate
 from surestep.guarantees.cutoff import levels
 from surestep.guarantees.path_scores import path_scores
@@ -48,15 +49,24 @@ def certified_part(
         confidences: T, calibrated by the certificate's own maps; None where a step has none.
         raw: T, before the map.
     """
-    judging = certificate.terms.judging
-    values = np.array(confidences if judging.score == "product" else raw, dtype=np.float64)
-    g = path_scores(np.arange(-1, len(values) - 1), values, judging.score)
+    g = _scores(certificate, confidences, raw)
     critical = rule.critical
     return Certified(
         num_kept=int((g > rule.cutoff).sum()),
         levels=tuple(levels(g, critical.values, critical.weights, critical.n).tolist()),
         promise=certificate.promise.sentence(certificate.terms),
     )
+
+
+def last_score(certificate: Certificate, confidences: Sequence[float | None], raw: Sequence[float | None]) -> float:
+    """What is compared with the cut-off of a solution as a whole; −∞ without steps, or where a step has no score."""
+    return float(_scores(certificate, confidences, raw)[-1]) if confidences else -np.inf
+
+
+def _scores(certificate: Certificate, confidences: Sequence[float | None], raw: Sequence[float | None]) -> FloatArray:
+    score = certificate.terms.judging.score
+    values = np.array(confidences if score == "product" else raw, dtype=np.float64)
+    return path_scores(np.arange(-1, len(values) - 1), values, score)
 
 
 def uncovered(

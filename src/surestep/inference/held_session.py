@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from surestep.guarantees.monitoring import MonitorReading
 from surestep.inference.requests import SessionStep
 from surestep.scoring.protocol import NodeScores
 from surestep.scoring.sessions import NextSteps, Session, SessionScorer
@@ -20,6 +21,7 @@ class HeldSession:
         self.steps: list[str] = []
         self.confidences: list[float | None] = []
         self.raw: list[float | None] = []
+        self.readings: list[MonitorReading] = list(session.readings)
         self.num_tokens = session.num_tokens
 
     def fork(self) -> HeldSession:
@@ -36,6 +38,7 @@ class HeldSession:
         """The session has been given `steps`, with these scores."""
         self.steps += steps
         self.confidences += scores.confidence
+        self.readings += self.session.readings[len(self.readings) :]
         self.raw += scores.raw
         self.num_tokens = self.session.num_tokens
 

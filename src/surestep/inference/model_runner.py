@@ -147,7 +147,7 @@ class ModelRunner:
             InputError: the problem is blank.
         """
         if self._sessions is None:
-            return RecomputedSession(problem)
+            return RecomputedSession(problem, self._scorer.monitor)
         return HeldSession(self._sessions.open(problem, namespace=namespace))
 
 

@@ -6,6 +6,7 @@ Right for every backbone, and dear: the fallback where no keys and values can be
 from __future__ import annotations
 
 from surestep.errors import InputError
+from surestep.guarantees.monitoring import Monitor, MonitorReading, MonitorRun
 from surestep.inference.requests import SessionStep, StepRequest
 from surestep.scoring.protocol import NodeScores
 from surestep.types import ROOT, Node, ReasoningTree
@@ -16,12 +17,13 @@ class RecomputedSession:
 
     Args:
         problem: the text that all steps answer, not blank.
+        monitor: watches the session, unless None.
 
     Raises:
         InputError: the problem is blank.
     """
 
-    def __init__(self, problem: str) -> None:
+    def __init__(self, problem: str, monitor: Monitor | None = None) -> None:
         if not problem.strip():
             raise InputError("the problem is empty")
         self.problem = problem
@@ -30,6 +32,12 @@ class RecomputedSession:
         self.raw: list[float | None] = []
         self.num_tokens = 0
         self._contexts: list[str | None] = []
+        self._watch: MonitorRun | None = None if monitor is None else monitor.begin()
+
+    @property
+    def readings(self) -> tuple[MonitorReading, ...]:
+        """What the monitor said after each step; empty where there is none."""
+        return () if self._watch is None else self._watch.readings
 
     def request_for(self, step: SessionStep) -> StepRequest:
         """The whole path with what may follow it; the new steps are the last nodes.
@@ -59,6 +67,8 @@ class RecomputedSession:
             self.steps += step.steps
             self._contexts += [step.context] * len(step.steps)
             self.confidences += new.confidence
+            if self._watch is not None:
+                self._watch.take(new.raw, new.confidence)
             self.raw += new.raw
             self.num_tokens = num_tokens
         return new
@@ -69,6 +79,7 @@ class RecomputedSession:
         other.steps, other._contexts = list(self.steps), list(self._contexts)
         other.confidences, other.raw = list(self.confidences), list(self.raw)
         other.num_tokens = self.num_tokens
+        other._watch = None if self._watch is None else self._watch.fork()
         return other
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from surestep.guarantees.monitoring import MonitorReading
 from surestep.types import ReasoningTree
 
 
@@ -33,6 +34,11 @@ class SessionHandle(Protocol):
     @property
     def raw(self) -> Sequence[float | None]:
         """The model's own confidence of each step so far, in [0, 1]."""
+        ...
+
+    @property
+    def readings(self) -> Sequence[MonitorReading]:
+        """What the checkpoint's monitor said after each step; empty where it has none."""
         ...
 
     @property

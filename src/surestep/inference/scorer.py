@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 
 from surestep.data.trees.split_steps import TAG, check_rule, split_steps
 from surestep.errors import InputError
-from surestep.inference.certifier import Certifier
+from surestep.inference.certifier import Certifier, HandedOut, hand_out
 from surestep.inference.rerank import RankedCandidate, ranked
 from surestep.inference.result import SolutionScores
 from surestep.inference.solutions import (
     SolutionTree,
     Splitter,
+    checked_candidates,
     checked_solution,
     checked_steps,
     checked_text,
@@ -235,21 +236,52 @@ class Scorer:
         if not isinstance(by, str) or by not in AGGREGATIONS:
             raise InputError(f"'by' is {shown(by)}; allowed: {', '.join(AGGREGATIONS)}")
         together = SolutionTree(checked_text(problem, "'problem'"))
-        if isinstance(candidates, str | bytes | Mapping | set | frozenset) or not isinstance(candidates, Iterable):
-            raise InputError(
-                f"'candidates' is {kind_of(candidates)}; allowed: a list of solutions, each a list of texts"
-            )
-        splitter = self._splitter(split)
-        for number, steps in enumerate(candidates, start=1):
-            together.add(checked_steps(steps, f"candidate {number}", split=splitter))
+        for steps in checked_candidates(candidates, self._splitter(split)):
+            together.add(steps)
         results = list(self.score_grouped([together], dataset=dataset))
         self._tell_unscored(results, "the candidates")
         return self.ranked(results, by, dataset)
 
+    def hand_out(
+        self,
+        problem: str,
+        candidates: Iterable[Iterable[str]],
+        *,
+        dataset: str | None = None,
+        split: str | None = None,
+    ) -> HandedOut:
+        """One of several solutions, taken by the policy that was certified; handed out, escalated, or no answer.
+
+        By the checkpoint's certificate of `selective`, else by that of `chosen`. Candidates may come from a generator:
+        where the policy stops early, no more are asked for.
+
+        Args:
+            problem: the text that all of them answer.
+            candidates: the steps of each, in the order of sampling.
+            dataset: as in `load`, for this problem.
+            split: as in `score`, for all of them.
+
+        Raises:
+            InputError: the checkpoint has neither certificate, or it does not speak of this; or as `rerank`.
+        """
+        held = self.model_scorer.selective or self.model_scorer.certificate
+        if held is None or held.terms.promise not in ("selective", "chosen"):
+            raise InputError("the checkpoint has no certificate to hand out by: `surestep certify --promise selective`")
+        text, splitter = checked_text(problem, "'problem'"), self._splitter(split)
+        checked = checked_candidates(candidates, splitter)
+
+        def one(steps: tuple[str, ...]) -> SolutionScores:
+            alone = SolutionTree(text)
+            alone.add(steps)
+            return next(self.score_grouped([alone], dataset=dataset))
+
+        return hand_out(held, map(one, checked), self._dataset_of(dataset))
+
     def session(self, problem: str, *, dataset: str | None = None) -> Session:
         """A solution that grows: `add` scores the next step at the cost of its own tokens, `fork` branches.
 
-        Steps of all sessions of this scorer share what they begin with. A step keeps the confidence it was given.
+        Steps of all sessions of this scorer share what they begin with. A step keeps the confidence it was given. Where
+        the checkpoint has a monitor, `session.monitor` says whether the solution is stopped.
 
         Args:
             problem: the text that the steps answer.

@@ -5,7 +5,7 @@ Knows texts and trees; knows no model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,19 @@ def checked_steps(value: object, what: str = "'steps'", *, split: Splitter | Non
         raise InputError(f"{what} is {kind_of(value)}; allowed: a list of texts, one a step")
     return tuple(
         checked_text(step, f"step {number} of {what}") for number, step in enumerate(_items(value, what), start=1)
+    )
+
+
+def checked_candidates(candidates: object, split: Splitter | None) -> Iterator[tuple[str, ...]]:
+    """The steps of each candidate, one after the other as they are asked for.
+
+    Raises:
+        InputError: at once, where they are no list of solutions; else as `checked_steps`.
+    """
+    if isinstance(candidates, str | bytes | Mapping | set | frozenset) or not isinstance(candidates, Iterable):
+        raise InputError(f"'candidates' is {kind_of(candidates)}; allowed: a list of solutions, each a list of texts")
+    return (
+        checked_steps(steps, f"candidate {number}", split=split) for number, steps in enumerate(candidates, start=1)
     )
 
 

@@ -14,7 +14,9 @@ from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
-from surestep.guarantees.certificate import Certificate
+from surestep.guarantees.certificate import ALL, Certificate
+from surestep.guarantees.monitoring import Monitor
+from surestep.guarantees.promises.watched import monitor_of
 from surestep.model.attention.executions import kernel_runs_on
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.backbones.families import FAMILIES
@@ -47,6 +49,8 @@ class BuiltModel:
         reasons: one line for each choice that the program made.
         calibration: the maps that belong to these weights, if any were fitted.
         certificate: what these weights and maps promise of new problems, if it was certified.
+        monitor: the same of solutions that run.
+        selective: the same of those that are handed out.
     """
 
     model: ConfidenceModel
@@ -58,6 +62,8 @@ class BuiltModel:
     is_compiled: bool = False
     calibration: Calibration | None = None
     certificate: Certificate | None = None
+    monitor: Certificate | None = None
+    selective: Certificate | None = None
 
     @property
     def weights_in_products(self) -> int:
@@ -102,13 +108,19 @@ class BuiltModel:
             token_budget=budget or scoring_token_budget(self.model, self.hardware),
             may_shrink=budget is None,
             calibration=self.calibration if calibrated else None,
-            certificate=self._certificate(calibrated=calibrated),
+            certificate=self._holding(self.certificate, calibrated=calibrated),
+            monitor=self._monitor(calibrated=calibrated),
+            selective=self._holding(self.selective, calibrated=calibrated),
         )
 
-    def _certificate(self, *, calibrated: bool) -> Certificate | None:
-        """What holds of it without the maps, where they are left out."""
-        needs_map = self.certificate is not None and self.certificate.needs_map and self.calibration is not None
-        return None if needs_map and not calibrated else self.certificate
+    def _holding(self, certificate: Certificate | None, *, calibrated: bool) -> Certificate | None:
+        """A certificate, unless it does not hold without the maps and they are left out."""
+        needs_map = certificate is not None and certificate.needs_map and self.calibration is not None
+        return None if needs_map and not calibrated else certificate
+
+    def _monitor(self, *, calibrated: bool) -> Monitor | None:
+        held = self._holding(self.monitor, calibrated=calibrated)
+        return None if held is None else monitor_of(held.rules[ALL])
 
 
 def base_dtype(lora: LoraConfig, hardware: Hardware) -> torch.dtype:
@@ -167,26 +179,21 @@ def assemble(
     if config.lora.use_lora:
         module = add_adapters(module, config.lora, targets=adapter_targets)
         reasons.append(describe_adapters(module))
+    head = ConfidenceHead(
+        backbone.hidden_size,
+        config.model.mlp_hidden_dims,
+        dropout=config.model.mlp_dropout,
+        activation=config.model.mlp_activation,
+        initial_confidence=initial_confidence,
+    )
     model = ConfidenceModel(
         module,
-        ConfidenceHead(
-            backbone.hidden_size,
-            config.model.mlp_hidden_dims,
-            dropout=config.model.mlp_dropout,
-            activation=config.model.mlp_activation,
-            initial_confidence=initial_confidence,
-        ),
+        head,
         confidence_id=tokenizer.confidence_id,
         route=route,
         own_attention=backbone.attention_implementation,
     ).to(hardware.device)
-    if hardware.device.type == "cuda" and route != "paths" and model.fuse_layers():
-        reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
-    if route != "paths" and model.narrow_layers():
-        reasons.append("last layer: past its attention, only the tokens that are read (exact)")
-    if is_nf4(model):
-        reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
-    _probe(model, backbone, hardware, reasons)
+    make_fast(model, hardware, reasons)
     if config.lora.use_lora and config.lora.base_precision == "fp8":
         # After the probe, whose rows of paths keep the exact weights.
         use_fp8(model, hardware, setting="lora.base_precision", otherwise="same")
@@ -195,6 +202,23 @@ def assemble(
         with silence_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
+
+
+def make_fast(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) -> None:
+    """Give a model on its device fast layers where they are known, and an execution that the probe agrees with.
+
+    `reasons` gets a line for each choice that is made.
+
+    Raises:
+        BackboneError: the backbone reads later tokens.
+    """
+    if hardware.device.type == "cuda" and model.route != "paths" and model.fuse_layers():
+        reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
+    if model.route != "paths" and model.narrow_layers():
+        reasons.append("last layer: past its attention, only the tokens that are read (exact)")
+    if is_nf4(model):
+        reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
+    _probe(model, hardware, reasons)
 
 
 def is_nf4(model: ConfidenceModel) -> bool:
@@ -245,9 +269,9 @@ def prepare_for_scoring(built: BuiltModel, wanted: ScoringWeights) -> None:
         built.reasons.append("weights: fp8 (as set)")
 
 
-def _probe(model: ConfidenceModel, backbone: Backbone, hardware: Hardware, reasons: list[str]) -> None:
+def _probe(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) -> None:
     """Fall to the next slower execution until one scores packed trees as it scores their paths alone."""
-    text_config = backbone.module.config.get_text_config()
+    text_config = model.transformer.config.get_text_config()
     # A probe is too short to see chunks of thousands of tokens, so this one is known by name.
     if getattr(text_config, "attention_chunk_size", None) and model.route != "paths":
         model.set_route("paths")

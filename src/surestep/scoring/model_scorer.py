@@ -20,18 +20,18 @@ import torch
 from numpy.typing import NDArray
 
 from surestep.calibration.calibration import Calibration
-from surestep.calibration.maps.confidence_map import Identity
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import cut_tree, limit_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.guarantees.certificate import Certificate
+from surestep.guarantees.monitoring import Monitor
 from surestep.model.confidence_model import ConfidenceModel, prepare
 from surestep.model.tree_batch import TreeBatch
 from surestep.scored import FloatArray
 from surestep.scoring.hardware import Hardware
-from surestep.scoring.protocol import TreeScores, Wanted
+from surestep.scoring.protocol import TokensUsed, TreeScores, Wanted
 from surestep.scoring.recorded_passes import SIZES, RecordedPasses, reason_model_is_not_recorded
 from surestep.scoring.stored_split import StoredSplit
 from surestep.scoring.token_budget import halved
@@ -60,32 +60,27 @@ def to_batch(pack: Pack) -> TreeBatch:
     )
 
 
-@dataclass
-class ModelScorer:
-    """A model with its tokenizer and formatter, ready to score; safe to use from several threads.
+@dataclass(kw_only=True)
+class PackedPasses:
+    """A model that scores trees which are tokens already; safe to use from several threads.
 
     Attributes:
         max_positions: longest path the backbone takes; longer steps get no score.
         token_budget: tokens in one forward pass; halved when memory runs out, where `may_shrink`.
         say: told the new budget, in a line; unset: it goes to stderr.
-        calibration: applied to every confidence, unless None.
-        certificate: what these weights with this calibration promise of new problems, if anything.
-        facts: what `about` says.
         recorded: runs short passes, where they are recorded (`record_passes`).
+        num_tokens: tokens that went through the model so far, a shared prefix once.
     """
 
     model: ConfidenceModel
-    tokenizer: StepTokenizer
-    formatter: Formatter
     hardware: Hardware
     max_positions: int | None
     token_budget: int
-    calibration: Calibration | None = None
-    certificate: Certificate | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
     may_shrink: bool = False
     say: Callable[[str], None] = to_stderr
     recorded: RecordedPasses | None = None
+    num_tokens: int = field(default=0, init=False)
+    _counting: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def record_passes(self, wanted: Literal["auto"] | bool = "auto") -> str | None:
         """Record short passes from here on, for who scores small requests for long; weights may not change any more.
@@ -104,38 +99,6 @@ class ModelScorer:
             self.model, self.hardware.device, self.hardware.compute_dtype, lambda line: self.say(line)
         )
         return f"passes of up to {SIZES[-1]:,} tokens: recorded once for each size (CUDA graphs); --cuda_graphs false"
-
-    def about(self) -> dict[str, Any]:
-        """Which checkpoint, what it is built on, and how it is run, as far as that is known."""
-        return dict(self.facts)
-
-    def score(
-        self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
-    ) -> Iterator[TreeScores]:
-        """Confidences of each tree, in order; NaN beyond the backbone's limit, and where nothing is `wanted`.
-
-        A `StoredSplit` that was made with this tokenizer and formatter is read as tokens.
-        """
-        for raw_N in self.score_encoded(self._encoded(trees), wanted=wanted):
-            yield TreeScores(self.calibrated(raw_N, dataset), raw_N)
-
-    def calibrated(self, raw_N: FloatArray, dataset: str | None = None) -> FloatArray:
-        """What the checkpoint's calibration makes of the model's own confidences: the pooled map, or the dataset's own.
-
-        Args:
-            raw_N: in [0, 1]; NaN where there is none, and stays so.
-            dataset: its name, where it may have a map.
-        """
-        calibrate = Identity() if self.calibration is None else self.calibration.map_for(dataset)
-        confidence_N, known = raw_N.copy(), ~np.isnan(raw_N)
-        confidence_N[known] = calibrate.apply(raw_N[known])
-        return confidence_N
-
-    def _encoded(self, trees: Sequence[ReasoningTree]) -> Sequence[EncodedTree]:
-        own = (self.formatter.hash(), self.tokenizer.hash())
-        if isinstance(trees, StoredSplit) and trees.text_format == own:
-            return trees.encoded
-        return _EncodedInWindows(trees, self.tokenizer, self.formatter)
 
     def score_encoded(self, trees: Sequence[EncodedTree], *, wanted: Wanted = "all") -> Iterator[FloatArray]:
         """The model's own confidences of trees that are tokens already, float64 [N] each; what `score` calibrates."""
@@ -217,6 +180,8 @@ class ModelScorer:
     def _confidences(self, pack: Pack) -> Confidences:
         """Start on a pack; what it gives may still be on its way."""
         device, dtype = self.hardware.device, self.hardware.compute_dtype
+        with self._counting:
+            self.num_tokens += pack.num_tokens
         with _without_dropout(self.model):
             batch = to_batch(pack)
             if self.recorded is not None and (values_S := self.recorded.confidences(batch)) is not None:
@@ -228,6 +193,60 @@ class ModelScorer:
                 logits_S = self.model(prepared.to(device))
             # float64, so that a confidence near 1 does not round to 1.
             return Confidences(logits_S.double().sigmoid())
+
+
+@dataclass(kw_only=True)
+class ModelScorer(PackedPasses):
+    """A model with its tokenizer and formatter, ready to score; safe to use from several threads.
+
+    Attributes:
+        calibration: applied to every confidence, unless None.
+        certificate: what these weights with this calibration promise of new problems, if anything.
+        selective: the same of solutions that are handed out.
+        monitor: watches every session, unless None.
+        facts: what `about` says.
+    """
+
+    tokenizer: StepTokenizer
+    formatter: Formatter
+    calibration: Calibration | None = None
+    certificate: Certificate | None = None
+    selective: Certificate | None = None
+    monitor: Monitor | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def about(self) -> dict[str, Any]:
+        """Which checkpoint, what it is built on, and how it is run, as far as that is known."""
+        return dict(self.facts)
+
+    def score(
+        self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
+    ) -> Iterator[TreeScores]:
+        """Confidences of each tree, in order; NaN beyond the backbone's limit, and where nothing is `wanted`.
+
+        A `StoredSplit` that was made with this tokenizer and formatter is read as tokens.
+        """
+        for raw_N in self.score_encoded(self._encoded(trees), wanted=wanted):
+            yield TreeScores(self.calibrated(raw_N, dataset), raw_N)
+
+    def calibrated(self, raw_N: FloatArray, dataset: str | None = None) -> FloatArray:
+        """What the checkpoint's calibration makes of the model's own confidences: the pooled map, or the dataset's own.
+
+        Args:
+            raw_N: in [0, 1]; NaN where there is none, and stays so.
+            dataset: its name, where it may have a map.
+        """
+        return raw_N.copy() if self.calibration is None else self.calibration.calibrated(raw_N, dataset)
+
+    def tokens_used(self) -> TokensUsed:
+        """Tokens that went through the model so far."""
+        return TokensUsed(read=self.num_tokens, written=0)
+
+    def _encoded(self, trees: Sequence[ReasoningTree]) -> Sequence[EncodedTree]:
+        own = (self.formatter.hash(), self.tokenizer.hash())
+        if isinstance(trees, StoredSplit) and trees.text_format == own:
+            return trees.encoded
+        return _EncodedInWindows(trees, self.tokenizer, self.formatter)
 
 
 @dataclass

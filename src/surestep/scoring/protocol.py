@@ -30,6 +30,27 @@ class TreeScores(NamedTuple):
     raw_N: FloatArray
 
 
+class TokensUsed(NamedTuple):
+    """Tokens that scoring took so far; None where nobody says.
+
+    Attributes:
+        read: that went through a model as given text, a shared prefix once.
+        written: that a model generated.
+    """
+
+    read: int | None
+    written: int | None
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A scorer that knows what it costs."""
+
+    def tokens_used(self) -> TokensUsed:
+        """Tokens so far."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class NodeScores:
     """The scores of what was asked for, one for each node or step, in its order; None where there is none.

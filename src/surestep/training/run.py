@@ -13,6 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from surestep.config import Config, TrainingConfig
+from surestep.data.sources.settle import settle_own_data
 from surestep.encoding.formatter import Formatter
 from surestep.errors import SurestepError
 from surestep.files import CONFIG, DATA_REPORT, METRICS, write_json
@@ -99,6 +100,8 @@ def train(
         SurestepError: settings, data, backbone, checkpoint, device or disk do not allow it.
     """
     config.check()
+    config = config.model_copy(deep=True)
+    settle_own_data(config.data)
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     accelerator = make_accelerator(hardware)
     nothing: tuple[str, ...] = ()

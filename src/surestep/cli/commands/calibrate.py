@@ -1,4 +1,4 @@
-"""`surestep calibrate`: fit a checkpoint's confidence to labels, and store the map in it."""
+"""`surestep calibrate`: fit a checkpoint's confidence to labels, and store the map in it; or a scorer's, in a file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.output.console import add_json_flag, result_console, say, say_json
 from surestep.cli.output.fitted_table import FittedTable
-from surestep.config import Config
+from surestep.cli.scorers import forms_shown, one_of, opened_scorer
+from surestep.config import Config, get_default_config
 from surestep.data.datasets import LAYOUTS
+from surestep.data.datasets.dataset import AUTO_LAYOUT
 from surestep.errors import ConfigError
 from surestep.files import CALIBRATION
 
@@ -24,11 +26,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     from surestep.calibration.maps import MAPS, Identity
 
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="a checkpoint_step_<N> folder")
+    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder")
+    parser.add_argument("--scorer", metavar="FORM:PATH|FILE.json", help=f"another scorer instead: {forms_shown()}")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="with --scorer: where its map goes (default: calibration.json in the folder of its results)",
+    )
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="labelled steps to calibrate on, in place of the validation split"
     )
-    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: own)")
+    parser.add_argument(
+        "--format", choices=(AUTO_LAYOUT, *LAYOUTS), help="layout of --data (default: recognised by its keys)"
+    )
     parser.add_argument(
         "--split",
         choices=("validation", "test"),
@@ -50,6 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 when done."""
     _check(args)
+    if args.scorer is not None:
+        return _calibrate_scorer(args)
 
     from surestep.scoring.checkpoint.find import locked_run
     from surestep.scoring.checkpoint.manifest import check_is_checkpoint
@@ -71,9 +84,8 @@ def _calibrate(args: argparse.Namespace) -> int:
     console = result_console(args)
     config = _config(args, for_scoring_here(read_config(args.checkpoint)))
     loaded = load_checkpoint(args.checkpoint, config=config)
-    methods = None if args.method in {None, "auto"} else (args.method,)
     with counting(console) as progress:
-        result = calibrate(loaded.built, config, methods=methods, progress=progress)
+        result = calibrate(loaded.built, config, methods=_methods(args), progress=progress)
     if args.json:
         say_json(result.calibration.about)
     _show(console, result, with_table=not args.json)
@@ -86,7 +98,48 @@ def _calibrate(args: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate_scorer(args: argparse.Namespace) -> int:
+    from surestep.cli.output.progress import counting
+    from surestep.evaluation.calibrate import fit_maps
+    from surestep.evaluation.evaluate import read_splits
+    from surestep.files import write_text
+    from surestep.scoring.checkpoint.calibration_file import calibration_text
+
+    console = result_console(args)
+    config = _config(args, get_default_config())
+    with opened_scorer(args.scorer, config, console, use="none") as found, counting(console) as progress:
+        splits = read_splits(config.data, "validation", seed=config.training.seed, progress=progress)
+        result = fit_maps(
+            found.scorer,
+            splits,
+            methods=_methods(args),
+            seed=config.training.seed,
+            progress=progress,
+            about_scorer=found.scorer.about()["scorer"],
+        )
+    if args.json:
+        say_json(result.calibration.about)
+    _show(console, result, with_table=not args.json, unscored="got no score")
+    path = args.output or config.output_dir / found.slug / CALIBRATION
+    write_text(path, calibration_text(result.calibration))
+    console.print(f"stored: {path}", markup=False, highlight=False)
+    console.print(
+        f"next: surestep evaluate --scorer {args.scorer} --calibration_file {path}", markup=False, highlight=False
+    )
+    return 0
+
+
+def _methods(args: argparse.Namespace) -> tuple[str, ...] | None:
+    """The maps that compete with none; None: all."""
+    return None if args.method in {None, "auto"} else (args.method,)
+
+
 def _check(args: argparse.Namespace) -> None:
+    one_of(args, "checkpoint", "scorer")
+    if args.scorer is not None and args.remove:
+        raise ConfigError("--remove takes a map out of a checkpoint: delete the file of --calibration_file instead")
+    if args.scorer is None and args.output is not None:
+        raise ConfigError("--output is where the map of --scorer goes; a checkpoint keeps its own: drop --output")
     if args.split == "test":
         raise ConfigError(
             "--split test: the test split is for evaluation only; calibrate on validation, or name other labels "
@@ -104,7 +157,7 @@ def _config(args: argparse.Namespace, config: Config) -> Config:
         return config
     config.data.use_only({"own"})
     config.data.own_validation = args.data
-    config.data.own_format = args.format or "own"
+    config.data.own_format = args.format or AUTO_LAYOUT
     return config
 
 
@@ -122,14 +175,19 @@ def _remove(folder: Path) -> int:
     return 0
 
 
-def _show(console: Console, result: CalibrationResult, *, with_table: bool) -> None:
+def _show(
+    console: Console,
+    result: CalibrationResult,
+    *,
+    with_table: bool,
+    unscored: str = "are beyond the backbone's position limit and were not scored",
+) -> None:
     for name, found in result.datasets.items():
         for note in found["reading"]["notes"]:
             console.print(f"· {name}: {note}", markup=False, highlight=False)
         if found["labels_beyond_position_limit"]:
             console.print(
-                f"· {name}: {found['labels_beyond_position_limit']} labelled steps are beyond the backbone's position "
-                "limit and were not scored",
+                f"· {name}: {found['labels_beyond_position_limit']} labelled steps {unscored}",
                 markup=False,
             )
     if with_table:

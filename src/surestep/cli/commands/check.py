@@ -13,6 +13,7 @@ from surestep.errors import CheckpointError, ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from surestep.config import Config
     from surestep.evaluation.check.checklist import CheckResult
     from surestep.evaluation.check.finding import Finding
 
@@ -102,7 +103,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", default="", metavar="NAME", help="who signs off")
     parser.add_argument("--note", default="", metavar="TEXT", help="kept with the sign-off: where the copy is, say")
     add_json_flag(parser)
-    add_scoring_flags(parser)
+    add_scoring_flags(parser, data_flag="data.own_test")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     except CheckpointError as error:
         config_error = str(error)
     if config is not None:
-        config = override(config, args)
+        config = _with_flags(config, args)
     result = run_check(
         args.checkpoint,
         config,
@@ -156,6 +157,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(result, console)
     return 0 if result.passed else 1
+
+
+def _with_flags(config: Config, args: argparse.Namespace) -> Config:
+    """The checkpoint's configuration under the flags; own data that they name comes beside what it was trained on."""
+    # Leaks are looked for between its training data and the tests, so the mixture of its training stays.
+    return override(config, args, kept=config.data.used())
 
 
 def _print(result: CheckResult, console: Console) -> None:

@@ -17,10 +17,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
         "runs",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="RUN",
         help="an eval_metrics.json, its folder, a checkpoint_step_<N>, or an experiment's folder",
+    )
+    parser.add_argument(
+        "--scorer",
+        action="append",
+        default=[],
+        metavar="FORM:PATH|FILE.json",
+        help="the latest evaluation of this scorer, as `surestep evaluate --scorer` named it; may stand several times",
+    )
+    parser.add_argument(
+        "--outputs",
+        type=Path,
+        default=Path("outputs"),
+        metavar="FOLDER",
+        help="where --scorer looks (default: outputs)",
     )
     parser.add_argument("--sort", default="nll", metavar="FIGURE", help="figure that decides the order (default: nll)")
     parser.add_argument(
@@ -48,10 +62,13 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--seed is {args.seed}; allowed: 0 or more")
 
     from surestep.evaluation.compare.runs import check_sort, compare_runs
-    from surestep.evaluation.results.find import find_evaluation
+    from surestep.evaluation.results.find import find_evaluation, find_scorer_evaluation
 
+    if not args.runs and not args.scorer:
+        raise ConfigError("name what is compared: RUN ..., or --scorer FORM:PATH ...")
     sort = check_sort(args.sort)
     runs = [find_evaluation(path, split=args.split) for path in args.runs]
+    runs += [find_scorer_evaluation(spec, args.outputs, split=args.split) for spec in args.scorer]
     result = compare_runs(
         runs,
         sort=sort,
@@ -72,9 +89,11 @@ def _print(result: dict[str, Any]) -> None:
     from surestep.metrics.report.wording import figure
 
     console = make_console()
+    has_cost = any(row["cost"] for row in result["runs"])
     columns = dict.fromkeys((result["sort"], *_COLUMNS))
     table = FittedTable(f"{result['dataset']}, by {result['sort']} ({result['better']} is better)")
-    table.add_columns_of("split", "step", "steps", *columns, first="run")
+    cost = ("map", "tokens", "seconds") if has_cost else ()
+    table.add_columns_of("split", "step", "steps", *columns, *cost, first="run")
     for row in result["runs"]:
         table.add_cells(
             row["name"],
@@ -82,6 +101,7 @@ def _print(result: dict[str, Any]) -> None:
             "–" if row["step"] is None else str(row["step"]),
             f"{row['num_steps']:,}",
             *(figure(row["figures"].get(name)) for name in columns),
+            *(_cost(row) if has_cost else ()),
         )
     console.print(table)
     for row in result["runs"]:
@@ -95,3 +115,16 @@ def _print(result: dict[str, Any]) -> None:
         )
     for note in result["notes"]:
         console.print(f"· {note}", markup=False, highlight=False)
+
+
+def _cost(row: dict[str, Any]) -> tuple[str, str, str]:
+    """The calibration map that was applied, the tokens read and written, and the seconds of scoring."""
+    cost = row["cost"] or {}
+    tokens = [cost.get(name) for name in ("tokens_read", "tokens_written")]
+    known = [count for count in tokens if count is not None]
+    seconds = cost.get("seconds")
+    return (
+        row["calibration"] or "–",
+        f"{sum(known):,}" if len(known) == len(tokens) else "–",
+        "–" if seconds is None else f"{seconds:,.1f}",
+    )

@@ -115,8 +115,7 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"R² is {figure(r2)}, expected above {LEAST_R2}: too few steps, or something is wrong here")
         return 1
     console.print(
-        "next: your own data (docs/tutorial.md): surestep train --preset lora --use_own true --own_train FILE "
-        + " ".join(f"--use_{name} false" for name in Config().data.used()),
+        "next: your own data (docs/how-to/train-on-my-data.md): surestep train --preset lora --data FILE",
         markup=False,
         highlight=False,
     )

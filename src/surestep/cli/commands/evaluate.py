@@ -16,6 +16,7 @@ from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
 from surestep.cli.output.console import add_json_flag, result_console, say_json
 from surestep.cli.parser import OneLineParser
+from surestep.cli.scorers import add_scorer_flags, one_of, opened_scorer
 from surestep.config import get_default_config
 from surestep.errors import ConfigError
 from surestep.files import PREDICTIONS
@@ -43,26 +44,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         choices=("pooled", "dataset", "none"),
-        help="which map of a calibrated checkpoint to apply: one for all data (default), each dataset's own where it "
-        "has one, or none",
+        help="which map of a calibrated checkpoint, or of --calibration_file, to apply: one for all data (default), "
+        "each dataset's own where it has one, or none",
     )
     add_json_flag(parser)
-    add_scoring_flags(parser)
+    add_scorer_flags(parser)
+    add_scoring_flags(parser, data_flag="data.own_test")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; 0 when done."""
-    if (args.checkpoint is None) == (args.predictions is None):
-        raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
-    if args.predictions is not None and args.calibration is not None:
+    who = one_of(args, "checkpoint", "predictions", "scorer")
+    if who == "predictions" and args.calibration is not None:
         raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
+    if who != "scorer" and args.calibration_file is not None:
+        raise ConfigError("--calibration_file is the map of --scorer: drop it, or name --scorer")
 
     from surestep.cli.output.solution_tables import sibling_lines, solutions_table
-    from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines
+    from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines, scorer_lines
     from surestep.evaluation.report.headline import verdict
 
     console = result_console(args)
-    evaluation = _of_predictions(args, console) if args.checkpoint is None else _of_checkpoint(args, console)
+    made = {"predictions": _of_predictions, "checkpoint": _of_checkpoint, "scorer": _of_scorer}
+    evaluation = made[who](args, console)
     solutions = evaluation.report["solution_level"]["per_dataset"]
     if args.json:
         say_json(evaluation.report)
@@ -84,16 +88,15 @@ def run(args: argparse.Namespace) -> int:
         line = f"· {name}: {count:,} labelled steps have no confidence and are in no figure"
         console.print(line, markup=False, highlight=False)
     for name, dataset in evaluation.report.get("datasets", {}).items():
-        if dataset["labels_beyond_position_limit"]:
-            console.print(
-                f"· {name}: {dataset['labels_beyond_position_limit']} labelled steps are beyond the backbone's "
-                "position limit and were not scored",
-                markup=False,
-            )
+        if count := dataset["labels_beyond_position_limit"]:
+            why = "got no score" if who == "scorer" else "are beyond the backbone's position limit and were not scored"
+            console.print(f"· {name}: {count} labelled steps {why}", markup=False)
         for note in dataset["reading"]["notes"]:
             console.print(f"· {name}: {note}", markup=False, highlight=False)
     if "calibration" in evaluation.report:
         console.print(f"· {calibration_line(evaluation.report['calibration'])}", markup=False, highlight=False)
+    for line in scorer_lines(evaluation.report):
+        console.print(f"· {line}", markup=False, highlight=False)
     if evaluation.num_predictions is not None:
         console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.with_name(PREDICTIONS)}")
     if evaluation.written is not None:
@@ -136,6 +139,26 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
     folder = args.output_dir or default_output_dir(config.validation_dir, args.checkpoint)
     with _locked(folder, console):
         return _evaluated(args, config, folder, console)
+
+
+def _of_scorer(args: argparse.Namespace, console: Console) -> Evaluation:
+    from surestep.cli.output.progress import counting
+    from surestep.evaluation.evaluate import evaluate_scorer
+
+    config = override(get_default_config(), args)
+    opened = opened_scorer(args.scorer, config, console, calibration_file=args.calibration_file, use=args.calibration)
+    with opened as found:
+        folder = args.output_dir or config.output_dir / found.slug
+        with _locked(folder, console), counting(console) as progress:
+            return evaluate_scorer(
+                found.scorer,
+                config,
+                split=args.split,
+                output_dir=folder,
+                progress=progress,
+                stored=found.calibration,
+                calibration=found.use,
+            )
 
 
 def _evaluated(args: argparse.Namespace, config: Config, folder: Path, console: Console) -> Evaluation:

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser, *, preset: str = "full") -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an existing run of the same name")
     add_json_flag(parser)
-    add_config_flags(parser, preset=preset)
+    add_config_flags(parser, preset=preset, data_flag="data.own_train")
 
 
 def run(args: argparse.Namespace) -> int:

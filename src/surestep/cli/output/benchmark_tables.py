@@ -8,6 +8,7 @@ from rich.console import Console
 
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.cli.output.solution_tables import solutions_table
+from surestep.cli.output.tables import scorer_lines
 from surestep.metrics.report.wording import number, with_interval
 
 
@@ -18,7 +19,7 @@ def print_result(report: dict[str, Any], console: Console) -> None:
     whole = solutions_table(report.get("solution_level", {}))
     if whole is not None:
         console.print(whole)
-    for line in _lines(report):
+    for line in (*_lines(report), *scorer_lines(report)):
         console.print(f"· {line}", markup=False, highlight=False)
 
 
@@ -160,7 +161,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
         count = sum(value.values()) if isinstance(value, dict) else value
         if count:
             lines.append(
-                f"{count:,} {key.replace('_', ' ')}: they are beyond the position limit, or were given as null"
+                f"{count:,} {key.replace('_', ' ')}: they are beyond the position limit, or the scorer gave none"
             )
     lines += _left_out(report)
     lines += _ties(report)

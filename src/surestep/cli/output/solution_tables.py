@@ -36,6 +36,12 @@ def solutions_table(sections: Mapping[str, dict[str, Any]]) -> FittedTable | Non
         for how, found in section["by_aggregate"].items():
             ranked = with_interval(found["auroc"], ends_of(found, "auroc"), 3)
             table.add_cells(f"  {how}", ranked, *(figure(found[column]) for column in list(_COLUMNS)[1:]))
+    several = [
+        f"{name}: {section['num_problems_with_several']:,} of {section['num_problems']:,} problems have several"
+        for name, section in sections.items()
+        if section["num_right"] and section["num_wrong"]
+    ]
+    table.remark = f"pairs, P@1 and NDCG are within problems; {'; '.join(several)}"
     return table if table.row_count else None
 
 

@@ -82,6 +82,32 @@ def _regret(row: dict[str, Any], name: str) -> str:
     return with_interval(row[name], ends_of(row, name))
 
 
+def scorer_lines(report: dict[str, Any]) -> list[str]:
+    """What a report says of scoring itself: its cost, and what became of a critic's votes."""
+    lines = [_cost_line(report["cost"])] if "cost" in report else []
+    if votes := report.get("votes"):
+        lines.append(
+            f"{votes['asked']:,} votes, {votes['unreadable']:,} of them unreadable; solutions without a readable vote: "
+            f"{votes['solutions_without_vote']:,}, refused as too long: {votes['solutions_refused']:,}"
+        )
+    return lines
+
+
+def _cost_line(cost: dict[str, Any]) -> str:
+    """What scoring took, from `cost` of a report, and by how many tokens and seconds for a thousand steps.
+
+    >>> _cost_line({"seconds": 2.0, "trees": 3, "steps": 10, "tokens_read": 500, "tokens_written": 0})
+    'scoring took 2.0 s for 10 steps (200.0 s for 1,000); tokens read: 500, written: 0 (50.0 a step)'
+    """
+    steps, seconds = cost["steps"], cost["seconds"]
+    each = f" ({1000 * seconds / steps:,.1f} s for 1,000)" if steps else ""
+    counts = [cost["tokens_read"], cost["tokens_written"]]
+    read, written = ("unknown" if count is None else f"{count:,}" for count in counts)
+    known = [count for count in counts if count is not None]
+    a_step = f" ({sum(known) / steps:,.1f} a step)" if steps and len(known) == 2 else ""
+    return f"scoring took {seconds:,.1f} s for {steps:,} steps{each}; tokens read: {read}, written: {written}{a_step}"
+
+
 def calibration_line(found: dict[str, Any]) -> str:
     """What the calibration of a checkpoint did to its figures, from `calibration` of a report.
 

@@ -21,6 +21,9 @@ from surestep.types import ReasoningTree
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
+AUTO_LAYOUT = "auto"
+"""In place of a layout's name: its rows tell by their keys."""
+
 Reader = Callable[..., Iterator[ReasoningTree]]
 """What every reader is: `reader(paths, *, report, **its own options)`."""
 
@@ -70,9 +73,10 @@ class SplitPlan:
         names: what its file may be called in the dataset's folder, best first; none where it is named or generated.
         path: the file that the user named.
         named_by: the field that names `path`; where it is not set, there is no such split.
-        layout: name of the dataset whose reader reads it; empty: the dataset's own.
+        layout: name of the dataset whose reader reads it; empty: the dataset's own; `AUTO_LAYOUT`: its rows tell.
+        columns: what the columns of the user's file are called, name in the layout -> name in the file.
         shown_as: the name in reports; empty: the dataset's.
-        options: options of the reader for this split, beside those that its own fields give.
+        options: options of the dataset's own reader for this split, beside those that its own fields give.
         divisions: which problems of the file are in the split, applied one after the other.
     """
 
@@ -80,6 +84,7 @@ class SplitPlan:
     path: Path | None = None
     named_by: str = ""
     layout: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
     shown_as: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     divisions: tuple[Division, ...] = ()
@@ -104,6 +109,20 @@ class RowKeys:
     def has_all(self, row: Record) -> bool:
         """Whether the row has every name."""
         return all(not row.values.keys().isdisjoint(need.split("|")) for need in self.needs)
+
+
+def layout_of(row: Record, layouts: Mapping[str, Dataset]) -> tuple[str, RowKeys] | None:
+    """The layout whose keys a row has, and these; None where there is none.
+
+    Of several it is the one that asks for the most keys; of equals, the first in the table.
+    """
+    fitting = [
+        (name, keys)
+        for name, dataset in layouts.items()
+        for keys in dataset.rows
+        if keys.has_all(row) and keys.fits(row)
+    ]
+    return max(fitting, key=lambda found: len(found[1].needs), default=None)
 
 
 def _no_options(_fields: Any) -> dict[str, Any]:

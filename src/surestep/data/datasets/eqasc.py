@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_name
 from surestep.data.records.reading_report import ReadReport
@@ -239,6 +239,7 @@ DATASET = Dataset(
     fields=Fields,
     options=_options,
     splits=_splits,
+    rows=(RowKeys(("question", "answerKey"), lambda row: "choices" in (row.seen("question") or ())),),
     inner_folders=("data", "data/eqasc"),
     language="en",
     files=(

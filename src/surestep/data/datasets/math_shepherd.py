@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from surestep.data.datasets.dataset import Dataset
+from surestep.data.datasets.dataset import Dataset, RowKeys
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_label
 from surestep.data.records.reading_report import ReadReport
@@ -61,7 +61,7 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
     *pieces, rest = pieces_at_tags(record.text("input"), STEP_TAG)
     if not pieces:
         raise record.error(f"'input' holds no step tag; allowed: '{STEP_TAG}' after every step")
-    problem, steps = _split_problem(record, pieces, report)
+    problem, steps = split_problem(record, pieces, report, what="'input'")
     confidences = _verdicts(record, pieces, len(steps))
     found = RecordSteps(record, problem)
     parent = ROOT
@@ -77,8 +77,18 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
     return found
 
 
-def _split_problem(record: Record, pieces: list[str], report: ReadReport) -> tuple[str, list[str]]:
-    """The problem, and the steps between the tags that follow it."""
+def split_problem(record: Record, pieces: list[str], report: ReadReport, *, what: str) -> tuple[str, list[str]]:
+    """The problem, and the steps behind it, of a text whose first piece holds the problem and the first step.
+
+    Args:
+        record: named by reports and errors.
+        pieces: the text up to each verdict.
+        report: counts the repairs.
+        what: what holds the pieces, for the error.
+
+    Raises:
+        BadRowError: where the problem ends cannot be told.
+    """
     for number, piece in enumerate(pieces):
         if _LATER_STEP.match(piece):
             break
@@ -93,7 +103,7 @@ def _split_problem(record: Record, pieces: list[str], report: ReadReport) -> tup
     ends = [match.end() for match in _QUESTION_END.finditer(pieces[0])]
     if not ends:
         raise record.error(
-            "'input' holds no 'Step 1:' and no question mark before its first step; one of them ends the problem"
+            f"{what} holds no 'Step 1:' and no question mark before its first step; one of them ends the problem"
         )
     report.count("step_one_missing", where=record.place)
     return pieces[0][: ends[-1]].strip(), [pieces[0][ends[-1] :], *pieces[1:]]
@@ -143,5 +153,6 @@ DATASET = Dataset(
     page="https://huggingface.co/datasets/peiyi9979/Math-Shepherd",
     read=read_math_shepherd,
     version=str(VERSION),
+    rows=(RowKeys(("input", "label|value"), lambda row: STEP_TAG in str(row.get("input"))),),
     split_rule=TAG + STEP_TAG,
 )

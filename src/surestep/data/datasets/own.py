@@ -3,8 +3,9 @@
     {"problem": "1 + 1 = ?", "steps": ["One and one.", {"text": "It is 2.", "confidence": 1,
      "alternatives": [{"text": "It is 3.", "confidence": 0}], "context": "Peano, 1889"}], "id": "p1"}
 
-`confidences` gives the labels as one list instead. The step itself continues; its alternatives end. Where `own_split`
-says how, `solution`, a raw text, may stand in place of `steps`, with `confidences` for the steps that it is split into.
+`confidences` or `labels` gives the labels as one list instead. The step itself continues; its alternatives end. Where
+`own_split` says how, `solution`, a raw text, may stand in place of `steps`, with `confidences` for the steps that it is
+split into.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from surestep.data.datasets.dataset import Dataset, SplitPlan, SplitRequest, Weight
+from surestep.data.datasets.dataset import AUTO_LAYOUT, Dataset, RowKeys, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
-from surestep.data.records.labels import read_label, read_name
+from surestep.data.records.labels import LabelWords, read_label, read_name
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
@@ -26,11 +27,12 @@ from surestep.data.trees.split_steps import AUTO, RULES, TAG, check_rule, split_
 from surestep.errors import InputError
 from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
+from surestep.untrusted import parse_json
 
 VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
-FIELDS = frozenset({"problem", "steps", "confidences", "source", "id", "group"})
+FIELDS = frozenset({"problem", "steps", "confidences", "labels", "source", "id", "group"})
 RAW_FIELD = "solution"
 STEP_FIELDS = frozenset({"text", "confidence", "alternatives", "context"})
 
@@ -54,12 +56,25 @@ def read_own(
             field of a step.
     """
     problems = Problems()
-    for steps in read_rows(paths, partial(_parse, split=split), report=report, bad_rows=bad_rows):
+    parse = partial(_parse, split=split, words=LabelWords())
+    for steps in read_rows(paths, parse, report=report, bad_rows=bad_rows):
         problems.add(steps)
     yield from problems.trees(report, drop_unlabelled_tails=False)
 
 
-def _parse(record: Record, report: ReadReport, *, split: str | None) -> RecordSteps:
+def read_in_order(
+    paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows = "stop", split: str | None = None
+) -> Iterator[ReasoningTree]:
+    """One tree for each row, in the order of the file, labelled or not: new problems as they come in.
+
+    Args and errors as `read_own`.
+    """
+    parse = partial(_parse, split=split, words=LabelWords())
+    for steps in read_rows(paths, parse, report=report, bad_rows=bad_rows):
+        yield steps.tree(report)
+
+
+def _parse(record: Record, report: ReadReport, *, split: str | None, words: LabelWords) -> RecordSteps:
     is_raw = record.get("steps") is None and record.get(RAW_FIELD) is not None
     if unknown := sorted(record.values.keys() - FIELDS - ({RAW_FIELD} if is_raw else set())):
         report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
@@ -73,20 +88,23 @@ def _parse(record: Record, report: ReadReport, *, split: str | None) -> RecordSt
     if not steps:
         raise record.error("'steps' is empty; allowed: at least one step")
     found = RecordSteps(record, record.text("problem"), name=read_name(record, "id"), group=read_name(record, "group"))
-    labels = _labels(record, len(steps))
+    labels = _labels(record, len(steps), words)
     parent = ROOT
     for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):
-        parent = _add_step(found, record, value, f"step {number}", parent, label, report)
+        parent = _add_step(found, record, value, f"step {number}", parent, label, report, words)
     return found
 
 
-def _labels(record: Record, num_steps: int) -> list[float | None]:
-    if record.get("confidences") is None:
+def _labels(record: Record, num_steps: int, words: LabelWords) -> list[float | None]:
+    given = [name for name in ("confidences", "labels") if record.get(name) is not None]
+    if not given:
         return [None] * num_steps
-    values = record.items("confidences")
+    if len(given) > 1:
+        raise record.error("'confidences' and 'labels' are one thing, and both are given; keep one")
+    values, one = record.items(given[0]), given[0].removesuffix("s")
     if len(values) != num_steps:
-        raise record.error(f"{len(values)} confidences for {num_steps} steps; give one each, null if unknown")
-    return [read_label(record, value, f"confidence {number}") for number, value in enumerate(values, start=1)]
+        raise record.error(f"{len(values)} {given[0]} for {num_steps} steps; give one each, null if unknown")
+    return [read_label(record, value, f"{one} {number}", words) for number, value in enumerate(values, start=1)]
 
 
 def _add_step(
@@ -97,6 +115,7 @@ def _add_step(
     parent: int,
     label: float | None,
     report: ReadReport,
+    words: LabelWords,
 ) -> int:
     """Adds a step with its alternatives and returns the step's own index."""
     if isinstance(value, str):
@@ -108,7 +127,7 @@ def _add_step(
     text = step.text("text")
     if not text.strip():
         raise step.error(f"{what} is empty; remove it or give its text")
-    confidence = read_label(step, step.values.get("confidence"), f"the confidence of {what}")
+    confidence = read_label(step, step.values.get("confidence"), f"the confidence of {what}", words)
     if confidence is not None and label is not None:
         raise step.error(f"{what} has a confidence of its own and one in 'confidences'; keep one")
     confidence = label if confidence is None else confidence
@@ -116,9 +135,9 @@ def _add_step(
     index = builder.add(text, parent, confidence=confidence, context=step.optional_text("context") or None)
     for number, alternative in enumerate(step.items("alternatives"), start=1):
         name = f"alternative {number} of {what}"
-        if isinstance(alternative, dict) and "alternatives" in alternative:
+        if isinstance(alternative, dict) and alternative.get("alternatives") is not None:
             raise step.error(f"{name} has alternatives itself; write another record with the same problem and id")
-        _add_step(builder, record, alternative, name, parent, None, report)
+        _add_step(builder, record, alternative, name, parent, None, report, words)
     return index
 
 
@@ -129,17 +148,50 @@ def _known_rule(value: str) -> str:
         raise ValueError(f"{', '.join((AUTO, *RULES))}, or {TAG} and a text") from None
 
 
+def _pairs(value: Any) -> Any:
+    """`name=column` texts, as flags give them, or one JSON object, as a dictionary."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return value
+    if len(texts) == 1 and texts[0].lstrip().startswith("{"):
+        return parse_json(texts[0], unique_keys=True)
+    pairs = [text.partition("=") for text in texts]
+    names = [name for name, _, _ in pairs]
+    if not all(name and sign and column for name, sign, column in pairs) or len(set(names)) < len(names):
+        raise ValueError("name=column for each, every name once (problem=question steps=solution labels=ratings)")
+    return {name: column for name, _, column in pairs}
+
+
 class Fields(Section):
     """The fields of a user's own data."""
 
     use_own: bool = Field(False, description="Your own files: see `own_train`.")
     own_weight: Weight = Field(1.0, description="Share of your own data, before normalisation.")
-    own_train: Path | None = Field(None, description="Training file of your own data.")
-    own_validation: Path | None = Field(
-        None, description="Validation file of your own data; unset: held out of `own_train` by problem."
+    own_train: Path | None = Field(
+        None,
+        description=(
+            "Training data of your own: a file (.jsonl, .json, .csv, .parquet, .arrow), a pattern, a folder of "
+            "`datasets`, or `org/name:split` of the hub. Naming it, `own_validation` or `own_test` turns `own` on and "
+            "the default datasets off, unless a `use_...` says otherwise; `--data` for short in `train` and "
+            "`data inspect`."
+        ),
     )
-    own_test: Path | None = Field(None, description="Test file of your own data.")
-    own_format: str = Field("own", description="Layout of your own files.")
+    own_validation: Path | None = Field(
+        None, description="Validation data of your own, likewise; unset: held out of `own_train` by problem."
+    )
+    own_test: Path | None = Field(
+        None, description="Test data of your own, likewise; `--data` for short in `evaluate` and `check`."
+    )
+    own_format: str = Field(
+        AUTO_LAYOUT, description="Layout of your own files; `auto`: each file's, recognised by the keys of its rows."
+    )
+    own_columns: Annotated[dict[str, str], BeforeValidator(_pairs)] | None = Field(
+        None,
+        description=(
+            "What your columns are called, where a layout calls them otherwise: `--columns problem=question "
+            'steps=answer.steps`, in a file `{"problem": "question"}`; `a.b` is `b` within `a`.'
+        ),
+    )
     own_split: Annotated[str, AfterValidator(_known_rule)] | None = Field(
         None,
         description=(
@@ -157,12 +209,20 @@ def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
     is_held_out = request.split != "test" and fields.own_validation is None
     return SplitPlan(
         path=fields.own_train if is_held_out else named[request.split],
-        named_by=f"own_{request.split}",
+        named_by="own_train" if is_held_out and fields.own_train is not None else f"own_{request.split}",
         layout=fields.own_format,
+        columns=fields.own_columns or {},
         shown_as=fields.own_name,
-        options={"split": fields.own_split} if fields.own_split is not None and fields.own_format == "own" else {},
+        options={"split": fields.own_split} if fields.own_split is not None else {},
         divisions=(request.hold_out,) if is_held_out else (),
     )
+
+
+def _has_labels_within(row: Record) -> bool:
+    """Whether the steps carry labels themselves, or the row has no other column that could be meant as labels."""
+    steps = row.seen("steps")
+    is_marked = isinstance(steps, list) and any(isinstance(step, dict) and "text" in step for step in steps)
+    return is_marked or row.values.keys() <= FIELDS | {RAW_FIELD}
 
 
 DATASET = Dataset(
@@ -170,7 +230,11 @@ DATASET = Dataset(
     title="your own files",
     read=read_own,
     version=str(VERSION),
+    rows=(
+        RowKeys(("problem", "steps|solution", "labels|confidences")),
+        RowKeys(("problem", "steps|solution"), _has_labels_within),
+    ),
     fields=Fields,
     splits=_splits,
-    test_fields=("own_test", "own_name", "own_format", "own_split"),
+    test_fields=("own_test", "own_name", "own_format", "own_columns", "own_split"),
 )

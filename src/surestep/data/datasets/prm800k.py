@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import read_mark, whole_number
 from surestep.data.records.reading_report import ReadReport
@@ -180,6 +180,11 @@ def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
     return SplitPlan(names=(name,), divisions=() if is_test else (request.hold_out,))
 
 
+def _is_record(row: Record) -> bool:
+    question, label = row.seen("question"), row.seen("label")
+    return isinstance(question, dict) and "problem" in question and isinstance(label, dict) and "steps" in label
+
+
 _FILES = "https://media.githubusercontent.com/media/openai/prm800k/main/prm800k/data/"
 
 DATASET = Dataset(
@@ -195,6 +200,7 @@ DATASET = Dataset(
     options=_options,
     splits=_splits,
     test_fields=("prm800k_phase",),
+    rows=(RowKeys(("question", "label"), _is_record),),
     inner_folders=("data", "prm800k/data"),
     language="en",
     files=(

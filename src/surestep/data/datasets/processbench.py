@@ -12,7 +12,7 @@ from pathlib import Path
 
 from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.records.bad_rows import BadRows, read_rows
-from surestep.data.records.labels import read_name, whole_number
+from surestep.data.records.labels import as_integer, read_name, whole_number
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.listed_steps import listed_chain
@@ -143,6 +143,12 @@ def _listed(record: Record, report: ReadReport) -> _Listed | None:
     )
 
 
+def _has_index(row: Record) -> bool:
+    """Whether `label` is an index, not a list of verdicts."""
+    label = row.seen("label")
+    return as_integer(label) is not None or (row.is_cells and isinstance(label, str))
+
+
 _FILES = "https://huggingface.co/datasets/Qwen/ProcessBench/resolve/main/"
 
 DATASET = Dataset(
@@ -153,7 +159,7 @@ DATASET = Dataset(
     page="https://huggingface.co/datasets/Qwen/ProcessBench",
     read=read_processbench,
     read_solutions=read_solutions,
-    rows=(RowKeys(("problem", "steps", "label")),),
+    rows=(RowKeys(("problem", "steps", "label"), _has_index),),
     use="a test: its threshold is chosen on other data",
     version=str(VERSION),
     inner_folders=("data",),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from surestep.data.datasets.dataset import Dataset, RemoteFile, SplitPlan, SplitRequest, Weight
+from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import whole_number
 from surestep.data.records.reading_report import ReadReport
@@ -242,6 +242,7 @@ DATASET = Dataset(
     version=str(VERSION),
     fields=Fields,
     splits=_splits,
+    rows=(RowKeys(COLUMNS),),
     inner_folders=("data", "eval"),
     language="en",
     files=(RemoteFile("reveal_eval.csv", None), RemoteFile("reveal_open.csv", None)),

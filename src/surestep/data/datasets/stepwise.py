@@ -1,15 +1,17 @@
 """Stepwise supervision rows `{prompt, completions, labels}`, the community's layout, with soft labels.
 
-A label is true, false, a number in [0, 1], or null where nobody judged the step; nothing is rounded.
+A label is true, false, a number in [0, 1], one of two words (`LabelWords`), or null where nobody judged the step;
+nothing is rounded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from surestep.data.datasets.dataset import Dataset
+from surestep.data.datasets.dataset import Dataset, RowKeys
 from surestep.data.records.bad_rows import BadRows, read_rows
-from surestep.data.records.labels import read_label
+from surestep.data.records.labels import LabelWords, read_label
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.problem_records import Problems, RecordSteps
@@ -32,12 +34,12 @@ def read_stepwise(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows =
             step, no step at all, a label out of range, or not as many labels as steps.
     """
     problems = Problems()
-    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
+    for steps in read_rows(paths, partial(_parse, words=LabelWords()), report=report, bad_rows=bad_rows):
         problems.add(steps)
     yield from problems.trees(report, drop_unlabelled_tails=False)
 
 
-def _parse(record: Record, report: ReadReport) -> RecordSteps:
+def _parse(record: Record, report: ReadReport, *, words: LabelWords) -> RecordSteps:
     steps, labels = record.items("completions"), record.items("labels")
     if not steps:
         raise record.error("'completions' is empty; allowed: at least one step")
@@ -49,7 +51,7 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
         text = record.as_text(step, f"step {number}")
         if not text.strip():
             raise record.error(f"step {number} is empty; remove it with its label")
-        confidence = read_label(record, value, f"the label of step {number}")
+        confidence = read_label(record, value, f"the label of step {number}", words)
         report.count("missing_label", int(confidence is None))
         parent = found.add(text, parent, confidence=confidence)
     return found
@@ -60,4 +62,5 @@ DATASET = Dataset(
     title="rows {prompt, completions, labels}, the community's layout",
     read=read_stepwise,
     version=str(VERSION),
+    rows=(RowKeys(("prompt", "completions", "labels")),),
 )

@@ -5,14 +5,15 @@ What is read is read by pyarrow; this module names every way in which it can fai
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from surestep.data.records.lines import missing_file
 from surestep.errors import DataError
+from surestep.untrusted import parse_json
 from surestep.untrusted.bounds import shown
 from surestep.untrusted.places import open_regular
 
@@ -33,12 +34,14 @@ class ArrowRow:
         values: its columns as Python's own values; None for a cell that Python has no value for.
         unread: why such a cell cannot be read; empty where all can.
         batch: the Arrow batch that holds it, and its place there.
+        classes: the names behind the numbers of a column, where `datasets` wrote them with it (`class_names`).
     """
 
     number: int
     values: dict[str, Any]
     unread: str
     batch: tuple[Any, int]
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def is_arrow(path: Path) -> bool:
@@ -62,6 +65,7 @@ def read_arrow(path: Path) -> Iterator[ArrowRow]:
 
     with _opened(path) as (file, batches):
         _check_names(path, file)
+        classes = _classes_of(file)
         try:
             for whole in batches:
                 if kind == "Arrow":  # its buffers are used as they are, and offsets may lead out of them
@@ -70,7 +74,7 @@ def read_arrow(path: Path) -> Iterator[ArrowRow]:
                     batch = whole.slice(start, BATCH)
                     for index, (values, unread) in enumerate(_rows(batch)):
                         number += 1
-                        yield ArrowRow(number, values, unread, (batch, index))
+                        yield ArrowRow(number, values, unread, (batch, index), classes)
         except (OSError, pyarrow.ArrowException, ValueError) as error:
             message = f"the {kind} file is damaged behind row {number} ({shown(str(error))}); copy it again"
             raise DataError(message, path=path) from None
@@ -99,6 +103,58 @@ def rows_of_batches(batches: Any) -> Iterator[dict[str, Any]]:
                 if unread:
                     raise ValueError(unread)
                 yield values
+
+
+def class_names(features: Any) -> dict[str, list[str]]:
+    """The names behind the numbers of each column of `datasets.ClassLabel`, or of lists of them.
+
+    Args:
+        features: what `datasets.Features.to_dict` gives, which is also kept in the files it writes.
+
+    >>> class_names({"labels": {"_type": "List", "feature": {"_type": "ClassLabel", "names": ["bad", "good"]}}})
+    {'labels': ['bad', 'good']}
+    """
+    found = {}
+    for column, feature in features.items() if isinstance(features, Mapping) else ():
+        while isinstance(feature, Mapping) and feature.get("_type") in {"List", "LargeList", "Sequence"}:
+            feature = feature.get("feature")
+        names = feature.get("names") if isinstance(feature, Mapping) and feature.get("_type") == "ClassLabel" else None
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            found[str(column)] = names
+    return found
+
+
+def with_names(values: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """A row with the names of its classes in place of their numbers; -1, which stands for none, is None.
+
+    >>> with_names({"labels": [1, 0, -1], "n": 1}, {"labels": ["bad", "good"]})
+    {'labels': ['good', 'bad', None], 'n': 1}
+    """
+    return {name: _named(value, classes[name]) if name in classes else value for name, value in values.items()}
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    return None if value == -1 else names[value] if 0 <= value < len(names) else value
+
+
+def _schema(file: Any) -> Any:
+    return file.schema_arrow if hasattr(file, "schema_arrow") else file.schema
+
+
+def _classes_of(file: Any) -> dict[str, list[str]]:
+    """Of the note that `datasets` keeps in a file's schema; empty where there is none."""
+    note = (_schema(file).metadata or {}).get(b"huggingface")
+    if note is None:
+        return {}
+    try:
+        info = parse_json(note.decode()).get("info")
+        return class_names(info.get("features"))
+    except (ValueError, AttributeError):
+        return {}
 
 
 def _kind(path: Path) -> str:
@@ -131,7 +187,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Iterator[Any]]]:
 
 
 def _check_names(path: Path, file: Any) -> None:
-    names = (file.schema_arrow if hasattr(file, "schema_arrow") else file.schema).names
+    names = _schema(file).names
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"the table has two columns {twice[0]!r}; rename or remove one", path=path)
 

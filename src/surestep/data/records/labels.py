@@ -7,14 +7,63 @@ both are read as what they were. Knows which values are allowed; knows no file f
 from __future__ import annotations
 
 import math
+import re
 
 from surestep.data.records.record import Record
 
 ALLOWED = "a number from 0 to 1, true, false, or null where nobody judged the step"
+WORDS: dict[str, dict[str, float]] = {
+    "+ and -": {"+": 1.0, "-": 0.0},
+    "true and false": {"true": 1.0, "false": 0.0},
+    "good and bad": {"good": 1.0, "bad": 0.0},
+    "correct and incorrect": {"correct": 1.0, "incorrect": 0.0},
+}
+"""Kind of words that a column of labels may be written in -> word in lower case to confidence; also numbers as text."""
+_NUMBERS = "numbers from 0 to 1"
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 
 
-def read_label(record: Record, value: object, what: str) -> float | None:
-    """Confidence in [0, 1]: true is 1.0, false 0.0, null None.
+class LabelWords:
+    """The words of one column of labels, which are of one kind: whoever mixes two may not mean the same by them.
+
+    >>> from pathlib import Path
+    >>> words = LabelWords()
+    >>> [words.read(Record({}, Path("a.jsonl"), 1), word, "label") for word in ("+", "-", " + ")]
+    [1.0, 0.0, 1.0]
+    """
+
+    __slots__ = ("_first", "_kind", "_place")
+
+    def __init__(self) -> None:
+        self._kind = self._first = self._place = ""
+
+    def read(self, record: Record, word: str, what: str) -> float:
+        """The confidence that a word stands for.
+
+        Raises:
+            BadRowError: a word that is none of `WORDS` nor a number from 0 to 1, or one of another kind than before.
+        """
+        lowered = word.strip().casefold()
+        kind = next((kind for kind, words in WORDS.items() if lowered in words), _NUMBERS)
+        value = WORDS[kind][lowered] if kind in WORDS else _as_number(lowered)
+        if value is None or not 0.0 <= value <= 1.0:
+            raise record.error(f"{what} is {word!r}; allowed: {ALLOWED}; as text: {', '.join((_NUMBERS, *WORDS))}")
+        if not self._kind:
+            self._kind, self._first, self._place = kind, word, record.place
+        if kind != self._kind:
+            raise record.error(
+                f"{what} is {word!r} where {self._place} has {self._first!r}: the labels mix two kinds of words; "
+                f"allowed: one of {', '.join((_NUMBERS, *WORDS))}"
+            )
+        return value
+
+
+def _as_number(text: str) -> float | None:
+    return float(text) if len(text) <= 40 and _NUMBER.fullmatch(text) else None
+
+
+def read_label(record: Record, value: object, what: str, words: LabelWords | None = None) -> float | None:
+    """Confidence in [0, 1]: true is 1.0, false 0.0, null None; text only with `words`, which remembers its kind.
 
     Raises:
         DataError: anything else (text, -1, 1.5, NaN), naming file, line and value.
@@ -25,9 +74,12 @@ def read_label(record: Record, value: object, what: str) -> float | None:
     """
     if value is None or isinstance(value, bool):
         return None if value is None else float(value)
+    if words is not None and isinstance(value, str):
+        return words.read(record, value, what)
     if isinstance(value, int | float) and 0.0 <= value <= 1.0:
         return float(value)
-    raise record.error(f"{what} is {value!r}; allowed: {ALLOWED}")
+    scale = "; what a rating on another scale means is yours to say" if isinstance(value, int | float) else ""
+    raise record.error(f"{what} is {value!r}; allowed: {ALLOWED}{scale}")
 
 
 def whole_number(record: Record, value: object, what: str, allowed: str = "a whole number") -> int | None:
@@ -49,6 +101,8 @@ def whole_number(record: Record, value: object, what: str, allowed: str = "a who
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
+    if record.is_cells and isinstance(value, str):
+        value = _as_number(value.strip())  # which is text in every cell
     if (number := as_integer(value)) is not None:
         return number
     raise record.error(f"{what} is {value!r}; allowed: {allowed}")
@@ -84,6 +138,8 @@ def read_mark(record: Record, field: str) -> bool:
         DataError: anything else, naming file, line and value.
     """
     value = record.get(field)
+    if record.is_cells and isinstance(value, str):
+        value = WORDS["true and false"].get(value.strip().casefold(), value)
     if value is not None and (isinstance(value, str) or value not in (0, 1)):
         raise record.error(f"'{field}' is {value!r}; allowed: true, false or null")
     return bool(value)

@@ -14,11 +14,12 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from surestep.data.records.arrow_file import is_arrow, read_arrow
+from surestep.data.records.arrow_file import is_arrow, read_arrow, with_names
 from surestep.data.records.lines import PACKED, read_lines
 from surestep.errors import BadRowError, DataError
 from surestep.untrusted.bounds import HELD_WHOLE, LINE
@@ -63,6 +64,14 @@ class Record:
         """A field's value; None where it is null or absent, or the NaN that pandas writes for null."""
         value = self.values.get(name)
         return None if isinstance(value, float) and math.isnan(value) else value
+
+    def seen(self, name: str) -> Any:
+        """A field's value as `items` and `inner` would read it; a cell that spells nothing stays text."""
+        value = self.get(name)
+        if self.is_cells and isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
+            with suppress(ValueError, RecursionError):
+                return parse_json(value)
+        return value
 
     def inner(self, values: object, what: str) -> Record:
         """An object inside this record, at the same place."""
@@ -171,7 +180,7 @@ def _read_arrow(path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
         if row.unread:
             on_bad_row(BadRowError(row.unread, path=path, number=number))
         else:
-            yield Record(row.values, path, number, number)
+            yield Record(with_names(row.values, row.classes) if row.classes else row.values, path, number, number)
     if number == 0:
         raise DataError("the file holds no row; check where it came from", path=path)
 

@@ -5,15 +5,18 @@ Where each dataset's splits come from stands in its record. Knows no tokenizer a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from surestep.data.datasets import DATASET_NAMES, DATASETS, name_is_taken
-from surestep.data.datasets.dataset import SPLITS, Dataset, Split, SplitPlan, SplitRequest
+from surestep.data.datasets.dataset import AUTO_LAYOUT, SPLITS, Dataset, Split, SplitPlan, SplitRequest
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.sources.hold_out import Division, Side
 from surestep.data.sources.locate import NeededFile
+from surestep.data.sources.own_files import OwnFiles, own_files
+from surestep.data.sources.recognise import columns_for, recognise
 from surestep.data.sources.source import Source
 from surestep.errors import ConfigError, DataError
 
@@ -55,39 +58,63 @@ class _Choice:
             return needed_file(dataset, (name,), self.data).find() is not None
 
         plan = dataset.splits(self.data, SplitRequest(self.split, self.seed, hold_out, has))
-        if (files := self._files(dataset, plan)) is None:
+        if (found := self._files(dataset, plan)) is None:
             return
-        layout = DATASETS[plan.layout or dataset.name]
-        options = layout.options(self.data) | dict(plan.options)
         shown_as = plan.shown_as or dataset.name
         if taken := name_is_taken(shown_as, by=dataset.name):
             raise ConfigError(taken)
+        layout, columns, said = _layout(dataset, plan, found.files)
+        # A reader's own options for one split are those of the dataset that names them.
+        options = layout.options(self.data) | (dict(plan.options) if layout.name == dataset.name else {})
         self.sources.append(
             Source(
                 dataset.name,
                 shown_as,
                 self.split,
                 layout.name,
-                files,
+                found.files,
                 options,
                 plan.divisions,
                 bad_rows=self.data.bad_rows,
+                columns=columns,
+                about=tuple(sentence for sentence in (found.about, said) if sentence),
             )
         )
 
-    def _files(self, dataset: Dataset, plan: SplitPlan) -> tuple[Path, ...] | None:
+    def _files(self, dataset: Dataset, plan: SplitPlan) -> OwnFiles | None:
         if plan.names:
             needed = needed_file(dataset, plan.names, self.data)
             if (found := needed.find()) is None:
                 self.missing.append(needed.complaint())
-            return None if found is None else (found,)
-        if plan.path is not None and not plan.path.is_file():
-            self.missing.append(f"{dataset.name}: no file {plan.path} ({plan.named_by}); check the path")
+            return None if found is None else OwnFiles((found,))
+        if plan.path is None:
+            if plan.named_by:
+                self.unset.append(f"{plan.named_by} is not set")
+                return None
+            return OwnFiles(())
+        # Held-out problems are a part of the training data, of a folder with several splits too.
+        part = next((split for split in SPLITS if plan.named_by.endswith(f"_{split}")), self.split)
+        own = own_files(plan.path, part, named_by=plan.named_by)
+        if isinstance(own, str):
+            self.missing.append(own)
             return None
-        if plan.path is None and plan.named_by:
-            self.unset.append(f"{plan.named_by} is not set")
-            return None
-        return () if plan.path is None else (plan.path,)
+        return own
+
+
+def _layout(dataset: Dataset, plan: SplitPlan, files: tuple[Path, ...]) -> tuple[Dataset, Mapping[str, str], str]:
+    """Whose reader reads the files, what their columns are called, and how that was found out."""
+    if plan.layout != AUTO_LAYOUT:
+        columns = columns_for(files[0], plan.columns) if files and plan.columns else {}
+        return DATASETS[plan.layout or dataset.name], columns, ""
+    found = [recognise(path, plan.columns, where=plan.named_by) for path in files]
+    for path, other in zip(files, found, strict=True):
+        if (other.layout, other.columns) != (found[0].layout, found[0].columns):
+            raise DataError(
+                f"is {other.layout} by its keys, {files[0].name} {found[0].layout}; name files of one layout "
+                f"({plan.named_by}), or the layout of all (--own_format)",
+                path=path,
+            )
+    return DATASETS[found[0].layout], found[0].columns, found[0].line()
 
 
 def needed_file(dataset: Dataset, names: tuple[str, ...], data: DataSettings) -> NeededFile:

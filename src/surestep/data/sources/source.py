@@ -23,6 +23,7 @@ from surestep.data.datasets.dataset import Split
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.disk_list import DiskList
 from surestep.data.records.reading_report import ReadReport
+from surestep.data.records.row_file import RowFile
 from surestep.data.sources.hold_out import Division, place
 from surestep.data.trees.identity import VERSION as IDENTITY_VERSION
 from surestep.data.trees.identity import key_of
@@ -48,6 +49,8 @@ class Source:
         options: its keyword options.
         divisions: applied one after the other, each to what the one before left.
         bad_rows: what to do with a row that contradicts its layout (`read_rows`).
+        columns: what the files' columns are called, name in the layout -> name in the file.
+        about: sentences on where the files come from and how their layout was found, for people.
     """
 
     key: str
@@ -58,6 +61,8 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     divisions: tuple[Division, ...] = ()
     bad_rows: BadRows = "stop"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    about: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 over the files' bytes, the reader and its version, the options, the division, and the versions of
@@ -84,6 +89,7 @@ class Source:
             "texts": TEXT_VERSION,
             "problems": IDENTITY_VERSION,
             "order": ORDER_VERSION,
+            **({"columns": dict(sorted(self.columns.items()))} if self.columns else {}),
             "divisions": [[part.fraction, part.seed, part.keep] for part in self.divisions],
         }
 
@@ -97,6 +103,8 @@ class Source:
             DataError: a file is broken, or holds nothing for this split.
         """
         is_empty = True
+        for sentence in self.about:
+            report.note(sentence)
         for tree in self._trees(report):
             is_empty = False
             yield ReasoningTree(tree.problem, tree.nodes, id=tree.id, group=tree.group, dataset=self.name)
@@ -109,7 +117,8 @@ class Source:
         assert read is not None, self.reader
         # What is generated has no rows.
         policy = {"bad_rows": self.bad_rows} if self.files else {}
-        reader = partial(read, list(self.files), **policy, **self.options)
+        files = [RowFile(path, self.columns) for path in self.files] if self.columns else list(self.files)
+        reader = partial(read, files, **policy, **self.options)
         if not self.files and not self.divisions:
             yield from reader(report=report)
             return

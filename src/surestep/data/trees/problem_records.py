@@ -56,6 +56,16 @@ class RecordSteps:
         self.added.append((index, text, parent, confidence, context))
         return index
 
+    def tree(self, report: ReadReport) -> ReasoningTree:
+        """The record alone as a tree, labelled or not."""
+        builder = TreeBuilder(self.problem, id=self.name or self.place, group=self.group)
+        _replay(self.added, builder)
+        report.count("text_cleaned", self.num_cleaned)
+        tree = builder.build(report)
+        for reason, number in (("trees", 1), ("steps", len(tree.nodes)), ("labels", tree.num_labels)):
+            report.count(reason, number)
+        return tree
+
 
 class Problems:
     """The records of each problem; problems are told apart by their exact (clean) text and name.
@@ -72,11 +82,7 @@ class Problems:
 
     def add(self, steps: RecordSteps) -> None:
         """Take the steps of one record."""
-        # 128 bits: that two problems of a dataset ever share them is out of the question.
-        text = f"{len(steps.name)} {steps.name}{steps.problem}".encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(text, digest_size=16).digest()
-        self._keys.append(int.from_bytes(digest[:8], "big"))
-        self._keys.append(int.from_bytes(digest[8:], "big"))
+        self._keys.extend(key_of_text(f"{len(steps.name)} {steps.name}{steps.problem}"))
         self._num_cleaned += steps.num_cleaned
         self._records.append((steps.problem, steps.name or steps.place, steps.group, steps.added))
 
@@ -84,7 +90,7 @@ class Problems:
         """The trees in order of first appearance, each made as it is asked for."""
         report.count("text_cleaned", self._num_cleaned)
         keys, self._keys = np.array(self._keys, np.uint64).reshape(-1, 2), array("Q")
-        groups = _groups(keys)
+        groups = grouped(keys)
         del keys
         for records in groups:
             problem, identity, _, _ = self._records[int(records[0])]
@@ -110,8 +116,18 @@ def _replay(added: list[tuple[int, str, int, float | None, str | None]], builder
             places.append(place)
 
 
-def _groups(keys: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
-    """Indices of the records of each problem, in order; the problems by their first record."""
+def key_of_text(text: str) -> tuple[int, int]:
+    """128 bits for a text, as two numbers: that two texts of a dataset ever share them is out of the question."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:], "big")
+
+
+def grouped(keys: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """Indices of the records of each key, in order; the keys by their first record.
+
+    Args:
+        keys: 128 bits of each record, as two columns.
+    """
     order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable, so equal keys keep their order
     keys = keys[order]
     is_first = np.ones(len(keys), bool)

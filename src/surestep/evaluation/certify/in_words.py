@@ -30,6 +30,9 @@ def lines_of(certificate: Certificate) -> Iterator[Line]:
         if group != ALL:
             members = [name for name, of in certificate.groups.items() if of == group]
             yield "Group", f"{group}" + (f" ({', '.join(members)})" if members != [group] else "")
+        if (own := certificate.promise.lines(terms, rule)) is not None:
+            yield from own
+            continue
         yield "From", _from(certificate, rule)
         if not rule.exists:
             yield "Rule", no_rule(terms, rule.critical.n)

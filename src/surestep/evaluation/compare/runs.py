@@ -47,7 +47,7 @@ def compare_runs(
 
     Returns:
         `sort`, `better`, `dataset`, `best`, `level`, `resamples`, `seed`, `runs` (name, path, split, step, figures,
-        difference, verdict) and `notes`.
+        scorer, calibration, cost, difference, verdict) and `notes`.
 
     Raises:
         ConfigError: a run has no such dataset, or runs differ in split or data.
@@ -81,6 +81,9 @@ def compare_runs(
             "predictions": None if read is None else str(read),
             "split": run.split,
             "checkpoint": run.report.get("checkpoint"),
+            "scorer": run.part("scorer") or None,
+            "calibration": run.part("calibration").get("applied"),
+            "cost": run.part("cost") or None,
             "step": run.step,
             "num_steps": section.get("num_steps"),
             "num_problems": section.get("num_problems"),

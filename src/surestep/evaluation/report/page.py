@@ -254,6 +254,8 @@ def _title(report: Mapping[str, Any]) -> str:
     checkpoint = report.get("checkpoint")
     if isinstance(checkpoint, str):
         return "/".join(Path(checkpoint).parts[-2:])
+    if isinstance(scorer := report.get("scorer"), dict):
+        return f"{scorer.get('form')} {scorer.get('name')}"
     return Path(str(report.get("predictions", "predictions"))).name
 
 

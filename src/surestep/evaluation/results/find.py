@@ -41,6 +41,11 @@ class FoundEvaluation:
         """What was scored: test, validation, or what the file says."""
         return str(self.report.get("split", "unknown"))
 
+    def part(self, name: str) -> dict[str, Any]:
+        """What the report says under a name; empty where it says nothing, or is older than that."""
+        found = self.report.get(name)
+        return found if isinstance(found, dict) else {}
+
     @property
     def step(self) -> int | None:
         """The checkpoint's step, where the report or the checkpoint's name says it."""
@@ -83,6 +88,32 @@ def find_evaluation(run: Path, *, split: str | None = None) -> FoundEvaluation:
     if split is not None and found.split != split:
         raise ConfigError(f"{run} is a result of the {found.split} split; asked for: {split} (--split)")
     return found
+
+
+def find_scorer_evaluation(spec: str, outputs: Path, *, split: str | None = None) -> FoundEvaluation:
+    """The latest evaluation that `surestep evaluate --scorer SPEC` left in `outputs`.
+
+    Raises:
+        ConfigError: there is none; the message has the command.
+        DataError: the result cannot be read.
+    """
+    found: list[FoundEvaluation] = []
+    for path in sorted(outputs.glob(f"eval_*/{METRICS}")):
+        try:
+            scorer = read_json(path, allow_nan=True).get("scorer")
+        except (OSError, ValueError, AttributeError):
+            continue  # somebody else's result, which nobody asked for
+        if isinstance(scorer, dict) and scorer.get("spec") == spec:
+            one = read_evaluation(path, name=spec)
+            if split in {None, one.split}:
+                found.append(one)
+    if not found:
+        raise ConfigError(
+            f"{outputs} holds no evaluation of the scorer {spec}{f' on its {split} split' if split else ''}; make one "
+            f"with `surestep evaluate --scorer {spec}{f' --split {split}' if split else ''} --save_predictions true`, "
+            "or name its folder"
+        )
+    return max(found, key=lambda one: str(one.report.get("made", "")))
 
 
 def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:

@@ -5,14 +5,12 @@ Legend: T steps of a solution, n problems.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from surestep.arrays import BoolArray, FloatArray, IntArray
-from surestep.guarantees.choose_path import highest_path
 from surestep.guarantees.critical_values import (
     CriticalValues,
     Judging,
@@ -25,6 +23,7 @@ from surestep.guarantees.critical_values import (
 from surestep.guarantees.cutoff import EVERYTHING_KEPT, leave_one_out_cutoffs
 from surestep.guarantees.problems import ScoredProblem, ScoredTree
 from surestep.guarantees.promises.promise import Promise, Rule, Use, allowed_loss, fitted_cutoff, shares
+from surestep.guarantees.seeded_draws import drawn_number
 from surestep.guarantees.terms import Terms
 
 FEWEST_FOR_THE_MEAN = 5.0
@@ -134,13 +133,15 @@ def _is_judged(solution: Solution, judging: Judging) -> bool:
 
 def chosen_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     """P1: the kept part of the one solution that the policy hands out."""
-    choose, judging = highest_path(terms.policy), terms.judging
+    judging = terms.judging
     chosen: list[Solution] = []
     counts: list[int] = []
-    for solutions in map(solutions_of, problems):
-        if solutions and _is_judged(one := solutions[choose(solutions)], judging):
+    for problem in problems:
+        one = terms.taken(problem)
+        if one is not None and _is_judged(one, judging):
             chosen.append(one)
-            counts.append(len(solutions))
+            count = len(solutions_of(problem))
+            counts.append(min(count, terms.most or count))
     parts = [_of_solution(*one, judging) for one in chosen]
     critical = CriticalValues.of([of_path(*one, judging) for one in chosen])
     return _rule([[part] for part in parts], critical, parts, counts, terms)
@@ -151,7 +152,7 @@ def random_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     judging = terms.judging
     judged = [(problem, found) for problem in problems if (found := _judged(problem, judging))]
     parts = [[_of_solution(*one, judging, 1.0 / len(found)) for one in found] for _, found in judged]
-    drawn = [found[_draw(problem, len(found), terms.seed)] for problem, found in judged]
+    drawn = [found[drawn_place(problem, len(found), terms.seed)] for problem, found in judged]
     is_drawn = terms.delta is not None or terms.alpha * (len(judged) + 1) < FEWEST_FOR_THE_MEAN
     pools = [[one] for one in drawn] if is_drawn else [found for _, found in judged]
     critical = CriticalValues.of([of_solutions(pool, judging) for pool in pools])
@@ -159,24 +160,27 @@ def random_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     return _rule(parts, critical, chosen, [len(found) for _, found in judged], terms, is_drawn=is_drawn)
 
 
-def _draw(problem: ScoredProblem, count: int, seed: int) -> int:
+def drawn_place(problem: ScoredProblem, count: int, seed: int) -> int:
     """Which solution is drawn: by the problem's own key, so that the order of problems changes nothing."""
-    digest = hashlib.blake2b(f"{seed}:{problem.key}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") % count
+    return drawn_number(seed, problem.key) % count
 
 
 def tree_rule(problems: Sequence[ScoredProblem], terms: Terms) -> Rule:
     """P3: no kept step of anything under the problem."""
-    choose = highest_path(terms.policy)
     judged = [problem for problem in problems if _judged(problem, terms.judging)]
     parts = [[_of_trees(problem.trees, terms.judging)] for problem in judged]
     every = [solutions_of(problem) for problem in judged]
-    chosen = [_of_solution(*found[choose(found)], terms.judging) for found in every]
+    chosen = [_of_solution(*one, terms.judging) for problem in judged if (one := terms.taken(problem)) is not None]
     critical = CriticalValues.of([of_tree(problem, terms.judging) for problem in judged])
     return _rule(parts, critical, chosen, [len(found) for found in every], terms)
 
 
 def _covers_chosen(use: Use, policy: str | None, count: int, terms: Terms, rule: Rule) -> str:
+    own = terms.handed_out_by
+    if policy == own.id:
+        return ""
+    if not own.takes_the_best_of_all:
+        return f"it is for {own.id}, and for no other choice"
     few, many = rule.facts["solutions"]
     if many <= 1:
         return "" if use == "solution" else "it is for the only solution of a problem, not for the best of several"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from surestep.files import CERTIFICATE
 from surestep.guarantees.binomial import TOLERANCE, beta_quantile
 from surestep.guarantees.critical_values import CriticalValues
 from surestep.guarantees.cutoff import (
@@ -88,6 +89,7 @@ class Promise:
         make_rule: the rule of one group of problems.
         covers: whether it speaks of what is handed out: takes how, the policy (None: as it is), the number of
             solutions it was chosen from, the terms and the rule; gives "" where it does, else why not.
+        file: of a checkpoint, where it is stored; promises of one file replace each other.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Promise:
     meaning: str
     make_rule: Callable[[Sequence[ScoredProblem], Terms], Rule]
     covers: Callable[[Use, str | None, int, Terms, Rule], str]
+    file: str = CERTIFICATE
 
     def sentence(self, terms: Terms) -> str:
         """The promise in a sentence, with what it is averaged over."""
@@ -106,6 +109,36 @@ class Promise:
         alpha = in_percent(terms.alpha)
         soft = f"the largest 1 − label of a kept step is at most {alpha}"
         return f"{self.title}: {soft if terms.judging.loss == 'soft' else self.meaning.format(alpha=alpha)} ({over})"
+
+    def needed(self, terms: Terms) -> int:
+        """The fewest problems with which a rule exists."""
+        return needed(terms)
+
+    def why_no_rule(self, terms: Terms, rule: Rule) -> str:
+        """Why there is none, in a line."""
+        return no_rule(terms, rule.critical.n)
+
+    def reads_calibrated(self, terms: Terms, *, chooses: bool) -> bool:
+        """Whether it holds with the calibration maps alone that it was made with.
+
+        The running minimum of raw confidences, and the choice by it, are the same through any map that rises.
+
+        Args:
+            terms: its own.
+            chooses: whether one of several solutions is taken.
+        """
+        return terms.judging.score != "min" or (chooses and terms.policy != "min")
+
+    def check(self, terms: Terms, rule: Rule) -> None:
+        """Refuse a rule that was read and is not of these terms.
+
+        Raises:
+            ValueError: what it must remember is missing, damaged or of other terms.
+        """
+
+    def lines(self, terms: Terms, rule: Rule) -> Sequence[tuple[str, str]] | None:
+        """What is said of a rule, by subject; None: what is said of kept parts."""
+        return None
 
 
 def in_percent(share: float) -> str:

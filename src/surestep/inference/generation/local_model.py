@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -137,14 +138,21 @@ class TransformersGenerator:
                 results += [self._continued(one, ask.stop, seconds) for one in written]
         return results
 
-    def _row(self, ask: Ask, one: Continuation) -> Row:
+    def prompt_tokens(self, ask: Ask, count: int) -> int:
+        """Tokens of prompts that `count` continuations of one problem take: rows of a batch share theirs."""
+        return len(self._ids(ask, "")) * math.ceil(count / self.batch_size)
+
+    def _ids(self, ask: Ask, prefix: str) -> list[int]:
         if self.tokenizer.chat_template:
             prompt = self.tokenizer.apply_chat_template(ask.messages(), add_generation_prompt=True, tokenize=False)
-            ids = self.tokenizer(prompt + one.prefix, add_special_tokens=False)["input_ids"]
-        else:
-            ids = self.tokenizer(ask.prompt() + one.prefix)["input_ids"]
-            while ids and ids[-1] in self._ends:  # some tokenizers end a text
-                ids = ids[:-1]
+            return list(self.tokenizer(prompt + prefix, add_special_tokens=False)["input_ids"])
+        ids = list(self.tokenizer(ask.prompt() + prefix)["input_ids"])
+        while ids and ids[-1] in self._ends:  # some tokenizers end a text
+            ids = ids[:-1]
+        return ids
+
+    def _row(self, ask: Ask, one: Continuation) -> Row:
+        ids = self._ids(ask, one.prefix)
         room = one.max_tokens if self._longest is None else min(one.max_tokens, self._longest - len(ids))
         if not ids or room < 1:
             raise RefusedError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from surestep.data.records.given_rows import to_json
 from surestep.errors import DataError, InputError
 from surestep.inference.tables.rows import Format, Row
 from surestep.inference.tables.tasks import INDEX, INDICES, LISTS, NUMBER, NUMBERS, TEXT, TEXTS
@@ -74,34 +74,6 @@ def _check_utf8(value: Any, layout: str) -> None:
         )
 
 
-def to_json(value: Any) -> str:
-    """A value as one line of JSON that every reader takes: NaN, which stands for what is missing, is null; an infinity
-    is text.
-
-    >>> to_json({"a": [1.5, float("nan")], "b": float("-inf")})
-    '{"a": [1.5, null], "b": "-Infinity"}'
-    """
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
-    except ValueError:
-        text = json.dumps(_finite(value), ensure_ascii=False, default=_plain)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON spells
-        return json.dumps(_finite(value), default=_plain)
-    return text
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else json.dumps(value)
-    return value
-
-
 def _check_no_infinity(row: Row, layout: str) -> None:
     """A number may not become text."""
     if _has_infinity(row.values):
@@ -116,13 +88,6 @@ def _has_infinity(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_has_infinity, value))
     return isinstance(value, float) and math.isinf(value)
-
-
-def _plain(value: Any) -> str:
-    """A value that JSON does not know (a date, a decimal, bytes of a Parquet file) as text."""
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value.isoformat() if hasattr(value, "isoformat") else value)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
+from surestep.data.records.given_rows import to_json
 from surestep.errors import BadRowError, ConfigError, DataError, InputError
 from surestep.files import write_whole
-from surestep.inference.tables.formats import Added, TableFormat, compressed, table_format, to_json
+from surestep.inference.tables.formats import Added, TableFormat, compressed, table_format
 from surestep.inference.tables.parts import ADVICE, COUNTS, PartStore
 from surestep.inference.tables.rows import BadRow, Format, Row
 from surestep.inference.tables.tasks import Task

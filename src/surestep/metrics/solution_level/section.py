@@ -28,6 +28,8 @@ ORDERS = ("precision_at_1", "ndcg", "pairwise_accuracy")
 SOLUTION_FIGURES = (*RANKINGS, *(figure.name for figure in DECISIONS), *ORDERS)
 """Every figure of a solution's score."""
 
+_OF_SEVERAL = ("precision_at_1", "ndcg")
+"""Figures of a choice; of problems with one solution each they would be the share of right ones."""
 MOST_GROUPS = 512
 """How finely draws tell scores apart: four aggregates are drawn, and draws of AUROC move by less than 1 / 512²."""
 
@@ -85,6 +87,7 @@ def solution_section(found: JudgedSolutions, *, resamples: int, seed: int, steps
         "num_right": int(found.is_right.sum()),
         "num_wrong": int((~found.is_right).sum()),
         "num_problems": num_problems,
+        "num_problems_with_several": int((np.bincount(found.problem) > 1).sum()),
         "num_problems_without_right": num_problems - len(np.unique(found.problem[found.is_right])),
         "left_out": {name: count for name, count in found.left_out.items() if count},
         "by_aggregate": _by_aggregate(found, num_problems, resamples, seed) if len(found) else {},
@@ -109,6 +112,9 @@ def _by_aggregate(found: JudgedSolutions, num_problems: int, resamples: int, see
         orders = {name: float(value[0]) for name, value in _orders(sums.sum(axis=0)[None, :]).items()}
         values = measure.values | {name: None if np.isnan(value) else value for name, value in orders.items()}
         undefined = {name: reason.replace(" steps", " solutions") for name, reason in measure.undefined.items()}
+        if not (np.bincount(found.problem) > 1).any():
+            for name in _OF_SEVERAL:
+                values[name], undefined[name] = None, "every problem has one solution: none is chosen among several"
         if np.isnan(orders["pairwise_accuracy"]):
             undefined["pairwise_accuracy"] = "no problem has both a right and a wrong solution"
         intervals = {name: interval.to_json() for name in measure.figures if (interval := measure.interval(name))}

@@ -201,6 +201,23 @@ def load_pretrained(
     return replace(backbone, files=files, config=read_backbone_config(folder), folder=folder)
 
 
+def fetched_folder(name: str, revision: str | None) -> Path:
+    """Where the files of a hub id or a local folder lie: its configuration and weights, fetched where they must be.
+
+    Raises:
+        BackboneError: it cannot be found.
+    """
+    _check_local_folder(name)
+    if Path(name).is_dir():
+        return Path(name)
+    try:
+        return _fetched(name, revision, offline=from_cache_only(name))
+    except BackboneError:
+        raise
+    except Exception as error:  # see read_max_positions
+        raise BackboneError(_why_not_loaded(name, error)) from None
+
+
 def _describe(module: Any, name: str, revision: str | None, weights_sha256: str) -> Backbone:
     return Backbone(
         module=module,

@@ -1,7 +1,7 @@
-"""`certificate.json`: what a checkpoint promises of new problems, one of the files that its manifest lists.
+"""`certificate.json`, `monitor.json`, `selective.json`: what a checkpoint promises, files that its manifest lists.
 
-Knows the file, its place, and what it is for: refused beside other weights, or other calibration maps where it needs
-them. Makes no promise itself.
+Knows the files, their place, and what they are for: refused beside other weights, or other calibration maps where they
+need them. Makes no promise itself.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pathlib import Path
 
 from surestep.calibration.calibration import Calibration
 from surestep.errors import CheckpointError, SurestepError
-from surestep.files import CALIBRATION, CERTIFICATE, storage_errors
+from surestep.files import CALIBRATION, CERTIFICATE, CERTIFICATES, MONITOR, SELECTIVE, storage_errors
 from surestep.guarantees.certificate import Certificate
 from surestep.scoring.checkpoint.manifest import Manifest, replace_file
 from surestep.untrusted import place_inside, read_json
 
-_DECIDES_NO_SCORE = {CALIBRATION, CERTIFICATE}
+_PROMISE_FLAG = {CERTIFICATE: "", MONITOR: " --promise monitor", SELECTIVE: " --promise selective"}
+_DECIDES_NO_SCORE = {CALIBRATION, *CERTIFICATES}
 
 
 def checkpoint_identity(manifest: Manifest) -> str:
@@ -41,30 +42,35 @@ def calibration_identity(calibration: Calibration | None) -> str | None:
     return hashlib.sha256(json.dumps(maps, sort_keys=True).encode()).hexdigest()
 
 
-def read_certificate(folder: Path, manifest: Manifest, calibration: Calibration | None) -> Certificate | None:
-    """The certificate of a checkpoint, None where it has none; its hash is the manifest's business.
+def read_certificate(
+    folder: Path, manifest: Manifest, calibration: Calibration | None, name: str = CERTIFICATE
+) -> Certificate | None:
+    """One certificate of a checkpoint, None where it has none; its hash is the manifest's business.
 
     Args:
         folder: the checkpoint.
         manifest: as `read_manifest` gave it.
         calibration: the maps that lie beside it.
+        name: which of `CERTIFICATES`.
 
     Raises:
         CheckpointError: the file holds no certificate, or one of another checkpoint or of other calibration maps.
     """
-    if CERTIFICATE not in manifest.files:
+    if name not in manifest.files:
         return None
-    path = folder / CERTIFICATE
-    mend = "remove it with `surestep certify --remove` and certify again"
+    path = folder / name
+    mend = f"remove it with `surestep certify --remove{_PROMISE_FLAG[name]}` and certify again"
     try:
-        certificate = Certificate.from_json(read_json(place_inside(folder, CERTIFICATE)))
+        certificate = Certificate.from_json(read_json(place_inside(folder, name)))
+        if certificate.promise.file != name:
+            raise ValueError(f"it holds the promise {certificate.terms.promise}, which is stored in another file")
     except (OSError, ValueError, SurestepError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); {mend}") from None
     if certificate.made_for.checkpoint != checkpoint_identity(manifest):
         raise CheckpointError(f"{path} is of another checkpoint: its promise does not hold for this one; {mend}")
     if certificate.needs_map and certificate.made_for.calibration != calibration_identity(calibration):
         raise CheckpointError(
-            f"{path} was made with other calibration maps, which its {certificate.terms.judging.score} reads: its "
+            f"{path} was made with other calibration maps, which its scores depend on: its "
             f"promise does not hold with these; {mend}"
         )
     return certificate
@@ -75,8 +81,10 @@ def certificate_text(certificate: Certificate) -> str:
     return json.dumps(certificate.to_json(), indent=2, allow_nan=False) + "\n"
 
 
-def store_certificate(folder: Path, manifest: Manifest, certificate: Certificate | None) -> None:
-    """Put a certificate into a finished checkpoint, in place of any that is there, or take it out (None).
+def store_certificate(
+    folder: Path, manifest: Manifest, certificate: Certificate | None, name: str = CERTIFICATE
+) -> None:
+    """Put a certificate into a finished checkpoint, in place of any in its file, or take that out (None).
 
     Killed at any moment, it leaves a valid checkpoint with the old certificate or with the new one.
 
@@ -84,29 +92,35 @@ def store_certificate(folder: Path, manifest: Manifest, certificate: Certificate
         folder: the checkpoint.
         manifest: as `read_manifest` gave it.
         certificate: the new one.
+        name: the file to take out; a certificate knows its own.
 
     Raises:
         StorageError: the folder cannot be written; the checkpoint is still valid.
     """
+    name = name if certificate is None else certificate.promise.file
     content = None if certificate is None else certificate_text(certificate).encode()
-    with storage_errors(folder / CERTIFICATE, "free space or allow writing there and run the command again"):
-        replace_file(folder, manifest, CERTIFICATE, content)
+    with storage_errors(folder / name, "free space or allow writing there and run the command again"):
+        replace_file(folder, manifest, name, content)
 
 
 def remove_stale_certificate(folder: Path, manifest: Manifest, calibration: Calibration | None) -> str | None:
-    """Take out a certificate that does not hold with these maps, before they are stored; a line where there was one.
+    """Take out what does not hold with these maps, before they are stored; a line where there was a certificate.
 
     Raises:
         StorageError: as `store_certificate`.
     """
-    try:
-        certificate = read_certificate(folder, manifest, calibration)
-    except CheckpointError:
-        store_certificate(folder, manifest, None)
-        return (
-            f"removed: {folder / CERTIFICATE}, which was made with the former calibration; run `surestep certify` again"
-        )
-    return None if certificate is None else f"{folder / CERTIFICATE} holds on: it reads the model's own confidences"
+    lines: list[str] = []
+    for name in CERTIFICATES:
+        try:
+            certificate = read_certificate(folder, manifest, calibration, name)
+        except CheckpointError:
+            store_certificate(folder, manifest, None, name)
+            again = f"surestep certify{_PROMISE_FLAG[name]}"
+            lines.append(f"removed: {folder / name}, which was made with the former calibration; run `{again}` again")
+            continue
+        if certificate is not None:
+            lines.append(f"{folder / name} holds on: it reads the model's own confidences")
+    return "; ".join(lines) or None
 
 
 def carried_to(certificate: Certificate, manifest: Manifest) -> Certificate:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from surestep.errors import StorageError
+from surestep.files import CERTIFICATES
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import is_adapted
@@ -24,7 +25,7 @@ from surestep.scoring.hardware import choose_hardware
 def export_merged(checkpoint: Path, folder: Path) -> None:
     """Merge adapters and `<CONFIDENCE>` row into the backbone, in float32, and write `folder`.
 
-    A certificate of the checkpoint is carried on: the scores are the same but for rounding.
+    The certificates of the checkpoint are carried on: the scores are the same but for rounding.
 
     Raises:
         CheckpointError: the checkpoint is damaged, or its backbone is not here.
@@ -34,7 +35,11 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
     exported = read_config(checkpoint)
     exported.lora.use_lora, exported.lora.base_precision = False, "same"
     manifest = loaded.manifest
-    certificate = read_certificate(checkpoint, manifest, loaded.built.calibration)
+    certificates = [
+        certificate
+        for name in CERTIFICATES
+        if (certificate := read_certificate(checkpoint, manifest, loaded.built.calibration, name)) is not None
+    ]
     save_checkpoint(
         folder,
         loaded.built,
@@ -44,7 +49,7 @@ def export_merged(checkpoint: Path, folder: Path) -> None:
         label_mean=manifest.label_mean,
         tokenizer_with_backbone=True,
     )
-    if certificate is not None:
+    for certificate in certificates:
         written = read_manifest(folder, with_state=False)
         store_certificate(folder, written, carried_to(certificate, written))
 

@@ -10,7 +10,7 @@ from surestep.config import Config, LoraConfig, ModelConfig
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError
-from surestep.files import CONFIG
+from surestep.files import CERTIFICATE, CONFIG, MONITOR, SELECTIVE
 from surestep.guarantees.certificate import Certificate
 from surestep.model.backbones.files import (
     CONFIG_FILE,
@@ -61,7 +61,7 @@ class LoadedCheckpoint:
                 "stored": built.calibration is not None,
                 "applied": "pooled" if calibrated and built.calibration is not None else "none",
             },
-            **({} if (held := scorer.certificate) is None else {"certificate": held.promise.sentence(held.terms)}),
+            **_promises(scorer),
             "attention": built.model.route,
             "precision": built.hardware.precision,
             "settings": settings,
@@ -140,9 +140,11 @@ def load_checkpoint(
         built.reasons.append(_other_base(now=config.lora.base_precision, then=trained_with.lora.base_precision))
     built.calibration = read_calibration(folder)
     if not trainable:
-        built.certificate = read_certificate(folder, manifest, built.calibration)
-        if built.certificate is not None:
-            built.reasons.append(_certified(built.certificate, chosen))
+        built.certificate, built.monitor, built.selective = (
+            read_certificate(folder, manifest, built.calibration, name) for name in (CERTIFICATE, MONITOR, SELECTIVE)
+        )
+        held = [one for one in (built.certificate, built.monitor, built.selective) if one is not None]
+        built.reasons += [_certified(certificate, chosen) for certificate in held]
         prepare_for_scoring(built, config.eval.scoring_weights)
     return LoadedCheckpoint(folder, config, manifest, built)
 
@@ -181,6 +183,13 @@ def read_config(folder: Path) -> Config:
         return Config.from_dict(values)
     except (OSError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
+
+
+def _promises(scorer: ModelScorer) -> dict[str, str]:
+    """What it promises, in a sentence each."""
+    held = {"certificate": scorer.certificate, "selective": scorer.selective}
+    said = {name: one.promise.sentence(one.terms) for name, one in held.items() if one is not None}
+    return said if scorer.monitor is None else said | {"monitor": scorer.monitor.in_words()}
 
 
 def _certified(certificate: Certificate, hardware: Hardware) -> str:

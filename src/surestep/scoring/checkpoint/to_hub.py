@@ -29,7 +29,7 @@ VLLM_ABOUT = "surestep/about.json"
 
 _OWN_FOLDERS = ("adapter/", "backbone/", "tokenizer/", "training_state/", "surestep/")
 _OWN_FILES = re.compile(
-    r"(config|manifest|calibration|certificate|pooler_config|generation_config|tokenizer|tokenizer_config|"
+    r"(config|manifest|calibration|certificate|monitor|selective|pooler_config|generation_config|tokenizer|tokenizer_config|"
     r"special_tokens_map|added_tokens|vocab|model\.safetensors\.index)\.json|[^/]*\.safetensors"
 )
 _STAYS = {".gitattributes", README, "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE"}

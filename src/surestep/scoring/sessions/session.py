@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from surestep.encoding.encoded_tree import Segment
+from surestep.guarantees.monitoring import MonitorReading, MonitorRun
 from surestep.scoring.sessions.prefix_cache import Node
 
 if TYPE_CHECKING:
@@ -55,9 +56,18 @@ class Session:
         dataset: whose calibration map is applied, where it has one.
     """
 
-    def __init__(self, scorer: SessionScorer, problem: str, state: SessionState, *, dataset: str | None = None) -> None:
+    def __init__(
+        self,
+        scorer: SessionScorer,
+        problem: str,
+        state: SessionState,
+        *,
+        dataset: str | None = None,
+        watch: MonitorRun | None = None,
+    ) -> None:
         self.problem = problem
         self.dataset = dataset
+        self._watch = watch
         self._scorer = scorer
         self._state = state
         self._steps: list[str] = []
@@ -126,6 +136,16 @@ class Session:
     def confidences(self) -> tuple[float | None, ...]:
         """The calibrated confidence of each step, by the calibration as it is now."""
         return tuple(self._scorer.confidences_of(self))
+
+    @property
+    def readings(self) -> tuple[MonitorReading, ...]:
+        """What the checkpoint's monitor said after each step; empty where it has none. What was said stays."""
+        return () if self._watch is None else self._watch.readings
+
+    @property
+    def monitor(self) -> MonitorReading | None:
+        """What the monitor says of the solution so far; None without a monitor, and before the first step."""
+        return self.readings[-1] if self.readings else None
 
     @property
     def num_tokens(self) -> int:

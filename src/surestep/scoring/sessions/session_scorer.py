@@ -15,6 +15,7 @@ import numpy as np
 
 from surestep.encoding.encoded_tree import Segment, encode_problem, encode_steps
 from surestep.errors import InputError
+from surestep.guarantees.monitoring import Monitor
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.protocol import NodeScores
 from surestep.scoring.sessions.passes import SessionPasses
@@ -57,6 +58,7 @@ class SessionScorer:
             weights that are trained.
         max_tokens: the most tokens whose keys and values are kept; unset, what a quarter of the free memory holds.
             Where they run out, the sessions that were used longest ago are computed again when they go on.
+        monitor: watches every session that is opened; unset: the scorer's own, if it has one.
         keep_unused: keep the steps of closed sessions for others in the same namespace, until the room is needed.
 
     Raises:
@@ -64,10 +66,18 @@ class SessionScorer:
         InputError: the model is in training mode, or its weights are trained; or `max_tokens` is no room at all.
     """
 
-    def __init__(self, scorer: ModelScorer, *, max_tokens: int | None = None, keep_unused: bool = False) -> None:
+    def __init__(
+        self,
+        scorer: ModelScorer,
+        *,
+        max_tokens: int | None = None,
+        monitor: Monitor | None = None,
+        keep_unused: bool = False,
+    ) -> None:
         if max_tokens is not None and max_tokens < 1:
             raise InputError(f"sessions that keep {max_tokens} tokens; allowed: 1 or more")
         self._scorer = scorer
+        self._monitor = scorer.monitor if monitor is None else monitor
         self._passes = SessionPasses(scorer, max_tokens, keep_unused)
         self._lock = threading.RLock()
         self._abandoned: deque[SessionState] = deque()
@@ -90,7 +100,8 @@ class SessionScorer:
             segment = encode_problem(problem, self._scorer.tokenizer, self._scorer.formatter)
         state = SessionState(namespace.encode("utf-8", "surrogatepass"), [segment], num_scored=0)
         state.num_scored = int(self._fits(len(segment)))
-        return Session(self, problem, state, dataset=dataset)
+        watch = None if self._monitor is None else self._monitor.begin()
+        return Session(self, problem, state, dataset=dataset, watch=watch)
 
     def add_many(self, steps: NewSteps) -> list[float | None]:
         """Append a step to each of several sessions, in one pass as far as the token budget goes.
@@ -161,13 +172,17 @@ class SessionScorer:
         """Give a session the texts of its new steps, now that their scores are known."""
         session, first = request.session, len(request.session._steps)
         session._steps += request.steps
-        return self._scores(session, session._state.raw[first : len(session._steps)])
+        scores = self._scores(session, session._state.raw[first : len(session._steps)])
+        if session._watch is not None:
+            # It was calibrated on the pooled map, whatever dataset the session is of.
+            session._watch.take(scores.raw, self._calibrated(scores.raw, None))
+        return scores
 
     def _compared(self, request: NextSteps, paths: Sequence[WantedPath | None]) -> NodeScores:
         return self._scores(request.session, [None if path is None else path.raw[-1] for path in paths])
 
     def _scores(self, session: Session, raw: Sequence[float | None]) -> NodeScores:
-        return NodeScores(tuple(self._calibrated(session, raw)), tuple(raw))
+        return NodeScores(tuple(self._calibrated(raw, session.dataset)), tuple(raw))
 
     def _candidate(self, state: SessionState, segment: Segment, mark: int) -> WantedPath | None:
         """What a candidate asks for as a session's next step; None where it ends beyond the longest path."""
@@ -187,7 +202,8 @@ class SessionScorer:
             state.node = _held(state.node)
             if state.node is not None:
                 self._passes.cache.attach(state.node)
-            branch = Session(self, session.problem, state, dataset=session.dataset)
+            watch = None if session._watch is None else session._watch.fork()
+            branch = Session(self, session.problem, state, dataset=session.dataset, watch=watch)
             branch._steps = list(session._steps)
             return branch
 
@@ -214,7 +230,7 @@ class SessionScorer:
 
     def confidences_of(self, session: Session) -> list[float | None]:
         """The calibrated confidence of each step of a session."""
-        return self._calibrated(session, self.raw_of(session))
+        return self._calibrated(self.raw_of(session), session.dataset)
 
     def usage(self) -> SessionUsage:
         """What has been computed so far, and what is held now."""
@@ -318,9 +334,9 @@ class SessionScorer:
         if session._state.is_closed:
             raise InputError("the session is closed; open another one, or fork before closing")
 
-    def _calibrated(self, session: Session, raw: Sequence[float | None]) -> list[float | None]:
+    def _calibrated(self, raw: Sequence[float | None], dataset: str | None) -> list[float | None]:
         raw_N = np.array([math.nan if value is None else value for value in raw], dtype=np.float64)
-        values: list[float] = self._scorer.calibrated(raw_N, session.dataset).tolist()
+        values: list[float] = self._scorer.calibrated(raw_N, dataset).tolist()
         return [None if math.isnan(value) else value for value in values]
 
 

@@ -23,7 +23,7 @@ from torch import nn
 
 from surestep import __version__
 from surestep.errors import StorageError
-from surestep.files import CALIBRATION, CERTIFICATE, write_folder_whole, write_json
+from surestep.files import CALIBRATION, CERTIFICATES, write_folder_whole, write_json
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import own_attention, save_head
 from surestep.scoring.checkpoint.export import load_merged
@@ -88,7 +88,7 @@ def export_for_vllm(
     if built.calibration is not None and built.calibration.datasets:
         names = ", ".join(sorted(built.calibration.datasets))
         lines.append(f"the datasets' own calibration maps ({names}) are not used; the pooled map is")
-    if CERTIFICATE in loaded.manifest.files:
+    if any(name in loaded.manifest.files for name in CERTIFICATES):
         lines.append("its certificate is left out: vLLM computes with other arithmetic, and knows no promises")
     try:
         with write_folder_whole(folder) as beside:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from surestep.guarantees.monitoring import MonitorReading
 from surestep.inference.certifier import Certifier
 from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
@@ -111,6 +113,22 @@ class CandidatesBody(Body):
     context: Text | None = Field(None, description="Evidence in front of each of them.")
 
 
+class MonitorAnswer(BaseModel):
+    """What the checkpoint's monitor says of the session so far."""
+
+    alarm: bool | None = Field(
+        description="Whether the solution is stopped, at this step or before; null beyond the calibrated length, where "
+        "the monitor says nothing: that is not the same as no alarm."
+    )
+    level: float | None = Field(
+        description="At most alpha means alarm. The share of calibrated problems whose right solutions ever looked as "
+        "suspicious as this one has; null beyond the calibrated length."
+    )
+    promised_until: int = Field(description="The step up to which a right solution is stopped as seldom as promised.")
+    promised: bool = Field(description="Whether this step is among those.")
+    note: str = Field(description="A line where the promise ends, or where no alarm can be given; else empty.")
+
+
 class CertifiedPart(BaseModel):
     """What the model's certificate says of a solution."""
 
@@ -163,6 +181,9 @@ class SessionAnswer(BaseModel):
     confidences: list[float | None]
     raw: list[float | None]
     num_tokens: int
+    monitor: MonitorAnswer | None = Field(
+        description="After the last step; null where the checkpoint has no monitor, or there is no step."
+    )
     expires_in_s: float = Field(description="Unless it is used.")
 
 
@@ -173,6 +194,7 @@ class AddAnswer(BaseModel):
     raw: float | None
     num_steps: int = Field(description="Steps of the session, this one included.")
     num_tokens: int = Field(description="Tokens of the session.")
+    monitor: MonitorAnswer | None = Field(description="After this step; null where the checkpoint has no monitor.")
 
 
 class CandidatesAnswer(BaseModel):
@@ -191,6 +213,11 @@ def numbers_of(scores: SolutionScores) -> dict[str, Any]:
     return {"confidences": list(scores.confidences), "raw": list(scores.raw)} | {
         how: plain(scores.aggregate(how)) for how in ("min", "product", "mean", "last")
     }
+
+
+def monitor_answer(readings: Sequence[MonitorReading], count: int) -> MonitorAnswer | None:
+    """As JSON has it: the reading after `count` steps, if there is one."""
+    return MonitorAnswer(**readings[count - 1].to_json()) if 0 < count <= len(readings) else None
 
 
 def certified_of(scores: SolutionScores, certifier: Certifier | None) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class About(BaseModel):
 
 _SHOWN = (
     *("checkpoint", "manifest_sha256", "step", "backbone", "formatter_hash", "split_rule"),
-    *("calibration", "certificate", "attention", "precision"),
+    *("calibration", "certificate", "monitor", "selective", "attention", "precision"),
 )
 
 

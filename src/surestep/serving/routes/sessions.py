@@ -22,6 +22,7 @@ from surestep.serving.routes.bodies import (
     CandidatesBody,
     SessionAnswer,
     SessionBody,
+    monitor_answer,
 )
 from surestep.serving.service import Service
 from surestep.serving.session_store import NoSessionError, OpenSession, TooManySessionsError
@@ -67,6 +68,7 @@ def sessions_router(service: Service) -> APIRouter:
             confidences=list(handle.confidences[:count]),
             raw=list(handle.raw[:count]),
             num_tokens=handle.num_tokens,
+            monitor=monitor_answer(handle.readings, count),
             expires_in_s=settings.session_expiry_s,
         )
 
@@ -76,6 +78,7 @@ def sessions_router(service: Service) -> APIRouter:
             raw=handle.raw[at],
             num_steps=len(handle.steps),
             num_tokens=handle.num_tokens,
+            monitor=monitor_answer(handle.readings, at + 1),
         )
 
     async def keep(handle: SessionHandle) -> OpenSession:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from surestep.data.datasets.dataset import Dataset
+from surestep.data.datasets.dataset import Dataset, layout_of
 from surestep.data.records.record import Record, read_records
 from surestep.errors import DataError
 from surestep.untrusted.bounds import shown
@@ -20,8 +20,6 @@ _SHOWN = 20
 def recognised(path: Path, layouts: Mapping[str, Dataset], *, advice: str) -> str:
     """The name of the layout that `path` has.
 
-    Where the keys of several fit, it is the one that asks for the most; of equals, the first in the table.
-
     Args:
         path: the file.
         layouts: those that may be meant.
@@ -32,14 +30,9 @@ def recognised(path: Path, layouts: Mapping[str, Dataset], *, advice: str) -> st
     """
     record = _first_row(path)
     keys = {name for name in record.values if isinstance(name, str)}
-    fitting = [
-        (len(each.needs), name)
-        for name, dataset in layouts.items()
-        for each in dataset.rows
-        if each.has_all(record) and each.fits(record)
-    ]
-    if fitting:
-        return max(fitting, key=lambda found: found[0])[1]
+    found = layout_of(record, layouts)
+    if found is not None:
+        return found[0]
     raise record.error(f"no layout has these keys: {_listed(keys)}; {nearest(keys, layouts.values())}; {advice}")
 
 

@@ -1,4 +1,4 @@
-"""`surestep benchmark`: first errors, wrong steps, best-of-N.
+"""What `surestep benchmark` does: first errors, wrong steps, best-of-N.
 
 Knows arguments and printing; the work is done in `surestep.evaluation`.
 """
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from surestep.cli.flags import add_config_flags, fields, override
-from surestep.cli.output.console import add_json_flag, result_console, say_json
-from surestep.data.datasets import SOLUTION_LAYOUTS, TREE_LAYOUTS
+from surestep.cli.flags import override
+from surestep.cli.output.console import result_console, say_json
+from surestep.cli.scorers import one_of, opened_scorer
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from surestep.evaluation.benchmarks.result_file import BenchmarkResult
     from surestep.scoring.protocol import Scorer
     from surestep.scoring.stored_split import ProgressFactory
-
-_FLAGS = frozenset(
-    {
-        *("training.device", "training.mixed_precision", "model.backbone", "model.attention"),
-        *("eval.eval_token_budget", "eval.save_predictions", "data.bad_rows"),
-    }
-)
-"""What of the configuration a benchmark heeds."""
 
 RESULT_NAMES = {
     "processbench": "processbench",
@@ -41,185 +33,13 @@ RESULT_NAMES = {
 """Benchmark to the name of its result file."""
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the benchmarks and their flags."""
-    actions = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
-    process = actions.add_parser(
-        "processbench", help="is the first step not above the threshold the first wrong one?", allow_abbrev=False
-    )
-    first = actions.add_parser(
-        "first-error", help="the same on any set of solutions with their first wrong step", allow_abbrev=False
-    )
-    prm = actions.add_parser("prmbench", help="are the wrong steps found, and only those?", allow_abbrev=False)
-    best = actions.add_parser("best-of-n", help="is the best-scored of N candidates right?", allow_abbrev=False)
-
-    for action in (process, first):
-        _add_threshold_flags(action)
-    _add_layout_flags(first)
-    _flag(
-        process,
-        "protocol",
-        choices=("own", "paper"),
-        default="own",
-        help="paper: measure at the threshold with the highest F1 on the evaluated subset gsm8k too, as the papers do",
-    )
-    _flag(
-        prm,
-        "threshold",
-        type=_share,
-        metavar="T",
-        help="a step above it is called right, else wrong (default: 0.5, or the labels of PRMBench's own result file)",
-    )
-    _flag(
-        prm,
-        "step_numbers",
-        choices=("keep", "remove"),
-        default="keep",
-        help="remove: take 'Step 3.' or '3.' from the beginning of each step, as most of the benchmark's adapters do",
-    )
-    prm.add_argument(
-        *("--official_layout", "--official-layout"),
-        action="store_true",
-        help="write scores and figures in the layout of the benchmark's own program too",
-    )
-    _flag(
-        best,
-        "n",
-        type=_sizes,
-        metavar="N,N,...",
-        help="the N to measure (default: 1,2,4,... up to the smallest number of candidates)",
-    )
-    _flag(
-        best,
-        "split_rule",
-        default="lines",
-        metavar="RULE",
-        help=(
-            "how a candidate's solution becomes steps where it has none: lines (default), blank_lines, step, numbered, "
-            "sentences, tag:TEXT, auto, or checkpoint: as the checkpoint was trained"
-        ),
-    )
-    for action, holds in (
-        (process, "subsets, a file each, or folders of them"),
-        (first, "subsets, a file each, or folders of them, of any layout (docs/reference/benchmarks.md)"),
-        (prm, "PRMBench's file"),
-        (best, "candidates with their correctness (docs/reference/benchmarks.md)"),
-    ):
-        _add_common_flags(action, holds, ranks=action is best)
-
-
-def _add_threshold_flags(action: argparse.ArgumentParser) -> None:
-    _flag(
-        action,
-        "threshold",
-        type=_share,
-        metavar="T",
-        help="measure at this threshold too, fixed beforehand; 0.5 always is measured",
-    )
-    _flag(
-        action,
-        "threshold_data",
-        type=Path,
-        metavar="FILE",
-        help="measure at the threshold with the highest mean F1 on this other file (or folder) too",
-    )
-    _flag(
-        action,
-        "threshold_format",
-        choices=("processbench", *sorted(TREE_LAYOUTS)),
-        default="processbench",
-        help="layout of --threshold_data (default: processbench); for the others each path of a tree is a solution",
-    )
-    _flag(
-        action,
-        "threshold_predictions",
-        type=Path,
-        metavar="FILE",
-        help="with --predictions: the confidences for --threshold_data (default: --predictions holds them)",
-    )
-
-
-def _add_layout_flags(action: argparse.ArgumentParser) -> None:
-    _flag(
-        action,
-        "format",
-        choices=sorted({*SOLUTION_LAYOUTS, *TREE_LAYOUTS}),
-        help="layout of --data (default: each file's is recognised by its keys)",
-    )
-    _flag(
-        action,
-        "map",
-        metavar="FIELD=NAME,...",
-        help="for files of no known layout: what they call problem, steps, label (the first wrong step) and id, e.g. "
-        "problem=input,label=notes.0.mistake",
-    )
-    _flag(
-        action,
-        "label_base",
-        type=int,
-        choices=(0, 1),
-        help="with --map: whether the label counts steps from 0 or from 1; has to be said",
-    )
-
-
-def _add_common_flags(action: argparse.ArgumentParser, holds: str, *, ranks: bool) -> None:
-    _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
-    _flag(action, "checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder that scores")
-    of_whom = (
-        "{id, candidate, confidences: [...]}, or {id, candidate, score}, of any range"
-        if ranks
-        else "by solution ({subset, id, confidences: [...]}) or by step ({subset, id, step, confidence})"
-    )
-    _flag(action, "predictions", type=Path, metavar="FILE", help=f"confidences of any scorer instead: {of_whom}")
-    # A map may tie what the scorer told apart, so candidates are ranked without it.
-    default = "none" if ranks else "pooled"
-    _flag(
-        action,
-        "calibration",
-        choices=("pooled", "none"),
-        default=default,
-        help=f"apply the checkpoint's calibration, if it has one (default: {default})",
-    )
-    add_json_flag(action)
-    _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
-    _flag(action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)")
-    _flag(action, "bootstrap_seed", type=int, default=0, metavar="S", help="seed of resamples and drawn subsets")
-    add_config_flags(action, exclude=frozenset(path for path, _ in fields()) - _FLAGS, from_file=False)
-
-
-def _flag(parser: argparse.ArgumentParser, name: str, **options: Any) -> None:
-    names = dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}"])
-    parser.add_argument(*names, **options)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: 0 to 1")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: a whole number from 1")
-    return value
-
-
-def _sizes(text: str) -> list[int]:
-    try:
-        return [_positive(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from 1, with commas between") from None
-
-
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark; 0 when done."""
-    scores_in_data = args.benchmark == "best-of-n"
-    if args.checkpoint is not None and args.predictions is not None:
-        raise ConfigError("--checkpoint and --predictions exclude each other: drop one")
-    if args.checkpoint is None and args.predictions is None and not scores_in_data:
-        raise ConfigError("name either --checkpoint FOLDER or --predictions FILE")
+    given = [who for who in (args.checkpoint, args.predictions, args.scorer) if who is not None]
+    if args.benchmark != "best-of-n" or len(given) > 1:
+        one_of(args, "checkpoint", "predictions", "scorer")
+    if args.scorer is None and args.calibration_file is not None:
+        raise ConfigError("--calibration_file is the map of --scorer: drop it, or name --scorer")
 
     console = result_console(args)
     with _scorer(args, console) as (scorer, folder, save_rows, progress):
@@ -246,6 +66,20 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer | None, Path, bool, ProgressFactory]]:
     """Who scores, where results go, whether confidences are written too, and what shows progress."""
+    from surestep.scoring.other_scorers.wrapped import MeasuredScorer
+
+    if args.scorer is not None:
+        from surestep.cli.output.progress import counting
+        from surestep.config import get_default_config
+
+        config = override(get_default_config(), args)
+        # Without a file there is no map, whatever the default says.
+        use = None if args.calibration == "pooled" else args.calibration
+        opened = opened_scorer(args.scorer, config, console, calibration_file=args.calibration_file, use=use)
+        with opened as found, counting(console) as progress:
+            folder = args.output_dir or config.output_dir / found.slug
+            yield MeasuredScorer(found.scorer), folder, config.eval.save_predictions, progress
+        return
     if args.checkpoint is None:
         from surestep.config import get_default_config
         from surestep.scoring.stored_split import silent
@@ -268,7 +102,7 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
     folder = args.output_dir or default_output_dir(config.validation_dir, args.checkpoint)
     with counting(console) as progress:
         model = loaded.scorer(config, calibrated=args.calibration == "pooled")
-        yield model, folder, config.eval.save_predictions, progress
+        yield MeasuredScorer(model), folder, config.eval.save_predictions, progress
 
 
 def _predictions(args: argparse.Namespace) -> Any:

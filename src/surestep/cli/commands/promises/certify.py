@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surestep.cli.flags import add_scoring_flags, override
+from surestep.cli.commands.promises.curve import write_curve
+from surestep.cli.commands.promises.problems import data_of, sources_of, trees_of
+from surestep.cli.flags import add_scoring_flags, flag_values, override
 from surestep.cli.output.console import make_console, say
-from surestep.config import Config, get_default_config
+from surestep.config import get_default_config
 from surestep.data.datasets import LAYOUTS
 from surestep.errors import ConfigError
-from surestep.files import CERTIFICATE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     from surestep.guarantees.certificate import Certificate, MadeFor
     from surestep.guarantees.terms import Terms
     from surestep.scored import ScoredSteps
-    from surestep.types import ReasoningTree
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    from surestep.evaluation.certify.curve import COSTS
     from surestep.guarantees.critical_values import LOSSES, UNLABELLED
+    from surestep.guarantees.monitoring import STATISTICS
     from surestep.guarantees.path_scores import SCORES
     from surestep.guarantees.promises import PROMISES
     from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
@@ -45,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="labelled problems that nothing has seen (default: the test split of the checkpoint's datasets)",
     )
-    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: own)")
+    parser.add_argument("--format", choices=LAYOUTS, help="layout of --data (default: recognised by its keys)")
     parser.add_argument(
         "--promise",
         choices=tuple(PROMISES),
@@ -74,6 +76,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=tuple(AGGREGATIONS),
         help="how one of several solutions is chosen, as `rerank --by` does (default: as --score)",
     )
+    parser.add_argument(
+        "--most", type=int, metavar="N", help="the policy looks at the first N solutions of a problem at most (all)"
+    )
+    parser.add_argument(
+        "--stop_above",
+        type=float,
+        metavar="X",
+        help="the policy stops at the first solution with a score above X, which other problems have fixed",
+    )
+    parser.add_argument(
+        "--escalate_above",
+        type=float,
+        metavar="X",
+        help="selective: what is not handed out is escalated where its score is above X, else there is no answer",
+    )
+    parser.add_argument(
+        "--statistic",
+        choices=tuple(STATISTICS),
+        default=next(iter(STATISTICS)),
+        help="monitor: what stops a solution (default: lowest_step, of raw confidences)",
+    )
     parser.add_argument("--by", choices=("dataset",), help="one rule for each dataset, small ones together")
     parser.add_argument(
         "--wrong_below", type=float, default=0.5, metavar="X", help="a step is wrong where its label is below (0.5)"
@@ -84,6 +107,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loss", choices=LOSSES, default="wrong_step", help="soft: promise the mean of the largest 1 − label kept"
     )
+    parser.add_argument(
+        "--curve",
+        type=Path,
+        metavar="FILE",
+        help="write cost against accuracy of these problems as JSON, and a picture of it beside it; promises nothing",
+    )
+    parser.add_argument("--cost", choices=COSTS, default="steps", help="what --curve counts (default: steps)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the certificate to this file as well")
     parser.add_argument("--no_store", action="store_true", help="only show it: the checkpoint stays as it is")
     parser.add_argument("--remove", action="store_true", help="remove the certificate from the checkpoint")
@@ -109,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
     with locked_run(args.checkpoint, command="surestep certify") as said:
         if said is not None:
             say(f"· {said}")
-        return _remove(args.checkpoint) if args.remove else _of_checkpoint(args, terms)
+        return _remove(args.checkpoint, args.promise) if args.remove else _of_checkpoint(args, terms)
 
 
 def _terms(args: argparse.Namespace) -> Terms:
@@ -125,6 +155,12 @@ def _terms(args: argparse.Namespace) -> Terms:
         raise ConfigError("--format is the layout of --data: name a file with --data")
     if args.remove and (args.data is not None or args.out is not None):
         raise ConfigError("--remove only removes the certificate: drop --data and --out, or drop --remove")
+    if args.promise in ("monitor", "selective") and args.by is not None:
+        raise ConfigError(f"--by {args.by} with --promise {args.promise}: there is one for all datasets; drop --by")
+    if args.escalate_above is not None and args.promise != "selective":
+        raise ConfigError("--escalate_above is of --promise selective; drop it, or add that")
+    if args.cost == "tokens" and args.checkpoint is None:
+        raise ConfigError("--cost tokens needs the tokenizer of a --checkpoint; drop it, to count steps")
     if args.confidence is not None and not 0.0 < args.confidence < 1.0:
         raise ConfigError(f"--confidence {args.confidence}; allowed: above 0, below 1 (0.9, say)")
     return Terms(
@@ -134,7 +170,11 @@ def _terms(args: argparse.Namespace) -> Terms:
         delta=None if args.confidence is None else round(1.0 - args.confidence, 12),
         judging=Judging(args.score, args.wrong_below, args.unlabelled, args.loss),
         policy=args.policy or args.score,
-        seed=override(get_default_config(), args).training.seed,
+        most=args.most,
+        stop_above=args.stop_above,
+        escalate_above=args.escalate_above,
+        statistic=args.statistic,
+        seed=flag_values(args).get("training.seed", get_default_config().training.seed),
     )
 
 
@@ -154,10 +194,12 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
     from surestep.scoring.stored_split import prepare_source
 
     console = make_console()
-    trained = override(read_config(args.checkpoint), args)
-    config = _data_of(args, override(for_scoring_here(read_config(args.checkpoint)), args))
-    sources = _sources(config)
-    trees = _trees(sources)
+    saved = read_config(args.checkpoint)
+    # What training read is looked through for these problems, so the mixture of its training stays.
+    trained = override(saved, args, kept=saved.data.used())
+    config = data_of(args, for_scoring_here(trained))
+    sources = sources_of(config)
+    trees = trees_of(sources)
     loaded = load_checkpoint(args.checkpoint, config=config)
     built = loaded.built
     seen = find_seen(trained.data, trained.training, built.calibration, trees, accept_unknown=args.unchecked_training)
@@ -177,6 +219,8 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
         problems="",
         own_maps=by_dataset,
     )
+    if args.curve is not None:
+        write_curve(args, terms, steps, console, built.tokenizer)
     about: dict[str, Any] = {"split": "as given" if args.data else "test", "precision": built.hardware.precision}
     about["reading"] = {split.name: split.report for split in splits}
     on = choose_problems(steps, trees, seen)
@@ -187,9 +231,10 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
     if args.out is not None:
         _write(args.out, certificate, console)
     if not args.no_store:
+        name = certificate.promise.file
+        what = "replaced" if name in loaded.manifest.files else "stored"
         store_certificate(args.checkpoint, loaded.manifest, certificate)
-        what = "replaced" if built.certificate is not None else "stored"
-        console.print(f"{what}: {args.checkpoint / CERTIFICATE}", markup=False, highlight=False)
+        console.print(f"{what}: {args.checkpoint / name}", markup=False, highlight=False)
     return 0
 
 
@@ -201,10 +246,12 @@ def _of_predictions(args: argparse.Namespace, terms: Terms) -> int:
     from surestep.scoring.score_split import score_trees
 
     console = make_console()
-    sources = _sources(_data_of(args, override(get_default_config(), args)))
-    trees = _trees(sources)
+    sources = sources_of(data_of(args, override(get_default_config(), args)))
+    trees = trees_of(sources)
     scorer = FileScorer.read(args.predictions)
     steps: ScoredSteps = score_trees(scorer, trees)
+    if args.curve is not None:
+        write_curve(args, terms, steps, console, None)
     made_for: MadeFor = MadeFor("", None, _contents(sources), problems="")
     about: dict[str, Any] = {"predictions_sha256": sha256_of(args.predictions), "reading": reading_of(sources)}
     on: CertifiedOn = choose_problems(steps, trees, None)
@@ -213,28 +260,6 @@ def _of_predictions(args: argparse.Namespace, terms: Terms) -> int:
     if _may_store(args, certificate, wants=False) and args.out is not None:
         _write(args.out, certificate, console)
     return 0
-
-
-def _data_of(args: argparse.Namespace, config: Config) -> Config:
-    """With the calibration problems as its only test data, where a file is named."""
-    if args.data is None:
-        return config
-    config.data.use_only({"own"})
-    config.data.own_test = args.data
-    config.data.own_format = args.format or "own"
-    return config
-
-
-def _sources(config: Config) -> list[Source]:
-    from surestep.data.sources.choose import enabled_sources
-
-    return enabled_sources(config.data, "test", seed=config.training.seed)
-
-
-def _trees(sources: Sequence[Source]) -> list[ReasoningTree]:
-    from surestep.data.records.reading_report import ReadReport
-
-    return [tree for source in sources for tree in source.read(ReadReport())]
 
 
 def _contents(sources: Sequence[Source]) -> dict[str, str]:
@@ -254,15 +279,13 @@ def _may_store(args: argparse.Namespace, certificate: Certificate, *, wants: boo
     Raises:
         ConfigError: a certificate was asked for, and there is none.
     """
-    from surestep.guarantees.promises.promise import no_rule
-
     if any(rule.exists for rule in certificate.rules.values()):
         return True
     if wants or args.out is not None:
-        largest = max(rule.critical.n for rule in certificate.rules.values())
+        largest = max(certificate.rules.values(), key=lambda rule: rule.critical.n)
         raise ConfigError(
-            f"{no_rule(certificate.terms, largest)}; nothing is stored: give more problems or a larger --alpha, or "
-            "only look with --no_store"
+            f"{certificate.promise.why_no_rule(certificate.terms, largest)}; nothing is stored: give more problems or "
+            "a larger --alpha, or only look with --no_store"
         )
     return False
 
@@ -274,14 +297,16 @@ def _write(path: Path, certificate: Certificate, console: Console) -> None:
     console.print(f"wrote {path}", markup=False, highlight=False)
 
 
-def _remove(folder: Path) -> int:
+def _remove(folder: Path, promise: str) -> int:
+    from surestep.guarantees.promises import PROMISES
     from surestep.scoring.checkpoint.certificate_file import store_certificate
     from surestep.scoring.checkpoint.manifest import read_manifest
 
     manifest = read_manifest(folder, with_state=False)
-    if CERTIFICATE not in manifest.files:
-        say(f"{folder} has no certificate")
+    name = PROMISES[promise].file
+    if name not in manifest.files:
+        say(f"{folder} has no {name}")
         return 0
-    store_certificate(folder, manifest, None)
-    say(f"removed: {folder / CERTIFICATE}; the checkpoint promises nothing any more")
+    store_certificate(folder, manifest, None, name)
+    say(f"removed: {folder / name}; the checkpoint does not promise it any more")
     return 0

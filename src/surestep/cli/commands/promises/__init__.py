@@ -1,0 +1,1 @@
+"""Commands that promise something of new problems, and watch whether it still can be."""

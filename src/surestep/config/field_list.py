@@ -1,0 +1,30 @@
+"""Every field of the configuration by its dotted path, with the kinds of its values. Knows no flag and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from surestep.config import Config
+
+
+def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted path and description of each field, depth first."""
+    for name, info in section.model_fields.items():
+        path = f"{prefix}{name}"
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from fields(info.annotation, f"{path}.")
+        else:
+            yield path, info
+
+
+def kinds_of(info: FieldInfo) -> list[Any]:
+    """The types of a field's values, in order, None left out."""
+    is_union = get_origin(info.annotation) in (Union, UnionType)
+    parts = get_args(info.annotation) if is_union else (info.annotation,)
+    kinds = [get_args(part)[0] if get_origin(part) is Annotated else part for part in parts]
+    return [kind for kind in kinds if kind is not type(None)]
