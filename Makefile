@@ -9,7 +9,7 @@ STAMP := .venv/installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-faults lint format docs clean
+.PHONY: help demo test quick test-faults lint format docs site clean
 
 help:  ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,10 @@ docs: $(STAMP)  ## write the references of the configuration and of the Python n
 	$(BIN)/python -m surestep.config.reference docs/configuration.md
 	$(BIN)/python docs/python_reference.py docs/reference/python.md
 
+site: $(STAMP)  ## build the documentation site; a link or an anchor that leads nowhere is an error
+	$(BIN)/python docs/site_pages.py build/docs
+	$(BIN)/zensical build --strict --config-file build/docs/mkdocs.yml
+
 clean:  ## remove the environment and all caches; runs under outputs/ stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist src/*.egg-info
 
@@ -49,5 +53,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 to 3.13 with venv found ($(PYTHONS)); install one, or name it: make PYTHON=/path/to/python" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev,generate,serve,sweep,tensorboard]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev,docs,generate,serve,sweep,tensorboard]'
 	@touch $@

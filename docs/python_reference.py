@@ -74,6 +74,7 @@ GROUPS: dict[str, tuple[Any, ...]] = {
 PUBLIC: tuple[Any, ...] = tuple(public for group in GROUPS.values() for public in group)
 """All names of the page."""
 
+_LINE = 88
 _SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields):$")
 _ENTRY = re.compile(r"([\w, *]+?): (.*)")
 
@@ -82,15 +83,17 @@ def reference_markdown() -> str:
     """The whole page."""
     parts = [_INTRODUCTION]
     for heading, names in GROUPS.items():
-        parts += [f"# {heading}\n", *(part for public in names for part in _described(public))]
+        title, _, imported = heading.partition(": ")
+        parts += [f"## {title}\n\n{imported}\n", *(part for public in names for part in _described(public))]
     return "\n".join(parts)
 
 
 def _described(public: Any) -> Iterator[str]:
+    """A heading of the name alone, which lists and links of headings need short; below it the call and the words."""
     if not inspect.isclass(public):
-        yield f"## `{public.__name__}{_signature(public)}`\n\n{_markdown(inspect.getdoc(public))}\n"
+        yield _function("###", public.__name__, public)
         return
-    yield f"## `{public.__name__}`\n\n{_markdown(inspect.getdoc(public))}\n"
+    yield f"### `{public.__name__}`\n\n{_markdown(inspect.getdoc(public))}\n"
     if issubclass(public, BaseModel):
         fields = public.model_fields.items()
         yield "\n".join(f"- `{name}` (default {field.default!r}): {field.description}" for name, field in fields) + "\n"
@@ -99,14 +102,18 @@ def _described(public: Any) -> Iterator[str]:
         if name.startswith("_") or name in stored or not inspect.getdoc(member):
             continue
         if isinstance(member, property | functools.cached_property):
-            yield f"### `{public.__name__}.{name}`\n\n{_markdown(inspect.getdoc(member))}\n"
+            yield f"#### `{public.__name__}.{name}`\n\n{_markdown(inspect.getdoc(member))}\n"
         elif callable(member) or isinstance(member, classmethod | staticmethod):
-            function = getattr(public, name)
-            yield f"### `{public.__name__}.{name}{_signature(function)}`\n\n{_markdown(inspect.getdoc(function))}\n"
+            yield _function("####", f"{public.__name__}.{name}", getattr(public, name))
 
 
-def _signature(function: Any) -> str:
-    """As it is called: without `self`, each parameter with its type and default."""
+def _function(level: str, name: str, function: Any) -> str:
+    call = _signature(name.rpartition(".")[2], function)
+    return f"{level} `{name}`\n\n```python\n{call}\n```\n\n{_markdown(inspect.getdoc(function))}\n"
+
+
+def _signature(name: str, function: Any) -> str:
+    """As it is called: without `self`, each parameter with its type and default; a line each where one is too short."""
     signature = inspect.signature(function)
     shown: list[str] = []
     for parameter in signature.parameters.values():
@@ -116,7 +123,10 @@ def _signature(function: Any) -> str:
             shown.append("*")
         default = "" if parameter.default is parameter.empty else f" = {_default(parameter.default)}"
         shown.append(f"{parameter.name}: {parameter.annotation}{default}")
-    return f"({', '.join(shown)}) -> {signature.return_annotation}"
+    call = f"{name}({', '.join(shown)}) -> {signature.return_annotation}"
+    if len(call) <= _LINE:
+        return call
+    return "\n".join([f"{name}(", *(f"    {parameter}," for parameter in shown), f") -> {signature.return_annotation}"])
 
 
 def _default(value: Any) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+
+import surestep
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +19,14 @@ def test_the_citation_names_the_version_and_licence_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (citation["version"], citation["license"]) == (project["version"], project["license"])
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+
+
+def test_the_newest_section_of_the_changelog_is_of_this_version_or_not_released() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    newest = re.search(r"^## \[([^]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest
+    assert newest[1] in {project["version"], "Unreleased"}
+    assert surestep.__version__ == project["version"]
 
 
 def test_the_workflow_runs_what_the_project_runs() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from surestep.evaluation.publish.push_to_hub import push_to_hub
     from surestep.inference.scorer import Scorer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Scorer", "__version__", "push_to_hub", "split_steps", "with_own_data"]
 
 _PUBLIC = {

@@ -77,6 +77,13 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
         epilog="`surestep COMMAND --help` explains a command. Start with `surestep demo`.",
     )
     parser.add_argument("--version", action="version", version=f"surestep {__version__}")
+    parser.add_argument(
+        "--print_completion",
+        "--print-completion",
+        action=_PrintCompletion,
+        choices=("bash", "zsh"),
+        help='print a script for the shell: eval "$(surestep --print_completion bash)"',
+    )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     chosen = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, help_line in COMMANDS.items():
@@ -94,6 +101,16 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     args.argv = arguments
     return args
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints the script and leaves; only then is every command imported."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _namespace: Any, shell: Any, _flag: str | None = None) -> None:
+        from surestep.cli.completion import completion_script
+
+        print(completion_script(shell), end="")
+        parser.exit()
 
 
 def module_of(command: str) -> Any:
