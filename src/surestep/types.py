@@ -59,7 +59,7 @@ class ReasoningTree:
     id: str = ""
     group: str = ""
     dataset: str = field(default="")
-    lists_empty_steps: bool = False
+    lists_empty_steps: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.problem.strip():

@@ -18,7 +18,7 @@ from surestep.errors import ConfigError
 from surestep.inference.critic import CriticScorer, CriticSettings, confidences_of_votes, first_wrong
 from surestep.inference.generation.local_model import TransformersGenerator
 from surestep.inference.generation.requests import Ask, Continuation, Continued, RefusedError
-from surestep.metrics.benchmarks.first_error import first_below
+from surestep.metrics.benchmarks.first_error import predicted_error
 from surestep.types import Node, ReasoningTree, chain
 
 
@@ -94,7 +94,7 @@ def test_confidences_never_rise_and_the_first_low_one_is_where_most_see_an_error
     numbers = [value for value in values if value is not None]
     assert numbers == sorted(numbers, reverse=True)
     if len(set(votes)) == 1:
-        assert first_below(values, 0.5) == votes[0]
+        assert predicted_error(values, 0.5) == votes[0]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ class _PrintCompletion(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, _namespace: Any, shell: Any, _flag: str | None = None) -> None:
         from surestep.cli.completion import completion_script
 
-        print(completion_script(shell), end="")
+        print(visible(completion_script(shell)), end="")
         parser.exit()
 
 

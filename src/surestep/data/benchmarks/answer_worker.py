@@ -25,6 +25,8 @@ def main() -> None:
     """Answer until there is nothing more to read."""
     _keep_within_bounds()
     from surestep.data.benchmarks.mathematical_form import mathematical_name
+    from surestep.terminal_text import visible
+    from surestep.untrusted import parse_json
 
     mathematical_name("1+x")  # what is loaded with the first answer is not part of its time
     sys.stdout.write("ready\n")
@@ -34,11 +36,10 @@ def main() -> None:
         with suppress(OutOfTimeError, MemoryError, RecursionError):
             _start_clock(SECONDS_OF_WORK)
             try:
-                name = mathematical_name(json.loads(line))
+                name = mathematical_name(str(parse_json(line)))
             finally:
                 _start_clock(0.0)
-        sys.stdout.write(json.dumps(name) + "\n")
-        sys.stdout.flush()
+        print(visible(json.dumps(name)), flush=True)
 
 
 def _start_clock(seconds: float) -> None:

@@ -309,7 +309,7 @@ def _runs(text: str) -> list[str]:
 
 
 def _value_of_run(run: str) -> str | None:
-    run = re.sub(r"^(?:[\s,;:=*)\]/]|[aAI]\s+(?=[\d\\(]))+", "", run).rstrip(_ENDS + "=([")
+    run = re.sub(r"^(?:[\s,;:=*)\]/]|[aAI]\s+(?=[\d\\(]))+", "", run).rstrip(_ENDS + "=<>([")
     run = re.sub(r"\s+[aAI]$", "", run)
     if len(re.findall(r"[)\]]", run)) < len(re.findall(r"[(\[]", run)):
         run = run.lstrip("([ ")
