@@ -52,6 +52,7 @@ class StubHub:
         repositories: by name.
         broken: path prefixes of requests that fail, with the status; 0 breaks the connection.
         requests: method and path of every request, in order.
+        card_errors: what it says is wrong with the metadata of every card.
     """
 
     address: str = ""
@@ -59,6 +60,7 @@ class StubHub:
     objects: dict[str, bytes] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    card_errors: list[str] = field(default_factory=list)
 
     def files(self, name: str, revision: str = "main") -> dict[str, bytes]:
         found = self.repositories[name].at(revision)
@@ -147,7 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, parts: list[str]) -> None:
         if path == "/api/validate-yaml":
-            self._json({"errors": [], "warnings": []})
+            answer = {"errors": [{"message": text} for text in self.hub.card_errors], "warnings": []}
+            self._send(400 if self.hub.card_errors else 200, json.dumps(answer).encode())
         elif path == "/api/repos/create":
             self._create(json.loads(self.body))
         elif parts[0] == "lfs":

@@ -149,7 +149,7 @@ TAKE_THE_WHOLE_CONFIGURATION = {
     "scoring/checkpoint/save.py": ["save_checkpoint"],
     "scoring/hardware.py": ["for_scoring_here"],
     "scoring/other_scorers/foreign_model.py": ["load_foreign_model"],
-    "training/run.py": ["_run", "_train", "train"],
+    "training/run.py": ["_run", "_trackers", "_train", "train"],
     "training/start/origin.py": ["find_origin"],
     "training/training_sets.py": ["load_run_data"],
 }

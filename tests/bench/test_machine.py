@@ -49,7 +49,7 @@ def test_what_is_too_old_or_gone_is_named_with_its_remedy(monkeypatch: pytest.Mo
 
 
 def test_every_optional_dependency_of_users_has_a_row(tmp_path: Path) -> None:
-    extras = set(metadata.metadata("surestep").get_all("Provides-Extra") or ()) - {"dev"}
+    extras = set(metadata.metadata("surestep").get_all("Provides-Extra") or ()) - {"dev", "docs"}
     assert {f"extra {extra}" for extra in extras} <= set(found(tmp_path))
 
 

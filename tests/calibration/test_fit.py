@@ -67,6 +67,31 @@ def test_pooling_is_the_nearest_rising_sequence() -> None:
     assert (np.sum(weights * (others - values) ** 2, axis=1) >= best).all()
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.floats(0, 1), st.sampled_from([0.0, 5e-324, 1e-310, 1 - 2**-53, 1.0])),
+            st.sampled_from([0.25, 1.0, 3.0, 1e6]),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_pooling_is_the_min_max_of_means(rows: list[tuple[float, float]]) -> None:
+    """max over a ≤ i of min over b ≥ i of the mean of a..b (Robertson, Wright, Dykstra, 1988, theorem 1.4.4)."""
+    values, weights = np.array(rows).T
+    count = len(values)
+    means = {
+        (a, b): np.average(values[a : b + 1], weights=weights[a : b + 1]) for b in range(count) for a in range(b + 1)
+    }
+    expected = [max(min(means[a, b] for b in range(i, count)) for a in range(i + 1)) for i in range(count)]
+    found = pool_adjacent_violators(values, weights)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert (np.diff(found) >= 0).all()
+    assert values.min() <= found.min()
+    assert found.max() <= values.max()
+
+
 def test_the_clip_depends_on_the_number_of_steps() -> None:
     made = fit_isotonic(np.array([0.1, 0.9]), np.array([0.0, 1.0]), np.ones(2))
     assert made.clip == clip_for(2) == pytest.approx(0.5 / (2**0.5 + 1))

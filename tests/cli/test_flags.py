@@ -90,6 +90,7 @@ OTHER_VALUES = {
     "training.mixed_precision": "bf16",
     "training.best_metric": "mse",
     "data.own_columns": "problem=question",
+    "training.report_to": "wandb,mlflow",
 }
 """A value that is not the default, where a number will not do."""
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import surestep.config as config_package
 from surestep.config import Config, get_default_config, get_lora_config
+from surestep.config.trackers import wanted_trackers
 from surestep.errors import ConfigError, StorageError
 
 DOCUMENTED = {
@@ -373,3 +376,38 @@ def test_every_field_is_described() -> None:
         if not field.description and not hasattr(field.annotation, "model_fields")
     ]
     assert undescribed == []
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("none", []), (None, []), ([], []), ("", []), ("auto", "auto"), (["all"], "all"),
+        (" WandB , mlflow,wandb", ["wandb", "mlflow"]), (["aim", "tensorboard"], ["aim", "tensorboard"]),
+    ],
+)  # fmt: skip
+def test_trackers_are_named_as_other_trainers_name_them(said: object, kept: object, tmp_path: Path) -> None:
+    config = Config.from_dict({"training": {"report_to": said}})
+    assert config.training.report_to == kept
+    for name in ("config.json", "config.yaml"):
+        config.save(tmp_path / name)
+        assert Config.from_file(tmp_path / name).training.report_to == kept
+
+
+@settings(max_examples=50)
+@given(st.one_of(st.text(), st.integers(), st.lists(st.one_of(st.text(max_size=8), st.none())), st.booleans()))
+def test_any_other_list_of_trackers_is_one_sentence(value: object) -> None:
+    try:
+        kept = Config.from_dict({"training": {"report_to": value}}).training.report_to
+    except ConfigError as error:
+        (problem,) = error.problems
+        assert problem.endswith("names of tensorboard, wandb, mlflow, aim (several with commas, or a list)")
+        assert "\n" not in problem
+    else:
+        assert kept in ("auto", "all") or set(kept) <= {"tensorboard", "wandb", "mlflow", "aim"}
+
+
+def test_a_file_of_before_keeps_its_meaning() -> None:
+    old = Config.from_dict({"training": {"tensorboard": False}}).training
+    assert wanted_trackers(old.report_to, tensorboard=old.tensorboard) == ([], True)
+    both = Config.from_dict({"training": {"tensorboard": False, "report_to": "tensorboard"}})
+    assert any("report_to names tensorboard, but training.tensorboard is false" in line for line in both.problems())

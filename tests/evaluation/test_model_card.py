@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from runs import Watcher
 from surestep.config import Config
+from surestep.data.datasets import DATASETS
 from surestep.errors import CheckpointError, DataError
 from surestep.evaluation.evaluate import evaluate_checkpoint
 from surestep.evaluation.report.model_card import card_text, metadata
@@ -102,10 +105,30 @@ def test_the_header_is_valid_for_the_hub(evaluated: Path) -> None:
 def test_a_backbone_of_the_hub_is_named_as_such() -> None:
     report = {"checkpoint": "outputs/exp/checkpoint_step_1", "per_dataset": {}}
     origin = {"name": "Qwen/Qwen3-4B-Instruct-2507", "revision": "abc", "weights_sha256": "0"}
-    found = metadata(report, RunFiles(manifest={"kind": "full", "backbone": origin}))
+    found = metadata(report, RunFiles(manifest={"kind": "full", "backbone": origin})).to_dict()
     assert (found["base_model"], found["base_model_relation"]) == ("Qwen/Qwen3-4B-Instruct-2507", "finetune")
-    found = metadata(report, RunFiles(manifest={"kind": "lora", "backbone": origin}))
+    found = metadata(report, RunFiles(manifest={"kind": "lora", "backbone": origin})).to_dict()
     assert found["base_model_relation"] == "adapter"
+    assert "model-index" not in found, "nothing was measured"
+
+
+@given(
+    st.dictionaries(
+        st.one_of(st.sampled_from(sorted(DATASETS)), st.from_regex(r"^[A-Za-z0-9_.-]+$", fullmatch=True)),
+        st.dictionaries(st.sampled_from(["mse", "ece", "nll"]), st.floats(0, 10), min_size=1),
+        min_size=1,
+        max_size=5,
+    ),
+    st.text(min_size=1, max_size=20),
+)
+@settings(max_examples=60)
+def test_the_hubs_library_reads_every_figure_back(sections: dict[str, dict[str, float]], name: str) -> None:
+    report = {"checkpoint": "a/b", "per_dataset": sections, "settings": {"experiment_name": name}}
+    text = metadata(report, RunFiles()).to_yaml()
+    results = ModelCard(f"---\n{text}\n---\n").data.eval_results
+    assert results is not None
+    found = {(result.dataset_name, result.metric_type): result.metric_value for result in results}
+    assert found == {(data, figure): round(v, 6) for data, values in sections.items() for figure, v in values.items()}
 
 
 def test_what_it_says_of_loading_works(

@@ -270,6 +270,37 @@ def test_the_card_of_its_own_evaluation_is_taken(run: Path) -> None:
         plan_push(run, NAME, licence="MIT License")
 
 
+BROKEN_METADATA = [
+    "a: [1",
+    "- a",
+    "3",
+    "model-index: text",
+    "model-index: [{name: a}]",
+    "model-index: [{name: a, results: [{task: 3}]}]",
+    "model-index: [{name: a, results: [{task: {type: t}, dataset: {type: d, name: d}, metrics: [3]}]}]",
+    "ignore_metadata_errors: true\nmodel-index: [{}]",
+    "tags: 5",
+    "1: a",
+]
+
+
+@pytest.mark.parametrize("header", BROKEN_METADATA)
+def test_a_card_whose_metadata_are_not_the_hubs_is_one_line_before_any_request(
+    hub: StubHub, run: Path, header: str
+) -> None:
+    (run / "card.md").write_text(f"---\n{header}\n---\n\ntext")
+    said = refusal(run, InputError, card=run / "card.md")
+    assert said.startswith(f"{run / 'card.md'}: the metadata of the card are not the hub's (")
+    assert hub.requests == []
+
+
+def test_what_the_hub_says_of_a_card_is_one_line(hub: StubHub, run: Path) -> None:
+    hub.card_errors = ['"license" must be one of', '"tags" must be a list']
+    said = refusal(run)
+    assert 'does not take the card (Invalid metadata in README.md. - "license" must be one of - "tags"' in said
+    assert hub.repositories[NAME].messages == ["initial commit"]
+
+
 def test_a_card_without_figures_says_what_is_not_known(run: Path) -> None:
     (run / "data_report.json").unlink()
     plan = plan_push(run, NAME)

@@ -98,6 +98,8 @@ def _placeholder(info: FieldInfo) -> str:
     >>> known = dict(fields())
     >>> [_placeholder(known[f"training.{name}"]) for name in ("device", "max_steps", "learning_rate", "best_metric")]
     ['auto|cpu|cuda', 'N', 'X', 'TEXT']
+    >>> _placeholder(known["training.report_to"]), _placeholder(known["model.mlp_hidden_dims"])
+    ('auto|all|tensorboard|wandb|mlflow|aim', 'JSON')
     """
     if _takes_pairs(info):
         return "NAME=COLUMN"
@@ -105,7 +107,8 @@ def _placeholder(info: FieldInfo) -> str:
     for part in info.metadata:
         shown += part.names() if isinstance(part, OneOf) else []
     for kind in [] if shown else kinds_of(info):
-        shown += map(str, get_args(kind)) if get_origin(kind) is Literal else [_KINDS.get(kind, "JSON")]
+        named = get_args(kind)[0] if get_origin(kind) is list else kind
+        shown += map(str, get_args(named)) if get_origin(named) is Literal else [_KINDS.get(kind, "JSON")]
     return text if len(text := "|".join(shown)) <= _LONGEST_PLACEHOLDER else "TEXT"
 
 

@@ -21,6 +21,7 @@ def problems(config: Config) -> list[str]:
         *_data_problems(config),
         *_warmup_problems(config),
         *_schedule_problems(config),
+        *_tracker_problems(config),
         *_place_problems(config),
         *_precision_problems(config),
     ]
@@ -62,6 +63,13 @@ def _schedule_problems(config: Config) -> list[str]:
         f"training.lr_scheduler_kwargs is {training.lr_scheduler_kwargs}, but training.lr_scheduler_type is "
         f"{training.lr_scheduler_type}, which takes none: leave them out, or choose another shape"
     ]
+
+
+def _tracker_problems(config: Config) -> list[str]:
+    training = config.training
+    if training.tensorboard or "tensorboard" not in training.report_to:
+        return []
+    return ["training.report_to names tensorboard, but training.tensorboard is false: drop one of them"]
 
 
 def _warmup_problems(config: Config) -> list[str]:

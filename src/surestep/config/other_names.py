@@ -25,7 +25,11 @@ _EVAL_PACKS = "steps are scored in packs of tokens, not in batches: --eval_token
 _ALWAYS_PACKED = "trees are always packed into passes of --token_budget tokens, without padding"
 
 ANSWERS: dict[str, str] = {
-    "report_to": "TensorBoard logs are written where it is installed (--tensorboard false leaves them out)",
+    "use_wandb": "--report_to wandb",
+    "wandb_project": "--report_to wandb; the project is WANDB_PROJECT in the environment, or surestep",
+    "use_mlflow": "--report_to mlflow",
+    "use_tensorboard": "--report_to tensorboard",
+    "log_with": "--report_to tensorboard|wandb|mlflow|aim|all|none",
     "per_device_eval_batch_size": _EVAL_PACKS,
     "eval_batch_size": _EVAL_PACKS,
     "bf16": "--mixed_precision bf16",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from surestep.config.other_names import OPTIMIZERS
+from surestep.config.trackers import ReportTo
 from surestep.metrics.figures import with_direction
 from surestep.settings import OneOf, Section
 
@@ -168,7 +169,16 @@ class TrainingConfig(Section):
             "of a constant (the training mean) and of a coin (ln 2); `null`: never."
         ),
     )
-    tensorboard: bool = Field(True, description="Write TensorBoard logs too, where it is installed.")
+    report_to: ReportTo = Field(
+        "auto",
+        description=(
+            "Experiment trackers, by Accelerate: `tensorboard`, `wandb`, `mlflow`, `aim`, several with commas. `auto`: "
+            "TensorBoard where it is installed; `all`: every one that is installed; `none`: `metrics.jsonl` alone."
+        ),
+    )
+    tensorboard: bool = Field(
+        True, description="Whether `report_to` of `auto` and `all` includes TensorBoard, where it is installed."
+    )
     init_from: Path | None = Field(
         None, description="Start from this checkpoint's weights, with fresh data, optimiser and schedule."
     )

@@ -175,7 +175,7 @@ def take_over_dead(study: optuna.Study, *, me: Holder, grace_s: float) -> None:
 
 def running(study: optuna.Study) -> list[FrozenTrial]:
     """Trials that are being tried, by whomever."""
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return list(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 def is_waiting(study: optuna.Study) -> bool:

@@ -58,7 +58,8 @@ class Choices:
 
     def beyond(self, edge: Edge) -> float | int:
         """A number a little outside."""
-        low, high = min(self.values), max(self.values)
+        low: float = min(self.values)
+        high: float = max(self.values)
         end, away = (low, low - high) if edge == "low" else (high, high - low)
         found: float | int = (end / 2 if edge == "low" else end * 2) if low > 0 else end + away
         return found

@@ -21,14 +21,14 @@ from surestep.disk import (
     restore_replaced,
 )
 from surestep.errors import ConfigError, StorageError
-from surestep.files import BEST, CONFIG, DATA_REPORT, RUN_LOG, SIGN_OFFS, storage_errors, write_json
+from surestep.files import BEST, CONFIG, DATA_REPORT, RUN_LOG, SIGN_OFFS, TRACKER_RUNS, storage_errors, write_json
 from surestep.lock import LOCK
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.optimizer.parameter_groups import moment_bytes
 
 STATES_KEPT = 2
-_OURS = {CONFIG, BEST, RUN_LOG, DATA_REPORT, "tensorboard", SIGN_OFFS}
+_OURS = {CONFIG, BEST, RUN_LOG, DATA_REPORT, "tensorboard", SIGN_OFFS, TRACKER_RUNS}
 
 
 def refuse_existing(folder: Path, *, overwrite: bool) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 from accelerate import Accelerator
 
 from surestep.config import Config, TrainingConfig
+from surestep.config.trackers import TrackerName
 from surestep.data.sources.settle import settle_own_data
 from surestep.encoding.formatter import Formatter
 from surestep.errors import SurestepError
-from surestep.files import CONFIG, DATA_REPORT, METRICS, write_json
+from surestep.files import CONFIG, DATA_REPORT, METRICS, REPORT, write_json
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.find import checkpoint_path
 from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint
@@ -31,7 +32,7 @@ from surestep.training.events.log import Log
 from surestep.training.events.run_log import RunLog
 from surestep.training.events.save import Save
 from surestep.training.events.stop import VALIDATIONS_DIVERGED, Stop
-from surestep.training.events.tensorboard import TensorBoardLog
+from surestep.training.events.trackers import Trackers, trackers_to_use
 from surestep.training.events.validate import Validate, choose_subsets, write_validation_report
 from surestep.training.experiment_folder import (
     check_space,
@@ -102,6 +103,7 @@ def train(
     config.check()
     config = config.model_copy(deep=True)
     settle_own_data(config.data)
+    trackers_to_use(config.training.report_to, tensorboard=config.training.tensorboard)  # refused here where one lacks
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     accelerator = make_accelerator(hardware)
     nothing: tuple[str, ...] = ()
@@ -159,7 +161,7 @@ def _train(
     listeners: list[TrainingEvents] = []
     if accelerator.is_main_process:
         tidied = _open_folder(folder, config.validation_dir, origin, overwrite=overwrite)
-        listeners = _listeners(folder, observer, step=origin.step, tensorboard=training.tensorboard)
+        listeners = [observer, RunLog(folder, resumed_step=origin.step)]
         config.save(folder / CONFIG)
         write_json(folder / DATA_REPORT, data.report)
         for listener in listeners:
@@ -176,15 +178,17 @@ def _train(
         resume_from=origin.resume_from,
     )
     trainer.view.state.sources = origin.sources
-    result = _run(trainer, config, data, listeners, tokens_per_step=tokens_per_step)
     path = config.validation_dir / METRICS
-    if result.stopped_by is not None or not accelerator.is_main_process:
-        return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
-    if result.best != result.last:
-        load_all_weights(built.model, result.best)
-    scorer = built.scorer(config)
-    scorer.say = trainer.view.say
-    report = write_validation_report(config.validation_dir, scorer, data, checkpoint=result.best, settings=config.eval)
+    with _trackers(config, listeners, step=origin.step) as trackers:
+        result = _run(trainer, config, data, [*listeners, trackers], tokens_per_step=tokens_per_step)
+        if result.stopped_by is not None or not accelerator.is_main_process:
+            return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
+        if result.best != result.last:
+            load_all_weights(built.model, result.best)
+        scorer = built.scorer(config)
+        scorer.say = trainer.view.say
+        report = write_validation_report(path.parent, scorer, data, checkpoint=result.best, settings=config.eval)
+        trackers.reported(report, step=result.steps, best_step=result.best_record.get("step", result.steps))
     return TrainedRun(result, report, path)
 
 
@@ -298,15 +302,30 @@ def _open_folder(folder: Path, validation_dir: Path, origin: Origin, *, overwrit
     return tidied if origin.point is None else [*tidied, *set_aside_damaged(origin.point)]
 
 
-def _listeners(folder: Path, observer: TrainingEvents, *, step: int, tensorboard: bool) -> list[TrainingEvents]:
-    """Who is told of the run from `step` on: `observer` and the log files in the run's folder."""
-    listeners: list[TrainingEvents] = [observer, RunLog(folder, resumed_step=step)]
-    if tensorboard:
-        if TensorBoardLog.is_installed():
-            listeners.append(TensorBoardLog(folder, resumed_step=step))
-        else:
-            observer.say("TensorBoard logs are off: install it with `pip install 'surestep[tensorboard]'`")
-    return listeners
+def _trackers(config: Config, listeners: Sequence[TrainingEvents], *, step: int) -> Trackers:
+    """The trackers of the run from `step` on; none where nobody listens, on processes behind the main one."""
+
+    def say(line: str) -> None:
+        for listener in listeners:
+            listener.say(line)
+
+    training = config.training
+    names: list[TrackerName] = []
+    if listeners:
+        names, lines = trackers_to_use(training.report_to, tensorboard=training.tensorboard)
+        for line in lines:
+            say(line)
+    validation = config.validation_dir
+    paths = {"run": config.experiment_dir, "validation_report": validation / METRICS, "page": validation / REPORT}
+    return Trackers(
+        names,
+        config.experiment_dir,
+        config.experiment_name,
+        settings=config.to_dict(),
+        paths=paths,
+        resumed_step=step,
+        say=say,
+    )
 
 
 def choose_token_budget(training: TrainingConfig, built: BuiltModel, *, max_length: int) -> tuple[int, str]:

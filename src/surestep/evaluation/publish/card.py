@@ -21,6 +21,7 @@ from surestep.evaluation.report.model_card import HUB_NAME, metadata, trained_on
 from surestep.evaluation.results.run_files import RunFiles, find_run
 from surestep.files import CARD, METRICS
 from surestep.scoring.checkpoint.manifest import manifest_sha256
+from surestep.terminal_text import in_one_line
 from surestep.untrusted import parse_yaml, read_document, read_json
 from surestep.untrusted.bounds import shown
 
@@ -58,7 +59,7 @@ def published_card(
         command: what serves it, of an export for vLLM.
 
     Raises:
-        InputError: `card` cannot be read, or `licence` is no identifier.
+        InputError: `card` cannot be read or its metadata are not the hub's, or `licence` is no identifier.
     """
     if licence is not None and not _LICENCE.fullmatch(licence):
         raise InputError(
@@ -72,7 +73,26 @@ def published_card(
         source = f"{found.path}{found.remark}"
     else:
         text, source = _unmeasured(checkpoint, run, name, command), "written now, without figures: no evaluation found"
-    return PublishedCard(_with_licence(text, licence), source, tuple(_licences(run, licence)))
+    text = _with_licence(text, licence)
+    _check_header(text, source)
+    return PublishedCard(text, source, tuple(_licences(run, licence)))
+
+
+def _check_header(text: str, source: str) -> None:
+    """Raise where the hub's own library cannot read the metadata; a card without any is one."""
+    from huggingface_hub import ModelCardData
+
+    header = _HEADER.match(text)
+    try:
+        values = {} if header is None else parse_yaml(header[1])
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds a {type(values).__name__}, not names and values")
+        ModelCardData(**{**values, "ignore_metadata_errors": False})
+    except (ValueError, TypeError, AttributeError, LookupError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{source}: the metadata of the card are not the hub's ({in_one_line(str(error), longest=300)}); mend what "
+            "stands between the two lines of ---, or leave it out"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -123,13 +143,11 @@ def _with_loading(text: str, name: str, command: str | None) -> str:
 
 def _unmeasured(checkpoint: Path, run: RunFiles, name: str, command: str | None) -> str:
     report = {"checkpoint": name, "per_dataset": {}, "settings": {"experiment_name": name.partition("/")[2]}}
-    values = metadata(report, run)
-    values.pop("model-index")  # it would have no results
     backbone = dict(run.manifest.get("backbone") or {})
     data = [f"- {used.name} ({used.title}): {used.licence}" for used in trained_on(run)]
     return "\n".join(
         [
-            f"---\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}---\n",
+            f"---\n{metadata(report, run).to_yaml()}\n---\n",
             f"# {name.partition('/')[2]}\n",
             f"Scores every step of a chain of reasoning with the probability that it is right. Made with Surestep "
             f"{__version__}.\n",

@@ -11,9 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from surestep import __version__
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
@@ -29,6 +27,9 @@ from surestep.evaluation.report.made_from import (
 from surestep.evaluation.results.run_files import RunFiles
 from surestep.files import CARD, PAGE_ADVICE, write_text
 from surestep.metrics.report.wording import number
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCardData
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _HUB_DATASET = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
@@ -117,7 +118,7 @@ def card_text(report: Mapping[str, Any], run: RunFiles) -> str:
     templates = environment()
     templates.filters["cell"] = _cell
     text = templates.get_template("model_card.md.j2").render(
-        metadata=Markup(yaml.safe_dump(metadata(report, run), sort_keys=False, allow_unicode=True)),
+        metadata=Markup(metadata(report, run).to_yaml() + "\n"),
         name=_name(report),
         version=__version__,
         report=report,
@@ -140,45 +141,58 @@ def card_text(report: Mapping[str, Any], run: RunFiles) -> str:
     return text.replace("&#39;", "'").replace("&#34;", '"')
 
 
-def metadata(report: Mapping[str, Any], run: RunFiles) -> dict[str, Any]:
-    """The values of the hub's metadata block; see https://huggingface.co/docs/hub/model-cards.
+def metadata(report: Mapping[str, Any], run: RunFiles) -> ModelCardData:
+    """The hub's metadata block, as its own library makes and checks it; without figures it has no results.
 
     The weights' licence is not in it: whoever publishes them decides, within the backbone's and the data's.
     """
+    from huggingface_hub import ModelCardData
+
     backbone = _backbone(report, run)
     names = {dataset.name for dataset in trained_on(run)}
-    values: dict[str, Any] = {"library_name": "surestep"}
+    values: dict[str, Any] = {}
     if languages := sorted({DATASETS[name].language for name in names & DATASETS.keys()} - {""}):
         values["language"] = languages
-    values["tags"] = ["process-reward-model", "step-confidence", "calibration", "reasoning"]
     if HUB_NAME.fullmatch(backbone["name"]):
         values["base_model"] = backbone["name"]
         values["base_model_relation"] = "adapter" if run.manifest.get("kind") == "lora" else "finetune"
-    on_hub = [match[1] for name in sorted(names) if (match := _hub_dataset(name))]
-    if on_hub:
+    if on_hub := [match[1] for name in sorted(names) if (match := _hub_dataset(name))]:
         values["datasets"] = on_hub
-    values["model-index"] = [{"name": _name(report), "results": _results(report)}]
-    return values
+    if results := _results(report):
+        values |= {"model_name": _name(report), "eval_results": results}
+    return ModelCardData(
+        library_name="surestep",
+        tags=["process-reward-model", "step-confidence", "calibration", "reasoning"],
+        **values,
+    )
 
 
-def _results(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    results = []
-    for name, section in report["per_dataset"].items():
-        found = [
-            {"type": figure, "name": title, "value": round(value, 6)}
-            for figure, title, _ in FIGURES
-            if figure != "skill" and (value := value_of(section, figure)) is not None
-        ]
-        if found:
-            match = _hub_dataset(name)
-            dataset = {
-                "name": name,
-                "type": match[1] if match else re.sub(r"[^\w.-]", "-", name),
-                "split": str(report.get("split", "test")),
-            }
-            task = {"type": "token-classification", "name": "Step confidence"}
-            results.append({"task": task, "dataset": dataset, "metrics": found})
-    return results
+def _results(report: Mapping[str, Any]) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    types = {name: _dataset_type(name) for name in report["per_dataset"]}
+    return [
+        EvalResult(
+            task_type="token-classification",
+            task_name="Step confidence",
+            dataset_type=types[dataset],
+            dataset_name=dataset,
+            # The hub tells results apart by type, configuration and split, and would join two datasets of one page.
+            dataset_config=dataset if list(types.values()).count(types[dataset]) > 1 else None,
+            dataset_split=str(report.get("split", "test")),
+            metric_type=figure,
+            metric_name=title,
+            metric_value=round(value, 6),
+        )
+        for dataset, section in report["per_dataset"].items()
+        for figure, title, _ in FIGURES
+        if figure != "skill" and (value := value_of(section, figure)) is not None
+    ]
+
+
+def _dataset_type(name: str) -> str:
+    match = _hub_dataset(name)
+    return match[1] if match else re.sub(r"[^\w.-]", "-", name)
 
 
 def _hub_dataset(name: str) -> re.Match[str] | None:

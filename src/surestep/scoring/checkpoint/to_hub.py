@@ -254,6 +254,10 @@ def _why_not(what: Upload, error: Exception) -> str:
     if status == 412:
         return f"{what.name} was changed by somebody else meanwhile; look at it, then run the command again"
     reason = in_one_line(str(error), longest=200) or "no reason given"
+    if isinstance(error, ValueError) and "Invalid metadata" in reason:
+        return (
+            f"{what.name}: the hub does not take the card ({reason}); {unchanged}: name a mended one with --card FILE"
+        )
     return (
         f"{what.name}: the upload broke off ({type(error).__name__}: {reason}); {unchanged}: run the command again, "
         "what the hub has already is not sent twice"

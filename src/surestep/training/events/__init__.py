@@ -13,10 +13,10 @@ validation of its own. Events talk through `RunView`, never to each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from surestep.training.events.records import StepDone, StepRecord, ValidationRecord
 
@@ -58,6 +58,9 @@ class TrainingEvents:
 
     def finished(self) -> None:
         """No more steps will run, whatever the reason."""
+
+    def reported(self, report: Mapping[str, Any], *, step: int, best_step: int) -> None:
+        """The checkpoint of `best_step` was measured on the whole validation set, after the run's last step, `step`."""
 
 
 @dataclass
