@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from surestep import __version__
+from surestep.cli.checkpoint_argument import settle_checkpoint
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
 from surestep.stop_signals import Interrupted, interrupted_by_signals
@@ -131,6 +132,8 @@ def run_command(args: argparse.Namespace) -> int:
     warnings.formatwarning = _visible_warning
     try:
         with interrupted_by_signals():
+            if (line := settle_checkpoint(args)) is not None:
+                print_to(sys.stderr, f"· {line}")
             return int(args.run(args))
     except ConfigError as error:
         for problem in error.problems:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surestep.cli.checkpoint_argument import add_checkpoint, required
 from surestep.cli.flags import add_config_flags, fields, override
 from surestep.cli.output.console import make_console
 from surestep.disk import real_path
@@ -62,9 +63,7 @@ class TableCommand:
 def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> None:
     """Add the flags."""
     add_input(parser)
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a run (its best checkpoint), a checkpoint, or a hub id (owner/name)"
-    )
+    add_checkpoint(parser, purpose=", or a hub id (owner/name)", kind=str, finds_itself=True)
     split = {
         "metavar": "RULE",
         "help": "how a raw solution is split into steps: auto, step, numbered, blank_lines, lines, sentences or "
@@ -292,7 +291,7 @@ def load_scorer(args: argparse.Namespace, console: Console, processes: Processes
     def say(line: str) -> None:
         console.print(f"· {line}")
 
-    found = find_checkpoint(args.checkpoint, revision=args.revision)
+    found = find_checkpoint(required(args), revision=args.revision)
     if found.line is not None:
         say(found.line)
     if processes.count > 1:

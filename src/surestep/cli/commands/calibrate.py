@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surestep.cli.checkpoint_argument import add_checkpoint
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.output.console import add_json_flag, result_console, say, say_json
 from surestep.cli.output.fitted_table import FittedTable
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     from surestep.calibration.maps import MAPS, Identity
 
-    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder")
+    add_checkpoint(parser)
     parser.add_argument("--scorer", metavar="FORM:PATH|FILE.json", help=f"another scorer instead: {forms_shown()}")
     parser.add_argument(
         "--output",

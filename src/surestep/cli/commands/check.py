@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surestep.cli.checkpoint_argument import add_checkpoint, required
 from surestep.cli.flags import add_scoring_flags, flag_values, override
 from surestep.cli.output.console import add_json_flag, make_console, say_json
 from surestep.errors import CheckpointError, ConfigError
@@ -37,7 +38,7 @@ _STYLES = {"pass": "green", "fail": "bold red", "contradicts-data": "yellow", "s
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a checkpoint_step_<N> folder")
+    add_checkpoint(parser)
     parser.add_argument(
         "--tier",
         choices=("quick", "full", "production"),
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     from surestep.scoring.hardware import for_scoring_here
 
     targets = load_targets(args.tier, args.targets)
-    check_is_checkpoint(args.checkpoint)
+    check_is_checkpoint(required(args))
     console = make_console()
     if args.sign_off:
         for signed in sign_off(args.checkpoint, args.sign_off, by=args.by, note=args.note):

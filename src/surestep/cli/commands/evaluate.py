@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from surestep.cli.checkpoint_argument import add_checkpoint
 from surestep.cli.commands.report import say_written
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder")
+    add_checkpoint(parser)
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="evaluate this file of predictions instead, made by any scorer"
     )

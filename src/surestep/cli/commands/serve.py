@@ -11,6 +11,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
+from surestep.cli.checkpoint_argument import add_checkpoint, required
 from surestep.cli.flags import add_config_flags, add_section_flags, fields, override, section_from_args
 from surestep.cli.output.console import make_console
 from surestep.errors import ConfigError
@@ -39,11 +40,7 @@ _PACKAGES = ("fastapi", "uvicorn", "prometheus_client")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help="a run (its best checkpoint), a checkpoint_step_<N> folder, or owner/name on the Hugging Face hub",
-    )
+    add_checkpoint(parser, purpose=", or owner/name on the Hugging Face hub", kind=str, finds_itself=True)
     parser.add_argument("--revision", metavar="REVISION", help="a branch, tag or commit of the hub repository")
     parser.add_argument(
         "--calibration",
@@ -61,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"surestep serve needs {', '.join(missing)}: pip install 'surestep[serve]'")
+    required(args)
     settings, protocol_config = section_from_args(args, ServeConfig), section_from_args(args, ProtocolConfig)
     protocol_config.settings()  # wrong flags are said before anything is loaded
     keys = read_api_keys(settings.api_keys_file)

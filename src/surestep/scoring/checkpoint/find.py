@@ -122,6 +122,17 @@ def find_checkpoint(path: str | Path, *, revision: str | None = None) -> FoundCh
     return FoundCheckpoint(fetch_from_hub(text, revision=revision), None)
 
 
+def checkpoint_of_run(folder: Path) -> FoundCheckpoint | None:
+    """The checkpoint that a run's folder stands for; None where `folder` is no run.
+
+    Raises:
+        CheckpointError: the mark of its best checkpoint is damaged.
+    """
+    if not folder.is_dir() or (folder / MANIFEST).is_file():
+        return None
+    return _in_folder(folder) if best_checkpoint(folder) is not None or list_checkpoints(folder) else None
+
+
 def _expanded(path: Path) -> Path:
     try:
         return path.expanduser()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from surestep.cli.checkpoint_argument import add_checkpoint, required
 from surestep.cli.output.console import say
 from surestep.errors import ConfigError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FOLDER", help="a checkpoint_step_<N> folder")
+    add_checkpoint(parser)
     parser.add_argument(
         "--output_dir",
         "--output-dir",
@@ -40,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export; 0 when done."""
+    required(args)
     if args.target == "vllm":
         return _for_vllm(args)
     if args.layout is not None or args.uncalibrated:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surestep.cli.checkpoint_argument import add_checkpoint
 from surestep.cli.commands.promises.curve import write_curve
 from surestep.cli.commands.promises.problems import data_of, sources_of, trees_of
 from surestep.cli.flags import add_scoring_flags, flag_values, override
@@ -34,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from surestep.guarantees.promises import PROMISES
     from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 
-    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a checkpoint_step_<N> folder")
+    add_checkpoint(parser)
     parser.add_argument(
         "--predictions",
         type=Path,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surestep.cli.checkpoint_argument import add_checkpoint
 from surestep.cli.commands.promises.problems import trees_in_order
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.output.console import make_console
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--checkpoint", type=Path, metavar="FOLDER", help="a certified checkpoint_step_<N> folder")
+    add_checkpoint(parser, purpose=" with a certificate")
     parser.add_argument(
         "--certificate", type=Path, metavar="FILE", help="with --predictions: what `certify --out` wrote"
     )
