@@ -106,12 +106,12 @@ def test_the_first_reason_to_stop_counts() -> None:
 
 def test_every_hook_does_nothing_by_default() -> None:
     hooks = [name for name, _ in inspect.getmembers(TrainingEvents, inspect.isfunction)]
-    assert {"started", "say", "step_done", "step_resumed", "logged", "validated", "saving", "saved", "finished"} == set(
-        hooks
-    )
+    steps = {"step_done", "step_resumed", "logged", "validated"}
+    assert steps | {"started", "say", "saving", "saved", "finished", "reported"} == set(hooks)
     for name in hooks:
-        arguments = [None] * (len(inspect.signature(getattr(TrainingEvents, name)).parameters) - 1)
-        assert getattr(TrainingEvents(), name)(*arguments) is None
+        parameters = list(inspect.signature(getattr(TrainingEvents, name)).parameters.values())[1:]
+        named = {one.name: None for one in parameters if one.kind is one.KEYWORD_ONLY}
+        assert getattr(TrainingEvents(), name)(*[None] * (len(parameters) - len(named)), **named) is None
 
 
 def test_every_event_hears_the_same(tmp_path: Path) -> None:

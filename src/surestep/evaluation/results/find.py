@@ -97,7 +97,7 @@ def find_scorer_evaluation(spec: str, outputs: Path, *, split: str | None = None
         ConfigError: there is none; the message has the command.
         DataError: the result cannot be read.
     """
-    found: list[FoundEvaluation] = []
+    found: list[tuple[str, int, FoundEvaluation]] = []
     for path in sorted(outputs.glob(f"eval_*/{METRICS}")):
         try:
             scorer = read_json(path, allow_nan=True).get("scorer")
@@ -106,14 +106,15 @@ def find_scorer_evaluation(spec: str, outputs: Path, *, split: str | None = None
         if isinstance(scorer, dict) and scorer.get("spec") == spec:
             one = read_evaluation(path, name=spec)
             if split in {None, one.split}:
-                found.append(one)
+                # Two may be of one second; a copy of a folder has times of its own, so the report's comes first.
+                found.append((str(one.report.get("made", "")), path.stat().st_mtime_ns, one))
     if not found:
         raise ConfigError(
             f"{outputs} holds no evaluation of the scorer {spec}{f' on its {split} split' if split else ''}; make one "
             f"with `surestep evaluate --scorer {spec}{f' --split {split}' if split else ''} --save_predictions true`, "
             "or name its folder"
         )
-    return max(found, key=lambda one: str(one.report.get("made", "")))
+    return max(found, key=lambda one: one[:2])[2]
 
 
 def read_evaluation(path: Path, *, name: str) -> FoundEvaluation:
