@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def _server_programs() -> Path | None:
 
 
 @pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The address of an empty database, on a server that ends with the test."""
     programs = _server_programs()
     if programs is None:
@@ -34,12 +35,10 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
     is_root = os.geteuid() == 0
     if is_root and shutil.which("runuser") is None:
         pytest.skip("PostgreSQL does not run as root, and there is no `runuser`")
-    folder = tmp_path / "server"
-    folder.mkdir()
-    if is_root:  # the server refuses to be root's
+    # Not below pytest's own folder, which nobody but its owner may enter: the server refuses to be root's.
+    folder = Path(tempfile.mkdtemp(prefix="surestep_database_"))
+    if is_root:
         shutil.chown(folder, "postgres")
-        for parent in (tmp_path, *tmp_path.parents[:2]):
-            parent.chmod(parent.stat().st_mode | 0o011)
     as_user = ["runuser", "-u", "postgres", "--"] if is_root else []
     data = str(folder / "data")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -62,6 +61,7 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
         yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
     finally:
         call("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 WORKER = """
