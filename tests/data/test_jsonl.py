@@ -213,3 +213,19 @@ def test_a_csv_cut_inside_a_quoted_field_is_an_error(tmp_path: Path) -> None:
 def test_a_large_file_is_streamed(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:
     records = read_records(write_jsonl({"a": 1}, "not an object"))
     assert next(records).values == {"a": 1}  # the bad second line has not been parsed yet
+
+
+@pytest.mark.parametrize("layout", ["lines", "array", "several lines"])
+@pytest.mark.parametrize("inner", [True, False])
+def test_a_key_that_stands_twice_is_refused_by_name_not_read_by_chance(
+    layout: str, inner: bool, tmp_path: Path
+) -> None:
+    """Which of two values is meant nobody can know; the last one would hold in silence."""
+    twice = '{"problem": "p", "steps": [{"text": "a", "text": "b"}]}' if inner else '{"problem": "p", "problem": "q"}'
+    good = '{"problem": "p", "steps": ["a"]}'
+    texts = {"lines": f"{good}\n{twice}\n", "array": f"[{good},\n{twice}]", "several lines": f"{good}\n\n{twice}"}
+    path = tmp_path / ("rows.jsonl" if layout == "lines" else "rows.json")
+    path.write_text(texts[layout])
+    key = "text" if inner else "problem"
+    with pytest.raises(DataError, match=f"the key '{key}' stands twice in one object; keep one"):
+        list(read_records(path, on_bad_row=lambda error: None))

@@ -95,8 +95,8 @@ def has_long_number(text: str) -> bool:
 
 
 def json_decoder(text: str) -> json.JSONDecoder:
-    """What decodes the values of a data file's `text`, with the bound on numbers; `check_depth` is for its results."""
-    return _decoder(allow_nan=True, unique_keys=False, has_long_numbers=has_long_number(text))
+    """What decodes a data file's `text`: no key twice, numbers bounded; `check_depth` is for its results."""
+    return _decoder(allow_nan=True, unique_keys=True, has_long_numbers=has_long_number(text))
 
 
 @cache

@@ -70,7 +70,7 @@ class Record:
         value = self.get(name)
         if self.is_cells and isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
             with suppress(ValueError, RecursionError):
-                return parse_json(value)
+                return parse_json(value, unique_keys=True)
         return value
 
     def inner(self, values: object, what: str) -> Record:
@@ -85,7 +85,7 @@ class Record:
         if not (self.is_cells and isinstance(value, str) and value.lstrip().startswith(opening)):
             return value
         try:
-            return parse_json(value)
+            return parse_json(value, unique_keys=True)
         except (ValueError, RecursionError) as error:
             mend = "write the table as JSONL or Parquet, which hold lists (Python's spelling of a list is no JSON)"
             raise self.error(f"{what} is no JSON ({error}); {mend}") from None
@@ -196,7 +196,7 @@ def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadR
             return
         first = False
         try:
-            value = parse_json(text)
+            value = parse_json(text, unique_keys=True)
         except (ValueError, RecursionError) as error:
             _refuse(error, path, line, text)
         yield from _record(value, path, line, on_bad_row)

@@ -139,7 +139,7 @@ def _jsonl(path: Path) -> Iterator[Row | BadRow]:
             yield BadRow(number, line, reason, text)
             continue
         try:
-            values = parse_json(text)
+            values = parse_json(text, unique_keys=True)
         except (ValueError, RecursionError) as error:
             yield BadRow(number, line, f"not valid JSON ({error})", text)
             continue
