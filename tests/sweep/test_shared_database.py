@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,13 @@ import pytest
 pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
 pytest.importorskip("psycopg", reason="psycopg, which speaks to PostgreSQL, is not installed")
 
+import psycopg
+from sqlalchemy.engine import make_url
+
 from fake_training import FakeTraining, make_plan
 from surestep.errors import StorageError
 from surestep.sweep.run import run_sweep, show_sweep
+from surestep.sweep.storage import open_storage
 
 
 def _server_programs() -> Path | None:
@@ -68,6 +74,7 @@ WORKER = """
 import sys
 from pathlib import Path
 sys.path.append(sys.argv[3])
+import psycopg
 from fake_training import FakeTraining, make_plan
 from surestep.sweep.run import run_sweep
 train = FakeTraining(lambda config: print(config.experiment_name, flush=True))
@@ -92,6 +99,31 @@ def test_workers_of_two_machines_share_the_trials(postgresql: str, tmp_path: Pat
     assert len(names) == 8 == len(set(names))
     shown = show_sweep(tmp_path / "third" / "sweep", "sweep", storage=postgresql).results
     assert shown["counts"]["complete"] + shown["counts"]["pruned"] == 8
+
+
+def _open_together(address: str, workers: int = 6) -> None:
+    """Open one empty database from `workers` threads at the same moment; an error of any of them is raised."""
+    start = threading.Barrier(workers)
+
+    def open_it(_worker: int) -> None:
+        start.wait()
+        open_storage(make_url(address), when_dead=lambda study, trial: None).engine.dispose()
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(open_it, range(workers)))
+
+
+def test_workers_that_begin_together_make_the_tables_once(tmp_path: Path) -> None:
+    _open_together(f"sqlite:///{tmp_path / 'study.db'}")
+
+
+@pytest.mark.slow
+def test_workers_that_begin_together_make_the_tables_once_in_postgresql(postgresql: str) -> None:
+    server, _, _ = postgresql.rpartition("/")
+    for name in ("first", "second", "third"):
+        with psycopg.connect(postgresql, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        _open_together(f"{server}/{name}")
 
 
 def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ Knows addresses and their errors; knows no trial.
 
 from __future__ import annotations
 
+import random
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from typing import Any
 import optuna
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from surestep.errors import ConfigError, StorageError
 from surestep.files import storage_errors
@@ -24,6 +26,8 @@ HEARTBEAT_S = 60
 """How often a worker says that it lives; one silent for twice as long is taken for dead."""
 _SECONDS_FOR_A_LOCK = 60
 """How long a writer of SQLite waits for another one."""
+_TRIES_TO_MAKE_TABLES = 10
+"""How often a worker may lose the race for making the tables; each loss means that another one made some of them."""
 
 
 def address_of(storage: str | None, folder: Path) -> URL:
@@ -90,11 +94,15 @@ def open_storage(
                 Path(address.database).parent.mkdir(parents=True, exist_ok=True)
     # Optuna fills {SCHEMA_VERSION} in: braces of a path are not that.
     text = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+
+    def connect() -> optuna.storages.RDBStorage:
+        return optuna.storages.RDBStorage(
+            text, engine_kwargs=options, heartbeat_interval=heartbeat_s, heartbeat_stale_trial_callback=when_dead
+        )
+
     with database_errors(address):
         try:
-            storage = optuna.storages.RDBStorage(
-                text, engine_kwargs=options, heartbeat_interval=heartbeat_s, heartbeat_stale_trial_callback=when_dead
-            )
+            storage = _once_tables_stand(connect)
         except RuntimeError as error:
             raise StorageError(
                 f"the sweep's database {address.render_as_string()} is of another Optuna ({error}); use that "
@@ -108,6 +116,23 @@ def open_storage(
         if address.get_backend_name() == "sqlite":
             _one_transaction_at_a_time(storage.engine)
         return storage
+
+
+def _once_tables_stand(connect: Callable[[], optuna.storages.RDBStorage]) -> optuna.storages.RDBStorage:
+    """`connect()`, repeated while another worker is making the same tables.
+
+    Optuna looks whether a table stands and then makes it: of two workers that begin on an empty database together, the
+    slower one is refused, by a different class of error in each database.
+    """
+    for tries_left in reversed(range(_TRIES_TO_MAKE_TABLES)):
+        try:
+            return connect()
+        except DBAPIError as error:
+            made_by_another = isinstance(error, IntegrityError) or "already exists" in str(error.orig)
+            if not made_by_another or not tries_left:
+                raise
+        time.sleep(random.SystemRandom().uniform(0.02, 0.2))  # apart, so that the same two do not meet again
+    raise AssertionError("the last try returns or raises")
 
 
 def _one_transaction_at_a_time(engine: Engine) -> None:
