@@ -91,7 +91,7 @@ def test_rows_are_scaled_as_the_reference_scales_them(errors: dict[str, float]) 
     assert errors["rows that hold no numbers, made finite"] == 0
 
 
-@pytest.mark.parametrize("rows", [5, 1100, 3], ids=["two parts", "several rows a block", "whole blocks"])
+@pytest.mark.parametrize("rows", [4, 11, 3], ids=["two parts", "several rows a block", "whole blocks"])
 @pytest.mark.parametrize("what", ["sum", "norm", "gradient", "weight", "sum before 8 bits", "scales", "rows"])
 def test_a_sum_and_its_norm_are_those_of_the_family(errors: dict[str, float], rows: int, what: str) -> None:
     assert errors[f"norm of {rows} rows, {what}"] < 1e-5
