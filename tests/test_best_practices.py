@@ -47,6 +47,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "best-practices.md").read_text(encoding="utf-8")
 STEPS_DIVISOR = 500
 FLAGS = "--backbone small-llama --device cpu --save_steps 5"
+FEW_DRAWS = "--bootstrap_resamples 50"
 PLAIN_INTERPRETER = "Quick Experiment (2 hours)"
 USERS_SECTIONS = [
     ("# Best Practices", "e3b0c44298fc"),
@@ -106,8 +107,9 @@ def shrink_steps(code: str) -> str:
 
 
 def with_flags(code: str) -> str:
-    """Give every training command the flags of a small run."""
-    return re.sub(r"python (train(?:_lora)?\.py)", rf"python \1 {FLAGS}", code)
+    """Give every training command the flags of a small run, and every evaluation few resamples."""
+    code = re.sub(r"python (train(?:_lora)?\.py)", rf"python \1 {FLAGS} {FEW_DRAWS}", code)
+    return re.sub(r"python evaluate\.py", rf"\g<0> {FEW_DRAWS}", code)
 
 
 def assumes_config(code: str) -> bool:

@@ -13,6 +13,8 @@ import torch
 from surestep.bench import machine
 from surestep.bench.machine import look_at_machine
 from surestep.cli.main import main
+from surestep.config.trackers import TRACKER_NAMES
+from surestep.training.events.trackers import Tracker
 
 
 def found(output_dir: Path) -> dict[str, Any]:
@@ -51,6 +53,14 @@ def test_what_is_too_old_or_gone_is_named_with_its_remedy(monkeypatch: pytest.Mo
 def test_every_optional_dependency_of_users_has_a_row(tmp_path: Path) -> None:
     extras = set(metadata.metadata("surestep").get_all("Provides-Extra") or ()) - {"dev", "docs"}
     assert {f"extra {extra}" for extra in extras} <= set(found(tmp_path))
+
+
+def test_every_tracker_has_a_row_that_says_whether_it_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Tracker, "is_installed", property(lambda self: self.module == "aim"))
+    rows = found(tmp_path)
+    assert {f"tracker {name}" for name in TRACKER_NAMES if name != "tensorboard"} <= set(rows)
+    assert (rows["tracker aim"].status, rows["tracker aim"].mend) == ("ok", "")
+    assert (rows["tracker wandb"].status, rows["tracker wandb"].mend) == ("missing", "pip install wandb")
 
 
 def test_a_folder_without_room_or_permission_is_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
 from surestep.model.precision.fp8 import runs_fp8
 from surestep.scoring.hardware import choose_hardware, choose_route
 from surestep.scoring.stored_split import default_cache_dir
+from surestep.training.events.trackers import TRACKERS
 
 Status = Literal["ok", "missing", "broken", "note"]
 """`missing`: an option that is not installed; `broken`: Surestep does not work as it should."""
@@ -36,6 +37,8 @@ _EXTRAS = {
     "sweep": "`surestep sweep`",
     "tensorboard": "--report_to tensorboard",
 }
+_WITHOUT_AN_EXTRA = ("wandb", "mlflow", "aim")
+"""Trackers that users install themselves."""
 _LORA_GB = 26.0
 """GPU memory that LoRA of the default backbone takes at the defaults (docs/how-to/fit-a-gpu.md)."""
 _GB = 1e9
@@ -75,6 +78,7 @@ def look_at_machine(output_dir: Path) -> list[Finding]:
         ),
         *_libraries(),
         *_extras(),
+        *_trackers(),
         *_devices(),
         *_room(output_dir),
         _hub(),
@@ -123,6 +127,15 @@ def _extras() -> Iterator[Finding]:
             )
         else:
             yield Finding(f"extra {extra}", "ok", purpose)
+
+
+def _trackers() -> Iterator[Finding]:
+    for name in _WITHOUT_AN_EXTRA:
+        tracker = TRACKERS[name]
+        if tracker.is_installed:
+            yield Finding(f"tracker {name}", "ok", f"--report_to {name}")
+        else:
+            yield Finding(f"tracker {name}", "missing", f"--report_to {name}: not installed", tracker.install)
 
 
 def _is_of(needed: Requirement, extra: str) -> bool:
