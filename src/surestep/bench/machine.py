@@ -19,6 +19,7 @@ import torch
 from packaging.requirements import Requirement
 
 from surestep import __version__
+from surestep.config.trackers import TrackerName
 from surestep.errors import DeviceError
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
 from surestep.model.precision.fp8 import runs_fp8
@@ -37,7 +38,7 @@ _EXTRAS = {
     "sweep": "`surestep sweep`",
     "tensorboard": "--report_to tensorboard",
 }
-_WITHOUT_AN_EXTRA = ("wandb", "mlflow", "aim")
+_WITHOUT_AN_EXTRA: tuple[TrackerName, ...] = ("wandb", "mlflow", "aim")
 """Trackers that users install themselves."""
 _LORA_GB = 26.0
 """GPU memory that LoRA of the default backbone takes at the defaults (docs/how-to/fit-a-gpu.md)."""
