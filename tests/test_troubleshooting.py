@@ -30,6 +30,7 @@ def _texts() -> list[str]:
 TEXTS = _texts()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_is_one_of_the_source(message: str) -> None:
     pattern = re.compile(".*".join(map(re.escape, message.split("..."))), re.DOTALL)

@@ -88,6 +88,7 @@ def with_neighbours(values: list[float], dtype: Any) -> Any:
     return np.unique(np.concatenate(around))
 
 
+@pytest.mark.slow
 @given(extreme_maps, st.lists(any_float, max_size=30), st.sampled_from([np.float32, np.float64]))
 @settings(max_examples=200, deadline=None)
 @pytest.mark.filterwarnings("error")

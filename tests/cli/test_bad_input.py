@@ -218,6 +218,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="resource limits are POSIX")
 def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(
     flags: list[str], tmp_path: Path, quick_python: Path

@@ -144,6 +144,7 @@ def test_an_overconfident_model_is_mended_on_problems_that_nobody_fitted(
     assert "was not applied" in out
 
 
+@pytest.mark.slow
 def test_a_known_distortion_of_this_model_is_recovered(surestep: Surestep, checkpoint: Path, tmp_path: Path) -> None:
     """Labels that are a known map of the model's own confidence, scored here, calibrated in a process of its own."""
     path = write_labels(tmp_path / "labels.jsonl", 60, right=lambda _: 0.5)
@@ -192,6 +193,7 @@ def test_removing_it_gives_the_checkpoint_of_before(surestep: Surestep, checkpoi
     assert "has no calibration" in done(surestep("calibrate", "--checkpoint", checkpoint, "--remove"))
 
 
+@pytest.mark.slow
 def test_own_labels_recalibrate_without_training(surestep: Surestep, checkpoint: Path, tmp_path: Path) -> None:
     """Labels drawn with 0.8 whatever the text: the best map of a model that knows nothing of them is 0.8."""
     own = write_labels(tmp_path / "labels.jsonl", 80, right=lambda source: float(source.random() < 0.8))
@@ -204,6 +206,7 @@ def test_own_labels_recalibrate_without_training(surestep: Surestep, checkpoint:
     assert calibration.pooled.apply(raw).mean() == pytest.approx(0.8, abs=0.12)
 
 
+@pytest.mark.slow
 def test_a_changed_byte_of_the_calibration_is_an_error_wherever_it_scores(surestep: Surestep, checkpoint: Path) -> None:
     done(surestep("calibrate", "--checkpoint", checkpoint))
     path = checkpoint / "calibration.json"

@@ -109,6 +109,7 @@ def test_a_server_says_the_same_with_and_without_kept_keys(
     assert list(handle.fork().readings) == list(handle.readings)
 
 
+@pytest.mark.slow
 def test_each_kind_of_promise_has_its_own_file_and_goes_alone(
     checkpoint: Path, chains: Path, succeed: Succeed, tmp_path: Path
 ) -> None:
@@ -213,6 +214,7 @@ def test_the_best_of_as_many_as_were_certified_and_no_other_choice(
     assert scorer.rerank("p", three, by="min")[0].scores.certified is None, "the best of three is another choice"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", ["steps", "tokens"])
 def test_a_curve_says_what_each_policy_costs(
     checkpoint: Path, succeed: Succeed, tmp_path: Path, cost: str, drawn_plots: None

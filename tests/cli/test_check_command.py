@@ -89,6 +89,7 @@ def failures(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {finding["what"]: finding for finding in found["findings"] if finding["status"] == "fail"}
 
 
+@pytest.mark.slow
 def test_a_whole_checkpoint_passes_easy_targets(check: Callable[..., dict[str, Any]]) -> None:
     found = check("--probe_problems", 6, code=0)
     assert failures(found) == {}
@@ -351,6 +352,7 @@ def test_robustness_reports_every_perturbation_the_highest_rise_and_the_attack(
     assert check(*arguments, code=0) == found
 
 
+@pytest.mark.slow
 def test_figures_of_robustness_are_printed_and_may_be_demanded(
     place: Path, check: Callable[..., dict[str, Any]], succeed: Callable[..., str]
 ) -> None:

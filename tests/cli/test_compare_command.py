@@ -49,6 +49,7 @@ def verdicts(result: dict[str, Any]) -> dict[str, str]:
     return {Path(row["name"]).name: row["verdict"] for row in result["runs"]}
 
 
+@pytest.mark.slow
 def test_runs_are_ordered_and_real_differences_told_from_others(succeed: Command, tmp_path: Path) -> None:
     folders = [write_scores(tmp_path / name, e, seed=s) for name, e, s in (("c", 0.9, 1), ("a", 0.4, 2), ("b", 0.4, 3))]
     result = compared(succeed, *folders)
@@ -68,6 +69,7 @@ def test_runs_are_ordered_and_real_differences_told_from_others(succeed: Command
     assert any("by chance" in note for note in result["notes"])
 
 
+@pytest.mark.slow
 def test_a_figure_where_more_is_better_sorts_downward(succeed: Command, tmp_path: Path) -> None:
     good, bad = write_scores(tmp_path / "good", 0.7), write_scores(tmp_path / "bad", 0.97)
     result = compared(succeed, bad, good, "--sort", "auroc")
@@ -203,6 +205,7 @@ def test_bad_input_is_one_line(fail: Command, tmp_path: Path, arguments: list[st
     assert words in fail("compare", *(argument.format(one=one) for argument in arguments))
 
 
+@pytest.mark.slow
 def test_checkpoints_and_experiments_lead_to_their_evaluations(
     succeed: Command, fail: Command, flags: list[str], tmp_path: Path, quick_python: Path
 ) -> None:
@@ -252,6 +255,7 @@ def test_a_missing_folder_ends_a_process_with_one_line(tmp_path: Path, quick_pyt
     assert ran.output.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_every_difference_is_that_of_the_figures_in_the_table(succeed: Command, tmp_path: Path) -> None:
     """One estimator for both: the noise that the RMS error takes off is that of problems in either."""
     folders = [write_scores(tmp_path / name, error, seed=1) for name, error in (("a", 0.3), ("b", 0.9))]

@@ -43,6 +43,7 @@ def auroc(tmp_path: Path, rule: Any) -> float:
     return value
 
 
+@pytest.mark.slow
 def test_by_the_authors_rule_a_perfect_detector_is_perfect(tmp_path: Path) -> None:
     """As in their own evaluation, where `?` and `unsure` count among the chains that are not valid."""
     assert auroc(tmp_path, "negative") == 1.0

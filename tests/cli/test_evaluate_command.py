@@ -53,6 +53,7 @@ def test_an_output_dir_is_taken_as_given(succeed: Command, checkpoint: Path, tmp
     assert not (checkpoint.parents[1] / "eval_run" / "checkpoint_step_2").exists()
 
 
+@pytest.mark.slow
 def test_merged_weights_on_request(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
     succeed("evaluate", "--checkpoint", checkpoint, "--output_dir", tmp_path / "own")
     out = succeed(
@@ -71,6 +72,7 @@ def test_the_validation_split_on_request(succeed: Command, checkpoint: Path, tmp
     assert found["overall"]["num_steps"] == left["overall"]["num_steps"]
 
 
+@pytest.mark.slow
 def test_predictions_of_any_scorer_are_reported_beside_the_checkpoints_own_result(
     succeed: Command, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -129,6 +131,7 @@ def test_a_checkpoint_evaluates_without_its_training_state(succeed: Command, che
     succeed("evaluate", "--checkpoint", checkpoint)
 
 
+@pytest.mark.slow
 def test_a_dataset_without_a_label_is_said_and_the_rest_measured(tmp_path: Path, succeed: Command) -> None:
     rows = [{"dataset": "a", "problem_id": str(n), "confidence": 0.3, "label": n % 2} for n in range(6)]
     rows += [{"dataset": "b", "problem_id": str(n), "confidence": 0.5, "label": None} for n in range(4)]

@@ -34,6 +34,7 @@ def processbench(folder: Path) -> list[str]:
     return ["benchmark", "processbench", "--data", str(data), "--predictions", str(given)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "key"), [(evaluation, "overall"), (processbench, "thresholds")])
 def test_standard_output_is_the_result_alone(command: Any, key: str, tmp_path: Path, capsys: Any) -> None:
     arguments = [*command(tmp_path), "--resamples", "50"] if command is processbench else command(tmp_path)

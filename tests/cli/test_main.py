@@ -110,6 +110,7 @@ for arguments in (["--help"], ["--version"], ["train", "--help"], ["evaluate", "
 """
 
 
+@pytest.mark.slow
 def test_help_and_mistakes_in_flags_import_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", NO_TORCH], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -67,6 +67,7 @@ def test_a_checkpoint_that_is_none_is_refused(succeed: Command, fail: Command, p
     assert "name a checkpoint_step_<N> with --checkpoint" in fail("report", folder, "--checkpoint", folder)
 
 
+@pytest.mark.slow
 def test_the_command_as_a_process(tmp_path: Path) -> None:
     """Without a folder it says how it is used; on a bad one it leaves one line, code 2 and no trace."""
     command = [sys.executable, "-m", "surestep.cli.main", "report"]

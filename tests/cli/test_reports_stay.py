@@ -229,6 +229,7 @@ def test_a_record_survives_any_names() -> None:
     assert "surestep-made-from" in signed_card("text\n", made)
 
 
+@pytest.mark.slow
 def test_a_second_report_writes_the_same(drawn_plots: None, full: Path) -> None:
     before = state(full)
     report_on_folder(full)

@@ -62,6 +62,7 @@ def test_visible_text_holds_nothing_that_is_obeyed_and_loses_nothing(text: str) 
         assert spelled.encode("utf-16", "surrogatepass") == text.encode("utf-16", "surrogatepass")
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8")))
 def test_json_means_the_same_when_its_text_is_made_visible(text: str) -> None:
     printed = json.dumps({text: text}, ensure_ascii=False, indent=2)

@@ -102,6 +102,7 @@ def test_a_pair_is_held_out_in_both_orders(one: int, other: int) -> None:
     assert is_held_out_pair(one, other) == is_held_out_pair(other, one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 42])
 def test_no_sum_with_held_out_operands_is_seen_in_training(seed: int) -> None:
     """Told by the numbers in the texts alone, for sums and differences, in either order."""

@@ -35,6 +35,7 @@ def steps() -> ScoredSteps:
     )
 
 
+@pytest.mark.slow
 def test_position_is_the_smoothed_mean_of_the_labels_trained_on_at_each_depth(
     steps: ScoredSteps, run_config: Callable[..., Config]
 ) -> None:

@@ -114,6 +114,7 @@ def test_a_map_that_changes_nothing_is_still_a_map(
     assert all(row["raw_confidence"] == row["confidence"] for row in rows)
 
 
+@pytest.mark.slow
 def test_calibration_scores_every_label_of_validation_without_the_stored_map(
     loaded: Callable[..., LoadedCheckpoint],
 ) -> None:
@@ -162,6 +163,7 @@ def test_too_few_labels_are_refused(loaded: Callable[..., LoadedCheckpoint]) -> 
         calibrate(found.built, found.config, methods=("platt",), progress=silent)
 
 
+@pytest.mark.slow
 def test_figures_on_the_very_steps_that_the_map_was_fitted_on_are_marked(
     loaded: Callable[..., LoadedCheckpoint], tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def evaluate(trained: Callable[[], Config], tmp_path: Path) -> Callable[..., Any
     return run
 
 
+@pytest.mark.slow
 def test_every_labelled_step_of_the_files_is_scored_once(evaluate: Callable[..., Any], run_files: Path) -> None:
     """Also those that the training limits would have cut."""
     result = evaluate()
@@ -136,6 +137,7 @@ def test_the_constant_is_the_training_mean(evaluate: Callable[..., Any], trained
     assert report["overall"]["constant_baseline"]["constant"] == pytest.approx(mean)
 
 
+@pytest.mark.slow
 def test_the_validation_split_gives_what_training_left(
     evaluate: Callable[..., Any], trained: Callable[[], Config]
 ) -> None:
@@ -147,6 +149,7 @@ def test_the_validation_split_gives_what_training_left(
             assert found["per_dataset"][name][figure] == section[figure]
 
 
+@pytest.mark.slow
 def test_our_own_predictions_give_the_same_figures_again(evaluate: Callable[..., Any], tmp_path: Path) -> None:
     first = evaluate()
     settings = EvalConfig(bootstrap_resamples=20)
@@ -165,6 +168,7 @@ def test_our_own_predictions_give_the_same_figures_again(evaluate: Callable[...,
     assert json.loads((tmp_path / "again" / "eval_metrics.json").read_text())["split"] == "as given"
 
 
+@pytest.mark.slow
 def test_the_token_budget_changes_no_score(evaluate: Callable[..., Any]) -> None:
     whole = evaluate(eval_token_budget=4096).report["overall"]
     cut = evaluate(eval_token_budget=50).report["overall"]

@@ -312,6 +312,7 @@ def test_flags_of_an_evaluation_do_not_change_what_was_trained_on(
     assert mine.chosen.tolist() == theirs.chosen.tolist()
 
 
+@pytest.mark.slow
 def test_scores_are_cached_by_the_labels_trained_on_and_the_texts_scored(
     run_config: Callable[..., Config],
     build_small: Callable[..., BuiltModel],

@@ -62,6 +62,7 @@ def text_of(folder: Path) -> str:
     return (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_card_says_what_the_run_says(evaluated: Path) -> None:
     card, report = text_of(evaluated), report_of(evaluated)
     run = find_run(report, evaluated)

@@ -53,6 +53,7 @@ def processbench(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, list[
     return records, {record["id"]: found for record, found in zip(records, scores, strict=True)}
 
 
+@pytest.mark.slow
 @given(made=processbench(), threshold=st.sampled_from([0.0, 0.3, 0.45, 0.7, 1.0]))
 def test_processbench_is_its_official_rule(
     tmp_path: Path, made: tuple[list[dict[str, Any]], dict[str, list[float | None]]], threshold: float
@@ -188,6 +189,7 @@ def assert_equal(report: dict[str, Any], official: dict[str, dict[str, float]]) 
             assert value == pytest.approx(theirs, abs=1e-12) or (theirs in (-1, 0) and value in (None, 0.0)), name
 
 
+@pytest.mark.slow
 @given(records=prmbench(), values=st.data(), threshold=st.sampled_from([0.3, 0.5, 0.6]))
 def test_prmbench_is_its_official_rule(
     tmp_path: Path, records: list[dict[str, Any]], values: st.DataObject, threshold: float

@@ -76,6 +76,7 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_trainings_report_is_that_of_evaluate(trained: Config, tmp_path: Path) -> None:
     left = json.loads((trained.validation_dir / "eval_metrics.json").read_text())
     loaded = load_checkpoint(Path(left["checkpoint"]))
@@ -103,6 +104,7 @@ def test_problems_are_counted_not_trees(trained: Config) -> None:
     assert left["overall"]["num_problems"] == NUM_PROBLEMS + questions
 
 
+@pytest.mark.slow
 def test_the_kept_predictions_have_the_same_figures_again(trained: Config, tmp_path: Path) -> None:
     left = json.loads((trained.validation_dir / "eval_metrics.json").read_text())
     settings = EvalConfig(bootstrap_resamples=200)

@@ -134,6 +134,7 @@ def test_intervals_of_groups_cover_a_known_mean() -> None:
     assert 180 <= covered <= 198
 
 
+@pytest.mark.slow
 def test_both_renderings_hold_every_mark(drawn_plots: None, charts: dict[str, Chart], tmp_path: Path) -> None:
     for chart in charts.values():
         svg = ElementTree.fromstring(to_svg(chart).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))

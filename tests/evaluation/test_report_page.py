@@ -202,6 +202,7 @@ STRANGE: dict[str, list[dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", STRANGE.values(), ids=STRANGE.keys())
 def test_small_and_strange_results_have_a_page(
     rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -80,6 +80,7 @@ def test_thirty_problems_are_enough() -> None:
     assert any("is worse than right" in sentence for sentence in report["verdict"])
 
 
+@pytest.mark.slow
 def test_a_calibrated_model_is_within_noise_and_a_shifted_one_is_not() -> None:
     calibrated: Any = build_report(steps(400), resamples=200)["overall"]["assessment"]["calibration"]
     assert calibrated["verdict"] == "within noise"

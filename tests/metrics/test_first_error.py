@@ -117,6 +117,7 @@ def test_means_over_subsets() -> None:
     assert weighted["f1"] == pytest.approx(2 / 8)
 
 
+@pytest.mark.slow
 @given(st.lists(solutions(), min_size=1, max_size=3))
 def test_the_chosen_threshold_is_as_good_as_any(made: list[tuple[list[list[float]], list[int]]]) -> None:
     # A wrong and a right solution each, so that F1 exists.
@@ -147,6 +148,7 @@ def test_a_threshold_needs_both_kinds() -> None:
         choose_threshold([first_errors([[0.9]], [-1], [0])])
 
 
+@pytest.mark.slow
 def test_intervals_cover_as_often_as_they_claim() -> None:
     """Accuracy on right solutions, true value 0.7, 300 problems of two solutions that succeed together."""
     covered = 0

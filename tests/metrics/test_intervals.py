@@ -35,6 +35,7 @@ def clustered(seed: int, num_problems: int = 60, *, steps: int = 6, shift: float
     )
 
 
+@pytest.mark.slow
 def test_mse_and_calibration_in_the_large_are_covered_in_95_of_100_datasets_of_500_problems() -> None:
     """500 datasets whose problems differ, so that intervals over steps would be far too narrow."""
     counts = np.concatenate(list(Draws(500).blocks()))
@@ -53,6 +54,7 @@ def test_mse_and_calibration_in_the_large_are_covered_in_95_of_100_datasets_of_5
     assert {name: abs(count / 500 - 0.95) <= 0.03 for name, count in covered.items()} == dict.fromkeys(names, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [0.0, 0.02, 0.1])
 def test_the_interval_of_a_calibration_error_covers_it_where_a_percentile_bootstrap_does_not(error: float) -> None:
     """Ten bins, all the gap in one of them: the case in which the correction for noise matters most."""
@@ -135,6 +137,7 @@ def test_no_resamples_means_no_intervals_and_says_so() -> None:
     assert "eval.bootstrap_resamples is 0" in section["no_intervals"]
 
 
+@pytest.mark.slow
 def test_resamples_of_one_class_are_left_out_and_counted() -> None:
     """One wrong step in one of three problems: about (2/3)³ of the resamples have none."""
     part = ScoredSteps.of_columns(
@@ -178,6 +181,7 @@ def test_one_dataset_is_drawn_as_all_steps_are() -> None:
     assert found["per_dataset"]["a"]["intervals"] == found["overall"]["intervals"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [0.0, 1.0, None])
 def test_no_interval_leaves_the_range_of_its_figure(label: float | None) -> None:
     """Confidences at the wrong end: sizes of gaps are spread beyond what any scorer could show."""

@@ -38,6 +38,7 @@ def simulate(random: np.random.Generator, noise: float, *, num_problems: int = 8
     return truth, worse, label, problem, float(np.mean((worse - truth) ** 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.05, 0.2])
 def test_the_interval_covers_the_true_difference_as_often_as_it_claims(noise: float) -> None:
     random = np.random.default_rng(11)
@@ -54,6 +55,7 @@ def test_the_interval_covers_the_true_difference_as_often_as_it_claims(noise: fl
     assert 0.90 <= covered / num_simulations <= 0.985
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", ["mse", "auroc"])
 def test_scorers_of_equal_worth_are_seldom_called_different(figure: str) -> None:
     random = np.random.default_rng(5)

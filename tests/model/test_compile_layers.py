@@ -63,6 +63,7 @@ def test_the_settings_hold_in_the_call_and_are_given_back_when_it_fails() -> Non
     assert settings() == before
 
 
+@pytest.mark.slow
 def test_a_compiled_model_and_another_do_not_disturb_each_other() -> None:
     config = Qwen3Config(**SHAPE, head_dim=16)
     first, second = make_model(config, "all-linear"), make_model(config, None)
@@ -80,6 +81,7 @@ def test_a_compiled_model_and_another_do_not_disturb_each_other() -> None:
     torch.testing.assert_close(compiled(batch()), expected_first, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_attention_stays_outside_whatever_a_family_calls_it_through() -> None:
     """Layers that keep their own class reach `tree_attention` through transformers; a plan is nothing to compile."""
     model = make_model(Qwen3Config(**SHAPE, head_dim=16), None)

@@ -213,6 +213,7 @@ def test_a_compiled_layer_is_whole_and_takes_only_its_lengths_for_changing(
     assert not any(isinstance(value, Tensor) and value.dtype == torch.float64 for value in inputs)
 
 
+@pytest.mark.slow
 def test_sizes_that_are_equal_by_chance_are_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many wanted rows as a head has numbers: the next count must not need another compilation."""
     graphs: list[torch.fx.GraphModule] = []

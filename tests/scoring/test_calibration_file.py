@@ -181,6 +181,7 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, at: int, stop: Callable[[], None]
 CHANGES = [(None, OLD), (OLD, NEW), (OLD, None), (OLD, OLD)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), CHANGES)
 def test_a_kill_at_any_moment_leaves_the_old_checkpoint_or_the_new_one(
     before: Calibration | None, after: Calibration | None, folder: Path

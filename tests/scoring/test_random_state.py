@@ -46,6 +46,7 @@ def test_what_is_seeded_within_is_forgotten_even_after_an_error() -> None:
     assert draws() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [True, False])
 def test_building_and_loading_leave_the_random_state(run_config: Callable[..., Config], lora: bool) -> None:
     config = run_config(lora=lora, max_steps=1)

@@ -426,6 +426,7 @@ def limited_memory(monkeypatch: pytest.MonkeyPatch, scorer: Any, most: int) -> l
     return held
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["all", "labelled"])
 @pytest.mark.parametrize("spare", [0, 150])
 def test_memory_that_runs_out_shrinks_the_passes_and_loses_no_step(

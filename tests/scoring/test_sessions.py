@@ -511,6 +511,7 @@ def test_a_closed_session_keeps_its_scores_and_takes_nothing_more(scorer: ModelS
     assert sessions.usage().tokens_held == 0
 
 
+@pytest.mark.slow
 def test_a_session_that_is_dropped_is_closed(scorer: ModelScorer) -> None:
     sessions = SessionScorer(scorer)
     session = sessions.open(PROBLEM)

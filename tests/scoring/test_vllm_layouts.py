@@ -123,6 +123,7 @@ def test_a_classification_model_with_mean_and_sigma(family: str, saved: Saved, t
     torch.testing.assert_close(whole.score.weight, weight)
 
 
+@pytest.mark.slow
 def test_of_any_other_head_the_hidden_states_are_served_and_a_line_says_which_head_would_do(
     saved: Saved, tmp_path: Path
 ) -> None:

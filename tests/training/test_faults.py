@@ -338,6 +338,7 @@ def test_a_signal_during_a_validation_leaves_it_off_and_the_resumed_run_begins_w
     assert best[0] == best[1]
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_final_report_ends_at_once_and_resuming_writes_it(
     run_config: Callable[..., Config], tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_an_existing_run_is_refused_naming_both_ways_out(config: Config) -> None
     assert hashes(config.experiment_dir) == before
 
 
+@pytest.mark.slow
 def test_overwriting_replaces_a_run(config: Config) -> None:
     train(config, Watcher())
     config.training.max_steps = 3
@@ -114,6 +115,7 @@ def test_a_limit_keeps_the_best_and_the_last(tmp_path: Path, keep: int, best: in
     assert len(said) == 4 - len(expected)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_limit_ends_with_its_best_and_its_last_checkpoint(
     run_config: Callable[..., Config], validations_give: Callable[..., None]
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_run_with_a_limit_ends_with_its_best_and_its_last_checkpoint(
     load_checkpoint(trained.result.best)
 
 
+@pytest.mark.slow
 def test_the_last_step_is_saved_though_it_is_no_multiple(run_config: Callable[..., Config]) -> None:
     config = run_config(max_steps=7, save_steps=3)
     train(config, Watcher())
@@ -170,6 +173,7 @@ def test_a_disk_too_small_for_all_checkpoints_is_said(
     assert check_space(config.experiment_dir, config.training, model) is None
 
 
+@pytest.mark.slow
 def test_a_full_disk_during_a_checkpoint_harms_nothing_that_was_saved(
     run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

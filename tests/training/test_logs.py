@@ -109,6 +109,7 @@ def test_the_rate_of_every_group_is_logged_everywhere(run_config: Callable[..., 
     assert "lr 2.0e-04 (head 4.0e-03)" in screen.file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["dataset", "step"])
 def test_the_loss_per_label_is_the_mean_over_the_labels_of_the_interval(
     run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, weighting: str
@@ -156,6 +157,7 @@ def test_an_untrained_model_has_the_loss_per_label_of_its_constant_with_any_batc
     assert per_label.std() / per_label.mean() < weighted.std() / weighted.mean()
 
 
+@pytest.mark.slow
 def test_a_loss_per_label_cut_in_two_by_a_resume_is_the_same(run_config: Callable[..., Config]) -> None:
     settings = {"max_steps": 6, "logging_steps": 6}
     whole = run_config(experiment_name="whole", **settings)

@@ -69,6 +69,7 @@ def same_weights(left: Path, right: Path) -> None:
     assert [name for name in mine if not torch.equal(mine[name], theirs[name])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "where", "lora"), [(1, "after", True), (3, "before", True), (5, "after", True), (3, "after", False)]
 )
@@ -86,6 +87,7 @@ def test_a_pass_that_breaks_off_leaves_no_trace(settings, monkeypatch, number: i
         same_weights(calm.experiment_dir / f"checkpoint_step_{step}", tight.experiment_dir / f"checkpoint_step_{step}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "where"), [(1, "before"), (2, "before"), (2, "after"), (3, "after")])
 def test_from_the_broken_pass_on_the_run_is_one_of_smaller_packs(settings, monkeypatch, number: int, where) -> None:
     """Memory runs out within the first step: from there on every step is that of a run with half the budget."""
@@ -125,6 +127,7 @@ def break_update(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(torch.optim.AdamW, "step", breaking)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("breaking", "number"), [(break_clipping, 3), (break_update, 1), (break_update, 3), (break_update, 5)]
 )
@@ -197,6 +200,7 @@ def test_moments_made_beforehand_are_those_of_the_first_step(build_small: Callab
     assert all(torch.equal(left, right) for left, right in zip(plain, weights, strict=True))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_shrinks_as_any_other(settings, monkeypatch) -> None:
     calm = settings("calm", ROOMY)
     train(calm, Watcher())

@@ -93,6 +93,7 @@ def assert_same_run(mine: Config, theirs: Config) -> None:
     assert reports[0]["per_dataset"] == reports[1]["per_dataset"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [True, False])
 @pytest.mark.parametrize("stopped_at", [5, 7])
 def test_a_crash_loses_nothing_but_the_steps_since_the_last_checkpoint(
@@ -109,6 +110,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_last_checkpoint(
     assert_same_run(whole, cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("stopped_at", [1, 8, 9])
 def test_a_signal_stops_with_a_checkpoint_and_resumes_as_if_it_had_not_come(
@@ -128,6 +130,7 @@ def test_a_signal_stops_with_a_checkpoint_and_resumes_as_if_it_had_not_come(
     assert_same_run(whole, cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_at", [1, 2, 4, 6])
 def test_patience_counts_on_over_an_interruption(settings, validations_give, stopped_at: int) -> None:
     """The stop's own checkpoint is no validation: it neither uses patience up nor renews it."""
@@ -220,6 +223,7 @@ def test_a_killed_process_resumes_from_its_last_checkpoint(
     assert_same_run(whole, cut)
 
 
+@pytest.mark.slow
 def test_half_a_log_line_and_half_a_checkpoint_of_a_killed_run_are_no_obstacle(settings, uninterrupted) -> None:
     whole = uninterrupted()
     cut = settings("cut")
@@ -235,6 +239,7 @@ def test_half_a_log_line_and_half_a_checkpoint_of_a_killed_run_are_no_obstacle(s
     assert not part.exists()
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_it_marked_its_best_checkpoint_marks_it(settings) -> None:
     config = settings("cut")
     train(config, Watcher())
@@ -245,6 +250,7 @@ def test_a_run_killed_before_it_marked_its_best_checkpoint_marks_it(settings) ->
     assert best.read_text() == expected
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_trains_no_step_and_keeps_every_file(settings) -> None:
     config = settings("done")
     train(config, Watcher())
@@ -258,6 +264,7 @@ def test_resuming_a_finished_run_trains_no_step_and_keeps_every_file(settings) -
     assert before == after
 
 
+@pytest.mark.slow
 def test_a_run_whose_patience_ran_out_stays_stopped(settings, validations_give: Callable[..., None]) -> None:
     config = settings("patient", early_stopping_patience=1, eval_steps=1)
     validations_give([0.5, 0.4, 0.6])

@@ -61,6 +61,7 @@ def test_the_validation_report_covers_the_whole_validation_set_and_the_training_
     assert constant["constant"] == pytest.approx(mean)
 
 
+@pytest.mark.slow
 def test_losses_go_down(run_config: Callable[..., Config]) -> None:
     watcher = Watcher()
     train(run_config(lora=False, max_steps=40, logging_steps=10, max_train_samples=4, learning_rate=3e-3), watcher)
@@ -77,6 +78,7 @@ def test_an_untrained_model_starts_at_the_mean_label(run_config: Callable[..., C
     assert mean == pytest.approx(data["datasets"]["own"]["label_mean"], abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [True, False])
 def test_a_curriculum_starts_from_the_weights_of_the_phase_before(
     run_config: Callable[..., Config], lora: bool
@@ -144,6 +146,7 @@ def test_early_stopping_saves_where_it_stops_and_reports_the_best(
     assert trained.validation["checkpoint"].endswith("checkpoint_step_3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "better"), [("auroc", max), ("r2", max), ("mse", min), ("ece", min)])
 def test_the_best_checkpoint_follows_the_chosen_metric(run_config: Callable[..., Config], metric: str, better) -> None:
     config = run_config(max_steps=5, eval_steps=1, save_steps=1, best_metric=metric, learning_rate=0.05)
@@ -183,6 +186,7 @@ def test_every_contradiction_is_named_at_once() -> None:
     assert len(caught.value.problems) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_calibration_is_not_carried_on_and_that_is_said(run_config: Callable[..., Config], resume: bool) -> None:
     config = run_config(experiment_name="first", max_steps=2, save_steps=2)

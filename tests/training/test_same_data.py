@@ -55,6 +55,7 @@ def test_the_state_holds_a_fingerprint_of_every_split_that_decides_the_run(start
     assert all(len(found) == 64 for found in sources.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_one_changed_label_is_refused_by_dataset_and_file(started: Config, tmp_path: Path, split: str) -> None:
     path = tmp_path / f"{split}.jsonl"
@@ -69,6 +70,7 @@ def test_one_changed_label_is_refused_by_dataset_and_file(started: Config, tmp_p
     assert train(started, Watcher(), resume=True).result.steps == 6
 
 
+@pytest.mark.slow
 def test_the_same_content_under_another_name_is_the_same_data(started: Config, tmp_path: Path) -> None:
     started.data.own_train = (tmp_path / "train.jsonl").rename(tmp_path / "renamed.jsonl")
     assert train(started, Watcher(), resume=True).result.steps == 6
@@ -119,6 +121,7 @@ def test_a_dataset_more_or_less_is_refused(started: Config) -> None:
     assert "prm800k train" in refused(started)
 
 
+@pytest.mark.slow
 def test_changed_data_may_be_accepted_and_that_is_said(started: Config, tmp_path: Path) -> None:
     write_own(tmp_path / "train.jsonl", 20, seed=7, offset=300)
     refused(started)
@@ -129,6 +132,7 @@ def test_changed_data_may_be_accepted_and_that_is_said(started: Config, tmp_path
     assert train(started, Watcher(), resume=True).result.steps == 6
 
 
+@pytest.mark.slow
 def test_a_run_of_before_fingerprints_is_refused(started: Config) -> None:
     folder = started.experiment_dir / "checkpoint_step_2"
     state = state_of(started)

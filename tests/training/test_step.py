@@ -132,6 +132,7 @@ def test_gradients_do_not_depend_on_the_token_budget(built: Any, datasets: dict[
         torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [150, 400])
 def test_packs_rounded_to_few_shapes_give_the_same_step(
     built: Any, datasets: dict[str, TrainingSet], budget: int
@@ -205,6 +206,7 @@ def weights_close(left: Path, right: Path, *, atol: float) -> None:
             torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=atol, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [True, False])
 def test_a_run_ends_with_the_same_weights_for_any_token_budget(run_config: Any, lora: bool) -> None:
     folders = []
