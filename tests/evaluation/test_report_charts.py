@@ -190,7 +190,7 @@ def test_a_result_with_groups_and_intervals_of_its_own_needs_no_predictions() ->
         {"from": 11, "to": 15, "num_steps": 3, "mse": 0.25, **means},
     ]
     chart = report_positions.error_by_position(report_positions.position_groups({"by_position": rows}, None))
-    assert chart.rows == (("1", "7", "0.1250", "0.0625", "0.5000"), ("11–15", "3", "0.2500", "–", "–"))
+    assert chart.rows == (("1", "7", "0.125", "0.062", "0.500"), ("11–15", "3", "0.250", "–", "–"))
     assert report_positions.position_groups({}, None) == []
 
 

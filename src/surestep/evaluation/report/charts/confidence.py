@@ -149,12 +149,12 @@ def before_and_after(predictions: ScoredSteps) -> Chart:
         x = [row.mean_confidence or 0.0 for row in filled]
         y = [row.mean_label or 0.0 for row in filled]
         tips = [
-            f"{said}: {row.count:,} steps, mean confidence {a:.3f}, mean label {b:.3f}"
+            f"{said}: {row.count:,} steps, mean confidence {number(a)}, mean label {number(b)}"
             for row, a, b in zip(filled, x, y, strict=True)
         ]
         marks += [Line(x, y, role, said), Points(x, y, role, tips)]  # type: ignore[arg-type]
         rows += [
-            (said, f"{row.lower:g} to {row.upper:g}", f"{row.count:,}", f"{a:.3f}", f"{b:.3f}")
+            (said, f"{row.lower:g} to {row.upper:g}", f"{row.count:,}", number(a), number(b))
             for row, a, b in zip(filled, x, y, strict=True)
         ]
     return Chart(

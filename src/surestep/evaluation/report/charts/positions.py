@@ -103,7 +103,7 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
     low = [group.mse if group.low is None else group.low for group in groups]
     high = [group.mse if group.high is None else group.high for group in groups]
     tips = [
-        f"step {group.name}: {FIGURES['mse'].title} {number(group.mse, 4)}, {group.count:,} steps" for group in groups
+        f"step {group.name}: {FIGURES['mse'].title} {number(group.mse)}, {group.count:,} steps" for group in groups
     ]
     bars = Bars(
         left=[value - 0.4 for value in x],
@@ -125,7 +125,7 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
         ),
         header=("position", "steps", FIGURES["mse"].title, "low", "high"),
         rows=tuple(
-            (group.name, f"{group.count:,}", number(group.mse, 4), number(group.low, 4), number(group.high, 4))
+            (group.name, f"{group.count:,}", number(group.mse), number(group.low), number(group.high))
             for group in groups
         ),
     )
@@ -140,7 +140,7 @@ def label_by_position(groups: Sequence[PositionGroup]) -> Chart:
     )
     marks: list[Line | Points] = []
     for name, role, means in columns:
-        tips = [f"step {group.name}: {name} {mean:.3f}" for group, mean in zip(groups, means, strict=True)]
+        tips = [f"step {group.name}: {name} {number(mean)}" for group, mean in zip(groups, means, strict=True)]
         marks += [Line(x, means, role, name), Points(x, means, role, tips)]
     return Chart(
         name="label_by_position",

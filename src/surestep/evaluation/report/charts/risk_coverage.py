@@ -16,6 +16,7 @@ from surestep.evaluation.report.charts.chart import (
     unit_axis,
 )
 from surestep.metrics.columns import FloatArray, bin_sums
+from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
 CURVE_POINTS = 120
@@ -43,8 +44,8 @@ def risk_coverage(predictions: ScoredSteps) -> Chart:
         note="Risk (1 - mean label) of the most confident share of the steps (coverage). Lower is better.",
         x=_COVERAGE,
         panels=(Panel(axis(_RISK, [base, *risk.tolist()]), tuple(marks)),),
-        header=("kept", "risk", "best possible"),
-        rows=tuple((f"{coverage[k]:.0%}", f"{risk[k]:.3f}", f"{best[k]:.3f}") for k in kept),
+        header=("coverage", "risk", "best possible"),
+        rows=tuple((f"{coverage[k]:.1f}", number(risk[k]), number(best[k])) for k in kept),
     )
 
 
@@ -70,9 +71,9 @@ def risk_coverage_by_dataset(predictions: ScoredSteps) -> Chart | None:
                 ),
             ),
         ),
-        header=("kept", *curves),
+        header=("coverage", *curves),
         rows=tuple(
-            (f"{coverage[k]:.0%}", *(f"{risk[k]:.3f}" for _, risk in curves.values())) for k in _tenths(coverage)
+            (f"{coverage[k]:.1f}", *(number(risk[k]) for _, risk in curves.values())) for k in _tenths(coverage)
         ),
     )
 
