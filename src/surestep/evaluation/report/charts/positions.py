@@ -61,11 +61,34 @@ def position_groups(section: Mapping[str, Any], predictions: ScoredSteps | None)
     return [] if predictions is None else _groups_of_predictions(predictions)
 
 
+def range_name(first: int, last: int | None) -> str:
+    """A position or a range of them; the last range has no end.
+
+    >>> range_name(3, 3), range_name(11, 15), range_name(21, None)
+    ('3', '11–15', '21+')
+    """
+    return f"{first}+" if last is None else str(first) if first == last else f"{first}–{last}"
+
+
+def only_one_position(groups: Sequence[PositionGroup]) -> str:
+    """Why there are no charts by position, where all steps stand at one; "" where there are.
+
+    >>> only_one_position([PositionGroup("1", 5, 0.1, None, None, 0.5, 0.5)])
+    'All 5 steps stand at position 1 of their solutions, so there are no charts by step position.'
+    """
+    if len(groups) != 1:
+        return ""
+    (group,) = groups
+    steps = f"All {group.count:,} steps stand" if group.count != 1 else "The only step stands"
+    where = f"position{'' if group.name.isdecimal() else 's'} {group.name}"
+    of = "their solutions" if group.count != 1 else "its solution"
+    return f"{steps} at {where} of {of}, so there are no charts by step position."
+
+
 def _group_of_row(row: Mapping[str, Any]) -> PositionGroup:
-    first, last = row["from"], row["to"]
     interval = (row.get("intervals") or {}).get("mse") or {}
     return PositionGroup(
-        name=f"{first}+" if last is None else str(first) if first == last else f"{first}–{last}",
+        name=range_name(row["from"], row["to"]),
         count=row["num_steps"],
         mse=row["mse"],
         low=interval.get("low"),
