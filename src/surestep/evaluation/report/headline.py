@@ -235,14 +235,15 @@ def all_figures(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, s
     return list(sections), rows
 
 
-def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Part of the data, and regret to the known truth, of clean and of noisy steps, each with its interval.
+def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Part of the data, its counts of steps, and regret to the known truth, of clean and of noisy steps, each with its interval.
 
     The first row is all of them. Empty where no truth is known.
     """
     return [
         (
-            f"{row['part']} ({row['num_steps_clean']:,} clean, {row['num_steps_noisy']:,} noisy steps)",
+            row["part"],
+            f"{row['num_steps_clean']:,} clean, {row['num_steps_noisy']:,} noisy steps",
             [(number(row[name], SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS)) for name in PART_REGRETS],
         )
         for row in regret_rows(report["overall"])

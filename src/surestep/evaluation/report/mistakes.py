@@ -16,8 +16,10 @@ from typing import Any, Literal, TypeGuard
 import numpy as np
 
 Kind = Literal["confident and wrong", "unsure and right", "far above the truth", "far below the truth"]
-KINDS: tuple[Kind, ...] = ("confident and wrong", "unsure and right", "far above the truth", "far below the truth")
-"""The first two are told by the label, the others by the true confidence, where that is known."""
+KINDS: tuple[Kind, ...] = ("confident and wrong", "unsure and right")
+"""Told by the label, where nobody knows better."""
+TRUTH_KINDS: tuple[Kind, ...] = ("far above the truth", "far below the truth")
+"""Told by the true confidence, where it is known."""
 LEAST_DISTANCE = 0.25
 """From the true confidence: nearer than that is no mistake."""
 MAX_MISTAKES = 240
@@ -96,7 +98,7 @@ class Mistakes:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds that there are."""
-        return tuple(kind for kind in KINDS if any(found == kind for _, found in self.totals))
+        return tuple(kind for kind in (*KINDS, *TRUTH_KINDS) if any(found == kind for _, found in self.totals))
 
     @property
     def positions(self) -> tuple[int, ...]:
@@ -137,14 +139,17 @@ def worst_mistakes(rows: Sequence[Mapping[str, Any]], *, limit: int = MAX_MISTAK
     dataset = np.array([number[name] for name in names], np.int64)
     above = confidence - np.where(is_known, truth, label)
     gap = np.abs(above)
-    is_kind = {
+    is_kind: dict[Kind, np.ndarray[Any, Any]] = {
         KINDS[0]: ~is_known & (confidence >= 0.5) & (label < 0.5),
         KINDS[1]: ~is_known & (confidence < 0.5) & (label > 0.5),
-        KINDS[2]: is_known & is_labelled & (above >= LEAST_DISTANCE),
-        KINDS[3]: is_known & is_labelled & (above <= -LEAST_DISTANCE),
+        TRUTH_KINDS[0]: is_known & is_labelled & (above >= LEAST_DISTANCE),
+        TRUTH_KINDS[1]: is_known & is_labelled & (above <= -LEAST_DISTANCE),
     }
     present = [
-        (name, kind) for name in datasets for kind in KINDS if (is_kind[kind] & (dataset == number[name])).any()
+        (name, kind)
+        for name in datasets
+        for kind, rows_of_kind in is_kind.items()
+        if (rows_of_kind & (dataset == number[name])).any()
     ]
     totals: dict[tuple[str, Kind], int] = {}
     chosen: list[tuple[Kind, int]] = []

@@ -30,6 +30,8 @@ from surestep.metrics.figures import FIGURES
 from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
+CHARTS = ("error_by_position", "label_by_position")
+"""Their names."""
 LAST_POSITION = 20
 """Where a result has no groups of its own, steps from this position on are one group."""
 
@@ -138,7 +140,7 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
     )
     line = (Line(x, y, "model"), Points(x, y, "model", tips, low=low, high=high))
     return Chart(
-        name="error_by_position",
+        name=CHARTS[0],
         title="Error by step position",
         note="Mean squared error of the confidence at each step of a solution. Whiskers: 95\u00a0% over problems.",
         x=_axis(groups),
@@ -166,7 +168,7 @@ def label_by_position(groups: Sequence[PositionGroup]) -> Chart:
         tips = [f"step {group.name}: {name} {number(mean)}" for group, mean in zip(groups, means, strict=True)]
         marks += [Line(x, means, role, name), Points(x, means, role, tips)]
     return Chart(
-        name="label_by_position",
+        name=CHARTS[1],
         title="Mean confidence and mean label by step position",
         note="The two lines should agree; where they differ, the confidence is too high or too low at that position.",
         x=_axis(groups),

@@ -12,6 +12,7 @@ from surestep.evaluation.report.charts.chart import (
     Chart,
     Line,
     Panel,
+    Points,
     axis,
     unit_axis,
 )
@@ -30,7 +31,7 @@ def risk_coverage(predictions: ScoredSteps) -> Chart:
 
     Risk is 1 - mean label. Steps of equal confidence count by their mean, so the order of rows does not matter.
     """
-    marks: list[Line] = []
+    marks: list[Line | Points] = []
     coverage, risk = risk_coverage_curve(predictions.raw_confidence, predictions.label)
     _, best = risk_coverage_curve(predictions.label, predictions.label)
     base = float(1.0 - predictions.label.mean())
@@ -38,6 +39,8 @@ def risk_coverage(predictions: ScoredSteps) -> Chart:
     marks.append(Line(coverage.tolist(), best.tolist(), "reference", "best possible order"))
     marks.append(Line(coverage.tolist(), risk.tolist(), "model", "this model"))
     kept = _tenths(coverage)
+    tips = [f"coverage {coverage[k]:.1f}: risk {number(risk[k])}\nbest possible order {number(best[k])}" for k in kept]
+    marks.append(Points(coverage[kept].tolist(), risk[kept].tolist(), "model", tips))
     return Chart(
         name="risk_coverage",
         title="Risk–coverage curve",
