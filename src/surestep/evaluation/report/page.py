@@ -175,7 +175,7 @@ def _quality(sources: Sources) -> list[Chart]:
             report_risk_charts.risk_coverage_by_dataset(predictions),
         ]
     groups = report_positions.position_groups(sources.report["overall"], predictions)
-    if len(groups) > 1:
+    if groups and not report_positions.only_one_position(groups):
         charts += [report_positions.error_by_position(groups), report_positions.label_by_position(groups)]
     return [chart for chart in charts if chart is not None]
 
