@@ -307,6 +307,15 @@ def report_in(folder: Path) -> dict[str, Any]:
     return values
 
 
+def in_terminal(report: dict[str, Any]) -> str:
+    """What `surestep evaluate` prints of the figures."""
+    text = StringIO()
+    console = Console(width=200, file=text)
+    console.print(metrics_table(report, title="test split"))
+    console.print(verdict(report).headline)
+    return text.getvalue()
+
+
 def test_a_word_has_one_scale_on_the_page_in_the_card_and_in_the_terminal(finished: Path) -> None:
     """Every main figure is the same text in all three, and in no other number of decimals and no percentage."""
     report = report_in(finished)
@@ -314,10 +323,7 @@ def test_a_word_has_one_scale_on_the_page_in_the_card_and_in_the_terminal(finish
     page = page[: page.index("The worst mistakes")]  # a single step's values have decimals of their own
     card = card_text({**report, "checkpoint": "run/checkpoint_step_1"}, RunFiles())
     card = card[card.index("\n# ") :]  # its header is for machines
-    console = Console(width=200, file=StringIO())
-    console.print(metrics_table(report, title="test split"))
-    console.print(verdict(report).headline)
-    terminal = console.file.getvalue()
+    terminal = in_terminal(report)
     for section in (*report["per_dataset"].values(), report["overall"]):
         for name, _, _ in FIGURES:
             value = value_of(section, name)
@@ -333,15 +339,14 @@ def test_a_section_and_a_share_are_called_alike_everywhere(finished: Path) -> No
     report = report_in(finished)
     page = (finished / "report.html").read_text(encoding="utf-8")
     card = card_text({**report, "checkpoint": "run/checkpoint_step_1"}, RunFiles())
-    console = Console(width=200, file=StringIO())
-    console.print(metrics_table(report, title="test split"))
+    terminal = in_terminal(report)
     assert '<th scope="row">overall</th>' in page
     assert "| overall | " in card
-    assert " overall" in console.file.getvalue()
+    assert " overall" in terminal
     meaning = f"{SKILL}: 0 is no better than the constant, 1 is perfect."
     assert meaning in page
     assert meaning in card
-    assert f"skill: {SKILL}" in console.file.getvalue()
+    assert f"skill: {SKILL}" in terminal
 
 
 def overall(**values: Any) -> dict[str, Any]:

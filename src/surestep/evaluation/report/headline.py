@@ -145,9 +145,12 @@ def _against_constant(overall: Mapping[str, Any], skill: float) -> str:
         beside = f"a constant ({which}, {number(constant.get('constant'))})"
     else:
         beside = "constants, each dataset's own mean"
+    said = number(skill)
+    by_how_much = f"{'less' if skill > 0 else 'more'} by that share than "
+    how = "" if said == number(0.0) else by_how_much
     return (
-        f"Its skill is {number(skill)}: its squared error is {'less' if skill >= 0 else 'more'} by that share than that "
-        f"of {beside}, over {overall['num_steps']:,} labelled steps of {overall['num_problems']:,} problems."
+        f"Its skill is {said}: its squared error is {how}that of {beside}, over {overall['num_steps']:,} labelled "
+        f"steps of {overall['num_problems']:,} problems."
     )
 
 
@@ -177,14 +180,16 @@ def _plain_words(overall: Mapping[str, Any]) -> list[str]:
     if filled:
         ends = filled[-1:] if len(filled) == 1 else [filled[-1], filled[0]]
         parts = [
-            f"{row['lower']:g} to {row['upper']:g}, the mean label was {number(row['mean_label'])} ({row['count']:,} steps)"
+            f"{row['lower']:g} to {row['upper']:g}, the mean label was {number(row['mean_label'])} "
+            f"({row['count']:,} steps)"
             for row in ends
         ]
         sentences.append("Where the confidence was " + "; where it was ".join(parts) + ".")
     auroc = value_of(overall, "auroc")
     if auroc is not None:
         sentences.append(
-            f"Its AUROC is {number(auroc)}: how often a right step gets more confidence than a wrong one (0.5 is chance)."
+            f"Its AUROC is {number(auroc)}: how often a right step gets more confidence than a wrong one "
+            "(0.5 is chance)."
         )
     return sentences
 
@@ -236,7 +241,7 @@ def all_figures(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, s
 
 
 def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """Part of the data, its counts of steps, and regret to the known truth, of clean and of noisy steps, each with its interval.
+    """Part of the data, its counts of steps, and regret to the truth of all, of clean and of noisy ones, with intervals.
 
     The first row is all of them. Empty where no truth is known.
     """
@@ -244,7 +249,10 @@ def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, str, list[tuple
         (
             row["part"],
             f"{row['num_steps_clean']:,} clean, {row['num_steps_noisy']:,} noisy steps",
-            [(number(row[name], SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS)) for name in PART_REGRETS],
+            [
+                (number(row[name], SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS))
+                for name in PART_REGRETS
+            ],
         )
         for row in regret_rows(report["overall"])
     ]

@@ -107,9 +107,7 @@ def signed_card(text: str, made: MadeFrom) -> str:
     return f"{text}\n<!-- {META} {record.to_json()} -->\n"
 
 
-def lost_parts(
-    old: MadeFrom | None, new: MadeFrom, *, needed: str, left_out: Collection[str] = ()
-) -> tuple[str, ...]:
+def lost_parts(old: MadeFrom | None, new: MadeFrom, *, needed: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
     """What stands there and would be gone after rewriting, in words; none where rewriting loses nothing.
 
     A page of the same figures may not lose anything. One of other figures contradicts them and is replaced, unless

@@ -170,9 +170,7 @@ def worst_mistakes(rows: Sequence[Mapping[str, Any]], *, limit: int = MAX_MISTAK
     )
 
 
-def _datasets_with(
-    rows: np.ndarray[Any, Any], dataset: np.ndarray[Any, Any], names: Sequence[str]
-) -> tuple[str, ...]:
+def _datasets_with(rows: np.ndarray[Any, Any], dataset: np.ndarray[Any, Any], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for number, name in enumerate(names) if (rows & (dataset == number)).any())
 
 
@@ -275,8 +273,9 @@ def _shown(row: Mapping[str, Any], place: int, is_focus: bool) -> ShownStep:
 
 def _probability(value: object) -> float:
     """A number in [0, 1]; NaN for anything else that may stand there."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0.0 <= value <= 1.0 else np.nan
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0:
+        return float(value)
+    return np.nan
 
 
 def _is_whole(value: object) -> TypeGuard[int]:

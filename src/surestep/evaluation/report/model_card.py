@@ -203,9 +203,8 @@ def trained_on(run: RunFiles) -> list[UsedDataset]:
     """Every dataset with a share of the loss; empty where the run's data report is not known."""
     found = []
     for name, values in (run.data_report.get("datasets") or {}).items():
-        counts = (
-            f"{values['problems']:,} problems, {values['labels']:,} labels, {share_text(values['share_of_loss'])} of the loss"
-        )
+        share = share_text(values["share_of_loss"])
+        counts = f"{values['problems']:,} problems, {values['labels']:,} labels, {share} of the loss"
         found.append(_used(name, "training", counts))
     return found
 

@@ -59,8 +59,8 @@ def _not_beaten(where: str, section: Json, name: str, figure: str, row: Json) ->
     difference = row["model_difference"][figure]
     worse = difference["high"] < 0.0 if FIGURES[figure].direction == "higher" else difference["low"] > 0.0
     return (
-        f"{where}: {'is worse than' if worse else 'does not beat'} {name} in {_title(figure)}: {_text(section[figure])} "
-        f"against {_text(row[figure])}, difference {_signed(difference['value'])} "
+        f"{where}: {'is worse than' if worse else 'does not beat'} {name} in {_title(figure)}: "
+        f"{_text(section[figure])} against {_text(row[figure])}, difference {_signed(difference['value'])} "
         f"({_signed(difference['low'])} to {_signed(difference['high'])})."
     )
 

@@ -15,7 +15,7 @@ MINUS = "−"
 """The true minus sign, for pages that people read; terminals get `-`, since their text is copied."""
 
 FIGURE_DIGITS = 3
-"""Decimals of a figure over many steps (skill, ECE, a mean confidence or label, ...) and of the ends of its interval."""
+"""Decimals of a figure over many steps (skill, ECE, a mean confidence or label, ...) and of its interval."""
 STEP_DIGITS = 2
 """Decimals of what belongs to one step: its confidence, its label, its true confidence."""
 SMALL_DIGITS = 4

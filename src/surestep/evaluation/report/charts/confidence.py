@@ -34,9 +34,7 @@ _HEADER = ("confidence", "steps", "mean confidence", "mean label")
 DIAGONAL = Line((0.0, 1.0), (0.0, 1.0), "reference", "as it should be", dashed=True)
 
 
-def reliability(
-    name: str, title: str, section: Mapping[str, Any], predictions: ScoredSteps | None = None
-) -> Chart:
+def reliability(name: str, title: str, section: Mapping[str, Any], predictions: ScoredSteps | None = None) -> Chart:
     """Mean label against mean confidence in ten bins, and how many steps are in each.
 
     Args:

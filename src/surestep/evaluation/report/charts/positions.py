@@ -127,9 +127,7 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
     y = [group.mse for group in groups]
     low = [group.mse if group.low is None else group.low for group in groups]
     high = [group.mse if group.high is None else group.high for group in groups]
-    tips = [
-        f"step {group.name}: {FIGURES['mse'].title} {number(group.mse)}, {group.count:,} steps" for group in groups
-    ]
+    tips = [f"step {group.name}: {FIGURES['mse'].title} {number(group.mse)}, {group.count:,} steps" for group in groups]
     bars = Bars(
         left=[value - 0.4 for value in x],
         right=[value + 0.4 for value in x],

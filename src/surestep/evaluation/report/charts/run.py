@@ -94,8 +94,8 @@ def mixture(data_report: Mapping[str, Any]) -> Chart | None:
                 name,
                 f"{values['problems']:,}",
                 f"{values['labels']:,}",
-                number(values['label_mean']),
-                share_text(values['share_of_loss']),
+                number(values["label_mean"]),
+                share_text(values["share_of_loss"]),
                 f"{values.get('expected_passes', 0.0):.1f}",
             )
             for name, values in datasets.items()

@@ -160,6 +160,8 @@
     if (search) search.addEventListener("input", restart);
     form.addEventListener("submit", function (event) { event.preventDefault(); });
     form.addEventListener("reset", function () { setTimeout(restart, 0); });
+    const clear = form.querySelector(".clear");
+    if (clear) clear.addEventListener("click", function () { form.reset(); });
     if (more) {
       more.addEventListener("click", function () {
         const firstNew = items.filter(function (item) { return !item.hidden; }).length;
