@@ -165,7 +165,7 @@ def test_a_calibration_map_is_named_with_its_effect(evaluated: Path) -> None:
         "after": {"overall": {name: value / 2 for name, value in around.items()}},
     }
     card = card_text(report, find_run(report, evaluated))
-    assert "| ECE | 0.2500 | 0.1250 |" in card
+    assert "| ECE | 0.250 | 0.125 |" in card
     assert "(here: pooled)" in card
 
 

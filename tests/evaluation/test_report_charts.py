@@ -40,13 +40,12 @@ def marks_of(chart: Chart, kind: type, panel: int = 0) -> list[Any]:
 @pytest.fixture(scope="module")
 def charts(predictions: ScoredSteps) -> dict[str, Chart]:
     report: Any = build_report(predictions)
-    table = report["overall"]["reliability"]["equal_width"]
     groups = report_positions.position_groups({}, predictions)
     by_dataset = report_risk_charts.risk_coverage_by_dataset(predictions)
     assert by_dataset is not None
     found = [
-        report_charts.reliability("reliability", "All", table, predictions),
-        report_charts.reliability_equal_counts("equal", "All", report["overall"]["reliability"]["equal_mass"]),
+        report_charts.reliability("reliability", "All", report["overall"], predictions),
+        report_charts.reliability_equal_counts("equal", "All", report["overall"]),
         report_charts.histogram(predictions),
         report_risk_charts.risk_coverage(predictions),
         by_dataset,
@@ -167,8 +166,7 @@ def one_step() -> ScoredSteps:
 def test_a_single_step_has_every_chart() -> None:
     single = one_step()
     report: Any = build_report(single)
-    table = report["overall"]["reliability"]["equal_width"]
-    (dots,) = marks_of(report_charts.reliability("r", "r", table, single), Points)
+    (dots,) = marks_of(report_charts.reliability("r", "r", report["overall"], single), Points)
     assert (list(dots.x), list(dots.y), dots.low) == ([0.7], [1.0], None)
     assert report_risk_charts.risk_coverage_by_dataset(single) is None
     groups = report_positions.position_groups({}, single)
@@ -183,7 +181,7 @@ def test_a_result_with_groups_and_intervals_of_its_own_needs_no_predictions() ->
     ]
     unknown = {"mean_label": {"low": None, "high": None, "method": "percentile"}}
     table.append({**table[0], "lower": 0.1, "upper": 0.2, "intervals": unknown})
-    (dots,) = marks_of(report_charts.reliability("r", "r", table), Points)
+    (dots,) = marks_of(report_charts.reliability("r", "r", {"reliability": {"equal_width": table}}), Points)
     assert (dots.low, dots.high) == ([0.25, 0.5], [0.75, 0.5])
     means = {"mean_confidence": 0.5, "mean_label": 0.75}
     rows = [
@@ -191,7 +189,7 @@ def test_a_result_with_groups_and_intervals_of_its_own_needs_no_predictions() ->
         {"from": 11, "to": 15, "num_steps": 3, "mse": 0.25, **means},
     ]
     chart = report_positions.error_by_position(report_positions.position_groups({"by_position": rows}, None))
-    assert chart.rows == (("1", "7", "0.1250", "0.0625", "0.5000"), ("11–15", "3", "0.2500", "–", "–"))
+    assert chart.rows == (("1", "7", "0.125", "0.062", "0.500"), ("11–15", "3", "0.250", "–", "–"))
     assert report_positions.position_groups({}, None) == []
 
 

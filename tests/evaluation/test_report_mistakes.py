@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from reports import make_rows
 from surestep.evaluation.report.mistakes import (
     KINDS,
+    LEAST_DISTANCE,
     MAX_CHARACTERS,
     MAX_STEP,
     STEPS_AFTER,
     STEPS_BEFORE,
+    TRUTH_KINDS,
     worst_mistakes,
 )
 
@@ -100,13 +102,68 @@ def test_every_dataset_and_kind_gets_its_share() -> None:
     assert counts == {(name, kind): 5 for name in ("a", "b") for kind in KINDS}
 
 
+def test_a_confidence_near_the_truth_is_no_mistake_whatever_label_was_drawn() -> None:
+    """A coin that comes up right in 979 of 1,000 cases, and came up wrong: 0.96 was a good answer."""
+    coin = row(0.96, 0.0, true_confidence=0.979)
+    assert worst_mistakes([coin]).total == 0
+    assert worst_mistakes([{**coin, "true_confidence": None}]).total == 1
+
+
+def test_a_confidence_far_from_the_truth_is_a_mistake_even_where_the_label_agrees() -> None:
+    rows = [
+        row(0.99, 1.0, true_confidence=0.5),
+        row(0.6, 1.0, true_confidence=1.0),
+        row(0.05, 0.0, true_confidence=0.9),
+        row(0.9, 0.0, true_confidence=0.0),
+    ]
+    found = worst_mistakes(rows)
+    above, below = TRUTH_KINDS
+    assert [(m.kind, m.focus.confidence) for m in found.shown] == [
+        (above, 0.9),
+        (below, 0.05),
+        (above, 0.99),
+        (below, 0.6),
+    ]
+    assert (found.with_truth, found.with_labels_only) == (("all",), ())
+
+
+def test_each_dataset_is_measured_by_what_is_known_of_it() -> None:
+    rows = [
+        row(0.9, 0.0, dataset="coins", true_confidence=0.95),
+        row(0.9, 0.0, dataset="coins", true_confidence=0.1),
+        row(0.9, 0.0, dataset="graded"),
+    ]
+    found = worst_mistakes(rows)
+    assert found.totals == {("coins", TRUTH_KINDS[0]): 1, ("graded", KINDS[0]): 1}
+    assert found.kinds == (KINDS[0], TRUTH_KINDS[0])
+    assert (found.with_truth, found.with_labels_only) == (("coins",), ("graded",))
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.one_of(st.none(), st.floats(0, 1)))
+def test_with_the_truth_known_the_distance_from_it_decides(
+    confidence: float, truth: float, label: float | None
+) -> None:
+    found = worst_mistakes([row(confidence, label, true_confidence=truth)])
+    # Without a label a step is in no figure, and so in no list.
+    assert found.total == (label is not None and abs(confidence - truth) >= LEAST_DISTANCE)
+
+
+def test_the_datas_own_position_names_a_step() -> None:
+    """A file may hold some steps of a solution only."""
+    (mistake,) = worst_mistakes([row(0.9, 0.0, problem_id="p", position=7), row(0.9, 1.0, problem_id="p")]).shown
+    assert mistake.focus.number == 7
+    assert worst_mistakes([row(0.9, 0.0, position=k, problem_id=str(k)) for k in (4, 2, 4)]).positions == (2, 4)
+
+
 anything = st.one_of(
     st.none(), st.integers(-2, 5), st.text(max_size=3), st.floats(), st.lists(st.integers(), max_size=2)
 )
 strange_rows = st.lists(
     st.fixed_dictionaries(
         {"confidence": st.floats(0, 1), "label": st.one_of(st.none(), st.floats(0, 1))},
-        optional=dict.fromkeys(("dataset", "problem_id", "step", "parent", "position", "problem", "text"), anything),
+        optional=dict.fromkeys(
+            ("dataset", "problem_id", "step", "parent", "position", "problem", "text", "true_confidence"), anything
+        ),
     ),
     max_size=12,
 )

@@ -8,18 +8,25 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from reports import ATTACK, make_rows, write_predictions
+from surestep.cli.output.tables import metrics_table, regret_lines
 from surestep.config import EvalConfig
 from surestep.errors import DataError
 from surestep.evaluation.evaluate import evaluate_predictions
-from surestep.evaluation.report.headline import verdict
+from surestep.evaluation.report.charts import positions
+from surestep.evaluation.report.headline import FIGURES, value_of, verdict
+from surestep.evaluation.report.model_card import card_text
 from surestep.evaluation.report.page import NO_ROWS, NO_TEXT
 from surestep.evaluation.report.write import report_on_folder
+from surestep.evaluation.results.run_files import RunFiles
+from surestep.metrics.report.wording import SKILL, with_interval
 
 
 class Elements(HTMLParser):
@@ -36,6 +43,7 @@ class Elements(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         self.inside = tag if tag in self.raw else self.inside
+        self.text += " "
 
     def handle_endtag(self, tag: str) -> None:
         self.inside = None if tag == self.inside else self.inside
@@ -211,9 +219,135 @@ def test_small_and_strange_results_have_a_page(
     monkeypatch.setattr("surestep.evaluation.report.page.write_png", lambda chart, path: None)
     found = Elements(page_of(tmp_path / "e", rows))
     assert sum(tag == "h1" for tag, _ in found.tags) == 1
-    assert sum(tag == "svg" for tag, _ in found.tags) >= 4
+    # Reliability, histogram, risk and coverage; where steps stand at several positions two charts more.
+    several = len({row.get("position", 1) for row in rows}) > 1
+    assert sum(tag == "svg" for tag, _ in found.tags) >= (5 if several else 3)
     assert "nan" not in found.text.lower()
     assert "None" not in found.text
+
+
+def at_one_position(rows: list[dict[str, Any]], position: int = 1) -> list[dict[str, Any]]:
+    """The same steps, each the only one of its solution that a scorer was asked for."""
+    return [
+        {**row, "problem_id": f"{row['problem_id']}.{row['step']}", "step": 0, "parent": -1, "position": position}
+        for row in rows
+    ]
+
+
+def test_charts_of_one_position_only_are_left_out_and_a_sentence_says_why(tmp_path: Path) -> None:
+    rows = at_one_position(make_rows(6), 12)
+    found = Elements(page_of(tmp_path / "e", rows))
+    assert f"All {len(rows)} steps stand at positions 11–15 of their solutions, so there are no charts" in found.text
+    plots = {path.stem for path in (tmp_path / "e" / "plots").iterdir()}
+    assert not plots & {"error_by_position", "label_by_position"}
+    assert plots >= {"reliability", "confidence_histogram", "risk_coverage"}
+    assert "Figures by step position" not in found.text
+
+
+def test_a_page_with_charts_of_one_position_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier versions drew them; a page without them says no less."""
+    folder = tmp_path / "e"
+    with monkeypatch.context() as patch:
+        patch.setattr(positions, "only_one_position", lambda groups: "")
+        page_of(folder, at_one_position(make_rows(6)))
+        assert (folder / "plots" / "error_by_position.png").exists()
+    written = report_on_folder(folder).page
+    assert written.kept == ()
+    assert not (folder / "plots" / "error_by_position.png").exists()
+    assert "no charts by step position" in written.path.read_text(encoding="utf-8")
+
+
+def test_the_figures_of_each_position_are_a_table(finished: Path) -> None:
+    report = json.loads((finished / "eval_metrics.json").read_text(encoding="utf-8"))
+    text = " ".join(Elements((finished / "report.html").read_text(encoding="utf-8")).text.split())
+    for name, section in (*report["per_dataset"].items(), ("overall", report["overall"])):
+        for row in section["by_position"]:
+            assert f"{name} position {row['from']} {row['num_steps']} {row['mean_confidence']:.3f}" in text
+
+
+def with_truth(rows: list[dict[str, Any]], far: int) -> list[dict[str, Any]]:
+    """The same with a known truth, from which the confidence of the first `far` steps is 0.4 away, else 0.02."""
+    known = []
+    for number, row in enumerate(rows):
+        truth = abs(row["confidence"] - (0.4 if number < far else 0.02))
+        known.append({**row, "true_confidence": truth})
+    return known
+
+
+def test_mistakes_on_data_of_known_truth_are_measured_against_it(tmp_path: Path) -> None:
+    rows = with_truth(make_rows(6), far=0)
+    assert any(row["confidence"] > 0.9 and row["label"] == 0.0 for row in rows), "coins that came up otherwise"
+    found = Elements(page_of(tmp_path / "none", rows))
+    text = " ".join(found.text.split())
+    assert "The worst mistakes There are none. The true confidence of each step is known" in text
+    assert not any("mistake" in (attributes.get("class") or "").split() for _, attributes in found.tags)
+    rows = with_truth(make_rows(6, datasets=("only",)), far=3)
+    far = [row for row in rows if abs(row["confidence"] - row["true_confidence"]) >= 0.25]
+    text = " ".join(Elements(page_of(tmp_path / "some", rows)).text.split())
+    assert far
+    assert f"worst of {len(far)}, the largest distance first" in text
+    for row in far:
+        drawn = "right" if row["label"] else "wrong"
+        assert f"{row['confidence']:.2f} true {row['true_confidence']:.2f} drawn {drawn} {row['text']}" in text
+
+
+def test_regret_is_shown_wherever_the_truth_is_known(tmp_path: Path) -> None:
+    """Also where nobody says which part of the data a problem is of."""
+    page = page_of(tmp_path / "e", with_truth(make_rows(6), far=3))
+    truth = json.loads((tmp_path / "e" / "eval_metrics.json").read_text(encoding="utf-8"))["overall"]["truth"]
+    text = " ".join(Elements(page).text.split())
+    counts = f"{truth['num_steps_clean']} clean, {truth['num_steps_noisy']} noisy steps"
+    assert f"overall {counts} {truth['regret']:.4f}" in text
+    ends = truth["intervals"]["regret_noisy"]
+    noisy = with_interval(truth["regret_noisy"], (ends["low"], ends["high"]))
+    assert regret_lines(report_in(tmp_path / "e")) == [f"overall: regret of clean steps –, of noisy ones {noisy}"]
+
+
+def report_in(folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((folder / "eval_metrics.json").read_text(encoding="utf-8"))
+    return values
+
+
+def in_terminal(report: dict[str, Any]) -> str:
+    """What `surestep evaluate` prints of the figures."""
+    text = StringIO()
+    console = Console(width=200, file=text)
+    console.print(metrics_table(report, title="test split"))
+    console.print(verdict(report).headline)
+    return text.getvalue()
+
+
+def test_a_word_has_one_scale_on_the_page_in_the_card_and_in_the_terminal(finished: Path) -> None:
+    """Every main figure is the same text in all three, and in no other number of decimals and no percentage."""
+    report = report_in(finished)
+    page = Elements((finished / "report.html").read_text(encoding="utf-8")).text
+    page = page[: page.index("The worst mistakes")]  # a single step's values have decimals of their own
+    card = card_text({**report, "checkpoint": "run/checkpoint_step_1"}, RunFiles())
+    card = card[card.index("\n# ") :]  # its header is for machines
+    terminal = in_terminal(report)
+    for section in (*report["per_dataset"].values(), report["overall"]):
+        for name, _, _ in FIGURES:
+            value = value_of(section, name)
+            assert value is not None
+            for where, text in (("page", page), ("card", card), ("terminal", terminal)):
+                plain = text.replace("−", "-")
+                assert f"{value:.3f}" in plain, (where, name)
+                for other in (f"{value:.4f}", f"{value:.5f}", f"{value:.1%}", f"{value:.0%}", f"{100 * value:.1f} %"):
+                    assert not re.search(rf"(?<![\d.]){re.escape(other)}(?!\d)", plain), (where, name, other)
+
+
+def test_a_section_and_a_share_are_called_alike_everywhere(finished: Path) -> None:
+    report = report_in(finished)
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    card = card_text({**report, "checkpoint": "run/checkpoint_step_1"}, RunFiles())
+    terminal = in_terminal(report)
+    assert '<th scope="row">overall</th>' in page
+    assert "| overall | " in card
+    assert " overall" in terminal
+    meaning = f"{SKILL}: 0 is no better than the constant, 1 is perfect."
+    assert meaning in page
+    assert meaning in card
+    assert f"skill: {SKILL}" in terminal
 
 
 def overall(**values: Any) -> dict[str, Any]:

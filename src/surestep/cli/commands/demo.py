@@ -141,7 +141,8 @@ def _reports(
 
 
 def _table(reports: dict[str, dict[str, Any]]) -> FittedTable:
-    from surestep.metrics.report.wording import figure
+    from surestep.metrics.report.wording import figure as regret_text
+    from surestep.metrics.report.wording import number
 
     steps = next(iter(reports.values()))
     table = FittedTable(f"{steps['num_steps']:,} steps of {steps['num_problems']:,} held-out problems")
@@ -151,9 +152,9 @@ def _table(reports: dict[str, dict[str, Any]]) -> FittedTable:
         style = "bold" if name == "after training" else None
         table.add_row(
             name,
-            *(figure(report[column]) for column in _FIGURES),
-            figure(truth["clean"]["mse"]),
-            figure(truth["regret_noisy"]),
+            *(number(report[column], minus="-") for column in _FIGURES),
+            regret_text(truth["clean"]["mse"]),
+            regret_text(truth["regret_noisy"]),
             style=style,
         )
     table.remark = (

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from surestep.metrics.report.wording import step_text
 from surestep.scored import FIRST_STEP, FloatArray, IntArray, ScoredSteps
 
 
@@ -31,7 +32,7 @@ def example_lines(steps: ScoredSteps) -> Iterator[str]:
         del unseen[title]
         yield f"{title}: {steps.texts.problem(int(rows[0]))}"
         for row in rows.tolist():
-            shown = f"{steps.confidence[row]:.2f}  (true {steps.true_confidence[row]:.2f})"
+            shown = f"{step_text(steps.confidence[row])}  (true {step_text(steps.true_confidence[row])})"
             yield f"    {shown}  {steps.texts.step(row)}"
         if not unseen:
             return

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surestep.cli.output.fitted_table import FittedTable
-from surestep.metrics.report.wording import ends_of, figure, with_interval
+from surestep.metrics.report.wording import FIGURE_DIGITS, ends_of, number, with_interval
 
 _COLUMNS = {
     "auroc": "AUROC",
@@ -34,8 +34,8 @@ def solutions_table(sections: Mapping[str, dict[str, Any]]) -> FittedTable | Non
             f"{name}: {section['num_right']:,} right, {section['num_wrong']:,} wrong", *[""] * len(_COLUMNS)
         )
         for how, found in section["by_aggregate"].items():
-            ranked = with_interval(found["auroc"], ends_of(found, "auroc"), 3)
-            table.add_cells(f"  {how}", ranked, *(figure(found[column]) for column in list(_COLUMNS)[1:]))
+            ranked = with_interval(found["auroc"], ends_of(found, "auroc"), FIGURE_DIGITS)
+            table.add_cells(f"  {how}", ranked, *(number(found[column], minus="-") for column in list(_COLUMNS)[1:]))
     several = [
         f"{name}: {section['num_problems_with_several']:,} of {section['num_problems']:,} problems have several"
         for name, section in sections.items()

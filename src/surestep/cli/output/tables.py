@@ -7,7 +7,8 @@ from typing import Any
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.metrics.figures import FIGURES, in_tables
 from surestep.metrics.report.assessment import few_problems, too_few
-from surestep.metrics.report.wording import ends_of, figure, number, plus_minus, with_interval
+from surestep.metrics.report.truth import regret_rows
+from surestep.metrics.report.wording import SKILL, ends_of, number, plus_minus, with_interval
 
 _BASELINE_COLUMNS = ("mse", "nll", "auroc", "ece", "r2", "spearman")
 
@@ -28,7 +29,7 @@ def metrics_table(report: dict[str, Any], *, title: str) -> FittedTable:
     for name in ("mse", "nll"):
         title_of = f"{FIGURES[name].title} of a constant"
         table.add_cells(title_of, *(number(c.get(name), minus="-") for c in constants), style="dim")
-    remarks = ["± half of the 95 % interval, by bootstrap over problems", "skill: 1 - MSE / MSE of the constant"]
+    remarks = ["± half of the 95 % interval, by bootstrap over problems", f"skill: {SKILL}"]
     if len(sections) > 1:
         mean = number(report["overall"]["r2_mean_per_dataset"], minus="-")
         remarks.append(f"overall R² mostly tells the datasets apart (mean of their own: {mean})")
@@ -65,16 +66,20 @@ def baselines_table(report: dict[str, Any]) -> FittedTable | None:
     return table
 
 
+def _figure(value: float | None) -> str:
+    return number(value, minus="-")
+
+
 def _marked(values: dict[str, Any], beaten: dict[str, bool | None], column: str) -> str:
     return number(values[column], minus="-") + ("*" if beaten.get(column) is False else " ")
 
 
 def regret_lines(report: dict[str, Any]) -> list[str]:
-    """Regret to the known truth in each part of the data, one line each; none where no truth is known by part."""
+    """Regret to the known truth, overall and in each part of the data, one line each; none where no truth is known."""
     return [
         f"{row['part']}: regret of clean steps {_regret(row, 'regret_clean')}, "
         f"of noisy ones {_regret(row, 'regret_noisy')}"
-        for row in report["overall"].get("truth_by_part", ())
+        for row in regret_rows(report["overall"])
     ]
 
 
@@ -120,7 +125,7 @@ def calibration_line(found: dict[str, Any]) -> str:
         return "the stored calibration was not applied (--calibration none)"
     before, after = found["before"]["overall"], found["after"]["overall"]
     changes = ", ".join(
-        f"{name.upper()} {figure(before[name])} -> {figure(after[name])}" for name in ("nll", "ece", "mse")
+        f"{FIGURES[name].title} {_figure(before[name])} -> {_figure(after[name])}" for name in ("nll", "ece", "mse")
     )
     own = [name for name, which in found["used"].items() if which == "own"]
     which = f", but {', '.join(own)} by their own" if own else ""

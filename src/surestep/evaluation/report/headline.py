@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from surestep.metrics.figures import FIGURES as TABLE
 from surestep.metrics.report.assessment import ROUGH_ECE, assessment, few_problems
-from surestep.metrics.report.truth import PART_REGRETS
-from surestep.metrics.report.wording import ends_of, interval_text, number
+from surestep.metrics.report.truth import PART_REGRETS, regret_rows
+from surestep.metrics.report.wording import SKILL, SMALL_DIGITS, ends_of, interval_text, number
 
 Tone = Literal["good", "fair", "bad"]
 GOOD_SKILL, FAIR_SKILL, LEAST_SKILL = 0.5, 0.1, 0.02
 
 FIGURES: tuple[tuple[str, str, str], ...] = (
-    ("skill", "Skill", "1 - squared error / the constant's: 0 is no better than the constant, 1 is perfect."),
+    ("skill", "Skill", f"{SKILL}: 0 is no better than the constant, 1 is perfect."),
     *((name, TABLE[name].title, TABLE[name].meaning) for name in ("ece", "auroc", "r2", "mse", "nll")),
 )
 """Name, title and meaning of the figures that are shown first."""
@@ -116,7 +116,7 @@ def _headline(overall: Mapping[str, Any], skill: float) -> tuple[str, Tone]:
         return f"{quality}, and its confidence is {_CALIBRATION[said]}", tone
     bias = calibration["bias"] or 0.0
     how = "is off by" if abs(bias) < ece / 2 else "is too high by" if bias > 0 else "is too low by"
-    return f"{quality}, but its confidence {how} about {ece:.2f}", "bad" if ece > 2 * ROUGH_ECE else "fair"
+    return f"{quality}, but its confidence {how} about {number(ece)}, its ECE", "bad" if ece > 2 * ROUGH_ECE else "fair"
 
 
 _ALWAYS_MEAN = "always answering the mean"
@@ -142,13 +142,14 @@ def _against_constant(overall: Mapping[str, Any], skill: float) -> str:
     if against == "constant_baseline":
         constant = overall["constant_baseline"]
         which = "the training mean" if constant.get("source") == "training_mean" else "these labels' own mean"
-        beside = f"a constant ({which}, {number(constant.get('constant'), 2)})"
+        beside = f"a constant ({which}, {number(constant.get('constant'))})"
     else:
         beside = "constants, each dataset's own mean"
-    share = f"{abs(skill):.0%}" if abs(skill) >= FAIR_SKILL else f"{abs(skill):.1%}"
-    how = f"{share} {'below' if skill >= 0 else 'above'}"
+    said = number(skill)
+    by_how_much = f"{'less' if skill > 0 else 'more'} by that share than "
+    how = "" if said == number(0.0) else by_how_much
     return (
-        f"Its squared error is {how} that of {beside}, over {overall['num_steps']:,} labelled "
+        f"Its skill is {said}: its squared error is {how}that of {beside}, over {overall['num_steps']:,} labelled "
         f"steps of {overall['num_problems']:,} problems."
     )
 
@@ -179,15 +180,16 @@ def _plain_words(overall: Mapping[str, Any]) -> list[str]:
     if filled:
         ends = filled[-1:] if len(filled) == 1 else [filled[-1], filled[0]]
         parts = [
-            f"{row['lower']:g} to {row['upper']:g}, the mean label was {row['mean_label']:.2f} ({row['count']:,} steps)"
+            f"{row['lower']:g} to {row['upper']:g}, the mean label was {number(row['mean_label'])} "
+            f"({row['count']:,} steps)"
             for row in ends
         ]
         sentences.append("Where the confidence was " + "; where it was ".join(parts) + ".")
     auroc = value_of(overall, "auroc")
     if auroc is not None:
         sentences.append(
-            f"Of a right and a wrong step, the right one gets more confidence in {100 * auroc:.0f} of 100 cases "
-            "(50 is chance)."
+            f"Its AUROC is {number(auroc)}: how often a right step gets more confidence than a wrong one "
+            "(0.5 is chance)."
         )
     return sentences
 
@@ -225,12 +227,12 @@ def all_figures(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, s
     """
     sections = dict(report["per_dataset"])
     if len(sections) != 1:
-        sections["all steps"] = report["overall"]
+        sections["overall"] = report["overall"]
     rows = [
         (
             figure.title,
             figure.meaning,
-            [(number(found.get(name), 4), interval_text(ends_of(found, name), 4)) for found in sections.values()],
+            [(number(found.get(name)), interval_text(ends_of(found, name))) for found in sections.values()],
         )
         for name, figure in TABLE.items()
         if name in report["overall"]
@@ -238,17 +240,21 @@ def all_figures(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, s
     return list(sections), rows
 
 
-def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Part of the data, and regret to the known truth, of clean and of noisy steps, each with its interval.
+def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """Part of the data, its counts of steps, and regret to the truth of all, of clean and of noisy ones, with intervals.
 
-    Empty where no truth is known by part.
+    The first row is all of them. Empty where no truth is known.
     """
     return [
         (
-            f"{row['part']} ({row['num_steps_clean']:,} clean, {row['num_steps_noisy']:,} noisy steps)",
-            [(number(row[name], 4), interval_text(ends_of(row, name), 4)) for name in PART_REGRETS],
+            row["part"],
+            f"{row['num_steps_clean']:,} clean, {row['num_steps_noisy']:,} noisy steps",
+            [
+                (number(row[name], SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS))
+                for name in PART_REGRETS
+            ],
         )
-        for row in report["overall"].get("truth_by_part") or ()
+        for row in regret_rows(report["overall"])
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,12 @@ def signed_card(text: str, made: MadeFrom) -> str:
     return f"{text}\n<!-- {META} {record.to_json()} -->\n"
 
 
-def lost_parts(old: MadeFrom | None, new: MadeFrom, *, needed: str) -> tuple[str, ...]:
+def lost_parts(old: MadeFrom | None, new: MadeFrom, *, needed: str, left_out: Collection[str] = ()) -> tuple[str, ...]:
     """What stands there and would be gone after rewriting, in words; none where rewriting loses nothing.
 
     A page of the same figures may not lose anything. One of other figures contradicts them and is replaced, unless
-    the new one is made without what such a page needs (`needed`) and the old one had it.
+    the new one is made without what such a page needs (`needed`) and the old one had it. Parts that say nothing of
+    these figures (`left_out`) are no loss.
     """
     if old is None:
         return ()
@@ -119,7 +120,7 @@ def lost_parts(old: MadeFrom | None, new: MadeFrom, *, needed: str) -> tuple[str
     is_fuller = needed in old.made_with and needed not in new.made_with
     if not (is_work or old.evaluation == new.evaluation or is_fuller):
         return ()
-    return tuple(part.replace("_", " ") for part in old.parts if part not in new.parts)
+    return tuple(part.replace("_", " ") for part in old.parts if part not in (*new.parts, *left_out))
 
 
 def _read(text: str) -> MadeFrom | None:

@@ -1,5 +1,8 @@
 """The worst mistakes of a scorer, each shown within its solution, so that a person can see why.
 
+Where the probability of a label is known by construction, a confidence is measured against that, not against the label
+that was drawn: 0.96 on a coin that comes up in 0.979 of the cases is right, though it came up otherwise this once.
+
 Takes rows as `predictions.jsonl` holds them, ours or anybody's, and trusts none of their optional fields. Knows no
 HTML. What it returns is bounded in number and in text, whatever the size of the evaluation.
 """
@@ -8,12 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
-Kind = Literal["confident and wrong", "unsure and right"]
+Kind = Literal["confident and wrong", "unsure and right", "far above the truth", "far below the truth"]
 KINDS: tuple[Kind, ...] = ("confident and wrong", "unsure and right")
+"""Told by the label, where nobody knows better."""
+TRUTH_KINDS: tuple[Kind, ...] = ("far above the truth", "far below the truth")
+"""Told by the true confidence, where it is known."""
+LEAST_DISTANCE = 0.25
+"""From the true confidence: nearer than that is no mistake."""
 MAX_MISTAKES = 240
 MAX_CHARACTERS = 700_000
 """Of all problems and steps shown together."""
@@ -28,7 +36,7 @@ class ShownStep:
     """A step as it is shown.
 
     Attributes:
-        number: its position in the solution, from 1.
+        number: its position in the solution, from 1: the data's own where it says one.
         text: cut to `MAX_STEP` characters.
         confidence: in [0, 1].
         label: in [0, 1], None where nobody judged it.
@@ -71,11 +79,35 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Mistakes:
-    """The worst of each dataset and kind, worst first, and how many there are in all."""
+    """The worst of each dataset and kind, worst first, and how many there are in all.
+
+    Attributes:
+        shown: worst first.
+        totals: of each dataset and kind that has any.
+        datasets: of all rows, in their order.
+        with_truth: the datasets that have a labelled step of known true confidence.
+        with_labels_only: those that have a labelled step whose true confidence nobody knows.
+    """
 
     shown: tuple[Mistake, ...]
     totals: dict[tuple[str, Kind], int]
     datasets: tuple[str, ...]
+    with_truth: tuple[str, ...] = ()
+    with_labels_only: tuple[str, ...] = ()
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that there are."""
+        return tuple(kind for kind in (*KINDS, *TRUTH_KINDS) if any(found == kind for _, found in self.totals))
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Where in their solutions the shown ones stand, in order."""
+        return tuple(sorted({mistake.focus.number for mistake in self.shown}))
+
+    def total_of(self, kind: Kind) -> int:
+        """Mistakes of one kind in the whole evaluation."""
+        return sum(count for (_, found), count in self.totals.items() if found == kind)
 
     @property
     def total(self) -> int:
@@ -87,8 +119,10 @@ def worst_mistakes(rows: Sequence[Mapping[str, Any]], *, limit: int = MAX_MISTAK
     """Choose the mistakes to show.
 
     "Confident and wrong": confidence of at least 0.5 on a label below 0.5. "Unsure and right": confidence below 0.5
-    on a label above 0.5. A label of exactly 0.5 is neither. Ordered by the distance between the two; each dataset
-    and kind gets an equal part of `limit`, and one solution appears once for each kind.
+    on a label above 0.5. A label of exactly 0.5 is neither. A labelled step of known true confidence is measured
+    against that instead: "far above the truth" and "far below" it are at least `LEAST_DISTANCE` away, whatever label
+    was drawn. Ordered by the distance; each dataset and kind gets an equal part of `limit`, and one solution appears
+    once for each kind.
 
     Args:
         rows: with `confidence` and `label`; used where present: dataset, problem_id, step, parent, position, problem,
@@ -97,27 +131,47 @@ def worst_mistakes(rows: Sequence[Mapping[str, Any]], *, limit: int = MAX_MISTAK
     """
     confidence = np.array([float(row["confidence"]) for row in rows])
     label = np.array([np.nan if row.get("label") is None else float(row["label"]) for row in rows])
+    truth = np.array([_probability(row.get("true_confidence")) for row in rows], np.float64)
+    is_labelled, is_known = ~np.isnan(label), ~np.isnan(truth)
     names = [str(row.get("dataset", "all")) for row in rows]
     datasets = tuple(dict.fromkeys(names))
     number = {name: k for k, name in enumerate(datasets)}
     dataset = np.array([number[name] for name in names], np.int64)
-    gap = np.abs(confidence - label)
-    is_kind = {
-        KINDS[0]: (confidence >= 0.5) & (label < 0.5),
-        KINDS[1]: (confidence < 0.5) & (label > 0.5),
+    above = confidence - np.where(is_known, truth, label)
+    gap = np.abs(above)
+    is_kind: dict[Kind, np.ndarray[Any, Any]] = {
+        KINDS[0]: ~is_known & (confidence >= 0.5) & (label < 0.5),
+        KINDS[1]: ~is_known & (confidence < 0.5) & (label > 0.5),
+        TRUTH_KINDS[0]: is_known & is_labelled & (above >= LEAST_DISTANCE),
+        TRUTH_KINDS[1]: is_known & is_labelled & (above <= -LEAST_DISTANCE),
     }
+    present = [
+        (name, kind)
+        for name in datasets
+        for kind, rows_of_kind in is_kind.items()
+        if (rows_of_kind & (dataset == number[name])).any()
+    ]
     totals: dict[tuple[str, Kind], int] = {}
     chosen: list[tuple[Kind, int]] = []
-    share = max(1, limit // max(1, len(datasets) * len(KINDS)))
-    for kind, name in ((kind, name) for name in datasets for kind in KINDS):
+    share = max(1, limit // max(1, len(present)))
+    for name, kind in present:
         found = np.flatnonzero(is_kind[kind] & (dataset == number[name]))
-        if found.size:
-            totals[name, kind] = int(found.size)
-            ordered = found[np.argsort(-gap[found], kind="stable")]
-            chosen += [(kind, row) for row in _one_per_problem(rows, ordered, share)]
+        totals[name, kind] = int(found.size)
+        ordered = found[np.argsort(-gap[found], kind="stable")]
+        chosen += [(kind, row) for row in _one_per_problem(rows, ordered, share)]
     solutions = _solutions(rows, [row for _, row in chosen])
     chosen.sort(key=lambda item: -gap[item[1]])
-    return Mistakes(tuple(_within_budget(rows, chosen, solutions)), totals, datasets)
+    return Mistakes(
+        tuple(_within_budget(rows, chosen, solutions)),
+        totals,
+        datasets,
+        with_truth=_datasets_with(is_labelled & is_known, dataset, datasets),
+        with_labels_only=_datasets_with(is_labelled & ~is_known, dataset, datasets),
+    )
+
+
+def _datasets_with(rows: np.ndarray[Any, Any], dataset: np.ndarray[Any, Any], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for number, name in enumerate(names) if (rows & (dataset == number)).any())
 
 
 def _key(rows: Sequence[Mapping[str, Any]], index: int) -> tuple[str, str]:
@@ -204,16 +258,28 @@ def _path_through(rows: Sequence[Mapping[str, Any]], focus: int, members: Sequen
 
 
 def _shown(row: Mapping[str, Any], place: int, is_focus: bool) -> ShownStep:
-    label, true = row.get("label"), row.get("true_confidence")
+    label, true = row.get("label"), _probability(row.get("true_confidence"))
+    position = row.get("position")
     return ShownStep(
-        number=place,
+        number=position if _is_whole(position) and position >= 1 else place,
         text=_cut(row.get("text"), MAX_STEP),
         confidence=float(row["confidence"]),
         label=None if label is None else float(label),
-        true_confidence=None if true is None else float(true),
+        true_confidence=None if np.isnan(true) else true,
         context=_cut(row.get("context"), MAX_STEP),
         is_focus=is_focus,
     )
+
+
+def _probability(value: object) -> float:
+    """A number in [0, 1]; NaN for anything else that may stand there."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0:
+        return float(value)
+    return np.nan
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _whole(value: object) -> int:

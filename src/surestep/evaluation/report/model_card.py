@@ -26,7 +26,7 @@ from surestep.evaluation.report.made_from import (
 )
 from surestep.evaluation.results.run_files import RunFiles
 from surestep.files import CARD, PAGE_ADVICE, write_text
-from surestep.metrics.report.wording import number
+from surestep.metrics.report.wording import number, share_text
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
@@ -203,9 +203,8 @@ def trained_on(run: RunFiles) -> list[UsedDataset]:
     """Every dataset with a share of the loss; empty where the run's data report is not known."""
     found = []
     for name, values in (run.data_report.get("datasets") or {}).items():
-        counts = (
-            f"{values['problems']:,} problems, {values['labels']:,} labels, {values['share_of_loss']:.0%} of the loss"
-        )
+        share = share_text(values["share_of_loss"])
+        counts = f"{values['problems']:,} problems, {values['labels']:,} labels, {share} of the loss"
         found.append(_used(name, "training", counts))
     return found
 
@@ -228,7 +227,7 @@ def _used(name: str, role: str, counts: str) -> UsedDataset:
 
 def _sections(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     per_dataset = list(report["per_dataset"].items())
-    return [*per_dataset, ("all", report["overall"])] if len(per_dataset) > 1 else per_dataset
+    return [*per_dataset, ("overall", report["overall"])] if len(per_dataset) > 1 else per_dataset
 
 
 def _name(report: Mapping[str, Any]) -> str:
@@ -262,7 +261,7 @@ def _calibration(report: Mapping[str, Any], run: RunFiles) -> dict[str, Any]:
         before = ((said.get("before") or {}).get("overall") or {}).get(figure)
         after = ((said.get("after") or {}).get("overall") or {}).get(figure)
         if before is not None and after is not None:
-            around.append((title, number(before, 4), number(after, 4)))
+            around.append((title, number(before), number(after)))
     return {"stored": bool(run.calibration or said.get("stored")), "applied": said.get("applied"), "around": around}
 
 

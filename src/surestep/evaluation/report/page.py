@@ -40,10 +40,11 @@ from surestep.evaluation.report.made_from import (
     lost_parts,
     read_page,
 )
-from surestep.evaluation.report.mistakes import KINDS, Mistakes, worst_mistakes
+from surestep.evaluation.report.mistakes import LEAST_DISTANCE, Mistakes, worst_mistakes
+from surestep.evaluation.report.position_table import position_table
 from surestep.evaluation.results.run_files import RunFiles
 from surestep.files import PAGE_ADVICE, PLOTS, REPORT, write_text, written_together
-from surestep.metrics.report.wording import number
+from surestep.metrics.report.wording import number, step_text
 from surestep.scored import ScoredSteps
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def write_page(sources: Sources, folder: Path, *, allow_poorer: bool = False) ->
     made = _made_from(sources, drawn, mistakes)
     path, plots = folder / REPORT, folder / PLOTS
     old = read_page(path, plots, sources.report)
-    kept = () if allow_poorer else lost_parts(old, made, needed=PREDICTIONS)
+    left_out = report_positions.CHARTS if _only_one_position(sources) else ()
+    kept = () if allow_poorer else lost_parts(old, made, needed=PREDICTIONS, left_out=left_out)
     if kept:
         is_same = old is not None and old.evaluation == made.evaluation
         drawn = [chart for chart in drawn if is_same and not (plots / f"{chart.name}.png").exists()]
@@ -132,32 +134,32 @@ def write_page(sources: Sources, folder: Path, *, allow_poorer: bool = False) ->
 
 def _made_from(sources: Sources, charts: Sequence[Chart], mistakes: Mistakes) -> MadeFrom:
     parts = [chart.name for chart in charts]
-    parts += [MISTAKES] if _has_text(mistakes) else []
+    parts += [MISTAKES] if _has_mistakes(sources, mistakes) else []
     parts += ["settings"] if sources.run.settings else []
     made_with = [PREDICTIONS] if sources.predictions is not None else []
     made_with += [CHECKPOINT] if sources.run.checkpoint is not None else []
     return MadeFrom(fingerprint_of(sources.report), tuple(made_with), tuple(parts))
 
 
-def _has_text(mistakes: Mistakes) -> bool:
-    return any(mistake.problem or mistake.focus.text for mistake in mistakes.shown)
+def _has_mistakes(sources: Sources, mistakes: Mistakes) -> bool:
+    """Whether mistakes can be shown with their text, or there is text and no mistake, which is worth saying."""
+    if mistakes.shown:
+        return any(mistake.problem or mistake.focus.text for mistake in mistakes.shown)
+    return any(row.get("text") for row in sources.rows or ())
 
 
 def _reliability(sources: Sources) -> list[Chart]:
     report, predictions = sources.report, sources.predictions
-    overall = report["overall"]["reliability"]["equal_width"]
-    charts = [report_charts.reliability("reliability", "All steps", overall, predictions)]
-    by_count = report["overall"]["reliability"].get("equal_mass") or []
-    if len(by_count) > 1:
-        title = "All steps, bins of equal counts"
-        charts.append(report_charts.reliability_equal_counts("reliability_equal_counts", title, by_count))
+    charts = [report_charts.reliability("reliability", "Overall", report["overall"], predictions)]
+    if len(report["overall"]["reliability"].get("equal_mass") or []) > 1:
+        title = "Overall, bins of equal counts"
+        charts.append(report_charts.reliability_equal_counts("reliability_equal_counts", title, report["overall"]))
     per_dataset = report["per_dataset"]
     if len(per_dataset) > 1:
         for place, (name, section) in enumerate(per_dataset.items()):
             if section["num_steps"] and place < MAX_DATASET_CHARTS:
                 part = None if predictions is None else predictions.for_dataset(name)
-                table = section["reliability"]["equal_width"]
-                charts.append(report_charts.reliability(f"reliability_{place + 1}", name, table, part))
+                charts.append(report_charts.reliability(f"reliability_{place + 1}", name, section, part))
     if predictions is not None and (predictions.raw_confidence != predictions.confidence).any():
         charts.append(report_charts.before_and_after(predictions))
     return charts
@@ -172,9 +174,15 @@ def _quality(sources: Sources) -> list[Chart]:
             report_risk_charts.risk_coverage(predictions),
             report_risk_charts.risk_coverage_by_dataset(predictions),
         ]
-    if groups := report_positions.position_groups(sources.report["overall"], predictions):
+    groups = report_positions.position_groups(sources.report["overall"], predictions)
+    if groups and not report_positions.only_one_position(groups):
         charts += [report_positions.error_by_position(groups), report_positions.label_by_position(groups)]
     return [chart for chart in charts if chart is not None]
+
+
+def _only_one_position(sources: Sources) -> str:
+    groups = report_positions.position_groups(sources.report["overall"], sources.predictions)
+    return report_positions.only_one_position(groups)
 
 
 def _training(run: RunFiles) -> list[Chart | None]:
@@ -227,8 +235,10 @@ def _render(
             baselines=baselines,
             charts={group: [(chart, Markup(to_svg(chart))) for chart in found] for group, found in charts.items()},
             mistakes=mistakes,
-            kinds=[(kind, _total(mistakes, kind)) for kind in KINDS],
-            has_text=_has_text(mistakes),
+            least_distance=LEAST_DISTANCE,
+            has_mistakes=_has_mistakes(sources, mistakes),
+            positions=position_table(dict(_sections(report))),
+            only_one_position=_only_one_position(sources),
             made_from=made.to_json(),
             missing=missing,
             run=sources.run,
@@ -236,18 +246,15 @@ def _render(
             settings=json.dumps(sources.run.settings, indent=2, ensure_ascii=False) if sources.run.settings else "",
             version=__version__,
             number=number,
+            step_text=step_text,
             shade=shade,
         )
     )
 
 
-def _total(mistakes: Mistakes, kind: str) -> int:
-    return sum(count for (_, found), count in mistakes.totals.items() if found == kind)
-
-
 def _sections(report: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     per_dataset = list(report["per_dataset"].items())
-    return [*per_dataset, ("all steps", report["overall"])] if len(per_dataset) > 1 else per_dataset
+    return [*per_dataset, ("overall", report["overall"])] if len(per_dataset) > 1 else per_dataset
 
 
 def _title(report: Mapping[str, Any]) -> str:

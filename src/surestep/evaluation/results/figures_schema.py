@@ -48,6 +48,31 @@ class _Group(_Part):
     intervals: _Intervals = Field(default_factory=dict)
 
 
+class _Positions(_Group):
+    """Steps at one position, or at a range of them; `to` is null for the last, which has no end."""
+
+    first: _Count = Field(alias="from")
+    to: _Count | None
+    num_steps: _Count
+    mse: float
+    mean_confidence: float
+    mean_label: float
+
+
+class _Truth(_Part):
+    num_steps: _Count
+    num_steps_clean: _Count
+    num_steps_noisy: _Count
+    regret: _Number
+    regret_clean: _Number
+    regret_noisy: _Number
+    intervals: _Intervals = Field(default_factory=dict)
+
+
+class _TruthOfPart(_Truth):
+    part: _Name
+
+
 class _Bin(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -66,13 +91,14 @@ class _Section(_Part):
     num_problems: _Count = 0
     intervals: _Intervals = Field(default_factory=dict)
     reliability: dict[_Name, list[_Bin]] = Field(default_factory=dict)
-    by_position: list[_Group] = Field(default_factory=list)
+    by_position: list[_Positions] = Field(default_factory=list)
     by_label: list[_Group] = Field(default_factory=list)
     mae_by_label_range: list[_Group] = Field(default_factory=list)
     constant_baseline: _Group | None = None
     dataset_mean_baseline: _Group | None = None
     skill: _Skill | None = None
-    truth: _Part | None = None
+    truth: _Truth | None = None
+    truth_by_part: list[_TruthOfPart] = Field(default_factory=list)
     beats_baselines: dict[_Name, dict[_Name, bool | None]] = Field(default_factory=dict)
 
 

@@ -8,7 +8,7 @@ Legend: p confidence, p* true confidence, y label.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -138,6 +138,17 @@ def truth_by_part(part: ScoredSteps, part_of_tree: Sequence[str], *, num_problem
         for name in np.unique(names)
         if name
     ]
+
+
+def regret_rows(section: Mapping[str, Any]) -> list[Json]:
+    """What a section says of regret, the whole first, then its parts; each as `PartRegret` has it. Empty without truth.
+
+    >>> regret_rows({"truth": {"num_steps": 2, "regret": 0.25}, "truth_by_part": [{"part": "a", "regret": 0.5}]})
+    [{'part': 'overall', 'num_steps': 2, 'regret': 0.25}, {'part': 'a', 'regret': 0.5}]
+    """
+    truth = section.get("truth")
+    whole = [{"part": "overall", **truth}] if truth and truth["num_steps"] else []
+    return [*whole, *(section.get("truth_by_part") or ())]
 
 
 def _which(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.report.assessment import few_problems, too_few
+from surestep.metrics.report.wording import SMALL_DIGITS, number
 
 COMPARED = ("mse", "nll", "auroc")
 """The figures in which a model is compared with every baseline."""
@@ -58,10 +59,18 @@ def _not_beaten(where: str, section: Json, name: str, figure: str, row: Json) ->
     difference = row["model_difference"][figure]
     worse = difference["high"] < 0.0 if FIGURES[figure].direction == "higher" else difference["low"] > 0.0
     return (
-        f"{where}: {'is worse than' if worse else 'does not beat'} {name} in {_title(figure)}: {section[figure]:.4f} "
-        f"against {row[figure]:.4f}, difference {difference['value']:+.4f} "
-        f"({difference['low']:+.4f} to {difference['high']:+.4f})."
+        f"{where}: {'is worse than' if worse else 'does not beat'} {name} in {_title(figure)}: "
+        f"{_text(section[figure])} against {_text(row[figure])}, difference {_signed(difference['value'])} "
+        f"({_signed(difference['low'])} to {_signed(difference['high'])})."
     )
+
+
+def _text(value: float) -> str:
+    return number(value, minus="-")
+
+
+def _signed(difference: float) -> str:
+    return number(difference, SMALL_DIGITS, minus="-", sign="+")
 
 
 def _title(figure: str) -> str:

@@ -1,4 +1,8 @@
-"""Figures and intervals as text: one way of writing them for pages, cards, tables and messages."""
+"""Figures and intervals as text: one way of writing them for pages, cards, tables and messages.
+
+One word has one scale and one number of decimals wherever it is read: a figure is a plain number, never a percentage,
+with `FIGURE_DIGITS`; what belongs to one step has `STEP_DIGITS`; regrets and differences have `SMALL_DIGITS`.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,20 @@ UNDEFINED = "–"
 MINUS = "−"
 """The true minus sign, for pages that people read; terminals get `-`, since their text is copied."""
 
+FIGURE_DIGITS = 3
+"""Decimals of a figure over many steps (skill, ECE, a mean confidence or label, ...) and of its interval."""
+STEP_DIGITS = 2
+"""Decimals of what belongs to one step: its confidence, its label, its true confidence."""
+SMALL_DIGITS = 4
+"""Decimals of regrets and of differences between two scorers, which are small beside the figures themselves."""
+
+SKILL = "1 - MSE / MSE of the constant"
+"""What skill is."""
+
 Ends = tuple[float, float]
 
 
-def number(value: float | None, digits: int = 3, *, minus: str = MINUS, sign: str = "") -> str:
+def number(value: float | None, digits: int = FIGURE_DIGITS, *, minus: str = MINUS, sign: str = "") -> str:
     """A figure as text; a dash where it is undefined or NaN, and no minus before zeros.
 
     `sign` "+" shows the sign of positive ones too.
@@ -29,12 +43,30 @@ def number(value: float | None, digits: int = 3, *, minus: str = MINUS, sign: st
 
 
 def figure(value: float | None) -> str:
-    """A figure in a terminal: four decimals, or a dash where it is undefined.
+    """A figure beside its target in a terminal, where a rounded one could seem to meet it; a dash where undefined.
 
     >>> figure(-0.5), figure(None)
     ('-0.5000', '–')
     """
-    return number(value, 4, minus="-")
+    return number(value, SMALL_DIGITS, minus="-")
+
+
+def step_text(value: float | None) -> str:
+    """The confidence, label or true confidence of one step.
+
+    >>> step_text(0.979), step_text(None)
+    ('0.98', '–')
+    """
+    return number(value, STEP_DIGITS)
+
+
+def share_text(value: float) -> str:
+    """A share of data or of the loss: the one kind of number that is said in percent.
+
+    >>> share_text(0.5)
+    '50.0%'
+    """
+    return f"{value:.1%}"
 
 
 def ends_of(holder: Mapping[str, Any], name: str) -> Ends | None:
@@ -49,7 +81,7 @@ def ends_of(holder: Mapping[str, Any], name: str) -> Ends | None:
     return float(found["low"]), float(found["high"])
 
 
-def interval_text(found: Ends | None, digits: int = 3, *, minus: str = MINUS, sign: str = "") -> str:
+def interval_text(found: Ends | None, digits: int = FIGURE_DIGITS, *, minus: str = MINUS, sign: str = "") -> str:
     """An interval as text; "" for none.
 
     >>> interval_text((-0.1, 0.25)), interval_text(None)
@@ -61,7 +93,9 @@ def interval_text(found: Ends | None, digits: int = 3, *, minus: str = MINUS, si
     return f"{low} to {high}"
 
 
-def with_interval(value: float | None, found: Ends | None, digits: int = 4, *, minus: str = "-", sign: str = "") -> str:
+def with_interval(
+    value: float | None, found: Ends | None, digits: int = SMALL_DIGITS, *, minus: str = "-", sign: str = ""
+) -> str:
     """A figure and its interval in one line of a terminal.
 
     >>> with_interval(0.1, (0.0, 0.25), 2), with_interval(0.1, None, 2)
@@ -74,7 +108,7 @@ def with_interval(value: float | None, found: Ends | None, digits: int = 4, *, m
     return f"{said} [{low}, {high}]"
 
 
-def plus_minus(value: float | None, found: Ends | None, digits: int = 3) -> str:
+def plus_minus(value: float | None, found: Ends | None, digits: int = FIGURE_DIGITS) -> str:
     """A figure and half the width of its interval, for a narrow terminal.
 
     >>> plus_minus(0.191, (0.18, 0.204)), plus_minus(-0.5, None), plus_minus(None, None)

@@ -23,9 +23,9 @@ from surestep.evaluation.report.charts.chart import (
     unit_axis,
 )
 from surestep.evaluation.report.charts.group_means import group_means
-from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, bin_sums
+from surestep.metrics.columns import POSITIVE_LABEL, bin_sums
 from surestep.metrics.figures.bins import NUM_BINS, equal_width_bins, reliability_equal_width
-from surestep.metrics.report.wording import number
+from surestep.metrics.report.wording import Ends, ends_of, interval_text, number
 from surestep.scored import ScoredSteps
 
 HISTOGRAM_BINS = 20
@@ -34,32 +34,35 @@ _HEADER = ("confidence", "steps", "mean confidence", "mean label")
 DIAGONAL = Line((0.0, 1.0), (0.0, 1.0), "reference", "as it should be", dashed=True)
 
 
-def reliability(
-    name: str, title: str, table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None = None
-) -> Chart:
+def reliability(name: str, title: str, section: Mapping[str, Any], predictions: ScoredSteps | None = None) -> Chart:
     """Mean label against mean confidence in ten bins, and how many steps are in each.
 
     Args:
         name: of the chart; names its PNG.
         title: of the chart.
-        table: `reliability.equal_width` of a section of `eval_metrics.json`.
+        section: of `eval_metrics.json`.
         predictions: the same steps; with them the dots get intervals.
     """
-    dots = _dots(table, predictions)
+    table = section["reliability"]["equal_width"]
+    is_binary = _is_binary(section)
+    dots = _dots(table, predictions, is_binary=is_binary)
+    said = iter(dots.tips)
     counts = Bars(
         left=[row["lower"] for row in table],
         right=[row["upper"] for row in table],
         base=[0.0] * len(table),
         top=[float(row["count"]) for row in table],
         role="model",
-        tips=[f"{row['count']:,} steps from {row['lower']:g} to {row['upper']:g}" for row in table],
+        # The same words as at the dot, which a reader is shown together with its bar.
+        tips=[next(said) if row["count"] else f"{_place(row)}: 0 steps" for row in table],
     )
     return Chart(
         name=name,
         title=title,
         note="Dots on the dashed line are calibrated; below it the model is overconfident, above it underconfident. "
         + ("Whiskers: 95\u00a0% over problems. " if dots.low is not None else "")
-        + "A larger dot is more steps; the strip counts them.",
+        + "A larger dot is more steps; the strip counts them."
+        + (" The mean label is the share right." if is_binary else ""),
         x=unit_axis("confidence"),
         panels=(
             Panel(unit_axis("mean label"), (DIAGONAL, dots), 0.78),
@@ -70,37 +73,47 @@ def reliability(
     )
 
 
-def reliability_equal_counts(name: str, title: str, table: Sequence[Mapping[str, Any]]) -> Chart:
+def reliability_equal_counts(name: str, title: str, section: Mapping[str, Any]) -> Chart:
     """The same over bins of about equal counts: more detail where the steps are.
 
     Args:
         name: of the chart; names its PNG.
         title: of the chart.
-        table: `reliability.equal_mass` of a section of `eval_metrics.json`.
+        section: of `eval_metrics.json`.
     """
+    table = section["reliability"]["equal_mass"]
     return Chart(
         name=name,
         title=title,
         note="Every dot is about equally many steps, so dots are dense where confidences are frequent.",
         x=unit_axis("confidence"),
-        panels=(Panel(unit_axis("mean label"), (DIAGONAL, _dots(table, None))),),
+        panels=(Panel(unit_axis("mean label"), (DIAGONAL, _dots(table, None, is_binary=_is_binary(section)))),),
         header=_HEADER,
         rows=_rows(table),
     )
 
 
-def _dots(table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None) -> Points:
+def _is_binary(section: Mapping[str, Any]) -> bool:
+    """Whether every label is 0 or 1, as far as the section tells; then a mean label is the share of right steps."""
+    rows = section.get("by_label") or []
+    return bool(rows) and all(row.get("label") in (0.0, 1.0) for row in rows)
+
+
+def _dots(table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None, *, is_binary: bool) -> Points:
     filled = [row for row in table if row["count"]]
-    low, high = _whiskers(table, predictions)
+    intervals = _intervals(table, predictions)
+    # A bin of few problems may have none: then the whisker is as long as the dot.
+    ends = [end or (row["mean_label"],) * 2 for end, row in zip(intervals, filled, strict=True)]
+    has_any = any(intervals)
     greatest = max((row["count"] for row in filled), default=1)
     return Points(
         x=[row["mean_confidence"] for row in filled],
         y=[row["mean_label"] for row in filled],
         role="model",
-        tips=[_said_of_bin(row) for row in filled],
+        tips=[_said_of_bin(row, end, is_binary=is_binary) for row, end in zip(filled, intervals, strict=True)],
         name="steps",
-        low=low,
-        high=high,
+        low=[low for low, _ in ends] if has_any else None,
+        high=[high for _, high in ends] if has_any else None,
         sizes=[row["count"] / greatest for row in filled],
     )
 
@@ -108,7 +121,7 @@ def _dots(table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None) -
 def _rows(table: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
-            f"{row['lower']:.3g} to {row['upper']:.3g}",
+            _place(row),
             f"{row['count']:,}",
             number(row["mean_confidence"]),
             number(row["mean_label"]),
@@ -117,26 +130,20 @@ def _rows(table: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def _whiskers(
-    table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None
-) -> tuple[list[float] | None, list[float] | None]:
-    """Ends of the intervals of the filled bins: the report's own, else made here, else none."""
+def _intervals(table: Sequence[Mapping[str, Any]], predictions: ScoredSteps | None) -> list[Ends | None]:
+    """95 % interval of the mean label of each filled bin: the report's own, else made here; None where it has none."""
     filled = [row for row in table if row["count"]]
     if any(row.get("intervals") for row in filled):
-        # A bin of few problems may have none: then the whisker is as long as the dot.
-        ends = [(row.get("intervals") or {}).get("mean_label") or {} for row in filled]
-        means = [row["mean_label"] for row in filled]
-        low, high = (
-            [mean if end.get(side) is None else end[side] for end, mean in zip(ends, means, strict=True)]
-            for side in ("low", "high")
-        )
-        return low, high
+        return [ends_of(row, "mean_label") for row in filled]
     if predictions is None or predictions.num_problems < 2:
-        return None, None
+        return [None] * len(filled)
     bins = equal_width_bins(predictions.confidence)
     found = group_means(predictions.label, bins, predictions.problem, num_groups=NUM_BINS)
     kept = [k for k, row in enumerate(table) if row["count"]]
-    return _known_or(found.low_K[kept], found.mean_K[kept]), _known_or(found.high_K[kept], found.mean_K[kept])
+    return [
+        None if np.isnan(low) or np.isnan(high) else (low, high)
+        for low, high in zip(found.low_K[kept].tolist(), found.high_K[kept].tolist(), strict=True)
+    ]
 
 
 def before_and_after(predictions: ScoredSteps) -> Chart:
@@ -149,12 +156,12 @@ def before_and_after(predictions: ScoredSteps) -> Chart:
         x = [row.mean_confidence or 0.0 for row in filled]
         y = [row.mean_label or 0.0 for row in filled]
         tips = [
-            f"{said}: {row.count:,} steps, mean confidence {a:.3f}, mean label {b:.3f}"
+            f"{said}: {row.count:,} steps\nmean confidence {number(a)}\nmean label {number(b)}"
             for row, a, b in zip(filled, x, y, strict=True)
         ]
         marks += [Line(x, y, role, said), Points(x, y, role, tips)]  # type: ignore[arg-type]
         rows += [
-            (said, f"{row.lower:g} to {row.upper:g}", f"{row.count:,}", f"{a:.3f}", f"{b:.3f}")
+            (f"{row.lower:g} to {row.upper:g}, {said}", f"{row.count:,}", number(a), number(b))
             for row, a, b in zip(filled, x, y, strict=True)
         ]
     return Chart(
@@ -163,7 +170,7 @@ def before_and_after(predictions: ScoredSteps) -> Chart:
         note="A map fitted on validation data should bring the dots nearer to the dashed line. Ranking stays.",
         x=unit_axis("confidence"),
         panels=(Panel(unit_axis("mean label"), tuple(marks)),),
-        header=("", "confidence", "steps", "mean confidence", "mean label"),
+        header=_HEADER,
         rows=tuple(rows),
     )
 
@@ -206,11 +213,15 @@ def histogram(predictions: ScoredSteps) -> Chart:
     )
 
 
-def _known_or(values: FloatArray, otherwise: FloatArray) -> list[float]:
-    known: list[float] = np.where(np.isnan(values), otherwise, values).tolist()
-    return known
+def _place(row: Mapping[str, Any]) -> str:
+    return f"{row['lower']:.3g} to {row['upper']:.3g}"
 
 
-def _said_of_bin(row: Mapping[str, Any]) -> str:
-    confidence, label = number(row["mean_confidence"]), number(row["mean_label"])
-    return f"{row['count']:,} steps: mean confidence {confidence}, mean label {label}"
+def _said_of_bin(row: Mapping[str, Any], interval: Ends | None, *, is_binary: bool) -> str:
+    """What a reader is shown of a bin, a line each."""
+    lines = [
+        f"confidence {_place(row)}: {row['count']:,} steps",
+        f"mean confidence {number(row['mean_confidence'])}",
+        f"mean label{' (share right)' if is_binary else ''} {number(row['mean_label'])}",
+    ]
+    return "\n".join([*lines, f"95\u00a0%: {interval_text(interval)}"] if interval else lines)

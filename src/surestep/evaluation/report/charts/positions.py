@@ -30,6 +30,8 @@ from surestep.metrics.figures import FIGURES
 from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
+CHARTS = ("error_by_position", "label_by_position")
+"""Their names."""
 LAST_POSITION = 20
 """Where a result has no groups of its own, steps from this position on are one group."""
 
@@ -61,11 +63,34 @@ def position_groups(section: Mapping[str, Any], predictions: ScoredSteps | None)
     return [] if predictions is None else _groups_of_predictions(predictions)
 
 
+def range_name(first: int, last: int | None) -> str:
+    """A position or a range of them; the last range has no end.
+
+    >>> range_name(3, 3), range_name(11, 15), range_name(21, None)
+    ('3', '11–15', '21+')
+    """
+    return f"{first}+" if last is None else str(first) if first == last else f"{first}–{last}"
+
+
+def only_one_position(groups: Sequence[PositionGroup]) -> str:
+    """Why there are no charts by position, where all steps stand at one; "" where there are.
+
+    >>> only_one_position([PositionGroup("1", 5, 0.1, None, None, 0.5, 0.5)])
+    'All 5 steps stand at position 1 of their solutions, so there are no charts by step position.'
+    """
+    if len(groups) != 1:
+        return ""
+    (group,) = groups
+    steps = f"All {group.count:,} steps stand" if group.count != 1 else "The only step stands"
+    where = f"position{'' if group.name.isdecimal() else 's'} {group.name}"
+    of = "their solutions" if group.count != 1 else "its solution"
+    return f"{steps} at {where} of {of}, so there are no charts by step position."
+
+
 def _group_of_row(row: Mapping[str, Any]) -> PositionGroup:
-    first, last = row["from"], row["to"]
     interval = (row.get("intervals") or {}).get("mse") or {}
     return PositionGroup(
-        name=f"{first}+" if last is None else str(first) if first == last else f"{first}–{last}",
+        name=range_name(row["from"], row["to"]),
         count=row["num_steps"],
         mse=row["mse"],
         low=interval.get("low"),
@@ -102,9 +127,7 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
     y = [group.mse for group in groups]
     low = [group.mse if group.low is None else group.low for group in groups]
     high = [group.mse if group.high is None else group.high for group in groups]
-    tips = [
-        f"step {group.name}: {FIGURES['mse'].title} {number(group.mse, 4)}, {group.count:,} steps" for group in groups
-    ]
+    tips = [f"step {group.name}: {FIGURES['mse'].title} {number(group.mse)}, {group.count:,} steps" for group in groups]
     bars = Bars(
         left=[value - 0.4 for value in x],
         right=[value + 0.4 for value in x],
@@ -115,7 +138,7 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
     )
     line = (Line(x, y, "model"), Points(x, y, "model", tips, low=low, high=high))
     return Chart(
-        name="error_by_position",
+        name=CHARTS[0],
         title="Error by step position",
         note="Mean squared error of the confidence at each step of a solution. Whiskers: 95\u00a0% over problems.",
         x=_axis(groups),
@@ -125,7 +148,7 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
         ),
         header=("position", "steps", FIGURES["mse"].title, "low", "high"),
         rows=tuple(
-            (group.name, f"{group.count:,}", number(group.mse, 4), number(group.low, 4), number(group.high, 4))
+            (group.name, f"{group.count:,}", number(group.mse), number(group.low), number(group.high))
             for group in groups
         ),
     )
@@ -140,10 +163,10 @@ def label_by_position(groups: Sequence[PositionGroup]) -> Chart:
     )
     marks: list[Line | Points] = []
     for name, role, means in columns:
-        tips = [f"step {group.name}: {name} {mean:.3f}" for group, mean in zip(groups, means, strict=True)]
+        tips = [f"step {group.name}: {name} {number(mean)}" for group, mean in zip(groups, means, strict=True)]
         marks += [Line(x, means, role, name), Points(x, means, role, tips)]
     return Chart(
-        name="label_by_position",
+        name=CHARTS[1],
         title="Mean confidence and mean label by step position",
         note="The two lines should agree; where they differ, the confidence is too high or too low at that position.",
         x=_axis(groups),

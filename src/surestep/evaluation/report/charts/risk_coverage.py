@@ -12,10 +12,12 @@ from surestep.evaluation.report.charts.chart import (
     Chart,
     Line,
     Panel,
+    Points,
     axis,
     unit_axis,
 )
 from surestep.metrics.columns import FloatArray, bin_sums
+from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 
 CURVE_POINTS = 120
@@ -29,7 +31,7 @@ def risk_coverage(predictions: ScoredSteps) -> Chart:
 
     Risk is 1 - mean label. Steps of equal confidence count by their mean, so the order of rows does not matter.
     """
-    marks: list[Line] = []
+    marks: list[Line | Points] = []
     coverage, risk = risk_coverage_curve(predictions.raw_confidence, predictions.label)
     _, best = risk_coverage_curve(predictions.label, predictions.label)
     base = float(1.0 - predictions.label.mean())
@@ -37,14 +39,16 @@ def risk_coverage(predictions: ScoredSteps) -> Chart:
     marks.append(Line(coverage.tolist(), best.tolist(), "reference", "best possible order"))
     marks.append(Line(coverage.tolist(), risk.tolist(), "model", "this model"))
     kept = _tenths(coverage)
+    tips = [f"coverage {coverage[k]:.1f}: risk {number(risk[k])}\nbest possible order {number(best[k])}" for k in kept]
+    marks.append(Points(coverage[kept].tolist(), risk[kept].tolist(), "model", tips))
     return Chart(
         name="risk_coverage",
         title="Risk–coverage curve",
         note="Risk (1 - mean label) of the most confident share of the steps (coverage). Lower is better.",
         x=_COVERAGE,
         panels=(Panel(axis(_RISK, [base, *risk.tolist()]), tuple(marks)),),
-        header=("kept", "risk", "best possible"),
-        rows=tuple((f"{coverage[k]:.0%}", f"{risk[k]:.3f}", f"{best[k]:.3f}") for k in kept),
+        header=("coverage", "risk", "best possible"),
+        rows=tuple((f"{coverage[k]:.1f}", number(risk[k]), number(best[k])) for k in kept),
     )
 
 
@@ -70,9 +74,9 @@ def risk_coverage_by_dataset(predictions: ScoredSteps) -> Chart | None:
                 ),
             ),
         ),
-        header=("kept", *curves),
+        header=("coverage", *curves),
         rows=tuple(
-            (f"{coverage[k]:.0%}", *(f"{risk[k]:.3f}" for _, risk in curves.values())) for k in _tenths(coverage)
+            (f"{coverage[k]:.1f}", *(number(risk[k]) for _, risk in curves.values())) for k in _tenths(coverage)
         ),
     )
 

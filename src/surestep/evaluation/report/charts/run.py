@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from surestep.evaluation.report.charts.chart import Axis, Bars, Chart, Line, Panel, Points, Role, axis
+from surestep.metrics.report.wording import number, share_text
 
 CURVE_POINTS = 200
 
@@ -33,7 +34,7 @@ def training_curve(lines: Sequence[Mapping[str, Any]], *, loss: str = "bce") -> 
         marks.append(Line(at, losses, "reference", "training loss"))
     x, y = [float(step) for step, _ in found], [float(value) for _, value in found]
     if found:
-        tips = [f"step {step:,.0f}: {name} {value:.4f}" for step, value in found]
+        tips = [f"step {step:,.0f}: {name} {number(value)}" for step, value in found]
         marks += [Line(x, y, "model", name), Points(x, y, "model", tips)]
         best = [line["step"] for line in validations if line.get("is_best")]
         at_best = [(step, value) for step, value in found if best and step == best[-1]]
@@ -49,7 +50,7 @@ def training_curve(lines: Sequence[Mapping[str, Any]], *, loss: str = "bce") -> 
         x=across,
         panels=(Panel(axis(label, [*losses, *y], from_zero=False), tuple(marks)),),
         header=("step", name),
-        rows=tuple((f"{step:,.0f}", f"{value:.4f}") for step, value in zip(x, y, strict=True)),
+        rows=tuple((f"{step:,.0f}", number(value)) for step, value in zip(x, y, strict=True)),
     )
 
 
@@ -74,7 +75,7 @@ def mixture(data_report: Mapping[str, Any]) -> Chart | None:
             base=[0.0] * len(places),
             top=shares,
             role=role,
-            tips=[f"{name}: {share:.1%} {said}" for name, share in zip(datasets, shares, strict=True)],
+            tips=[f"{name}: {share_text(share)} {said}" for name, share in zip(datasets, shares, strict=True)],
             name=said,
         )
         for side, (said, role, shares) in enumerate(columns)
@@ -93,8 +94,8 @@ def mixture(data_report: Mapping[str, Any]) -> Chart | None:
                 name,
                 f"{values['problems']:,}",
                 f"{values['labels']:,}",
-                f"{values['label_mean']:.3f}",
-                f"{values['share_of_loss']:.1%}",
+                number(values["label_mean"]),
+                share_text(values["share_of_loss"]),
                 f"{values.get('expected_passes', 0.0):.1f}",
             )
             for name, values in datasets.items()
