@@ -78,6 +78,13 @@ class TrainingConfig(Section):
     head_learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
         None, description="Peak learning rate of the head and the `<CONFIDENCE>` row; unset: `learning_rate`."
     )
+    layer_learning_rate_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        None,
+        description=(
+            "Layer l of the backbone's L has the peak `learning_rate` times this to the power of L - l, its embeddings "
+            "times this to the power of L; head and row keep theirs. Unset: one rate for the backbone."
+        ),
+    )
     per_device_train_batch_size: PositiveInt = Field(
         4,
         description="Examples (trees) a device takes in one accumulation step; `--batch_size` for short.",

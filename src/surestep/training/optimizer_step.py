@@ -24,6 +24,7 @@ from surestep.training.optimizer.parameter_groups import (
     build_optimizer,
     learning_rates,
     parameter_names,
+    parameter_roles,
     set_learning_rate,
 )
 from surestep.training.optimizer.saved_moments import allocate_moments
@@ -77,6 +78,7 @@ class OptimizerStep:
         self._pack_again = pack_again
         self._say = say
         self._names = parameter_names(built.model)
+        self._roles = parameter_roles(built.model, settings)
         self.model, self.optimizer = accelerator.prepare(built.model, build_optimizer(built.model, settings))
         self.is_recorded = recorded
         self._recorded: RecordedPasses | None = None
@@ -102,7 +104,7 @@ class OptimizerStep:
 
     def learning_rates(self) -> dict[Role, float]:
         """Of the last step, by what is trained."""
-        return learning_rates(self.optimizer.optimizer, self._names)
+        return learning_rates(self.optimizer.optimizer, self._roles)
 
     def save_state(self, folder: Path, state: RunState) -> None:
         """Write what resuming needs beside the weights."""

@@ -16,6 +16,7 @@ from torch import nn
 
 from surestep.config import LoraConfig
 from surestep.errors import BackboneError, CheckpointError, ConfigError
+from surestep.model.backbones.decoder_stack import decoder_stack
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.untrusted import read_json
 from surestep.untrusted.bounds import shown
@@ -190,11 +191,9 @@ def describe_adapters(backbone: Any) -> str:
 
 def _decoder_layers(transformer: nn.Module) -> list[_DecoderLayer]:
     """The layers of the largest stack of modules; the whole transformer as one where it has no stack."""
-    stacks = [(name, module) for name, module in transformer.named_modules() if isinstance(module, nn.ModuleList)]
     blocks: list[tuple[str, nn.Module]] = [("", transformer)]
-    if stacks:
-        # By weights: the experts of a layer are a stack as well, and so are the layers of an image encoder.
-        name, stack = max(stacks, key=lambda pair: sum(weight.numel() for weight in pair[1].parameters()))
+    if (found := decoder_stack(transformer)) is not None:
+        name, stack = found
         blocks = [(f"{name}.{number}.", block) for number, block in enumerate(stack)]
     return [
         _DecoderLayer(
