@@ -119,6 +119,13 @@ class TrainingConfig(Section):
             "`memory`."
         ),
     )
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None,
+        description=(
+            "Validate and save an exponential moving average of the trained weights, over about 1 / (1 - this) steps "
+            "(0.99: 100); unset: the weights themselves."
+        ),
+    )
     max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="Gradients are clipped to this norm.")
     seed: NonNegativeInt = Field(42, description="Seeds initialisation, dropout, the mixture and the splits.")
 
