@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surestep.cli.checkpoint_argument import add_checkpoint, required
+from surestep.cli.checkpoint_argument import ENSEMBLE, add_checkpoint, required
 from surestep.cli.flags import add_config_flags, fields, override
 from surestep.cli.output.console import make_console
 from surestep.disk import real_path
@@ -62,8 +62,8 @@ class TableCommand:
 
 def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> None:
     """Add the flags."""
-    add_input(parser)
-    add_checkpoint(parser, purpose=", or a hub id (owner/name)", kind=str, finds_itself=True)
+    add_input(parser).nargs = "?"  # a --checkpoint of several values may have taken it: see settle_checkpoint
+    add_checkpoint(parser, purpose=f", or a hub id (owner/name){ENSEMBLE}", kind=str, finds_itself=True, several=True)
     split = {
         "metavar": "RULE",
         "help": "how a raw solution is split into steps: auto, step, numbered, blank_lines, lines, sentences or "
@@ -82,9 +82,9 @@ def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> N
 FORMATS = ("jsonl", "csv", "parquet")
 
 
-def add_input(parser: argparse.ArgumentParser) -> None:
+def add_input(parser: argparse.ArgumentParser) -> argparse.Action:
     """Add the table that is read."""
-    parser.add_argument(
+    return parser.add_argument(
         "input", type=Path, metavar="FILE", help="JSONL, CSV or Parquet, plain or .gz; - is standard input"
     )
 

@@ -124,6 +124,25 @@ def saved_targets(adapter_folder: Path) -> list[str] | None:
     return sorted(targets)
 
 
+def adapter_facts(adapter_folder: Path) -> dict[str, Any]:
+    """What a saved adapter says of how it acts, names of layers in order; nothing where it has no such file.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    path = adapter_folder / ADAPTER_CONFIG
+    try:
+        said = read_json(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(f"{path} cannot be read ({reason}); restore the checkpoint from a backup") from None
+    if not isinstance(said, dict):
+        raise CheckpointError(f"{path} holds no JSON object; restore the checkpoint from a backup")
+    return {name: _plain(value) for name, value in said.items() if name not in _SAYS_NOTHING}
+
+
 def check_adapter_config(adapted: Any, adapter_folder: Path) -> None:
     """Raise where a saved adapter says that it acts otherwise than the adapters of the model `adapted` do.
 
@@ -133,27 +152,18 @@ def check_adapter_config(adapted: Any, adapter_folder: Path) -> None:
     Raises:
         CheckpointError: a field of the file has another value, or it cannot be read.
     """
-    path = adapter_folder / ADAPTER_CONFIG
-    try:
-        said = read_json(path)
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CheckpointError(f"{path} cannot be read ({reason}); restore the checkpoint from a backup") from None
-    if not isinstance(said, dict):
-        raise CheckpointError(f"{path} holds no JSON object; restore the checkpoint from a backup")
+    said = adapter_facts(adapter_folder)
     (applied,) = adapted.peft_config.values()
     values = {name: _plain(value) for name, value in applied.to_dict().items()}
     other = [
         f"{name} is {shown(said[name])}, applied is {shown(values[name])}"
-        for name in sorted(said.keys() & values.keys() - _SAYS_NOTHING)
-        if _plain(said[name]) != values[name]
+        for name in sorted(said.keys() & values.keys())
+        if said[name] != values[name]
     ]
     if other:
         raise CheckpointError(
-            f"{path}: {'; '.join(other[:3])}: scores would be others than in training; restore the checkpoint from a "
-            "backup, or give --lora_r and --lora_alpha as they were in training"
+            f"{adapter_folder / ADAPTER_CONFIG}: {'; '.join(other[:3])}: scores would be others than in training; "
+            "restore the checkpoint from a backup, or give --lora_r and --lora_alpha as they were in training"
         )
 
 
