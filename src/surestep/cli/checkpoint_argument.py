@@ -121,3 +121,8 @@ def named_checkpoints(args: argparse.Namespace) -> list[Any]:
     """
     required(args)
     return list(args.checkpoints)
+
+
+def is_ensemble(args: argparse.Namespace) -> bool:
+    """Whether several are named, of a command that scores with them."""
+    return len(getattr(args, "checkpoints", ())) > 1

@@ -13,7 +13,6 @@ Knows weights; knows no pass, and of files only the name of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -89,12 +88,12 @@ class AveragedWeights:
 
 def _exchange(left: Tensor, right: Tensor) -> None:
     """Exchange the values of two tensors of one shape."""
-    left, right = torch.atleast_1d(left), torch.atleast_1d(right)
-    rows = max(1, _AT_ONCE // max(1, left[0].numel())) if len(left) else 1
-    for one, other in zip(left.split(rows), right.split(rows), strict=True):
-        kept = one.clone()
-        one.copy_(other)
-        other.copy_(kept)
+    left, right = (one if one.ndim else one[None] for one in (left, right))
+    rows = max(1, _AT_ONCE * len(left) // max(1, left.numel()))
+    for start in range(0, len(left), rows):
+        kept = left[start : start + rows].clone()
+        left[start : start + rows] = right[start : start + rows]
+        right[start : start + rows] = kept
 
 
 @torch.no_grad()
@@ -111,6 +110,6 @@ def put_raw_weights(model: nn.Module, state_folder: Path) -> None:
         place.copy_(found[name])
 
 
-def trained_weights(model: nn.Module) -> Mapping[str, Tensor]:
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     """Those that are trained, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
