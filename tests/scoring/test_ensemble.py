@@ -50,7 +50,7 @@ def alone(members: list[Path]) -> list[Any]:
 def ensembles(members: list[Path]) -> list[EnsembleScorer]:
     """The same three, named in two orders."""
     orders = (members, [members[2], members[0], members[1]])
-    return [loaded(order).scorer(read_config(order[0])) for order in orders]
+    return [loaded(order).scorer() for order in orders]
 
 
 @settings(max_examples=8)
@@ -72,7 +72,7 @@ def test_the_confidence_is_the_mean_of_the_members_in_any_order(alone, ensembles
 
 def test_members_share_their_backbone_and_leave_their_promises_behind(members: list[Path]) -> None:
     ensemble = loaded(members)
-    scorer = ensemble.scorer(read_config(members[0]))
+    scorer = ensemble.scorer()
     assert isinstance(scorer, ScorerProtocol)
     models = [member.built.model for member in ensemble.members]
     places = [{name: weight.data_ptr() for name, weight in model.named_parameters()} for model in models]

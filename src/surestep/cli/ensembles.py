@@ -69,4 +69,4 @@ def open_ensemble(
         console.print(f"· {reason}", markup=False, highlight=False)
     config = named[0][1]
     spec = " ".join(str(path) for path in paths)
-    return OpenedEnsemble(with_map(loaded.scorer(config), file, use, spec=spec), loaded, config)
+    return OpenedEnsemble(with_map(loaded.scorer(), file, use, spec=spec), loaded, config)

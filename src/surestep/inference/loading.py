@@ -118,7 +118,7 @@ def load_scorer(
     from surestep.scoring.ensemble.load_ensemble import load_ensemble
 
     ensemble = load_ensemble(members)
-    scorer = ensemble.scorer(members[0][1])
+    scorer = ensemble.scorer()
     stored: dict[str, Any] = {"stored": calibration_file is not None, "applied": "none", "sha256": None}
     if calibration_file is not None:
         found = read_calibration_of(scorer, calibration_file)

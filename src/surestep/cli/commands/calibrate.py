@@ -119,7 +119,7 @@ def _calibrate_ensemble(args: argparse.Namespace) -> int:
 
     console = result_console(args)
     opened = open_ensemble(args, console, use="none", settled=partial(_with_data, args))
-    check_held_out(opened.loaded, opened.config)
+    check_held_out(opened.loaded, opened.config.data, seed=opened.config.training.seed)
     named, tokens_of = opened.found.scorer.spec, opened.loaded.members[0].built
     return _calibrate_opened(args, console, opened.found, opened.config, named=named, tokens_of=tokens_of)
 

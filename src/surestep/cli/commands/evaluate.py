@@ -152,7 +152,7 @@ def _of_ensemble(args: argparse.Namespace, console: Console) -> Evaluation:
     opened = open_ensemble(args, console, use=args.calibration)
     found, config = opened.found, opened.config
     if args.split == "validation":
-        check_held_out(opened.loaded, config)
+        check_held_out(opened.loaded, config.data, seed=config.training.seed)
     folder = args.output_dir or config.output_dir / found.slug
     with _locked(folder, console), counting(console) as progress:
         return evaluate_scorer(

@@ -33,11 +33,11 @@ class LoadedEnsemble:
     sha256: str
     reasons: tuple[str, ...]
 
-    def scorer(self, config: Config) -> EnsembleScorer:
-        """Ready to score, as `config` says: tokens in a pass are what memory has left once all are loaded."""
-        scorers = [member.built.scorer(config, calibrated=False) for member in self.members]
+    def scorer(self) -> EnsembleScorer:
+        """Ready to score: tokens in a pass are, where they are not set, what memory has left once all are loaded."""
+        scorers = [member.built.scorer(member.config, calibrated=False) for member in self.members]
         scorers = [replace(one, certificate=None, monitor=None, selective=None) for one in scorers]
-        return EnsembleScorer(members=scorers, facts=self._facts(config.to_dict()))
+        return EnsembleScorer(members=scorers, facts=self._facts(self.members[0].config.to_dict()))
 
     def _facts(self, settings: dict[str, Any]) -> dict[str, Any]:
         first = self.members[0]
