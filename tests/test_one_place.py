@@ -115,6 +115,7 @@ def test_one_road_leads_from_a_scorer_to_rows() -> None:
         "bench/score.py",
         "inference/scorer.py",
         "inference/model_runner.py",
+        "scoring/ensemble/ensemble_scorer.py",
         "scoring/model_scorer.py",
         "scoring/other_scorers/foreign_model.py",
         "scoring/other_scorers/wrapped.py",
@@ -122,7 +123,7 @@ def test_one_road_leads_from_a_scorer_to_rows() -> None:
         "scoring/sessions/passes.py",
     }
     assert [line.split(": ")[1] for line in found["scoring/model_scorer.py"]] == [
-        "self.score_encoded(self._encoded(trees), wanted=wanted)"
+        "self.score_encoded(self.encoded(trees), wanted=wanted)"
     ]
     handed_on = {line.split(": ")[1] for line in found["scoring/other_scorers/wrapped.py"]}
     assert handed_on == {"self.scorer.score(trees, dataset=dataset, wanted=wanted)"}

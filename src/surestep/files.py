@@ -46,6 +46,8 @@ CERTIFICATES = (CERTIFICATE, MONITOR, SELECTIVE)
 """Each is one promise, on its own terms; a checkpoint may have all of them."""
 MANIFEST = "manifest.json"
 """Sizes and hashes of a checkpoint's files, and the versions that made it."""
+AVERAGED_FROM = "averaged_from.json"
+"""In a checkpoint whose weights are the mean of others': which ones."""
 DATA_REPORT = "data_report.json"
 """What a run reads: its datasets, their shares, and what limits and hold-outs cost."""
 SIGN_OFFS = "sign_offs.json"

@@ -29,6 +29,7 @@ def test_two_processes_are_one_with_twice_the_batch(
     # Where patience runs out, it does on both at once, though only one of them validates. At five times this learning
     # rate the sums' other order, 1e-7 at first, grows to 2e-3 within the eight steps.
     settings = {"eval_steps": 1, "early_stopping_patience": 2, "max_steps": 8, "learning_rate": 0.01, "save_steps": 2}
+    settings["ema_decay"] = 0.5  # the weights themselves are compared, too, and their average is on one process only
     two = run_config(experiment_name="two", per_device_train_batch_size=2, **settings)
     two.save(tmp_path / "two.json")
     done = subprocess.run(
@@ -60,5 +61,5 @@ def test_two_processes_are_one_with_twice_the_batch(
     assert steps[0] == steps[1]
     mine, theirs = (tensors(config.experiment_dir / "checkpoint_step_2") for config in (two, one))
     for name, value in theirs.items():
-        if "training_state" not in name:
+        if "optimizer.safetensors" not in name:
             torch.testing.assert_close(mine[name], value, rtol=1e-3, atol=2e-4, msg=name)

@@ -42,13 +42,14 @@ COMMANDS = {
     "data": "list, fetch and inspect the data",
     "doctor": "say what this machine has, what will be used, what is missing and how to get it",
     "bench": "measure how fast this machine trains and scores",
+    "average": "write the mean of the weights of several checkpoints, the last ones of a run say, as a checkpoint",
     "export": "write a checkpoint as one merged backbone with its head",
     "push": "upload a checkpoint to the Hugging Face hub, with its card",
 }
 """Subcommand to help line; the module of the same name in `commands` runs it."""
 
 _FOLDERS = {
-    **dict.fromkeys(("export", "push"), "interchange."),
+    **dict.fromkeys(("average", "export", "push"), "interchange."),
     **dict.fromkeys(("bench", "doctor"), "machine."),
     **dict.fromkeys(("certify", "watch"), "promises."),
     "sweep": "tuning.",

@@ -234,23 +234,47 @@ def opened_scorer(
         ConfigError: an unknown form or field, or a calibration of another scorer.
         SurestepError: the scorer cannot be made.
     """
-    from surestep.scoring.checkpoint.calibration_file import read_calibration_of
-    from surestep.scoring.other_scorers.wrapped import CalibratedScorer
-
     spec = parse_spec(text)
     file = calibration_file or spec.calibration
-    if file is None and use not in (None, "none"):
-        raise ConfigError(f"--calibration {use} needs --calibration_file, from `surestep calibrate --scorer ...`")
+    check_has_file(file, use)
     with ExitStack() as stack:
         scorer, reasons = _kind(spec.form, text).make(spec, config, stack)
         for reason in reasons:
             console.print(f"· {reason}", markup=False, highlight=False)
-        calibration = None if file is None else read_calibration_of(scorer, file)
-        applied: CalibrationUse = (use or "pooled") if calibration is not None else "none"
-        about = scorer.about()["scorer"]
-        name = re.sub(r"[^\w.-]+", "_", f"{about['form']}_{about['name']}").strip("_")
-        wrapped = CalibratedScorer(scorer, calibration, file, applied, spec=text)
-        yield OpenedScorer(wrapped, calibration, applied, f"eval_{name}_{about['sha256'][:8]}")
+        yield with_map(scorer, file, use, spec=text)
+
+
+def check_has_file(file: Path | None, use: CalibrationUse | None) -> None:
+    """Raise where `--calibration` asks for a map, and there is no file of one.
+
+    Raises:
+        ConfigError: naming the file's flag.
+    """
+    if file is None and use not in (None, "none"):
+        raise ConfigError(f"--calibration {use} needs --calibration_file, from `surestep calibrate --scorer ...`")
+
+
+def with_map(scorer: Scorer, file: Path | None, use: CalibrationUse | None, *, spec: str) -> OpenedScorer:
+    """A scorer whose map, if any, lies in a file of its own.
+
+    Args:
+        scorer: its `about` has `form`, `name` and `sha256` in `scorer`.
+        file: of `--calibration_file`.
+        use: of `--calibration`; unset: the pooled map, where there is a file.
+        spec: how its user named it.
+
+    Raises:
+        ConfigError: the file holds no map, or one of another scorer.
+    """
+    from surestep.scoring.checkpoint.calibration_file import read_calibration_of
+    from surestep.scoring.other_scorers.wrapped import CalibratedScorer
+
+    calibration = None if file is None else read_calibration_of(scorer, file)
+    applied: CalibrationUse = (use or "pooled") if calibration is not None else "none"
+    about = scorer.about()["scorer"]
+    name = re.sub(r"[^\w.-]+", "_", f"{about['form']}_{about['name']}").strip("_")
+    wrapped = CalibratedScorer(scorer, calibration, file, applied, spec=spec)
+    return OpenedScorer(wrapped, calibration, applied, f"eval_{name}_{about['sha256'][:8]}")
 
 
 def one_of(args: argparse.Namespace, *names: str) -> str:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surestep.cli.checkpoint_argument import add_checkpoint, required
-from surestep.cli.flags import add_config_flags, fields, override
+from surestep.cli.checkpoint_argument import ENSEMBLE, add_checkpoint
+from surestep.cli.flags import add_config_flags, fields
+from surestep.cli.loaded_scorer import checkpoint_facts, load_scorer
 from surestep.cli.output.console import make_console
 from surestep.disk import real_path
 from surestep.errors import ConfigError
@@ -62,8 +63,8 @@ class TableCommand:
 
 def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> None:
     """Add the flags."""
-    add_input(parser)
-    add_checkpoint(parser, purpose=", or a hub id (owner/name)", kind=str, finds_itself=True)
+    add_input(parser).nargs = "?"  # a --checkpoint of several values may have taken it: see settle_checkpoint
+    add_checkpoint(parser, purpose=f", or a hub id (owner/name){ENSEMBLE}", kind=str, finds_itself=True, several=True)
     split = {
         "metavar": "RULE",
         "help": "how a raw solution is split into steps: auto, step, numbered, blank_lines, lines, sentences or "
@@ -73,7 +74,12 @@ def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> N
         "choices": FORMATS,
         "help": "how the output is laid out (default: by its name, else as the input)",
     }
-    add_flags(parser, {"output_format": layouts, "split": split})
+    calibration_file = {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "of several checkpoints: apply the map that `surestep calibrate` fitted to their mean",
+    }
+    add_flags(parser, {"output_format": layouts, "split": split, "calibration_file": calibration_file})
     add_row_flags(parser, command.name, ("problem", *command.wanted), bad="scored", rows_per_part=1024)
     add_scorer_flags(parser)
     parser.epilog = f"A row of FILE, for example: {command.example}. {parser.epilog or ''}"
@@ -82,9 +88,9 @@ def configure_table(parser: argparse.ArgumentParser, command: TableCommand) -> N
 FORMATS = ("jsonl", "csv", "parquet")
 
 
-def add_input(parser: argparse.ArgumentParser) -> None:
+def add_input(parser: argparse.ArgumentParser) -> argparse.Action:
     """Add the table that is read."""
-    parser.add_argument(
+    return parser.add_argument(
         "input", type=Path, metavar="FILE", help="JSONL, CSV or Parquet, plain or .gz; - is standard input"
     )
 
@@ -279,43 +285,6 @@ def _beside(args: argparse.Namespace, added: str, wanted: str, layout: Format) -
         suffix = f".{wanted}"
     place: Path = args.input.with_name(f"{stem}.{added}{suffix}{packed}")
     return place
-
-
-def load_scorer(args: argparse.Namespace, console: Console, processes: Processes) -> Scorer:
-    """The checkpoint, as the flags want it."""
-    from surestep.inference.scorer import Scorer
-    from surestep.scoring.checkpoint.find import find_checkpoint
-    from surestep.scoring.checkpoint.load import read_config
-    from surestep.scoring.hardware import for_scoring_here, use_gpu
-
-    def say(line: str) -> None:
-        console.print(f"· {line}")
-
-    found = find_checkpoint(required(args), revision=args.revision)
-    if found.line is not None:
-        say(found.line)
-    if processes.count > 1:
-        use_gpu(processes.local_rank)
-        say(f"{processes.count} processes share the rows")
-    config = override(for_scoring_here(read_config(found.folder)), args)
-    calibrated = args.calibration == "pooled"
-    scorer = Scorer.from_config(found.folder, config, calibrated=calibrated, dataset=args.dataset, say=say)
-    for reason in scorer.reasons:
-        say(reason)
-    return scorer
-
-
-def checkpoint_facts(scorer: Scorer) -> dict[str, Any]:
-    """What of the model decides the numbers."""
-    about = scorer.about()
-    settings: Mapping[str, Any] = about.get("settings", {}).get("eval", {})
-    return {
-        "checkpoint": about.get("manifest_sha256"),
-        "attention": about.get("attention"),
-        "precision": about.get("precision"),
-        "scoring_weights": settings.get("scoring_weights"),
-        "device": scorer.model_scorer.hardware.device.type,
-    }
 
 
 def store_of(args: argparse.Namespace, output: Path, processes: Processes) -> PartStore:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, PositiveInt, create_model
+from pydantic import Field, NonNegativeInt, PositiveInt, create_model
 
 from surestep.data.datasets import DATASET_NAMES, DATASETS, LAYOUTS
 from surestep.data.datasets.dataset import AUTO_LAYOUT
@@ -67,6 +67,13 @@ class DataConfig(_DatasetFields):
     )
     validation_fraction: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.05, description="Share of the training problems held out where a dataset has no validation file."
+    )
+    validation_seed: NonNegativeInt | None = Field(
+        None,
+        description=(
+            "Seed of which problems are held out; unset: `training.seed`. Set, runs of several seeds hold out the same "
+            "ones, so that they can be compared, and scored as an ensemble, on problems that none has seen."
+        ),
     )
     remove_overlap: bool = Field(
         False, description="Drop training problems that also occur in an evaluated split (always reported)."

@@ -78,6 +78,13 @@ class TrainingConfig(Section):
     head_learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
         None, description="Peak learning rate of the head and the `<CONFIDENCE>` row; unset: `learning_rate`."
     )
+    layer_learning_rate_decay: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        None,
+        description=(
+            "Layer l of the backbone's L has the peak `learning_rate` times this to the power of L - l, its embeddings "
+            "times this to the power of L; head and row keep theirs. Unset: one rate for the backbone."
+        ),
+    )
     per_device_train_batch_size: PositiveInt = Field(
         4,
         description="Examples (trees) a device takes in one accumulation step; `--batch_size` for short.",
@@ -110,6 +117,13 @@ class TrainingConfig(Section):
         description=(
             "`adamw_8bit`: moments of the backbone's matrices in 8 bits, a quarter of the memory; needs the extra "
             "`memory`."
+        ),
+    )
+    ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None,
+        description=(
+            "Validate and save an exponential moving average of the trained weights, over about 1 / (1 - this) steps "
+            "(0.99: 100); unset: the weights themselves."
         ),
     )
     max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="Gradients are clipped to this norm.")

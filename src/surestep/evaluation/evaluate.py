@@ -126,14 +126,22 @@ def _scored(
 
 
 def read_splits(
-    config: DataConfig, split: EvaluatedSplit, *, seed: int, progress: ProgressFactory
+    config: DataConfig,
+    split: EvaluatedSplit,
+    *,
+    seed: int,
+    progress: ProgressFactory,
+    tokens_of: BuiltModel | None = None,
 ) -> list[StoredSplit]:
-    """`split` of each enabled dataset, for a scorer that reads texts: stored with the tokens of the built-in tokenizer.
+    """`split` of each enabled dataset, stored with the tokens of a model; for a scorer of texts, the built-in one's.
 
     Raises:
         DataError: a dataset's files are missing or malformed.
     """
-    tokenizer, formatter = load_tokenizer(TINY_BACKBONE), Formatter()
+    if tokens_of is None:
+        tokenizer, formatter = load_tokenizer(TINY_BACKBONE), Formatter()
+    else:
+        tokenizer, formatter = tokens_of.tokenizer, tokens_of.formatter
     sources = enabled_sources(config, split, seed=seed)
     return [prepare_source(one, tokenizer, formatter, cache_dir=config.cache_dir, progress=progress) for one in sources]
 
@@ -147,6 +155,7 @@ def evaluate_scorer(
     progress: ProgressFactory,
     stored: Calibration | None = None,
     calibration: CalibrationUse = "none",
+    trained_as: LoadedCheckpoint | None = None,
 ) -> Evaluation:
     """Score every step of `split` of each enabled dataset with any scorer, and write what `evaluate_checkpoint` writes.
 
@@ -160,12 +169,14 @@ def evaluate_scorer(
         progress: is told of every tree.
         stored: the calibration that belongs to the scorer, if any.
         calibration: the map of it that is applied.
+        trained_as: the first member of an ensemble: its tokens, its training labels for baselines and constants.
 
     Raises:
         DataError: a dataset's files are missing or malformed.
         StorageError: the folder cannot be written.
     """
-    splits = read_splits(config.data, split, seed=config.training.seed, progress=progress)
+    seed, built = config.training.seed, None if trained_as is None else trained_as.built
+    splits = read_splits(config.data, split, seed=seed, progress=progress, tokens_of=built)
     scored = _scored(MeasuredScorer(scorer), splits, config, split, progress=progress, calibration=calibration)
     said = scorer.about()
     maps = calibration_report(stored, calibration, scored.steps.measured(), scored.contents)
@@ -177,11 +188,16 @@ def evaluate_scorer(
         "datasets": scored.datasets,
         "settings": config.to_dict(),
     }
-    settings = config.eval
-    baselines = own_baselines(scored.steps) if settings.baselines else Baselines()
-    return _write(
-        scored.steps, about, baselines, settings, output_dir, constants=None, keep_rows=settings.save_predictions
-    )
+    settings, baselines, constants = config.eval, Baselines(), None
+    if trained_as is not None:
+        manifest = trained_as.manifest
+        constants = ConstantBaseline(per_dataset=manifest.label_means, overall=manifest.label_mean)
+    if settings.baselines and trained_as is not None:
+        baselines = trained_baselines(scored.steps, trained_as, config.data, seed=seed)
+    elif settings.baselines:
+        baselines = own_baselines(scored.steps)
+    keep_rows = settings.save_predictions
+    return _write(scored.steps, about, baselines, settings, output_dir, constants=constants, keep_rows=keep_rows)
 
 
 def evaluate_checkpoint(

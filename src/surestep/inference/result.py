@@ -22,6 +22,8 @@ class SolutionScores:
         confidences: the calibrated confidence of each step, in [0, 1]; None where a step ends beyond the longest path
             that the model takes.
         raw: the model's own confidence of each step, before calibration; None where `confidences` is.
+        spread: how far the members of an ensemble are from each other at each step, the standard deviation of their own
+            confidences; None where the scorer is no ensemble.
         certified: how many of its first steps are kept, and what that promises (`surestep certify`); None where no
             certificate speaks of it.
 
@@ -34,6 +36,7 @@ class SolutionScores:
     confidences: tuple[float | None, ...]
     raw: tuple[float | None, ...]
     certified: Certified | None = None
+    spread: tuple[float | None, ...] | None = None
 
     @property
     def min(self) -> float:
@@ -81,10 +84,17 @@ class SolutionScores:
         return next((i for i, value in enumerate(self.confidences) if value is not None and value < threshold), None)
 
 
-def solution_scores(steps: Sequence[str], confidences: Sequence[float], raw: Sequence[float]) -> SolutionScores:
+def solution_scores(
+    steps: Sequence[str],
+    confidences: Sequence[float],
+    raw: Sequence[float],
+    spread: Sequence[float] | None = None,
+) -> SolutionScores:
     """Scores from numbers of the same length, where NaN stands for a step without one."""
 
     def or_none(values: Sequence[float]) -> tuple[float | None, ...]:
         return tuple(None if math.isnan(value) else float(value) for value in values)
 
-    return SolutionScores(tuple(steps), or_none(confidences), or_none(raw))
+    return SolutionScores(
+        tuple(steps), or_none(confidences), or_none(raw), spread=None if spread is None else or_none(spread)
+    )

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self
 
-from surestep.data.trees.split_steps import TAG, check_rule, split_steps
+from surestep.data.trees.split_steps import check_rule, split_steps
 from surestep.errors import InputError
 from surestep.inference.certifier import Certifier, HandedOut, hand_out
+from surestep.inference.loading import check_options, chosen_checkpoints, load_scorer, split_as_in_training
 from surestep.inference.rerank import RankedCandidate, ranked
 from surestep.inference.result import SolutionScores
 from surestep.inference.solutions import (
@@ -24,7 +25,6 @@ from surestep.inference.solutions import (
 )
 from surestep.inference.stream import AT_ONCE, Window, grouped, in_windows
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
-from surestep.scoring.checkpoint.find import find_checkpoint
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.sessions import Session, SessionScorer
 from surestep.terminal_text import to_stderr
@@ -32,6 +32,7 @@ from surestep.untrusted.bounds import shown
 
 if TYPE_CHECKING:
     from surestep.config import Config
+    from surestep.scoring.ensemble.ensemble_scorer import EnsembleScorer
 
 
 class Scorer:
@@ -45,7 +46,7 @@ class Scorer:
     ((0.97, 0.04), 0.04, 1)
 
     Attributes:
-        model_scorer: the model with its tokenizer, for whoever has trees or tokens.
+        model_scorer: the model with its tokenizer, for whoever has trees or tokens; of several checkpoints their mean.
         split_rule: how raw solutions were split in training, where they were; see `surestep.split_steps`.
         reasons: one line for each choice that loading made: device, arithmetic, attention.
         certifier: adds what the checkpoint's certificate says; None where it has none.
@@ -53,7 +54,7 @@ class Scorer:
 
     def __init__(
         self,
-        model_scorer: ModelScorer,
+        model_scorer: ModelScorer | EnsembleScorer,
         *,
         dataset: str | None = None,
         split_rule: str | None = None,
@@ -74,7 +75,7 @@ class Scorer:
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        path: str | Path | Sequence[str | Path],
         *,
         revision: str | None = None,
         device: str = "auto",
@@ -82,19 +83,22 @@ class Scorer:
         token_budget: int | None = None,
         dataset: str | None = None,
         backbone: str | Path | None = None,
+        calibration_file: str | Path | None = None,
         say: Callable[[str], None] = to_stderr,
     ) -> Self:
         """Load a checkpoint; every file is compared with its hash, and the backbone with the one trained on.
 
         Args:
             path: a run's folder (its best checkpoint is taken, and said), a checkpoint, a folder that `surestep export`
-                wrote, or `owner/name` on the Hugging Face hub. Addresses (s3://, gs://, https://) are refused.
+                wrote, or `owner/name` on the Hugging Face hub. Addresses (s3://, gs://, https://) are refused. A list
+                of them is a deep ensemble: the confidence is the mean of the members' probabilities.
             revision: a branch, tag or commit of the hub repository.
             device: `auto`, `cpu` or `cuda`.
             calibrated: whether the checkpoint's calibration map is applied; `raw` is there either way.
             token_budget: tokens in one forward pass; unset: what memory allows, and fewer should it run out.
             dataset: the dataset whose own calibration map is applied, where the checkpoint has one.
             backbone: where the backbone of a LoRA checkpoint lies now; unset: where it lay in training.
+            calibration_file: of an ensemble, the map that `surestep calibrate` fitted to its mean.
             say: is told, in a line, what a user should know; unset: it goes to stderr.
 
         Raises:
@@ -102,19 +106,28 @@ class Scorer:
             CheckpointError: there is no checkpoint, or it is damaged or not one of this version's.
             DeviceError: the device is not here.
         """
-        _check_options(path, revision, device, calibrated, token_budget, backbone)
-        found = find_checkpoint(path, revision=revision)
-        if found.line is not None:
-            say(found.line)
-        from surestep.scoring.checkpoint.load import read_config
-        from surestep.scoring.hardware import for_scoring_here
+        check_options(revision, device, calibrated, token_budget, backbone, calibration_file)
+        members = chosen_checkpoints(path, revision, device, token_budget, backbone, say)
+        file = None if calibration_file is None else Path(calibration_file)
+        return cls.from_configs(members, calibrated=calibrated, dataset=dataset, say=say, calibration_file=file)
 
-        config = for_scoring_here(read_config(found.folder))
-        config.training.device = device  # type: ignore[assignment]
-        config.eval.eval_token_budget = token_budget
-        if backbone is not None:
-            config.model.backbone = str(backbone)
-        return cls.from_config(found.folder, config, calibrated=calibrated, dataset=dataset, say=say)
+    @classmethod
+    def from_configs(
+        cls,
+        members: Sequence[tuple[Path, Config]],
+        *,
+        calibrated: bool = True,
+        dataset: str | None = None,
+        say: Callable[[str], None] = to_stderr,
+        calibration_file: Path | None = None,
+    ) -> Self:
+        """Load checkpoints, each with every setting of its configuration; the other arguments are those of `load`.
+
+        Raises:
+            CheckpointError, ConfigError, DeviceError: as `load`; a calibration file of one checkpoint, or of others.
+        """
+        found = load_scorer(members, calibrated=calibrated, calibration_file=calibration_file, say=say)
+        return cls(found.scorer, dataset=dataset, split_rule=found.split_rule, reasons=found.reasons, say=say)
 
     @classmethod
     def from_config(
@@ -131,13 +144,7 @@ class Scorer:
         Raises:
             CheckpointError, DeviceError: as `load`.
         """
-        from surestep.scoring.checkpoint.load import load_checkpoint
-
-        loaded = load_checkpoint(folder, config=config)
-        model_scorer = loaded.scorer(config, calibrated=calibrated)
-        model_scorer.say = say
-        rule = loaded.config.data.split_rule()
-        return cls(model_scorer, dataset=dataset, split_rule=rule, reasons=loaded.built.reasons, say=say)
+        return cls.from_configs([(folder, config)], calibrated=calibrated, dataset=dataset, say=say)
 
     def score(
         self, problem: str, steps: Iterable[str], *, dataset: str | None = None, split: str | None = None
@@ -288,13 +295,20 @@ class Scorer:
             dataset: as in `load`, for this session.
 
         Raises:
-            InputError: the problem is no text, or blank.
+            InputError: the problem is no text, or blank; or this is an ensemble.
             BackboneError: the backbone cannot score from kept keys and values; the message says why. `score` can.
         """
+        if not isinstance(self.model_scorer, ModelScorer):
+            raise InputError("a session is of one checkpoint, and this is an ensemble: load one of them, or use score")
         with self._sessions_lock:
             if self._sessions is None:
                 self._sessions = SessionScorer(self.model_scorer)
         return self._sessions.open(checked_text(problem, "'problem'"), dataset=self._dataset_of(dataset))
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether several checkpoints answer together."""
+        return not isinstance(self.model_scorer, ModelScorer)
 
     def about(self) -> dict[str, Any]:
         """Which checkpoint, what it is built on, and how it is run; JSON-ready."""
@@ -302,7 +316,8 @@ class Scorer:
 
     def __repr__(self) -> str:
         about = self.about()
-        name, device = about.get("checkpoint", "a model"), self.model_scorer.hardware.device
+        name = about.get("checkpoint", about.get("scorer", {}).get("name", "a model"))
+        device = self.model_scorer.hardware.device
         return f"<Scorer of {name} on {device}, calibration {about.get('calibration', {}).get('applied', 'none')}>"
 
     def score_grouped(
@@ -346,7 +361,7 @@ class Scorer:
             return lambda text: split_steps(text, chosen).steps
         if self.split_rule is None:
             return None
-        return partial(_split_as_in_training, rule=self.split_rule)
+        return partial(split_as_in_training, rule=self.split_rule)
 
     def _dataset_of(self, dataset: str | None) -> str | None:
         return self._dataset if dataset is None or dataset == self._dataset else self._checked_dataset(dataset)
@@ -363,37 +378,3 @@ class Scorer:
             own = ", ".join(calibration.datasets) or "none"
             self._say(f"no calibration map of {dataset}'s own (datasets with one: {own}): the pooled map is applied")
         return dataset
-
-
-def _split_as_in_training(text: str, *, rule: str) -> tuple[str, ...]:
-    """The steps by the checkpoint's rule, where it finds what it goes by: else the whole would be one step, unsaid."""
-    if rule.startswith(TAG) and (tag := rule.removeprefix(TAG)) not in text:
-        raise InputError(
-            f"the raw solution {shown(text)} holds no {tag!r}, at which the checkpoint's training data were split; "
-            'name another rule: split="auto"'
-        )
-    return split_steps(text, rule).steps
-
-
-def _check_options(
-    path: object, revision: object, device: object, calibrated: object, token_budget: object, backbone: object
-) -> None:
-    from surestep.config.training import TrainingConfig
-
-    if not isinstance(path, str | Path):
-        raise InputError(f"'path' is {kind_of(path)}; allowed: text or a Path, of a run, a checkpoint or a hub id")
-    if not str(path).strip():
-        raise InputError("'path' is empty; allowed: a run, a checkpoint or a hub id")
-    if revision is not None and not isinstance(revision, str):
-        raise InputError(f"'revision' is {kind_of(revision)}; allowed: a branch, a tag or a commit, or None")
-    devices = get_args(TrainingConfig.model_fields["device"].annotation)
-    if device not in devices:
-        raise InputError(f"'device' is {shown(device)}; allowed: {', '.join(devices)}")
-    if not isinstance(calibrated, bool):
-        raise InputError(f"'calibrated' is {kind_of(calibrated)}; allowed: True or False")
-    if token_budget is not None and (
-        isinstance(token_budget, bool) or not isinstance(token_budget, int) or token_budget < 1
-    ):
-        raise InputError(f"'token_budget' is {kind_of(token_budget)}; allowed: a whole number from 1, or None")
-    if backbone is not None and not isinstance(backbone, str | Path):
-        raise InputError(f"'backbone' is {kind_of(backbone)}; allowed: a folder or a hub id, or None")

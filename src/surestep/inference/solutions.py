@@ -167,7 +167,13 @@ class SolutionTree:
 
     def results(self, scores: TreeScores) -> list[SolutionScores]:
         """The scores of each solution, in the order in which they were added, from those of the tree."""
+        spread_N = scores.spread_N
         return [
-            solution_scores(steps, scores.confidence_N[at].tolist(), scores.raw_N[at].tolist())
+            solution_scores(
+                steps,
+                scores.confidence_N[at].tolist(),
+                scores.raw_N[at].tolist(),
+                None if spread_N is None else spread_N[at].tolist(),
+            )
             for steps, at in ((steps, np.array(path, np.int64)) for steps, path in self._solutions)
         ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +159,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); restore it from a backup") from None
     return tensors
+
+
+def write_means(path: Path, files: Sequence[Path]) -> None:
+    """Write the means of the tensors of `files`, which hold the same names and shapes: in float64, rounded once.
+
+    Raises:
+        CheckpointError: a file is damaged, a tensor is not finite, or one that holds no fractions differs.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    means: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        opened = [stack.enter_context(safe_open(file, "pt")) for file in files]
+        for key in opened[0].keys():  # noqa: SIM118 - no mapping
+            members = [one.get_tensor(key) for one in opened]
+            if not members[0].is_floating_point():
+                if any(not torch.equal(members[0], other) for other in members):
+                    raise CheckpointError(f"{files[0]}: {key} holds no fractions and differs: it has no mean")
+                means[key] = members[0]
+                continue
+            total = sum((member.double() for member in members), torch.zeros((), dtype=torch.float64))
+            if not total.isfinite().all():
+                raise CheckpointError(f"{files[0]}: {key} is not finite in one of the checkpoints: it has no mean")
+            means[key] = (total / len(members)).to(members[0].dtype)
+    try:
+        save_file(means, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(28, str(error), str(path)) from None
 
 
 def check_keys(path: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -226,7 +226,7 @@ class ModelScorer(PackedPasses):
 
         A `StoredSplit` that was made with this tokenizer and formatter is read as tokens.
         """
-        for raw_N in self.score_encoded(self._encoded(trees), wanted=wanted):
+        for raw_N in self.score_encoded(self.encoded(trees), wanted=wanted):
             yield TreeScores(self.calibrated(raw_N, dataset), raw_N)
 
     def calibrated(self, raw_N: FloatArray, dataset: str | None = None) -> FloatArray:
@@ -242,7 +242,8 @@ class ModelScorer(PackedPasses):
         """Tokens that went through the model so far."""
         return TokensUsed(read=self.num_tokens, written=0)
 
-    def _encoded(self, trees: Sequence[ReasoningTree]) -> Sequence[EncodedTree]:
+    def encoded(self, trees: Sequence[ReasoningTree]) -> Sequence[EncodedTree]:
+        """The trees as tokens: those of a store that has the same, else as they are asked for, a window at a time."""
         own = (self.formatter.hash(), self.tokenizer.hash())
         if isinstance(trees, StoredSplit) and trees.text_format == own:
             return trees.encoded

@@ -24,10 +24,13 @@ class TreeScores(NamedTuple):
     Attributes:
         confidence_N: float64 in [0, 1], after the calibration map, if any.
         raw_N: float64 in [0, 1], before it; rankings go by it.
+        spread_N: float64, how far the members of an ensemble are from each other: the standard deviation of their own
+            confidences; None of a scorer that is none.
     """
 
     confidence_N: FloatArray
     raw_N: FloatArray
+    spread_N: FloatArray | None = None
 
 
 class TokensUsed(NamedTuple):

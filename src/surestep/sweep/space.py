@@ -29,6 +29,7 @@ NOT_TRIED = {
     "training.best_metric": "it is what the trials are compared by",
     "training.validation_samples": "trials are compared on the same problems",
     "data.validation_fraction": "trials are compared on the same problems",
+    "data.validation_seed": "trials are compared on the same problems",
 }
 """Fields that are the same in all trials, and why."""
 

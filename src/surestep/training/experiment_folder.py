@@ -25,6 +25,7 @@ from surestep.files import BEST, CONFIG, DATA_REPORT, RUN_LOG, SIGN_OFFS, TRACKE
 from surestep.lock import LOCK
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.checkpoint.find import list_checkpoints
+from surestep.training.optimizer.averaged_weights import average_bytes
 from surestep.training.optimizer.parameter_groups import moment_bytes
 
 STATES_KEPT = 2
@@ -143,7 +144,7 @@ def check_space(folder: Path, training: TrainingConfig, model: ConfidenceModel) 
         StorageError: not even one checkpoint and its training state fit.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    state = moment_bytes(model, training)
+    state = moment_bytes(model, training) + average_bytes(model, training.ema_decay)
     free = shutil.disk_usage(_existing_parent(folder)).free
     once = weights + state
     if free < once:

@@ -19,11 +19,13 @@ from torch import Tensor
 from surestep.config import TrainingConfig
 from surestep.scoring.build_model import BuiltModel
 from surestep.training.loss import step_losses
+from surestep.training.optimizer.averaged_weights import AveragedWeights, put_raw_weights
 from surestep.training.optimizer.parameter_groups import (
     Role,
     build_optimizer,
     learning_rates,
     parameter_names,
+    parameter_roles,
     set_learning_rate,
 )
 from surestep.training.optimizer.saved_moments import allocate_moments
@@ -77,9 +79,11 @@ class OptimizerStep:
         self._pack_again = pack_again
         self._say = say
         self._names = parameter_names(built.model)
+        self._roles = parameter_roles(built.model, settings)
         self.model, self.optimizer = accelerator.prepare(built.model, build_optimizer(built.model, settings))
         self.is_recorded = recorded
         self._recorded: RecordedPasses | None = None
+        self._average: AveragedWeights | None = None
 
     def begin(self, resume_from: Path | None) -> RunState:
         """Take over moments and position from a checkpoint, or begin; returns where the run stands.
@@ -95,18 +99,51 @@ class OptimizerStep:
                 if self._accelerator.scaler is not None and state.scaler:
                     self._accelerator.scaler.load_state_dict(state.scaler)
             allocate_moments(self.optimizer.optimizer)
+            self._begin_average(resume_from, state)
             if self.is_recorded:
                 trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
                 self._recorded = RecordedPasses(self._pass, trained, self._say)
         return state
 
+    def _begin_average(self, resume_from: Path | None, state: RunState) -> None:
+        """Where `ema_decay` is set: a checkpoint's weights are the average, and its training state holds the others.
+
+        The average is kept on the main process alone, which validates and saves.
+        """
+        decay = self._settings.ema_decay
+        if decay is None:
+            return
+        if self._accelerator.is_main_process:
+            self._average = AveragedWeights(self._built.model, decay, updates=state.step)
+        if resume_from is not None:
+            put_raw_weights(self._built.model, resume_from / "training_state")
+            self._built.model.weights_changed()
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """Within it the model's weights are those that are validated and saved: with `ema_decay` the averages."""
+        if self._average is None:
+            yield
+            return
+        self._exchange(self._average)
+        try:
+            yield
+        finally:
+            self._exchange(self._average)
+
+    def _exchange(self, average: AveragedWeights) -> None:
+        with not_repeated("the weights and their averages changed places"):
+            average.exchange()
+            self._built.model.weights_changed()
+
     def learning_rates(self) -> dict[Role, float]:
         """Of the last step, by what is trained."""
-        return learning_rates(self.optimizer.optimizer, self._names)
+        return learning_rates(self.optimizer.optimizer, self._roles)
 
     def save_state(self, folder: Path, state: RunState) -> None:
         """Write what resuming needs beside the weights."""
-        save_state(folder, state, self.optimizer.optimizer, self._names)
+        raw = None if self._average is None else self._average.raw()
+        save_state(folder, state, self.optimizer.optimizer, self._names, raw_weights=raw)
 
     @contextmanager
     def rounded_weights(self) -> Iterator[None]:
@@ -134,6 +171,8 @@ class OptimizerStep:
         with not_repeated(f"the weights were updated in step {packs.step + 1}"):
             grad_norm = self._accelerator.clip_grad_norm_(self.model.parameters(), self._settings.max_grad_norm)
             self.optimizer.step()
+            if self._average is not None:
+                self._average.update()
             self._built.model.weights_changed()
         return Update(packs, loss, torch.as_tensor(0.0 if grad_norm is None else grad_norm))
 

@@ -40,6 +40,7 @@ from surestep.training.experiment_folder import (
     start_folder,
 )
 from surestep.training.optimizer.adamw_8bit import SMALLEST
+from surestep.training.optimizer.averaged_weights import average_bytes
 from surestep.training.optimizer.parameter_groups import moment_bytes
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
 from surestep.training.processes import main_process_alone, make_accelerator
@@ -155,7 +156,7 @@ def _train(
     recorded = records_passes(training, config.lora, built, accelerator, budget)
     unrecordable = reason_not_to_record(training, config.lora, built, accelerator)
     lines = [*config.warnings(), *built.reasons, *said_of(compiling), *data.lines, *said_of(warning), reason]
-    lines += _settings_lines(training, recorded=recorded, unrecordable=unrecordable)
+    lines += _settings_lines(training, built, recorded=recorded, unrecordable=unrecordable)
     lines += [*origin.lines(), *said_of(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     listeners: list[TrainingEvents] = []
@@ -183,7 +184,7 @@ def _train(
         result = _run(trainer, config, data, [*listeners, trackers], tokens_per_step=tokens_per_step)
         if result.stopped_by is not None or not accelerator.is_main_process:
             return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
-        if result.best != result.last:
+        if result.best != result.last or training.ema_decay is not None:  # the model holds the weights behind it
             load_all_weights(built.model, result.best)
         scorer = built.scorer(config)
         scorer.say = trainer.view.say
@@ -216,15 +217,16 @@ def _run(
     )
 
     def write(folder: Path, state: RunState) -> None:
-        save_checkpoint(
-            folder,
-            built,
-            config,
-            step=state.step,
-            label_means=data.label_means,
-            label_mean=data.label_mean,
-            write_state=lambda path: trainer.optimizer_step.save_state(path, state),
-        )
+        with trainer.optimizer_step.averaged_weights():
+            save_checkpoint(
+                folder,
+                built,
+                config,
+                step=state.step,
+                label_means=data.label_means,
+                label_mean=data.label_mean,
+                write_state=lambda path: trainer.optimizer_step.save_state(path, state),
+            )
 
     trainer.run(
         [
@@ -238,6 +240,7 @@ def _run(
                 metric=training.best_metric,
                 constants=data.label_means,
                 bound=training.divergence_bound,
+                averaged_weights=trainer.optimizer_step.averaged_weights,
             ),
             stop,
             Save(rhythm, accelerator, folder=folder, write=write, keep=training.save_total_limit),
@@ -268,13 +271,21 @@ def _diverged(view: RunView, training: TrainingConfig) -> str:
     )
 
 
-def _settings_lines(training: TrainingConfig, *, recorded: bool, unrecordable: str | None) -> list[str]:
+def _settings_lines(
+    training: TrainingConfig, built: BuiltModel, *, recorded: bool, unrecordable: str | None
+) -> list[str]:
     """What was made of the settings for optimiser and passes."""
     lines = []
     if training.optimizer == "adamw_8bit":
         lines.append(
             f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "
             f"{SMALLEST:,} numbers"
+        )
+    if training.ema_decay is not None:
+        size = average_bytes(built.model, training.ema_decay)
+        lines.append(
+            f"weights: their moving average over about {1 / (1 - training.ema_decay):,.0f} steps is validated and "
+            f"saved ({size / 1e6:,.1f} MB, in float32); the training state holds the weights themselves"
         )
     if recorded:
         lines.append("passes: recorded once for each shape and run again (CUDA graphs); --cuda_graphs false")
@@ -338,7 +349,7 @@ def choose_token_budget(training: TrainingConfig, built: BuiltModel, *, max_leng
         built.hardware,
         checkpointing=training.gradient_checkpointing,
         wanted=wanted,
-        moment_bytes=moment_bytes(built.model, training),
+        moment_bytes=moment_bytes(built.model, training) + average_bytes(built.model, training.ema_decay),
     )
     if budget == wanted:
         cause = "batch size x max_length"

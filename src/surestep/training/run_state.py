@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, NotRequired
@@ -18,10 +19,12 @@ import torch
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 from typing_extensions import TypedDict
 
 from surestep.errors import CheckpointError
 from surestep.model.saved_weights import read_tensors
+from surestep.training.optimizer.averaged_weights import RAW_FILE
 from surestep.training.optimizer.saved_moments import moments_to_tensors, tensors_to_moments
 from surestep.untrusted import checked, checked_record, place_inside, read_json
 
@@ -120,14 +123,31 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     np.random.seed(mixed % 2**32)
 
 
-def save_state(folder: Path, state: RunState, optimizer: torch.optim.Optimizer, names: dict[int, str]) -> None:
-    """Write optimiser and run state; `names` gives each parameter's name by its `id`.
+def save_state(
+    folder: Path,
+    state: RunState,
+    optimizer: torch.optim.Optimizer,
+    names: dict[int, str],
+    *,
+    raw_weights: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write optimiser and run state.
+
+    Args:
+        folder: the training state's.
+        state: where the run stands.
+        optimizer: whose moments are written.
+        names: each parameter's name by its `id`.
+        raw_weights: the trained weights, where the checkpoint's own are an average of them.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
     try:
         save_file(moments_to_tensors(optimizer, names), folder / OPTIMIZER_FILE)
+        if raw_weights is not None:
+            tensors = {name: weight.detach().contiguous().cpu() for name, weight in raw_weights.items()}
+            save_file(tensors, folder / RAW_FILE)
     except SafetensorError as error:
         # safetensors reports a full disk as an error of its own kind.
         raise OSError(errno.ENOSPC, str(error), str(folder)) from None

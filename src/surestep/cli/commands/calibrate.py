@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surestep.cli.checkpoint_argument import add_checkpoint
+from surestep.cli.checkpoint_argument import add_checkpoint, is_ensemble
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.output.console import add_json_flag, result_console, say, say_json
 from surestep.cli.output.fitted_table import FittedTable
@@ -20,20 +21,24 @@ from surestep.files import CALIBRATION
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from surestep.cli.scorers import OpenedScorer
     from surestep.evaluation.calibrate import CalibrationResult
+    from surestep.scoring.build_model import BuiltModel
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     from surestep.calibration.maps import MAPS, Identity
 
-    add_checkpoint(parser)
+    several = "; of several, the map is of their mean and goes into a file (--output)"
+    add_checkpoint(parser, purpose=several, several=True)
     parser.add_argument("--scorer", metavar="FORM:PATH|FILE.json", help=f"another scorer instead: {forms_shown()}")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="with --scorer: where its map goes (default: calibration.json in the folder of its results)",
+        help="with --scorer, or several checkpoints: where the map goes (default: calibration.json in the folder of "
+        "their results)",
     )
     parser.add_argument(
         "--data", type=Path, metavar="FILE", help="labelled steps to calibrate on, in place of the validation split"
@@ -64,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     if args.scorer is not None:
         return _calibrate_scorer(args)
+    if is_ensemble(args):
+        return _calibrate_ensemble(args)
 
     from surestep.scoring.checkpoint.find import locked_run
     from surestep.scoring.checkpoint.manifest import check_is_checkpoint
@@ -100,21 +107,47 @@ def _calibrate(args: argparse.Namespace) -> int:
 
 
 def _calibrate_scorer(args: argparse.Namespace) -> int:
+    console = result_console(args)
+    config = _config(args, get_default_config())
+    with opened_scorer(args.scorer, config, console, use="none") as found:
+        return _calibrate_opened(args, console, found, config, named=f"--scorer {args.scorer}", tokens_of=None)
+
+
+def _calibrate_ensemble(args: argparse.Namespace) -> int:
+    from surestep.cli.ensembles import open_ensemble
+    from surestep.evaluation.ensemble import check_held_out
+
+    console = result_console(args)
+    opened = open_ensemble(args, console, use="none", settled=partial(_with_data, args))
+    check_held_out(opened.loaded, opened.config.data, seed=opened.config.training.seed)
+    named, tokens_of = opened.found.scorer.spec, opened.loaded.members[0].built
+    return _calibrate_opened(args, console, opened.found, opened.config, named=named, tokens_of=tokens_of)
+
+
+def _calibrate_opened(
+    args: argparse.Namespace,
+    console: Console,
+    found: OpenedScorer,
+    config: Config,
+    *,
+    named: str,
+    tokens_of: BuiltModel | None,
+) -> int:
+    """Fit a scorer's map and write it into a file; `named` is how the next command names the scorer."""
     from surestep.cli.output.progress import counting
     from surestep.evaluation.calibrate import fit_maps
     from surestep.evaluation.evaluate import read_splits
     from surestep.files import write_text
     from surestep.scoring.checkpoint.calibration_file import calibration_text
 
-    console = result_console(args)
-    config = _config(args, get_default_config())
-    with opened_scorer(args.scorer, config, console, use="none") as found, counting(console) as progress:
-        splits = read_splits(config.data, "validation", seed=config.training.seed, progress=progress)
+    seed = config.training.seed
+    with counting(console) as progress:
+        splits = read_splits(config.data, "validation", seed=seed, progress=progress, tokens_of=tokens_of)
         result = fit_maps(
             found.scorer,
             splits,
             methods=_methods(args),
-            seed=config.training.seed,
+            seed=seed,
             progress=progress,
             about_scorer=found.scorer.about()["scorer"],
         )
@@ -124,9 +157,7 @@ def _calibrate_scorer(args: argparse.Namespace) -> int:
     path = args.output or config.output_dir / found.slug / CALIBRATION
     write_text(path, calibration_text(result.calibration))
     console.print(f"stored: {path}", markup=False, highlight=False)
-    console.print(
-        f"next: surestep evaluate --scorer {args.scorer} --calibration_file {path}", markup=False, highlight=False
-    )
+    console.print(f"next: surestep evaluate {named} --calibration_file {path}", markup=False, highlight=False)
     return 0
 
 
@@ -139,7 +170,9 @@ def _check(args: argparse.Namespace) -> None:
     one_of(args, "checkpoint", "scorer")
     if args.scorer is not None and args.remove:
         raise ConfigError("--remove takes a map out of a checkpoint: delete the file of --calibration_file instead")
-    if args.scorer is None and args.output is not None:
+    if is_ensemble(args) and args.remove:
+        raise ConfigError("--remove takes a map out of a checkpoint, and several are named: name one of them")
+    if args.scorer is None and args.output is not None and not is_ensemble(args):
         raise ConfigError("--output is where the map of --scorer goes; a checkpoint keeps its own: drop --output")
     if args.split == "test":
         raise ConfigError(
@@ -153,7 +186,10 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _config(args: argparse.Namespace, config: Config) -> Config:
-    config = override(config, args)
+    return _with_data(args, override(config, args))
+
+
+def _with_data(args: argparse.Namespace, config: Config) -> Config:
     if args.data is None:
         return config
     config.data.use_only({"own"})

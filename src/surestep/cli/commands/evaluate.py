@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from surestep.cli.checkpoint_argument import add_checkpoint
+from surestep.cli.checkpoint_argument import ENSEMBLE, add_checkpoint, is_ensemble
 from surestep.cli.commands.report import say_written
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    add_checkpoint(parser)
+    add_checkpoint(parser, purpose=ENSEMBLE, several=True)
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="evaluate this file of predictions instead, made by any scorer"
     )
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     who = one_of(args, "checkpoint", "predictions", "scorer")
     if who == "predictions" and args.calibration is not None:
         raise ConfigError("--calibration applies a checkpoint's map: drop it, or name --checkpoint")
-    if who != "scorer" and args.calibration_file is not None:
+    if who != "scorer" and args.calibration_file is not None and not is_ensemble(args):
         raise ConfigError("--calibration_file is the map of --scorer: drop it, or name --scorer")
 
     from surestep.cli.output.solution_tables import sibling_lines, solutions_table
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from surestep.evaluation.report.headline import verdict
 
     console = result_console(args)
-    made = {"predictions": _of_predictions, "checkpoint": _of_checkpoint, "scorer": _of_scorer}
+    of_checkpoint = _of_ensemble if is_ensemble(args) else _of_checkpoint
+    made = {"predictions": _of_predictions, "checkpoint": of_checkpoint, "scorer": _of_scorer}
     evaluation = made[who](args, console)
     solutions = evaluation.report["solution_level"]["per_dataset"]
     if args.json:
@@ -140,6 +141,30 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
     folder = args.output_dir or default_output_dir(config.validation_dir, args.checkpoint)
     with _locked(folder, console):
         return _evaluated(args, config, folder, console)
+
+
+def _of_ensemble(args: argparse.Namespace, console: Console) -> Evaluation:
+    from surestep.cli.ensembles import open_ensemble
+    from surestep.cli.output.progress import counting
+    from surestep.evaluation.ensemble import check_held_out
+    from surestep.evaluation.evaluate import evaluate_scorer
+
+    opened = open_ensemble(args, console, use=args.calibration)
+    found, config = opened.found, opened.config
+    if args.split == "validation":
+        check_held_out(opened.loaded, config.data, seed=config.training.seed)
+    folder = args.output_dir or config.output_dir / found.slug
+    with _locked(folder, console), counting(console) as progress:
+        return evaluate_scorer(
+            found.scorer,
+            config,
+            split=args.split,
+            output_dir=folder,
+            progress=progress,
+            stored=found.calibration,
+            calibration=found.use,
+            trained_as=opened.loaded.members[0],
+        )
 
 
 def _of_scorer(args: argparse.Namespace, console: Console) -> Evaluation:

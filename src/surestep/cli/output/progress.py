@@ -176,8 +176,13 @@ class TrainingDisplay(TrainingEvents):
     def logged(self, record: StepRecord) -> None:
         """Show the interval's figures, the loss as a mean over its labels."""
         loss = "–" if record.loss_per_label is None else f"{record.loss_per_label:.4f}"
+        # Of rates layer by layer the lowest is enough for a line; metrics.jsonl has all.
+        lower = {role: rate for role, rate in record.learning_rates.items() if role.startswith("backbone_")}
+        hidden = sorted(lower, key=lower.__getitem__)[1:]
         rates = f"{record.learning_rate:.1e}" + "".join(
-            f" ({role} {rate:.1e})" for role, rate in record.learning_rates.items() if rate != record.learning_rate
+            f" ({role.removeprefix('backbone_')} {rate:.1e})"
+            for role, rate in record.learning_rates.items()
+            if rate != record.learning_rate and role not in hidden
         )
         figures = (
             f"loss {loss}  lr {rates}  {record.tokens_per_s:,.0f} tokens/s  "

@@ -28,6 +28,7 @@ class DataSettings(Protocol):
 
     data_dir: Path
     validation_fraction: float
+    validation_seed: int | None
     bad_rows: BadRows
 
     def used(self) -> list[str]:
@@ -52,7 +53,8 @@ class _Choice:
         """The source of `dataset`, or why there is none."""
         assert dataset.splits is not None
         side: Side = "held_out" if self.split == "validation" else "rest"
-        hold_out = Division(self.data.validation_fraction, self.seed, side)
+        seed = self.seed if self.data.validation_seed is None else self.data.validation_seed
+        hold_out = Division(self.data.validation_fraction, seed, side)
 
         def has(name: str) -> bool:
             return needed_file(dataset, (name,), self.data).find() is not None

@@ -59,7 +59,8 @@ class ScoreTask:
         """Steps and rule where it was split here, confidences of its steps, and what people make of them."""
         split = {"steps": TEXTS, "split_rule": TEXT} if self.where.solution is not None else {}
         numbers = dict.fromkeys(AGGREGATIONS, NUMBER)
-        return split | {"confidences": NUMBERS, "raw": NUMBERS} | numbers | certified_column(self.scorer)
+        spread = {"spread": NUMBERS} if self.scorer.is_ensemble else {}
+        return split | {"confidences": NUMBERS, "raw": NUMBERS} | spread | numbers | certified_column(self.scorer)
 
     def prepare(self, values: Mapping[str, Any]) -> tuple[Solution, dict[str, Any]]:
         """The solution, and the columns that say how it was split."""
@@ -77,7 +78,9 @@ class ScoreTask:
 
     def _scores(self, result: SolutionScores) -> dict[str, Any]:
         numbers = {how: _or_none(result.aggregate(how)) for how in AGGREGATIONS}
-        own = {"confidences": list(result.confidences), "raw": list(result.raw)}
+        own: dict[str, Any] = {"confidences": list(result.confidences), "raw": list(result.raw)}
+        if result.spread is not None:
+            own["spread"] = list(result.spread)
         return own | numbers | certified_value(self.scorer, result)
 
 

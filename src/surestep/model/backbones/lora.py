@@ -16,6 +16,7 @@ from torch import nn
 
 from surestep.config import LoraConfig
 from surestep.errors import BackboneError, CheckpointError, ConfigError
+from surestep.model.backbones.decoder_stack import decoder_stack
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.untrusted import read_json
 from surestep.untrusted.bounds import shown
@@ -123,6 +124,25 @@ def saved_targets(adapter_folder: Path) -> list[str] | None:
     return sorted(targets)
 
 
+def adapter_facts(adapter_folder: Path) -> dict[str, Any]:
+    """What a saved adapter says of how it acts, names of layers in order; nothing where it has no such file.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    path = adapter_folder / ADAPTER_CONFIG
+    try:
+        said = read_json(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CheckpointError(f"{path} cannot be read ({reason}); restore the checkpoint from a backup") from None
+    if not isinstance(said, dict):
+        raise CheckpointError(f"{path} holds no JSON object; restore the checkpoint from a backup")
+    return {name: _plain(value) for name, value in said.items() if name not in _SAYS_NOTHING}
+
+
 def check_adapter_config(adapted: Any, adapter_folder: Path) -> None:
     """Raise where a saved adapter says that it acts otherwise than the adapters of the model `adapted` do.
 
@@ -132,27 +152,18 @@ def check_adapter_config(adapted: Any, adapter_folder: Path) -> None:
     Raises:
         CheckpointError: a field of the file has another value, or it cannot be read.
     """
-    path = adapter_folder / ADAPTER_CONFIG
-    try:
-        said = read_json(path)
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CheckpointError(f"{path} cannot be read ({reason}); restore the checkpoint from a backup") from None
-    if not isinstance(said, dict):
-        raise CheckpointError(f"{path} holds no JSON object; restore the checkpoint from a backup")
+    said = adapter_facts(adapter_folder)
     (applied,) = adapted.peft_config.values()
     values = {name: _plain(value) for name, value in applied.to_dict().items()}
     other = [
         f"{name} is {shown(said[name])}, applied is {shown(values[name])}"
-        for name in sorted(said.keys() & values.keys() - _SAYS_NOTHING)
-        if _plain(said[name]) != values[name]
+        for name in sorted(said.keys() & values.keys())
+        if said[name] != values[name]
     ]
     if other:
         raise CheckpointError(
-            f"{path}: {'; '.join(other[:3])}: scores would be others than in training; restore the checkpoint from a "
-            "backup, or give --lora_r and --lora_alpha as they were in training"
+            f"{adapter_folder / ADAPTER_CONFIG}: {'; '.join(other[:3])}: scores would be others than in training; "
+            "restore the checkpoint from a backup, or give --lora_r and --lora_alpha as they were in training"
         )
 
 
@@ -190,11 +201,9 @@ def describe_adapters(backbone: Any) -> str:
 
 def _decoder_layers(transformer: nn.Module) -> list[_DecoderLayer]:
     """The layers of the largest stack of modules; the whole transformer as one where it has no stack."""
-    stacks = [(name, module) for name, module in transformer.named_modules() if isinstance(module, nn.ModuleList)]
     blocks: list[tuple[str, nn.Module]] = [("", transformer)]
-    if stacks:
-        # By weights: the experts of a layer are a stack as well, and so are the layers of an image encoder.
-        name, stack = max(stacks, key=lambda pair: sum(weight.numel() for weight in pair[1].parameters()))
+    if (found := decoder_stack(transformer)) is not None:
+        name, stack = found
         blocks = [(f"{name}.{number}.", block) for number, block in enumerate(stack)]
     return [
         _DecoderLayer(

@@ -18,7 +18,7 @@ from surestep.terminal_text import in_one_line
 from surestep.untrusted import place_inside, read_json
 from surestep.untrusted.bounds import shown
 
-_STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)")
+STEP_FOLDER = re.compile(r"checkpoint_step_(\d+)")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """How an address elsewhere begins; `pathlib` writes s3://bucket as s3:/bucket. One letter is a drive of Windows."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -34,7 +34,7 @@ def list_checkpoints(experiment_dir: Path) -> list[tuple[int, Path]]:
     found = [
         (int(match[1]), path)
         for path in (experiment_dir.iterdir() if experiment_dir.is_dir() else [])
-        if (match := _STEP_FOLDER.fullmatch(path.name)) and path.is_dir()
+        if (match := STEP_FOLDER.fullmatch(path.name)) and path.is_dir()
     ]
     return sorted(found)
 
@@ -42,7 +42,7 @@ def list_checkpoints(experiment_dir: Path) -> list[tuple[int, Path]]:
 def run_of(checkpoint: Path) -> Path:
     """The folder of the run that a checkpoint belongs to; the checkpoint itself where it was taken out of its run."""
     checkpoint = real_path(checkpoint)
-    return checkpoint.parent if _STEP_FOLDER.fullmatch(checkpoint.name) else checkpoint
+    return checkpoint.parent if STEP_FOLDER.fullmatch(checkpoint.name) else checkpoint
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def best_checkpoint(experiment_dir: Path) -> Path | None:
     try:
         values = read_json(mark, allow_nan=True)
         name = values.get("checkpoint") if isinstance(values, dict) else None
-        if not isinstance(name, str) or not _STEP_FOLDER.fullmatch(name):
+        if not isinstance(name, str) or not STEP_FOLDER.fullmatch(name):
             raise ValueError("its 'checkpoint' is no checkpoint_step_<N>")
         path = place_inside(experiment_dir, name)
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from surestep.config import Config, LoraConfig, ModelConfig
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.errors import BackboneError, CheckpointError, ConfigError
-from surestep.files import CERTIFICATE, CONFIG, MONITOR, SELECTIVE
+from surestep.files import AVERAGED_FROM, CERTIFICATE, CONFIG, MONITOR, SELECTIVE
 from surestep.guarantees.certificate import Certificate
 from surestep.model.backbones.files import (
     CONFIG_FILE,
@@ -138,6 +138,8 @@ def load_checkpoint(
         )
     if manifest.kind == "lora" and config.lora.base_precision != trained_with.lora.base_precision:
         built.reasons.append(_other_base(now=config.lora.base_precision, then=trained_with.lora.base_precision))
+    if AVERAGED_FROM in manifest.files:
+        built.reasons.append(f"weights: the mean of several checkpoints, which {AVERAGED_FROM} names")
     built.calibration = read_calibration(folder)
     if not trainable:
         built.certificate, built.monitor, built.selective = (

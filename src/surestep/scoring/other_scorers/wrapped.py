@@ -57,7 +57,7 @@ class CalibratedScorer:
             if self.calibration is None or self.applied == "none":
                 yield found
             else:
-                yield TreeScores(self.calibration.calibrated(found.confidence_N, dataset), found.raw_N)
+                yield found._replace(confidence_N=self.calibration.calibrated(found.confidence_N, dataset))
 
 
 @dataclass

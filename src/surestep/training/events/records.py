@@ -57,7 +57,7 @@ class StepRecord:
         loss_per_label: mean over the interval's labels, by their weights: nats for `bce`, squared error for `mse`. None
             where the interval began in a checkpoint that does not know the weights.
         learning_rates: of each group by what it trains, `backbone` (its adapters under LoRA) and `head` (with the
-            `<CONFIDENCE>` row).
+            `<CONFIDENCE>` row); also of its lower layers, where each has a rate of its own (`parameter_groups.Role`).
     """
 
     step: int

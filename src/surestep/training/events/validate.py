@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ class Validate(TrainingEvents):
         metric: whose mean over datasets decides.
         constants: mean training label of each dataset.
         bound: how far above a constant's the NLL may be (`ValidationRecord.is_beyond`); None: as far as it likes.
+        averaged_weights: puts the weights in place that are validated, where they are not those that are trained.
     """
 
     rhythm: Rhythm
@@ -71,6 +73,7 @@ class Validate(TrainingEvents):
     metric: str
     constants: Mapping[str, float]
     bound: float | None
+    averaged_weights: Callable[[], AbstractContextManager[None]] = nullcontext
     _scorer: ModelScorer | None = field(default=None, init=False)
 
     def started(self, run: RunView) -> None:
@@ -108,15 +111,16 @@ class Validate(TrainingEvents):
         if self._scorer is None:
             self._scorer = self.make_scorer()  # once: a budget that has shrunk stays so
             self._scorer.say = self._run.say
-        record = validate(
-            self._scorer,
-            self.subsets,
-            step=state.step,
-            metric=self.metric,
-            best=state.best_seen,
-            constants=self.constants,
-            progress=self._go_on,
-        )
+        with self.averaged_weights():
+            record = validate(
+                self._scorer,
+                self.subsets,
+                step=state.step,
+                metric=self.metric,
+                best=state.best_seen,
+                constants=self.constants,
+                progress=self._go_on,
+            )
         state.validations_without_better += 1
         if record.is_best:
             state.best_seen = record.value

@@ -1,19 +1,28 @@
-"""AdamW over the trainable weights, decay on matrices only, its moments in 32 or in 8 bits."""
+"""AdamW over the trainable weights, decay on matrices only, its moments in 32 or in 8 bits.
+
+With `layer_learning_rate_decay` each layer of the backbone has a rate of its own (`backbone_rates`).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from surestep.config import TrainingConfig
+from surestep.errors import BackboneError
+from surestep.model.backbones.decoder_stack import parameter_depths
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.training.optimizer.adamw_8bit import BLOCK, SMALLEST, adamw_8bit
 
-Role = Literal["backbone", "head"]
-"""What a parameter belongs to: the backbone with its adapters, or the head with the `<CONFIDENCE>` row."""
+Role = str
+"""What a parameter belongs to: `backbone` (with its adapters), or `head` (with the `<CONFIDENCE>` row).
+
+With `layer_learning_rate_decay`, `backbone` is what has the undecayed rate (the last layer and the norm after it);
+below it are `backbone_layer_<l>`, counted from 1 and padded with zeros, and `backbone_embeddings`.
+"""
 
 
 class Group(NamedTuple):
@@ -24,13 +33,57 @@ class Group(NamedTuple):
     bits: int
 
 
-def role_of(name: str) -> Role:
-    """The role of a parameter of the model, by its name.
+class BackboneRate(NamedTuple):
+    """The peak learning rate of a parameter of the backbone, and the name that it is logged by."""
 
-    >>> role_of("head.output.weight"), role_of("backbone.layers.0.self_attn.q_proj.weight")
-    ('head', 'backbone')
+    role: Role
+    peak: float
+
+
+def is_of_head(name: str) -> bool:
+    """Whether a parameter of the model belongs to the head, by its name.
+
+    >>> is_of_head("head.output.weight"), is_of_head("backbone.layers.0.self_attn.q_proj.weight")
+    (True, False)
     """
-    return "head" if name.startswith(("head.", "confidence_row")) else "backbone"
+    return name.startswith(("head.", "confidence_row"))
+
+
+def backbone_rates(model: ConfidenceModel, config: TrainingConfig) -> dict[int, BackboneRate]:
+    """Rate and role of each trainable parameter of the backbone, by its `id`.
+
+    `layer_learning_rate_decay` d gives layer l of L the peak `learning_rate` * d^(L - l), and the embeddings, as layer
+    0, the lowest. From Howard and Ruder 2018 (arXiv 1801.06146, discriminative fine-tuning) in the form of Clark et al.
+    2020 (ELECTRA, arXiv 2003.10555), whose program counts the layers of its head, too; here it has a rate of its own.
+
+    Raises:
+        BackboneError: a decay is set, and the backbone has no stack of layers.
+    """
+    trained = [p for name, p in model.named_parameters() if p.requires_grad and not is_of_head(name)]
+    decay = config.layer_learning_rate_decay
+    if decay is None:
+        return {id(parameter): BackboneRate("backbone", config.learning_rate) for parameter in trained}
+    found = parameter_depths(model.transformer)
+    if found is None:
+        raise BackboneError(
+            f"training.layer_learning_rate_decay is {decay:g}, but the layers of this backbone "
+            f"({type(model.transformer).__name__}) cannot be told apart: leave it out, or choose another --backbone"
+        )
+    depths, num_layers = found
+    rates: dict[int, BackboneRate] = {}
+    for parameter in trained:
+        depth = depths[id(parameter)]
+        role = "backbone" if depth == num_layers else f"backbone_layer_{depth:0{len(str(num_layers))}d}"
+        rates[id(parameter)] = BackboneRate(
+            "backbone_embeddings" if depth == 0 else role, config.learning_rate * decay ** (num_layers - depth)
+        )
+    return rates
+
+
+def parameter_roles(model: ConfidenceModel, config: TrainingConfig) -> dict[int, Role]:
+    """The role of each trainable parameter by its `id`."""
+    rates = backbone_rates(model, config)
+    return {id(p): rates[id(p)].role if id(p) in rates else "head" for p in model.parameters() if p.requires_grad}
 
 
 def parameter_names(model: ConfidenceModel) -> dict[int, str]:
@@ -39,7 +92,7 @@ def parameter_names(model: ConfidenceModel) -> dict[int, str]:
 
 
 def parameter_groups(model: ConfidenceModel, config: TrainingConfig) -> dict[Group, list[torch.nn.Parameter]]:
-    """Backbone and head, each with and without decay.
+    """Backbone (its layers, where each has a rate of its own) and head, each with and without decay.
 
     Biases, norms and the `<CONFIDENCE>` row are not decayed: pulling them to 0 is no simpler a model. With `adamw_8bit`
     the head, the row and the embedding keep moments of 32 bits: the first two are what is learned from nothing, and
@@ -47,14 +100,15 @@ def parameter_groups(model: ConfidenceModel, config: TrainingConfig) -> dict[Gro
     """
     head_rate = config.head_learning_rate or config.learning_rate
     embedding = model.embedding.weight
+    rates = backbone_rates(model, config)
     groups: dict[Group, list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        is_head = role_of(name) == "head"
+        is_head = is_of_head(name)
         in_8_bits = config.optimizer == "adamw_8bit" and not is_head and parameter is not embedding
         group = Group(
-            peak=head_rate if is_head else config.learning_rate,
+            peak=head_rate if is_head else rates[id(parameter)].peak,
             decay=config.weight_decay if parameter.ndim > 1 else 0.0,
             bits=8 if in_8_bits else 32,
         )
@@ -104,10 +158,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["peak"] * factor
 
 
-def learning_rates(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -> dict[Role, float]:
+def learning_rates(optimizer: torch.optim.Optimizer, roles: Mapping[int, Role]) -> dict[Role, float]:
     """The learning rate of each role, as the groups have it now; groups of one role share it."""
     rates: dict[Role, float] = {}
     for group in optimizer.param_groups:
-        for role in {role_of(names[id(parameter)]) for parameter in group["params"]}:
+        for role in {roles[id(parameter)] for parameter in group["params"]}:
             rates[role] = float(group["lr"])
     return dict(sorted(rates.items()))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from surestep.cli.checkpoint_argument import add_checkpoint
+from surestep.cli.checkpoint_argument import ENSEMBLE, add_checkpoint
 from surestep.cli.flags import add_config_flags, fields
 from surestep.cli.output.console import add_json_flag
 from surestep.cli.scorers import add_scorer_flags
@@ -144,7 +144,7 @@ def _add_layout_flags(action: argparse.ArgumentParser) -> None:
 
 def _add_common_flags(action: argparse.ArgumentParser, holds: str, *, ranks: bool) -> None:
     _flag(action, "data", type=Path, nargs="+", required=True, metavar="FILE_OR_FOLDER", help=holds)
-    add_checkpoint(action, purpose=" that scores")
+    add_checkpoint(action, purpose=f" that scores{ENSEMBLE}", several=True)
     of_whom = (
         "{id, candidate, confidences: [...]}, or {id, candidate, score}, of any range"
         if ranks

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from surestep.cli.checkpoint_argument import is_ensemble
 from surestep.cli.flags import override
 from surestep.cli.output.console import result_console, say_json
 from surestep.cli.scorers import one_of, opened_scorer
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     given = [who for who in (args.checkpoint, args.predictions, args.scorer) if who is not None]
     if args.benchmark != "best-of-n" or len(given) > 1:
         one_of(args, "checkpoint", "predictions", "scorer")
-    if args.scorer is None and args.calibration_file is not None:
+    if args.scorer is None and args.calibration_file is not None and not is_ensemble(args):
         raise ConfigError("--calibration_file is the map of --scorer: drop it, or name --scorer")
 
     console = result_console(args)
@@ -79,6 +80,16 @@ def _scorer(args: argparse.Namespace, console: Console) -> Iterator[tuple[Scorer
         with opened as found, counting(console) as progress:
             folder = args.output_dir or config.output_dir / found.slug
             yield MeasuredScorer(found.scorer), folder, config.eval.save_predictions, progress
+        return
+    if is_ensemble(args):
+        from surestep.cli.ensembles import open_ensemble
+        from surestep.cli.output.progress import counting
+
+        # Without a file there is no map, whatever the default says.
+        ensemble = open_ensemble(args, console, use=None if args.calibration == "pooled" else args.calibration)
+        with counting(console) as progress:
+            folder = args.output_dir or ensemble.config.output_dir / ensemble.found.slug
+            yield MeasuredScorer(ensemble.found.scorer), folder, ensemble.config.eval.save_predictions, progress
         return
     if args.checkpoint is None:
         from surestep.config import get_default_config

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from surestep.cli.commands.generate.flags import KEY, SCORER_KEY
 from surestep.cli.flags import section_from_args
+from surestep.cli.loaded_scorer import checkpoint_facts, load_scorer
 from surestep.cli.output.console import make_console, say_json
 from surestep.cli.table_command import (
     STREAM,
-    checkpoint_facts,
-    load_scorer,
     output_of,
     store_of,
     write_file,
@@ -146,7 +145,7 @@ def _scorer(
         client = Client(args.scorer, api_key=os.environ.get(SCORER_KEY) or None)
         about = client.about()
         return client, {"scorer": args.scorer, "scorer_model": about.get("model", about)}
-    args.checkpoint = args.scorer
+    args.checkpoint, args.checkpoints = args.scorer, [args.scorer]
     scorer = load_scorer(args, console, processes)
     return scorer, checkpoint_facts(scorer)
 

@@ -1,0 +1,1 @@
+"""Several checkpoints that score as one: a deep ensemble."""
