@@ -24,6 +24,7 @@ from surestep.evaluation.report.charts.chart import Chart
 from surestep.evaluation.report.charts.png import write_png
 from surestep.evaluation.report.charts.run import mixture, training_curve
 from surestep.evaluation.report.charts.svg import to_svg
+from surestep.evaluation.report.error_analysis import shown_errors
 from surestep.evaluation.report.headline import (
     all_figures,
     baselines_table,
@@ -230,6 +231,7 @@ def _render(
             kinds=[(kind, _total(mistakes, kind)) for kind in KINDS],
             has_text=_has_text(mistakes),
             made_from=made.to_json(),
+            error_analysis=shown_errors(report),
             missing=missing,
             run=sources.run,
             reading=_reading_notes(sources),
