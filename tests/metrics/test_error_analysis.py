@@ -56,7 +56,7 @@ def test_groups_add_up_to_the_whole(num_problems: int, per_problem: int, seed: i
         assert sum(row["num_steps"] for row in rows) == len(steps)
         assert sum(row["share_of_error"] for row in rows) == pytest.approx(float(section["mse"] > 0.0))
         assert sum(row["num_steps"] * row["mse"] for row in rows) == pytest.approx(section["mse"] * len(steps))
-        assert sum(row["num_steps"] * row["bias"] for row in rows) == pytest.approx(
+        assert sum(row["num_steps"] * row["calibration_in_the_large"] for row in rows) == pytest.approx(
             (steps.confidence - steps.label).sum()
         )
         assert all(row["few_problems"] for row in rows)

@@ -17,7 +17,7 @@ import numpy as np
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT, Draws, seed_for
 from surestep.metrics.columns import FloatArray, IntArray
 from surestep.metrics.error_analysis.raters import agreement, raters_section
-from surestep.metrics.figures.pointwise import bias, mae, mse, nll, r2
+from surestep.metrics.figures.pointwise import calibration_in_the_large, mae, mse, nll, r2
 from surestep.metrics.figures.ranking import auroc
 from surestep.metrics.measure import resample
 from surestep.metrics.report.groups import Grouping, MeasuredRow, by_position, group_rows
@@ -26,7 +26,7 @@ from surestep.scored import ScoredSteps
 
 Json = dict[str, Any]
 
-GROUP_FIGURES = (mse, mae, nll, auroc, r2, bias)
+GROUP_FIGURES = (mse, mae, nll, auroc, r2, calibration_in_the_large)
 LENGTH_STARTS = (0, 41, 81, 161, 321)
 """Characters of a step's text at which each range of lengths begins."""
 TABLES = ("by_kind", "by_position", "by_length", "by_agreement")
@@ -45,7 +45,7 @@ NOTES: dict[str, str] = {
         "both"
     ),
     "share_of_error": "the group's part of the sum of squared errors",
-    "bias": "mean confidence minus mean label: above 0, scored too high",
+    "calibration_in_the_large": "mean confidence minus mean label: above 0, scored too high",
     "r2": "within the group: 0 is the group's own mean label",
     "raters": (
         "mse = of_raters + of_model on steps rated more than once: the variance of the ratings over their number, and "

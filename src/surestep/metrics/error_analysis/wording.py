@@ -20,7 +20,8 @@ TITLES = {
     "by_agreement": "ratings",
 }
 HEADER = ("steps", "problems", "share of error", "MSE", "AUROC", "R²", "bias")
-_FIGURES = ("mse", "auroc", "r2", "bias")
+_BIAS = "calibration_in_the_large"
+_FIGURES = ("mse", "auroc", "r2", _BIAS)
 
 
 def group_name(row: Mapping[str, Any]) -> str:
@@ -66,8 +67,8 @@ def sentences(name: str, section: Mapping[str, Any]) -> list[str]:
     judged = sum(not row["few_problems"] for table in TABLES for row in section.get(table) or ())
     if judged and "no_intervals" not in section:
         said.append(
-            f"{judged} groups were looked at; of intervals of 95 %, about one in twenty is off by chance: take a single "
-            "group that barely stands out for no finding."
+            f"{judged} groups were looked at; of intervals of 95 %, about one in twenty is off by chance: take a "
+            "single group that barely stands out for no finding."
         )
     said += [f"Not looked at by {TITLES[table]}: {reason}." for table, reason in section["left_out"].items()]
     return [*said, *_of_raters(section["raters"])]
@@ -96,11 +97,11 @@ def _of_table(table: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{most['share_of_error']:.0%} of the squared error in {most['num_steps'] / steps:.0%} of the steps."
         )
     for sign, words in ((1, "too high"), (-1, "too low")):
-        found = [row for row in judged if _sign(row, "bias", 0.0) == sign]
+        found = [row for row in judged if _sign(row, _BIAS, 0.0) == sign]
         if found:
             said.append(
                 f"By {what}, scored {words}, by the 95 % interval: "
-                + ", ".join(f"{group_name(row)} (by {abs(row['bias']):.2f})" for row in found)
+                + ", ".join(f"{group_name(row)} (by {abs(row[_BIAS]):.2f})" for row in found)
                 + "."
             )
     blind = [row for row in judged if row.get("auroc") is not None and _sign(row, "auroc", 0.5) != 1]

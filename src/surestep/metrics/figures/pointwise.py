@@ -182,8 +182,6 @@ calibration_in_the_large = Figure(
 
 mean_confidence = Figure("mean_confidence", "Mean confidence", "none", mean_of(lambda p, y: p), range=(0.0, 1.0))
 mean_label = Figure("mean_label", "Mean label", "none", mean_of(lambda p, y: y), range=(0.0, 1.0))
-bias = Figure("bias", "Bias", "none", mean_of(lambda p, y: p - y), range=(-1.0, 1.0))
-"""Mean confidence minus mean label: above 0, steps are scored too high."""
 
 
 @dataclass(frozen=True, slots=True)
