@@ -160,7 +160,8 @@ def one_seed(args: argparse.Namespace, seed: int, data_dir: Path) -> dict[str, A
 def surestep(*arguments: str) -> dict[str, float]:
     """Run a command of Surestep, shown as it can be given by hand; the seconds that it took, by clock and of CPU.
 
-    On a machine that others use, the latter is what it takes. Ends the recipe with the command's own exit code where it fails: its message has been shown.
+    On a machine that others use, the latter is what it takes. Ends the recipe with the command's own exit code where it
+    fails: its message has been shown.
     """
     print(f"\n$ surestep {' '.join(arguments)}", flush=True)
     start, before = time.monotonic(), _cpu_seconds()

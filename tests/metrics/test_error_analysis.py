@@ -128,6 +128,10 @@ def test_counted_conflicts_settle_what_mean_and_count_leave_open() -> None:
     )
     open_ = section_of(steps, None)["raters"]
     assert (open_["of_raters"]["low"], open_["of_raters"]["high"]) == (0.0, 0.25)
+    twice = ScoredSteps.of_columns([0.4] * 6, [0.0, 0.5, 0.5, 0.5, 0.5, 1.0], problem=list("abcdef"))
+    twice = replace(twice, num_ratings=np.array([1, 1, 2, 2, 2, 1]))
+    one = section_of(twice, None, conflicts={"all": 1})["raters"]["of_raters"]
+    assert one["high"] == pytest.approx(0.25 / 3), "of three steps that may differ, one did"
     settled = section_of(steps, None, conflicts={"all": 0})
     assert settled["raters"]["of_raters"]["high"] == 0.0
     assert [row["ratings"] for row in settled["by_agreement"]] == ["once", "rated again, alike"]

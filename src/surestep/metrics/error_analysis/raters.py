@@ -46,7 +46,24 @@ def agreement(part: ScoredSteps, conflicts: int | None) -> tuple[FloatArray, Flo
     return low, high
 
 
-def raters_section(part: ScoredSteps, low: FloatArray, high: FloatArray, draws: Draws | None) -> Json:
+def _highest_with(low: FloatArray, high: FloatArray, conflicts: int | None) -> FloatArray:
+    """The variances of the greatest sum in which no more steps differ than `conflicts`: those that must, and the worst.
+
+    >>> _highest_with(np.array([0.1, 0.0, 0.0]), np.array([0.2, 0.5, 0.3]), 2).tolist()
+    [0.2, 0.5, 0.0]
+    """
+    if conflicts is None:
+        return high
+    may = (low == 0.0) & (high > 0.0)
+    left = max(conflicts - int((low > 0.0).sum()), 0)
+    chosen = np.zeros(low.shape, bool)
+    chosen[np.argsort(np.where(may, -high, 1.0), kind="stable")[:left]] = True
+    return np.where(may & ~chosen, low, high)
+
+
+def raters_section(
+    part: ScoredSteps, low: FloatArray, high: FloatArray, draws: Draws | None, *, conflicts: int | None = None
+) -> Json:
     """The parts of the error on steps rated more than once; `left_out`, the reason, where there are none.
 
     Args:
@@ -54,15 +71,17 @@ def raters_section(part: ScoredSteps, low: FloatArray, high: FloatArray, draws: 
         low: (N,), the least variance that each step's ratings can have (`agreement`).
         high: (N,), the greatest.
         draws: of the problems; None where there are no intervals.
+        conflicts: how many steps have ratings that differ at most, where that was counted.
     """
     again = ~np.isnan(low)
     if not again.any():
         return {"left_out": UNKNOWN_COUNTS if not part.num_ratings.any() else NEVER_TWICE}
     steps, count = part.select(again), part.num_ratings[again]
+    low, high = low[again], high[again]
     num_problems = int(np.unique(part.problem).size)
     error = Measure(steps, (mse,), num_problems=num_problems)
     ends: dict[str, tuple[Measure, Measure]] = {}
-    for name, variance in (("low", low[again]), ("high", high[again])):
+    for name, variance in (("low", low), ("high", _highest_with(low, high, conflicts))):
         # A column of its own on the same draws: its mean is measured as that of a confidence is.
         of_label = Measure(steps.with_confidence(variance / count), (mean_confidence,), num_problems=num_problems)
         of_one = Measure(steps.with_confidence(variance), (mean_confidence,), num_problems=num_problems)
@@ -76,8 +95,9 @@ def raters_section(part: ScoredSteps, low: FloatArray, high: FloatArray, draws: 
     section: Json = {
         "num_steps": len(steps),
         "num_problems": steps.num_problems,
-        "num_steps_alike": int((high[again] == 0.0).sum()),
-        "num_steps_not_alike": int((low[again] > 0.0).sum()),
+        "num_steps_alike": int((high == 0.0).sum()),
+        "num_steps_not_alike": int((low > 0.0).sum()),
+        "num_steps_counted_not_alike": conflicts,
         "mse": measured,
         "of_raters": {**of_raters, **_interval([pair[0].draws("mean_confidence") for pair in ends.values()], draws)}
         if draws is not None

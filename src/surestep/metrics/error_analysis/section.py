@@ -121,7 +121,7 @@ def error_section(
         "num_problems": part.num_problems,
         "mse": total / len(part),
         **{name: [row.json for row in rows] for name, rows in tables.items()},
-        "raters": raters_section(part, low, high, draws),
+        "raters": raters_section(part, low, high, draws, conflicts=conflicts),
         "left_out": left_out,
     }
     return section if reason is None else section | {"no_intervals": reason}
