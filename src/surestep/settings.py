@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
@@ -83,6 +83,9 @@ def describe(
             meant = hint(location[-1]) if hint is not None and location[-1] not in owner.model_fields else ""
             sentences.append(f"{path}: no such field{meant or _nearest(location[-1], owner.model_fields)}")
             continue
+        if detail["type"] == "missing":
+            sentences.append(f"{path} is missing")
+            continue
         message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         message = _KINDS_IN_WORDS.get(detail["type"], message)
         allowed.setdefault(path, (detail["input"], []))[1].append(message)
@@ -93,6 +96,8 @@ def describe(
 def _owner(section: type[BaseModel], parents: list[str]) -> type[BaseModel]:
     for parent in parents:
         annotation = section.model_fields[parent].annotation if parent in section.model_fields else None
+        if get_origin(annotation) is list:
+            (annotation,) = get_args(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             section = annotation
     return section

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
-from surestep.config import consistency
+from surestep.config import consistency, phases
 from surestep.config.core_yaml import dump_yaml
 from surestep.config.data import DataConfig
 from surestep.config.evaluation import EvalConfig
 from surestep.config.model import DEFAULT_BACKBONE, TINY_BACKBONE, LoraConfig, ModelConfig
 from surestep.config.other_names import hint
+from surestep.config.phases import PhaseConfig, named_phases
 from surestep.config.read import lay_over, read_config_file
 from surestep.config.training import LORA_LEARNING_RATE, TrainingConfig
 from surestep.data.datasets import DATASET_NAMES
@@ -34,6 +35,7 @@ __all__ = [
     "EvalConfig",
     "LoraConfig",
     "ModelConfig",
+    "PhaseConfig",
     "TrainingConfig",
     "get_default_config",
     "get_lora_config",
@@ -60,6 +62,13 @@ class Config(Section):
     data: DataConfig = Field(default_factory=DataConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     eval: EvalConfig = Field(default_factory=EvalConfig)
+    phases: Annotated[list[PhaseConfig], BeforeValidator(named_phases)] = Field(
+        [],
+        description=(
+            "Phases of the run, one after the other, each with a `name` and the fields of `data` and `training` that "
+            "differ in it; or a preset's name: `progressive`, `curriculum`. Empty: the run is one."
+        ),
+    )
 
     @property
     def experiment_dir(self) -> Path:
@@ -119,11 +128,25 @@ class Config(Section):
 
     def problems(self) -> list[str]:
         """What contradicts within the configuration, one sentence each; empty where all is well."""
+        if self.phases:
+            return phases.phase_problems(self)
         return consistency.problems(self)
 
     def warnings(self) -> list[str]:
         """What is allowed but seldom meant, one sentence each; a run says them at its start."""
-        return consistency.warnings(self)
+        return phases.phase_warnings(self) if self.phases else consistency.warnings(self)
+
+    def data_of_phases(self) -> dict[str, DataConfig]:
+        """What each phase reads, by its name; empty where there are none."""
+        return {phase.name: whole.data for phase, whole in zip(self.phases, self.of_phases(), strict=bool(self.phases))}
+
+    def of_phases(self) -> list[Config]:
+        """The configuration of each phase, whole and without phases; itself where it has none.
+
+        Raises:
+            ConfigError: a phase's values are not allowed.
+        """
+        return phases.phase_configs(self)
 
     def check(self) -> None:
         """Raise all `problems` as one error.

@@ -65,6 +65,24 @@ class DataConfig(_DatasetFields):
         10,
         description="Deepest labelled step on a path, in training; later steps are dropped. Unset: no cap.",
     )
+    order: Literal["shuffled", "easy_first", "hard_first"] = Field(
+        "shuffled",
+        description=(
+            "Order in which training takes the trees of a dataset in every pass: shuffled by the seed, or sorted by "
+            "`difficulty` (equally difficult ones are shuffled)."
+        ),
+    )
+    difficulty: Literal["steps", "tokens", "wrong_steps"] = Field(
+        "steps",
+        description=(
+            "What makes a tree difficult, for `order` and `easiest_share`: steps, or tokens, on its longest labelled "
+            "path within the limits, or the share of its labels that is wrong (1 minus their mean)."
+        ),
+    )
+    easiest_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None,
+        description="Train on this share of each dataset's trees, the easiest by `difficulty`; unset: on all of them.",
+    )
     validation_fraction: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.05, description="Share of the training problems held out where a dataset has no validation file."
     )

@@ -17,8 +17,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from surestep.config import Config, get_lora_config
+from surestep.config import Config, DataConfig, PhaseConfig, TrainingConfig, get_lora_config
 from surestep.config.other_names import ALIASES
+from surestep.config.phases import PHASE_PRESETS, PHASE_TRAINING_FIELDS, RUN_DATA_FIELDS
 from surestep.files import write_text
 from surestep.settings import OneOf
 
@@ -63,7 +64,9 @@ def reference_markdown() -> str:
     changed = _changes(Config(), get_lora_config())
     sections = [_section(name, about, model) for name, about, model in _sections(Config)]
     preset = ", ".join(f"`{path}` is `{value}`" for path, value in changed.items())
-    return "\n".join([_INTRODUCTION, f"The LoRA preset differs from the defaults below in: {preset}.\n", *sections])
+    return "\n".join(
+        [_INTRODUCTION, f"The LoRA preset differs from the defaults below in: {preset}.\n", *sections, _phases()]
+    )
 
 
 def _sections(model: type[BaseModel]) -> Iterator[tuple[str, str, type[BaseModel]]]:
@@ -141,6 +144,8 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
         return f"a whole number{_bounds(metadata, whole=True)}"
     if annotation is float:
         return f"a number{_bounds(metadata, whole=False)}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return f"an object of {', '.join(f'`{name}`' for name in annotation.model_fields)}"
     if choices := next((part for part in metadata if isinstance(part, OneOf)), None):
         return " or ".join(f"`{name}`" for name in choices.names())
     words = _SIMPLE[annotation]
@@ -170,6 +175,26 @@ def _bounds(metadata: list[Any], *, whole: bool) -> str:
             case Lt(lt=limit):
                 found.append(f" below {limit:g}")
     return ",".join(found)
+
+
+def _phases() -> str:
+    """What a phase is and what it may set."""
+    of_phase = PhaseConfig.model_fields
+    of_training = ", ".join(f"`{name}`" for name in TrainingConfig.model_fields if name in PHASE_TRAINING_FIELDS)
+    not_of_data = ", ".join(f"`{name}`" for name in DataConfig.model_fields if name in RUN_DATA_FIELDS)
+    presets = "; ".join(
+        f"`{name}` ({', '.join(str(phase['name']) for phase in phases)})" for name, phases in PHASE_PRESETS.items()
+    )
+    return "\n".join(
+        [
+            "## A phase of `phases`\n",
+            f"{(PhaseConfig.__doc__ or '').splitlines()[0]} See [Train in phases](how-to/train-in-phases.md).\n",
+            f"- `name`: {allowed_values(of_phase['name'])}. {of_phase['name'].description}",
+            f"- `training`: {of_phase['training'].description} Allowed: {of_training}.",
+            f"- `data`: {of_phase['data'].description} Allowed: all but {not_of_data}.",
+            f"\nPresets: {presets}.\n",
+        ]
+    )
 
 
 def _changes(default: Config, preset: Config) -> dict[str, str]:

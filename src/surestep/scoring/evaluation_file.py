@@ -14,7 +14,9 @@ import numpy as np
 
 from surestep.config import EvalConfig
 from surestep.data.datasets import DATASETS
+from surestep.data.trees.step_kinds import STEP_KINDS, step_kind
 from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
+from surestep.metrics.error_analysis.section import TextFacts, error_analysis
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report
 from surestep.metrics.solution_level.section import solution_level_report
 from surestep.scored import ScoredSteps
@@ -59,12 +61,37 @@ def evaluation_report(
         "solution_level": solution_level_report(
             steps, resamples=settings.bootstrap_resamples, seed=settings.bootstrap_seed
         ),
+        "error_analysis": error_analysis(
+            steps.measured(),
+            text_facts(steps.measured(keep_texts=True)),
+            conflicts=_known_conflicts(about.get("datasets", {})),
+            resamples=settings.bootstrap_resamples,
+            seed=settings.bootstrap_seed,
+        ),
         "num_steps_without_label": sum(without_label.values()),
         "steps_without_label": {name: count for name, count in without_label.items() if count},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": library_versions(),
         "git_commit": git_commit(),
     }
+
+
+def text_facts(steps: ScoredSteps) -> TextFacts | None:
+    """Kind and length of each step by its text; None where there are no texts."""
+    if steps.texts is None:
+        return None
+    texts = [steps.texts.step(row) for row in range(len(steps))]
+    return TextFacts(
+        kinds=STEP_KINDS,
+        kind=np.array([STEP_KINDS.index(step_kind(text)) for text in texts], np.int64),
+        length=np.array([len(text) for text in texts], np.int64),
+    )
+
+
+def _known_conflicts(datasets: Mapping[str, Any]) -> dict[str, int]:
+    """How many steps of each dataset have ratings that differ, where its reader looked for them."""
+    counts = {name: facts.get("reading", {}).get("counts", {}) for name, facts in datasets.items()}
+    return {name: int(of.get("rating_conflict", 0)) for name, of in counts.items() if "rated_again" in of}
 
 
 def part_of_each_tree(steps: ScoredSteps) -> list[str]:

@@ -6,14 +6,15 @@ on them. Knows sources, stores and limits; knows no model beyond its tokenizer a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surestep.config import DataConfig
 from surestep.data.sources.choose import Source, enabled_sources
+from surestep.encoding.difficulty import DifficultyName, easiest, tree_difficulty
 from surestep.encoding.encoded_tree import EncodedTree, path_sums
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, limit_nodes, limit_tree
@@ -73,6 +74,7 @@ class TrainingSet(Sequence[EncodedTree]):
         loss: what the limits cost, over the trees in use.
         label_sum: sum of the labels that are left.
         largest: the problem with the most of them.
+        rank: float64, one for each example: what a pass over them is sorted by; None where it is shuffled.
     """
 
     name: str
@@ -84,6 +86,7 @@ class TrainingSet(Sequence[EncodedTree]):
     loss: LimitLoss
     label_sum: float
     largest: LargestProblem | None = None
+    rank: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -165,17 +168,21 @@ def load_examples(
     seed: int,
     max_length: int,
     progress: ProgressFactory = silent,
+    run_data: DataConfig | None = None,
 ) -> ExamplesInUse:
     """Read, tokenise (or find in the cache), hold out, sample and limit.
 
-    `seed` is the run's; `max_length` comes from `longest_path`.
+    `seed` is the run's; `max_length` comes from `longest_path`. `run_data` is given for a phase of a run: what the run
+    is validated and tested on is that of `run_data`, and validated problems are left out of the phase, wherever they
+    stand in its files.
 
     Raises:
         DataError: files are missing or malformed, or a dataset is left without an example.
     """
-    shares = data.enabled()
+    shares, whole = data.enabled(), run_data or data
     train_sources = enabled_sources(data, "train", seed=seed)
-    validation_sources = enabled_sources(data, "validation", seed=seed)
+    validation_sources = enabled_sources(whole, "validation", seed=seed)
+    validated = whole.enabled()
 
     def stored(source: Source) -> StoredSplit:
         return prepare_source(source, tokenizer, formatter, cache_dir=data.cache_dir, progress=progress)
@@ -184,18 +191,49 @@ def load_examples(
     found = ExamplesInUse(
         training={},
         splits={split.name: split for split in splits.values()},
-        validation={source.name: stored(source) for source in validation_sources if source.key in shares},
+        validation={source.name: stored(source) for source in validation_sources if source.key in validated},
     )
-    evaluated = {f"{name} validation": split.store.text_hashes for name, split in found.validation.items()}
+    held_out = {f"{name} validation": split.store.text_hashes for name, split in found.validation.items()}
+    evaluated = dict(held_out)
     try:
-        for source in enabled_sources(data, "test", seed=seed):
+        for source in enabled_sources(whole, "test", seed=seed):
             evaluated[f"{source.name} test"] = stored(source).store.text_hashes
     except SurestepError as error:  # a test split that is not there is said, not demanded
         found.lines.append(f"overlap with the test splits was not checked: {error}")
+    removed = set(evaluated) if data.remove_overlap else set() if run_data is None else set(held_out)
     for key, split in splits.items():
-        index = _sample(split, evaluated, data, seed, found)
-        found.training[split.name] = _limited(split, shares[key], index, max_length, data.max_steps_per_example)
+        index = _sample(split, evaluated, removed, data, seed, found)
+        index = _easiest(split, index, data, max_length, found)
+        limited = _limited(split.name, split.store, shares[key], index, max_length, data.max_steps_per_example)
+        found.training[split.name] = _ranked(limited, data)
     return found
+
+
+def distinct_sets(sets: Iterable[TrainingSet]) -> list[TrainingSet]:
+    """The same examples without those that are there twice: sets of one store and the same limits become one.
+
+    A run's phases may draw from one dataset several times; this is what they have seen together.
+    """
+    groups: dict[tuple[object, int, int | None], list[TrainingSet]] = {}
+    for dataset in sets:
+        groups.setdefault((dataset.store.folder, dataset.max_length, dataset.max_steps), []).append(dataset)
+    found = []
+    for (first, *others), (_, max_length, max_steps) in zip(groups.values(), groups, strict=True):
+        chosen = np.unique(np.concatenate([first.chosen, *(other.chosen for other in others)]))
+        is_same = np.array_equal(chosen, np.sort(first.chosen))
+        found.append(
+            first if is_same else _limited(first.name, first.store, first.share, chosen, max_length, max_steps)
+        )
+    return found
+
+
+def label_means(sets: Iterable[TrainingSet]) -> dict[str, float]:
+    """Mean label of each dataset, over all sets of its name."""
+    sums: dict[str, tuple[float, int]] = {}
+    for dataset in sets:
+        label_sum, count = sums.get(dataset.name, (0.0, 0))
+        sums[dataset.name] = (label_sum + dataset.label_sum, count + dataset.num_labels)
+    return {name: label_sum / count for name, (label_sum, count) in sums.items()}
 
 
 def longest_path(max_length: int, limit: int | None, *, backbone: str) -> tuple[int, str | None]:
@@ -210,9 +248,14 @@ def longest_path(max_length: int, limit: int | None, *, backbone: str) -> tuple[
 
 
 def _sample(
-    split: StoredSplit, evaluated: Mapping[str, NDArray[np.uint64]], data: DataConfig, seed: int, found: ExamplesInUse
+    split: StoredSplit,
+    evaluated: Mapping[str, NDArray[np.uint64]],
+    removed: Collection[str],
+    data: DataConfig,
+    seed: int,
+    found: ExamplesInUse,
 ) -> NDArray[np.int64]:
-    """The trees in use: overlaps out where asked, then `max_train_samples` of the rest, drawn by seed."""
+    """The trees in use: problems of the `removed` splits out, then `max_train_samples` of the rest, drawn by seed."""
     name, store = split.name, split.store
     keep, is_shared = np.ones(len(store), bool), np.zeros(len(store), bool)
     for other, texts in evaluated.items():
@@ -221,11 +264,11 @@ def _sample(
             continue
         problems = store.num_problems(np.flatnonzero(shared))
         found.overlaps.append({"train": name, "evaluated": other, "problems": problems, "trees": int(shared.sum())})
-        fate = "removed" if data.remove_overlap else "kept; --remove_overlap drops them"
+        fate = "removed" if other in removed else "kept; --remove_overlap drops them"
         found.lines.append(f"{problems:,} training problems of {name} also occur in {other} ({fate})")
         is_shared |= shared
-    if data.remove_overlap:
-        keep &= ~is_shared
+        if other in removed:
+            keep &= ~shared
     index = left = np.flatnonzero(keep)
     cap = data.max_train_samples
     if cap is not None and cap < len(index):
@@ -256,10 +299,49 @@ def _num_labels(store: TreeStore, index: NDArray[np.int64]) -> int:
     return sum(int(np.count_nonzero(~np.isnan(store.nodes(part).label_N))) for part in parts)
 
 
-def _limited(
-    split: StoredSplit, share: float, index: NDArray[np.int64], max_length: int, max_steps: int | None
-) -> TrainingSet:
+def _easiest(
+    split: StoredSplit, index: NDArray[np.int64], data: DataConfig, max_length: int, found: ExamplesInUse
+) -> NDArray[np.int64]:
+    """The easiest of the trees of `index`, where `easiest_share` asks for them."""
+    share = data.easiest_share
+    if share is None:
+        return index
     name, store = split.name, split.store
+    difficulty = _difficulty(store, index, data.difficulty, max_length, data.max_steps_per_example)
+    is_in = easiest(difficulty, share)
+    left_out = index[~is_in]
+    num_labels = _num_labels(store, left_out)
+    found.selection[name] |= {"trees_beyond_easiest_share": len(left_out), "labels_beyond_easiest_share": num_labels}
+    found.lines.append(
+        f"{name}: easiest_share {share:g} leaves out {len(left_out):,} of {len(index):,} training trees, with "
+        f"{num_labels:,} labels, as more difficult ({data.difficulty} above "
+        f"{np.nanmax(difficulty[is_in], initial=0.0):g})"
+    )
+    return index[is_in]
+
+
+def _ranked(dataset: TrainingSet, data: DataConfig) -> TrainingSet:
+    """The same with an order, where one is asked for."""
+    if data.order == "shuffled":
+        return dataset
+    rank = _difficulty(dataset.store, dataset.chosen, data.difficulty, dataset.max_length, dataset.max_steps)
+    return replace(dataset, rank=rank if data.order == "easy_first" else -rank)
+
+
+def _difficulty(
+    store: TreeStore, index: NDArray[np.int64], measure: DifficultyName, max_length: int, max_steps: int | None
+) -> FloatArray:
+    parts = [np.zeros(0)]
+    for start in range(0, len(index), _CHUNK_TREES):
+        nodes = store.nodes(index[start : start + _CHUNK_TREES])
+        keep, _ = limit_nodes(nodes, max_length=max_length, max_steps=max_steps)
+        parts.append(tree_difficulty(nodes, keep, measure))
+    return np.concatenate(parts)
+
+
+def _limited(
+    name: str, store: TreeStore, share: float, index: NDArray[np.int64], max_length: int, max_steps: int | None
+) -> TrainingSet:
     loss, label_sum, labels = LimitLoss(), 0.0, np.zeros(len(index), np.int64)
     for start in range(0, len(index), _CHUNK_TREES):
         nodes = store.nodes(index[start : start + _CHUNK_TREES])

@@ -78,6 +78,7 @@ class OptimizerStep:
         self._budget = budget
         self._pack_again = pack_again
         self._say = say
+        self._first_step = 0
         self._names = parameter_names(built.model)
         self._roles = parameter_roles(built.model, settings)
         self.model, self.optimizer = accelerator.prepare(built.model, build_optimizer(built.model, settings))
@@ -136,6 +137,13 @@ class OptimizerStep:
             average.exchange()
             self._built.model.weights_changed()
 
+    def enter_phase(self, settings: TrainingConfig, *, first_step: int) -> None:
+        """From now on `settings` hold, and the learning rate counts from `first_step`; the moments stay."""
+        self._settings, self._first_step = settings, first_step
+        self._roles = parameter_roles(self._built.model, settings)
+        # Of an optimiser as this phase alone would make it: its groups may be cut otherwise.
+        self.optimizer.optimizer.param_groups[:] = build_optimizer(self._built.model, settings).param_groups
+
     def learning_rates(self) -> dict[Role, float]:
         """Of the last step, by what is trained."""
         return learning_rates(self.optimizer.optimizer, self._roles)
@@ -162,7 +170,7 @@ class OptimizerStep:
         Raises:
             DeviceError: memory ran out and smaller packs are not allowed or do not help, or it ran out in the update.
         """
-        factor = learning_rate_factor(packs.step, self._settings)
+        factor = learning_rate_factor(packs.step - self._first_step, self._settings)
         set_learning_rate(self.optimizer.optimizer, factor)
         while (loss := self._passes_or_none(packs)) is None:
             # Outside of the handler, whose traceback holds on to memory.

@@ -43,6 +43,8 @@ from surestep.training.optimizer.adamw_8bit import SMALLEST
 from surestep.training.optimizer.averaged_weights import average_bytes
 from surestep.training.optimizer.parameter_groups import moment_bytes
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
+from surestep.training.phases.plan import TrainingPhase
+from surestep.training.phases.plan import tokens_per_step as mean_tokens_per_step
 from surestep.training.processes import main_process_alone, make_accelerator
 from surestep.training.run_state import RunState
 from surestep.training.run_tokenizer import run_tokenizer
@@ -141,7 +143,8 @@ def _train(
             num_processes=accelerator.num_processes,
             progress=progress,
         )
-    check_schedule(training)  # the run's length is known now
+    for phase in data.phases:
+        check_schedule(phase.settings)  # the run's length is known now
     if origin.start is None:
         built = build_model(config, hardware, initial_confidence=data.initial_confidence)
     else:
@@ -150,8 +153,9 @@ def _train(
         built = start.built
     stale = _drop_calibration(built, origin.start)
     warning = check_space(folder, training, built.model)
-    budget, reason = choose_token_budget(training, built, max_length=config.data.max_length)
-    tokens_per_step = _tokens_per_step(training, data)
+    largest, max_length = _largest_pass(data.phases, [phase.data.max_length for phase in config.of_phases()])
+    budget, reason = choose_token_budget(largest, built, max_length=max_length)
+    tokens_per_step = mean_tokens_per_step(data.phases)
     compiling = built.compile_if_worth(config.model.compile, tokens_per_step * training.max_steps)
     recorded = records_passes(training, config.lora, built, accelerator, budget)
     unrecordable = reason_not_to_record(training, config.lora, built, accelerator)
@@ -177,6 +181,7 @@ def _train(
         may_shrink=training.token_budget is None,
         recorded=recorded,
         resume_from=origin.resume_from,
+        phases=data.phases if config.phases else (),
     )
     trainer.view.state.sources = origin.sources
     path = config.validation_dir / METRICS
@@ -360,6 +365,7 @@ def choose_token_budget(training: TrainingConfig, built: BuiltModel, *, max_leng
     return budget, f"token budget: {budget} in one pass ({cause}); --token_budget overrides"
 
 
-def _tokens_per_step(training: TrainingConfig, data: RunData) -> float:
-    examples = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    return examples * sum(dataset.share * dataset.mean_tokens() for dataset in data.training.values())
+def _largest_pass(phases: Sequence[TrainingPhase], max_lengths: Sequence[int]) -> tuple[TrainingConfig, int]:
+    """The settings and `max_length` of the phase whose passes may hold the most tokens."""
+    parts = [(phase.settings, max_length) for phase, max_length in zip(phases, max_lengths, strict=True)]
+    return max(parts, key=lambda part: part[0].per_device_train_batch_size * part[1])

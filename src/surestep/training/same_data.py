@@ -8,7 +8,7 @@ compared where the checkpoint is loaded: the hashes of its formatter and tokeniz
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,24 +22,30 @@ _WAY_ON = (
 )
 
 
-def deciding_sources(data: DataConfig, *, seed: int) -> list[Source]:
-    """The sources that decide what a run trains on and is validated on."""
+def deciding_sources(data: DataConfig, phases: Mapping[str, DataConfig], *, seed: int) -> dict[str, Source]:
+    """The sources that decide what a run trains on and is validated on, by dataset, split and, if any, phase."""
     trained = data.enabled()
-    sources = enabled_sources(data, "train", seed=seed)
+    sources = []
+    if not phases:
+        sources += enabled_sources(data, "train", seed=seed)
     sources += [source for source in enabled_sources(data, "validation", seed=seed) if source.key in trained]
     if data.remove_overlap:  # then problems of the test splits are not trained on
         with suppress(SurestepError):  # a test split that is not there is said elsewhere
             sources += enabled_sources(data, "test", seed=seed)
-    return sources
+    found = {f"{source.name} {source.split}": source for source in sources}
+    for name, of_phase in phases.items():
+        train = enabled_sources(of_phase, "train", seed=seed)
+        found |= {f"{source.name} {source.split} of phase {name}": source for source in train}
+    return found
 
 
-def fingerprints(sources: Sequence[Source]) -> dict[str, str]:
-    """Fingerprint of each source, by the dataset's name and the split; what its files are called does not matter."""
-    return {_label(source): str(source.content()) for source in sources}
+def fingerprints(sources: Mapping[str, Source]) -> dict[str, str]:
+    """Fingerprint of each source; what its files are called does not matter."""
+    return {label: str(source.content()) for label, source in sources.items()}
 
 
 def check_same_data(
-    folder: Path, started_with: dict[str, str], sources: Sequence[Source], *, accept: bool
+    folder: Path, started_with: dict[str, str], sources: Mapping[str, Source], *, accept: bool
 ) -> str | None:
     """Compare with what the checkpoint in `folder` was trained on; a line where a difference is accepted.
 
@@ -60,11 +66,11 @@ def check_same_data(
     else:
         now = fingerprints(sources)
         changed = [
-            f"{_named(source)}{_what_changed(started_with[label], now[label])}"
-            for source in sources
-            if (label := _label(source)) in started_with and started_with[label] != now[label]
+            f"{_named(label, source)}{_what_changed(started_with[label], now[label])}"
+            for label, source in sources.items()
+            if label in started_with and started_with[label] != now[label]
         ]
-        new = [_named(source) for source in sources if _label(source) not in started_with]
+        new = [_named(label, source) for label, source in sources.items() if label not in started_with]
         gone = [label for label in started_with if label not in now]
         if not (changed or gone or new):
             return None
@@ -83,10 +89,6 @@ def _what_changed(then: str, now: str) -> str:
     return ", the same file, read or divided otherwise" if then[:half] == now[:half] else ""
 
 
-def _label(source: Source) -> str:
-    return f"{source.name} {source.split}"
-
-
-def _named(source: Source) -> str:
+def _named(label: str, source: Source) -> str:
     files = ", ".join(str(path) for path in source.files)
-    return f"{_label(source)} ({files})" if files else _label(source)
+    return f"{label} ({files})" if files else label

@@ -5,7 +5,7 @@ validates and saves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -89,7 +89,8 @@ def shape_of_transformers(
 
 @dataclass(frozen=True)
 class Rhythm:
-    """At which optimiser steps (counted from 1) a run logs, validates and saves; each one also at the last step.
+    """At which optimiser steps (counted from 1) a run logs, validates and saves; each one also at the last step,
+    and at the last one of each phase, so that no interval belongs to two.
 
     Every regular checkpoint is validated.
     """
@@ -98,15 +99,19 @@ class Rhythm:
     logging_steps: int
     eval_steps: int
     save_steps: int
+    phase_ends: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, config: TrainingConfig) -> Rhythm:
+    def of(cls, config: TrainingConfig, phase_ends: Collection[int] = ()) -> Rhythm:
         """As the configuration says."""
-        return cls(config.max_steps, config.logging_steps, config.eval_steps, config.save_steps)
+        return cls(config.max_steps, config.logging_steps, config.eval_steps, config.save_steps, frozenset(phase_ends))
+
+    def _is_end(self, step: int) -> bool:
+        return step == self.max_steps or step in self.phase_ends
 
     def is_logging(self, step: int) -> bool:
         """Whether a log line ends with this step."""
-        return step % self.logging_steps == 0 or step == self.max_steps
+        return step % self.logging_steps == 0 or self._is_end(step)
 
     def is_validating(self, step: int) -> bool:
         """Whether this step is validated."""
@@ -115,8 +120,8 @@ class Rhythm:
     @property
     def is_validated_once(self) -> bool:
         """Whether the run's last step is the only one that is validated."""
-        return min(self.eval_steps, self.save_steps) >= self.max_steps
+        return min(self.eval_steps, self.save_steps, *self.phase_ends, self.max_steps) >= self.max_steps
 
     def is_saving(self, step: int) -> bool:
         """Whether a checkpoint is due."""
-        return step % self.save_steps == 0 or step == self.max_steps
+        return step % self.save_steps == 0 or self._is_end(step)

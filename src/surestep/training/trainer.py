@@ -19,10 +19,9 @@ from surestep.config import TrainingConfig
 from surestep.scoring.build_model import BuiltModel
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
-from surestep.training.loss import label_weights
-from surestep.training.mixture import Mixture
 from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.passes.smaller_packs import PassBudget
+from surestep.training.phases.plan import TrainingPhase, phase_at, whole_run
 from surestep.training.run_state import RunState
 from surestep.training.schedule import Rhythm
 from surestep.training.step_data import StepPacks, build_step, prefetch_steps
@@ -40,6 +39,7 @@ class Trainer:
         token_budget: tokens in one pass; halved when memory runs out, where `may_shrink`.
         recorded: record passes and replay them (`passes.recorded.records_passes`).
         resume_from: a checkpoint whose optimiser and position are taken over.
+        phases: of the run, in order; none: `settings` and `data` are the whole run.
     """
 
     def __init__(
@@ -53,12 +53,13 @@ class Trainer:
         may_shrink: bool = False,
         recorded: bool = False,
         resume_from: Path | None = None,
+        phases: Sequence[TrainingPhase] = (),
     ) -> None:
         self.settings = settings
         self.built = built
-        self.data = data
         self.accelerator = accelerator
-        self.rhythm = Rhythm.of(settings)
+        self.phases = tuple(phases) or (whole_run(settings, data),)
+        self.rhythm = Rhythm.of(settings, [phase.last_step for phase in phases])
         self.budget = PassBudget(
             token_budget, may_shrink=may_shrink and accelerator.num_processes == 1, say=lambda line: self.view.say(line)
         )
@@ -74,12 +75,10 @@ class Trainer:
         self.view = RunView(RunState(), settings.max_steps)
         self.view.state = self.optimizer_step.begin(resume_from)
         self.view.last_saved = resume_from
-        shares = {name: dataset.share for name, dataset in data.items()}
-        self.mixture = Mixture(shares, {name: len(dataset) for name, dataset in data.items()}, seed=settings.seed)
-        labels = {name: dataset.labels_per_example for name, dataset in data.items()}
-        self.weights = label_weights(shares, labels, settings.loss_weighting)
+        self.phase = phase_at(self.phases, max(self.view.state.step - 1, 0))  # of the step last done
+        self.view.phase = self.phase.name
+        self._entered: TrainingPhase | None = None
         self._packing: dict[str, Any] = {
-            "num_examples": self.num_examples,
             "route": built.model.route,
             "pin": built.hardware.device.type == "cuda",
             "rounded": recorded,
@@ -90,7 +89,8 @@ class Trainer:
     def num_examples(self) -> int:
         """The effective batch: examples in one optimiser step, over all processes."""
         processes: int = self.accelerator.num_processes
-        return self.settings.per_device_train_batch_size * self.settings.gradient_accumulation_steps * processes
+        settings = self.phase.settings
+        return settings.per_device_train_batch_size * settings.gradient_accumulation_steps * processes
 
     def run(self, events: Sequence[TrainingEvents]) -> None:
         """Train to the end, or until an event asks to stop.
@@ -133,14 +133,17 @@ class Trainer:
         """Packed steps; built anew from where the run stands whenever the token budget shrinks."""
         state = self.view.state
         while state.step < self.settings.max_steps:
+            if (phase := phase_at(self.phases, state.step)) is not self._entered:
+                self._enter(phase)
             budget = self.budget.num_tokens
             self.mixture.drawn |= state.drawn
             packed = prefetch_steps(
                 self.mixture,
-                self.data,
+                phase.data,
                 self.weights,
                 first_step=state.step,
-                last_step=self.settings.max_steps,
+                last_step=phase.last_step,
+                num_examples=self.num_examples,
                 token_budget=budget,
                 rank=self.accelerator.process_index,
                 num_processes=self.accelerator.num_processes,
@@ -151,6 +154,19 @@ class Trainer:
                     yield packs
                     if self.budget.num_tokens != budget:
                         break
+
+    def _enter(self, phase: TrainingPhase) -> None:
+        """Go on in a phase, from its beginning or from where the run was resumed."""
+        state = self.view.state
+        if phase.number > 1 and state.step == phase.first_step:
+            # Nothing of this phase's data is drawn yet, and what did not help the last phase says nothing of this one.
+            state.drawn, state.validations_without_better = {}, 0
+        self.phase = self._entered = phase
+        self.mixture, self.weights = phase.mixture(), phase.label_weights()
+        if phase.name is not None:
+            self.optimizer_step.enter_phase(phase.settings, first_step=phase.first_step)
+            self.view.phase = phase.name
+            self.view.say(phase.line())
 
     def _timed(self, packed: Iterator[StepPacks]) -> Iterator[StepPacks]:
         """The same, with the time at which a step was asked for and the time that it took to come."""
@@ -188,8 +204,9 @@ class Trainer:
         return build_step(
             packs.step,
             packs.draws,
-            self.data,
+            self.phase.data,
             self.weights,
+            num_examples=self.num_examples,
             token_budget=self.budget.num_tokens,
             drawn=packs.drawn,
             **self._packing,

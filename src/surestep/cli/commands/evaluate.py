@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from surestep.cli.output.solution_tables import sibling_lines, solutions_table
     from surestep.cli.output.tables import baselines_table, calibration_line, metrics_table, regret_lines, scorer_lines
     from surestep.evaluation.report.headline import verdict
+    from surestep.metrics.error_analysis.wording import error_lines
 
     console = result_console(args)
     of_checkpoint = _of_ensemble if is_ensemble(args) else _of_checkpoint
@@ -78,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
             if table is not None:
                 console.print(table)
     console.print(f"{verdict(evaluation.report).headline}.", style="bold", highlight=False)
-    for sentence in (*regret_lines(evaluation.report), *sibling_lines(solutions)):
+    errors = error_lines(evaluation.report["error_analysis"]["per_dataset"])
+    for sentence in (*regret_lines(evaluation.report), *sibling_lines(solutions), *errors):
         console.print(f"· {sentence}", markup=False, highlight=False)
     for reason in evaluation.report["baselines_left_out"]:
         console.print(f"· left out: {reason}", markup=False, highlight=False)

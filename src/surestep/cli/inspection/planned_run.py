@@ -84,7 +84,7 @@ def _lines(run: dict[str, Any]) -> Iterator[str]:
         return
     yield f"seed {run['seed']}; {run['max_steps']:,} steps of {run['examples_per_step']:,} trees (with one process)"
     for name, dataset in run["datasets"].items():
-        held_out = run["validation"].get(name, {"problems": 0, "trees": 0, "labels": 0})
+        held_out = run["validation"].get(dataset.get("dataset", name), {"problems": 0, "trees": 0, "labels": 0})
         yield (
             f"{name}: {dataset['share_of_loss']:.1%} of the loss; {_problems(dataset, 'training ')} with "
             f"{dataset['labels']:,} labels, about {dataset['expected_passes']:.1f} passes; "

@@ -156,6 +156,7 @@ class TrainingDisplay(TrainingEvents):
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("train", total=None, figures="", start=False)
+        self._run: RunView | None = None
 
     def say(self, line: str) -> None:
         """A line above the bar."""
@@ -166,7 +167,7 @@ class TrainingDisplay(TrainingEvents):
         self._before()
         self._progress.start_task(self._task)
         self._progress.update(self._task, completed=run.state.step, total=run.max_steps)
-        self._max_steps = run.max_steps
+        self._run = run
         self._progress.start()
 
     def step_done(self, done: StepDone) -> None:
@@ -185,12 +186,18 @@ class TrainingDisplay(TrainingEvents):
             if rate != record.learning_rate and role not in hidden
         )
         figures = (
-            f"loss {loss}  lr {rates}  {record.tokens_per_s:,.0f} tokens/s  "
+            f"{self._phase()}loss {loss}  lr {rates}  {record.tokens_per_s:,.0f} tokens/s  "
             f"{record.labels_per_s:,.0f} labelled steps/s  {record.memory_gb:.1f} GB"
         )
         self._progress.update(self._task, figures=figures)
         if not self.console.is_terminal:
-            self.console.print(f"step {record.step}/{self._max_steps}  {figures}", markup=False, highlight=False)
+            self.console.print(f"step {record.step}{self._of_steps()}  {figures}", markup=False, highlight=False)
+
+    def _phase(self) -> str:
+        return "" if self._run is None or self._run.phase is None else f"[{self._run.phase}] "
+
+    def _of_steps(self) -> str:
+        return "" if self._run is None else f"/{self._run.max_steps}"
 
     def validated(self, record: ValidationRecord) -> None:
         """One line for a validation."""
@@ -202,7 +209,9 @@ class TrainingDisplay(TrainingEvents):
         figures = "  ".join(show(name) for name in ("nll", "mse", "r2", "ece", "auroc"))
         best = "  best so far" if record.is_best else ""
         worse = f"  worse than a constant (nll {record.constant_nll:.4f})" if record.is_worse_than_constant else ""
-        self.console.print(f"validation at step {record.step}: {figures}{best}{worse}", markup=False, highlight=False)
+        self.console.print(
+            f"validation at step {record.step}: {self._phase()}{figures}{best}{worse}", markup=False, highlight=False
+        )
 
     def saved(self, folder: Path) -> None:
         """One line for a checkpoint."""

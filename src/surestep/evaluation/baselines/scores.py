@@ -37,7 +37,7 @@ from surestep.files import write_whole
 from surestep.metrics.report import Baseline
 from surestep.scored import ScoredSteps
 from surestep.scoring.checkpoint.load import LoadedCheckpoint, read_config
-from surestep.scoring.examples_in_use import TrainingSet, load_examples, longest_path
+from surestep.scoring.examples_in_use import TrainingSet, distinct_sets, label_means, load_examples, longest_path
 from surestep.scoring.stored_split import default_cache_dir
 
 FITS: Mapping[str, tuple[Fit, str]] = {
@@ -82,7 +82,7 @@ def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, data: DataCo
     folder = (data.cache_dir or default_cache_dir()) / "baselines" / _cache_key(training, texts)
     size = sum(dataset.num_labels for dataset in training)
     used = f"{MOST_STEPS:,} of {size:,}" if size > MOST_STEPS else f"{size:,}"
-    names = ", ".join(dataset.name for dataset in training)
+    names = ", ".join(dict.fromkeys(dataset.name for dataset in training))
     fitted_on: tuple[SeenSteps, FloatArray, ProblemArray] | None = None
     for name, (fit, about) in FITS.items():
         path = folder / f"{fit.__name__}.npz"
@@ -155,7 +155,7 @@ def training_steps(training: Sequence[TrainingSet], *, seed: int) -> tuple[SeenS
 
 
 def training_sets(loaded: LoadedCheckpoint, data: DataConfig) -> dict[str, TrainingSet]:
-    """What the checkpoint was trained on, by dataset.
+    """What the checkpoint was trained on, by dataset; of a run in phases, what its phases drew together.
 
     Raises:
         DataError, ConfigError: the training data is not where `data` says, or it is not what the checkpoint was
@@ -163,18 +163,31 @@ def training_sets(loaded: LoadedCheckpoint, data: DataConfig) -> dict[str, Train
     """
     built, trained = loaded.built, _training_config(loaded.folder, data)
     limit = loaded.manifest.backbone.get("max_positions")
-    max_length, _ = longest_path(trained.data.max_length, limit, backbone=trained.model.backbone)
-    examples = load_examples(
-        trained.data, built.tokenizer, built.formatter, seed=trained.training.seed, max_length=max_length
-    )
-    for name, dataset in examples.training.items():
+    found: list[TrainingSet] = []
+    for phase in trained.of_phases():
+        max_length, _ = longest_path(phase.data.max_length, limit, backbone=trained.model.backbone)
+        examples = load_examples(
+            phase.data,
+            built.tokenizer,
+            built.formatter,
+            seed=trained.training.seed,
+            max_length=max_length,
+            run_data=trained.data if trained.phases else None,
+        )
+        found += examples.training.values()
+    sets = distinct_sets(found) if trained.phases else found
+    for name, now in label_means(sets).items():
         then = loaded.manifest.label_means.get(name)
-        if then is not None and not math.isclose(then, dataset.label_mean, rel_tol=1e-6):
+        if then is not None and not math.isclose(then, now, rel_tol=1e-6):
             raise DataError(
                 f"{name}: the training data here is not what {loaded.folder} was trained on (mean label "
-                f"{dataset.label_mean:.6f}, then {then:.6f}); name the data of that time with --data_dir or --own_train"
+                f"{now:.6f}, then {then:.6f}); name the data of that time with --data_dir or --own_train"
             )
-    return examples.training
+    names = [dataset.name for dataset in sets]
+    return {
+        name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)} of {names.count(name)})": dataset
+        for index, (name, dataset) in enumerate(zip(names, sets, strict=True))
+    }
 
 
 def _cache_key(training: Sequence[TrainingSet], texts: SeenSteps) -> str:

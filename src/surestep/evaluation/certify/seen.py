@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from surestep.calibration.calibration import Calibration
@@ -91,9 +92,13 @@ class _Run:
     of: str
 
 
-def _runs(data: DataConfig, training: TrainingConfig, unknown: _Unknown) -> Iterator[_Run]:
-    """The checkpoint's own run, and each that it began from (`--init_from`)."""
+def _runs(
+    data: DataConfig, training: TrainingConfig, phases: Mapping[str, DataConfig], unknown: _Unknown
+) -> Iterator[_Run]:
+    """The checkpoint's own run with its phases, and each run that it began from (`--init_from`)."""
     yield _Run(data, training.seed, "")
+    for name, of_phase in phases.items():
+        yield _Run(of_phase, training.seed, f" of phase {name}")
     known: set[Path] = set()
     while (start := training.init_from) is not None and start not in known:
         known.add(start)
@@ -104,6 +109,8 @@ def _runs(data: DataConfig, training: TrainingConfig, unknown: _Unknown) -> Iter
             return
         training = config.training
         yield _Run(config.data, training.seed, f" of {start.name}, from which it began")
+        for name, of_phase in config.data_of_phases().items():
+            yield _Run(of_phase, training.seed, f" of phase {name} of {start.name}, from which it began")
 
 
 def find_seen(
@@ -113,6 +120,7 @@ def find_seen(
     trees: Sequence[ReasoningTree],
     *,
     accept_unknown: bool,
+    phases: Mapping[str, DataConfig] = MappingProxyType({}),
 ) -> Seen:
     """Which problems of `trees` the checkpoint has seen.
 
@@ -121,6 +129,7 @@ def find_seen(
         training: the checkpoint's own, which says what it began from.
         calibration: its maps, with the record of what they were fitted on.
         trees: the calibration problems.
+        phases: what each phase of the run read, by name, where it had phases.
         accept_unknown: go on where something that was used cannot be read here; it is recorded as not compared.
 
     Raises:
@@ -137,7 +146,7 @@ def find_seen(
             )
         not_compared.append(f"{what} was not compared ({why})")
 
-    for run in _runs(data, training, unknown):
+    for run in _runs(data, training, phases, unknown):
         try:
             removed = _removed_by_training(run.data, seed=run.seed)
             trained = training_problems(run.data, removed, seed=run.seed)

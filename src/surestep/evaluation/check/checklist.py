@@ -6,7 +6,7 @@ Everything that can be looked at is looked at, also after a failure, so that one
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,8 @@ def run_check(
     tests, missing = _read_tests(evaluated, seed=config.training.seed)
     add += missing + _changed_data(evaluated, found, seed=config.training.seed)
     progress("comparing training problems with every evaluated set")
-    add += _leaks(config.data, tests, extra, targets.leaks, seed=config.training.seed)
+    for name, trained in (config.data_of_phases() or {"": config.data}).items():
+        add += _leaks(trained, tests, extra, targets.leaks, seed=config.training.seed, phase=name)
     progress("probing")
     make = make_scorer or (lambda: load_checkpoint(folder, config=config).scorer(config))
     if robustness and not attacked and "arithmetic" in tests:
@@ -281,9 +282,13 @@ def _leaks(
     bounds: LeakBounds,
     *,
     seed: int,
+    phase: str = "",
 ) -> list[Finding]:
+    """What the training data of a run, or of one of its phases, have in common with what is evaluated."""
     try:
         training = training_problems(data, [tree for trees in tests.values() for tree in trees], seed=seed)
+        if phase:
+            training = [replace(one, name=f"{one.name} (phase {phase})") for one in training]
     except SurestepError as error:
         mend = "name the folder of the training data (--data_dir, --own_train, ...)"
         return [Finding("leaks", "training data", "fail", value="cannot be read", detail=str(error), mend=mend)]

@@ -18,6 +18,7 @@ from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.results.find import FoundEvaluation, is_about
 from surestep.evaluation.results.predictions import read_predictions_of
 from surestep.files import CARD, CONFIG, REPORT
+from surestep.metrics.error_analysis.wording import error_lines
 from surestep.metrics.report.wording import figure
 from surestep.scoring.checkpoint.calibration_file import read_calibration
 from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
@@ -170,6 +171,8 @@ def check_error_analysis(found: FoundEvaluation | None) -> Finding:
     if not names:
         mend = "evaluate with --save_predictions true, then read the worst fifty"
         return Finding("error_analysis", what, "fail", value="no report, no predictions", detail=detail, mend=mend)
+    said = error_lines((found.report.get("error_analysis") or {}).get("per_dataset") or {})
+    detail = "; ".join([*(sentence.rstrip(".") for sentence in said), detail])
     return Finding(
         "error_analysis", what, "pass", value=", ".join(names), target="report or predictions", detail=detail
     )

@@ -205,7 +205,10 @@ def trained_on(run: RunFiles) -> list[UsedDataset]:
     for name, values in (run.data_report.get("datasets") or {}).items():
         share = share_text(values["share_of_loss"])
         counts = f"{values['problems']:,} problems, {values['labels']:,} labels, {share} of the loss"
-        found.append(_used(name, "training", counts))
+        # Of a run in phases, a dataset stands here once for each phase that draws from it.
+        phase, is_of_phase, _ = name.rpartition(": ") if "dataset" in values else ("", "", name)
+        role = f"training, phase {phase}" if is_of_phase else "training"
+        found.append(_used(str(values.get("dataset", name)), role, counts))
     return found
 
 
@@ -250,6 +253,9 @@ def _settings(run: RunFiles) -> list[tuple[str, str]]:
         values = run.settings.get(section) or {}
         if name in values and (section != "lora" or values.get("use_lora")):
             shown.append((f"{section}.{name}", str(values[name])))
+    for phase in run.settings.get("phases") or ():
+        values = {**phase.get("data", {}), **phase.get("training", {})}
+        shown.append((f"phase {phase['name']}", ", ".join(f"{name} {value}" for name, value in values.items())))
     return shown
 
 

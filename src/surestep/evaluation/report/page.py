@@ -24,6 +24,7 @@ from surestep.evaluation.report.charts.chart import Chart
 from surestep.evaluation.report.charts.png import write_png
 from surestep.evaluation.report.charts.run import mixture, training_curve
 from surestep.evaluation.report.charts.svg import to_svg
+from surestep.evaluation.report.error_analysis import shown_errors
 from surestep.evaluation.report.headline import (
     all_figures,
     baselines_table,
@@ -240,6 +241,7 @@ def _render(
             positions=position_table(dict(_sections(report))),
             only_one_position=_only_one_position(sources),
             made_from=made.to_json(),
+            error_analysis=shown_errors(report),
             missing=missing,
             run=sources.run,
             reading=_reading_notes(sources),

@@ -71,6 +71,7 @@ class RunView:
         state: where the run stands; events keep in it what must survive a resume.
         max_steps: the optimiser step at which it ends.
         events: all of them, in their order.
+        phase: name of the phase that the step last done belongs to; None where the run has no phases.
         last_saved: the last checkpoint, if there is one.
         stop_reason: why it stops after this step; None while it goes on.
         save_requested: whether a checkpoint is asked for at this step, besides the regular ones.
@@ -80,6 +81,7 @@ class RunView:
     state: RunState
     max_steps: int
     events: Sequence[TrainingEvents] = field(default=())
+    phase: str | None = None
     last_saved: Path | None = None
     stop_reason: StopReason | None = None
     save_requested: bool = False

@@ -9,13 +9,13 @@ from typing import Any
 
 from surestep.errors import CheckpointError
 from surestep.files import RUN_LOG, storage_errors, write_text
-from surestep.training.events import TrainingEvents
+from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, StepRecord, ValidationRecord
 from surestep.untrusted import read_json_lines
 
 
 class RunLog(TrainingEvents):
-    """One JSON object a line: `kind` is `step`, `validation`, `checkpoint` or `note`.
+    """One JSON object a line: `kind` is `step`, `validation`, `checkpoint` or `note`; `phase` its phase, if it has one.
 
     After a resume, lines beyond the resumed step are cut, so that the file reads like that of an uninterrupted run.
 
@@ -28,6 +28,7 @@ class RunLog(TrainingEvents):
         kept = [line for line in self._lines() if line.get("step", 0) <= resumed_step] if resumed_step else []
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self._step = resumed_step
+        self._run: RunView | None = None
 
     def _lines(self) -> list[dict[str, Any]]:
         """What the run wrote before; a line that has no step is of no run of ours.
@@ -46,6 +47,14 @@ class RunLog(TrainingEvents):
         with storage_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"kind": kind, **values}) + "\n")
 
+    def _write_of_phase(self, kind: str, values: dict[str, Any]) -> None:
+        """A line of the step last done, with the phase that it belongs to, where the run has phases."""
+        phase = None if self._run is None else self._run.phase
+        self._write(kind, values if phase is None else {**values, "phase": phase})
+
+    def started(self, run: RunView) -> None:
+        self._run = run
+
     def say(self, line: str) -> None:
         self._write("note", {"step": self._step, "text": line})
 
@@ -53,10 +62,10 @@ class RunLog(TrainingEvents):
         self._step = done.step
 
     def logged(self, record: StepRecord) -> None:
-        self._write("step", asdict(record))
+        self._write_of_phase("step", asdict(record))
 
     def validated(self, record: ValidationRecord) -> None:
-        self._write("validation", asdict(record))
+        self._write_of_phase("validation", asdict(record))
 
     def saved(self, folder: Path) -> None:
-        self._write("checkpoint", {"step": self._step, "folder": folder.name})
+        self._write_of_phase("checkpoint", {"step": self._step, "folder": folder.name})

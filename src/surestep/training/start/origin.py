@@ -18,6 +18,7 @@ from surestep.scoring.hardware import Hardware, nf4_device
 from surestep.training.experiment_folder import refuse_existing, restore_folder
 from surestep.training.optimizer.adamw_8bit import check_8bit_optimizer
 from surestep.training.optimizer.averaged_weights import check_same_average
+from surestep.training.phases.same_phases import check_same_phases
 from surestep.training.processes import is_main_process
 from surestep.training.run_state import read_state
 from surestep.training.same_data import check_same_data, deciding_sources, fingerprints
@@ -72,10 +73,11 @@ def find_origin(
         check_8bit_optimizer()
     start = resume_from or config.training.init_from
     manifest = None if start is None else read_manifest(start, with_state=resume_from is not None)
-    sources = deciding_sources(config.data, seed=config.training.seed)
+    sources = deciding_sources(config.data, config.data_of_phases(), seed=config.training.seed)
     changed = None
-    if resume_from is not None:
+    if resume_from is not None and manifest is not None:
         check_same_average(resume_from / "training_state", config.training.ema_decay)
+        check_same_phases(read_config(resume_from).phases, config.phases, step=manifest.step)
         started_with = read_state(resume_from / "training_state").sources
         changed = check_same_data(resume_from, started_with, sources, accept=accept_changed_data)
     said = () if point is None else point.said

@@ -203,7 +203,14 @@ def _of_checkpoint(args: argparse.Namespace, terms: Terms) -> int:
     trees = trees_of(sources)
     loaded = load_checkpoint(args.checkpoint, config=config)
     built = loaded.built
-    seen = find_seen(trained.data, trained.training, built.calibration, trees, accept_unknown=args.unchecked_training)
+    seen = find_seen(
+        trained.data,
+        trained.training,
+        built.calibration,
+        trees,
+        accept_unknown=args.unchecked_training,
+        phases=trained.data_of_phases(),
+    )
     if not args.remove_seen:
         refuse_seen(seen, len({tree.problem for tree in trees}))
     by_dataset = args.by == "dataset"
