@@ -22,6 +22,7 @@ def problems(config: Config) -> list[str]:
         *_warmup_problems(config),
         *_schedule_problems(config),
         *_tracker_problems(config),
+        *config.training.loss_options().problems(),
         *_place_problems(config),
         *_precision_problems(config),
     ]

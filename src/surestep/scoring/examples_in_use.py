@@ -7,14 +7,16 @@ on them. Knows sources, stores and limits; knows no model beyond its tokenizer a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surestep.config import DataConfig
+from surestep.config.data import AfterFirstError
 from surestep.data.sources.choose import Source, enabled_sources
-from surestep.encoding.encoded_tree import EncodedTree, path_sums
+from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
+from surestep.encoding.first_error import labels_after_first_error
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, limit_nodes, limit_tree
 from surestep.encoding.token_store import TreeStore
@@ -73,6 +75,7 @@ class TrainingSet(Sequence[EncodedTree]):
         loss: what the limits cost, over the trees in use.
         label_sum: sum of the labels that are left.
         largest: the problem with the most of them.
+        after_first_error: what labels behind the first wrong step of a path count as.
     """
 
     name: str
@@ -84,13 +87,21 @@ class TrainingSet(Sequence[EncodedTree]):
     loss: LimitLoss
     label_sum: float
     largest: LargestProblem | None = None
+    after_first_error: AfterFirstError = "keep"
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def __getitem__(self, item: int) -> EncodedTree:  # type: ignore[override]
         tree = self.store[int(self.chosen[item])]
+        if self.after_first_error != "keep":
+            tree = replace(tree, label_N=labels_after_first_error(tree.label_N, tree.parent_N, self.after_first_error))
         return limit_tree(tree, max_length=self.max_length, max_steps=self.max_steps)[0]
+
+    def num_ratings(self, item: int) -> IntArray:
+        """int64 [N]: how many ratings the label of each step of an example is the mean of, in the order of its tree."""
+        number = int(self.chosen[item])
+        return self.store.num_ratings(number, np.arange(self.store.num_steps(number)))
 
     @property
     def num_labels(self) -> int:
@@ -116,6 +127,10 @@ class TrainingSet(Sequence[EncodedTree]):
         """Mean tokens of a stored tree in use, before the limits."""
         return self.store.num_tokens / max(len(self.store), 1)
 
+    def largest_tree(self) -> int:
+        """Tokens of the largest stored tree in use, before the limits."""
+        return int(self.store.tree_tokens(self.chosen).max())
+
     def labelled_steps(self) -> LabelledSteps:
         """Every label that is trained on."""
         parts = [self._labelled(self.chosen[i : i + _CHUNK_TREES]) for i in range(0, len(self), _CHUNK_TREES)]
@@ -124,7 +139,7 @@ class TrainingSet(Sequence[EncodedTree]):
         return LabelledSteps(tree, step, parent, position, label, np.asarray(self.store.problem_keys[tree]))
 
     def _labelled(self, numbers: IntArray) -> tuple[IntArray, IntArray, IntArray, IntArray, FloatArray]:
-        nodes = self.store.nodes(numbers)
+        nodes = _nodes_in_use(self.store, numbers, self.after_first_error)
         keep, _ = limit_nodes(nodes, max_length=self.max_length, max_steps=self.max_steps)
         rows = np.flatnonzero(keep & ~np.isnan(nodes.label_N))
         return (
@@ -194,7 +209,10 @@ def load_examples(
         found.lines.append(f"overlap with the test splits was not checked: {error}")
     for key, split in splits.items():
         index = _sample(split, evaluated, data, seed, found)
-        found.training[split.name] = _limited(split, shares[key], index, max_length, data.max_steps_per_example)
+        dataset = _limited(split, shares[key], index, max_length, data.max_steps_per_example, data.after_first_error)
+        found.training[split.name] = dataset
+        if data.after_first_error != "keep":
+            _say_relabelled(dataset, index, found)
     return found
 
 
@@ -256,13 +274,47 @@ def _num_labels(store: TreeStore, index: NDArray[np.int64]) -> int:
     return sum(int(np.count_nonzero(~np.isnan(store.nodes(part).label_N))) for part in parts)
 
 
+def _nodes_in_use(store: TreeStore, numbers: IntArray, rule: AfterFirstError) -> Nodes:
+    """The nodes of the trees with these numbers, with the labels that training sees before its limits."""
+    nodes = store.nodes(numbers)
+    if rule == "keep":
+        return nodes
+    return replace(nodes, label_N=labels_after_first_error(nodes.label_N, nodes.parent_N, rule))
+
+
+def _say_relabelled(dataset: TrainingSet, index: NDArray[np.int64], found: ExamplesInUse) -> None:
+    """How many labels of the trees in `index` `after_first_error` took, changed and gave."""
+    taken = changed = given = 0
+    for start in range(0, len(index), _CHUNK_TREES):
+        nodes = dataset.store.nodes(index[start : start + _CHUNK_TREES])
+        new = labels_after_first_error(nodes.label_N, nodes.parent_N, dataset.after_first_error)
+        had, has = ~np.isnan(nodes.label_N), ~np.isnan(new)
+        taken += int((had & ~has).sum())
+        given += int((has & ~had).sum())
+        changed += int((had & has & (new != nodes.label_N)).sum())
+    found.selection[dataset.name] |= {
+        "labels_behind_first_error_taken_out": taken,
+        "labels_behind_first_error_changed_to_wrong": changed,
+        "steps_behind_first_error_labelled_wrong": given,
+    }
+    found.lines.append(
+        f"{dataset.name}: after_first_error {dataset.after_first_error}: behind the first wrong step of a path, "
+        f"{taken:,} labels are left out, {changed:,} changed to wrong, and {given:,} steps without one labelled wrong"
+    )
+
+
 def _limited(
-    split: StoredSplit, share: float, index: NDArray[np.int64], max_length: int, max_steps: int | None
+    split: StoredSplit,
+    share: float,
+    index: NDArray[np.int64],
+    max_length: int,
+    max_steps: int | None,
+    rule: AfterFirstError,
 ) -> TrainingSet:
     name, store = split.name, split.store
     loss, label_sum, labels = LimitLoss(), 0.0, np.zeros(len(index), np.int64)
     for start in range(0, len(index), _CHUNK_TREES):
-        nodes = store.nodes(index[start : start + _CHUNK_TREES])
+        nodes = _nodes_in_use(store, index[start : start + _CHUNK_TREES], rule)
         keep, lost = limit_nodes(nodes, max_length=max_length, max_steps=max_steps)
         loss += lost
         is_left = keep & ~np.isnan(nodes.label_N)
@@ -276,7 +328,7 @@ def _limited(
             f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
         )
     largest = _largest_problem(store, index[used], labels[used])
-    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum, largest)
+    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum, largest, rule)
 
 
 def _largest_problem(store: TreeStore, chosen: NDArray[np.int64], labels: NDArray[np.int64]) -> LargestProblem:

@@ -39,6 +39,7 @@ from surestep.training.experiment_folder import (
     clean_folder,
     start_folder,
 )
+from surestep.training.loss.describe import loss_lines, uncalibrated
 from surestep.training.optimizer.adamw_8bit import SMALLEST
 from surestep.training.optimizer.parameter_groups import moment_bytes
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
@@ -155,6 +156,7 @@ def _train(
     recorded = records_passes(training, config.lora, built, accelerator, budget)
     unrecordable = reason_not_to_record(training, config.lora, built, accelerator)
     lines = [*config.warnings(), *built.reasons, *said_of(compiling), *data.lines, *said_of(warning), reason]
+    lines += loss_lines(training.loss_options(), data.training, token_budget=budget)
     lines += _settings_lines(training, recorded=recorded, unrecordable=unrecordable)
     lines += [*origin.lines(), *said_of(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
@@ -187,7 +189,11 @@ def _train(
             load_all_weights(built.model, result.best)
         scorer = built.scorer(config)
         scorer.say = trainer.view.say
-        report = write_validation_report(path.parent, scorer, data, checkpoint=result.best, settings=config.eval)
+        report = write_validation_report(
+            path.parent, scorer, data, checkpoint=result.best, settings=config.eval, loss=training.loss_options()
+        )
+        for line in uncalibrated(training.loss_options()):
+            trainer.view.say(line)
         trackers.reported(report, step=result.steps, best_step=result.best_record.get("step", result.steps))
     return TrainedRun(result, report, path)
 

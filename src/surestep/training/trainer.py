@@ -26,7 +26,7 @@ from surestep.training.passes.smaller_packs import PassBudget
 from surestep.training.run_state import RunState
 from surestep.training.schedule import Rhythm
 from surestep.training.step_data import StepPacks, build_step, prefetch_steps
-from surestep.training.training_sets import TrainingSet
+from surestep.training.training_sets import TrainingSet, counted_labels_per_example
 
 
 class Trainer:
@@ -76,13 +76,16 @@ class Trainer:
         self.view.last_saved = resume_from
         shares = {name: dataset.share for name, dataset in data.items()}
         self.mixture = Mixture(shares, {name: len(dataset) for name, dataset in data.items()}, seed=settings.seed)
-        labels = {name: dataset.labels_per_example for name, dataset in data.items()}
+        labels = {
+            name: counted_labels_per_example(dataset, settings.rating_correlation) for name, dataset in data.items()
+        }
         self.weights = label_weights(shares, labels, settings.loss_weighting)
         self._packing: dict[str, Any] = {
             "num_examples": self.num_examples,
             "route": built.model.route,
             "pin": built.hardware.device.type == "cuda",
             "rounded": recorded,
+            "options": settings.loss_options(),
         }
         self._asked_at = self._waited = 0.0
 

@@ -15,6 +15,7 @@ from surestep.scoring.examples_in_use import TrainingSet as TrainingSet
 from surestep.scoring.examples_in_use import load_examples, longest_path
 from surestep.scoring.stored_split import ProgressFactory, StoredSplit, silent
 from surestep.training.describe_data import describe
+from surestep.training.loss import effective_ratings
 
 
 @dataclass
@@ -48,6 +49,15 @@ class RunData:
     def initial_confidence(self) -> float:
         """Mean label of the mixture."""
         return sum(dataset.share * dataset.label_mean for dataset in self.training.values())
+
+
+def counted_labels_per_example(dataset: TrainingSet, correlation: float) -> float:
+    """Mean labels of an example, each counted by its ratings (`effective_ratings`)."""
+    if correlation == 1.0:
+        return dataset.labels_per_example
+    steps = dataset.labelled_steps()
+    counts = effective_ratings(dataset.store.num_ratings(steps.tree, steps.step), correlation)
+    return float(counts.sum()) / len(dataset)
 
 
 def load_run_data(
