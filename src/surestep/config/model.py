@@ -17,6 +17,8 @@ Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Activation = Literal["gelu", "relu"]
+HeadLayers = Literal["last", "mix"]
+HeadPooling = Literal["confidence", "mean"]
 
 
 class ModelConfig(Section):
@@ -37,6 +39,20 @@ class ModelConfig(Section):
         description=(
             "Between the head's layers. `relu` with one hidden layer, or a linear head, is what vLLM's process reward "
             "model can hold (docs/how-to/share-and-export.md)."
+        ),
+    )
+    head_layers: HeadLayers = Field(
+        "last",
+        description=(
+            "Hidden states that the head reads: of the last layer, or a learned `mix` of all (scalar mix, Peters et "
+            "al., 2018). Slower: layers are neither fused nor compiled."
+        ),
+    )
+    head_pooling: HeadPooling = Field(
+        "confidence",
+        description=(
+            "Tokens that the head reads: `<CONFIDENCE>`; `mean` puts the mean over the step's tokens beside it. "
+            "Slower: layers are not fused."
         ),
     )
     compile: Literal["auto"] | bool = Field(

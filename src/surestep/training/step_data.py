@@ -159,7 +159,7 @@ def _training_pack(
     if rounded:
         missing = _rounded_up(len(labels_S)) - len(labels_S)
         # Labels of no weight, at the first token: they add nothing to the loss or to any gradient.
-        batch = replace(batch.padded(ROUND_TOKENS), label_index_S=F.pad(batch.label_index_S, (0, missing)))
+        batch = batch.padded(ROUND_TOKENS).more_labels(missing)
         labels_S, weights_S = (np.pad(values, (0, missing)) for values in (labels_S, weights_S))
     prepared = prepare(batch, route)
     if rounded and isinstance(prepared, PreparedMask) and prepared.kernel_mask is not None:

@@ -102,12 +102,13 @@ def load_checkpoint(
             f"{folder} is a {manifest.kind} checkpoint, but lora.use_lora is {config.lora.use_lora}: use the other "
             "preset, or merge it with `surestep export` and name the result's backbone folder with --backbone"
         )
-    if config.model.mlp_activation != trained_with.model.mlp_activation:
-        raise CheckpointError(
-            f"{folder} was trained with model.mlp_activation {trained_with.model.mlp_activation}, not "
-            f"{config.model.mlp_activation}: its scores would be wrong; use --mlp_activation "
-            f"{trained_with.model.mlp_activation}"
-        )
+    for name in ("mlp_activation", "head_layers", "head_pooling"):
+        then, now = getattr(trained_with.model, name), getattr(config.model, name)
+        if now != then:
+            raise CheckpointError(
+                f"{folder} was trained with model.{name} {then}, not {now}: its scores would be wrong; use "
+                f"--{name} {then}"
+            )
     _check_formatter(folder, manifest)
     check_sizes(folder, config.model.mlp_hidden_dims, rank=config.lora.lora_r if manifest.kind == "lora" else None)
     chosen = hardware or choose_hardware(config.training.device, config.training.mixed_precision)
