@@ -19,6 +19,7 @@ Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Activation = Literal["gelu", "relu"]
 HeadLayers = Literal["last", "mix"]
 HeadPooling = Literal["confidence", "mean"]
+TextFrame = Literal["plain", "chat"]
 
 
 class ModelConfig(Section):
@@ -30,6 +31,13 @@ class ModelConfig(Section):
         description="A Hugging Face id, a local folder, or `builtin:tiny` (embedded, needs no network).",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a Hugging Face backbone.")
+    text_frame: TextFrame = Field(
+        "plain",
+        description=(
+            "What stands around a problem: `plain`, a blank line behind it; `chat`, the backbone's own chat template, "
+            "the problem being the user's message and the steps the answer."
+        ),
+    )
     mlp_hidden_dims: list[Width] = Field(
         [1024, 256], max_length=32, description="Widths of the head's hidden layers; an empty list is a linear head."
     )

@@ -12,6 +12,7 @@ from surestep.config import Config, LoraConfig
 from surestep.config.evaluation import ScoringWeights
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
+from surestep.encoding.text_frame import formatter_of
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
 from surestep.guarantees.certificate import ALL, Certificate
@@ -146,7 +147,7 @@ def build_model(config: Config, hardware: Hardware, *, initial_confidence: float
         DeviceError, ConfigError: what the settings need is not here.
     """
     nf4_on = nf4_device(config.lora, hardware)
-    tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision)
+    tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision, frame=config.model.text_frame)
     backbone = load_backbone(
         config.model.backbone,
         revision=config.model.revision,
@@ -205,7 +206,7 @@ def assemble(
     if config.training.gradient_checkpointing:
         with silence_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
+    return BuiltModel(model, tokenizer, formatter_of(config.model.text_frame), backbone, hardware, reasons)
 
 
 def make_fast(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) -> None:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from surestep.config import Config, TrainingConfig
 from surestep.config.trackers import TrackerName
 from surestep.data.sources.settle import settle_own_data
-from surestep.encoding.formatter import Formatter
+from surestep.encoding.text_frame import formatter_of
 from surestep.errors import SurestepError
 from surestep.files import CONFIG, DATA_REPORT, METRICS, REPORT, write_json
 from surestep.scoring.build_model import BuiltModel, build_model
@@ -136,7 +136,7 @@ def _train(
         data = load_run_data(
             config,
             tokenizer,
-            Formatter(),
+            formatter_of(config.model.text_frame),
             max_positions=max_positions,
             num_processes=accelerator.num_processes,
             progress=progress,

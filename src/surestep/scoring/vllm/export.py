@@ -84,6 +84,11 @@ def export_for_vllm(
             f"({built.model.head.input.described()}), which is all that vLLM hands over; serve it with `surestep "
             "serve`, or train without"
         )
+    if loaded.config.model.text_frame != "plain":
+        raise CheckpointError(
+            f"{checkpoint} was trained with model.text_frame {loaded.config.model.text_frame}, which Surestep's plugin "
+            "for vLLM does not write; serve it with `surestep serve`, or train without"
+        )
     lines = []
     if built.calibration is not None and not calibrated:
         built.calibration = None
