@@ -92,11 +92,17 @@ def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
 @pytest.fixture(scope="session")
 def small_config(backbone_folder: Callable[[str], Path]) -> Callable[..., Config]:
-    """A configuration of a tiny backbone with a small head, on the CPU, without dropout."""
+    """A configuration of a tiny backbone with a small head, on the CPU, without dropout.
+
+    Behind the family may stand what its head reads: `llama, mix`, `llama, pooled`, or both.
+    """
     from surestep.config import get_default_config, get_lora_config
 
     def make(family: str = "llama", *, lora: bool = False) -> Config:
         config = get_lora_config() if lora else get_default_config()
+        family, *head = family.split(", ")
+        config.model.head_layers = "mix" if "mix" in head else "last"
+        config.model.head_pooling = "mean" if "pooled" in head else "confidence"
         config.model.backbone = str(backbone_folder(family))
         config.model.mlp_hidden_dims = [16]
         config.model.mlp_dropout = 0.0

@@ -205,3 +205,27 @@ def test_real_eobqa_has_998_judged_chains_and_no_scores(real_data: Callable[[str
         assert trees == []
         assert report["missing_score"] > 0
     assert total == 998
+
+
+def voted(first: str, second: str, verdict: str | None, votes: list[str] | None) -> list[dict[str, Any]]:
+    *facts, about = chain(first, second, verdict)
+    return [*facts, about | {"votes": votes}]
+
+
+def test_votes_are_ratings_of_the_last_fact(file: Path) -> None:
+    chains = [
+        voted("a", "b", "yes", ["yes", "yes", "no"]),
+        voted("a", "c", "?", ["fact1", "?", "odd"]),
+        voted("d", "e", "yes", None),
+        voted("d", "f", "?", ["?", "unsure"]),
+    ]
+    (tree,), report = read(file, question(*chains), label="votes")
+    found = {node.text: (node.confidence, node.num_ratings) for node in tree.nodes}
+    assert found["b"] == (pytest.approx(2 / 3), 3)
+    assert found["c"] == (0.0, 2)
+    assert found["e"] == (1.0, 1)
+    assert "f" not in found  # nobody decided, and nothing follows
+    counts = [report[name] for name in ("verdict_without_votes", "unsure_vote", "unlisted_verdict", "rated_again")]
+    assert counts == [1, 3, 1, 2]
+    (plain,), _ = read(file, question(*chains))
+    assert [node.num_ratings for node in plain.nodes if node.confidence is not None] == [1, 1, 1, 1]

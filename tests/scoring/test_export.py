@@ -37,9 +37,12 @@ def _checkpoint(config: Config, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("head", [{}, {"head_layers": "mix", "head_pooling": "mean"}], ids=["plain", "mix"])
 @pytest.mark.parametrize("preset", [get_lora_config, get_default_config], ids=["lora", "full"])
-def test_a_merged_export_agrees(preset, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_merged_export_agrees(preset: Any, head: dict[str, Any], tmp_path: Path) -> None:
     config = preset()
+    for name, value in head.items():
+        setattr(config.model, name, value)
     config.model.backbone = "builtin:tiny"
     config.training.device = "cpu"
     checkpoint = _checkpoint(config, tmp_path)

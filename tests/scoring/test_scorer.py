@@ -33,8 +33,8 @@ from surestep.types import Node, ReasoningTree, chain
 
 Build = Callable[..., BuiltModel]
 
-PACKED = ["llama", "qwen3", "mistral", "gemma3", "gpt2"]
-ONE_PATH_PER_ROW = ["bloom", "mamba", "gemma2"]
+PACKED = ["llama", "qwen3", "mistral", "gemma3", "gpt2", "llama, mix", "gemma3, mix, pooled"]
+ONE_PATH_PER_ROW = ["bloom", "mamba", "gemma2", "bloom, mix, pooled"]
 
 
 @pytest.fixture(scope="module")

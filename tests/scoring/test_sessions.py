@@ -50,11 +50,13 @@ def scorers(build_small: Callable[..., BuiltModel], small_config: Callable[..., 
                 if "fused" in options:  # as on a GPU, before the layers are narrowed
                     narrow = ConfidenceModel.narrow_layers
                     patch.setattr(ConfidenceModel, "narrow_layers", lambda self: self.fuse_layers() and narrow(self))
-                made = build_small(family, lora="lora" in options)
+                read = [option for option in options if option in ("mix", "pooled")]
+                config = small_config(", ".join([family, *read]), lora="lora" in options)
+                made = build_small(config=config)
             assert made.model.is_fused == ("fused" in options)
-            assert made.model.is_narrowed == (family in ("llama", "qwen3", "mistral"))
+            assert made.model.is_narrowed == (family in ("llama", "qwen3", "mistral") and not read)
             freeze(made.model)
-            built[kind] = made.scorer(small_config(family))
+            built[kind] = made.scorer(config)
         return built[kind]
 
     return find
@@ -106,6 +108,7 @@ def add_in_any_order(scorer: SessionScorer, tree: ReasoningTree, rng: random.Ran
 
 
 KINDS = ["llama", "mistral", "qwen3, fused", "qwen3, lora", "llama, lora, fused", "gemma3", "gpt2", "mixtral"]
+KINDS += ["llama, pooled", "qwen3, lora, mix, pooled"]
 
 
 @pytest.fixture(scope="module")

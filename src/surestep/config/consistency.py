@@ -22,6 +22,7 @@ def problems(config: Config) -> list[str]:
         *_warmup_problems(config),
         *_schedule_problems(config),
         *_tracker_problems(config),
+        *config.training.loss_options().problems(),
         *_place_problems(config),
         *_precision_problems(config),
     ]
@@ -100,6 +101,12 @@ def _precision_problems(config: Config) -> list[str]:
         return [
             f"lora.base_precision is {lora.base_precision}, which is for frozen weights, but lora.use_lora is false: "
             "set --use_lora true, or --base_precision same"
+        ]
+    if lora.base_precision == "fp8" and (config.model.head_layers, config.model.head_pooling) != ("last", "confidence"):
+        return [
+            "lora.base_precision is fp8, which needs fused layers, and with model.head_layers "
+            f"{config.model.head_layers} and model.head_pooling {config.model.head_pooling} layers are not fused: use "
+            "--base_precision same, or --head_layers last --head_pooling confidence"
         ]
     if lora.base_precision == "nf4" and config.training.device == "cpu":
         return ["lora.base_precision is nf4, which needs a CUDA GPU: use --base_precision same on the CPU"]

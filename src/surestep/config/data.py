@@ -16,6 +16,9 @@ from surestep.data.datasets.dataset import AUTO_LAYOUT
 from surestep.data.records.bad_rows import BadRows
 from surestep.settings import Section
 
+AfterFirstError = Literal["keep", "missing", "wrong"]
+"""What becomes of the labels behind the first wrong step of a path."""
+
 
 class _Places(Section):
     """Where data lies."""
@@ -82,6 +85,13 @@ class DataConfig(_DatasetFields):
     easiest_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
         None,
         description="Train on this share of each dataset's trees, the easiest by `difficulty`; unset: on all of them.",
+    )
+    after_first_error: AfterFirstError = Field(
+        "keep",
+        description=(
+            "Labels behind the first wrong step of a path (a label below 0.5), in training: `keep` them, count them as "
+            "`missing`, or as `wrong`, also where nobody judged them."
+        ),
     )
     validation_fraction: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
         0.05, description="Share of the training problems held out where a dataset has no validation file."

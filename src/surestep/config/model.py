@@ -17,6 +17,9 @@ Width = Annotated[int, Field(ge=1, le=MAX_WIDTH)]
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Activation = Literal["gelu", "relu"]
+HeadLayers = Literal["last", "mix"]
+HeadPooling = Literal["confidence", "mean"]
+TextFrame = Literal["plain", "chat"]
 
 
 class ModelConfig(Section):
@@ -28,6 +31,13 @@ class ModelConfig(Section):
         description="A Hugging Face id, a local folder, or `builtin:tiny` (embedded, needs no network).",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a Hugging Face backbone.")
+    text_frame: TextFrame = Field(
+        "plain",
+        description=(
+            "What stands around a problem: `plain`, a blank line behind it; `chat`, the backbone's own chat template, "
+            "the problem being the user's message and the steps the answer."
+        ),
+    )
     mlp_hidden_dims: list[Width] = Field(
         [1024, 256], max_length=32, description="Widths of the head's hidden layers; an empty list is a linear head."
     )
@@ -37,6 +47,20 @@ class ModelConfig(Section):
         description=(
             "Between the head's layers. `relu` with one hidden layer, or a linear head, is what vLLM's process reward "
             "model can hold (docs/how-to/share-and-export.md)."
+        ),
+    )
+    head_layers: HeadLayers = Field(
+        "last",
+        description=(
+            "Hidden states that the head reads: of the last layer, or a learned `mix` of all (scalar mix, Peters et "
+            "al., 2018). Slower: layers are neither fused nor compiled."
+        ),
+    )
+    head_pooling: HeadPooling = Field(
+        "confidence",
+        description=(
+            "Tokens that the head reads: `<CONFIDENCE>`; `mean` puts the mean over the step's tokens beside it. "
+            "Slower: layers are not fused."
         ),
     )
     compile: Literal["auto"] | bool = Field(

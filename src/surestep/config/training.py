@@ -8,6 +8,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
+from surestep.config.loss import (
+    LabelSmoothing,
+    Loss,
+    LossOptions,
+    PairwiseWeight,
+    PosWeight,
+    PqmMargin,
+    PqmWeight,
+    RatingCorrelation,
+)
 from surestep.config.other_names import OPTIMIZERS
 from surestep.config.trackers import ReportTo
 from surestep.metrics.figures import with_direction
@@ -129,13 +139,17 @@ class TrainingConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="Gradients are clipped to this norm.")
     seed: NonNegativeInt = Field(42, description="Seeds initialisation, dropout, the mixture and the splits.")
 
-    loss: Literal["bce", "mse"] = Field(
-        "bce", description="`bce`: cross-entropy with soft labels; `mse`: squared error of the confidence."
-    )
+    loss: Loss = "bce"
     loss_weighting: Literal["dataset", "step"] = Field(
         "dataset",
         description="`dataset`: weights are shares of the loss; `step`: every label drawn counts the same.",
     )
+    rating_correlation: RatingCorrelation = 1.0
+    label_smoothing: LabelSmoothing = 0.0
+    pos_weight: PosWeight = 1.0
+    pairwise_weight: PairwiseWeight = 0.0
+    pqm_weight: PqmWeight = 0.0
+    pqm_margin: PqmMargin = 4.0
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
@@ -221,6 +235,10 @@ class TrainingConfig(Section):
             f"{self.num_train_epochs:g} epochs of {num_examples:,} training trees are {steps:,} steps of {at_once} "
             "(--max_steps overrides)"
         )
+
+    def loss_options(self) -> LossOptions:
+        """What decides the loss of a step, as plain values."""
+        return LossOptions(**{name: getattr(self, name) for name in LossOptions.__dataclass_fields__})
 
     @property
     def num_warmup_steps(self) -> int:

@@ -171,10 +171,13 @@ def encode_trees(trees: Sequence[ReasoningTree], tokenizer: StepTokenizer, forma
         texts.append(formatter.format_problem(tree.problem))
         texts += [formatter.format_step(tree.nodes[i].text, tree.nodes[i].context) for i in order]
     ids = iter(tokenizer.encode(texts))
-    prefix = tokenizer.prefix_ids
+    prefix, suffix = tokenizer.prefix_ids, tokenizer.suffix_ids
     encoded = []
     for tree, order in zip(trees, orders, strict=True):
-        segments: list[Segment] = [(*prefix, *next(ids)), *(_step_segment(next(ids), tokenizer) for _ in order)]
+        segments: list[Segment] = [
+            (*prefix, *next(ids), *suffix),
+            *(_step_segment(next(ids), tokenizer) for _ in order),
+        ]
         place = {ROOT: 0} | {index: rank for rank, index in enumerate(order, start=1)}
         labels = [tree.nodes[i].confidence for i in order]
         encoded.append(
@@ -191,7 +194,7 @@ def encode_trees(trees: Sequence[ReasoningTree], tokenizer: StepTokenizer, forma
 def encode_problem(problem: str, tokenizer: StepTokenizer, formatter: Formatter) -> Segment:
     """The tokens of a problem, as they open its tree."""
     (ids,) = tokenizer.encode([formatter.format_problem(problem)])
-    return (*tokenizer.prefix_ids, *ids)
+    return (*tokenizer.prefix_ids, *ids, *tokenizer.suffix_ids)
 
 
 def encode_steps(

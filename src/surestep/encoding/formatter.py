@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from surestep.config.model import TextFrame as TextFrame
 from surestep.data.trees.text import VERSION as TEXT_VERSION
 from surestep.data.trees.text import clean_text, cleaned
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from surestep.config import TINY_BACKBONE
+from surestep.config.model import TextFrame
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
@@ -14,17 +15,18 @@ from surestep.hub import from_cache_only
 T = TypeVar("T")
 
 
-def load_tokenizer(name: str, *, revision: str | None = None) -> StepTokenizer:
-    """The tokenizer of a hub id, a local folder or `builtin:tiny`.
+def load_tokenizer(name: str, *, revision: str | None = None, frame: TextFrame = "plain") -> StepTokenizer:
+    """The tokenizer of a hub id, a local folder or `builtin:tiny`, with what stands around a problem.
 
     Raises:
-        BackboneError: it cannot be found or read.
+        BackboneError: it cannot be found or read, or has no such frame.
     """
     if name == TINY_BACKBONE:
         from surestep.encoding.tiny_tokenizer import build_tiny_tokenizer
 
-        return StepTokenizer(build_tiny_tokenizer())
-    return _loaded(name, revision, StepTokenizer)
+        return StepTokenizer(build_tiny_tokenizer(), frame)
+    found = _loaded(name, revision, StepTokenizer)
+    return found if frame == "plain" else StepTokenizer(found.tokenizer, frame)
 
 
 def load_plain_tokenizer(name: str, *, revision: str | None = None) -> Any:

@@ -35,6 +35,7 @@ class Pack:
         tokens_P, positions_P, subtree_end_P: as above; `subtree_end` counts from the start of the pack.
         tree_starts: where each tree begins, and the end of the last one.
         label_index_S: where the `<CONFIDENCE>` token of each wanted step stands.
+        length_S: how many tokens each of them has, that one included.
         labels_S: confidence in [0, 1], float64, NaN where a step is scored without a label.
         tree_S: which tree of the pack, in order, a step belongs to.
         source_S: index of the step in its `ReasoningTree`.
@@ -45,6 +46,7 @@ class Pack:
     subtree_end_P: IntArray
     tree_starts: IntArray
     label_index_S: IntArray
+    length_S: IntArray
     labels_S: LabelArray
     tree_S: IntArray
     source_S: IntArray
@@ -79,6 +81,7 @@ def pack_trees(
     positions: list[Any] = []
     ends: list[Any] = []
     index: list[Any] = []
+    length: list[Any] = []
     labels: list[Any] = []
     tree_of: list[Any] = []
     source: list[Any] = []
@@ -93,6 +96,7 @@ def pack_trees(
         ends.append(np.repeat(subtree_ends(tree.parent_N, tree.offsets), lengths) + start)
         wanted = tree.source_N >= 0 if every_step else ~np.isnan(tree.label_N)
         index.append(tree.offsets[1:][wanted] - 1 + start)
+        length.append(lengths[wanted])
         labels.append(tree.label_N[wanted])
         tree_of.append(np.full(int(wanted.sum()), number))
         source.append(tree.source_N[wanted])
@@ -104,6 +108,7 @@ def pack_trees(
         subtree_end_P=_join(ends, np.int32),
         tree_starts=np.array(starts, np.int32),
         label_index_S=_join(index, np.int32),
+        length_S=_join(length, np.int32),
         labels_S=_join(labels, np.float64),
         tree_S=_join(tree_of, np.int32),
         source_S=_join(source, np.int32),

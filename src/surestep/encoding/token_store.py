@@ -197,6 +197,27 @@ class TreeStore(Sequence[EncodedTree]):
         # Every tree before it has one node that is no step: its problem.
         return int(self._arrays["tree_node"][index]) - index
 
+    def num_steps(self, index: int) -> int:
+        """Steps of a tree, its problem not counted."""
+        first, last = self._arrays["tree_node"][self._checked(index) : self._checked(index) + 2]
+        return int(last - first) - 1
+
+    def tree_tokens(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tokens of each of the trees with these numbers, a shared prefix counted once."""
+        starts: NDArray[np.int64] = self._arrays["tree_token"]
+        return starts[numbers + 1] - starts[numbers]
+
+    def num_ratings(self, tree: int | NDArray[np.int64], step: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many ratings the label of each of these steps is the mean of, 0 where it has none.
+
+        Args:
+            tree: the number of the tree, one for all steps or one for each.
+            step: their indices in their trees.
+        """
+        first = self._arrays["tree_node"][tree] - tree  # every tree before it has one node that is no step
+        found: NDArray[np.int64] = self._arrays["num_ratings"][first + step].astype(np.int64)
+        return found
+
     def nodes(self, numbers: NDArray[np.int64]) -> Nodes:
         """The nodes of the trees with these numbers, in this order, without their tokens."""
         arrays = self._arrays

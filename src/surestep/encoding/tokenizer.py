@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from surestep.encoding.formatter import CONFIDENCE_TOKEN
+from surestep.encoding.formatter import CONFIDENCE_TOKEN, TextFrame
+from surestep.encoding.text_frame import chat_frame
 from surestep.errors import BackboneError
 
 _BATCH = 2048
@@ -49,12 +50,13 @@ class StepTokenizer:
 
     Args:
         tokenizer: any `PreTrainedTokenizerBase`; the token is added where it is missing.
+        frame: what stands around a problem; texts are to be formatted by `formatter_of(frame)`.
 
     Raises:
-        BackboneError: the tokenizer cannot keep its added tokens out of plain text.
+        BackboneError: the tokenizer cannot keep its added tokens out of plain text, or has no frame of this kind.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, frame: TextFrame = "plain") -> None:
         from tokenizers import AddedToken
 
         if CONFIDENCE_TOKEN not in tokenizer.get_added_vocab():
@@ -68,10 +70,18 @@ class StepTokenizer:
         self._added_ids = frozenset(tokenizer.get_added_vocab().values())
         self._added_pattern = added_tokens_pattern(tokenizer)
         self._check_plain_text()
+        self._frame = chat_frame(tokenizer) if frame == "chat" else None
+
+    @property
+    def suffix_ids(self) -> list[int]:
+        """What stands behind a problem, before the first step: the rest of its frame, or nothing."""
+        return [] if self._frame is None else list(self._frame.after)
 
     @property
     def prefix_ids(self) -> list[int]:
-        """What opens every sequence of this tokenizer: its beginning-of-sequence token, or nothing."""
+        """What opens every sequence: the frame, or this tokenizer's beginning-of-sequence token, or nothing."""
+        if self._frame is not None:
+            return list(self._frame.before)
         bos = self.tokenizer.bos_token_id
         opens = self.tokenizer("a")["input_ids"][:1] == [bos] if bos is not None else False
         return [bos] if opens else []
@@ -123,12 +133,14 @@ class StepTokenizer:
         self.encode(tokens + [f"a{token}b" for token in tokens[:_CACHE_OF_PAIRS]])
 
     def hash(self) -> str:
-        """Changes with anything that changes the ids of some text."""
+        """Changes with anything that changes the ids of some text, the frame of a problem included."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is not None:
             description = backend.to_str()
         else:
             description = json.dumps(self.tokenizer.get_vocab(), sort_keys=True)
+        if self._frame is not None:
+            description += json.dumps(self._frame)
         return hashlib.sha256(description.encode()).hexdigest()[:16]
 
     def save(self, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -28,7 +28,12 @@ def content_of(source: Source) -> str:
 
 
 def calibration_report(
-    stored: Calibration | None, use: CalibrationUse, predictions: ScoredSteps, contents: Mapping[str, str]
+    stored: Calibration | None,
+    use: CalibrationUse,
+    predictions: ScoredSteps,
+    contents: Mapping[str, str],
+    *,
+    miscalibrated_by: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The section `calibration` of `eval_metrics.json`.
 
@@ -37,6 +42,8 @@ def calibration_report(
         use: what was asked for.
         predictions: as scored, with the raw confidence in `raw_confidence`.
         contents: `content_of` each evaluated dataset.
+        miscalibrated_by: parts of the training loss whose minimum is not where the confidence is the mean label
+            (`LossOptions.miscalibrating`), which the report then names as well.
 
     Returns:
         `applied` (`none` also where nothing is stored), `stored`, and with a stored one its `maps`; where one was
@@ -45,6 +52,8 @@ def calibration_report(
     """
     applied: CalibrationUse = "none" if stored is None else use
     report: dict[str, Any] = {"applied": applied, "stored": stored is not None}
+    if miscalibrated_by:
+        report["miscalibrated_by"] = list(miscalibrated_by)
     if stored is None:
         return report
     maps = {name: map_to_json(made) for name, made in stored.datasets.items()}

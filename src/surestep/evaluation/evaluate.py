@@ -230,7 +230,11 @@ def write_evaluation(loaded: LoadedCheckpoint, scored: ScoredDatasets, output_di
     if settings.baselines:
         baselines = trained_baselines(scored.steps, loaded, config.data, seed=config.training.seed)
     calibration = calibration_report(
-        loaded.built.calibration, scored.calibration, scored.steps.measured(), scored.contents
+        loaded.built.calibration,
+        scored.calibration,
+        scored.steps.measured(),
+        scored.contents,
+        miscalibrated_by=loaded.config.training.loss_options().miscalibrating(),
     )
     about = {
         "split": scored.split,

@@ -9,11 +9,13 @@ Shapes: `P` tokens of the pack, `S` needed steps, `D` hidden size, `R` rows of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from surestep.errors import BackboneError
 from surestep.model.attention.executions import product_dtype
 from surestep.model.attention.interface import TREE_ATTENTION
 from surestep.model.attention.one_path_per_row import path_rows
@@ -153,7 +155,13 @@ class ConfidenceModel(nn.Module):
             attention_mask=plan.batch.tokens_P.new_ones((1, 1, 1, 1), dtype=torch.bool),
             use_cache=False,
             surestep_mask=plan,
+            **self._asked_for(),
         )
+        read = self.head.input
+        if not read.is_plain:
+            states = [state[0] for state in _states(output, of_all=read.reads_layers)]
+            picked: Tensor = read(states, plan.batch.label_index_S, plan.batch.step_length_S)
+            return picked[: plan.num_needed]
         hidden: Tensor = output.last_hidden_state[0]
         if not self.is_narrowed:
             hidden = hidden.index_select(0, plan.batch.label_index_S)
@@ -165,6 +173,31 @@ class ConfidenceModel(nn.Module):
             inputs_embeds=self.embed(rows.tokens_RL),
             attention_mask=rows.mask_RL,
             use_cache=False,
+            **self._asked_for(),
         )
+        read = self.head.input
+        if not read.is_plain:
+            states = [state.flatten(0, 1) for state in _states(output, of_all=read.reads_layers)]
+            last_S = rows.row_S * rows.tokens_RL.shape[1] + rows.column_S
+            picked: Tensor = read(states, last_S, batch.step_length_S)
+            return picked
         hidden: Tensor = output.last_hidden_state[rows.row_S, rows.column_S]
         return hidden
+
+    def _asked_for(self) -> dict[str, bool]:
+        """What the backbone gives besides the last layer's hidden states."""
+        return {"output_hidden_states": True} if self.head.input.reads_layers else {}
+
+
+def _states(output: Any, *, of_all: bool) -> Sequence[Tensor]:
+    """The hidden states of all layers, or those of the last alone.
+
+    Raises:
+        BackboneError: the backbone does not give those of all.
+    """
+    if not of_all:
+        return [output.last_hidden_state]
+    states: Sequence[Tensor] | None = getattr(output, "hidden_states", None)
+    if states is None:
+        raise BackboneError("this backbone does not give the hidden states of its layers; use --head_layers last")
+    return states

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surestep.config.model import Activation
+from surestep.model.head_input import HeadInput
 
 
 class ConfidenceHead(nn.Module):
@@ -21,6 +22,8 @@ class ConfidenceHead(nn.Module):
         dropout: applied after each hidden layer.
         activation: of each hidden layer.
         initial_confidence: what the untrained head predicts on average, in (0, 1).
+        input: picks what is read of the hidden states; unset: the last layer at `<CONFIDENCE>`. `forward` takes what it
+            gives.
     """
 
     def __init__(
@@ -31,9 +34,11 @@ class ConfidenceHead(nn.Module):
         dropout: float,
         activation: Activation = "gelu",
         initial_confidence: float = 0.5,
+        input: HeadInput | None = None,
     ) -> None:
         super().__init__()
-        widths = [hidden_size, *hidden_dims]
+        self.input = input or HeadInput()
+        widths = [hidden_size * self.input.times, *hidden_dims]
         between = nn.ReLU if activation == "relu" else nn.GELU
         layers: list[nn.Module] = []
         for width, next_width in pairwise(widths):

@@ -163,6 +163,7 @@ def _piece_by_piece(model: ConfidenceModel, batch: TreeBatch, layout: KeyLayout)
         torch.full((first,), first),
         (0, first),
         batch.label_index_S[:0],
+        None if batch.step_length_S is None else batch.step_length_S[:0],
     )
     steps = TreeBatch(
         batch.tokens_P[first:],
@@ -170,6 +171,7 @@ def _piece_by_piece(model: ConfidenceModel, batch: TreeBatch, layout: KeyLayout)
         batch.subtree_end_P[first:] - first,
         (0, end - first),
         batch.label_index_S - first,
+        batch.step_length_S,
     )
     execution = session_execution(model)
     model._packed(plan_session_pass(problem, [no_slots()], slots[:first], pool, execution).to(device))

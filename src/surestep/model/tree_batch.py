@@ -22,6 +22,7 @@ class TreeBatch:
         subtree_end_P: int64 index just past the last token of the token's subtree.
         tree_starts: where each tree begins in the pack, and the end of the last; `B + 1` integers.
         label_index_S: int64 index of the `<CONFIDENCE>` token of each needed step.
+        step_length_S: int64 tokens of each needed step, that one included, where a head pools over them.
     """
 
     tokens_P: Tensor
@@ -29,6 +30,7 @@ class TreeBatch:
     subtree_end_P: Tensor
     tree_starts: tuple[int, ...]
     label_index_S: Tensor
+    step_length_S: Tensor | None = None
 
     def to(self, device: torch.device) -> TreeBatch:
         """The same batch on `device`; from pinned memory the copy does not wait."""
@@ -38,6 +40,7 @@ class TreeBatch:
             positions_P=self.positions_P.to(device, non_blocking=True),
             subtree_end_P=self.subtree_end_P.to(device, non_blocking=True),
             label_index_S=self.label_index_S.to(device, non_blocking=True),
+            step_length_S=None if self.step_length_S is None else self.step_length_S.to(device, non_blocking=True),
         )
 
     def pinned(self) -> TreeBatch:
@@ -48,6 +51,7 @@ class TreeBatch:
             positions_P=self.positions_P.pin_memory(),
             subtree_end_P=self.subtree_end_P.pin_memory(),
             label_index_S=self.label_index_S.pin_memory(),
+            step_length_S=None if self.step_length_S is None else self.step_length_S.pin_memory(),
         )
 
     def padded(self, multiple: int) -> TreeBatch:
@@ -69,7 +73,12 @@ class TreeBatch:
         """The batch with its needed steps filled up to a multiple of `multiple`, at least one, by the first token."""
         num_needed = len(self.label_index_S)
         missing = multiple - num_needed if num_needed < multiple else -num_needed % multiple
-        return replace(self, label_index_S=F.pad(self.label_index_S, (0, missing))) if missing else self
+        return self.more_labels(missing) if missing else self
+
+    def more_labels(self, count: int) -> TreeBatch:
+        """The batch with `count` more needed steps, each the first token alone."""
+        lengths = None if self.step_length_S is None else F.pad(self.step_length_S, (0, count), value=1)
+        return replace(self, label_index_S=F.pad(self.label_index_S, (0, count)), step_length_S=lengths)
 
     @property
     def spans(self) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from surestep.config import Config, LoraConfig
 from surestep.config.evaluation import ScoringWeights
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
+from surestep.encoding.text_frame import formatter_of
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DeviceError
 from surestep.guarantees.certificate import ALL, Certificate
@@ -29,6 +30,7 @@ from surestep.model.fast.compile_layers import compile_layers
 from surestep.model.fast.fuse import hold_in_fp8
 from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
 from surestep.model.head import ConfidenceHead
+from surestep.model.head_input import HeadInput
 from surestep.model.precision.fp8 import runs_fp8
 from surestep.model.precision.nf4 import num_weights
 from surestep.model.saved_weights import is_adapted
@@ -82,6 +84,8 @@ class BuiltModel:
         on_gpu = self.hardware.device.type == "cuda"
         if self.is_compiled or wanted is False or not (on_gpu or wanted is True):
             return None
+        if self.model.head.input.reads_layers:
+            return "compile: off (the head reads the hidden states between layers: model.head_layers mix)"
         if wanted == "auto" and is_nf4(self.model):
             return "compile: off (4-bit layers were not measured compiled); --compile true"
         if wanted == "auto" and (num_tokens < _WORTH_COMPILING or self.model.route == "paths"):
@@ -143,7 +147,7 @@ def build_model(config: Config, hardware: Hardware, *, initial_confidence: float
         DeviceError, ConfigError: what the settings need is not here.
     """
     nf4_on = nf4_device(config.lora, hardware)
-    tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision)
+    tokenizer = load_tokenizer(config.model.backbone, revision=config.model.revision, frame=config.model.text_frame)
     backbone = load_backbone(
         config.model.backbone,
         revision=config.model.revision,
@@ -185,6 +189,7 @@ def assemble(
         dropout=config.model.mlp_dropout,
         activation=config.model.mlp_activation,
         initial_confidence=initial_confidence,
+        input=HeadInput(config.model.head_layers, config.model.head_pooling, num_states=backbone.num_layers + 1),
     )
     model = ConfidenceModel(
         module,
@@ -201,7 +206,7 @@ def assemble(
     if config.training.gradient_checkpointing:
         with silence_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return BuiltModel(model, tokenizer, Formatter(), backbone, hardware, reasons)
+    return BuiltModel(model, tokenizer, formatter_of(config.model.text_frame), backbone, hardware, reasons)
 
 
 def make_fast(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) -> None:
@@ -212,9 +217,13 @@ def make_fast(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) ->
     Raises:
         BackboneError: the backbone reads later tokens.
     """
-    if hardware.device.type == "cuda" and model.route != "paths" and model.fuse_layers():
+    read = model.head.input
+    if not read.is_plain:
+        # Fused layers hand over sums that nobody has added yet, and the last one computes only what a plain head reads.
+        reasons.append(f"head: reads more than the last layer at <CONFIDENCE> ({read.described()}); layers not fused")
+    if hardware.device.type == "cuda" and model.route != "paths" and read.is_plain and model.fuse_layers():
         reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
-    if model.route != "paths" and model.narrow_layers():
+    if model.route != "paths" and read.is_plain and model.narrow_layers():
         reasons.append("last layer: past its attention, only the tokens that are read (exact)")
     if is_nf4(model):
         reasons.append(f"frozen weights: nf4, 4 bits, products in {_name(hardware.compute_dtype)}; layers not fused")
@@ -236,6 +245,11 @@ def use_fp8(model: ConfidenceModel, hardware: Hardware, *, setting: str, otherwi
     Raises:
         DeviceError: the GPU or the backbone does not allow it; `otherwise` is what `setting` may be instead.
     """
+    if not model.head.input.is_plain:
+        raise DeviceError(
+            f"{setting} is fp8, which needs fused layers, and this head reads more than their last one "
+            f"({model.head.input.described()}); use {otherwise}"
+        )
     if not runs_fp8(hardware.device):
         raise DeviceError(
             f"{setting} is fp8, which needs a GPU of compute capability 9.0 (Hopper) or later; use {otherwise}"

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from surestep.config import DataConfig
+from surestep.config.data import AfterFirstError
 from surestep.data.sources.choose import Source, enabled_sources
 from surestep.encoding.difficulty import DifficultyName, easiest, tree_difficulty
-from surestep.encoding.encoded_tree import EncodedTree, path_sums
+from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
+from surestep.encoding.first_error import labels_after_first_error
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import LimitLoss, limit_nodes, limit_tree
 from surestep.encoding.token_store import TreeStore
@@ -75,6 +78,7 @@ class TrainingSet(Sequence[EncodedTree]):
         label_sum: sum of the labels that are left.
         largest: the problem with the most of them.
         rank: float64, one for each example: what a pass over them is sorted by; None where it is shuffled.
+        after_first_error: what labels behind the first wrong step of a path count as.
     """
 
     name: str
@@ -86,6 +90,7 @@ class TrainingSet(Sequence[EncodedTree]):
     loss: LimitLoss
     label_sum: float
     largest: LargestProblem | None = None
+    after_first_error: AfterFirstError = "keep"
     rank: FloatArray | None = None
 
     def __len__(self) -> int:
@@ -93,7 +98,14 @@ class TrainingSet(Sequence[EncodedTree]):
 
     def __getitem__(self, item: int) -> EncodedTree:  # type: ignore[override]
         tree = self.store[int(self.chosen[item])]
+        if self.after_first_error != "keep":
+            tree = replace(tree, label_N=labels_after_first_error(tree.label_N, tree.parent_N, self.after_first_error))
         return limit_tree(tree, max_length=self.max_length, max_steps=self.max_steps)[0]
+
+    def num_ratings(self, item: int) -> IntArray:
+        """int64 [N]: how many ratings the label of each step of an example is the mean of, in the order of its tree."""
+        number = int(self.chosen[item])
+        return self.store.num_ratings(number, np.arange(self.store.num_steps(number)))
 
     @property
     def num_labels(self) -> int:
@@ -119,6 +131,10 @@ class TrainingSet(Sequence[EncodedTree]):
         """Mean tokens of a stored tree in use, before the limits."""
         return self.store.num_tokens / max(len(self.store), 1)
 
+    def largest_tree(self) -> int:
+        """Tokens of the largest stored tree in use, before the limits."""
+        return int(self.store.tree_tokens(self.chosen).max())
+
     def labelled_steps(self) -> LabelledSteps:
         """Every label that is trained on."""
         parts = [self._labelled(self.chosen[i : i + _CHUNK_TREES]) for i in range(0, len(self), _CHUNK_TREES)]
@@ -127,7 +143,7 @@ class TrainingSet(Sequence[EncodedTree]):
         return LabelledSteps(tree, step, parent, position, label, np.asarray(self.store.problem_keys[tree]))
 
     def _labelled(self, numbers: IntArray) -> tuple[IntArray, IntArray, IntArray, IntArray, FloatArray]:
-        nodes = self.store.nodes(numbers)
+        nodes = _nodes_in_use(self.store, numbers, self.after_first_error)
         keep, _ = limit_nodes(nodes, max_length=self.max_length, max_steps=self.max_steps)
         rows = np.flatnonzero(keep & ~np.isnan(nodes.label_N))
         return (
@@ -204,8 +220,11 @@ def load_examples(
     for key, split in splits.items():
         index = _sample(split, evaluated, removed, data, seed, found)
         index = _easiest(split, index, data, max_length, found)
-        limited = _limited(split.name, split.store, shares[key], index, max_length, data.max_steps_per_example)
+        limits = _Limits(max_length, data.max_steps_per_example, data.after_first_error)
+        limited = _limited(split.name, split.store, shares[key], index, limits)
         found.training[split.name] = _ranked(limited, data)
+        if data.after_first_error != "keep":
+            _say_relabelled(limited, index, found)
     return found
 
 
@@ -214,16 +233,14 @@ def distinct_sets(sets: Iterable[TrainingSet]) -> list[TrainingSet]:
 
     A run's phases may draw from one dataset several times; this is what they have seen together.
     """
-    groups: dict[tuple[object, int, int | None], list[TrainingSet]] = {}
+    groups: dict[tuple[object, _Limits], list[TrainingSet]] = {}
     for dataset in sets:
-        groups.setdefault((dataset.store.folder, dataset.max_length, dataset.max_steps), []).append(dataset)
+        groups.setdefault((dataset.store.folder, _limits_of(dataset)), []).append(dataset)
     found = []
-    for (first, *others), (_, max_length, max_steps) in zip(groups.values(), groups, strict=True):
+    for (first, *others), (_, limits) in zip(groups.values(), groups, strict=True):
         chosen = np.unique(np.concatenate([first.chosen, *(other.chosen for other in others)]))
         is_same = np.array_equal(chosen, np.sort(first.chosen))
-        found.append(
-            first if is_same else _limited(first.name, first.store, first.share, chosen, max_length, max_steps)
-        )
+        found.append(first if is_same else _limited(first.name, first.store, first.share, chosen, limits))
     return found
 
 
@@ -299,6 +316,35 @@ def _num_labels(store: TreeStore, index: NDArray[np.int64]) -> int:
     return sum(int(np.count_nonzero(~np.isnan(store.nodes(part).label_N))) for part in parts)
 
 
+def _nodes_in_use(store: TreeStore, numbers: IntArray, rule: AfterFirstError) -> Nodes:
+    """The nodes of the trees with these numbers, with the labels that training sees before its limits."""
+    nodes = store.nodes(numbers)
+    if rule == "keep":
+        return nodes
+    return replace(nodes, label_N=labels_after_first_error(nodes.label_N, nodes.parent_N, rule))
+
+
+def _say_relabelled(dataset: TrainingSet, index: NDArray[np.int64], found: ExamplesInUse) -> None:
+    """How many labels of the trees in `index` `after_first_error` took, changed and gave."""
+    taken = changed = given = 0
+    for start in range(0, len(index), _CHUNK_TREES):
+        nodes = dataset.store.nodes(index[start : start + _CHUNK_TREES])
+        new = labels_after_first_error(nodes.label_N, nodes.parent_N, dataset.after_first_error)
+        had, has = ~np.isnan(nodes.label_N), ~np.isnan(new)
+        taken += int((had & ~has).sum())
+        given += int((has & ~had).sum())
+        changed += int((had & has & (new != nodes.label_N)).sum())
+    found.selection[dataset.name] |= {
+        "labels_behind_first_error_taken_out": taken,
+        "labels_behind_first_error_changed_to_wrong": changed,
+        "steps_behind_first_error_labelled_wrong": given,
+    }
+    found.lines.append(
+        f"{dataset.name}: after_first_error {dataset.after_first_error}: behind the first wrong step of a path, "
+        f"{taken:,} labels are left out, {changed:,} changed to wrong, and {given:,} steps without one labelled wrong"
+    )
+
+
 def _easiest(
     split: StoredSplit, index: NDArray[np.int64], data: DataConfig, max_length: int, found: ExamplesInUse
 ) -> NDArray[np.int64]:
@@ -307,7 +353,8 @@ def _easiest(
     if share is None:
         return index
     name, store = split.name, split.store
-    difficulty = _difficulty(store, index, data.difficulty, max_length, data.max_steps_per_example)
+    limits = _Limits(max_length, data.max_steps_per_example, data.after_first_error)
+    difficulty = _difficulty(store, index, data.difficulty, limits)
     is_in = easiest(difficulty, share)
     left_out = index[~is_in]
     num_labels = _num_labels(store, left_out)
@@ -324,27 +371,36 @@ def _ranked(dataset: TrainingSet, data: DataConfig) -> TrainingSet:
     """The same with an order, where one is asked for."""
     if data.order == "shuffled":
         return dataset
-    rank = _difficulty(dataset.store, dataset.chosen, data.difficulty, dataset.max_length, dataset.max_steps)
+    rank = _difficulty(dataset.store, dataset.chosen, data.difficulty, _limits_of(dataset))
     return replace(dataset, rank=rank if data.order == "easy_first" else -rank)
 
 
-def _difficulty(
-    store: TreeStore, index: NDArray[np.int64], measure: DifficultyName, max_length: int, max_steps: int | None
-) -> FloatArray:
+def _difficulty(store: TreeStore, index: NDArray[np.int64], measure: DifficultyName, limits: _Limits) -> FloatArray:
     parts = [np.zeros(0)]
     for start in range(0, len(index), _CHUNK_TREES):
-        nodes = store.nodes(index[start : start + _CHUNK_TREES])
-        keep, _ = limit_nodes(nodes, max_length=max_length, max_steps=max_steps)
+        nodes = _nodes_in_use(store, index[start : start + _CHUNK_TREES], limits.after_first_error)
+        keep, _ = limit_nodes(nodes, max_length=limits.max_length, max_steps=limits.max_steps)
         parts.append(tree_difficulty(nodes, keep, measure))
     return np.concatenate(parts)
 
 
-def _limited(
-    name: str, store: TreeStore, share: float, index: NDArray[np.int64], max_length: int, max_steps: int | None
-) -> TrainingSet:
+class _Limits(NamedTuple):
+    """What training takes of a tree, and what its labels count as."""
+
+    max_length: int
+    max_steps: int | None
+    after_first_error: AfterFirstError
+
+
+def _limits_of(dataset: TrainingSet) -> _Limits:
+    return _Limits(dataset.max_length, dataset.max_steps, dataset.after_first_error)
+
+
+def _limited(name: str, store: TreeStore, share: float, index: NDArray[np.int64], limits: _Limits) -> TrainingSet:
+    max_length, max_steps, rule = limits
     loss, label_sum, labels = LimitLoss(), 0.0, np.zeros(len(index), np.int64)
     for start in range(0, len(index), _CHUNK_TREES):
-        nodes = store.nodes(index[start : start + _CHUNK_TREES])
+        nodes = _nodes_in_use(store, index[start : start + _CHUNK_TREES], rule)
         keep, lost = limit_nodes(nodes, max_length=max_length, max_steps=max_steps)
         loss += lost
         is_left = keep & ~np.isnan(nodes.label_N)
@@ -358,7 +414,7 @@ def _limited(
             f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
         )
     largest = _largest_problem(store, index[used], labels[used])
-    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum, largest)
+    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum, largest, rule)
 
 
 def _largest_problem(store: TreeStore, chosen: NDArray[np.int64], labels: NDArray[np.int64]) -> LargestProblem:

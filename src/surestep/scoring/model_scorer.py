@@ -57,6 +57,7 @@ def to_batch(pack: Pack) -> TreeBatch:
         subtree_end_P=tensor(pack.subtree_end_P),
         tree_starts=tuple(pack.tree_starts.tolist()),
         label_index_S=tensor(pack.label_index_S),
+        step_length_S=tensor(pack.length_S),
     )
 
 

@@ -42,6 +42,7 @@ def reason_model_is_not_recorded(model: ConfidenceModel) -> str | None:
     text_config = model.transformer.config.get_text_config()
     rope = (getattr(text_config, "rope_parameters", None) or {}).get("rope_type", "default")
     reasons = {
+        f"the head reads more than the last layer ({model.head.input.described()})": not model.head.input.is_plain,
         f"the attention is {model.route}, not triton": model.route != "triton",
         "the layers are not fused": not model.is_fused,
         f"rotary positions of type {rope} depend on the length": rope in {"dynamic", "longrope"},

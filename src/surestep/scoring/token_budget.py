@@ -39,9 +39,13 @@ def activation_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, ch
 
 
 def scoring_bytes_per_token(model: ConfidenceModel, hardware: Hardware) -> int:
-    """Bytes that a scoring pass needs for one token: what one layer computes, and the sum that passes through all."""
-    hidden, _, per_layer = _sizes(model)
-    return (2 * hidden + per_layer) * hardware.compute_dtype.itemsize
+    """Bytes that a scoring pass needs for one token.
+
+    That is what one layer computes, the sum that passes through all, and the output of each where a head mixes them.
+    """
+    hidden, layers, per_layer = _sizes(model)
+    kept = layers * hidden if model.head.input.reads_layers else 0
+    return (2 * hidden + per_layer + kept) * hardware.compute_dtype.itemsize
 
 
 def _sizes(model: ConfidenceModel) -> tuple[int, int, int]:

@@ -67,11 +67,11 @@ def expected_passes(dataset: TrainingSet, training: TrainingConfig, *, num_proce
 
 
 def constant_loss(sets: Mapping[str, TrainingSet], training: TrainingConfig) -> float | None:
-    """What a constant, the mean training label of each dataset, has as loss per label, in nats; None but for `bce`.
+    """What a constant, each dataset's mean training label, has as loss per label, in nats; None but for plain `bce`.
 
     With labels of mean m the cross-entropy of m itself is -(m log m + (1 - m) log(1 - m)), soft labels or not.
     """
-    if training.loss != "bce":
+    if training.loss != "bce" or not training.loss_options().is_plain:
         return None
     labels = {name: dataset.labels_per_example for name, dataset in sets.items()}
     shares = {name: dataset.share for name, dataset in sets.items()}

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from surestep.config import TrainingConfig
+from surestep.config.loss import LossOptions
 from surestep.scoring.build_model import BuiltModel
 from surestep.training.loss import step_losses
 from surestep.training.optimizer.averaged_weights import AveragedWeights, put_raw_weights
@@ -51,6 +52,19 @@ class Update:
     grad_norm: Tensor
 
 
+def pack_loss(logits_S: Tensor, pack: TrainingPack, options: LossOptions) -> Tensor:
+    """What is minimised of a pack, from its logits in float32: a weighted sum over its labels, a scalar."""
+    losses_S = step_losses(
+        logits_S,
+        pack.labels_S,
+        options.loss,
+        label_smoothing=options.label_smoothing,
+        pos_weight=options.pos_weight,
+    )
+    loss = (pack.weights_S * losses_S).sum()
+    return loss if pack.comparisons is None else loss + pack.comparisons.loss(logits_S, options)
+
+
 class OptimizerStep:
     """Runs optimiser steps on the model of `built`.
 
@@ -73,6 +87,7 @@ class OptimizerStep:
         say: Callable[[str], None],
     ) -> None:
         self._settings = settings
+        self._loss_options = settings.loss_options()
         self._built = built
         self._accelerator = accelerator
         self._budget = budget
@@ -214,7 +229,7 @@ class OptimizerStep:
 
     def _pack_loss(self, pack: TrainingPack) -> Tensor:
         logits_S = self.model(pack.batch).float()
-        return (pack.weights_S * step_losses(logits_S, pack.labels_S, self._settings.loss)).sum()
+        return pack_loss(logits_S, pack, self._loss_options)
 
     def _zero_gradients(self) -> None:
         self.optimizer.zero_grad(set_to_none=self._recorded is None)

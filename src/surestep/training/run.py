@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from surestep.config import Config, TrainingConfig
 from surestep.config.trackers import TrackerName
 from surestep.data.sources.settle import settle_own_data
-from surestep.encoding.formatter import Formatter
+from surestep.encoding.text_frame import formatter_of
 from surestep.errors import SurestepError
 from surestep.files import CONFIG, DATA_REPORT, METRICS, REPORT, write_json
 from surestep.scoring.build_model import BuiltModel, build_model
@@ -39,6 +39,7 @@ from surestep.training.experiment_folder import (
     clean_folder,
     start_folder,
 )
+from surestep.training.loss.describe import loss_lines, uncalibrated
 from surestep.training.optimizer.adamw_8bit import SMALLEST
 from surestep.training.optimizer.averaged_weights import average_bytes
 from surestep.training.optimizer.parameter_groups import moment_bytes
@@ -138,7 +139,7 @@ def _train(
         data = load_run_data(
             config,
             tokenizer,
-            Formatter(),
+            formatter_of(config.model.text_frame),
             max_positions=max_positions,
             num_processes=accelerator.num_processes,
             progress=progress,
@@ -160,6 +161,7 @@ def _train(
     recorded = records_passes(training, config.lora, built, accelerator, budget)
     unrecordable = reason_not_to_record(training, config.lora, built, accelerator)
     lines = [*config.warnings(), *built.reasons, *said_of(compiling), *data.lines, *said_of(warning), reason]
+    lines += loss_lines(training.loss_options(), data.training, token_budget=budget)
     lines += _settings_lines(training, built, recorded=recorded, unrecordable=unrecordable)
     lines += [*origin.lines(), *said_of(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
@@ -193,7 +195,11 @@ def _train(
             load_all_weights(built.model, result.best)
         scorer = built.scorer(config)
         scorer.say = trainer.view.say
-        report = write_validation_report(path.parent, scorer, data, checkpoint=result.best, settings=config.eval)
+        report = write_validation_report(
+            path.parent, scorer, data, checkpoint=result.best, settings=config.eval, loss=training.loss_options()
+        )
+        for line in uncalibrated(training.loss_options()):
+            trainer.view.say(line)
         trackers.reported(report, step=result.steps, best_step=result.best_record.get("step", result.steps))
     return TrainedRun(result, report, path)
 

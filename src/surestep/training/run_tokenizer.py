@@ -24,6 +24,6 @@ def run_tokenizer(
     """
     if start is not None:
         manifest = manifest or read_manifest(start, with_state=False)
-        return load_tokenizer(str(start / "tokenizer")), manifest.backbone["max_positions"]
+        return load_tokenizer(str(start / "tokenizer"), frame=model.text_frame), manifest.backbone["max_positions"]
     name, revision = model.backbone, model.revision
-    return load_tokenizer(name, revision=revision), read_max_positions(name, revision=revision)
+    return load_tokenizer(name, revision=revision, frame=model.text_frame), read_max_positions(name, revision=revision)

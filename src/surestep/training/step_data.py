@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surestep.config.loss import LossOptions
 from surestep.encoding.encoded_tree import EncodedTree, FloatArray
 from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import Pack, pack_trees, plan_packs
@@ -22,8 +23,12 @@ from surestep.model.attention.prepared_mask import PreparedMask
 from surestep.model.confidence_model import Prepared, Route, prepare
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.model_scorer import to_batch
+from surestep.training.loss import effective_ratings
+from surestep.training.loss.comparisons import Comparisons, compare
 from surestep.training.mixture import Draw, Mixture
 from surestep.training.training_sets import TrainingSet
+
+PLAIN = LossOptions()
 
 ROUND_TOKENS = 256
 """Rounded packs are a multiple of this many tokens: few shapes, for some 2 % more padding at the default budget."""
@@ -31,16 +36,18 @@ ROUND_TOKENS = 256
 
 @dataclass(frozen=True)
 class TrainingPack:
-    """One forward and backward pass: the loss is `sum(weights * step loss)`.
+    """One forward and backward pass: the loss is `sum(weights * step loss)`, and what `comparisons` add.
 
     Attributes:
         num_tokens: tokens of its trees; the batch may be padded beyond.
+        comparisons: of its steps with each other; None where nothing is compared.
     """
 
     batch: Prepared
     labels_S: Tensor
     weights_S: Tensor
     num_tokens: int
+    comparisons: Comparisons | None = None
 
     @property
     def num_tokens_run(self) -> int:
@@ -65,6 +72,7 @@ class TrainingPack:
             self.labels_S.to(device, non_blocking=True),
             self.weights_S.to(device, non_blocking=True),
             self.num_tokens,
+            None if self.comparisons is None else self.comparisons.to(device),
         )
 
 
@@ -100,22 +108,35 @@ def build_step(
     route: Route = "dense",
     pin: bool = False,
     rounded: bool = False,
+    options: LossOptions = PLAIN,
 ) -> StepPacks:
     """Cut, pack and weight `draws`, with masks planned for `route`.
 
     `num_examples` is the effective batch over all processes; `pin` for packs that go to a GPU; `rounded` for packs of
-    few different shapes (route `triton` only).
+    few different shapes (route `triton` only). Where steps are compared with each other (`options`), trees stay whole,
+    and one that is larger than the budget has a pass of its own.
     """
     pieces: list[tuple[str, EncodedTree]] = []
+    ratings: list[FloatArray | None] = []  # of each piece, what the labels of its tree's steps count
     for draw in draws:
         tree = datasets[draw.dataset][draw.example]
-        pieces += [(draw.dataset, piece) for piece in cut_tree(tree, token_budget) if piece.num_labels]
+        parts = [tree] if options.compares else cut_tree(tree, token_budget)
+        parts = [piece for piece in parts if piece.num_labels]
+        pieces += [(draw.dataset, piece) for piece in parts]
+        counts = _label_counts(datasets[draw.dataset], draw.example, options)
+        ratings += [counts] * len(parts)
     packs, num_tokens, labels, weight = [], 0, dict.fromkeys(datasets, 0), 0.0
     for group in plan_packs([piece.num_tokens for _, piece in pieces], token_budget):
-        pack = pack_trees([pieces[i][1] for i in group])
+        trees = [pieces[i][1] for i in group]
+        pack = pack_trees(trees)
         weight_B = np.array([weights[pieces[i][0]] for i in group], np.float32) / num_examples
         weight_S = weight_B[pack.tree_S].astype(np.float32)
-        packs.append(_training_pack(pack, weight_S, route, pin, rounded))
+        for place, i in enumerate(group):
+            if (counts := ratings[i]) is not None:
+                own = pack.tree_S == place
+                weight_S[own] *= counts[pack.source_S[own]]
+        compared = compare(trees, weight_S, options) if options.compares else None
+        packs.append(_training_pack(pack, weight_S, route, pin, rounded, compared))
         weight += float(weight_S.sum(dtype=np.float64))
         num_tokens += pack.num_tokens
         for i in group:
@@ -123,22 +144,31 @@ def build_step(
     return StepPacks(step, draws, packs, num_tokens, drawn, labels, weight)
 
 
-def _training_pack(pack: Pack, weights_S: FloatArray, route: Route, pin: bool, rounded: bool) -> TrainingPack:
+def _label_counts(dataset: TrainingSet, example: int, options: LossOptions) -> FloatArray | None:
+    """float32 [N]: how often the label of each step of an example counts, by its ratings; None: every one once."""
+    if options.rating_correlation == 1.0:
+        return None
+    return effective_ratings(dataset.num_ratings(example), options.rating_correlation).astype(np.float32)
+
+
+def _training_pack(
+    pack: Pack, weights_S: FloatArray, route: Route, pin: bool, rounded: bool, compared: Comparisons | None
+) -> TrainingPack:
     batch = to_batch(pack)
     labels_S = pack.labels_S.astype(np.float32)  # as the loss is computed; kept exactly everywhere else
     if rounded:
         missing = _rounded_up(len(labels_S)) - len(labels_S)
         # Labels of no weight, at the first token: they add nothing to the loss or to any gradient.
-        batch = replace(batch.padded(ROUND_TOKENS), label_index_S=F.pad(batch.label_index_S, (0, missing)))
+        batch = batch.padded(ROUND_TOKENS).more_labels(missing)
         labels_S, weights_S = (np.pad(values, (0, missing)) for values in (labels_S, weights_S))
     prepared = prepare(batch, route)
     if rounded and isinstance(prepared, PreparedMask) and prepared.kernel_mask is not None:
         lists = prepared.kernel_mask.lists
         lists = F.pad(lists, (0, _rounded_up(len(lists)) - len(lists)))
         prepared = replace(prepared, kernel_mask=prepared.kernel_mask._replace(lists=lists))
-    return TrainingPack(
-        prepared.pinned() if pin else prepared, _tensor(labels_S, pin), _tensor(weights_S, pin), pack.num_tokens
-    )
+    if pin:
+        prepared, compared = prepared.pinned(), None if compared is None else compared.pinned()
+    return TrainingPack(prepared, _tensor(labels_S, pin), _tensor(weights_S, pin), pack.num_tokens, compared)
 
 
 def _rounded_up(count: int) -> int:
@@ -169,6 +199,7 @@ def prefetch_steps(
     route: Route = "dense",
     pin: bool = False,
     rounded: bool = False,
+    options: LossOptions = PLAIN,
 ) -> Generator[StepPacks, None, None]:
     """The packs of each step in order, the next one built while the current one is computed."""
 
@@ -185,6 +216,7 @@ def prefetch_steps(
             route=route,
             pin=pin,
             rounded=rounded,
+            options=options,
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="packing") as pool:

@@ -82,6 +82,7 @@ class Trainer:
             "route": built.model.route,
             "pin": built.hardware.device.type == "cuda",
             "rounded": recorded,
+            "options": settings.loss_options(),
         }
         self._asked_at = self._waited = 0.0
 

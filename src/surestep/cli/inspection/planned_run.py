@@ -51,6 +51,7 @@ def _read(config: Config, progress: ProgressFactory | None) -> tuple[RunData, st
     """The data of the run, and why the tokens of its backbone could not be counted, if they could not."""
     from surestep.encoding.formatter import Formatter
     from surestep.encoding.load_tokenizer import load_tokenizer
+    from surestep.encoding.text_frame import formatter_of
     from surestep.scoring.stored_split import silent
     from surestep.training.run_tokenizer import run_tokenizer
     from surestep.training.training_sets import load_run_data
@@ -67,7 +68,8 @@ def _read(config: Config, progress: ProgressFactory | None) -> tuple[RunData, st
                 unlimited, load_tokenizer(TINY_BACKBONE), Formatter(), max_positions=None, progress=progress
             )
         return found, str(error)
-    return load_run_data(config, tokenizer, Formatter(), max_positions=limit, progress=progress), None
+    formatter = formatter_of(config.model.text_frame)
+    return load_run_data(config, tokenizer, formatter, max_positions=limit, progress=progress), None
 
 
 def print_planned_run(run: dict[str, Any], console: Console) -> None:

@@ -119,6 +119,11 @@ def calibration_line(found: dict[str, Any]) -> str:
     >>> calibration_line({"stored": False, "applied": "none"})
     'no calibration is stored: `surestep calibrate` fits one on validation'
     """
+    if not found["stored"] and (parts := found.get("miscalibrated_by")):
+        return (
+            f"no calibration is stored, and the loss that it was trained with ({', '.join(parts)}) is not lowest at "
+            "the mean label: read its confidences as a ranking until `surestep calibrate` has fitted a map"
+        )
     if not found["stored"]:
         return "no calibration is stored: `surestep calibrate` fits one on validation"
     if found["applied"] == "none":

@@ -28,7 +28,7 @@ from surestep.types import ROOT, ReasoningTree
 VERSION = 2
 """Changes whenever the trees made from the same file change."""
 
-Label = Literal["validity", "retrieval"]
+Label = Literal["validity", "votes", "retrieval"]
 
 Unsure = Literal["negative", "half", "missing", "votes"]
 
@@ -42,6 +42,8 @@ UNSURE = frozenset({"?", "unsure"})
 
 NOTES = {
     "validity": "eQASC labels: the crowd's verdict on the whole chain, as the label of its last fact",
+    "votes": "eQASC labels: the annotators' votes on the whole chain, each a rating of its last fact, valid or not; "
+    "the crowd's verdict where a file has no votes",
     "retrieval": "eQASC labels: each fact's retrieval score, (score - 10) / 78 clamped to 0..1; "
     "it measures similarity to the question, not correctness",
 }
@@ -70,12 +72,13 @@ def read_eqasc(
     Args:
         paths: `eqasc_{train,dev,test}_grc.json`.
         report: counts everything left out or unlabelled, and notes which label was used.
-        label: `validity` labels a chain's last fact with the crowd's verdict; `retrieval` labels every
-            fact with its score. Missing ones stay missing.
+        label: `validity` labels a chain's last fact with the crowd's verdict, `votes` with each annotator's vote as
+            a rating of its own (the verdict where the file has no votes; eOBQA has them); `retrieval` labels
+            every fact with its score. Missing ones stay missing.
         unsure: what the verdicts `?` and `unsure` become. `negative`, the rule of the data's authors: not valid;
             `half`: 0.5; `missing`: no label; `votes`: the share of the annotators who voted `yes`, and not valid
             where the file has no votes (eOBQA has them).
-        add_gold: with `validity`, add the author's fact pair to the correct choice as a valid chain
+        add_gold: unless with `retrieval`, add the author's fact pair to the correct choice as a valid chain
             where it is absent. For training only: it would make a test easier.
         bad_rows: see `read_rows`.
 
@@ -84,7 +87,7 @@ def read_eqasc(
             none.
     """
     report.note(NOTES[label])
-    parse = partial(_parse, label=label, unsure=unsure, add_gold=add_gold and label == "validity")
+    parse = partial(_parse, label=label, unsure=unsure, add_gold=add_gold and label != "retrieval")
     for trees in read_rows(paths, parse, report=report, bad_rows=bad_rows, fetch="eqasc"):
         yield from trees
 
@@ -128,19 +131,38 @@ def _add_chain(
     if not facts:
         report.count("no_steps", where=record.place)
         return
-    verdict = None
-    if label == "validity":
-        verdict = _verdict([part for part in parts if "text" not in part.values], record, unsure, report)
+    ratings: list[float | None] = [None]
+    if label != "retrieval":
+        ratings = _ratings([part for part in parts if "text" not in part.values], record, label, unsure, report)
     parent = ROOT
     for number, fact in enumerate(facts, start=1):
         text = fact.text("text")
         if not text.strip():
             report.count("empty_step", where=record.place)
             return
-        confidence = verdict if number == len(facts) else None
+        own = ratings if number == len(facts) else [None]
         if label == "retrieval":
-            confidence = _score(fact, report)
-        parent = builder.add(text, parent, confidence=confidence)
+            own = [_score(fact, report)]
+        places = [builder.add(text, parent, confidence=rating) for rating in own]
+        parent = places[0]  # all are the same
+
+
+def _ratings(
+    others: list[Record], record: Record, label: Label, unsure: Unsure, report: ReadReport
+) -> list[float | None]:
+    """The ratings of a chain, one at least: its votes where they are wanted and there, else the crowd's verdict."""
+    votes = [vote for part in others for vote in _votes(part)] if label == "votes" else []
+    if not votes:
+        if label == "votes":
+            report.count("verdict_without_votes")
+        return [_verdict(others, record, unsure, report)]
+    decided = [vote for vote in votes if vote not in UNSURE]
+    report.count("unsure_vote", len(votes) - len(decided))
+    return [_valid(vote, record, report) for vote in decided] or [None]
+
+
+def _votes(part: Record) -> list[str]:
+    return [part.as_text(vote, "a vote") for vote in part.items("votes") if vote is not None]
 
 
 def _verdict(others: list[Record], record: Record, unsure: Unsure, report: ReadReport) -> float | None:
@@ -151,6 +173,11 @@ def _verdict(others: list[Record], record: Record, unsure: Unsure, report: ReadR
         return None
     if word in UNSURE:
         return _unsure(part, unsure, report)
+    return _valid(word, record, report)
+
+
+def _valid(word: str, record: Record, report: ReadReport) -> float:
+    """A verdict or a vote that is neither missing nor unsure."""
     if word not in VERDICTS:
         report.count("unlisted_verdict", where=f"{record.place}: {word!r}")
     return VERDICTS.get(word, 0.0)
@@ -158,7 +185,7 @@ def _verdict(others: list[Record], record: Record, unsure: Unsure, report: ReadR
 
 def _unsure(part: Record, unsure: Unsure, report: ReadReport) -> float | None:
     """The label of a chain that the crowd was unsure about."""
-    votes = [part.as_text(vote, "a vote") for vote in part.items("votes") if vote is not None]
+    votes = _votes(part)
     if unsure == "votes" and not votes:
         report.count("unsure_without_votes")
         return 0.0
@@ -198,7 +225,8 @@ class Fields(Section):
     eqasc_dir: Path | None = Field(None, description="eQASC's folder; unset: found in `data_dir`.")
     eqasc_label: Label = Field(
         "validity",
-        description="`validity`: the crowd's verdict on the chain; `retrieval`: each fact's score, (s - 10) / 78.",
+        description="`validity`: the crowd's verdict on the chain; `votes`: each annotator's vote as a rating, where a "
+        "file has votes; `retrieval`: each fact's score, (s - 10) / 78.",
     )
     eqasc_unsure: Unsure = Field(
         "negative",
@@ -220,7 +248,7 @@ def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:
         return SplitPlan(names=(dev,))
     return SplitPlan(
         names=("eqasc_train_grc.json",),
-        options={"add_gold": fields.eqasc_label == "validity"} if request.split == "train" else {},
+        options={"add_gold": fields.eqasc_label != "retrieval"} if request.split == "train" else {},
         divisions=() if request.has(dev) else (request.hold_out,),
     )
 

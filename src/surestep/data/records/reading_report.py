@@ -70,6 +70,8 @@ REASONS: dict[str, str] = {
     "unsure_half": "chains judged `?` or `unsure`, labelled 0.5 (eqasc_unsure is 'half')",
     "unsure_missing": "chains judged `?` or `unsure`, left unlabelled (eqasc_unsure is 'missing')",
     "unsure_votes": "chains judged `?` or `unsure`, labelled with the share of votes for `yes`",
+    "verdict_without_votes": "chains whose votes are not in the file, labelled by the crowd's verdict",
+    "unsure_vote": "votes of `?` or `unsure`, which are no rating",
     "unsure_without_votes": "chains judged `?` or `unsure` whose votes are not in the file, counted as not valid",
     "missing_score": "facts without a retrieval score",
     "unlisted_verdict": "chains with a verdict word outside the documented ones, counted as not valid",

@@ -77,6 +77,7 @@ def probe_batch(
     positions: list[int] = []
     ends: list[int] = []
     labels: list[int] = []
+    lengths: list[int] = []
     starts = [0]
     for shape in shapes:
         path_end: list[int] = []
@@ -93,6 +94,7 @@ def probe_batch(
             if node:
                 ids[-1] = confidence_id
                 labels.append(offset - 1)
+                lengths.append(length)
             tokens.append(ids)
         for node in range(len(shape) - 1, 0, -1):
             parent = shape[node][1]
@@ -106,6 +108,7 @@ def probe_batch(
         subtree_end_P=torch.tensor(ends),
         tree_starts=tuple(starts),
         label_index_S=torch.tensor(labels),
+        step_length_S=torch.tensor(lengths),
     ).to(device)
 
 

@@ -63,6 +63,11 @@ class Backbone:
     folder: Path | None = None
 
     @property
+    def num_layers(self) -> int:
+        """Decoder layers, 0 where the configuration does not say."""
+        return int(getattr(self.module.config.get_text_config(), "num_hidden_layers", 0) or 0)
+
+    @property
     def hidden_size(self) -> int:
         """`D`, width of its hidden states."""
         return int(self.module.config.get_text_config().hidden_size)

@@ -9,6 +9,7 @@ from typing import Any
 from surestep.config import Config, LoraConfig, ModelConfig
 from surestep.encoding.formatter import FORMER_HASHES, Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
+from surestep.encoding.text_frame import formatter_of
 from surestep.errors import BackboneError, CheckpointError, ConfigError
 from surestep.files import AVERAGED_FROM, CERTIFICATE, CONFIG, MONITOR, SELECTIVE
 from surestep.guarantees.certificate import Certificate
@@ -102,20 +103,21 @@ def load_checkpoint(
             f"{folder} is a {manifest.kind} checkpoint, but lora.use_lora is {config.lora.use_lora}: use the other "
             "preset, or merge it with `surestep export` and name the result's backbone folder with --backbone"
         )
-    if config.model.mlp_activation != trained_with.model.mlp_activation:
-        raise CheckpointError(
-            f"{folder} was trained with model.mlp_activation {trained_with.model.mlp_activation}, not "
-            f"{config.model.mlp_activation}: its scores would be wrong; use --mlp_activation "
-            f"{trained_with.model.mlp_activation}"
-        )
-    _check_formatter(folder, manifest)
+    for name in ("mlp_activation", "head_layers", "head_pooling", "text_frame"):
+        then, now = getattr(trained_with.model, name), getattr(config.model, name)
+        if now != then:
+            raise CheckpointError(
+                f"{folder} was trained with model.{name} {then}, not {now}: its scores would be wrong; use "
+                f"--{name} {then}"
+            )
+    _check_formatter(folder, manifest, formatter_of(config.model.text_frame))
     check_sizes(folder, config.model.mlp_hidden_dims, rank=config.lora.lora_r if manifest.kind == "lora" else None)
     chosen = hardware or choose_hardware(config.training.device, config.training.mixed_precision)
     if hardware is None:
         base_that_fits(config.lora, chosen.device)
     if not trainable and config.eval.scoring_weights != "as_trained":
         config.lora.base_precision = "same"  # what adapters are merged into
-    tokenizer = load_tokenizer(str(folder / "tokenizer"))
+    tokenizer = load_tokenizer(str(folder / "tokenizer"), frame=config.model.text_frame)
     if tokenizer.confidence_id != manifest.confidence_id:
         raise CheckpointError(
             f"{folder}/tokenizer gives <CONFIDENCE> the id {tokenizer.confidence_id}, the manifest "
@@ -280,8 +282,8 @@ def _check_backbone(folder: Path, origin: dict[str, Any], found: Backbone, name:
         )
 
 
-def _check_formatter(folder: Path, manifest: Manifest) -> None:
-    now = Formatter().hash()
+def _check_formatter(folder: Path, manifest: Manifest, formatter: Formatter) -> None:
+    now = formatter.hash()
     if (then := manifest.formatter_hash) != now:
         former = f" ({FORMER_HASHES[then]})" if then in FORMER_HASHES else ""
         raise CheckpointError(

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from surestep import __version__
-from surestep.errors import StorageError
+from surestep.errors import CheckpointError, StorageError
 from surestep.files import CALIBRATION, CERTIFICATES, write_folder_whole, write_json
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.saved_weights import own_attention, save_head
@@ -78,6 +78,17 @@ def export_for_vllm(
     """
     loaded = load_merged(checkpoint, folder)
     built = loaded.built
+    if not built.model.head.input.is_plain:
+        raise CheckpointError(
+            f"{checkpoint} has a head that reads more than the last layer at <CONFIDENCE> "
+            f"({built.model.head.input.described()}), which is all that vLLM hands over; serve it with `surestep "
+            "serve`, or train without"
+        )
+    if loaded.config.model.text_frame != "plain":
+        raise CheckpointError(
+            f"{checkpoint} was trained with model.text_frame {loaded.config.model.text_frame}, which Surestep's plugin "
+            "for vLLM does not write; serve it with `surestep serve`, or train without"
+        )
     lines = []
     if built.calibration is not None and not calibrated:
         built.calibration = None

@@ -12,6 +12,7 @@ import numpy as np
 from accelerate import Accelerator
 
 from surestep.config import EvalConfig, TrainingConfig
+from surestep.config.loss import LossOptions
 from surestep.metrics import nll
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.report import ConstantBaseline, build_report
@@ -184,6 +185,7 @@ def write_validation_report(
     *,
     checkpoint: Path,
     settings: EvalConfig,
+    loss: LossOptions | None = None,
 ) -> dict[str, Any]:
     """Score all held-out problems of `data`; write `eval_metrics.json` and, as `settings` say, all steps into `folder`.
 
@@ -192,10 +194,12 @@ def write_validation_report(
     splits = list(data.validation.values())
     steps = score_split(scorer, splits)
     datasets = dataset_facts(splits, steps)
+    moved_by = [] if loss is None else loss.miscalibrating()
     report = evaluation_report(
         steps,
         settings,
         {
+            **({"miscalibrated_by": moved_by} if moved_by else {}),
             "split": "validation",
             "checkpoint": str(checkpoint),
             "what": "the best checkpoint on the whole validation set; the test splits were not used",

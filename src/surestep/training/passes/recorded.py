@@ -45,6 +45,7 @@ def reason_not_to_record(
         "there are several processes": accelerator.num_processes > 1,
         "fp16 scales its loss": accelerator.scaler is not None,
         "activations are recomputed": training.gradient_checkpointing,
+        "steps are compared with each other (pairwise_weight, pqm_weight)": training.loss_options().compares,
     }
     of_run = next((reason for reason, holds in reasons.items() if holds), None)
     return of_run or reason_model_is_not_recorded(built.model)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from surestep.config import TrainingConfig
 from surestep.scoring.examples_in_use import TrainingSet
-from surestep.training.loss import label_weights
+from surestep.training.loss import effective_ratings, label_weights
 from surestep.training.mixture import Mixture
 
 
@@ -56,7 +56,8 @@ class TrainingPhase:
 
     def label_weights(self) -> dict[str, float]:
         """Weight of a label of each dataset."""
-        labels = {name: dataset.labels_per_example for name, dataset in self.data.items()}
+        correlation = self.settings.rating_correlation
+        labels = {name: counted_labels_per_example(dataset, correlation) for name, dataset in self.data.items()}
         return label_weights(self.shares, labels, self.settings.loss_weighting)
 
     def tokens_per_step(self) -> float:
@@ -72,6 +73,15 @@ class TrainingPhase:
             f"learning rate {self.settings.learning_rate:g}, {examples:,} examples a step and device, "
             f"{sum(map(len, self.data.values())):,} training trees"
         )
+
+
+def counted_labels_per_example(dataset: TrainingSet, correlation: float) -> float:
+    """Mean labels of an example, each counted by its ratings (`effective_ratings`)."""
+    if correlation == 1.0:
+        return dataset.labels_per_example
+    steps = dataset.labelled_steps()
+    counts = effective_ratings(dataset.store.num_ratings(steps.tree, steps.step), correlation)
+    return float(counts.sum()) / len(dataset)
 
 
 def whole_run(settings: TrainingConfig, data: Mapping[str, TrainingSet]) -> TrainingPhase:
