@@ -1,7 +1,8 @@
 """Python's collector of reference cycles, held back while very many objects are made that form none.
 
 Whatever makes objects by the million (records of a file, rows of a table) lets the collector walk through everything
-alive again and again, modules included: a quarter of the time of a first start. What forms no cycle is freed without it.
+alive again and again, modules included: a quarter of the time of a first start. What forms no cycle is freed
+without it.
 """
 
 from __future__ import annotations
