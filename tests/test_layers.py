@@ -26,7 +26,7 @@ LAYERS = (
     {"lock", "scored", "settings"},
     {"files"},
     {"arrays", "untrusted"},
-    {"types", "errors", "hub", "terminal_text", "disk", "stop_signals"},
+    {"types", "errors", "hub", "terminal_text", "disk", "stop_signals", "collector"},
 )
 """From the top down; packages of one layer never import each other."""
 
@@ -43,6 +43,7 @@ WITHOUT_TORCH = {
     "client",
     "types",
     "arrays",
+    "collector",
     "disk",
     "errors",
     "files",

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "cli/commands/machine/bench.py": "a line is added to a file of measurements",
     "data/fetch/part_file.py": "a download goes on where it broke off, so its part has a name that is found again",
     "disk.py": "what is removed gets another name first, what was about to be replaced its own again",
+    "encoding/store_arrays.py": "files within a folder that is put in its place whole",
     "encoding/token_store.py": "files within a folder that is put in its place whole",
     "encoding/store_files.py": "a lock within an unfinished store, which is renamed into place; a damaged one aside",
     "evaluation/baselines/scores.py": "into a file that write_whole opened",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from surestep.cli.output import progress as progress_module
 from surestep.cli.output.console import make_console
 from surestep.cli.output.progress import TrainingDisplay, counting, rows_done
 from surestep.cli.output.tables import baselines_table, figure, metrics_table
@@ -246,3 +248,40 @@ def test_rows_show_how_many_are_done_and_the_time_left(monkeypatch: pytest.Monke
     lines = text(console).splitlines()
     assert len(lines) == 2, "one at least every 30 seconds, not one an advance"
     assert all(line.startswith("scoring: ") and "of about 100 rows" in line and "left" in line for line in lines)
+
+
+def test_reading_says_how_far_it_is_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fake clock: a row takes 3 s, then a problem 4 s, then storing one 1 s."""
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    console, said = plain(), list[float]()
+    with counting(console) as counters:
+        counter = counters("reading and tokenising own train")
+        for step, work in (
+            (3.0, lambda done: counter.reading("records", done, 20)),
+            (4.0, lambda done: counter.reading("trees", done, 10)),
+            (1.0, lambda done: counter.expect(8) if done == 1 else counter(1)),
+        ):
+            for done in range(1, 11):
+                now[0] += step
+                lines = text(console).count("\n")
+                work(done)
+                said += [now[0]] * (text(console).count("\n") - lines)
+    assert max(after - before for before, after in pairwise([0.0, *said])) < 10
+    shown = text(console)
+    assert "reading and tokenising own train: 2 of about 20 rows read, 0.3 rows/s, about 54 s left" in shown
+    assert "problems put together" in shown
+    assert "of about 8 problems, " in shown
+
+
+def test_on_a_terminal_reading_shows_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    console = terminal()
+    with counting(console) as counters:
+        counter = counters("reading own train")
+        for done in range(1, 4):
+            now[0] += 10.0
+            counter.reading("records", done, 10)
+            counters._progress.refresh()
+    assert re.search(r"3 rows read .*about 70 s left", text(console))

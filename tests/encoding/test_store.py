@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import gc
 import os
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import random_tree, trees
+from surestep.encoding import store_arrays as arrays_module
 from surestep.encoding import token_store as store_module
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.formatter import Formatter
@@ -184,7 +187,7 @@ def test_the_content_does_not_depend_on_how_many_trees_are_tokenised_at_once(
     tmp_path: Path, tokenizer: StepTokenizer, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     write(tmp_path / "as_usual", TREES, tokenizer)
-    monkeypatch.setattr(store_module, "_CHUNK_TREES", size)
+    monkeypatch.setattr(arrays_module, "CHUNK_TREES", size)
     write(tmp_path / "in_chunks", iter(TREES), tokenizer)
     assert contents(tmp_path / "in_chunks") == contents(tmp_path / "as_usual")
 
@@ -192,7 +195,7 @@ def test_the_content_does_not_depend_on_how_many_trees_are_tokenised_at_once(
 def test_trees_are_taken_as_they_come_not_all_at_once(
     tmp_path: Path, tokenizer: StepTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_CHUNK_TREES", 2)
+    monkeypatch.setattr(arrays_module, "CHUNK_TREES", 2)
     taken: list[int] = []
     written_before: list[int] = []
 
@@ -204,17 +207,57 @@ def test_trees_are_taken_as_they_come_not_all_at_once(
             yield tree
 
     seen: list[int] = []
-    original = store_module.encode_trees
+    original = arrays_module.encode_trees
 
     def encode(chunk: Any, *rest: Any) -> Any:
         seen.append(len(chunk))
-        assert len(taken) == sum(seen)
+        # What was handed over before, this chunk, and the next one, which is read meanwhile.
+        ahead.append(len(taken) - sum(seen))
         return original(chunk, *rest)
 
-    monkeypatch.setattr(store_module, "encode_trees", encode)
+    ahead: list[int] = []
+    monkeypatch.setattr(arrays_module, "encode_trees", encode)
     write(tmp_path / "s", stream(), tokenizer)
-    assert max(seen) == 2
+    assert (max(seen), sum(seen)) == (2, len(TREES))
+    assert 0 <= min(ahead) <= max(ahead) <= 2
     assert not any(written_before)
+
+
+def test_a_chunk_of_few_large_trees_ends_by_its_steps(
+    tmp_path: Path, tokenizer: StepTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held is two chunks, so neither may hold more than a bound of steps and one tree."""
+    monkeypatch.setattr(arrays_module, "CHUNK_NODES", 6)
+    sizes: list[int] = []
+    original = arrays_module.encode_trees
+
+    def encode(chunk: Any, *rest: Any) -> Any:
+        sizes.append(sum(len(tree.nodes) for tree in chunk[:-1]))
+        return original(chunk, *rest)
+
+    monkeypatch.setattr(arrays_module, "encode_trees", encode)
+    write(tmp_path / "s", iter(TREES), tokenizer)
+    assert max(sizes) < 6 < len(sizes) * 3
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_the_collector_is_as_before_and_no_thread_is_left(
+    tmp_path: Path, tokenizer: StepTokenizer, error: type[BaseException]
+) -> None:
+    before, threads, during = gc.get_threshold(), threading.active_count(), []
+
+    def stream() -> Iterator[ReasoningTree]:
+        during.append(gc.get_threshold())
+        yield from TREES
+        raise error
+
+    with pytest.raises(error):
+        write(tmp_path / "s", stream(), tokenizer)
+    assert gc.get_threshold() == before != during[0]
+    assert threading.active_count() == threads
+    write(tmp_path / "s", iter(TREES), tokenizer)
+    assert gc.get_threshold() == before
+    assert gc.isenabled()
 
 
 def test_a_run_that_dies_midway_leaves_no_store(tmp_path: Path, tokenizer: StepTokenizer) -> None:
@@ -251,7 +294,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_store(
     def full(*_: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store_module, "_write_arrays", full)
+    monkeypatch.setattr(store_module, "write_arrays", full)
     with pytest.raises(StorageError, match="No space left") as caught:
         write(tmp_path / "s", TREES, tokenizer)
     assert "--cache_dir" in str(caught.value)

@@ -141,3 +141,28 @@ def test_a_missing_tokenizer_is_one_line(tmp_path: Path) -> None:
         load_tokenizer(str(tmp_path))
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@given(st.lists(st.text(max_size=40), max_size=5))
+def test_the_fast_road_gives_the_ids_of_the_tokenizers_own_call(tokenizer: StepTokenizer, texts: list[str]) -> None:
+    texts = [text.encode("utf-8", "ignore").decode() for text in [*texts, *NESTED]]
+    inner = tokenizer.tokenizer
+    # Left so by somebody else: neither may reach the ids.
+    inner.backend_tokenizer.enable_truncation(2)
+    inner.backend_tokenizer.enable_padding()
+    inner.backend_tokenizer.encode_special_tokens = False
+    found = tokenizer._encode_plain(texts)
+    assert found == inner(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert tokenizer._backend is not None
+
+
+def test_a_tokenizer_with_a_call_of_its_own_is_asked_by_it() -> None:
+    inner = load_tokenizer("builtin:tiny").tokenizer
+
+    class Reversed(type(inner)):  # type: ignore[misc]
+        def _encode_plus(self, text: list[str], **settings: object) -> object:
+            return super()._encode_plus([one[::-1] for one in text], **settings)
+
+    plain = StepTokenizer(inner).encode(["ab c"])
+    inner.__class__ = Reversed
+    assert StepTokenizer(inner).encode(["c ba"]) == plain

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -228,5 +229,5 @@ def _step_segment(ids: list[int], tokenizer: StepTokenizer) -> Segment:
 
 def _joined(segments: Sequence[Segment]) -> tuple[IntArray, NDArray[np.int64]]:
     """All tokens one after another, and where each segment begins."""
-    tokens = np.fromiter((token for segment in segments for token in segment), np.int32)
-    return tokens, np.cumsum([0] + [len(segment) for segment in segments], dtype=np.int64)
+    offsets = np.cumsum([0] + [len(segment) for segment in segments], dtype=np.int64)
+    return np.fromiter(chain.from_iterable(segments), np.int32, count=int(offsets[-1])), offsets

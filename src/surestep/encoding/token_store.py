@@ -20,23 +20,22 @@ A text column `x` is two files: `x.bin`, the bytes of all its texts, and `x_star
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.data.trees.identity import normalize_text, problem_key
-from surestep.encoding.encoded_tree import EncodedTree, Nodes, encode_trees, path_sums
+from surestep.collector import seldom_collecting
+from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
+from surestep.encoding.store_arrays import DTYPES, TEXTS, write_arrays
 from surestep.encoding.store_files import (
     META,
     DamagedStoreError,
-    HashedFile,
     meta_text,
     put_in_place,
     read_whole_store,
@@ -45,31 +44,9 @@ from surestep.encoding.store_files import (
 )
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import StorageError
-from surestep.scored import problem_hash
 from surestep.types import Node, ReasoningTree
 
 STORE_VERSION = 7
-_NUMBERS: dict[str, type] = {
-    "tree_node": np.int64,
-    "tree_token": np.int64,
-    "problem_key": np.uint64,
-    "text_hash": np.uint64,
-    "tokens": np.int32,
-    "node_length": np.int32,
-    "parent": np.int32,
-    "source": np.int32,
-    "label": np.float64,
-    "num_ratings": np.int32,
-    "true_confidence": np.float64,
-    "has_context": np.uint8,
-}
-_TEXTS = ("id", "group", "dataset", "problem", "step", "context")
-_DTYPES: dict[str, type] = {
-    **_NUMBERS,
-    **dict.fromkeys(_TEXTS, np.uint8),
-    **{f"{name}_start": np.int64 for name in _TEXTS},
-}
-_CHUNK_TREES = 256
 _CHUNK_LABELS = 2**20
 _Array = NDArray[Any]
 
@@ -105,7 +82,7 @@ class TreeStore(Sequence[EncodedTree]):
     """
 
     def __init__(self, folder: Path) -> None:
-        meta = read_whole_store(folder, version=STORE_VERSION, names=[f"{name}.bin" for name in _DTYPES])
+        meta = read_whole_store(folder, version=STORE_VERSION, names=[f"{name}.bin" for name in DTYPES])
         self.folder = folder
         self.notes: dict[str, Any] = meta["notes"]
         self.text_format: tuple[str, str] = tuple(meta["text_format"])
@@ -113,9 +90,9 @@ class TreeStore(Sequence[EncodedTree]):
             name: np.memmap(folder / f"{name}.bin", dtype, "r")
             if (folder / f"{name}.bin").stat().st_size
             else np.zeros(0, dtype)
-            for name, dtype in _DTYPES.items()
+            for name, dtype in DTYPES.items()
         }
-        self._texts = {name: StoredTexts(self._arrays[name], self._arrays[f"{name}_start"]) for name in _TEXTS}
+        self._texts = {name: StoredTexts(self._arrays[name], self._arrays[f"{name}_start"]) for name in TEXTS}
         self.ids = self._texts["id"]
         self.text_hashes: NDArray[np.uint64] = self._arrays["text_hash"]
         self.problem_keys: NDArray[np.uint64] = self._arrays["problem_key"]
@@ -309,7 +286,8 @@ def write_store(
     """
     try:
         with unfinished(folder) as beside:
-            files = _write_arrays(beside, trees, tokenizer, formatter)
+            with seldom_collecting():
+                files = write_arrays(beside, trees, tokenizer, formatter)
             meta = {"version": STORE_VERSION, "text_format": [formatter.hash(), tokenizer.hash()], "notes": notes}
             (beside / META).write_text(meta_text(meta, files), encoding="utf-8")
             if not put_in_place(beside, folder):
@@ -323,65 +301,3 @@ def write_store(
             f"{folder}: the tokenised data cannot be written ({getattr(error, 'strerror', None) or error}); "
             "free space or set --cache_dir to another folder"
         ) from None
-
-
-def _write_arrays(
-    folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
-) -> dict[str, HashedFile]:
-    """Write all but `meta.json`; gives the files by their names, for their hashes."""
-    num_nodes = num_tokens = 0
-    num_bytes = dict.fromkeys(_TEXTS, 0)
-    with ExitStack() as stack:
-        files = {name: HashedFile(stack.enter_context((folder / f"{name}.bin").open("wb"))) for name in _DTYPES}
-
-        def write(columns: Mapping[str, Any]) -> None:
-            for name, values in columns.items():
-                files[name].write(np.asarray(values, _DTYPES[name]).tobytes())
-
-        for chunk in _chunks(trees):
-            for tree, encoded in zip(chunk, encode_trees(chunk, tokenizer, formatter), strict=True):
-                write(_numbers(tree, encoded, num_nodes, num_tokens))
-                for name, texts in _texts(tree).items():
-                    for content in (text.encode("utf-8", "surrogatepass") for text in texts):
-                        files[name].write(content)
-                        write({f"{name}_start": [num_bytes[name]]})
-                        num_bytes[name] += len(content)
-                num_nodes += encoded.num_nodes
-                num_tokens += encoded.num_tokens
-        write({"tree_node": [num_nodes], "tree_token": [num_tokens]})
-        write({f"{name}_start": [end] for name, end in num_bytes.items()})
-    return {f"{name}.bin": file for name, file in files.items()}
-
-
-def _numbers(tree: ReasoningTree, encoded: EncodedTree, first_node: int, first_token: int) -> dict[str, Any]:
-    return {
-        "tree_node": [first_node],
-        "tree_token": [first_token],
-        "problem_key": [problem_hash(problem_key(tree))],
-        "text_hash": [problem_hash(normalize_text(tree.problem))],
-        "tokens": encoded.tokens_T,
-        "node_length": np.diff(encoded.offsets),
-        "parent": encoded.parent_N,
-        "source": encoded.source_N,
-        "label": encoded.label_N,
-        "num_ratings": [node.num_ratings for node in tree.nodes],
-        "true_confidence": [np.nan if node.true_confidence is None else node.true_confidence for node in tree.nodes],
-        "has_context": [node.context is not None for node in tree.nodes],
-    }
-
-
-def _texts(tree: ReasoningTree) -> dict[str, list[str]]:
-    return {
-        "id": [tree.id],
-        "group": [tree.group],
-        "dataset": [tree.dataset],
-        "problem": [tree.problem],
-        "step": [node.text for node in tree.nodes],
-        "context": [node.context or "" for node in tree.nodes],
-    }
-
-
-def _chunks(trees: Iterable[ReasoningTree]) -> Iterator[list[ReasoningTree]]:
-    iterator = iter(trees)
-    while chunk := list(islice(iterator, _CHUNK_TREES)):
-        yield chunk

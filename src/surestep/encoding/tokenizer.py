@@ -45,6 +45,34 @@ def cut_inside(text: str, added: re.Pattern[str]) -> list[str]:
     return pieces
 
 
+def _batch_backend(tokenizer: Any) -> Any | None:
+    """What turns texts into ids for a tokenizer that adds nothing of its own to it; None where one may.
+
+    The same ids as the tokenizer's own call gives, three times as fast: that one makes a dictionary of Python lists for
+    every text first.
+    """
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+    from transformers.tokenization_utils_tokenizers import TokenizersBackend
+
+    kind = type(tokenizer)
+    is_plain = isinstance(tokenizer, TokenizersBackend) and (
+        kind._encode_plus is TokenizersBackend._encode_plus and kind.__call__ is PreTrainedTokenizerBase.__call__
+    )
+    return tokenizer.backend_tokenizer if is_plain else None
+
+
+def _encode_batch(backend: Any, texts: list[str]) -> list[list[int]]:
+    """Ids of each text, special tokens split; other threads may run Python code meanwhile."""
+    # Whoever else uses the tokenizer may have set these otherwise.
+    if not backend.encode_special_tokens:
+        backend.encode_special_tokens = True
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+
 class StepTokenizer:
     """A Hugging Face tokenizer with a `<CONFIDENCE>` token that only `confidence_id` can produce.
 
@@ -69,6 +97,7 @@ class StepTokenizer:
         self._forbidden = {index: token for token, index in tokenizer.get_added_vocab().items() if index != unknown}
         self._added_ids = frozenset(tokenizer.get_added_vocab().values())
         self._added_pattern = added_tokens_pattern(tokenizer)
+        self._backend = _batch_backend(tokenizer)
         self._check_plain_text()
         self._frame = chat_frame(tokenizer) if frame == "chat" else None
 
@@ -99,18 +128,13 @@ class StepTokenizer:
                 ids if self._added_ids.isdisjoint(ids) else self._encode_broken(text)
                 for text, ids in zip(batch, self._encode_plain(batch), strict=True)
             ]
-        for text, ids_of_text in zip(texts, encoded, strict=True):
-            for index in ids_of_text:
-                if index in self._forbidden:
-                    raise BackboneError(
-                        f"the tokenizer turns {text[:60]!r} into its added token {self._forbidden[index]!r}; "
-                        "use a backbone whose tokenizer keeps added tokens apart from text"
-                    )
         return encoded
 
     def _encode_plain(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
+        if self._backend is not None:
+            return _encode_batch(self._backend, texts)
         ids: list[list[int]] = self.tokenizer(
             texts,
             add_special_tokens=False,
@@ -126,7 +150,13 @@ class StepTokenizer:
         Only where nothing gentler helps: a tokenizer that opens every text with a space puts one at each cut.
         """
         pieces = cut_inside(text, self._added_pattern)
-        return [index for ids in self._encode_plain(pieces) for index in ids]
+        found = [index for ids in self._encode_plain(pieces) for index in ids]
+        if (index := next((index for index in found if index in self._forbidden), None)) is not None:
+            raise BackboneError(
+                f"the tokenizer turns {text[:60]!r} into its added token {self._forbidden[index]!r}; "
+                "use a backbone whose tokenizer keeps added tokens apart from text"
+            )
+        return found
 
     def _check_plain_text(self) -> None:
         tokens = sorted(self._forbidden.values())

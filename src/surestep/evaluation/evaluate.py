@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from surestep.calibration.calibration import Calibration
 from surestep.config import TINY_BACKBONE, Config, DataConfig, EvalConfig
@@ -22,8 +22,6 @@ from surestep.evaluation.report.write import WrittenReport, left_of_other_evalua
 from surestep.files import METRICS, PREDICTIONS, written_together
 from surestep.metrics.report import ConstantBaseline
 from surestep.scored import ScoredSteps
-from surestep.scoring.build_model import BuiltModel
-from surestep.scoring.checkpoint.load import LoadedCheckpoint
 from surestep.scoring.evaluation_file import (
     dataset_facts,
     dataset_labels_unscored,
@@ -31,10 +29,14 @@ from surestep.scoring.evaluation_file import (
     write_evaluation_files,
 )
 from surestep.scoring.other_scorers.wrapped import MeasuredScorer
-from surestep.scoring.predictions_file import read_predictions, rows_of
+from surestep.scoring.predictions_file import RowsInView, read_predictions
 from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_split import score_split
 from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_source
+
+if TYPE_CHECKING:  # torch is for checkpoints; a file of predictions needs none
+    from surestep.scoring.build_model import BuiltModel
+    from surestep.scoring.checkpoint.load import LoadedCheckpoint
 
 EvaluatedSplit = Literal["test", "validation"]
 
@@ -299,8 +301,7 @@ def _write(
         count = write_evaluation_files(folder, report, steps if keep_rows else None)
         evaluation = Evaluation(report, folder / METRICS, count)
         if settings.report:
-            rows = list(rows_of(steps))
-            evaluation.written = write_report(report, folder, predictions=steps.measured(), rows=rows)
+            evaluation.written = write_report(report, folder, predictions=steps.measured(), rows=RowsInView(steps))
     own = folder / PREDICTIONS if keep_rows else read_from
     evaluation.left = left_of_other_evaluations(report, folder, own=own)
     return evaluation

@@ -169,6 +169,7 @@ class _DrawByDraw:
         self._ranks = {figure: figure.kind for figure in found if isinstance(figure.kind, Ranks)}
         self._weighted = [figure for figure in found if isinstance(figure.kind, Weighted)]
         self._merged = {reads: steps.merged(measure.most_groups) for reads, steps in measure._ranked.items()}
+        self._drawn = {reads: steps.in_cells() for reads, steps in self._merged.items()}
         self.blocks: dict[str, list[FloatArray]] = {figure.name: [] for figure in (*self._ranks, *self._weighted)}
 
     def add(self, counts: FloatArray) -> None:
@@ -176,7 +177,7 @@ class _DrawByDraw:
         steps = self._measure.steps
         rows = max(1, _ENTRIES_AT_ONCE // max(len(steps), 1))
         for some in (counts[start : start + rows] for start in range(0, len(counts), rows)):
-            sums = {reads: ranked.sums(some) for reads, ranked in self._merged.items()}
+            sums = {reads: ranked.sums(some) for reads, ranked in self._drawn.items()}
             for figure, kind in self._ranks.items():
                 self.blocks[figure.name].append(kind.value(sums[figure.reads]))
             for figure in self._weighted:

@@ -25,7 +25,7 @@ from surestep.encoding.token_store import TreeStore
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import DataError, SurestepError
 from surestep.scored import FloatArray, IntArray
-from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_source, silent
+from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_sources, silent
 
 _CHUNK_TREES = 2**14
 """Trees that are limited at once: fast, and some megabytes."""
@@ -200,20 +200,22 @@ def load_examples(
     validation_sources = enabled_sources(whole, "validation", seed=seed)
     validated = whole.enabled()
 
-    def stored(source: Source) -> StoredSplit:
-        return prepare_source(source, tokenizer, formatter, cache_dir=data.cache_dir, progress=progress)
+    def stored(sources: Sequence[Source]) -> list[StoredSplit]:
+        return prepare_sources(sources, tokenizer, formatter, cache_dir=data.cache_dir, progress=progress)
 
-    splits = {source.key: stored(source) for source in train_sources}
+    validation_sources = [source for source in validation_sources if source.key in validated]
+    both = stored([*train_sources, *validation_sources])  # together, for most share their files
+    splits = {source.key: split for source, split in zip(train_sources, both, strict=False)}
     found = ExamplesInUse(
         training={},
         splits={split.name: split for split in splits.values()},
-        validation={source.name: stored(source) for source in validation_sources if source.key in validated},
+        validation={split.name: split for split in both[len(train_sources) :]},
     )
     held_out = {f"{name} validation": split.store.text_hashes for name, split in found.validation.items()}
     evaluated = dict(held_out)
     try:
         for source in enabled_sources(whole, "test", seed=seed):
-            evaluated[f"{source.name} test"] = stored(source).store.text_hashes
+            evaluated[f"{source.name} test"] = stored([source])[0].store.text_hashes
     except SurestepError as error:  # a test split that is not there is said, not demanded
         found.lines.append(f"overlap with the test splits was not checked: {error}")
     removed = set(evaluated) if data.remove_overlap else set() if run_data is None else set(held_out)

@@ -18,19 +18,19 @@ import gzip
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from surestep.collector import seldom_collecting
 from surestep.data.records.record import Record
-from surestep.data.trees.identity import key_of, normalize_text
-from surestep.errors import DataError
+from surestep.data.trees.identity import normalize_text
 from surestep.files import write_whole
-from surestep.scored import FIRST_STEP, ListedTexts, ScoredSteps, StepTexts, problem_hash
+from surestep.scored import ScoredSteps, StepTexts
 from surestep.scoring.predictions.layouts import Row, read_parts, read_row
-from surestep.untrusted.bounds import shown
+from surestep.scoring.predictions.row_columns import RowColumns
 
 
 def write_predictions(path: Path, steps: ScoredSteps, *, is_calibrated: bool | None = None) -> int:
@@ -119,16 +119,102 @@ def _texts_of(texts: StepTexts | None, row: int) -> Row:
     return {"problem": texts.problem(row), "text": texts.step(row)} | ({"context": context} if context else {})
 
 
+class RowView(Mapping[str, Any]):
+    """One row of `RowsInView`: its values are looked up when they are asked for."""
+
+    __slots__ = ("_index", "_rows")
+
+    def __init__(self, rows: RowsInView, index: int) -> None:
+        self._rows, self._index = rows, index
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._rows.value(self._index, name)
+        if value is None and name != "label":  # which alone may be null
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A value; `default` where the row has none, or null."""
+        value = self._rows.value(self._index, name)
+        return default if value is None and name != "label" else value
+
+    def whole(self) -> Row:
+        """The row as `rows_of` gives it."""
+        return self._rows.whole(self._index)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.whole())
+
+    def __len__(self) -> int:
+        return len(self.whole())
+
+
+class RowsInView(Sequence[RowView]):
+    """The rows of `rows_of`, made as they are asked for: a million of them as dictionaries are a gigabyte.
+
+    >>> steps = ScoredSteps.of_columns([0.5, 0.25], [1.0, 0.0])
+    >>> rows = RowsInView(steps)
+    >>> rows[1]["confidence"], [dict(row) for row in rows] == list(rows_of(steps))
+    (0.25, True)
+    """
+
+    def __init__(self, steps: ScoredSteps) -> None:
+        self._steps, self._texts = steps, steps.texts
+        self._names = _tree_names(steps)
+        is_scored = ~np.isnan(steps.confidence)
+        self._places = np.flatnonzero(is_scored)
+        self._is_calibrated = bool((steps.confidence != steps.raw_confidence)[is_scored].any())
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> RowView:  # type: ignore[override]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return RowView(self, int(self._places[index]))
+
+    def value(self, place: int, name: str) -> Any:
+        """A value of the row at `place` of the steps; None where it has none, or null."""
+        steps = self._steps
+        if name == "dataset":
+            return steps.dataset_names[steps.dataset[place]]
+        if name == "problem_id":
+            return self._names[int(steps.tree[place])]
+        if name in _NUMBERS_OF_ROW:
+            number = getattr(steps, name)[place].item()
+            is_absent = number != number or (name == "raw_confidence" and not self._is_calibrated)
+            return None if is_absent else number
+        if self._texts is None or name not in {"problem", "text", "context", "group"}:
+            return None
+        text = self._texts.step(place) if name == "text" else getattr(self._texts, name)(place)
+        return text if text or name in {"problem", "text"} else None
+
+    def whole(self, place: int) -> Row:
+        """The row at `place` of the steps, as `rows_of` gives it."""
+        row = {name: self.value(place, name) for name in _ROW}
+        return {name: value for name, value in row.items() if value is not None or name == "label"}
+
+
+_ROW = (
+    *("dataset", "problem_id", "group", "step", "parent", "position", "confidence", "raw_confidence", "label"),
+    *("num_ratings", "true_confidence", "problem", "text", "context"),
+)
+_NUMBERS_OF_ROW = frozenset(
+    {"confidence", "raw_confidence", "label", "true_confidence", "num_ratings", "step", "parent", "position"}
+)
+
+
 def read_predictions(path: Path) -> ScoredSteps:
     """Read a predictions file, whatever its layout; a step that was not scored keeps its row, with NaN.
 
     Raises:
         DataError: it is missing, cut, or a row is malformed; the message names the line.
     """
-    found = _Rows(path)
-    for part in read_parts(path):
-        for row in part.rows:
-            found.add(row, part.record.line, may_lack_confidence=part.is_solution)
+    found = RowColumns(path)
+    with seldom_collecting():
+        for part in read_parts(path):
+            for row in part.rows:
+                found.add(row, part.record.line, may_lack_confidence=part.is_solution)
     return found.steps()
 
 
@@ -139,134 +225,7 @@ def steps_of_rows(rows: Iterable[tuple[Mapping[str, Any], int | None]], *, path:
         DataError: a confidence or label is missing, not a number, or outside [0, 1], or `read_row` refuses a row; the
             first such row is named.
     """
-    found = _Rows(path)
+    found = RowColumns(path)
     for row, line in rows:
         found.add(read_row(Record(dict(row), path or Path("rows"), line or 0)), line)
     return found.steps()
-
-
-class _Rows:
-    """Columns that grow by a row at a time."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._numbers: dict[str, list[float]] = {name: [] for name in ("confidence", "raw", "label", "true")}
-        self._whole: dict[str, list[int]] = {
-            name: [] for name in ("ratings", "dataset", "problem", "tree", "step", "parent", "position")
-        }
-        self._texts: dict[str, list[Any]] = {name: [] for name in ("problem", "text", "context", "group")}
-        self._datasets: dict[str, int] = {}
-        self._problems: dict[str, int] = {}
-        self._trees: dict[tuple[int, Any], int] = {}
-        self._tree_ids: list[str] = []
-        self._last_step: dict[int, int] = {}
-        self._has_texts = True
-
-    def add(self, row: Mapping[str, Any], line: int | None, *, may_lack_confidence: bool = False) -> None:
-        """One more row, as `read_row` gives it."""
-        confidence = self._number(row, "confidence", line)
-        if confidence is None and not may_lack_confidence:
-            raise DataError("the row has no confidence; needed: a number from 0 to 1", path=self._path, line=line)
-        raw, label = self._number(row, "raw_confidence", line), self._number(row, "label", line)
-        true = self._number(row, "true_confidence", line)
-        if confidence is None or raw is None:
-            raw = confidence  # without the one there is neither
-        for name, known in (("confidence", confidence), ("raw", raw), ("label", label), ("true", true)):
-            self._numbers[name].append(math.nan if known is None else known)
-        # A dataset without a label keeps its place: its section then says that nothing was measured.
-        dataset = self._datasets.setdefault(row.get("dataset", "all"), len(self._datasets))
-        tree = self._tree(row, dataset)
-        step, parent = self._place(row, tree)
-        whole = {
-            "ratings": row.get("num_ratings", 0),
-            "dataset": dataset,
-            "problem": self._problems.setdefault(self._problem(row), len(self._problems)),
-            "tree": tree,
-            "step": step,
-            "parent": parent,
-            "position": row.get("position", 1),
-        }
-        for name, number in whole.items():
-            self._whole[name].append(number)
-        self._add_texts(row, has_label=label is not None)
-
-    def _problem(self, row: Mapping[str, Any]) -> str:
-        dataset, group, problem = row.get("dataset", "all"), row.get("group"), row.get("problem")
-        if group:
-            return key_of("", group=group, dataset=dataset)
-        if isinstance(problem, str) and problem.strip():
-            return key_of(problem, group="", dataset=dataset)
-        # No text's key begins so: what has no text is a problem of its dataset, or of its own.
-        name = row.get("problem_id")
-        return f"\0{dataset}\0{name}" if name is not None else f"\0\0{len(self._numbers['label'])}"
-
-    def _tree(self, row: Mapping[str, Any], dataset: int) -> int:
-        name = row.get("problem_id")
-        key = (dataset, len(self._tree_ids) if name is None else name)
-        if key not in self._trees:
-            self._trees[key] = len(self._tree_ids)
-            self._tree_ids.append(name or "")
-        return self._trees[key]
-
-    def _place(self, row: Mapping[str, Any], tree: int) -> tuple[int, int]:
-        """Step and parent; a row that does not say them follows the row of its tree before it."""
-        before = self._last_step.get(tree, FIRST_STEP)
-        step, parent = row.get("step"), row.get("parent")
-        if step is None:
-            step, parent = before + 1, before
-        elif parent is None:
-            parent = before
-        self._last_step[tree] = step
-        # A foreign file's parents may run in a circle; ours stand before their children.
-        return step, parent if FIRST_STEP <= parent < step else FIRST_STEP
-
-    def _add_texts(self, row: Mapping[str, Any], *, has_label: bool) -> None:
-        text = row.get("text")
-        self._has_texts &= isinstance(text, str) or not has_label
-        for name in ("problem", "text", "group"):
-            self._texts[name].append(str(row.get(name) or ""))
-        self._texts["context"].append(row.get("context"))
-
-    def _number(self, row: Mapping[str, Any], name: str, line: int | None) -> float | None:
-        value = row.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool):
-            return float(value)
-        if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too
-            raise DataError(f"{name} is {shown(value)}; allowed: a number from 0 to 1", path=self._path, line=line)
-        return float(value)
-
-    def steps(self) -> ScoredSteps:
-        """All rows.
-
-        Raises:
-            DataError: none has a label, or none of those that have one a confidence.
-        """
-        label = np.array(self._numbers["label"], np.float64)
-        if np.isnan(label).all():
-            raise DataError("no row has a label, so there is nothing to measure", path=self._path)
-        confidence = np.array(self._numbers["confidence"], np.float64)
-        if np.isnan(confidence[~np.isnan(label)]).all():
-            raise DataError("no labelled step has a confidence, so there is nothing to measure", path=self._path)
-        whole = {name: np.array(values, np.int64) for name, values in self._whole.items()}
-        texts = self._texts
-        return ScoredSteps(
-            confidence=confidence,
-            raw_confidence=np.array(self._numbers["raw"], np.float64),
-            label=label,
-            true_confidence=np.array(self._numbers["true"], np.float64),
-            num_ratings=whole["ratings"],
-            dataset=whole["dataset"],
-            problem=whole["problem"],
-            tree=whole["tree"],
-            step=whole["step"],
-            parent=whole["parent"],
-            position=whole["position"],
-            dataset_names=tuple(self._datasets),
-            tree_ids=self._tree_ids,
-            problem_keys=np.array([problem_hash(key) for key in self._problems], np.uint64),
-            texts=ListedTexts(texts["problem"], texts["text"], texts["context"], texts["group"])
-            if self._has_texts
-            else None,
-        )

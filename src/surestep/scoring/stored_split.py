@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.collector import seldom_collecting
 from surestep.data.datasets.dataset import Split
 from surestep.data.records.reading_report import ReadReport
+from surestep.data.sources.parked_trees import ParkedTrees
 from surestep.data.sources.source import Source
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
@@ -24,7 +26,24 @@ from surestep.scored import IntArray
 from surestep.types import ReasoningTree
 
 ProgressFactory = Callable[[str], Callable[[int], None]]
-"""Takes a title; gives a function that is told how many more trees are done."""
+"""Takes a title; gives a function that is told how many more trees are done, which may be a `StageCounter`."""
+
+
+@runtime_checkable
+class StageCounter(Protocol):
+    """Shows how many trees are done, and what comes before the first of them."""
+
+    def __call__(self, count: int, /) -> None:
+        """So many more trees are done."""
+        ...
+
+    def reading(self, reason: str, done: int, expected: int | None, /) -> None:
+        """So many `records` are read or `trees` made of them, of so many, where that is known."""
+        ...
+
+    def expect(self, total: int, /) -> None:
+        """All is read; so many trees will be done."""
+        ...
 
 
 def default_cache_dir() -> Path:
@@ -134,35 +153,87 @@ def prepare_source(
     cache_dir: Path | None,
     progress: ProgressFactory = silent,
 ) -> StoredSplit:
-    """The trees of `source`, from the cache where the same work was done before.
+    """`prepare_sources` of one."""
+    (stored,) = prepare_sources([source], tokenizer, formatter, cache_dir=cache_dir, progress=progress)
+    return stored
 
-    A damaged store in the cache is made anew, and the title of `progress` says so; what killed runs left there goes.
+
+def prepare_sources(
+    sources: Sequence[Source],
+    tokenizer: StepTokenizer,
+    formatter: Formatter,
+    *,
+    cache_dir: Path | None,
+    progress: ProgressFactory = silent,
+) -> list[StoredSplit]:
+    """The trees of each source, from the cache where the same work was done before.
+
+    Sources that divide the same files are read once together. A damaged store in the cache is made anew, and the title
+    of `progress` says so; what killed runs left there goes.
 
     Raises:
         DataError: a file is missing, cut or malformed.
         StorageError: the cache cannot be written.
     """
-    key = store_key(source.fingerprint(), formatter.hash(), tokenizer.hash())
-    folder = (cache_dir or default_cache_dir()) / "tokens" / f"{source.name}-{source.split}-{key}"
-    remove_abandoned(folder.parent)
-    what = f"{source.name} {source.split}"
-    title = f"reading and tokenising {what}"
-    if folder.exists():
-        try:
-            return StoredSplit(source.name, source.split, TreeStore(folder), source=source)
-        except DamagedStoreError as error:
-            title = f"the stored tokens of {what} are damaged ({error}): reading and tokenising again"
+    stores: list[TreeStore | None] = [None] * len(sources)
+    folders, titles = [], []
+    for number, source in enumerate(sources):
+        key = store_key(source.fingerprint(), formatter.hash(), tokenizer.hash())
+        folders.append((cache_dir or default_cache_dir()) / "tokens" / f"{source.name}-{source.split}-{key}")
+        remove_abandoned(folders[-1].parent)
+        what = f"{source.name} {source.split}"
+        titles.append(f"reading and tokenising {what}")
+        if folders[-1].exists():
+            try:
+                stores[number] = TreeStore(folders[-1])
+            except DamagedStoreError as error:
+                titles[-1] = f"the stored tokens of {what} are damaged ({error}): reading and tokenising again"
+    for number, source in enumerate(sources):
+        if stores[number] is not None:
+            continue
+        alike = [other for other in range(number + 1, len(sources)) if stores[other] is None]
+        alike = [number, *(other for other in alike if sources[other].reads_like(source))]
+        parked: ParkedTrees | None = None
+        for this in alike:
+            advance = progress(titles[this])
+            if parked is None and not source.is_streamed:
+                watch = advance.reading if isinstance(advance, StageCounter) else None
+                with seldom_collecting():
+                    parked = source.park(others=[sources[other] for other in alike[1:]], watch=watch)
+            stores[this] = _stored(sources[this], parked, folders[this], tokenizer, formatter, advance)
+        if parked is not None:
+            parked.close()
+    written = [store for store in stores if store is not None]
+    return [
+        StoredSplit(source.name, source.split, store, source=source)
+        for source, store in zip(sources, written, strict=True)
+    ]
+
+
+def _stored(
+    source: Source,
+    parked: ParkedTrees | None,
+    folder: Path,
+    tokenizer: StepTokenizer,
+    formatter: Formatter,
+    advance: Callable[[int], None],
+) -> TreeStore:
+    """The store of a source, written; `parked` is None where its trees are not parked."""
     report = ReadReport()
     notes: dict[str, object] = {}
-    advance = progress(title)
 
     def trees() -> Iterator[ReasoningTree]:
-        yield from _counted(source.read(report), advance)
+        if parked is None:
+            found = source.read(report)
+        else:
+            count, found = source.part_of(parked, report)
+            if isinstance(advance, StageCounter):
+                advance.expect(count)
+        yield from _counted(found, advance)
         # The reader fills its report as it goes; the store writes its notes when the last tree is in.
         notes["report"] = report.to_dict()
 
-    store = write_store(folder, trees(), tokenizer, formatter, notes=notes)
-    return StoredSplit(source.name, source.split, store, source=source)
+    return write_store(folder, trees(), tokenizer, formatter, notes=notes)
 
 
 def _counted(trees: Iterable[ReasoningTree], advance: Callable[[int], None]) -> Iterator[ReasoningTree]:

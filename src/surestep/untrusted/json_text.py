@@ -82,6 +82,7 @@ def parse_json(text: str, *, allow_nan: bool = True, unique_keys: bool = False) 
     return value
 
 
+_DIGIT = re.compile("[0-9]")
 _LONG_NUMBERS: dict[int, re.Pattern[str]] = {}
 
 
@@ -90,8 +91,13 @@ def has_long_number(text: str) -> bool:
     most = DIGITS()
     if len(text) <= most:
         return False
-    pattern = _LONG_NUMBERS.setdefault(most, re.compile(rf"[0-9]{{{most + 1}}}"))
-    return pattern.search(text) is not None
+    # So many digits in a row cover one of the places `most + 1` apart, which are looked at first: there are few.
+    for place in _DIGIT.finditer(text[:: most + 1]):
+        pattern = _LONG_NUMBERS.setdefault(most, re.compile(rf"[0-9]{{{most + 1}}}"))
+        middle = place.start() * (most + 1)
+        if pattern.search(text, max(0, middle - most), middle + most + 1) is not None:
+            return True
+    return False
 
 
 def json_decoder(text: str) -> json.JSONDecoder:

@@ -31,23 +31,25 @@ class Counters:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._last: Counter | None = None
         self._progress = Progress(
             SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}", markup=False),
-            TextColumn("{task.completed:,.0f} problems"),
+            TextColumn("{task.completed:,.0f} {task.fields[unit]}"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             disable=not console.is_terminal,
         )
 
-    def __call__(self, title: str) -> Callable[[int], None]:
+    def __call__(self, title: str) -> Counter:
         """Count under `title`; the counter before it is done."""
         self._finish()
         if not self._console.is_terminal:
             self._console.print(f"{title} ...")
         self._progress.start()
-        task = self._progress.add_task(title, total=None)
-        return lambda count: self._progress.advance(task, count)
+        self._last = Counter(self._console, self._progress, title)
+        return self._last
 
     def close(self) -> None:
         """Leave the counters as they stand: what follows has a display of its own."""
@@ -55,8 +57,65 @@ class Counters:
         self._progress.stop()
 
     def _finish(self) -> None:
-        for task in self._progress.tasks:
-            self._progress.update(task.id, total=task.completed)
+        if self._last is not None:
+            self._last.finish()
+
+
+class Counter:
+    """One counter: problems that are done, and the stages before the first of them, each with the time that is left.
+
+    Away from a terminal it says so in a line now and then.
+    """
+
+    def __init__(self, console: Console, progress: Progress, title: str) -> None:
+        self._console, self._progress, self._title = console, progress, title
+        self._task = progress.add_task(title, total=None, unit="problems", left="")
+        self._said = time.monotonic()
+        self._begin("problems", None)
+
+    def __call__(self, count: int, /) -> None:
+        """So many more problems are done."""
+        self._move(self._done + count)
+
+    def reading(self, reason: str, done: int, expected: int | None, /) -> None:
+        """So many `records` are read, or `trees` made of them, of so many."""
+        unit = "rows read" if reason == "records" else "problems put together"
+        if unit != self._unit:
+            self._begin(unit, expected, done)
+        self._move(done)
+
+    def expect(self, total: int, /) -> None:
+        """From now on problems are done, so many in all."""
+        self._begin("problems", total)
+
+    def _begin(self, unit: str, total: int | None, done: int = 0) -> None:
+        # What was done before the clock runs says nothing of the speed.
+        self._unit, self._total, self._done, self._first = unit, total, done, done
+        self._begun = self._looked = time.monotonic()
+        self._progress.update(self._task, completed=0, unit=unit, left="")
+
+    def _move(self, done: int) -> None:
+        self._done = done
+        now = time.monotonic()
+        seconds = now - self._begun
+        if not self._console.is_terminal:
+            if now - self._said >= _SECONDS_BETWEEN_LINES_OF_READING:
+                self._said = now
+                line = rows_line(self._title, done, self._total, seconds, before=self._first, unit=self._unit)
+                self._console.print(line, markup=False, highlight=False)
+        elif now - self._looked >= _SECONDS_BETWEEN_LOOKS or done == 1:
+            self._looked = now
+            left = time_left(done, self._total, seconds, before=self._first)
+            self._progress.update(self._task, completed=done, left=left and f"about {left} left")
+
+    def finish(self) -> None:
+        """Show the last count."""
+        self._progress.update(self._task, completed=self._done, total=self._done, left="")
+
+
+_SECONDS_BETWEEN_LINES_OF_READING = 5.0
+_SECONDS_BETWEEN_LOOKS = 0.1
+"""Millions of rows are told of one by one."""
 
 
 @contextmanager
@@ -116,7 +175,7 @@ def rows_done(console: Console, title: str, total: int | None) -> Iterator[Advan
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-def rows_line(title: str, done: int, total: int | None, seconds: float, *, before: int = 0) -> str:
+def rows_line(title: str, done: int, total: int | None, seconds: float, *, before: int = 0, unit: str = "rows") -> str:
     """How far a table is, as a line; `before` of the rows were done by an earlier run.
 
     >>> rows_line("scoring", 500, 2000, 60.0)
@@ -127,11 +186,23 @@ def rows_line(title: str, done: int, total: int | None, seconds: float, *, befor
     'scoring: 1,500 of about 2,000 rows, 8.3 rows/s, about 60 s left'
     """
     speed = (done - before) / max(seconds, 1e-9)
-    if total is None or not speed:
-        return f"{title}: {done:,} rows, {speed:,.1f} rows/s"
+    each = f"{speed:,.1f} {unit.split()[0]}/s"
+    if total is None or not (left := time_left(done, total, seconds, before=before)):
+        return f"{title}: {done:,} {unit}, {each}"
+    return f"{title}: {done:,} of about {max(done, total):,} {unit}, {each}, about {left} left"
+
+
+def time_left(done: int, total: int | None, seconds: float, *, before: int = 0) -> str:
+    """How long the rest takes at the speed so far; empty where nobody knows.
+
+    >>> time_left(500, 2000, 60.0), time_left(1, 1000, 60.0), time_left(5, None, 60.0)
+    ('3 min', '16.6 h', '')
+    """
+    speed = (done - before) / max(seconds, 1e-9)
+    if total is None or speed <= 0:
+        return ""
     left = max(0, total - done) / speed
-    shown = f"{left / 3600:.1f} h" if left >= 5400 else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-    return f"{title}: {done:,} of about {max(done, total):,} rows, {speed:,.1f} rows/s, about {shown} left"
+    return f"{left / 3600:.1f} h" if left >= 5400 else f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
 
 
 class TrainingDisplay(TrainingEvents):

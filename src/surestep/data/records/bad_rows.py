@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Literal, TypeVar, get_args
 
-from surestep.data.records.reading_report import ReadReport
-from surestep.data.records.record import PathOrPaths, Record, read_records
+from surestep.data.records.reading_report import ReadReport, WatchedReport
+from surestep.data.records.record import PathOrPaths, Record, about_rows, read_records
 from surestep.data.records.row_file import row_files
 from surestep.errors import BadRowError
 
@@ -52,7 +52,12 @@ def read_rows(
         report.count("records")
         _leave_out(error, report, bad_rows)
 
-    for file in row_files(paths):
+    files = row_files(paths)
+    if isinstance(report, WatchedReport):
+        counted_rows = [about_rows(file.path) for file in files]
+        if None not in counted_rows:
+            report.expect("records", sum(filter(None, counted_rows)))
+    for file in files:
         for record in read_records(file.path, fetch=fetch, on_bad_row=refuse):
             report.count("records")
             counted = ReadReport()

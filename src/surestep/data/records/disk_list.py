@@ -42,21 +42,28 @@ class DiskList(Sequence[Any]):
     def __getitem__(self, index: int) -> Any:  # type: ignore[override]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        index %= len(self)
+        return json.loads(self.spelled(index % len(self)))
+
+    def append(self, value: Any) -> None:
+        """Park one value; all that is appended comes before anything is read."""
+        # ASCII: a text with half a surrogate pair, which a file may hold, comes back as it was.
+        self.append_spelled(json.dumps(value))
+
+    def append_spelled(self, value: str) -> None:
+        """Park one value that `json.dumps` has spelled already, in ASCII."""
+        data = value.encode("ascii")
+        _named(lambda: self._file.write(data))
+        self._starts.append(self._starts[-1] + len(data))
+
+    def spelled(self, index: int) -> str:
+        """The value at `index`, from 0, as it was spelled when it was parked."""
         start, end = self._starts[index], self._starts[index + 1]
 
         def read() -> bytes:
             self._file.seek(start)
             return self._file.read(end - start)
 
-        return json.loads(_named(read))
-
-    def append(self, value: Any) -> None:
-        """Park one value; all that is appended comes before anything is read."""
-        # ASCII: a text with half a surrogate pair, which a file may hold, comes back as it was.
-        data = json.dumps(value, separators=(",", ":")).encode("ascii")
-        _named(lambda: self._file.write(data))
-        self._starts.append(self._starts[-1] + len(data))
+        return _named(read).decode("ascii")
 
     def close(self) -> None:
         """Give memory and disk back now."""

@@ -57,6 +57,24 @@ def read_lines(path: Path, *, fetch: str | None = None, keep_bad_bytes: bool = F
         raise DataError(f"{error.strerror}; name the data file itself", path=path) from None
 
 
+def count_lines(path: Path) -> int | None:
+    """How many lines a text file has; None where it is packed, or cannot be read."""
+    count = 0
+    try:
+        with open_regular(path) as raw:
+            head = raw.read(4)
+            if head.startswith((GZIP_MAGIC, ZSTD_MAGIC)):
+                return None
+            raw.seek(0)
+            last = b"\n"
+            while block := raw.read(2**20):
+                count += block.count(b"\n")
+                last = block[-1:]
+    except OSError:
+        return None
+    return count + (last != b"\n")
+
+
 def missing_file(looked: list[Path], *, fetch: str | None = None) -> DataError:
     """The error for a file that is not there: where it was looked for and how to get it."""
     places = " or ".join(str(path) for path in looked)

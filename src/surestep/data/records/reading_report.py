@@ -6,7 +6,7 @@ anything in silence, so a reason that is not in `REASONS` is a bug and raises Ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 REASONS: dict[str, str] = {
@@ -100,6 +100,9 @@ class ReadReport:
     places: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def expect(self, reason: str, number: int) -> None:
+        """About how often `reason` will have been counted in the end: for whoever watches (`WatchedReport`)."""
+
     def count(self, reason: str, number: int = 1, *, where: str | None = None) -> None:
         """Adds `number` to a reason of `REASONS`; `where` is kept for the first few."""
         if reason not in REASONS:
@@ -151,6 +154,12 @@ class ReadReport:
             "notes": list(self.notes),
         }
 
+    def copy(self) -> ReadReport:
+        """The same counts, places and notes, to go on with."""
+        return ReadReport(
+            dict(self.counts), {name: list(where) for name, where in self.places.items()}, list(self.notes)
+        )
+
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> ReadReport:
         """The report that `to_dict` wrote; reasons unknown to this version raise KeyError."""
@@ -164,3 +173,25 @@ class ReadReport:
         report.places = {reason: list(where) for reason, where in places.items()}
         report.notes = list(notes)
         return report
+
+
+Watch = Callable[[str, int, int | None], None]
+"""Is told a reason, how often it was counted so far, and how often it will be in the end, where that is known."""
+
+
+@dataclass(slots=True)
+class WatchedReport(ReadReport):
+    """A report that tells of every record that is read and of every tree that is made, while it happens."""
+
+    watch: Watch = lambda _reason, _done, _expected: None
+    expected: dict[str, int] = field(default_factory=dict)
+
+    def expect(self, reason: str, number: int) -> None:
+        """Remembered, and told with every count."""
+        self.expected[reason] = number
+
+    def count(self, reason: str, number: int = 1, *, where: str | None = None) -> None:
+        """Counts, and tells."""
+        ReadReport.count(self, reason, number, where=where)
+        if reason in {"records", "trees"}:
+            self.watch(reason, self.counts.get(reason, 0), self.expected.get(reason))

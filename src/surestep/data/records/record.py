@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from surestep.data.records.arrow_file import is_arrow, read_arrow, with_names
-from surestep.data.records.lines import PACKED, read_lines
+from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, read_arrow, with_names
+from surestep.data.records.lines import PACKED, count_lines, read_lines
 from surestep.errors import BadRowError, DataError
 from surestep.untrusted.bounds import HELD_WHOLE, LINE
 from surestep.untrusted.json_text import check_depth, json_decoder, parse_json
@@ -171,6 +171,19 @@ def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow =
         yield from _read_json(_whole(lines, path), path, on_bad_row)
     else:
         yield from _read_jsonl(lines, path, on_bad_row)
+
+
+def about_rows(path: Path) -> int | None:
+    """About how many records a file holds; None where that is not known before it is read, or it cannot be read.
+
+    A record of several lines is counted several times, so it is never too few.
+    """
+    try:
+        if is_arrow(path):
+            return count_arrow(path) if path.suffix.lower() in PARQUET else None
+        return count_lines(path)
+    except DataError:  # whoever reads the file says so
+        return None
 
 
 def _read_arrow(path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:

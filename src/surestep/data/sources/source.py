@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from surestep.data.datasets import DATASETS
 from surestep.data.datasets.dataset import Split
 from surestep.data.records.bad_rows import BadRows
-from surestep.data.records.disk_list import DiskList
-from surestep.data.records.reading_report import ReadReport
+from surestep.data.records.reading_report import ReadReport, Watch
 from surestep.data.records.row_file import RowFile
-from surestep.data.sources.hold_out import Division, place
+from surestep.data.sources.hold_out import Division
+from surestep.data.sources.parked_trees import ParkedTrees
 from surestep.data.trees.identity import VERSION as IDENTITY_VERSION
-from surestep.data.trees.identity import key_of
 from surestep.data.trees.text import VERSION as TEXT_VERSION
 from surestep.errors import DataError
 from surestep.files import sha256_of
-from surestep.types import Node, ReasoningTree
+from surestep.types import ReasoningTree
 
 ORDER_VERSION = 1
 """Changes whenever the order of the trees of a split, or of the steps within one, does; part of every fingerprint."""
@@ -102,60 +98,77 @@ class Source:
         Raises:
             DataError: a file is broken, or holds nothing for this split.
         """
-        is_empty = True
+        if self.is_streamed:
+            yield from self.not_empty(self._streamed(report), report)
+            return
+        parked = self.park()
+        yield from self.part_of(parked, report)[1]
+        parked.close()
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether trees are used as they are made: nothing is read, and nothing divided."""
+        return not self.files and not self.divisions
+
+    def reads_like(self, other: Source) -> bool:
+        """Whether both read the same trees of the same files, and differ in what they take of them at most."""
+
+        def read(source: Source) -> tuple[Any, ...]:
+            return (source.reader, source.files, source.bad_rows, dict(source.columns), dict(source.options))
+
+        return not (self.is_streamed or other.is_streamed) and read(self) == read(other)
+
+    def park(self, *, others: Iterable[Source] = (), watch: Watch | None = None) -> ParkedTrees:
+        """All trees of the files, for this source and for `others` that read alike.
+
+        Args:
+            others: whose parts will be taken too.
+            watch: is told how far the reading is.
+
+        Raises:
+            DataError: a file is broken.
+        """
+        seeds = dict.fromkeys(division.seed for source in (self, *others) for division in source.divisions)
+        return ParkedTrees(lambda report: self._reader()(report=report), seeds, watch=watch)
+
+    def part_of(self, parked: ParkedTrees, report: ReadReport) -> tuple[int, Iterator[ReasoningTree]]:
+        """How many of the parked trees are this source's, and these.
+
+        Raises:
+            DataError: when the first is asked for, where there is none.
+        """
         for sentence in self.about:
             report.note(sentence)
-        for tree in self._trees(report):
+        count, trees = parked.part(self.divisions, report, in_order=bool(self.files), dataset=self.name)
+        return count, self.not_empty(trees, report)
+
+    def not_empty(self, trees: Iterable[ReasoningTree], report: ReadReport) -> Iterator[ReasoningTree]:
+        """The same trees.
+
+        Raises:
+            DataError: there is none; `report` says why.
+        """
+        is_empty = True
+        for tree in trees:
             is_empty = False
-            yield ReasoningTree(tree.problem, tree.nodes, id=tree.id, group=tree.group, dataset=self.name)
+            yield tree
         if is_empty:
             files = ", ".join(map(str, self.files)) or self.reader
             raise DataError(f"{self.name}: no labelled problem for {self.split} in {files}; {_why(report)}")
 
-    def _trees(self, report: ReadReport) -> Iterator[ReasoningTree]:
+    def _streamed(self, report: ReadReport) -> Iterator[ReasoningTree]:
+        for sentence in self.about:
+            report.note(sentence)
+        for tree in self._reader()(report=report):
+            yield ReasoningTree(tree.problem, tree.nodes, id=tree.id, group=tree.group, dataset=self.name)
+
+    def _reader(self) -> Callable[..., Iterator[ReasoningTree]]:
         read = DATASETS[self.reader].read
         assert read is not None, self.reader
         # What is generated has no rows.
         policy = {"bad_rows": self.bad_rows} if self.files else {}
         files = [RowFile(path, self.columns) for path in self.files] if self.columns else list(self.files)
-        reader = partial(read, files, **policy, **self.options)
-        if not self.files and not self.divisions:
-            yield from reader(report=report)
-            return
-        whole = ReadReport()
-        waiting = DiskList()
-        places = [array("Q") for _ in self.divisions]
-        num_steps, num_labels, order = array("q"), array("q"), array("Q")
-        for tree in reader(report=whole):
-            values = _values_of(tree)
-            waiting.append(values)
-            num_steps.append(len(tree.nodes))
-            num_labels.append(tree.num_labels)
-            # Without the dataset's name: what a file is called in a report moves no problem to the other side.
-            key = key_of(tree.problem, group=tree.group)
-            for division, column in zip(self.divisions, places, strict=True):
-                column.append(place(division.seed, key))
-            order.extend((_number(key), _number(json.dumps(values[:-1]))))
-        kept = np.arange(len(waiting))
-        for division, column in zip(self.divisions, places, strict=True):
-            kept = kept[division.keeps(np.array(column, np.uint64)[kept])]
-        if self.divisions:
-            # The readers counted the whole file; what this split holds is less.
-            for reason, number in (
-                ("trees", len(kept)),
-                ("steps", int(np.array(num_steps, np.int64)[kept].sum())),
-                ("labels", int(np.array(num_labels, np.int64)[kept].sum())),
-            ):
-                whole.counts.pop(reason, None)
-                whole.count(reason, number)
-            whole.count("other_split", len(waiting) - len(kept))
-        report.merge(whole)
-        if self.files:
-            by_key, by_content = np.array(order, np.uint64).reshape(-1, 2)[kept].T
-            kept = kept[np.lexsort((by_content, by_key))]
-        for index in kept:
-            yield _tree_of(waiting[int(index)])
-        waiting.close()
+        return partial(read, files, **policy, **self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,28 +191,9 @@ def _hash(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _number(text: str) -> int:
-    """A place among 2^64 for a text: as good as any other, and the same for ever."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
 def _layout_suffix(path: Path) -> str:
     """The ending that says how a file is read."""
     return next((suffix.lower() for suffix in reversed(path.suffixes) if suffix.lower() != ".gz"), "")
-
-
-def _values_of(tree: ReasoningTree) -> list[Any]:
-    """A tree without its dataset's name, as JSON can hold it; its id last, which may be its place in the file."""
-    nodes = [
-        (node.text, node.parent, node.confidence, node.num_ratings, node.context, node.true_confidence)
-        for node in tree.nodes
-    ]
-    return [tree.problem, nodes, tree.group, tree.id]
-
-
-def _tree_of(values: list[Any]) -> ReasoningTree:
-    problem, nodes, group, identity = values
-    return ReasoningTree(problem, tuple(Node(*node) for node in nodes), id=identity, group=group)
 
 
 def _why(report: ReadReport) -> str:

@@ -84,19 +84,20 @@ class Problems:
         """Take the steps of one record."""
         self._keys.extend(key_of_text(f"{len(steps.name)} {steps.name}{steps.problem}"))
         self._num_cleaned += steps.num_cleaned
-        self._records.append((steps.problem, steps.name or steps.place, steps.group, steps.added))
+        self._records.append((steps.problem, steps.name or steps.place))
+        self._records.append((steps.group, steps.added))
 
     def trees(self, report: ReadReport, *, drop_unlabelled_tails: bool) -> Iterator[ReasoningTree]:
         """The trees in order of first appearance, each made as it is asked for."""
         report.count("text_cleaned", self._num_cleaned)
         keys, self._keys = np.array(self._keys, np.uint64).reshape(-1, 2), array("Q")
         groups = grouped(keys)
+        report.expect("trees", len(keys))  # at most: one a record
         del keys
         for records in groups:
-            problem, identity, _, _ = self._records[int(records[0])]
-            parts = [self._records[number][2:] for number in records.tolist()]
-            if len(parts) > 1:
-                parts.sort(key=json.dumps)
+            problem, identity = self._records[2 * int(records[0])]
+            # Sorted as they are spelled.
+            parts = list(map(json.loads, sorted(self._records.spelled(2 * number + 1) for number in records.tolist())))
             # Of several groups that records name for one problem, the first by name, and none only where none does.
             group = min((group for group, _ in parts if group), default="")
             builder = TreeBuilder(problem, id=identity, group=group)

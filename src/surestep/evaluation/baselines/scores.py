@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,9 +37,11 @@ from surestep.evaluation.baselines.step_texts import SeenSteps, seen_of_scored, 
 from surestep.files import write_whole
 from surestep.metrics.report import Baseline
 from surestep.scored import ScoredSteps
-from surestep.scoring.checkpoint.load import LoadedCheckpoint, read_config
 from surestep.scoring.examples_in_use import TrainingSet, distinct_sets, label_means, load_examples, longest_path
 from surestep.scoring.stored_split import default_cache_dir
+
+if TYPE_CHECKING:
+    from surestep.scoring.checkpoint.load import LoadedCheckpoint
 
 FITS: Mapping[str, tuple[Fit, str]] = {
     "position, length": (position_and_length, "Position of the step and lengths of step and problem"),
@@ -124,6 +127,8 @@ def own_baselines(steps: ScoredSteps) -> Baselines:
 
 def _training_config(folder: Path, data: DataConfig) -> Config:
     """The checkpoint in `folder` says what it was trained on; `data` says where that lies now."""
+    from surestep.scoring.checkpoint.load import read_config
+
     trained = read_config(folder)
     for name in _FOLDERS:
         setattr(trained.data, name, getattr(data, name))

@@ -5,36 +5,44 @@ Knows predictions files; a step is named by its dataset, problem and number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from surestep.collector import seldom_collecting
+from surestep.data.trees.problem_records import key_of_text
 from surestep.errors import ConfigError, DataError
 from surestep.evaluation.results.find import FoundEvaluation
 from surestep.evaluation.results.predictions import are_of, check_whole, predictions_places
 from surestep.evaluation.results.same_data import OVERALL
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.paired import paired_differences
-from surestep.scored import ScoredSteps
-from surestep.scoring.predictions.layouts import read_parts
-from surestep.scoring.predictions_file import steps_of_rows
+from surestep.scored import IntArray, KeyArray, ScoredSteps
+from surestep.scoring.predictions.layouts import Part, read_parts
+from surestep.scoring.predictions.row_columns import RowColumns
 
 KEY_FIELDS = ("dataset", "problem_id", "step")
 _READ_FIELDS = (*KEY_FIELDS, "group", "problem", "confidence", "raw_confidence", "label", "position")
 
 Json = dict[str, Any]
-Key = tuple[str, str, str]
+_NO_KEYS: KeyArray = np.empty((0, 2), np.uint64)
 
 
 @dataclass(frozen=True)
 class KeyedSteps:
-    """Labelled rows of a predictions file, and where each step stands; or why they cannot be joined."""
+    """Labelled rows of a predictions file, N of them, and what names their steps; or why they cannot be joined.
+
+    Attributes:
+        keys: uint64 (N, 2), 128 bits for the dataset, problem and number of each row's step.
+    """
 
     predictions: ScoredSteps | None
-    row_of: Mapping[Key, int]
+    keys: KeyArray
     why_not: str = ""
     path: Path | None = None
 
@@ -60,7 +68,9 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
     """
     places = predictions_places(run.report, run.folder)
     if not places:
-        return KeyedSteps(None, {}, f"{run.name} has no predictions.jsonl (evaluate with --save_predictions true)")
+        return KeyedSteps(
+            None, _NO_KEYS, f"{run.name} has no predictions.jsonl (evaluate with --save_predictions true)"
+        )
     found: list[KeyedSteps] = []
     broken: list[DataError] = []
     for path in places:
@@ -78,41 +88,76 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
 
 
 def _read_keyed(path: Path, run: FoundEvaluation, dataset: str) -> KeyedSteps:
-    rows: list[tuple[Json, int | None]] = []
-    row_of: dict[Key, int] = {}
+    found, numbers = RowColumns(path), array("Q")
+    with seldom_collecting():
+        for part, values in _rows_of(path, dataset):
+            if lacking := [name for name in KEY_FIELDS if values.get(name) is None]:
+                why = f"{path}, line {part.record.line}: the row has no {lacking[0]}, so it cannot be joined"
+                return KeyedSteps(None, _NO_KEYS, why)
+            found.add(values, part.record.line)
+            if values.get("label") is not None:
+                # Each with its length: no two steps are spelled alike.
+                numbers.extend(key_of_text("".join(f"{len(name)} {name}" for name in _key(values))))
+    if not numbers:
+        return KeyedSteps(None, _NO_KEYS, f"{path} has no labelled row of {dataset}")
+    keys = np.array(numbers, np.uint64).reshape(-1, 2)
+    if (twice := _first_repeated(keys)) is not None:
+        part, values = next(islice(_labelled_rows_of(path, dataset), twice, None))
+        raise part.record.error(f"the step {' / '.join(_key(values))} is in the file twice; keep one row")
+    predictions = found.steps().measured()
+    # An earlier evaluation may have left its predictions in the folder: a difference must be that of the figures shown.
+    if not are_of(section_of(run, dataset), predictions):
+        why = f"{path} is of another evaluation than {run.path.name} (their counts or MSE differ)"
+        return KeyedSteps(None, _NO_KEYS, why)
+    return KeyedSteps(predictions, keys, path=path)
+
+
+def _rows_of(path: Path, dataset: str) -> Iterator[tuple[Part, Json]]:
+    """The scored rows of a dataset, or of all (`OVERALL`), with what is read of them."""
     for part in read_parts(path):
         for row in part.rows:
             values = {name: row[name] for name in _READ_FIELDS if name in row}
             is_unscored = part.is_solution and values["confidence"] is None
-            if is_unscored or dataset not in {OVERALL, values.get("dataset", "all")}:
-                continue
-            if lacking := [name for name in KEY_FIELDS if values.get(name) is None]:
-                why = f"{path}, line {part.record.line}: the row has no {lacking[0]}, so it cannot be joined"
-                return KeyedSteps(None, {}, why)
-            rows.append((values, part.record.line))
-            if values.get("label") is not None:
-                key = (values["dataset"], values["problem_id"], str(values["step"]))
-                if key in row_of:
-                    raise part.record.error(f"the step {' / '.join(key)} is in the file twice; keep one row")
-                row_of[key] = len(row_of)
-    if not row_of:
-        return KeyedSteps(None, {}, f"{path} has no labelled row of {dataset}")
-    predictions = steps_of_rows(rows, path=path).measured()
-    # An earlier evaluation may have left its predictions in the folder: a difference must be that of the figures shown.
-    if not are_of(section_of(run, dataset), predictions):
-        why = f"{path} is of another evaluation than {run.path.name} (their counts or MSE differ)"
-        return KeyedSteps(None, {}, why)
-    return KeyedSteps(predictions, row_of, path=path)
+            if not is_unscored and dataset in {OVERALL, values.get("dataset", "all")}:
+                yield part, values
+
+
+def _labelled_rows_of(path: Path, dataset: str) -> Iterator[tuple[Part, Json]]:
+    return ((part, values) for part, values in _rows_of(path, dataset) if values.get("label") is not None)
+
+
+def _key(values: Json) -> tuple[str, str, str]:
+    return values["dataset"], values["problem_id"], str(values["step"])
+
+
+def _first_repeated(keys: KeyArray) -> int | None:
+    """The first row whose key an earlier row has; None where there is none."""
+    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: of equal ones the earlier row first
+    again = order[1:][(keys[order[1:]] == keys[order[:-1]]).all(axis=1)]
+    return int(again.min()) if again.size else None
+
+
+def matching_rows(first: KeyArray, second: KeyArray) -> tuple[IntArray, IntArray]:
+    """The rows of `first` whose key is in `second`, in their order, and where each is there; keys are unique in both.
+
+    >>> first, second = np.array([[1, 5], [1, 6], [2, 5]], np.uint64), np.array([[2, 5], [1, 5]], np.uint64)
+    >>> [rows.tolist() for rows in matching_rows(first, second)]
+    [[0, 2], [1, 0]]
+    """
+    keys = np.concatenate([first, second])
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    pairs = np.flatnonzero((keys[order[1:]] == keys[order[:-1]]).all(axis=1))
+    rows, there = order[pairs], order[pairs + 1] - len(first)
+    in_order = np.argsort(rows)
+    return rows[in_order], there[in_order]
 
 
 def difference_of(sort: str, run: KeyedSteps, best: KeyedSteps, *, resamples: int, seed: int) -> Json:
     """The run minus the best in the figure `sort` on the steps that both scored, JSON-ready."""
     if run.predictions is None or best.predictions is None:
         return {"difference": None, "low": None, "high": None, "is_real": None, "why": best.why_not or run.why_not}
-    shared = [key for key in best.row_of if key in run.row_of]
-    counts: Json = {"unmatched": len(run.row_of) - len(shared), "unmatched_of_best": len(best.row_of) - len(shared)}
-    mine = np.array([run.row_of[key] for key in shared], dtype=np.int64)
-    theirs = np.array([best.row_of[key] for key in shared], dtype=np.int64)
+    theirs, mine = matching_rows(best.keys, run.keys)
+    counts: Json = {"unmatched": len(run.keys) - len(mine), "unmatched_of_best": len(best.keys) - len(mine)}
     same = run.predictions.label[mine] == best.predictions.label[theirs]
     counts["labels_differ"] = int((~same).sum())
     if not same.any():

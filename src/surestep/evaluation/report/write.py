@@ -20,7 +20,7 @@ from surestep.evaluation.results.predictions import are_of, predictions_beside, 
 from surestep.evaluation.results.run_files import find_run
 from surestep.files import CARD, METRICS, PAGE_ADVICE, PLOTS, REPORT, storage_errors, written_together
 from surestep.scored import ScoredSteps
-from surestep.scoring.predictions_file import read_predictions, rows_of
+from surestep.scoring.predictions_file import RowsInView, read_predictions
 from surestep.untrusted import read_json
 
 
@@ -78,7 +78,7 @@ def report_on_folder(folder: Path, *, checkpoint: Path | None = None, allow_poor
         report,
         folder,
         predictions=None if steps is None else steps.measured(),
-        rows=None if steps is None else list(rows_of(steps)),
+        rows=None if steps is None else RowsInView(steps),
         checkpoint=checkpoint,
         allow_poorer=allow_poorer,
     )

@@ -16,7 +16,6 @@ from surestep.evaluation.results.figures_schema import check_figures
 from surestep.evaluation.results.predictions import predictions_places
 from surestep.files import CONFIG, MANIFEST, METRICS
 from surestep.scoring.checkpoint.find import best_checkpoint, list_checkpoints
-from surestep.scoring.checkpoint.load import read_config
 from surestep.untrusted import read_json
 
 
@@ -161,6 +160,8 @@ def _of_experiment(folder: Path, split: str | None) -> FoundEvaluation:
 
 def _places(checkpoint: Path) -> Iterator[Path]:
     """Results that may be about a checkpoint: its own place first, then all evaluations beside its experiment."""
+    from surestep.scoring.checkpoint.load import read_config
+
     here = real_path(checkpoint)
     config = read_config(checkpoint)
     seen = set()

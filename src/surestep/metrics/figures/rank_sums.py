@@ -32,15 +32,20 @@ class RankedSteps:
 
     def __init__(self, confidence: FloatArray, label: FloatArray, problem: IntArray) -> None:
         order = np.argsort(confidence, kind="stable")
-        p, y = confidence[order], label[order]
         self.problem = problem[order]
+        self.labels, label_index = np.unique(label[order], return_inverse=True)
+        self._sorted = confidence[order]
+        self.cells: IntArray | None = None
+        self._set(label_index, _starts(self._sorted))
+
+    def _set(self, label_index: IntArray, starts: IntArray) -> None:
+        """What weights belong to: steps, or cells of steps, each with a label; and where each confidence begins."""
+        y = self.labels[label_index]
+        self.label_index, self.starts = label_index, starts
         self.positive = (y >= POSITIVE_LABEL).astype(np.float64)
         half = y == POSITIVE_LABEL
         self.not_half = (~half).astype(np.float64) if half.any() else None
-        self.loss = None if np.isin(y, (0.0, 1.0)).all() else 1.0 - y
-        self.labels, self.label_index = np.unique(y, return_inverse=True)
-        self.starts = _starts(p)
-        self._sorted = p
+        self.loss = None if np.isin(self.labels, (0.0, 1.0)).all() else 1.0 - y
 
     def merged(self, most_groups: int) -> RankedSteps:
         """The same steps with neighbouring confidences merged, as if they were equal, into about equal groups.
@@ -54,9 +59,29 @@ class RankedSteps:
         steps.starts = _starts(equal_mass_bins(self._sorted, most_groups))
         return steps
 
+    def in_cells(self) -> RankedSteps:
+        """The same steps added up by confidence and label, which is all that the figures ask for.
+
+        A draw then costs one sum over the steps, and the rest over the cells: few where labels take few values. These
+        steps themselves where there are nearly as many cells as steps.
+        """
+        group = np.zeros(self._sorted.size, np.int64)
+        group[self.starts[1:]] = 1
+        cell = np.cumsum(group) * self.labels.size + self.label_index
+        order = np.argsort(cell, kind="stable")
+        first = _starts(cell[order])
+        if 2 * first.size > cell.size:
+            return self
+        steps = copy(self)
+        steps.problem, steps.cells = self.problem[order], first
+        group_of_cell, label_index = np.divmod(cell[order][first], self.labels.size)
+        steps._set(label_index, _starts(group_of_cell))
+        return steps
+
     def sums(self, counts: FloatArray) -> RankSums:
         """What the figures are made of when problem g counts `counts[r, g]` times, counts of shape (R, G)."""
-        return RankSums(self, counts[:, self.problem])
+        weights = counts[:, self.problem]
+        return RankSums(self, weights if self.cells is None else np.add.reduceat(weights, self.cells, axis=1))
 
 
 class RankSums:

@@ -1,0 +1,164 @@
+"""Rows of predictions as the columns of `ScoredSteps`, one row after another: what a file of millions is read into.
+
+Knows rows by step as `layouts.read_row` gives them; knows no file.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from surestep.data.trees.identity import key_of
+from surestep.errors import DataError
+from surestep.scored import FIRST_STEP, FloatArray, ListedTexts, ScoredSteps, problem_hash
+from surestep.untrusted.bounds import shown
+
+
+class RowColumns:
+    """Columns that grow by a row at a time: eight bytes a number, and each text once that rows share.
+
+    Args:
+        path: the file, for messages.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._numbers = {name: array("d") for name in ("confidence", "raw", "label", "true")}
+        self._whole = {
+            name: array("q") for name in ("ratings", "dataset", "problem", "tree", "step", "parent", "position")
+        }
+        self._texts: dict[str, list[Any]] = {name: [] for name in ("problem", "text", "context", "group")}
+        self._shared: dict[str, str] = {}
+        self._datasets: dict[str, int] = {}
+        self._problems: dict[str, int] = {}
+        self._trees: dict[tuple[int, Any], int] = {}
+        self._tree_ids: list[str] = []
+        self._last_step: dict[int, int] = {}
+        self._has_texts = True
+
+    def add(self, row: Mapping[str, Any], line: int | None, *, may_lack_confidence: bool = False) -> None:
+        """One more row, as `read_row` gives it."""
+        confidence = self._number(row, "confidence", line)
+        if confidence is None and not may_lack_confidence:
+            raise DataError("the row has no confidence; needed: a number from 0 to 1", path=self._path, line=line)
+        raw, label = self._number(row, "raw_confidence", line), self._number(row, "label", line)
+        true = self._number(row, "true_confidence", line)
+        if confidence is None or raw is None:
+            raw = confidence  # without the one there is neither
+        for name, known in (("confidence", confidence), ("raw", raw), ("label", label), ("true", true)):
+            self._numbers[name].append(math.nan if known is None else known)
+        # A dataset without a label keeps its place: its section then says that nothing was measured.
+        dataset = self._datasets.setdefault(row.get("dataset", "all"), len(self._datasets))
+        tree = self._tree(row, dataset)
+        step, parent = self._place(row, tree)
+        whole = {
+            "ratings": row.get("num_ratings", 0),
+            "dataset": dataset,
+            "problem": self._problems.setdefault(self._problem(row), len(self._problems)),
+            "tree": tree,
+            "step": step,
+            "parent": parent,
+            "position": row.get("position", 1),
+        }
+        for name, number in whole.items():
+            self._whole[name].append(number)
+        self._add_texts(row, has_label=label is not None)
+
+    def _problem(self, row: Mapping[str, Any]) -> str:
+        dataset, group, problem = row.get("dataset", "all"), row.get("group"), row.get("problem")
+        if group:
+            return key_of("", group=group, dataset=dataset)
+        if isinstance(problem, str) and problem.strip():
+            return key_of(problem, group="", dataset=dataset)
+        # No text's key begins so: what has no text is a problem of its dataset, or of its own.
+        name = row.get("problem_id")
+        return f"\0{dataset}\0{name}" if name is not None else f"\0\0{len(self._numbers['label'])}"
+
+    def _tree(self, row: Mapping[str, Any], dataset: int) -> int:
+        name = row.get("problem_id")
+        key = (dataset, len(self._tree_ids) if name is None else name)
+        if key not in self._trees:
+            self._trees[key] = len(self._tree_ids)
+            self._tree_ids.append(name or "")
+        return self._trees[key]
+
+    def _place(self, row: Mapping[str, Any], tree: int) -> tuple[int, int]:
+        """Step and parent; a row that does not say them follows the row of its tree before it."""
+        before = self._last_step.get(tree, FIRST_STEP)
+        step, parent = row.get("step"), row.get("parent")
+        if step is None:
+            step, parent = before + 1, before
+        elif parent is None:
+            parent = before
+        self._last_step[tree] = step
+        # A foreign file's parents may run in a circle; ours stand before their children.
+        return step, parent if FIRST_STEP <= parent < step else FIRST_STEP
+
+    def _add_texts(self, row: Mapping[str, Any], *, has_label: bool) -> None:
+        if not self._has_texts:
+            return
+        text = row.get("text")
+        if has_label and not isinstance(text, str):
+            self._has_texts = False  # and never will, so nothing of them is kept
+            self._texts.clear()
+            self._shared.clear()
+            return
+        # The steps of a problem come with its text each, one after the other or not.
+        for name in ("problem", "group"):
+            shared = str(row.get(name) or "")
+            self._texts[name].append(self._shared.setdefault(shared, shared))
+        self._texts["text"].append(str(text or ""))
+        self._texts["context"].append(row.get("context"))
+
+    def _number(self, row: Mapping[str, Any], name: str, line: int | None) -> float | None:
+        value = row.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool):
+            return float(value)
+        if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too
+            raise DataError(f"{name} is {shown(value)}; allowed: a number from 0 to 1", path=self._path, line=line)
+        return float(value)
+
+    def steps(self) -> ScoredSteps:
+        """All rows.
+
+        Raises:
+            DataError: none has a label, or none of those that have one a confidence.
+        """
+        label = _as_array(self._numbers["label"])
+        if np.isnan(label).all():
+            raise DataError("no row has a label, so there is nothing to measure", path=self._path)
+        confidence = _as_array(self._numbers["confidence"])
+        if np.isnan(confidence[~np.isnan(label)]).all():
+            raise DataError("no labelled step has a confidence, so there is nothing to measure", path=self._path)
+        whole = {name: np.frombuffer(values, np.int64) for name, values in self._whole.items()}
+        texts = self._texts
+        return ScoredSteps(
+            confidence=confidence,
+            raw_confidence=_as_array(self._numbers["raw"]),
+            label=label,
+            true_confidence=_as_array(self._numbers["true"]),
+            num_ratings=whole["ratings"],
+            dataset=whole["dataset"],
+            problem=whole["problem"],
+            tree=whole["tree"],
+            step=whole["step"],
+            parent=whole["parent"],
+            position=whole["position"],
+            dataset_names=tuple(self._datasets),
+            tree_ids=self._tree_ids,
+            problem_keys=np.array([problem_hash(key) for key in self._problems], np.uint64),
+            texts=ListedTexts(texts["problem"], texts["text"], texts["context"], texts["group"])
+            if self._has_texts
+            else None,
+        )
+
+
+def _as_array(values: array[float]) -> FloatArray:
+    return np.frombuffer(values, np.float64)
