@@ -146,6 +146,11 @@ def test_paths_run_from_the_first_step_to_every_leaf() -> None:
         list(make().select(np.array([True, True, False, True, True])).paths())
 
 
+def test_no_rows_are_no_trees_and_no_paths() -> None:
+    none = ScoredSteps.of_columns([], [])
+    assert (none.rows_by_tree(), list(none.paths()), none.num_problems) == ([], [], 0)
+
+
 @given(st.lists(st.lists(st.integers(0, 100), min_size=1, max_size=12), min_size=1, max_size=4))
 def test_paths_are_those_of_the_trees_whatever_the_order_of_rows(choices: list[list[int]]) -> None:
     """Each step follows an earlier one of its tree, or none; against a walk from each leaf."""

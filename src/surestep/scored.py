@@ -263,16 +263,19 @@ class ScoredSteps:
         """
         return replace(self, confidence=confidence, raw_confidence=confidence if raw is None else raw)
 
+    def rows_by_tree(self) -> list[IntArray]:
+        """The rows of each tree, by the number of the step; no list at all where there are no rows."""
+        order = np.lexsort((self.step, self.tree))
+        starts = np.flatnonzero(np.diff(self.tree[order], prepend=-1))
+        return np.split(order, starts[1:]) if order.size else []
+
     def paths(self) -> Iterator[tuple[int, IntArray]]:
         """Each solution: its tree, and its rows from the first step to the last. A shared row is in several.
 
         Raises:
             ValueError: a tree lacks the row of a parent, or has a step twice: select rows after asking for paths.
         """
-        order = np.lexsort((self.step, self.tree))
-        starts = np.flatnonzero(np.diff(self.tree[order], prepend=-1))
-        for start, end in zip(starts, [*starts[1:], order.size], strict=True):
-            rows = order[start:end]
+        for rows in self.rows_by_tree():
             tree = int(self.tree[rows[0]])
             row_of = dict(zip(self.step[rows].tolist(), rows.tolist(), strict=True))
             parents = self.parent[rows].tolist()

@@ -78,3 +78,13 @@ def test_any_damaged_byte_is_read_or_refused(kind: str, tmp_path: Path, data: st
     path = tmp_path / "data.jsonl"
     path.write_bytes(bytes(content[: data.draw(st.integers(1, len(content)))]))
     read(kind, path)
+
+
+@pytest.mark.parametrize("kind", FILE_READERS)
+def test_a_number_longer_than_python_reads_is_read_or_refused_wherever_it_stands(kind: str, tmp_path: Path) -> None:
+    """Python itself refuses to read more than 4,300 digits, with an error that is no reader's."""
+    path = tmp_path / "data.jsonl"
+    for place in places(VALID[kind]):
+        for number in ("7" * 5000, "-" + "7" * 5000, "7" * 5000 + ".0"):
+            path.write_text(json.dumps(replaced(VALID[kind], place, number)), encoding="utf-8")
+            read(kind, path)

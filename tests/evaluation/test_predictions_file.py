@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from surestep.errors import DataError
-from surestep.evaluation.results.predictions import predictions_beside
+from surestep.config import EvalConfig
+from surestep.errors import DataError, SurestepError
+from surestep.evaluation.evaluate import evaluate_predictions
+from surestep.evaluation.results.predictions import check_whole, predictions_beside
 from surestep.scored import ListedTexts
 from surestep.scoring.predictions_file import (
     read_predictions,
@@ -280,3 +283,60 @@ def test_the_predictions_of_a_folder_are_found_compressed_or_plain(tmp_path: Pat
     assert predictions_beside(tmp_path) == (plain,)
     write_rows(tmp_path / "predictions.jsonl.gz", ROWS)
     assert predictions_beside(tmp_path) == (tmp_path / "predictions.jsonl.gz", plain)
+
+
+def test_a_file_too_large_for_any_reader_is_refused_before_it_is_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SURESTEP_MAX_UNPACKED_MIB", "1")
+    path = tmp_path / "predictions.jsonl.gz"
+    with path.open("wb") as file:
+        file.truncate(2**20 + 1)
+    monkeypatch.setattr("surestep.evaluation.results.predictions.sha256_of", lambda _path: pytest.fail("it was hashed"))
+    with pytest.raises(DataError, match="more than 1 MiB; where that is meant, set SURESTEP_MAX_UNPACKED_MIB higher"):
+        check_whole({"predictions_sha256": "0" * 64}, path)
+
+
+@pytest.mark.slow
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.sampled_from([0, 0.5, 1, None]),
+            st.sampled_from([0.2, 0.9, None]),
+            st.integers(-1, 2),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_any_labels_and_confidences_are_measured_or_refused_in_one_line(
+    tmp_path: Path, rows: list[tuple[str, float | None, float | None, int]]
+) -> None:
+    """A dataset without a label, without a confidence, with solutions that are not whole, or without any step left."""
+    path = tmp_path / "any.jsonl"
+    write_rows(
+        path,
+        [
+            {
+                "problem_id": dataset,
+                "dataset": dataset,
+                "step": number,
+                "parent": min(parent, number - 1),
+                "label": label,
+                "confidence": confidence,
+                "problem": "p",
+                "text": "t",
+            }
+            for number, (dataset, label, confidence, parent) in enumerate(rows)
+        ],
+    )
+    settings, refusal = EvalConfig(bootstrap_resamples=10), ""
+    try:
+        found = evaluate_predictions(path, output_dir=tmp_path / "out", settings=settings, with_page=False)
+    except SurestepError as error:
+        refusal = str(error)
+    else:
+        assert found.report["overall"]["num_steps"] > 0
+    assert "\n" not in refusal

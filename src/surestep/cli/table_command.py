@@ -19,6 +19,7 @@ from surestep.cli.loaded_scorer import checkpoint_facts, load_scorer
 from surestep.cli.output.console import make_console
 from surestep.disk import real_path
 from surestep.errors import ConfigError
+from surestep.untrusted.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -174,9 +175,10 @@ def add_flags(parser: argparse._ActionsContainer, options: Mapping[str, Mapping[
 
 def positive(text: str) -> int:
     """A whole number from 1, of a flag."""
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) < 2**31):
-        raise argparse.ArgumentTypeError(f"{text}; allowed: a whole number from 1")
-    return int(text)
+    number = whole_number(text)
+    if not number or number >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text[:40]}; allowed: a whole number from 1")
+    return number
 
 
 def run_table(args: argparse.Namespace, command: TableCommand) -> int:

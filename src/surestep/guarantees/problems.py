@@ -7,7 +7,7 @@ Legend: N nodes of one tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,15 +69,9 @@ def problems_of(steps: ScoredSteps) -> list[ScoredProblem]:
             that were selected.
     """
     trees: dict[int, list[ScoredTree]] = {}
-    for rows in _rows_by_tree(steps):
+    for rows in steps.rows_by_tree():
         trees.setdefault(int(steps.problem[rows[0]]), []).append(_tree(steps, rows))
     return [ScoredProblem(int(steps.problem_keys[number]), tuple(trees[number])) for number in sorted(trees)]
-
-
-def _rows_by_tree(steps: ScoredSteps) -> Sequence[IntArray]:
-    order = np.lexsort((steps.step, steps.tree))
-    starts = np.flatnonzero(np.diff(steps.tree[order], prepend=-1))
-    return np.split(order, starts[1:]) if order.size else []
 
 
 def _tree(steps: ScoredSteps, rows: IntArray) -> ScoredTree:

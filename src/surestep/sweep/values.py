@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from surestep.untrusted import parse_json
+from surestep.untrusted.whole_numbers import whole_number
 
 Edge = Literal["low", "high"]
 HOW = "write values (8,16,32), a range (0..0.3, log:1e-5..1e-3, 8..64/8) or a multiple of a field (2*lora.lora_r)"
@@ -210,7 +211,8 @@ def _number(text: str) -> float | int:
     >>> _number("8"), _number("1e-4"), _number(".5")
     (8, 0.0001, 0.5)
     """
-    return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+    number = whole_number(text.removeprefix("-").removeprefix("+"))
+    return float(text) if number is None else -number if text.startswith("-") else number
 
 
 def _as_json(value: Any) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from surestep.errors import ConfigError
+from surestep.untrusted.whole_numbers import whole_number
 
 _MIB = 2**20
 LONGEST_VALUE_SHOWN = 120
@@ -38,11 +39,12 @@ class Bound:
         text = os.environ.get(self.variable, "").strip()
         if not text:
             return self.default * self.size
-        if not (text.isascii() and text.isdecimal() and len(text) <= 15 and int(text) >= 1):
+        number = whole_number(text)
+        if not number:
             raise ConfigError(
                 f"the environment variable {self.variable} is {text[:40]!r}; allowed: a whole number from 1"
             )
-        return int(text) * self.size
+        return number * self.size
 
     def exceeded(self, what: str) -> str:
         """That `what` is beyond it, and how to raise it."""

@@ -17,6 +17,7 @@ from surestep.metrics.figures.pointwise import mse
 from surestep.scored import ScoredSteps
 from surestep.scoring.evaluation_file import PREDICTIONS_HASH
 from surestep.scoring.predictions_file import read_predictions
+from surestep.untrusted.bounds import UNPACKED
 
 
 def predictions_beside(folder: Path) -> tuple[Path, ...]:
@@ -50,12 +51,14 @@ def check_whole(report: Mapping[str, Any], path: Path) -> None:
     report says no hash.
 
     Raises:
-        DataError: its hash differs, or it cannot be read.
+        DataError: its hash differs, it cannot be read, or it is larger than what a data file may hold.
     """
     said = report.get(PREDICTIONS_HASH)
     if not isinstance(said, str) or path.name != PREDICTIONS:
         return
     try:
+        if path.stat().st_size > UNPACKED():  # no reader would take it, and its hash would take minutes
+            raise DataError(UNPACKED.exceeded("it holds"), path=path)
         found = sha256_of(path)
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror}); evaluate again", path=path) from None

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 
 from surestep.errors import ConfigError
+from surestep.untrusted.whole_numbers import whole_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,9 @@ def _number(name: str, default: int) -> int:
     text = os.environ.get(name, "").strip()
     if not text:
         return default
-    if not (text.isascii() and text.isdecimal() and len(text) < 7):
+    number = whole_number(text)
+    if number is None or number >= 1_000_000:
         raise ConfigError(
             f"the environment variable {name} is {text[:40]!r}; allowed: a whole number, as launchers set it"
         )
-    return int(text)
+    return number

@@ -10,6 +10,7 @@ from surestep.cli.checkpoint_argument import ENSEMBLE, add_checkpoint
 from surestep.cli.flags import add_config_flags, fields
 from surestep.cli.output.console import add_json_flag
 from surestep.cli.scorers import add_scorer_flags
+from surestep.cli.table_command import positive
 from surestep.data.datasets import SOLUTION_LAYOUTS, TREE_LAYOUTS
 
 _FLAGS = frozenset(
@@ -163,7 +164,7 @@ def _add_common_flags(action: argparse.ArgumentParser, holds: str, *, ranks: boo
     add_scorer_flags(action)
     add_json_flag(action)
     _flag(action, "output_dir", type=Path, metavar="FOLDER", help="where results go (default: see docs)")
-    _flag(action, "resamples", type=_positive, default=1000, metavar="R", help="resamples of problems (default: 1000)")
+    _flag(action, "resamples", type=positive, default=1000, metavar="R", help="resamples of problems (default: 1000)")
     _flag(action, "bootstrap_seed", type=int, default=0, metavar="S", help="seed of resamples and drawn subsets")
     add_config_flags(action, exclude=frozenset(path for path, _ in fields()) - _FLAGS, from_file=False)
 
@@ -180,15 +181,8 @@ def _share(text: str) -> float:
     return value
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}; allowed: a whole number from 1")
-    return value
-
-
 def _sizes(text: str) -> list[int]:
     try:
-        return [_positive(part) for part in text.split(",")]
+        return [positive(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from 1, with commas between") from None

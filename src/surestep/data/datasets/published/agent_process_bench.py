@@ -23,6 +23,7 @@ from surestep.data.records.record import PathOrPaths, Record
 from surestep.data.trees.tree_builder import TreeBuilder, finish
 from surestep.types import ROOT, ReasoningTree
 from surestep.untrusted.bounds import shown
+from surestep.untrusted.whole_numbers import whole_number
 
 VERSION = 1
 """Changes whenever the trees made from the same file change."""
@@ -89,7 +90,8 @@ def _labels(record: Record, is_step: list[bool]) -> dict[int, float]:
         if value is None:
             continue
         number = as_integer(value)
-        index = int(key) if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 9 else -1
+        place = whole_number(key) if isinstance(key, str) else None
+        index = -1 if place is None else place
         if number not in CONFIDENCES:
             raise record.error(f"the label of message {shown(key)} is {shown(value)}; allowed: 1, 0, -1 or null")
         if not 0 <= index < len(is_step) or not is_step[index]:

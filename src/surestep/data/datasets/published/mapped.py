@@ -26,6 +26,7 @@ from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.errors import ConfigError
 from surestep.untrusted.bounds import shown
+from surestep.untrusted.whole_numbers import whole_number
 
 FIELDS = ("problem", "steps", "label", "id")
 """What a map may name."""
@@ -104,8 +105,8 @@ def value_at(record: Record, name: str, field: str) -> Any:
     for number, part in enumerate(parts):
         if isinstance(value, dict) and part in value:
             value = value[part]
-        elif isinstance(value, list) and part.isascii() and part.isdigit() and len(part) < 9 and int(part) < len(value):
-            value = value[int(part)]
+        elif isinstance(value, list) and (place := whole_number(part)) is not None and place < len(value):
+            value = value[place]
         elif field == "id":
             return None
         else:

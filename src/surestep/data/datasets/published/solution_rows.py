@@ -20,6 +20,7 @@ from surestep.types import ROOT, ReasoningTree
 from surestep.untrusted.bounds import shown
 from surestep.untrusted.json_text import parse_json
 from surestep.untrusted.python_text import parse_python
+from surestep.untrusted.whole_numbers import whole_number
 
 NO_ERROR = -1
 NO_ERROR_WORDS = frozenset({"", "n/a", "na", "none", "null", "-1"})
@@ -167,7 +168,8 @@ def error_number(record: Record, name: str, *, base: int) -> int | None:
     value = record.get(name)
     if isinstance(value, str):
         text = value.strip()
-        value = None if text.lower() in NO_ERROR_WORDS else int(text) if text.isascii() and text.isdigit() else value
+        number = whole_number(text)
+        value = None if text.lower() in NO_ERROR_WORDS else value if number is None else number
     number = as_integer(value)
     if value is None or number == NO_ERROR:
         return None
