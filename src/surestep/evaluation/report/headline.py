@@ -241,7 +241,7 @@ def all_figures(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, s
 
 
 def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """Part of the data, its counts of steps, and regret to the truth of all, of clean and of noisy ones, with intervals.
+    """Part of the data, its counts of steps, and regret to the truth of all, clean and noisy ones, with intervals.
 
     The first row is all of them. Empty where no truth is known.
     """
