@@ -248,9 +248,9 @@ def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, str, list[tuple
     return [
         (
             row["part"],
-            f"{row['num_steps_clean']:,} clean, {row['num_steps_noisy']:,} noisy steps",
+            f"{row.get('num_steps_clean', 0):,} clean, {row.get('num_steps_noisy', 0):,} noisy steps",
             [
-                (number(row[name], SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS))
+                (number(row.get(name), SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS))
                 for name in PART_REGRETS
             ],
         )
