@@ -87,7 +87,7 @@ def test_it_is_on_the_page(new_figure: Figure, tmp_path: Path, succeed: Callable
     section = json.loads((path.parent / "eval_metrics.json").read_text(encoding="utf-8"))["overall"]
     row = page[page.index("All figures") :].partition(f">{new_figure.title}<")[2].partition("</tr>")[0]
     interval = section["intervals"][NAME]
-    assert f"<td>{section[NAME]:.4f}<small>{interval['low']:.4f} to {interval['high']:.4f}</small>" in row
+    assert f"<td>{section[NAME]:.3f}<small>{interval['low']:.3f} to {interval['high']:.3f}</small>" in row
     for figure in FIGURES.values():
         assert page.count(f'<th scope="row"><abbr title="{escape(figure.meaning)}">{escape(figure.title)}<') == 1
 

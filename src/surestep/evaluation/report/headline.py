@@ -241,16 +241,16 @@ def all_figures(report: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, s
 
 
 def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """Part of the data, its counts of steps, and regret to the truth of all, of clean and of noisy ones, with intervals.
+    """Part of the data, its counts of steps, and regret to the truth of all, clean and noisy ones, with intervals.
 
     The first row is all of them. Empty where no truth is known.
     """
     return [
         (
             row["part"],
-            f"{row['num_steps_clean']:,} clean, {row['num_steps_noisy']:,} noisy steps",
+            f"{row.get('num_steps_clean', 0):,} clean, {row.get('num_steps_noisy', 0):,} noisy steps",
             [
-                (number(row[name], SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS))
+                (number(row.get(name), SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS))
                 for name in PART_REGRETS
             ],
         )

@@ -60,12 +60,12 @@ class _Positions(_Group):
 
 
 class _Truth(_Part):
-    num_steps: _Count
-    num_steps_clean: _Count
-    num_steps_noisy: _Count
-    regret: _Number
-    regret_clean: _Number
-    regret_noisy: _Number
+    num_steps: _Count = 0
+    num_steps_clean: _Count = 0
+    num_steps_noisy: _Count = 0
+    regret: _Number = None
+    regret_clean: _Number = None
+    regret_noisy: _Number = None
     intervals: _Intervals = Field(default_factory=dict)
 
 

@@ -147,7 +147,7 @@ def regret_rows(section: Mapping[str, Any]) -> list[Json]:
     [{'part': 'overall', 'num_steps': 2, 'regret': 0.25}, {'part': 'a', 'regret': 0.5}]
     """
     truth = section.get("truth")
-    whole = [{"part": "overall", **truth}] if truth and truth["num_steps"] else []
+    whole = [{"part": "overall", **truth}] if truth and truth.get("num_steps") else []
     return [*whole, *(section.get("truth_by_part") or ())]
 
 
