@@ -20,6 +20,7 @@ from surestep.scoring.build_model import BuiltModel
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
 from surestep.training.loss import label_weights
+from surestep.training.loss.positions import position_balances
 from surestep.training.mixture import Mixture
 from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.passes.smaller_packs import PassBudget
@@ -86,6 +87,7 @@ class Trainer:
             "pin": built.hardware.device.type == "cuda",
             "rounded": recorded,
             "options": settings.loss_options(),
+            "balances": position_balances(data) if settings.balance_positions else None,
         }
         self._asked_at = self._waited = 0.0
 
