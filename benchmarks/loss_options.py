@@ -56,6 +56,7 @@ OPTIONS: dict[str, list[str]] = {
     "binomial": ["--rating_correlation", "0"],
     "head_mix": ["--head_layers", "mix"],
     "head_mean": ["--head_pooling", "mean"],
+    "balance_positions": ["--balance_positions", "true"],
     "chat": ["--text_frame", "chat"],
     "head_mix_mean": ["--head_layers", "mix", "--head_pooling", "mean"],
 }

@@ -20,7 +20,7 @@ from strategies import encoded_trees, random_tree
 from surestep.cli.output.tables import calibration_line
 from surestep.config import TrainingConfig
 from surestep.config.loss import LossOptions
-from surestep.encoding.encoded_tree import EncodedTree
+from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.limits import LimitLoss
 from surestep.encoding.packing import pack_trees
 from surestep.encoding.token_store import write_store
@@ -32,6 +32,7 @@ from surestep.scoring.model_scorer import to_batch
 from surestep.training.loss import effective_ratings, label_weights, step_losses
 from surestep.training.loss.comparisons import compare
 from surestep.training.loss.describe import uncalibrated
+from surestep.training.loss.positions import PositionBalance, position_balances
 from surestep.training.mixture import Draw
 from surestep.training.optimizer_step import pack_loss
 from surestep.training.phases.plan import counted_labels_per_example
@@ -210,6 +211,43 @@ def test_ratings_count_between_once_and_each(count: int, correlation: float, p: 
     assert effective_ratings(np.array([count]), 0.0)[0] * entropy == pytest.approx(binomial, rel=1e-6)
 
 
+@given(st.integers(0, 999), st.integers(1, 6))
+def test_balanced_labels_say_nothing_of_their_positions(seed: int, positions: int) -> None:
+    rng = np.random.default_rng(seed)
+    chance = rng.uniform(0.1, 0.9, positions + 1)
+    position = rng.integers(1, positions + 1, 3000)
+    label = np.where(rng.random(3000) < 0.3, rng.random(3000), rng.random(3000) < chance[position])
+    balance = PositionBalance.of(position, label)
+    balanced, weight = balance.apply(position, label)
+    for place in range(1, positions + 1):
+        own = position == place
+        assert float(np.average(balanced[own], weights=weight[own])) == pytest.approx(label.mean(), abs=0.03)
+        assert float(weight[own].mean()) == pytest.approx(1.0, abs=0.05)
+    # A label and its weight stand for the two weighted parts.
+    logits, p = (
+        torch.linspace(-3, 3, 3000, dtype=torch.float64),
+        torch.linspace(-3, 3, 3000, dtype=torch.float64).sigmoid(),
+    )
+    found = torch.tensor(weight) * step_losses(logits, torch.tensor(balanced), "bce")
+    right, wrong = torch.tensor(balance.right[position] * label), torch.tensor(balance.wrong[position] * (1 - label))
+    torch.testing.assert_close(found, -right * p.log() - wrong * (1 - p).log())
+    # A position beyond those that training saw counts as the last of them.
+    later, last = (
+        balance.apply(np.array([place]), np.array([0.3])) for place in (positions + 5, len(balance.right) - 1)
+    )
+    assert (later[0], later[1]) == (last[0], last[1])
+
+
+def test_an_offset_of_all_positions_changes_no_score_so_it_hides_none(built: Any) -> None:
+    """Why positions are balanced and not shifted: rotary ones are seen as differences."""
+    built.model.eval()
+    (tree,) = encode_trees([random_tree(1)], built.tokenizer, built.formatter)
+    batch = to_batch(pack_trees([tree], every_step=True))
+    with torch.no_grad():
+        shifted = built.model(replace(batch, positions_P=batch.positions_P + 91))
+        torch.testing.assert_close(shifted, built.model(batch), rtol=1e-3, atol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def built(build_small: Callable[..., Any]) -> Any:
     return build_small("llama", lora=True)
@@ -231,17 +269,19 @@ def dataset(built: Any, tmp_path_factory: pytest.TempPathFactory) -> TrainingSet
     return TrainingSet("d", 1.0, store, np.arange(len(store)), 10_000, None, LimitLoss(labels=labels), total)
 
 
-@pytest.mark.parametrize("options", [ALL, LossOptions("none", pqm_weight=1.0), LossOptions(rating_correlation=0.3)])
+@pytest.mark.parametrize(
+    "options", [ALL, LossOptions("none", pqm_weight=1.0), LossOptions(rating_correlation=0.3, balance_positions=True)]
+)
 def test_the_step_is_the_same_for_any_budget_and_that_of_every_path_alone(built: Any, dataset: Any, options) -> None:
     weights = label_weights(
         {"d": 1.0}, {"d": counted_labels_per_example(dataset, options.rating_correlation)}, "dataset"
     )
     draws = [Draw("d", number) for number in range(4)]
+    kept: dict[str, Any] = {"num_examples": 4, "drawn": {}, "options": options}
+    kept["balances"] = position_balances({"d": dataset}) if options.balance_positions else None
     found = []
     for budget in (1, 200, 100_000):
-        packs = build_step(
-            0, draws, {"d": dataset}, weights, token_budget=budget, num_examples=4, drawn={}, options=options
-        ).packs
+        packs = build_step(0, draws, {"d": dataset}, weights, token_budget=budget, **kept).packs
         built.model.zero_grad(set_to_none=True)
         built.model.eval()
         losses = [pack_loss(built.model(pack.batch), pack, options) for pack in packs]
@@ -259,6 +299,11 @@ def test_the_step_is_the_same_for_any_budget_and_that_of_every_path_alone(built:
 def plain_step(built: Any, dataset: TrainingSet, draws: list[Draw], weights: Any, options: LossOptions) -> float:
     """The loss of a step from the logits of paths scored alone."""
     total = 0.0
+    labels_at: dict[int, list[float]] = {}
+    for tree in dataset:
+        for node in rows_of(tree):
+            labels_at.setdefault(len(ancestors(tree, node)) - 1, []).append(float(tree.label_N[node]))
+    mean = float(np.mean([label for labels in labels_at.values() for label in labels]))
     for draw in draws:
         tree = dataset[draw.example]
         original = dataset.store.tree(int(dataset.chosen[draw.example]))
@@ -271,7 +316,12 @@ def plain_step(built: Any, dataset: TrainingSet, draws: list[Draw], weights: Any
             weight[node] = weights["d"] / len(draws) * n / (1 + (n - 1) * options.rating_correlation)
             y = (1 - options.label_smoothing) * float(tree.label_N[node]) + options.label_smoothing / 2
             if options.loss == "bce":
-                entropy = -options.pos_weight * y * log_sigmoid(logit[node]) - (1 - y) * log_sigmoid(-logit[node])
+                right, wrong = options.pos_weight, 1.0
+                if options.balance_positions:
+                    there = labels_at[len(ancestors(tree, node)) - 1]
+                    at = (sum(there) + 20 * mean) / (len(there) + 20)
+                    right, wrong = mean / at, (1 - mean) / (1 - at)
+                entropy = -right * y * log_sigmoid(logit[node]) - wrong * (1 - y) * log_sigmoid(-logit[node])
                 total += weight[node] * entropy
         total += options.pairwise_weight * plain_pairwise(tree, logit, weight)
         total += options.pqm_weight * plain_pqm(tree, logit, weight, options.pqm_margin)
@@ -287,6 +337,7 @@ def test_a_run_with_every_option_resumes_exactly_and_says_that_a_map_is_needed(r
         raise CrashError
 
     options = {name: getattr(ALL, name) for name in ("label_smoothing", "pos_weight", "pairwise_weight", "pqm_weight")}
+    options["balance_positions"] = True
     configs = [
         run_config(experiment_name=name, max_steps=4, save_steps=2, rating_correlation=0.2, **options)
         for name in ("whole", "cut")
@@ -306,7 +357,13 @@ def test_a_run_with_every_option_resumes_exactly_and_says_that_a_map_is_needed(r
     assert any("after_first_error wrong" in line for line in said)
     assert whole.validation is not None
     parts = json.loads(whole.report_path.read_text())["miscalibrated_by"]
-    assert parts == ["label_smoothing 0.1", "pos_weight 2", "pairwise_weight 0.7", "pqm_weight 0.3"]
+    assert parts == [
+        "label_smoothing 0.1",
+        "pos_weight 2",
+        "pairwise_weight 0.7",
+        "pqm_weight 0.3",
+        "balance_positions",
+    ]
 
 
 def test_evaluate_says_where_a_loss_that_moves_confidences_has_no_map_after_it() -> None:
@@ -324,6 +381,7 @@ def test_evaluate_says_where_a_loss_that_moves_confidences_has_no_map_after_it()
         ({"loss": "none"}, "pairwise_weight"),
         ({"loss": "mse", "pos_weight": 2.0}, "--loss bce"),
         ({"loss": "none", "pqm_weight": 1.0, "label_smoothing": 0.1}, "label_smoothing"),
+        ({"loss": "none", "pqm_weight": 1.0, "balance_positions": True}, "balance_positions"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(run_config: Any, fields: dict[str, Any], words: str) -> None:

@@ -81,6 +81,15 @@ RatingCorrelation = Annotated[
         ),
     ),
 ]
+BalancePositions = Annotated[
+    bool,
+    Field(
+        description=(
+            "Weighs right and wrong labels so that a step's position says nothing of its label (reweighing, Kamiran "
+            "and Calders, 2012). Calibrate afterwards."
+        )
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,7 @@ class LossOptions:
     pqm_weight: float = 0.0
     pqm_margin: float = 4.0
     rating_correlation: float = 1.0
+    balance_positions: bool = False
 
     @property
     def compares(self) -> bool:
@@ -108,7 +118,7 @@ class LossOptions:
     def is_plain(self) -> bool:
         """Whether nothing is on but the loss of each step by itself, each label once."""
         shaped = self.label_smoothing > 0.0 or self.pos_weight != 1.0 or self.rating_correlation < 1.0
-        return not shaped and not self.compares
+        return not shaped and not self.compares and not self.balance_positions
 
     def miscalibrating(self) -> list[str]:
         """The parts whose minimum is not where the confidence is the mean label; a map has to be fitted after them.
@@ -124,7 +134,8 @@ class LossOptions:
             "pairwise_weight": self.pairwise_weight > 0.0,
             "pqm_weight": self.pqm_weight > 0.0,
         }
-        return [f"{name} {getattr(self, name):g}" for name, is_on in found.items() if is_on]
+        parts = [f"{name} {getattr(self, name):g}" for name, is_on in found.items() if is_on]
+        return [*parts, "balance_positions"] if self.balance_positions else parts
 
     def problems(self) -> list[str]:
         """What contradicts, a sentence each.
@@ -142,6 +153,11 @@ class LossOptions:
             found.append(
                 f"training.pos_weight is {self.pos_weight:g}, which weighs the parts of bce, but training.loss is "
                 f"{self.loss}: use --loss bce, or leave it at 1"
+            )
+        if self.balance_positions and self.loss == "none":
+            found.append(
+                "training.balance_positions is true, which the comparisons do not see, but training.loss is none: use "
+                "--loss bce or mse, or leave it false"
             )
         if self.label_smoothing > 0.0 and self.loss == "none":
             found.append(

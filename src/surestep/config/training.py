@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from surestep.config.loss import (
+    BalancePositions,
     LabelSmoothing,
     Loss,
     LossOptions,
@@ -145,6 +146,7 @@ class TrainingConfig(Section):
         description="`dataset`: weights are shares of the loss; `step`: every label drawn counts the same.",
     )
     rating_correlation: RatingCorrelation = 1.0
+    balance_positions: BalancePositions = False
     label_smoothing: LabelSmoothing = 0.0
     pos_weight: PosWeight = 1.0
     pairwise_weight: PairwiseWeight = 0.0

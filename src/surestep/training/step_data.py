@@ -6,7 +6,7 @@ Shapes: `S` labelled steps of a pack.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -25,6 +25,7 @@ from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.model_scorer import to_batch
 from surestep.training.loss import effective_ratings
 from surestep.training.loss.comparisons import Comparisons, compare
+from surestep.training.loss.positions import PositionBalance
 from surestep.training.mixture import Draw, Mixture
 from surestep.training.training_sets import TrainingSet
 
@@ -109,12 +110,14 @@ def build_step(
     pin: bool = False,
     rounded: bool = False,
     options: LossOptions = PLAIN,
+    balances: Mapping[str, PositionBalance] | None = None,
 ) -> StepPacks:
     """Cut, pack and weight `draws`, with masks planned for `route`.
 
     `num_examples` is the effective batch over all processes; `pin` for packs that go to a GPU; `rounded` for packs of
     few different shapes (route `triton` only). Where steps are compared with each other (`options`), trees stay whole,
-    and one that is larger than the budget has a pass of its own.
+    and one that is larger than the budget has a pass of its own. `balances` are those of the datasets, where labels
+    are balanced over positions.
     """
     pieces: list[tuple[str, EncodedTree]] = []
     ratings: list[FloatArray | None] = []  # of each piece, what the labels of its tree's steps count
@@ -136,6 +139,8 @@ def build_step(
                 own = pack.tree_S == place
                 weight_S[own] *= counts[pack.source_S[own]]
         compared = compare(trees, weight_S, options) if options.compares else None
+        if balances is not None:
+            pack, weight_S = _balanced(pack, trees, weight_S, [balances[pieces[i][0]] for i in group])
         packs.append(_training_pack(pack, weight_S, route, pin, rounded, compared))
         weight += float(weight_S.sum(dtype=np.float64))
         num_tokens += pack.num_tokens
@@ -149,6 +154,19 @@ def _label_counts(dataset: TrainingSet, example: int, options: LossOptions) -> F
     if options.rating_correlation == 1.0:
         return None
     return effective_ratings(dataset.num_ratings(example), options.rating_correlation).astype(np.float32)
+
+
+def _balanced(
+    pack: Pack, trees: Sequence[EncodedTree], weights_S: FloatArray, balances: Sequence[PositionBalance]
+) -> tuple[Pack, FloatArray]:
+    """The pack with labels that say nothing of their positions, and the weights that go with them."""
+    labels_S, weights_S = pack.labels_S.copy(), weights_S.copy()
+    for number, (tree, balance) in enumerate(zip(trees, balances, strict=True)):
+        own = pack.tree_S == number
+        position = tree.depths()[~np.isnan(tree.label_N)].astype(np.int64)
+        labels_S[own], counts = balance.apply(position, labels_S[own])
+        weights_S[own] *= counts.astype(np.float32)
+    return replace(pack, labels_S=labels_S), weights_S
 
 
 def _training_pack(
@@ -200,6 +218,7 @@ def prefetch_steps(
     pin: bool = False,
     rounded: bool = False,
     options: LossOptions = PLAIN,
+    balances: Mapping[str, PositionBalance] | None = None,
 ) -> Generator[StepPacks, None, None]:
     """The packs of each step in order, the next one built while the current one is computed."""
 
@@ -217,6 +236,7 @@ def prefetch_steps(
             pin=pin,
             rounded=rounded,
             options=options,
+            balances=balances,
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="packing") as pool:

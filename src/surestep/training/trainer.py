@@ -19,6 +19,7 @@ from surestep.config import TrainingConfig
 from surestep.scoring.build_model import BuiltModel
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
+from surestep.training.loss.positions import position_balances
 from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.passes.smaller_packs import PassBudget
 from surestep.training.phases.plan import TrainingPhase, phase_at, whole_run
@@ -164,6 +165,8 @@ class Trainer:
             state.drawn, state.validations_without_better = {}, 0
         self.phase = self._entered = phase
         self.mixture, self.weights = phase.mixture(), phase.label_weights()
+        is_balanced = phase.settings.balance_positions
+        self._packing["balances"] = position_balances(phase.data) if is_balanced else None
         if phase.name is not None:
             self.optimizer_step.enter_phase(phase.settings, first_step=phase.first_step)
             self.view.phase = phase.name

@@ -20,6 +20,7 @@ def loss_lines(options: LossOptions, data: Mapping[str, TrainingSet], *, token_b
     shaped = [
         *([f"label smoothing {options.label_smoothing:g}"] if options.label_smoothing > 0.0 else []),
         *([f"positive part x {options.pos_weight:g}"] if options.pos_weight != 1.0 else []),
+        *(["labels balanced over positions"] if options.balance_positions else []),
         *([f"ratings correlated by {options.rating_correlation:g}"] if options.rating_correlation < 1.0 else []),
     ]
     lines = [f"loss: {' + '.join(parts)}{''.join(f', {text}' for text in shaped)} (as set)"]
