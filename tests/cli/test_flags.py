@@ -88,6 +88,8 @@ OTHER_VALUES = {
     "training.lr_scheduler_type": "linear",
     "training.lr_scheduler_kwargs": '{"min_lr_rate": 0.1}',
     "training.optimizer": "adamw_8bit",
+    "training.ema_decay": "0.99",
+    "training.layer_learning_rate_decay": "0.95",
     "training.loss": "mse",
     "training.loss_weighting": "step",
     "training.device": "cpu",
