@@ -52,7 +52,7 @@ REDUCED = {
     "max_steps": "8",
     "gradient_accumulation_steps": "1",
     "max_length": "384",
-    "validation_fraction": "0.2",
+    "validation_fraction": "0.4",  # calibration needs ten problems
     "validation_samples": "4",
     "eval_steps": "8",
     "save_steps": "8",

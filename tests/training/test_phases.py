@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from runs import Watcher, assert_same_bits, logged, read_lines, tensors, write_own
-from surestep.config import Config
+from surestep.config import Config, DataConfig
+from surestep.config.phases import RUN_DATA_FIELDS
 from surestep.errors import CheckpointError, ConfigError
 from surestep.training.run import train
 from surestep.training.training_sets import RunData, load_run_data
@@ -228,6 +229,11 @@ def test_phases_that_contradict_are_refused_in_one_line(phases: Any, said: str) 
         Config.from_dict({"phases": phases, "data": {"use_eqasc": False, "use_reveal": False}}).check()
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_phase_decides_what_is_held_out() -> None:
+    names = {name for name in DataConfig.model_fields if name.startswith("validation_") or name.endswith("_validation")}
+    assert names <= RUN_DATA_FIELDS
 
 
 def test_a_length_beside_that_of_the_phases_is_refused() -> None:

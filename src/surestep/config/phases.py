@@ -40,7 +40,9 @@ PHASE_TRAINING_FIELDS = frozenset(
 )
 """The fields of `training` that a phase may set; the others hold for the whole run."""
 
-RUN_DATA_FIELDS = frozenset({"cache_dir", "validation_fraction", "own_validation", "own_test", "remove_overlap"})
+RUN_DATA_FIELDS = frozenset(
+    {"cache_dir", "validation_fraction", "validation_seed", "own_validation", "own_test", "remove_overlap"}
+)
 """The fields of `data` that a phase may not set: they decide what the run is validated and tested on."""
 
 

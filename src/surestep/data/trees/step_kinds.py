@@ -8,7 +8,7 @@ The rule, in the order in which it is tried:
 2. *arithmetic*: a number stands beside an operator or a relation (`12 / 4`, `= 7`, `\\frac{3}{4}`).
 3. *text*: everything else, also a step that only names numbers and letters ("there are 5 apples", "let x be 3").
 
-Numbers and bullets in front of a line, `**`, LaTeX commands (`\\frac` and `\\cdot` become operators) and
+Numbers and bullets in front of a line, `**`, tags (`<b>`), LaTeX commands (`\\frac` and `\\cdot` become operators) and
 `\\text{...}` count for nothing, and neither do hyphens and strokes within words ("two-digit", "km/h"). Knows no
 dataset and no label.
 """
@@ -38,6 +38,7 @@ _COMMANDS = {
 }
 _WORDS_IN_TEX = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|operatorname|begin|end)\s*\{[^{}]*\}")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
+_TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]{0,9} ?/?>")
 _LINE_START = re.compile(r"^[ \t]*(?:[-*•][ \t]+|\d{1,3}[.)][ \t]+|#+[ \t]+)+", re.MULTILINE)
 # No opening within an opened one, so that many unclosed ones take no longer than their length.
 _TEX = re.compile(r"\$\$?([^$]*)\$\$?|\\\(((?:(?!\\[()]).)*)\\\)|\\\[((?:(?!\\[\[\]]).)*)\\\]", re.DOTALL)
@@ -70,7 +71,7 @@ def step_kind(text: str) -> StepKind:
     ('text', 'arithmetic', 'algebra')
     """
     text = _SPELT_PATTERN.sub(lambda found: _SPELT[found[0]], text[:_MOST_CHARACTERS])
-    text = _LINE_START.sub("", text).replace("**", "")
+    text = _TAG.sub(" ", _LINE_START.sub("", text)).replace("**", "")
     text = _WORDS_IN_TEX.sub(" ", text)
     formulas = (next(filter(None, found.groups()), "") for found in _TEX.finditer(text))
     if any(_is_algebra_of_tex(_without_commands(formula)) for formula in formulas):
