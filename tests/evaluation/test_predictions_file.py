@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import gzip
 import json
 import math
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from surestep.errors import DataError, SurestepError
 from surestep.evaluation.evaluate import evaluate_predictions
 from surestep.evaluation.results.predictions import check_whole, predictions_beside
 from surestep.scored import ListedTexts
+from surestep.scoring.predictions.row_columns import RowColumns
 from surestep.scoring.predictions_file import (
+    RowsInView,
     read_predictions,
     rows_of,
     steps_of_rows,
@@ -340,3 +345,68 @@ def test_any_labels_and_confidences_are_measured_or_refused_in_one_line(
     else:
         assert found.report["overall"]["num_steps"] > 0
     assert "\n" not in refusal
+
+
+@given(st.data())
+def test_rows_in_view_are_the_rows_that_are_written(data: st.DataObject) -> None:
+    one = st.fixed_dictionaries(
+        {"confidence": st.floats(0, 1), "label": st.sampled_from([None, 0.0, 0.5, 1.0])},
+        optional={
+            "dataset": st.sampled_from(["a", "b"]),
+            "problem_id": st.sampled_from(["p", "q"]),
+            "group": st.sampled_from(["g", ""]),
+            "problem": st.sampled_from(["1+1?", "2+2?", ""]),
+            "context": st.sampled_from(["seen", ""]),
+            "raw_confidence": st.floats(0, 1),
+            "true_confidence": st.floats(0, 1),
+            "num_ratings": st.integers(0, 3),
+        },
+    )
+    rows = data.draw(st.lists(one, min_size=1, max_size=8))
+    with_texts = data.draw(st.booleans())
+    rows = [row | ({"text": f"step {number}"} if with_texts else {}) for number, row in enumerate(rows)]
+    rows.append({"confidence": 0.5, "label": 1.0, "text": "the last"})
+    steps = steps_of_rows((row, None) for row in rows)
+    view = RowsInView(steps)
+    expected = list(rows_of(steps))
+    assert [dict(row) for row in view] == expected
+    for row, right in zip(view, expected, strict=True):
+        assert all(row.get(name, "none") == right.get(name, "none") for name in (*right, "text", "group", "nonsense"))
+        assert list(row) == list(right)
+        with pytest.raises(KeyError):
+            row["nonsense"]
+
+
+def held_while(read: Callable[[], object]) -> int:
+    tracemalloc.start()
+    kept = read()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    del kept
+    return held
+
+
+def test_what_is_held_of_a_row_are_its_numbers_and_no_text_twice() -> None:
+    """Twelve numbers in columns while reading; and the text of a problem once, however many steps it has."""
+
+    def read(count: int, **more: Any) -> RowColumns:
+        found = RowColumns(None)
+        for number in range(count):
+            # As a parser gives them: every text an object of its own.
+            texts = {name: "".join(list(text)) for name, text in more.items()}
+            found.add({"confidence": 0.5, "label": 1.0, "problem_id": "p", "step": number, **texts}, None)
+        return found
+
+    few, many = (held_while(lambda count=count: read(count)) for count in (500, 5_500))
+    assert (many - few) / 5_000 < 150
+    few, many = (held_while(lambda count=count: read(count, text="s", problem="p" * 5_000)) for count in (500, 5_500))
+    assert (many - few) / 5_000 < 400
+
+
+def test_the_collector_is_as_before_after_a_bad_row(tmp_path: Path) -> None:
+    before = gc.get_threshold()
+    path = tmp_path / "predictions.jsonl"
+    path.write_text('{"confidence": 0.5, "label": 1}\n{"confidence": 7, "label": 1}\n')
+    with pytest.raises(DataError, match="line 2"):
+        read_predictions(path)
+    assert gc.get_threshold() == before

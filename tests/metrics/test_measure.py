@@ -145,6 +145,32 @@ def test_rankings_equal_the_plain_figures_under_any_counts(seed: int, decimals: 
                 assert found == pytest.approx(expected, abs=1e-9, nan_ok=True), figure.name
 
 
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**6), decimals=st.sampled_from([0, 1, 17]), labels=st.sampled_from([1, 2, 4, 99]))
+def test_cells_of_equal_confidence_and_label_change_no_ranking(seed: int, decimals: int, labels: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(1, 60))
+    p = np.round(rng.random(size), decimals)
+    y = rng.choice(np.linspace(0.0, 1.0, labels), size)
+    steps = RankedSteps(p, y, rng.integers(0, 8, size)).merged(int(rng.integers(1, 20)))
+    counts = rng.integers(0, 3, (3, 8)).astype(np.float64)
+    cells = steps.in_cells()
+    assert cells is steps or 2 * cells.cells.size <= size
+    for figure in FIGURES.values():
+        if figure.reads == "raw_confidence":
+            found, expected = (figure.kind.value(one.sums(counts)) for one in (cells, steps))
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=figure.name)
+
+
+def test_a_draw_costs_one_sum_over_the_steps_and_the_rest_over_few_cells() -> None:
+    rng = np.random.default_rng(0)
+    p, y = rng.random(9000), rng.choice([0.0, 0.5, 1.0], 9000)
+    steps = RankedSteps(p, y, np.repeat(np.arange(900), 10)).merged(100)
+    sums = steps.in_cells().sums(np.ones((2, 900)))
+    assert sums.weights.shape == (2, 300)
+    assert sums.all_steps.right.shape == (2, 100)
+
+
 def test_merging_neighbours_moves_a_ranking_by_less_than_it_can_show() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(10_000)
