@@ -244,6 +244,7 @@ def test_charts_of_one_position_only_are_left_out_and_a_sentence_says_why(tmp_pa
     assert "Figures by step position" not in found.text
 
 
+@pytest.mark.slow
 def test_a_page_with_charts_of_one_position_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Earlier versions drew them; a page without them says no less."""
     folder = tmp_path / "e"
@@ -274,6 +275,7 @@ def with_truth(rows: list[dict[str, Any]], far: int) -> list[dict[str, Any]]:
     return known
 
 
+@pytest.mark.slow
 def test_mistakes_on_data_of_known_truth_are_measured_against_it(tmp_path: Path) -> None:
     rows = with_truth(make_rows(6), far=0)
     assert any(row["confidence"] > 0.9 and row["label"] == 0.0 for row in rows), "coins that came up otherwise"

@@ -287,4 +287,4 @@ def baselines_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[tup
 
     rows = [[("this model", ""), *cells(report["overall"])]]
     rows += [[(str(row.get("name", "?")), str(row.get("about", ""))), *cells(row)] for row in found]
-    return ["", *(title for _, title in names)], rows
+    return ["scorer", *(title for _, title in names)], rows

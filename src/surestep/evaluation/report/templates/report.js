@@ -159,9 +159,15 @@
     choices.forEach(function (one) { one.addEventListener("change", restart); });
     if (search) search.addEventListener("input", restart);
     form.addEventListener("submit", function (event) { event.preventDefault(); });
-    form.addEventListener("reset", function () { setTimeout(restart, 0); });
-    const clear = form.querySelector(".clear");
-    if (clear) clear.addEventListener("click", function () { form.reset(); });
+    function clear(event) {
+      event.preventDefault();
+      choices.forEach(function (one) { one.value = ""; });
+      if (search) search.value = "";
+      restart();
+    }
+
+    form.addEventListener("reset", clear);
+    form.querySelector("button").addEventListener("click", clear);
     if (more) {
       more.addEventListener("click", function () {
         const firstNew = items.filter(function (item) { return !item.hidden; }).length;
