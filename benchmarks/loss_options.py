@@ -104,19 +104,9 @@ def predictions_of(option: str, seed: int, given: argparse.Namespace) -> Path:
         )
     same_labels = [*data, "--prm800k_neutral", "0.5"]
     run_command(["calibrate", "--checkpoint", str(run), *same_labels], log)
-    run_command(
-        [
-            "evaluate",
-            "--checkpoint",
-            str(run),
-            *same_labels,
-            "--output_dir",
-            str(results),
-            "--save_predictions",
-            "true",
-        ],
-        log,
-    )
+    # Only the predictions are read: all figures and intervals are made here, paired.
+    quick = ["--save_predictions", "true", "--baselines", "false", "--report", "false", "--bootstrap_resamples", "0"]
+    run_command(["evaluate", "--checkpoint", str(run), *same_labels, "--output_dir", str(results), *quick], log)
     return next(iter(sorted(results.glob("predictions.jsonl*"))))
 
 
