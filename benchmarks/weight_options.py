@@ -1,14 +1,14 @@
-"""Averages of weights, layer-wise rates and ensembles beside plain runs: the same data, the same seeds, one table.
+"""Averages of weights, layer-wise rates and ensembles compared with plain runs: the same data and seeds, one table.
 
     python benchmarks/weight_options.py OUT --backbone SMOLLM2 --data_dir ../shared/data
     python benchmarks/weight_options.py OUT --backbone builtin:tiny --data_dir ../shared/data --seeds 2 \\
         --only plain ema_0.9 average_last_3 -- --max_steps 6 --max_train_samples 30 --eval_steps 2 --save_steps 2
 
-Data, settings, figures and intervals are those of `loss_options.py`, whose functions are used; flags behind `--`
-are for `surestep train`. All runs hold out the same validation problems (`--validation_seed`), on which every map
-is fitted. `average_last_3` and `ensemble` train nothing: they take the runs of `plain`. The ensemble that stands
-beside seed s is that of all other seeds, so that there are as many of them as seeds; they share members, and their
-spread over seeds is too small for that reason. What is there already is not done again.
+Data, settings, figures and intervals are those of `loss_options.py`, whose functions are used; flags behind `--` are
+for `surestep train`. All runs hold out the same validation problems (`--validation_seed`): every map is fitted there.
+`average_last_3` and `ensemble` train nothing: they take the runs of `plain`. The ensemble that stands beside seed s is
+that of all other seeds, so that there are as many of them as seeds; they share members, and their spread over seeds is
+too small for that reason. What is there already is not done again.
 
 Writes OUT/weight_options.json and prints it as two tables.
 """

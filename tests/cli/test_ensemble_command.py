@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hostile import sealed
 from runs import read_lines
 from small_checkpoints import write_members
 from surestep.cli.main import main
@@ -36,6 +38,7 @@ def confidences(folder: Path) -> dict[tuple[str, int], float]:
     return {(row["problem"], row.get("step_index", number)): row["confidence"] for number, row in enumerate(rows)}
 
 
+@pytest.mark.slow
 def test_the_road_from_evaluating_over_a_map_to_scoring(
     members: list[Path], succeed: Command, capsys: pytest.CaptureFixture[str], run_files: Path, tmp_path: Path
 ) -> None:
@@ -63,9 +66,10 @@ def test_the_road_from_evaluating_over_a_map_to_scoring(
     mapped = (*reversed(members), "--calibration_file", file)
     succeed("evaluate", *mapped, *plain, "--output_dir", tmp_path / "mapped")
     assert json.loads((tmp_path / "mapped" / "eval_metrics.json").read_text())["calibration"]["applied"] == "pooled"
-    assert "was fitted to the ensemble" in refusal(
-        capsys, "evaluate", *members, members[0].parent, *plain, "--calibration_file", file
-    ) or "named twice" in refusal(capsys, "evaluate", *members, members[0].parent, *plain)
+    others = (members[0], Path(shutil.copytree(members[1], tmp_path / "outputs" / "run" / "checkpoint_step_9")))
+    sealed(others[1], lambda values: values.update(step=9))
+    said = refusal(capsys, "evaluate", *others, *plain, "--calibration_file", file)
+    assert "was fitted to the ensemble run x 2" in said
 
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"problem": "1: what is 1 + 1?", "steps": ["add 1 and 1", "so 2"]}) + "\n")
@@ -101,6 +105,7 @@ def test_what_an_ensemble_cannot_do_is_said_in_one_line(
     assert "required: FILE" in refusal(capsys, "score", "--checkpoint", members[0])
 
 
+@pytest.mark.slow
 def test_problems_that_a_member_was_trained_on_validate_no_ensemble(
     build_small: Callable[..., Any],
     run_config: Callable[..., Config],
