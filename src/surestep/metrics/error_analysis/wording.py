@@ -70,7 +70,9 @@ def sentences(name: str, section: Mapping[str, Any]) -> list[str]:
             f"{judged} groups were looked at; of intervals of 95 %, about one in twenty is off by chance: take a "
             "single group that barely stands out for no finding."
         )
-    said += [f"Not looked at by {TITLES[table]}: {reason}." for table, reason in section["left_out"].items()]
+    # Why there is no table by ratings is why nothing is known of raters, which follows.
+    left_out = {table: reason for table, reason in section["left_out"].items() if table != "by_agreement"}
+    said += [f"Not looked at by {TITLES[table]}: {reason}." for table, reason in left_out.items()]
     return [*said, *_of_raters(section["raters"])]
 
 
