@@ -6,7 +6,7 @@ Knows the columns of a store; knows no folder's life (`token_store`, `store_file
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -83,7 +83,7 @@ def write_arrays(
 
 def _encoded_chunks(
     trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
-) -> Iterator[tuple[_Chunk, list[EncodedTree]]]:
+) -> Generator[tuple[_Chunk, list[EncodedTree]], None, None]:
     """Chunks of trees with their tokens, in order; the next one is read while one is tokenised."""
     with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as pool:
         before: tuple[_Chunk, Future[list[EncodedTree]]] | None = None

@@ -144,7 +144,7 @@ class Measure:
         def one(array: Any) -> Any:
             if array is None:
                 return None
-            content = hashlib.blake2b(np.ascontiguousarray(array), digest_size=16).digest()
+            content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
             return self._arrays.setdefault((array.dtype.str, array.shape, content), array)
 
         names = ("values", "bins", "where", "steps")
@@ -227,8 +227,8 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
         start = 0
         for index, same, width in places:
             measure, (name, key) = measures[index], same[0]
-            found = problem_table(measure._columns[name], key, measure.steps.problem, draws.num_problems)
-            table[:, start : start + width] = found
+            added = problem_table(measure._columns[name], key, measure.steps.problem, draws.num_problems)
+            table[:, start : start + width] = added
             start += width
         products = [np.empty((0, table.shape[1]))]
         for counts in draws.blocks():
@@ -242,6 +242,7 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
             for name, key in same:
                 sums[index].setdefault(name, {})[key] = product[:, start : start + width]
             start += width
+        del table  # before the next one is made
     for measure, other, found in zip(measures, others, sums, strict=True):
         measure._take(found, other.finish(), draws.resamples)
 
