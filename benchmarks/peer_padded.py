@@ -17,9 +17,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel, Qwen3Config
+from transformers import AutoModel
 
-from surestep.bench.backbone_shapes import SHAPES
+from surestep.bench.backbone_shapes import SHAPES, shape_config
 from surestep.bench.example_work import chain_lengths
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     device = torch.device("cuda" if on_gpu else "cpu")
     dtype = torch.bfloat16 if on_gpu else torch.float32
     with device:
-        model = AutoModel.from_config(Qwen3Config(**SHAPES[arguments.shape]), dtype=dtype)
+        model = AutoModel.from_config(shape_config(arguments.shape), dtype=dtype)
     head = torch.nn.Linear(SHAPES[arguments.shape]["hidden_size"], 1, device=device)
     if arguments.work == "train":
         targets = ["q_proj", "k_proj", "v_proj", "o_proj"]

@@ -18,10 +18,10 @@ import time
 import numpy as np
 import torch
 from peft import LoraConfig
-from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast, Qwen3Config, TrainerCallback
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast, TrainerCallback
 from trl.experimental.prm import PRMConfig, PRMTrainer
 
-from surestep.bench.backbone_shapes import SHAPES
+from surestep.bench.backbone_shapes import SHAPES, shape_config
 from surestep.bench.example_work import bushy, chain_lengths, paths_of
 
 
@@ -98,7 +98,7 @@ def measure(arguments: argparse.Namespace, batch: int) -> dict[str, object]:
     data = Rows([random.integers(2, vocabulary, n).tolist() for n in lengths], labels)
     on_gpu = torch.cuda.is_available()
     with torch.device("cuda" if on_gpu else "cpu"):
-        config = Qwen3Config(**SHAPES[arguments.shape], num_labels=2, pad_token_id=0)
+        config = shape_config(arguments.shape, num_labels=2, pad_token_id=0)
         model = AutoModelForTokenClassification.from_config(config, dtype=torch.bfloat16 if on_gpu else torch.float32)
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:

@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoModel, Qwen3Config
+from transformers import AutoModel
 
-from surestep.bench.backbone_shapes import SHAPES
+from surestep.bench.backbone_shapes import SHAPES, shape_config
 
 
 def write_backbone(folder: Path, shape: str, tokenizer: Path) -> None:
@@ -22,7 +22,7 @@ def write_backbone(folder: Path, shape: str, tokenizer: Path) -> None:
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
-        model = AutoModel.from_config(Qwen3Config(**SHAPES[shape]), dtype=torch.bfloat16)
+        model = AutoModel.from_config(shape_config(shape), dtype=torch.bfloat16)
     model.save_pretrained(folder)
     for file in tokenizer.iterdir():
         if file.name != "config.json":

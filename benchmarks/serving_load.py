@@ -194,16 +194,16 @@ def _serve_peer(arguments: argparse.Namespace) -> None:
     import torch
     import uvicorn
     from fastapi import FastAPI
-    from transformers import AutoModel, Qwen3Config
+    from transformers import AutoModel
 
-    from surestep.bench.backbone_shapes import SHAPES
+    from surestep.bench.backbone_shapes import SHAPES, shape_config
     from surestep.config import TINY_BACKBONE
     from surestep.encoding.load_tokenizer import load_tokenizer
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     with device:
-        model = AutoModel.from_config(Qwen3Config(**SHAPES[arguments.shape]), dtype=dtype).eval()
+        model = AutoModel.from_config(shape_config(arguments.shape), dtype=dtype).eval()
         head = torch.nn.Linear(SHAPES[arguments.shape]["hidden_size"], 1, dtype=dtype)
     tokenizer = load_tokenizer(TINY_BACKBONE)
     loads: dict[str, Any] = {}

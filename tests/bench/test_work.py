@@ -7,12 +7,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModel
 
+from surestep.bench.backbone_shapes import shape_config
 from surestep.bench.example_work import bushy, candidates, chain, chain_lengths, paths_of, run_data
 from surestep.encoding.encoded_tree import EncodedTree
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SHAPE = {"num_ids": 500, "confidence_id": 400}
+
+
+@pytest.mark.parametrize(
+    ("shape", "billions"),
+    [("135m", 0.1345), ("0.6b", 0.596), ("1.7b", 1.72), ("4b", 4.02), ("8b", 8.19), ("30b-moe", 30.5)],
+)
+def test_a_shape_has_as_many_weights_as_its_model(shape: str, billions: float) -> None:
+    """Counted without memory; the makers count an output layer that is not tied, which is not made here."""
+    config = shape_config(shape)
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    untied = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
+    count = sum(weights.numel() for weights in model.parameters()) + untied
+    assert count / 1e9 == pytest.approx(billions, rel=0.01)
 
 
 def test_lengths_are_those_of_the_mixture_and_follow_from_the_seed() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +39,8 @@ from surestep.scored import ScoredSteps
 MOST_GROUPS = 4096
 """How finely draws tell confidences apart. AUROC moves by less than 1 / groups² from it, before it is shifted back."""
 _ENTRIES_AT_ONCE = 2**17
-_TABLE_ENTRIES = 2**26
-"""512 MiB of what problems add; a wider table is taken in slices of columns."""
+_TABLE_ENTRIES = 2**25
+"""256 MiB of what problems add; a wider table is taken in slices of columns."""
 
 NO_STEPS = "there are no labelled steps"
 
@@ -81,6 +83,7 @@ class Measure:
         self._ranked: dict[str, RankedSteps] = {}
         self._ones: dict[str, RankSums] = {}
         self._columns: dict[str, Columns] = {}
+        self._arrays: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
         self._totals: dict[str, Totals] = {}
         self._drawn: dict[str, Totals] = {}
         self._draws: dict[str, FloatArray] = {}
@@ -122,7 +125,7 @@ class Measure:
     def _plain(self, name: str, figure: Figure) -> float:
         p, y = self._read(figure), self.steps.label
         if isinstance(figure.kind, Sums):
-            columns = figure.kind.columns(p, y, np.ones(len(self.steps)))
+            columns = {key: self._shared(of) for key, of in figure.kind.columns(p, y, np.ones(len(self.steps))).items()}
             self._columns[name] = columns
             self._totals[name] = {key: plain_total(columns, key, None, self.steps.problem) for key in columns}
             return float(figure.kind.value(self._totals[name]))
@@ -132,6 +135,25 @@ class Measure:
                 self._ones[figure.reads] = self._ranked[figure.reads].sums(np.ones((1, self._num_problems)))
             return float(figure.kind.value(self._ones[figure.reads])[0])
         return self._weighted(figure, np.ones(len(self.steps)))
+
+    def _shared(self, column: Column | OfProblem) -> Column | OfProblem:
+        """The same column, its arrays those of an earlier one where they are equal: most figures read the same."""
+        if isinstance(column, OfProblem):
+            return column
+
+        def one(array: Any) -> Any:
+            if array is None:
+                return None
+            content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
+            return self._arrays.setdefault((array.dtype.str, array.shape, content), array)
+
+        names = ("values", "bins", "where", "steps")
+        return replace(column, **{name: one(getattr(column, name)) for name in names})
+
+    def release(self) -> None:
+        """Give back what draws are made of, once they are: values, draws and intervals stay."""
+        for held in (self._columns, self._arrays, self._ranked):
+            held.clear()
 
     def _weighted(self, figure: Figure, weights: FloatArray) -> float:
         try:
@@ -201,19 +223,13 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
     others = [_DrawByDraw(measure) for measure in measures]
     sums: list[dict[str, dict[str, FloatArray]]] = [{} for _ in measures]
     for number, places in enumerate(_slices(measures, draws.num_problems)):
-        table = np.concatenate(
-            [np.empty((draws.num_problems, 0))]
-            + [
-                problem_table(
-                    measures[index]._columns[same[0][0]],
-                    same[0][1],
-                    measures[index].steps.problem,
-                    draws.num_problems,
-                )
-                for index, same, _ in places
-            ],
-            axis=1,
-        )
+        table = np.empty((draws.num_problems, sum(width for _, _, width in places)))
+        start = 0
+        for index, same, width in places:
+            measure, (name, key) = measures[index], same[0]
+            added = problem_table(measure._columns[name], key, measure.steps.problem, draws.num_problems)
+            table[:, start : start + width] = added
+            start += width
         products = [np.empty((0, table.shape[1]))]
         for counts in draws.blocks():
             products.append(counts @ table)
@@ -226,6 +242,7 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
             for name, key in same:
                 sums[index].setdefault(name, {})[key] = product[:, start : start + width]
             start += width
+        del table  # before the next one is made
     for measure, other, found in zip(measures, others, sums, strict=True):
         measure._take(found, other.finish(), draws.resamples)
 
@@ -257,7 +274,6 @@ def _content(columns: Columns, name: str) -> str:
         first, second = (_content(columns, key) for key in (column.first, column.second))
         return f"{id(column.combine)} {first} {second}"
     assert isinstance(column, Column)
-    digest = hashlib.blake2b(digest_size=16)
-    for array in (column.values, column.bins, column.where, column.steps):
-        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-    return f"{digest.hexdigest()} {column.num_bins} {column.values.dtype}"
+    # Equal arrays of one measure are the same one (`_shared`).
+    arrays = (column.values, column.bins, column.where, column.steps)
+    return f"{' '.join('-' if array is None else str(id(array)) for array in arrays)} {column.num_bins}"

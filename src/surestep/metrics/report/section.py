@@ -128,7 +128,10 @@ def make_section(
     base = Measure(as_constant, [FIGURES[name] for name in CONSTANT_FIGURES], num_problems=num_problems)
     own = Measure(as_own, [FIGURES[name] for name in SKILL_FIGURES], num_problems=num_problems)
     of_truth = [measure for found in (truth, *by_part) if found is not None for measure in found.measures.values()]
-    resample([model, base, own, *broken_down.measures(), *of_truth], draws)
+    drawn = [model, base, own, *broken_down.measures(), *of_truth]
+    resample(drawn, draws)
+    for measure in drawn:
+        measure.release()
     _add_intervals(section, model, base, own)
     section["assessment"] = assessment(section)
     broken_down.add_intervals()

@@ -40,8 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shape",
-        help="random weights of this shape, made in memory: qwen3-4b or small (default: small, where no --backbone "
-        "is named)",
+        help="random weights of this shape, made in memory: 135m, 0.6b, 1.7b, 4b (qwen3-4b), 8b, 30b-moe or small "
+        "(default: small, where no --backbone is named)",
     )
     parser.add_argument(
         "--budgets", type=int, nargs="+", metavar="TOKENS", help="token budgets to measure, one row each"
