@@ -115,6 +115,29 @@ def test_a_run_cut_short_in_any_phase_or_between_two_resumes_to_the_bit(
 
 
 @pytest.mark.slow
+def test_phases_go_with_averages_layer_rates_and_other_losses(phased: Callable[..., Config]) -> None:
+    options = {
+        "ema_decay": 0.5,
+        "layer_learning_rate_decay": 0.8,
+        "balance_positions": True,
+        "pairwise_weight": 0.5,
+        "after_first_error": "wrong",
+    }
+    straight, cut, plain = (phased(name, **options) for name in ("straight", "cut", "plain"))
+    train(straight, Watcher())
+    with pytest.raises(CrashError):
+        train(cut, Watcher({8: crash}))
+    train(cut, Watcher(), resume=True)
+    assert logged(cut.experiment_dir) == logged(straight.experiment_dir)
+    assert_same_bits(cut.experiment_dir / "checkpoint_step_9", straight.experiment_dir / "checkpoint_step_9")
+    # Balanced labels are another loss, so the comparison above was not of runs that ignore the option.
+    plain.training.balance_positions = False
+    train(plain, Watcher())
+    mine, theirs = (tensors(config.experiment_dir / "checkpoint_step_5") for config in (straight, plain))
+    assert any(not torch.equal(value, theirs[name]) for name, value in mine.items())
+
+
+@pytest.mark.slow
 def test_a_single_phase_is_the_plain_run_to_the_bit(run_config: Callable[..., Config]) -> None:
     plain = run_config(experiment_name="plain", lora=False, max_steps=3, mlp_dropout=0.2)
     train(plain, Watcher())
