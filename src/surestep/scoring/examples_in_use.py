@@ -416,7 +416,18 @@ def _limited(name: str, store: TreeStore, share: float, index: NDArray[np.int64]
             f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
         )
     largest = _largest_problem(store, index[used], labels[used])
-    return TrainingSet(name, share, store, index[used], max_length, max_steps, loss, label_sum, largest, rule)
+    return TrainingSet(
+        name,
+        share,
+        store,
+        index[used],
+        max_length,
+        max_steps,
+        loss,
+        label_sum,
+        largest=largest,
+        after_first_error=rule,
+    )
 
 
 def _largest_problem(store: TreeStore, chosen: NDArray[np.int64], labels: NDArray[np.int64]) -> LargestProblem:

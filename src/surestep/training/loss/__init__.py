@@ -25,7 +25,7 @@ def step_losses(
     `bce` is -(y log p + (1 - y) log(1 - p)) with the soft label y as it is, p = sigmoid(logit); `mse` is (p - y)².
     Both are proper: their minimum in expectation is p = E[y]. `none` is 0.
 
-    Label smoothing e takes (1 - e) y + e / 2 for y (Szegedy et al., 2016, equation 7, with two classes), so the minimum
+    Label smoothing e takes (1 - e) y + e / 2 for y (Szegedy et al., 2016, with two classes), so the minimum
     is at (1 - e) E[y] + e / 2. The positive weight w makes `bce` -(w y log p + (1 - y) log(1 - p)), whose minimum has w
     times the odds of E[y].
     """

@@ -77,7 +77,7 @@ def pairwise_losses(better_Q: Tensor, worse_Q: Tensor) -> Tensor:
 
 
 def pqm_losses(logits_RL: Tensor, right_RL: Tensor, wrong_RL: Tensor, *, margin: float) -> Tensor:
-    """[R] the ranking loss of the Process Q-value Model (Li and Li, 2024, equation 10) of each chain.
+    """[R] the ranking loss of the Process Q-value Model (Li and Li, 2024) of each chain.
 
     With Q the logit, C the right steps in their order, W the wrong ones, and Q_0 = 0 for the problem itself, which is a
     term only where there is a wrong step:
