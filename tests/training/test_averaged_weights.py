@@ -78,6 +78,7 @@ def test_it_is_the_weighted_sum_over_all_updates(decay: float, values: list[list
     assert average_bytes(model, None) == 0
 
 
+@pytest.mark.slow
 def test_training_stays_as_it_is_and_the_average_is_validated_and_saved(
     run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
