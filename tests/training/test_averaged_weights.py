@@ -78,6 +78,7 @@ def test_it_is_the_weighted_sum_over_all_updates(decay: float, values: list[list
     assert average_bytes(model, None) == 0
 
 
+@pytest.mark.slow
 def test_training_stays_as_it_is_and_the_average_is_validated_and_saved(
     run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,3 +175,11 @@ def test_memory_counts_the_average(build_small: Callable[..., Any], monkeypatch:
     for decay in (None, 0.9):
         run.choose_token_budget(TrainingConfig(ema_decay=decay), build_small("llama", lora=True), max_length=100)
     assert asked[1] == asked[0] * 3 // 2, "AdamW has two numbers of 4 bytes for each weight, the average has one"
+
+
+@pytest.mark.parametrize(
+    ("decay", "steps", "said"), [(None, 5, False), (0.5, 5, False), (0.8, 5, True), (0.99, 9, True)]
+)
+def test_an_average_longer_than_the_run_is_said(decay: float | None, steps: int, said: bool) -> None:
+    config = Config(training=TrainingConfig(ema_decay=decay, max_steps=steps, warmup_steps=0))
+    assert any("its beginning stays in the average" in line for line in config.warnings()) is said

@@ -13,6 +13,7 @@ from surestep.data.datasets import DATASET_NAMES, name_is_taken
 
 if TYPE_CHECKING:
     from surestep.config import Config
+    from surestep.config.training import TrainingConfig
 
 
 def problems(config: Config) -> list[str]:
@@ -32,13 +33,24 @@ def warnings(config: Config) -> list[str]:
     """What is allowed but seldom meant, one sentence each; a run says them at its start."""
     training = config.training
     warmup, steps, peak = training.num_warmup_steps, training.max_steps, training.learning_rate
-    unread = unread_own_data(config.data)
+    found = [*unread_own_data(config.data), *_long_average(training)]
     if warmup < steps:
-        return unread
+        return found
     return [
-        *unread,
+        *found,
         f"warmup takes {warmup:,} steps and the run has {steps:,}: the learning rate only rises, to "
         f"{peak * steps / warmup:.2g} of {peak:g}; shorten it (--warmup_ratio 0.1) or train longer (--max_steps)",
+    ]
+
+
+def _long_average(training: TrainingConfig) -> list[str]:
+    """An average that reaches back to the run's beginning is one over weights that were hardly trained."""
+    decay = training.ema_decay
+    if decay is None or (span := 1 / (1 - decay)) < training.max_steps:
+        return []
+    return [
+        f"training.ema_decay {decay:g} averages the weights over about {span:,.0f} steps and the run has "
+        f"{training.max_steps:,}: its beginning stays in the average; a lower decay (0.9: 10 steps) forgets it"
     ]
 
 

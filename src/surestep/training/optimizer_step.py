@@ -95,7 +95,6 @@ class OptimizerStep:
         self._say = say
         self._first_step = 0
         self._names = parameter_names(built.model)
-        self._roles = parameter_roles(built.model, settings)
         self.model, self.optimizer = accelerator.prepare(built.model, build_optimizer(built.model, settings))
         self.is_recorded = recorded
         self._recorded: RecordedPasses | None = None
@@ -161,7 +160,7 @@ class OptimizerStep:
 
     def learning_rates(self) -> dict[Role, float]:
         """Of the last step, by what is trained."""
-        return learning_rates(self.optimizer.optimizer, self._roles)
+        return learning_rates(self.optimizer.optimizer, parameter_roles(self._built.model, self._settings))
 
     def save_state(self, folder: Path, state: RunState) -> None:
         """Write what resuming needs beside the weights."""
