@@ -18,7 +18,6 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 LAST_WORD = [0.0, 0.0]
@@ -31,10 +30,22 @@ def spoke() -> None:
     LAST_WORD[:] = now, max(LAST_WORD[1], now - LAST_WORD[0])
 
 
-def listen(_title: str) -> Callable[[int], None]:
+class Listener:
     """Progress that is listened to, not shown."""
-    spoke()
-    return lambda _count: spoke()
+
+    def __init__(self, _title: str) -> None:
+        spoke()
+
+    def __call__(self, _count: int, /) -> None:
+        spoke()
+
+    def reading(self, _reason: str, _done: int, _expected: int | None, /) -> None:
+        """A row is read."""
+        spoke()
+
+    def expect(self, _total: int, /) -> None:
+        """All are read."""
+        spoke()
 
 
 def stored_hash(cache: Path) -> str:
@@ -63,7 +74,7 @@ def prepare(args: argparse.Namespace, cache: Path) -> dict[str, object]:
     tokenizer = load_tokenizer(args.tokenizer)
     before, start = os.times(), time.monotonic()
     LAST_WORD[:] = start, 0.0
-    run = load_run_data(config, tokenizer, Formatter(), max_positions=None, progress=listen)
+    run = load_run_data(config, tokenizer, Formatter(), max_positions=None, progress=Listener)
     spoke()
     after = os.times()
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

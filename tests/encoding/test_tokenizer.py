@@ -117,7 +117,7 @@ def test_the_hash_does_not_change_by_use(tokenizer: StepTokenizer) -> None:
         ["a", "a b c d"], padding=tokenizer.tokenizer.pad_token is not None, truncation=True, max_length=2
     )
     tokenizer.encode(["a"])
-    assert tokenizer.hash() == before
+    assert tokenizer.hash() == before == tokenizer._hashed()
 
 
 def test_the_confidence_token_of_qwen3_needs_no_new_row(qwen3_tokenizer: Path) -> None:

@@ -98,6 +98,7 @@ class StepTokenizer:
         self._added_ids = frozenset(tokenizer.get_added_vocab().values())
         self._added_pattern = added_tokens_pattern(tokenizer)
         self._backend = _batch_backend(tokenizer)
+        self._hash = ""
         self._check_plain_text()
         self._frame = chat_frame(tokenizer) if frame == "chat" else None
 
@@ -163,7 +164,15 @@ class StepTokenizer:
         self.encode(tokens + [f"a{token}b" for token in tokens[:_CACHE_OF_PAIRS]])
 
     def hash(self) -> str:
-        """Changes with anything that changes the ids of some text, the frame of a problem included."""
+        """Changes with anything that changes the ids of some text, the frame of a problem included.
+
+        Of the tokenizer as it was when first asked.
+        """
+        if not self._hash:  # a vocabulary is megabytes, and every store asks
+            self._hash = self._hashed()
+        return self._hash
+
+    def _hashed(self) -> str:
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is not None:
             description = backend.to_str()
