@@ -11,8 +11,8 @@ from typing import Any
 
 from surestep.config import TrainingConfig
 from surestep.data.records.reading_report import ReadReport
-from surestep.scoring.examples_in_use import TrainingSet
 from surestep.scoring.stored_split import StoredSplit
+from surestep.scoring.training_set import TrainingSet
 from surestep.training.loss import label_weights
 
 MANY_PASSES = 3.0

@@ -13,9 +13,10 @@ from surestep.config import Config, DataConfig, TrainingConfig
 from surestep.config.phases import settle_steps
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.scoring.examples_in_use import ExamplesInUse, distinct_sets, label_means, load_examples, longest_path
-from surestep.scoring.examples_in_use import TrainingSet as TrainingSet
+from surestep.scoring.examples_in_use import ExamplesInUse, load_examples, longest_path
 from surestep.scoring.stored_split import ProgressFactory, StoredSplit, silent
+from surestep.scoring.training_set import TrainingSet as TrainingSet
+from surestep.scoring.training_set import distinct_sets, label_means
 from surestep.training.describe_data import describe
 from surestep.training.phases.overlap import overlap_lines
 from surestep.training.phases.plan import TrainingPhase, plan_phases

@@ -37,8 +37,9 @@ from surestep.evaluation.baselines.step_texts import SeenSteps, seen_of_scored, 
 from surestep.files import write_whole
 from surestep.metrics.report import Baseline
 from surestep.scored import ScoredSteps
-from surestep.scoring.examples_in_use import TrainingSet, distinct_sets, label_means, load_examples, longest_path
+from surestep.scoring.examples_in_use import load_examples, longest_path
 from surestep.scoring.stored_split import default_cache_dir
+from surestep.scoring.training_set import TrainingSet, distinct_sets, label_means
 
 if TYPE_CHECKING:
     from surestep.scoring.checkpoint.load import LoadedCheckpoint

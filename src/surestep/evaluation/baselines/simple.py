@@ -10,7 +10,7 @@ import numpy.typing as npt
 from surestep.errors import DataError
 from surestep.metrics.columns import FloatArray, bin_sums, check_unit_interval
 from surestep.scored import ScoredSteps
-from surestep.scoring.examples_in_use import TrainingSet
+from surestep.scoring.training_set import TrainingSet
 
 POSITION_PSEUDO_COUNT = 10.0
 """How many steps' worth of the overall mean each position starts with."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from surestep.scored import FIRST_STEP, ScoredSteps
-from surestep.scoring.examples_in_use import LabelledSteps, TrainingSet
+from surestep.scoring.training_set import LabelledSteps, TrainingSet
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from surestep.config.loss import LossOptions
-from surestep.scoring.examples_in_use import TrainingSet
+from surestep.scoring.training_set import TrainingSet
 
 
 def loss_lines(options: LossOptions, data: Mapping[str, TrainingSet], *, token_budget: int) -> list[str]:

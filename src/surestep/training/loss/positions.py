@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.scored import FloatArray, IntArray
-from surestep.scoring.examples_in_use import TrainingSet
+from surestep.scoring.training_set import TrainingSet
 
 _PRIOR = 20.0
 """Labels at the overall mean that are added to each position's, so that few labels decide little."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from surestep.config import TrainingConfig
-from surestep.scoring.examples_in_use import TrainingSet
+from surestep.scoring.training_set import TrainingSet
 from surestep.training.loss import effective_ratings, label_weights
 from surestep.training.mixture import Mixture
 
