@@ -39,8 +39,8 @@ from surestep.scored import ScoredSteps
 MOST_GROUPS = 4096
 """How finely draws tell confidences apart. AUROC moves by less than 1 / groups² from it, before it is shifted back."""
 _ENTRIES_AT_ONCE = 2**17
-_TABLE_ENTRIES = 2**25
-"""256 MiB of what problems add; a wider table is taken in slices of columns."""
+_TABLE_ENTRIES = 2**24
+"""128 MiB of what problems add; a wider table is taken in slices of columns."""
 
 NO_STEPS = "there are no labelled steps"
 
@@ -223,13 +223,7 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
     others = [_DrawByDraw(measure) for measure in measures]
     sums: list[dict[str, dict[str, FloatArray]]] = [{} for _ in measures]
     for number, places in enumerate(_slices(measures, draws.num_problems)):
-        table = np.empty((draws.num_problems, sum(width for _, _, width in places)))
-        start = 0
-        for index, same, width in places:
-            measure, (name, key) = measures[index], same[0]
-            added = problem_table(measure._columns[name], key, measure.steps.problem, draws.num_problems)
-            table[:, start : start + width] = added
-            start += width
+        table = _table(measures, places, draws.num_problems)
         products = [np.empty((0, table.shape[1]))]
         for counts in draws.blocks():
             products.append(counts @ table)
@@ -245,6 +239,20 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
         del table  # before the next one is made
     for measure, other, found in zip(measures, others, sums, strict=True):
         measure._take(found, other.finish(), draws.resamples)
+
+
+def _table(measures: Sequence[Measure], places: Sequence[_Place], num_problems: int) -> FloatArray:
+    """What each problem adds to the columns at `places`, side by side: (G, K)."""
+    table = np.empty((num_problems, sum(width for _, _, width in places) if len(places) != 1 else 0))
+    start = 0
+    for index, same, width in places:
+        measure, (name, key) = measures[index], same[0]
+        added = problem_table(measure._columns[name], key, measure.steps.problem, num_problems)
+        if len(places) == 1:
+            return added  # the widest column fills a slice, and is not held twice
+        table[:, start : start + width] = added
+        start += width
+    return table
 
 
 _Place = tuple[int, list[tuple[str, str]], int]
