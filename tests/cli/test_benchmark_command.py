@@ -259,7 +259,7 @@ def test_mistakes_are_one_line(fail: Command, tmp_path: Path, arguments: list[st
     [
         (["processbench", "--threshold", "1.5"], "1.5; allowed: 0 to 1"),
         (["best-of-n", "--n", "1,x"], "allowed: whole numbers from 1"),
-        (["best-of-n", "--n", "0"], "0; allowed: a whole number from 1"),
+        (["best-of-n", "--n", "0"], "'0'; allowed: whole numbers from 1, with commas between"),
         (["prmbench", "--resamples", "0"], "allowed: a whole number from 1"),
         (["nothing"], "invalid choice"),
     ],

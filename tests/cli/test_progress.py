@@ -16,8 +16,9 @@ from rich.console import Console
 from surestep.cli.output import progress as progress_module
 from surestep.cli.output.console import make_console
 from surestep.cli.output.progress import TrainingDisplay, counting, rows_done
-from surestep.cli.output.tables import baselines_table, figure, metrics_table
+from surestep.cli.output.tables import baselines_table, metrics_table
 from surestep.metrics import Baseline, build_report
+from surestep.metrics.report.wording import number
 from surestep.scored import ScoredSteps
 from surestep.training.events import RunView
 from surestep.training.events.records import StepRecord, ValidationRecord
@@ -149,7 +150,7 @@ def test_one_dataset_is_shown_once() -> None:
 
 
 def test_an_undefined_figure_is_a_dash() -> None:
-    assert (figure(None), figure(0.5)) == ("–", "0.5000")
+    assert (number(None), number(0.5)) == ("–", "0.500")
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])

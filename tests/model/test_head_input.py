@@ -23,7 +23,7 @@ from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import choose_hardware
 from surestep.scoring.recorded_passes import reason_model_is_not_recorded
 from surestep.scoring.vllm.export import export_for_vllm
-from surestep.training.optimizer.parameter_groups import role_of
+from surestep.training.optimizer.parameter_groups import is_of_head
 
 
 def written_out(
@@ -87,7 +87,7 @@ def test_a_plain_head_has_no_weight_more_and_reads_as_before() -> None:
     head = ConfidenceHead(8, [4], dropout=0.0)
     assert sorted(head.state_dict()) == ["hidden.0.bias", "hidden.0.weight", "output.bias", "output.weight"]
     assert head.input.is_plain
-    assert role_of("head.input.weights") == "head"
+    assert is_of_head("head.input.weights")
 
 
 def test_another_number_of_layers_is_refused_by_name() -> None:

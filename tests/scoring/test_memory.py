@@ -40,7 +40,10 @@ def qwen3_4b() -> Any:
         intermediate_size=9728,
         num_hidden_layers=36,
     )
-    return SimpleNamespace(transformer=SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: shape)))
+    head = SimpleNamespace(input=SimpleNamespace(reads_layers=False))
+    return SimpleNamespace(
+        transformer=SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: shape)), head=head
+    )
 
 
 def test_the_estimate_is_near_what_was_measured() -> None:

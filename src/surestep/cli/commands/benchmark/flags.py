@@ -184,5 +184,5 @@ def _share(text: str) -> float:
 def _sizes(text: str) -> list[int]:
     try:
         return [positive(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from 1, with commas between") from None
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r}; allowed: whole numbers from 1, with commas between") from None
