@@ -126,6 +126,7 @@ def test_the_layer_test_sees_what_it_forbids() -> None:
     assert {name for _, name in at_module_level(ast.parse(source))} == {"torch.nn", "surestep.cli."}
 
 
+@pytest.mark.slow
 def test_training_alone_imports_accelerate() -> None:
     found = [
         c

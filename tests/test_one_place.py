@@ -65,6 +65,7 @@ ELSEWHERE = {
 """Who else writes, and why; everything else is whole or not there through `surestep.files`."""
 
 
+@pytest.mark.slow
 def test_files_are_written_in_one_place() -> None:
     found = calls(writes)
     assert "files.py" in found, "the search finds what it looks for"

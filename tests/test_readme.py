@@ -28,6 +28,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+@pytest.mark.slow
 def test_the_marked_block_runs(tmp_path: Path, quick_python: Path) -> None:
     shutil.copy(ROOT / "config.py", tmp_path)
     (block,) = (block for block in blocks_of(README) if block.mark == "run")

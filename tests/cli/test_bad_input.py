@@ -239,6 +239,7 @@ def test_a_disk_that_fills_up_during_a_checkpoint_harms_no_other(
     assert main(["evaluate", "--checkpoint", str(experiment / "checkpoint_step_2")]) == 0
 
 
+@pytest.mark.slow
 def test_a_hub_id_without_a_network_is_one_line(flags: list[str], tmp_path: Path, quick_python: Path) -> None:
     """A process whose hub's client, which reads its settings when it is imported, knows that endpoint too."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

@@ -14,6 +14,7 @@ QUICK = ["--device", "cpu", "--steps", "1", "--repeats", "1", "--examples", "2"]
 MEASURED = ("tokens_per_s", "labels_per_s", "spread", "ceiling_share", "padding", "peak_gb", "first_step_s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("work", "rows"), [("train", 2), ("trees", 1), ("score", 3)])
 def test_a_table_and_a_line_of_json(
     work: str,

@@ -169,6 +169,7 @@ def test_a_known_distortion_of_this_model_is_recovered(surestep: Surestep, check
     assert calibration.pooled.kind in {"identity", "temperature"}
 
 
+@pytest.mark.slow
 def test_the_record_holds_what_was_done_and_only_held_out_figures(surestep: Surestep, checkpoint: Path) -> None:
     done(surestep("calibrate", "--checkpoint", checkpoint))
     first = json.loads((checkpoint / "calibration.json").read_text())
@@ -225,6 +226,7 @@ def test_export_keeps_it(surestep: Surestep, checkpoint: Path, tmp_path: Path) -
     assert read_calibration(tmp_path / "exported") == read_calibration(checkpoint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -187,6 +187,7 @@ def test_a_confidence_out_of_range_is_named_with_its_line(fail: Command, tmp_pat
     assert "1.2" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -105,6 +105,7 @@ OTHER_VALUES = {
 """A value that is not the default, where a number will not do."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path, _ in fields()])
 def test_each_field_is_set_by_its_name_its_dashes_and_its_path(path: str) -> None:
     default = get(Config(), path)

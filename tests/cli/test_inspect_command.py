@@ -48,6 +48,7 @@ CONFIGURATIONS: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_inspect_shows_what_train_reports(
     name: str, succeed: Command, flags: list[str], run_files: Path, tmp_path: Path

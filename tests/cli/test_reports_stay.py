@@ -53,6 +53,7 @@ def without_record(page: str) -> str:
     return before + rest.partition(">\n")[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_of_before", [False, True])
 def test_without_predictions_a_full_page_and_its_plots_are_kept(
     full: Path, succeed: Command, is_of_before: bool
@@ -82,6 +83,7 @@ def test_a_lost_plot_that_can_be_drawn_is_drawn_beside_a_kept_page(full: Path, s
     assert state(full).keys() == before.keys() - {"plots/risk_coverage.png"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["predictions.jsonl", "predictions.jsonl.gz"])
 @pytest.mark.parametrize("what", ["another evaluation", "cut"])
 def test_predictions_that_are_not_its_own_change_nothing(full: Path, fail: Command, name: str, what: str) -> None:
@@ -96,6 +98,7 @@ def test_predictions_that_are_not_its_own_change_nothing(full: Path, fail: Comma
     assert state(full) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [b"", b"no gzip", gzip.compress(b'{"confidence": 0.5, "label": 1.0}\n', mtime=0)],
@@ -153,6 +156,7 @@ def test_a_foreign_page_and_foreign_plots_stay(full: Path, succeed: Command) -> 
     assert (full / "report.html").read_text(encoding="utf-8") == "<title>mine</title>"
 
 
+@pytest.mark.slow
 def test_evaluate_says_what_lies_there_of_other_figures_and_compare_leaves_it_aside(
     full: Path, tmp_path: Path, succeed: Command
 ) -> None:
@@ -207,6 +211,7 @@ def test_a_card_without_its_checkpoint_is_kept(carded: tuple[Path, dict[str, Any
     assert write_card(report, RunFiles(), folder, allow_poorer=True).kept == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["license: mit\n", "\n", "x"])
 def test_a_card_that_a_person_changed_is_kept(carded: tuple[Path, dict[str, Any], RunFiles], change: str) -> None:
     folder, report, run = carded

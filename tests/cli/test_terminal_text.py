@@ -190,6 +190,7 @@ def test_messages_with_keys_values_and_names_are_one_visible_line(
         assert "Traceback" not in captured.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequence", [SEQUENCES["sets the clipboard"], SEQUENCES["is markup"]])
 def test_results_about_hostile_datasets_are_shown(printed: Any, tmp_path: Path, sequence: str) -> None:
     """Names of datasets, ids and steps, through evaluate, compare, report and check."""
@@ -212,6 +213,7 @@ def test_results_about_hostile_datasets_are_shown(printed: Any, tmp_path: Path, 
     assert json.loads(printed("compare", *folders, "--json"))
 
 
+@pytest.mark.slow
 def test_nothing_in_the_source_prints_past_it() -> None:
     """`print`, `sys.stdout.write` and consoles of rich's own stand only where the text is made visible."""
     source = Path(surestep.__file__).parent

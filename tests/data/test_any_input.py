@@ -55,6 +55,7 @@ def test_the_valid_record_is_read(kind: str, tmp_path: Path) -> None:
     assert len(list(READERS[kind](path, report=ReadReport()))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EVERY_LAYOUT)
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
@@ -69,6 +70,7 @@ def test_any_value_in_any_place_is_read_or_refused(kind: str, tmp_path: Path, da
     read(kind, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DIFFERENTLY_MADE)
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())

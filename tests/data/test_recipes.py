@@ -160,6 +160,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_dataset_is_one_file_and_one_entry(copy: Copy, tmp_path: Path) -> None:
     copy.add("facts", DATASET)
     mirror, data = tmp_path / "mirror", tmp_path / "data"
@@ -206,6 +207,7 @@ def test_a_dataset_is_one_file_and_one_entry(copy: Copy, tmp_path: Path) -> None
     assert "licence='CC0'" in copy.python(card)
 
 
+@pytest.mark.slow
 def test_a_layout_is_one_file_and_one_entry(copy: Copy, tmp_path: Path) -> None:
     copy.add("chat_steps", LAYOUT)
     messages = [{"text": "It is 2.", "right": 1.0}, {"text": "So 3.", "right": 0.0}]

@@ -155,6 +155,7 @@ def read(source: Source, rows: list[dict[str, Any]]) -> list[ReasoningTree]:
     return [replace(tree, id="") for tree in source.read(ReadReport())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", DIFFERENTLY_MADE)
 @pytest.mark.parametrize("divided", [False, True])
 @given(seed=st.integers(0, 2**32))

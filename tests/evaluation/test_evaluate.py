@@ -81,6 +81,7 @@ def test_every_labelled_step_of_the_files_is_scored_once(evaluate: Callable[...,
     assert {found["labels_beyond_position_limit"] for found in report["datasets"].values()} == {0}
 
 
+@pytest.mark.slow
 def test_the_figures_follow_from_the_predictions(evaluate: Callable[..., Any]) -> None:
     result = evaluate()
     rows = read_lines(result.path.parent / "predictions.jsonl.gz")

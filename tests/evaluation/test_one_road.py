@@ -91,6 +91,7 @@ def test_trainings_report_is_that_of_evaluate(trained: Config, tmp_path: Path) -
         np.testing.assert_array_equal(getattr(kept[0], name), getattr(kept[1], name), name)
 
 
+@pytest.mark.slow
 def test_problems_are_counted_not_trees(trained: Config) -> None:
     left = json.loads((trained.validation_dir / "eval_metrics.json").read_text())
     assert left["datasets"]["own"]["trees"] == NUM_PROBLEMS * SOLUTIONS, "one a solution"

@@ -393,7 +393,7 @@ def test_what_is_held_of_a_row_are_its_numbers_and_no_text_twice() -> None:
         found = RowColumns(None)
         for number in range(count):
             # As a parser gives them: every text an object of its own.
-            texts = {name: "".join(list(text)) for name, text in more.items()}
+            texts = {name: f"{text}." for name, text in more.items()}
             found.add({"confidence": 0.5, "label": 1.0, "problem_id": "p", "step": number, **texts}, None)
         return found
 

@@ -169,6 +169,7 @@ def run(batch: TreeBatch, execution: str, *, window: int | None = None, groups: 
     return found, reference(query, key, value, dense_mask(batch.subtree_end_P, batch.positions_P, window), 0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [None, 1, 8, 100, 100_000])
 @pytest.mark.parametrize("longest", [6, 120])
 @pytest.mark.parametrize("groups", [1, 2])

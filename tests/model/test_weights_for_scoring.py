@@ -21,6 +21,7 @@ def _logits(model: ConfidenceModel, *, half: bool = False) -> torch.Tensor:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fuse", [False, True], ids=["own", "fused"])
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"], ids=["q and v", "all"])
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)

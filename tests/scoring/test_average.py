@@ -91,6 +91,7 @@ def changed(kind: str, small_config: Callable[..., Config]) -> Config:
     return config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "said"),
     [

@@ -53,6 +53,7 @@ def ensembles(members: list[Path]) -> list[EnsembleScorer]:
     return [loaded(order).scorer() for order in orders]
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(forest=st.lists(trees(), min_size=1, max_size=3), wanted=st.sampled_from(["all", "labelled"]))
 def test_the_confidence_is_the_mean_of_the_members_in_any_order(alone, ensembles, forest, wanted) -> None:

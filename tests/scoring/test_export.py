@@ -37,6 +37,7 @@ def _checkpoint(config: Config, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [{}, {"head_layers": "mix", "head_pooling": "mean"}], ids=["plain", "mix"])
 @pytest.mark.parametrize("preset", [get_lora_config, get_default_config], ids=["lora", "full"])
 def test_a_merged_export_agrees(preset: Any, head: dict[str, Any], tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def assert_close(found: Sequence[float | None], expected: Sequence[float | None]
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", PACKED)
 @settings(max_examples=8)
 @given(several=st.lists(trees(max_nodes=7), min_size=1, max_size=3))

@@ -116,6 +116,7 @@ def session_scorers(scorers: Find) -> Callable[[str], SessionScorer]:
     return cache(lambda kind: SessionScorer(scorers(kind)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=6)
 @given(tree=trees(max_nodes=9), seed=st.integers(0, 99))

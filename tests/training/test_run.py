@@ -106,6 +106,7 @@ def test_a_curriculum_starts_from_the_weights_of_the_phase_before(
     assert any(not torch.allclose(new[n], v, atol=1e-4) for n, v in theirs.items() if "training_state" not in n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -59,6 +59,7 @@ CONFIGURATIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "text"), CONFIGURATIONS.values(), ids=CONFIGURATIONS)
 def test_a_hostile_configuration_is_a_mistake_not_a_fault(suffix: str, text: str, tmp_path: Path) -> None:
     path = tmp_path / f"config.{suffix}"

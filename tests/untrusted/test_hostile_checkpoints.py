@@ -87,6 +87,7 @@ def test_every_hostile_checkpoint_is_one_line_for_every_command(
     assert {result["command"] for result in found} == {"evaluate", "export", "calibrate", "check", "train"}
 
 
+@pytest.mark.slow
 def test_every_hostile_training_state_is_one_line_for_resuming(
     made: Any, flags: list[str], tmp_path: Path, quick_python: Path
 ) -> None:

@@ -40,6 +40,7 @@ class RowColumns:
         self._tree_ids: list[str] = []
         self._last_step: dict[int, int] = {}
         self._has_texts = True
+        self._key_of_last = "", ""
 
     def add(self, row: Mapping[str, Any], line: int | None, *, may_lack_confidence: bool = False) -> None:
         """One more row, as `read_row` gives it."""
@@ -74,7 +75,9 @@ class RowColumns:
         if group:
             return key_of("", group=group, dataset=dataset)
         if isinstance(problem, str) and problem.strip():
-            return key_of(problem, group="", dataset=dataset)
+            if problem != self._key_of_last[0]:  # its steps mostly come one after the other, with its text each
+                self._key_of_last = problem, key_of(problem)
+            return self._key_of_last[1]
         # No text's key begins so: what has no text is a problem of its dataset, or of its own.
         name = row.get("problem_id")
         return f"\0{dataset}\0{name}" if name is not None else f"\0\0{len(self._numbers['label'])}"
