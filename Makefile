@@ -21,10 +21,10 @@ test: lint  ## lint, types, tests and doctests: first the quick tests, then the 
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m slow tests
 
-quick: $(STAMP)  ## the quick tests alone, in about six minutes on two cores
+quick: $(STAMP)  ## the quick tests alone, in about four minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
-test-faults: $(STAMP)  ## the long form of the fault tests, with counts (an hour): kills and full disks, then mutations
+test-faults: $(STAMP)  ## the long form of the fault tests, with counts (half an hour): kills and full disks, then mutations
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m faults tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests_faults
 
