@@ -208,11 +208,11 @@ import resource, sys
 from surestep.cli.main import main
 import surestep.training.optimizer_step as optimizer_step
 saved = optimizer_step.save_state
-def limited(*arguments):
+def limited(*arguments, **named):
     # From the second checkpoint on no file may grow beyond this: what a full disk or a quota does to a write.
     if arguments[1].step > 2:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    saved(*arguments)
+    saved(*arguments, **named)
 optimizer_step.save_state = limited
 sys.exit(main(sys.argv[1:]))
 """
