@@ -71,13 +71,13 @@ def postgresql() -> Iterator[str]:
 
 
 WORKER = """
-import sys
+import os, sys
 from pathlib import Path
 sys.path.append(sys.argv[3])
-import psycopg
 from fake_training import FakeTraining, make_plan
 from surestep.sweep.run import run_sweep
-train = FakeTraining(lambda config: print(config.experiment_name, flush=True))
+# In one write: the threads of a worker print at once.
+train = FakeTraining(lambda config: os.write(1, f"{config.experiment_name}\\n".encode()) and None)
 run_sweep(make_plan(Path(sys.argv[1]), "learning_rate=log:1e-5..1e-3", trials=8), command=[], workers=2,
           storage=sys.argv[2], say=lambda line: None, train=train)
 """
