@@ -101,20 +101,23 @@ def test_workers_of_two_machines_share_the_trials(postgresql: str, tmp_path: Pat
     assert shown["counts"]["complete"] + shown["counts"]["pruned"] == 8
 
 
-def _open_together(address: str, workers: int = 6) -> None:
-    """Open one empty database from `workers` threads at the same moment; an error of any of them is raised."""
+def _open_together(address: str, workers: int = 6) -> list[int]:
+    """Open one empty database from `workers` threads at once: how many studies each then reads in it."""
     start = threading.Barrier(workers)
 
-    def open_it(_worker: int) -> None:
+    def open_it(_worker: int) -> int:
         start.wait()
-        open_storage(make_url(address), when_dead=lambda study, trial: None).engine.dispose()
+        storage = open_storage(make_url(address), when_dead=lambda study, trial: None)
+        found = len(storage.get_all_studies())
+        storage.engine.dispose()
+        return found
 
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(open_it, range(workers)))
+        return list(pool.map(open_it, range(workers)))
 
 
 def test_workers_that_begin_together_make_the_tables_once(tmp_path: Path) -> None:
-    _open_together(f"sqlite:///{tmp_path / 'study.db'}")
+    assert _open_together(f"sqlite:///{tmp_path / 'study.db'}") == [0] * 6
 
 
 @pytest.mark.slow
@@ -123,7 +126,7 @@ def test_workers_that_begin_together_make_the_tables_once_in_postgresql(postgres
     for name in ("first", "second", "third"):
         with psycopg.connect(postgresql, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
-        _open_together(f"{server}/{name}")
+        assert _open_together(f"{server}/{name}") == [0] * 6
 
 
 def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:

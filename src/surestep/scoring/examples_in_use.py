@@ -80,7 +80,7 @@ def load_examples(
 
     validation_sources = [source for source in validation_sources if source.key in validated]
     both = stored([*train_sources, *validation_sources])  # together, for most share their files
-    splits = {source.key: split for source, split in zip(train_sources, both, strict=False)}
+    splits = {source.key: split for source, split in zip(train_sources, both[: len(train_sources)], strict=True)}
     found = ExamplesInUse(
         training={},
         splits={split.name: split for split in splits.values()},

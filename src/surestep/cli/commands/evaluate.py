@@ -17,7 +17,7 @@ from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
 from surestep.cli.output.console import add_json_flag, result_console, say_json
 from surestep.cli.parser import OneLineParser
-from surestep.cli.scorers import add_scorer_flags, one_of, opened_scorer
+from surestep.cli.scorers import OpenedScorer, add_scorer_flags, one_of, opened_scorer
 from surestep.config import get_default_config
 from surestep.errors import ConfigError
 from surestep.files import PREDICTIONS
@@ -25,6 +25,7 @@ from surestep.files import PREDICTIONS
 if TYPE_CHECKING:
     from surestep.config import Config
     from surestep.evaluation.evaluate import Evaluation
+    from surestep.scoring.checkpoint.load import LoadedCheckpoint
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -147,14 +148,34 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
 
 def _of_ensemble(args: argparse.Namespace, console: Console) -> Evaluation:
     from surestep.cli.ensembles import open_ensemble
-    from surestep.cli.output.progress import counting
     from surestep.evaluation.ensemble import check_held_out
-    from surestep.evaluation.evaluate import evaluate_scorer
 
     opened = open_ensemble(args, console, use=args.calibration)
     found, config = opened.found, opened.config
     if args.split == "validation":
         check_held_out(opened.loaded, config.data, seed=config.training.seed)
+    return _of_found(found, args, config, console, trained_as=opened.loaded.members[0])
+
+
+def _of_scorer(args: argparse.Namespace, console: Console) -> Evaluation:
+    config = override(get_default_config(), args)
+    opened = opened_scorer(args.scorer, config, console, calibration_file=args.calibration_file, use=args.calibration)
+    with opened as found:
+        return _of_found(found, args, config, console)
+
+
+def _of_found(
+    found: OpenedScorer,
+    args: argparse.Namespace,
+    config: Config,
+    console: Console,
+    *,
+    trained_as: LoadedCheckpoint | None = None,
+) -> Evaluation:
+    """Evaluate a scorer that is no single checkpoint, into its own folder; `trained_as` names its training data."""
+    from surestep.cli.output.progress import counting
+    from surestep.evaluation.evaluate import evaluate_scorer
+
     folder = args.output_dir or config.output_dir / found.slug
     with _locked(folder, console), counting(console) as progress:
         return evaluate_scorer(
@@ -165,28 +186,8 @@ def _of_ensemble(args: argparse.Namespace, console: Console) -> Evaluation:
             progress=progress,
             stored=found.calibration,
             calibration=found.use,
-            trained_as=opened.loaded.members[0],
+            trained_as=trained_as,
         )
-
-
-def _of_scorer(args: argparse.Namespace, console: Console) -> Evaluation:
-    from surestep.cli.output.progress import counting
-    from surestep.evaluation.evaluate import evaluate_scorer
-
-    config = override(get_default_config(), args)
-    opened = opened_scorer(args.scorer, config, console, calibration_file=args.calibration_file, use=args.calibration)
-    with opened as found:
-        folder = args.output_dir or config.output_dir / found.slug
-        with _locked(folder, console), counting(console) as progress:
-            return evaluate_scorer(
-                found.scorer,
-                config,
-                split=args.split,
-                output_dir=folder,
-                progress=progress,
-                stored=found.calibration,
-                calibration=found.use,
-            )
 
 
 def _evaluated(args: argparse.Namespace, config: Config, folder: Path, console: Console) -> Evaluation:
