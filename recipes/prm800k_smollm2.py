@@ -2,13 +2,15 @@
 
     python recipes/prm800k_smollm2.py                          a GPU; the backbone comes from the hub, the data by fetch
     python recipes/prm800k_smollm2.py --seeds 1 2 3 4 5        the same five times, and the mean over the seeds
+    python recipes/prm800k_smollm2.py --seeds 1 2 3 --jobs 3   the same side by side, on the GPUs in turn
     python recipes/prm800k_smollm2.py --setting lora           LoRA of rank 64 on all linear layers, at 1e-3
     python recipes/prm800k_smollm2.py --reduced                two CPU cores, half an hour: the whole way, no quality
     python recipes/prm800k_smollm2.py --backbone FOLDER --data_dir FOLDER   what is here already, without a network
 
 For each seed: `surestep train` with recipes/prm800k_smollm2.yaml, `calibrate` on validation, `evaluate` on the test
-split (eval_metrics.json, predictions, page, card), and, where their files are below `--data_dir`, `benchmark
-processbench` and `benchmark best-of-n`. Each command is printed and can be given by hand. At the end a table, and
+split (eval_metrics.json, predictions, page, card), `certify` at 0.2, 0.1 and 0.05, and, where their files are below
+`--data_dir`, `benchmark processbench` (its threshold chosen on the validation problems of PRM800K) and `benchmark
+best-of-n`. Each command is printed and can be given by hand. At the end a table, and
 `summary.json` with the figures of every seed, their mean, seconds, hardware and versions.
 
 The backbone is HuggingFaceTB/SmolLM2-135M-Instruct (Apache-2.0); `--backbone` also takes a folder of it, as
@@ -25,15 +27,18 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from surestep.data.sources.hold_out import place
+import numpy as np
+import yaml
+
+from surestep.data.sources.hold_out import held_out, place
 from surestep.data.trees.identity import normalize_text
 from surestep.files import write_json, write_text
 from surestep.metrics.report.wording import number
@@ -63,6 +68,8 @@ REDUCED_PROBLEMS = {"train": 40, "test": 12}
 REDUCED_SOLUTIONS = 6
 SHORTEST_SHARE = 0.2
 FIGURES = ("auroc", "mse", "r2", "nll", "ece")
+ALPHAS = (0.2, 0.1, 0.05)
+"""Shares of problems that may keep a wrong step, promised by a certificate each."""
 
 
 def main() -> int:
@@ -72,7 +79,9 @@ def main() -> int:
     data_dir = fetched(args.data_dir)
     if args.reduced:
         data_dir = reduced_data(data_dir, out / "data")
-    runs = [one_seed(args, seed, data_dir) for seed in args.seeds]
+    validation = validation_file(data_dir, out / "data", {} if not args.reduced else REDUCED)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        runs = list(pool.map(lambda seed: one_seed(args, seed, data_dir, validation), args.seeds))
     summary = {
         "recipe": "prm800k_smollm2",
         "setting": args.setting,
@@ -103,6 +112,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="where PRM800K is, or is fetched to")
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/prm800k_smollm2"), help="where all of it goes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="one run of training each")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds side by side, on the GPUs in turn (default: 1)")
     parser.add_argument("--setting", choices=("full", "lora"), help="default: full; lora for the reduced form")
     parser.add_argument("--reduced", action="store_true", help="few short problems, a few steps, on the CPU")
     args = parser.parse_args()
@@ -117,8 +127,21 @@ def fetched(data_dir: Path) -> Path:
     return data_dir
 
 
-def one_seed(args: argparse.Namespace, seed: int, data_dir: Path) -> dict[str, Any]:
-    """Train, calibrate, evaluate, benchmark; the figures and the seconds that each took."""
+def validation_file(data_dir: Path, folder: Path, settings: Mapping[str, str]) -> Path:
+    """The rows of the problems that training holds out, as a file: where ProcessBench's threshold is chosen."""
+    data = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["data"]
+    fraction = float(settings.get("validation_fraction", data["validation_fraction"]))
+    rows = list(read_json_lines(next(data_dir.rglob("phase1_train.jsonl"))))
+    keys = [normalize_text(row["question"]["problem"]) for row in rows]
+    places = np.array([place(data["validation_seed"], key) for key in keys], np.uint64)
+    out = held_out(places, fraction=fraction)
+    target = folder / "validation.jsonl"
+    write_rows(target, [row for row, is_out in zip(rows, out, strict=True) if is_out])
+    return target
+
+
+def one_seed(args: argparse.Namespace, seed: int, data_dir: Path, validation: Path) -> dict[str, Any]:
+    """Train, calibrate, evaluate, certify, benchmark; the figures and the seconds that each took."""
     name = f"{args.setting}{'_reduced' if args.reduced else ''}_seed_{seed}"
     run, results = args.output_dir / name, args.output_dir / f"eval_{name}"
     flags = {"experiment_name": name, "output_dir": args.output_dir, "backbone": args.backbone, "seed": seed}
@@ -126,19 +149,29 @@ def one_seed(args: argparse.Namespace, seed: int, data_dir: Path) -> dict[str, A
     flags |= LORA if args.setting == "lora" else {}
     flags |= {**REDUCED, "device": "cpu"} if args.reduced else {}
     place_flags = ["--data_dir", str(data_dir), "--cache_dir", str(args.output_dir / "cache")]
+    device = gpu_of(args.seeds.index(seed))
     seconds: dict[str, dict[str, float]] = {}
     again = ["--resume"] if run.is_dir() else []
-    seconds["train"] = surestep("train", "--config", str(CONFIG), *as_flags(flags), *again)
-    seconds["calibrate"] = surestep("calibrate", "--checkpoint", str(run), *place_flags)
+    seconds["train"] = surestep("train", "--config", str(CONFIG), *as_flags(flags), *again, device=device)
+    seconds["calibrate"] = surestep("calibrate", "--checkpoint", str(run), *place_flags, device=device)
     seconds["evaluate"] = surestep(
-        "evaluate", "--checkpoint", str(run), "--output_dir", str(results / "test"), *place_flags
+        "evaluate", "--checkpoint", str(run), "--output_dir", str(results / "test"), *place_flags, device=device
     )
+    certificates = {}
+    for alpha in ALPHAS:
+        certificates[str(alpha)] = str(results / f"certificate_{alpha}.json")
+        wanted = ("--alpha", str(alpha), "--no_store", "--out", certificates[str(alpha)])
+        seconds[f"certify {alpha}"] = surestep(
+            "certify", "--checkpoint", str(run), *wanted, *place_flags, device=device
+        )
     benchmarks = {}
+    chosen_on = ("--threshold_data", str(validation), "--threshold_format", "prm800k")
     for benchmark, found in (("processbench", "ProcessBench"), ("best-of-n", "GSM8K")):
         if files := sorted(path for path in data_dir.glob(f"{found}/*") if path.is_file()):
             folder = results / benchmark
             command = ["benchmark", benchmark, "--checkpoint", str(run), "--data", str(files[0])]
-            seconds[benchmark] = surestep(*command, "--output_dir", str(folder))
+            more = chosen_on if benchmark == "processbench" else ()
+            seconds[benchmark] = surestep(*command, *more, "--output_dir", str(folder), device=device)
             benchmarks[benchmark] = str(folder)
     test = read_json(results / "test" / "eval_metrics.json")
     overall = test["overall"]
@@ -152,29 +185,35 @@ def one_seed(args: argparse.Namespace, seed: int, data_dir: Path) -> dict[str, A
         },
         "calibration": test["calibration"].get("applied"),
         "results": str(results),
+        "certificates": certificates,
         "benchmarks": benchmarks,
         "seconds": seconds,
     }
 
 
-def surestep(*arguments: str) -> dict[str, float]:
+def surestep(*arguments: str, device: str | None = None) -> dict[str, float]:
     """Run a command of Surestep, shown as it can be given by hand; the seconds that it took, by clock and of CPU.
 
     On a machine that others use, the latter is what it takes. Ends the recipe with the command's own exit code where it
     fails: its message has been shown.
     """
     print(f"\n$ surestep {' '.join(arguments)}", flush=True)
-    start, before = time.monotonic(), _cpu_seconds()
-    ended = subprocess.run([sys.executable, "-m", "surestep.cli.main", *arguments], check=False)
-    if ended.returncode:
-        raise SystemExit(ended.returncode)
-    return {"clock": round(time.monotonic() - start, 1), "cpu": round(_cpu_seconds() - before, 1)}
+    start = time.monotonic()
+    environment = os.environ if device is None else {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+    process = subprocess.Popen([sys.executable, "-m", "surestep.cli.main", *arguments], env=environment)
+    _, status, used = os.wait4(process.pid, 0)  # of this command alone: others may run beside it
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return {"clock": round(time.monotonic() - start, 1), "cpu": round(used.ru_utime + used.ru_stime, 1)}
 
 
-def _cpu_seconds() -> float:
-    """Of all commands that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def gpu_of(job: int) -> str | None:
+    """The GPU whose turn it is; None where there are not several."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    return str(job % gpus) if gpus > 1 else None
 
 
 def as_flags(values: dict[str, Any]) -> Iterator[str]:

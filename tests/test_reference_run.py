@@ -14,6 +14,7 @@ import pytest
 from surestep.cli.commands.train import configure, run_config
 from surestep.data.datasets.prm800k import read_prm800k
 from surestep.data.records.reading_report import ReadReport
+from surestep.data.sources.choose import enabled_sources
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "prm800k_smollm2.py"
@@ -80,3 +81,22 @@ def test_the_table_has_each_seed_and_their_mean(recipe: ModuleType) -> None:
     assert lines[2].startswith("| 1 | 0.250 [0.100, 0.400] | 0.250 |")
     assert lines[2].endswith("| 2.0 | 1.0 |")
     assert lines[-1].startswith("| mean | 0.250")
+
+
+def test_the_file_for_the_threshold_holds_the_problems_that_training_holds_out(
+    recipe: ModuleType, tmp_path: Path
+) -> None:
+    source = tmp_path / "data" / "PRM800K"
+    source.mkdir(parents=True)
+    rows = [record(number, 10) for number in range(400)]
+    (source / "phase1_train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = recipe.validation_file(tmp_path / "data", tmp_path / "out", {})
+    found = {tree.problem for tree in read_prm800k([file], report=ReadReport())}
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    configure(parser)
+    flags = {"data_dir": tmp_path / "data", "cache_dir": tmp_path / "cache"}
+    config = run_config(parser.parse_args(["--config", str(recipe.CONFIG), *recipe.as_flags(flags)]))
+    [source_of_validation] = enabled_sources(config.data, "validation", seed=7)
+    held_out = {tree.problem for tree in source_of_validation.read(ReadReport())}
+    assert found == held_out
+    assert 5 < len(found) < 50

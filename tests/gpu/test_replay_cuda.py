@@ -8,7 +8,7 @@ import torch
 
 from surestep.bench.backbone_shapes import build_shape
 from surestep.bench.example_work import bushy, chain, chain_lengths, run_data
-from surestep.config import Config, get_lora_config
+from surestep.config import Config, get_default_config, get_lora_config
 from surestep.scoring.hardware import choose_hardware
 from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.passes import recorded as replay
@@ -20,8 +20,8 @@ from surestep.training.trainer import Trainer
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
 
-def _config() -> Config:
-    config = get_lora_config()
+def _config(*, in_full: bool) -> Config:
+    config = get_default_config() if in_full else get_lora_config()
     config.training.per_device_train_batch_size, config.training.gradient_accumulation_steps = 12, 1
     config.training.learning_rate, config.training.warmup_steps, config.training.max_steps = 1e-3, 0, 40
     config.training.cuda_graphs = True
@@ -29,10 +29,10 @@ def _config() -> Config:
 
 
 def _train(
-    steps: int, *, compiled: bool, most: int, ema_decay: float | None = None
+    steps: int, *, compiled: bool, most: int, ema_decay: float | None = None, in_full: bool = False
 ) -> tuple[dict[str, torch.Tensor], list[float], int, list[str]]:
     """Trained weights, losses, recordings and what was said."""
-    config = _config()
+    config = _config(in_full=in_full)
     config.training.ema_decay = ema_decay
     hardware = choose_hardware("cuda", "bf16")
     built = build_shape(config, hardware, "small")
@@ -67,13 +67,14 @@ def _train(
     return weights, [float(loss) for loss in losses], len(recorded._recorded), said
 
 
+@pytest.mark.parametrize("in_full", [False, True], ids=["lora", "full"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_replayed_steps_equal_the_same_steps_run_as_usual(compiled: bool) -> None:
+def test_replayed_steps_equal_the_same_steps_run_as_usual(compiled: bool, in_full: bool) -> None:
     """Dropout included: a replay draws from the step's seed as a pass does."""
-    weights, losses, recordings, said = _train(12, compiled=compiled, most=48)
+    weights, losses, recordings, said = _train(12, compiled=compiled, most=48, in_full=in_full)
     assert said == []
     assert recordings > 2
-    expected, expected_losses, none, _ = _train(12, compiled=compiled, most=0)
+    expected, expected_losses, none, _ = _train(12, compiled=compiled, most=0, in_full=in_full)
     assert none == 0
     assert losses == pytest.approx(expected_losses, rel=1e-4)
     for name, value in weights.items():

@@ -40,10 +40,20 @@ def test_short_passes_are_recorded_and_long_ones_are_not(
     assert not records_passes(config.training, config.lora, built, accelerator, 5120)
 
 
+def test_full_fine_tuning_is_recorded_where_it_is_asked_for(
+    build_small: Callable[..., Any], small_config: Callable[..., Config]
+) -> None:
+    config, built = small_config("llama"), as_on_a_gpu(build_small("llama"))
+    assert not config.lora.use_lora
+    accelerator = make_accelerator(built.hardware)
+    for wanted, recorded in (("auto", False), (True, True), (False, False)):
+        config.training.cuda_graphs = wanted
+        assert records_passes(config.training, config.lora, built, accelerator, 5120) is recorded
+
+
 @pytest.mark.parametrize(
     ("section", "field", "value", "words"),
     [
-        ("lora", "use_lora", False, "in full"),
         ("training", "gradient_checkpointing", True, "recomputed"),
         ("model", "route", "varlen", "varlen"),
         ("model", "is_fused", False, "not fused"),

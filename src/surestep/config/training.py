@@ -163,9 +163,9 @@ class TrainingConfig(Section):
     cuda_graphs: Literal["auto"] | bool = Field(
         "auto",
         description=(
-            "Record each shape of pass once and run it again (CUDA, LoRA on fused layers, one process). `auto`: where "
-            "passes are so short that the GPU would wait for Python. The numbers stay the same. A server records short "
-            "passes unless `false`."
+            "Record each shape of pass once and run it again (CUDA, fused layers, one process). `auto`: with LoRA, where "
+            "passes are so short that the GPU would wait for Python; `true`: wherever it can be, in full too. The "
+            "numbers stay the same. A server records short passes unless `false`."
         ),
     )
     token_budget: PositiveInt | None = Field(

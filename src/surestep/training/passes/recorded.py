@@ -41,7 +41,6 @@ def reason_not_to_record(
 ) -> str | None:
     """Why passes of this run cannot be recorded, in words; None where nothing in a pass waits for the GPU."""
     reasons = {
-        "the backbone is trained in full": not lora.use_lora,
         "there are several processes": accelerator.num_processes > 1,
         "fp16 scales its loss": accelerator.scaler is not None,
         "activations are recomputed": training.gradient_checkpointing,
@@ -54,7 +53,9 @@ def reason_not_to_record(
 def records_passes(
     training: TrainingConfig, lora: LoraConfig, built: BuiltModel, accelerator: Accelerator, token_budget: int
 ) -> bool:
-    """Whether passes are recorded: where they can be, and where Python would be too slow without.
+    """Whether passes are recorded: where they can be, and where Python would be too slow without, with LoRA.
+
+    Full fine-tuning is recorded where it is asked for: what it gains is not measured well enough to decide.
 
     The latter is decided by arithmetic that is known beforehand and not by a clock, so that a resumed run runs as
     before.
@@ -64,6 +65,8 @@ def records_passes(
         return False
     if wanted is True:
         return True
+    if not lora.use_lora:
+        return False
     share = 0.5 if lora.base_precision == "fp8" else 1.0
     return bool(4 * built.weights_in_products * token_budget * share < _SHORT_PASS)
 
