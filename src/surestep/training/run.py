@@ -43,6 +43,7 @@ from surestep.training.loss.describe import loss_lines, uncalibrated
 from surestep.training.optimizer.adamw_8bit import SMALLEST
 from surestep.training.optimizer.averaged_weights import average_bytes
 from surestep.training.optimizer.parameter_groups import moment_bytes
+from surestep.training.optimizer.rate_by_size import rate_line
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
 from surestep.training.phases.plan import TrainingPhase
 from surestep.training.phases.plan import tokens_per_step as mean_tokens_per_step
@@ -163,6 +164,7 @@ def _train(
     lines = [*config.warnings(), *built.reasons, *said_of(compiling), *data.lines, *said_of(warning), reason]
     lines += loss_lines(training.loss_options(), data.training, token_budget=budget)
     lines += _settings_lines(training, built, recorded=recorded, unrecordable=unrecordable)
+    lines += said_of(None if config.phases else rate_line(training, config.lora, built.weights_in_products))
     lines += [*origin.lines(), *said_of(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     listeners: list[TrainingEvents] = []
