@@ -21,6 +21,7 @@ def predictions(tmp_path: Path) -> Path:
     return write_predictions(tmp_path / "predictions.jsonl", make_rows(12))
 
 
+@pytest.mark.slow
 def test_evaluate_writes_the_page_unless_told_not_to(succeed: Command, predictions: Path, tmp_path: Path) -> None:
     out = succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path / "with", *QUICK)
     assert f"report: {tmp_path / 'with' / 'report.html'}" in out

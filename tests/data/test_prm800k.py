@@ -179,6 +179,7 @@ def test_real_phase_1_train_agrees_with_its_documented_counts(real_data: Callabl
     assert sum(tree.num_labels for tree in trees) == 42_861
 
 
+@pytest.mark.slow
 def test_the_documented_45435_steps_are_those_without_the_answer_block(
     real_data: Callable[[str], Path], write_jsonl: Write
 ) -> None:

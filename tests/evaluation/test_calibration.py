@@ -105,6 +105,7 @@ def test_rankings_go_by_the_raw_score(loaded: Callable[..., LoadedCheckpoint], e
     assert report["overall"]["auroc"] != 0.5
 
 
+@pytest.mark.slow
 def test_a_map_that_changes_nothing_is_still_a_map(
     loaded: Callable[..., LoadedCheckpoint], evaluate: Callable[..., Any]
 ) -> None:

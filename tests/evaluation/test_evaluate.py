@@ -189,6 +189,7 @@ def test_steps_beyond_the_position_limit_are_counted(evaluate: Callable[..., Any
     assert report["overall"]["num_steps"] + counts["labels_beyond_position_limit"] == 9
 
 
+@pytest.mark.slow
 def test_arithmetic_is_compared_with_its_known_truth(evaluate: Callable[..., Any]) -> None:
     settings = {"use_arithmetic": True, "arithmetic_eval_problems": 20, "use_own": False, "use_prm800k": False}
     result = evaluate(**settings)
@@ -233,12 +234,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(evaluate: Callable[..., Any
         evaluate()
 
 
+@pytest.mark.slow
 def test_evaluating_leaves_the_checkpoint_as_it_is(evaluate: Callable[..., Any], trained: Callable[[], Config]) -> None:
     before = hashes(trained().experiment_dir)
     evaluate()
     assert hashes(trained().experiment_dir) == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_evaluated_alike_wherever_it_lies(
     evaluate: Callable[..., Any], trained: Callable[[], Config], tmp_path: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_scorer_that_words_beat_is_told_so(tmp_path: Path) -> None:
     assert "cross-fitted over the problems evaluated here (3 folds)" in words["about"]
 
 
+@pytest.mark.slow
 def test_a_perfect_scorer_beats_all_but_the_words(tmp_path: Path) -> None:
     values = [row | {"confidence": row["label"]} for row in rows()]
     path = write(tmp_path / "scores.jsonl", values)
@@ -233,6 +234,7 @@ def coin_flips(path: Path, problems: range, seed: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_baselines_are_fitted_on_the_labels_that_were_trained_on(
     run_config: Callable[..., Config], build_small: Callable[..., BuiltModel], tmp_path: Path
 ) -> None:

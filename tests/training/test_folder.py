@@ -82,6 +82,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(config: Config, overwrite:
     assert config.experiment_dir.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_every_file_of_a_run_counts_as_its_own(config: Config) -> None:
     pytest.importorskip("tensorboard", reason="without it a run writes no TensorBoard folder")
     config.training.tensorboard = True

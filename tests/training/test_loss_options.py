@@ -133,6 +133,7 @@ def test_comparisons_of_a_pack_are_those_of_each_tree_written_out(found: Any) ->
     assert float(pack_loss(values, packed(trees, weights, ranking), ranking)) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 @given(scored_trees(), st.sampled_from(["bce", "mse", "none"]))
 def test_gradients_of_every_part_are_finite_and_those_of_differences(found: Any, loss: Any) -> None:
     trees, logits, weights = found

@@ -37,6 +37,7 @@ def test_every_tensor_of_a_full_model_is_filled_in_place(
     assert {name: parameter.data_ptr() for name, parameter in other.named_parameters()} == places
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_of_a_full_run_is_reported_without_a_second_model(
     run_config, validations_give, monkeypatch
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_start_that_does_not_fit_is_refused_in_one_line(
     assert not second.experiment_dir.exists()
 
 
+@pytest.mark.slow
 def test_early_stopping_saves_where_it_stops_and_reports_the_best(
     run_config: Callable[..., Config], validations_give: Callable[..., None]
 ) -> None:

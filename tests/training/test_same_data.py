@@ -103,11 +103,13 @@ def test_test_splits_count_where_their_problems_are_removed(started: Config, tmp
     assert "changed: " not in message
 
 
+@pytest.mark.slow
 def test_another_file_of_the_test_split_decides_only_what_is_removed(started: Config, tmp_path: Path) -> None:
     write_own(tmp_path / "test.jsonl", 3, seed=9, offset=5000)
     assert train(started, Watcher(), resume=True).result.steps == 6
 
 
+@pytest.mark.slow
 def test_settings_that_make_other_splits_are_refused(started: Config) -> None:
     started.training.seed += 1
     assert "eqasc" in refused(started), "eqasc's validation is held out by the seed"
@@ -151,6 +153,7 @@ def read_manifest_unchecked(folder: Path) -> Any:
     return read_manifest(folder, with_state=False)
 
 
+@pytest.mark.slow
 def test_on_the_command_line_it_is_one_line_and_exit_code_2(
     started: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
