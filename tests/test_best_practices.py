@@ -19,9 +19,9 @@ The text is changed before it runs, the program is not:
   it, so that a field which is accepted but breaks the run is found.
 
 The folder holds the four files of the repository's root, small data where the default `data_dir` looks for them, and,
-where a block needs it, a finished run `outputs/exp`. It is trained by the plain interpreter; all other commands are run by
-the quick one of `warm_python` (also a process for each, forked from one that has already imported torch), because
-importing torch takes longer than these trainings.
+where a block needs it, a finished run `outputs/exp`. It is trained by the plain interpreter; all other commands are
+run by the quick one of `warm_python` (also a process for each, forked from one that has already imported torch),
+because importing torch takes longer than these trainings.
 """
 
 from __future__ import annotations

@@ -251,7 +251,9 @@ def test_a_record_survives_any_names() -> None:
 
 
 @pytest.mark.slow
-def test_a_second_report_writes_the_same(drawn_plots: None, full: Path) -> None:
-    before = state(full)
-    report_on_folder(full)
-    assert state(full) == before
+def test_a_second_report_writes_the_same(drawn_plots: None, tmp_path: Path, succeed: Command) -> None:
+    path = write_predictions(tmp_path / "predictions.jsonl", make_rows(12))
+    succeed("evaluate", "--predictions", path, "--output_dir", tmp_path, *QUICK)
+    before = state(tmp_path)
+    report_on_folder(tmp_path)
+    assert state(tmp_path) == before
