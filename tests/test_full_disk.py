@@ -70,6 +70,7 @@ def test_export_for_vllm(trained: Config) -> None:
         assert not served.exists()
 
 
+@pytest.mark.slow
 def test_predictions_of_another_evaluation_are_noticed(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     """What a kill between two renames leaves: new predictions beside the former figures."""
     checkpoint = trained.experiment_dir / "checkpoint_step_2"

@@ -85,6 +85,7 @@ def test_a_difference_of_ece_is_said_to_be_understated(succeed: Command, tmp_pat
     assert not any("understated" in note for note in compared(succeed, *folders)["notes"])
 
 
+@pytest.mark.slow
 def test_the_table_says_it_in_words(succeed: Command, tmp_path: Path) -> None:
     out = succeed("compare", write_scores(tmp_path / "a", 0.2), write_scores(tmp_path / "b", 0.9, seed=2))
     assert "overall, by nll (lower is better)" in out
@@ -158,6 +159,7 @@ def test_rows_without_a_step_cannot_be_joined_and_say_so(succeed: Command, tmp_p
     assert "line 1: the row has no step, so it cannot be joined" in succeed("compare", one, two)
 
 
+@pytest.mark.slow
 def test_predictions_left_from_another_evaluation_are_not_used(succeed: Command, tmp_path: Path) -> None:
     one, two = write_scores(tmp_path / "one", 0.2), write_scores(tmp_path / "two", 0.3)
     other = write_scores(tmp_path / "other", 0.5) / "predictions.jsonl"

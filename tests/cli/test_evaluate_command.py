@@ -27,6 +27,7 @@ def report_at(folder: Path) -> dict:
     return json.loads((folder / "eval_metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_results_go_below_the_validation_result_and_leave_it_alone(
     succeed: Command, checkpoint: Path, tmp_path: Path, run_files: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_a_folder_without_figures_is_one_line(fail: Command, tmp_path: Path) -> 
     assert "holds no eval_metrics.json" in fail("report", tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_row_outside_the_unit_interval_is_named(succeed: Command, fail: Command, predictions: Path) -> None:
     folder = predictions.parent
     succeed("evaluate", "--predictions", predictions, "--output_dir", folder, "--report", "false", *QUICK)

@@ -188,6 +188,7 @@ def test_evaluate_says_what_lies_there_of_other_figures_and_compare_leaves_it_as
     assert result["runs"][1]["difference"]["difference"] == 0.0
 
 
+@pytest.mark.slow
 def test_evaluate_with_its_own_files_there_says_nothing(full: Path, succeed: Command) -> None:
     out = succeed("evaluate", "--predictions", full / "predictions.jsonl", "--output_dir", full, *QUICK)
     assert "these figures: " not in out

@@ -49,7 +49,7 @@ def test_a_warmup_as_long_as_the_run_is_said_at_its_start(succeed: Command, flag
     assert "warmup takes 4 steps and the run has 1: the learning rate only rises, to 0.00025 of 0.001" in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_with_its_exit_code_and_the_way_on(
     succeed: Command, flags: list[str], experiment: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_gsm8k_names_its_systems(write_jsonl) -> None:
     assert report["answer_conflict"] == 1
 
 
+@pytest.mark.slow
 def test_real_solutions(real_data) -> None:
     """Counted beforehand in the file itself; its judgements never contradict the extracted answers."""
     report = ReadReport()

@@ -167,6 +167,7 @@ def test_a_record_of_another_shape_names_its_line(write_jsonl: Write, change: di
         read(path)
 
 
+@pytest.mark.slow
 def test_real_phase_1_train_agrees_with_its_documented_counts(real_data: Callable[[str], Path]) -> None:
     trees, report = read(real_data("PRM800K/phase1_train.jsonl"))
     assert report["records"] == 942

@@ -100,6 +100,7 @@ def test_the_figures_follow_from_the_predictions(evaluate: Callable[..., Any]) -
         assert section["auroc"] == pytest.approx(roc_auc_score(y >= 0.5, p), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_soft_labels_are_kept_as_they_are(evaluate: Callable[..., Any], run_files: Path) -> None:
     result = evaluate()
     found = {row["label"] for row in read_lines(result.path.parent / "predictions.jsonl.gz") if row["dataset"] == "own"}

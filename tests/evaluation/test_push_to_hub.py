@@ -145,7 +145,9 @@ def test_a_dry_run_asks_no_network_and_says_the_same(hub: StubHub, run: Path) ->
 
 
 @pytest.mark.parametrize("broken", ["/lfs/", f"/api/models/{NAME}/commit", f"/api/models/{NAME}/preupload"])
-@pytest.mark.parametrize("status", [0, 500, 413])
+@pytest.mark.parametrize(
+    "status", [pytest.param(0, marks=pytest.mark.slow), 500, pytest.param(413, marks=pytest.mark.slow)]
+)
 def test_an_upload_that_breaks_off_changes_nothing_and_can_be_run_again(
     broken: str, status: int, hub: StubHub, run: Path
 ) -> None:

@@ -124,6 +124,7 @@ def test_the_policy_allows_its_own_style_and_script_only(hostile: str) -> None:
         assert rules[f"{name}-src"] == f"'sha256-{digest}'"
 
 
+@pytest.mark.slow
 def test_every_chart_is_there_as_svg_and_as_png(hostile: str, finished: Path) -> None:
     plots = {path.stem for path in (finished / "plots").iterdir()}
     assert plots == {

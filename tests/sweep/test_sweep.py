@@ -42,6 +42,7 @@ def test_a_grid_is_tried_once_and_a_second_start_trains_nothing(tmp_path: Path) 
     assert len(train.trained) == 6
 
 
+@pytest.mark.slow
 def test_results_chart_and_best_configuration_are_written(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, RATES, seeds=3, pruning="none")
     end = sweep(plan, FakeTraining())

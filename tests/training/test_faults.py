@@ -190,6 +190,7 @@ def test_where_no_checkpoint_is_whole_resuming_is_refused_and_nothing_changes(
     assert hashes(cut.output_dir) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_worked_on_is_refused_to_every_other(run_config: Callable[..., Config]) -> None:
     config = run_config(max_steps=2)
     trained = train(config, Watcher())

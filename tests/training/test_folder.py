@@ -44,6 +44,7 @@ def test_a_folder_that_is_not_there_or_empty_is_no_obstacle(config: Config) -> N
     assert list(config.experiment_dir.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_refused_naming_both_ways_out(config: Config) -> None:
     train(config, Watcher())
     before = hashes(config.experiment_dir)

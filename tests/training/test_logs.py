@@ -51,6 +51,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_said(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_speeds_count_training_only(run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     """A validation in the middle of an interval takes no time from it and hides no step of it."""
     clock = [0.0]

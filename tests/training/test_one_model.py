@@ -75,6 +75,7 @@ def test_a_checkpoint_whose_keys_differ_is_refused(build_small: Callable[..., An
         load_backbone_tensors(model, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [True, False])
 def test_resuming_hashes_each_file_of_the_checkpoint_once(run_config: Callable[..., Config], monkeypatch, lora) -> None:
     config = run_config(lora=lora, max_steps=2, save_steps=2)

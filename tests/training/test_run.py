@@ -37,6 +37,7 @@ def test_a_run_leaves_its_configuration_logs_report_and_validation(run_config: C
     assert set(report["per_dataset"]) == {"own", "eqasc"}
 
 
+@pytest.mark.slow
 def test_the_validation_report_covers_the_whole_validation_set_and_the_training_constant(
     run_config: Callable[..., Config],
 ) -> None:

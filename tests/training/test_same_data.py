@@ -83,11 +83,13 @@ def test_rows_in_another_order_are_another_file(started: Config, tmp_path: Path)
     assert f"changed: own validation ({path})" in refused(started)
 
 
+@pytest.mark.slow
 def test_another_way_to_read_or_divide_the_same_file_is_named(started: Config, tmp_path: Path) -> None:
     started.data.bad_rows = "skip"
     assert f"own train ({tmp_path / 'train.jsonl'}), the same file, read or divided otherwise" in refused(started)
 
 
+@pytest.mark.slow
 def test_another_version_of_reading_is_another_run(started: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ORDER_VERSION", "TEXT_VERSION", "IDENTITY_VERSION"):
         with monkeypatch.context() as patch:

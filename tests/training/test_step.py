@@ -262,7 +262,7 @@ def plain_training(config: Any, observer: Watcher) -> dict[str, torch.Tensor]:
     return {name: p.detach() for name, p in named}
 
 
-@pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.parametrize("lora", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_is_a_plain_loop_over_paths(run_config: Any, lora: bool) -> None:
     config = run_config(
         lora=lora,

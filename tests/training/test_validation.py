@@ -67,6 +67,7 @@ def test_unset_the_subset_takes_about_a_tenth_of_the_work(stores: dict[str, Stor
     assert len(chosen(stores, tokens_per_step=1e9)["large"]) == 60
 
 
+@pytest.mark.slow
 def test_the_value_is_the_plain_mean_over_datasets_whatever_their_size(
     built: Any, stores: dict[str, StoredSplit]
 ) -> None:
