@@ -40,6 +40,15 @@ DRAWN_PNG = png.png_of
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
+LONGEST = {"test_best_practices.py", "test_notebooks.py", "test_package.py", "test_tutorial.py"}
+"""Files with tests of half a minute and more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first: at the end, no process waits for another that is left with one of them."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def _find(path: Path) -> Path:
     if not path.exists():
         pytest.skip(f"{path.name} is not at {path.parent}")

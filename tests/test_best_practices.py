@@ -19,9 +19,9 @@ The text is changed before it runs, the program is not:
   it, so that a field which is accepted but breaks the run is found.
 
 The folder holds the four files of the repository's root, small data where the default `data_dir` looks for them, and,
-where a block needs it, a finished run `outputs/exp`. The block "Quick Experiment (2 hours)" is run by the
-plain interpreter, all others by the quick one of `warm_python` (also a process for each command, forked from one that
-has already imported torch), because importing torch takes longer than these trainings.
+where a block needs it, a finished run `outputs/exp`. It is trained by the plain interpreter; all other commands are
+run by the quick one of `warm_python` (also a process for each, forked from one that has already imported torch),
+because importing torch takes longer than these trainings.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ PAGE = (ROOT / "docs" / "best-practices.md").read_text(encoding="utf-8")
 STEPS_DIVISOR = 500
 FLAGS = "--backbone small-llama --device cpu --save_steps 5"
 FEW_DRAWS = "--bootstrap_resamples 50"
-PLAIN_INTERPRETER = "Quick Experiment (2 hours)"
 USERS_SECTIONS = [
     ("# Best Practices", "e3b0c44298fc"),
     ("## Training Strategies", "e3b0c44298fc"),
@@ -149,7 +148,7 @@ class Reader:
         """Run one block, and train a step with the configuration that it makes."""
         code = shrink_steps(block.code)
         if block.language == "bash":
-            return self.shell(code, plain=block.heading == PLAIN_INTERPRETER)
+            return self.shell(code)
         if not assumes_config(code):
             return self.python(number, code)
         saved = f"blocks/{number}.json"
@@ -185,7 +184,8 @@ def follow_document(reader: Reader, *, quoted: bool) -> None:
     blocks = [block for block in blocks_of(PAGE) if block.language in {"bash", "python"} and block.quoted is quoted]
     assert len(blocks) >= (10 if quoted else 40), "the document has lost its blocks"
     if any("outputs/exp/checkpoint" in block.code for block in blocks):
-        prepared = reader.shell(shrink_steps("python train_lora.py --experiment_name exp --max_steps 10000"))
+        train = shrink_steps("python train_lora.py --experiment_name exp --max_steps 10000")
+        prepared = reader.shell(train, plain=not quoted)
         assert prepared.code == 0, prepared.output
     failed = []
     for number, block in enumerate(blocks):

@@ -42,6 +42,7 @@ def test_evaluate_and_report(trained: Config, drawn: None) -> None:
         assert refuses_and_keeps(number, ["report", results], trained.output_dir)
 
 
+@pytest.mark.slow
 def test_calibrate(trained: Config) -> None:
     checkpoint = trained.experiment_dir / "checkpoint_step_2"
     arguments = ["calibrate", "--checkpoint", checkpoint, "--method", "temperature"]
@@ -51,6 +52,7 @@ def test_calibrate(trained: Config) -> None:
         load_checkpoint(checkpoint)
 
 
+@pytest.mark.slow
 def test_export(trained: Config) -> None:
     merged = trained.output_dir / "merged"
     arguments = ["export", "--checkpoint", trained.experiment_dir / "checkpoint_step_2", "--output_dir", merged]
@@ -68,6 +70,7 @@ def test_export_for_vllm(trained: Config) -> None:
         assert not served.exists()
 
 
+@pytest.mark.slow
 def test_predictions_of_another_evaluation_are_noticed(trained: Config, capsys: pytest.CaptureFixture[str]) -> None:
     """What a kill between two renames leaves: new predictions beside the former figures."""
     checkpoint = trained.experiment_dir / "checkpoint_step_2"

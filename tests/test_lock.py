@@ -152,7 +152,8 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, way: str) ->
         pytest.fail("it was given")
 
 
-def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path, way: str) -> None:
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_PATIENCE_S", 0.1)
     target = tmp_path / "precious"
     target.write_text("content")
     lock_path(tmp_path / "run").symlink_to(target)

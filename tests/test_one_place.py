@@ -14,13 +14,30 @@ SOURCE = Path(surestep.__file__).parent
 Wanted = Callable[[ast.Call, str], bool]
 
 
-def calls(wanted: Wanted, source: Path = SOURCE) -> dict[str, list[str]]:
-    """Every call in the source that is `wanted`, asked with the call and the dotted name of what it calls, by file."""
-    found: dict[str, list[str]] = {}
+def dotted(node: ast.expr) -> str:
+    """`ast.unparse`, quicker where the expression is a dotted name, as most of what is called is."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return ast.unparse(node)
+
+
+def search(searches: dict[str, Wanted], source: Path = SOURCE) -> dict[str, dict[str, list[str]]]:
+    """Every call in the source that a search wants, asked with the call and the dotted name of what it calls.
+
+    In one pass, by search and by file.
+    """
+    found: dict[str, dict[str, list[str]]] = {search: {} for search in searches}
     for path in sorted(source.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and wanted(node, ast.unparse(node.func)):
-                found.setdefault(path.relative_to(source).as_posix(), []).append(f"{node.lineno}: {ast.unparse(node)}")
+            if not isinstance(node, ast.Call):
+                continue
+            called = dotted(node.func)
+            for name, wanted in searches.items():
+                if wanted(node, called):
+                    lines = found[name].setdefault(path.relative_to(source).as_posix(), [])
+                    lines.append(f"{node.lineno}: {ast.unparse(node)}")
     return found
 
 
@@ -44,6 +61,24 @@ def writes(call: ast.Call, name: str) -> bool:
     return last in {"replace", "rename"} and len(call.args) == 1 and not call.keywords
 
 
+QUANTILES = {"np.quantile", "np.percentile", "np.nanquantile", "np.nanpercentile"}
+SEARCHES: dict[str, Wanted] = {
+    "writes": writes,
+    "follows links": lambda call, name: name.endswith(".resolve") and "__file__" not in ast.unparse(call),
+    "reads json": lambda call, name: name == "json.loads" and "read_text" in ast.unparse(call),
+    "asks a scorer": lambda _call, name: name.endswith((".score", ".score_encoded")),
+    "draws": lambda _call, name: name.rpartition(".")[2] in {"integers", "multinomial", "choice"},
+    "quantiles": lambda _call, name: name in QUANTILES,
+}
+Found = dict[str, dict[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def found_calls() -> Found:
+    """What each search finds in the source, by file."""
+    return search(SEARCHES)
+
+
 ELSEWHERE = {
     "cli/commands/machine/bench.py": "a line is added to a file of measurements",
     "data/fetch/part_file.py": "a download goes on where it broke off, so its part has a name that is found again",
@@ -65,9 +100,8 @@ ELSEWHERE = {
 """Who else writes, and why; everything else is whole or not there through `surestep.files`."""
 
 
-@pytest.mark.slow
-def test_files_are_written_in_one_place() -> None:
-    found = calls(writes)
+def test_files_are_written_in_one_place(found_calls: Found) -> None:
+    found = found_calls["writes"]
     assert "files.py" in found, "the search finds what it looks for"
     assert {path: lines for path, lines in found.items() if path not in ELSEWHERE | {"files.py": ""}} == {}
 
@@ -95,24 +129,22 @@ def test_the_search_for_writers_knows_them(source: str, expected: bool) -> None:
     assert writes(call.value, ast.unparse(call.value.func)) is expected
 
 
-def test_links_are_followed_in_one_place() -> None:
+def test_links_are_followed_in_one_place(found_calls: Found) -> None:
     """`Path.resolve` is a traceback over a link that leads to itself: `surestep.disk.real_path`."""
-    found = calls(lambda call, name: name.endswith(".resolve") and "__file__" not in ast.unparse(call))
-    assert found == {}
+    assert found_calls["follows links"] == {}
 
 
-def test_files_of_json_are_read_in_one_place() -> None:
+def test_files_of_json_are_read_in_one_place(found_calls: Found) -> None:
     """Any of them may be damaged, and one nested too deeply is no exception of its own: `surestep.untrusted`."""
-    found = calls(lambda call, name: name == "json.loads" and "read_text" in ast.unparse(call))
-    assert found == {}
+    assert found_calls["reads json"] == {}
 
 
-def test_one_road_leads_from_a_scorer_to_rows() -> None:
+def test_one_road_leads_from_a_scorer_to_rows(found_calls: Found) -> None:
     """Nobody else asks a scorer; speed alone is measured on tokens, and what a user hands over has no labels.
 
     What stands around a scorer hands its question on as it is.
     """
-    found = calls(lambda _call, name: name.endswith((".score", ".score_encoded")))
+    found = found_calls["asks a scorer"]
     assert set(found) == {
         "bench/score.py",
         "inference/scorer.py",
@@ -131,16 +163,10 @@ def test_one_road_leads_from_a_scorer_to_rows() -> None:
     assert handed_on == {"self.scorer.score(trees, dataset=dataset, wanted=wanted)"}
 
 
-def test_problems_are_drawn_and_draws_become_intervals_in_one_place() -> None:
+def test_problems_are_drawn_and_draws_become_intervals_in_one_place(found_calls: Found) -> None:
     """Resampling draws with replacement; other generators deal into folds, sample or shuffle."""
-    drawn = calls(
-        lambda _call, name: name.rpartition(".")[2] in {"integers", "multinomial", "choice"}, SOURCE / "metrics"
-    )
-    assert set(drawn) == {"bootstrap/draws.py"}
-    quantiles = calls(
-        lambda _call, name: name in {"np.quantile", "np.percentile", "np.nanquantile", "np.nanpercentile"}
-    )
-    assert {path.rpartition("/")[0] for path in quantiles} == {"metrics/bootstrap"}
+    assert {path for path in found_calls["draws"] if path.startswith("metrics/")} == {"metrics/bootstrap/draws.py"}
+    assert {path.rpartition("/")[0] for path in found_calls["quantiles"]} == {"metrics/bootstrap"}
 
 
 TAKE_THE_WHOLE_CONFIGURATION = {

@@ -103,7 +103,8 @@ def test_the_installed_wheel_trains_and_evaluates(built: tuple[Path, Path], tmp_
     data += ["--arithmetic_eval_problems", "10"]
     small = ["--backbone", "builtin:tiny", "--device", "cpu", "--max_steps", "1", "--experiment_name", "small"]
     batch = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "1", "--warmup_steps", "0"]
-    run(surestep, "train", *small, *batch, *data, folder=tmp_path)
-    run(surestep, "evaluate", "--checkpoint", "outputs/small/checkpoint_step_1", folder=tmp_path)
+    few_draws = ["--bootstrap_resamples", "20"]
+    run(surestep, "train", *small, *batch, *data, *few_draws, folder=tmp_path)
+    run(surestep, "evaluate", "--checkpoint", "outputs/small/checkpoint_step_1", *few_draws, folder=tmp_path)
     evaluation = tmp_path / "outputs" / "eval_small" / "checkpoint_step_1"
     assert {"eval_metrics.json", "report.html", "MODEL_CARD.md"} <= {path.name for path in evaluation.iterdir()}

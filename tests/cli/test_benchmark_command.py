@@ -271,6 +271,7 @@ def test_bad_flags_say_what_is_allowed(capsys: pytest.CaptureFixture[str], argum
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_as_a_process(tmp_path: Path, quick_python: Path) -> None:
     data = write(tmp_path / "candidates.jsonl", CANDIDATES)
     ran = run(["surestep", "benchmark", "best-of-n", "--data", str(data)], tmp_path, first_on_path=quick_python)

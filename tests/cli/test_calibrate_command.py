@@ -220,6 +220,7 @@ def test_a_changed_byte_of_the_calibration_is_an_error_wherever_it_scores(surest
         assert "sha256" in line
 
 
+@pytest.mark.slow
 def test_export_keeps_it(surestep: Surestep, checkpoint: Path, tmp_path: Path) -> None:
     done(surestep("calibrate", "--checkpoint", checkpoint))
     done(surestep("export", "--checkpoint", checkpoint, "--output_dir", tmp_path / "exported"))

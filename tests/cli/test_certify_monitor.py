@@ -91,6 +91,7 @@ def test_a_monitor_watches_every_session_and_says_where_its_promise_ends(
         assert len(session.readings) == 4, "what is only compared is not watched"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keeps_keys", [True, False])
 def test_a_server_says_the_same_with_and_without_kept_keys(
     checkpoint: Path, chains: Path, succeed: Succeed, keeps_keys: bool

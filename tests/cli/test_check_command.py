@@ -190,6 +190,7 @@ def test_an_evaluation_without_predictions_or_card_fails(place: Path, check: Cal
     assert set(broken) == {"errors can be read", "results documented"}
 
 
+@pytest.mark.slow
 def test_a_calibration_map_must_have_been_evaluated(place: Path, check: Callable[..., dict[str, Any]]) -> None:
     checkpoint = place / "outputs" / "run" / "checkpoint_step_2"
     manifest = read_manifest(checkpoint, with_state=False)
@@ -323,6 +324,7 @@ def write_candidates(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_robustness_reports_every_perturbation_the_highest_rise_and_the_attack(
     place: Path, check: Callable[..., dict[str, Any]]
 ) -> None:

@@ -78,12 +78,14 @@ def test_a_figure_where_more_is_better_sorts_downward(succeed: Command, tmp_path
     assert result["runs"][1]["verdict"].startswith("worse")
 
 
+@pytest.mark.slow
 def test_a_difference_of_ece_is_said_to_be_understated(succeed: Command, tmp_path: Path) -> None:
     folders = [write_scores(tmp_path / name, error) for name, error in (("a", 0.1), ("b", 0.6))]
     assert any("understated" in note for note in compared(succeed, *folders, "--sort", "ece")["notes"])
     assert not any("understated" in note for note in compared(succeed, *folders)["notes"])
 
 
+@pytest.mark.slow
 def test_the_table_says_it_in_words(succeed: Command, tmp_path: Path) -> None:
     out = succeed("compare", write_scores(tmp_path / "a", 0.2), write_scores(tmp_path / "b", 0.9, seed=2))
     assert "overall, by nll (lower is better)" in out
@@ -91,6 +93,7 @@ def test_the_table_says_it_in_words(succeed: Command, tmp_path: Path) -> None:
     assert "95% intervals by 1,000 paired resamples of problems" in out
 
 
+@pytest.mark.slow
 def test_steps_that_only_one_run_scored_are_counted(succeed: Command, tmp_path: Path) -> None:
     whole, part = write_scores(tmp_path / "whole", 0.2), write_scores(tmp_path / "part", 0.9, keep=200)
     result = compared(succeed, whole, part, "--allow_different")
@@ -136,6 +139,7 @@ def test_without_predictions_the_figures_stand_and_a_line_says_why(succeed: Comm
     assert f"no difference is given: {two} has no predictions.jsonl (evaluate with --save_predictions true)" in out
 
 
+@pytest.mark.slow
 def test_steps_written_as_floats_are_the_same_steps(succeed: Command, tmp_path: Path) -> None:
     """And a label that nobody gave is none, whether null or NaN stands for it."""
     one, two = write_scores(tmp_path / "one", 0.2), write_scores(tmp_path / "two", 0.3)
@@ -147,6 +151,7 @@ def test_steps_written_as_floats_are_the_same_steps(succeed: Command, tmp_path: 
     assert compared(succeed, one, two)["runs"][1]["difference"] == plain
 
 
+@pytest.mark.slow
 def test_rows_without_a_step_cannot_be_joined_and_say_so(succeed: Command, tmp_path: Path) -> None:
     one, two = write_scores(tmp_path / "one", 0.2), write_scores(tmp_path / "two", 0.3)
     path = two / "predictions.jsonl"
@@ -154,6 +159,7 @@ def test_rows_without_a_step_cannot_be_joined_and_say_so(succeed: Command, tmp_p
     assert "line 1: the row has no step, so it cannot be joined" in succeed("compare", one, two)
 
 
+@pytest.mark.slow
 def test_predictions_left_from_another_evaluation_are_not_used(succeed: Command, tmp_path: Path) -> None:
     one, two = write_scores(tmp_path / "one", 0.2), write_scores(tmp_path / "two", 0.3)
     other = write_scores(tmp_path / "other", 0.5) / "predictions.jsonl"

@@ -27,6 +27,7 @@ def report_at(folder: Path) -> dict:
     return json.loads((folder / "eval_metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_results_go_below_the_validation_result_and_leave_it_alone(
     succeed: Command, checkpoint: Path, tmp_path: Path, run_files: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_merged_weights_on_request(succeed: Command, checkpoint: Path, tmp_path:
     assert merged["mse"] == pytest.approx(own["mse"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_validation_split_on_request(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
     out = succeed("evaluate", "--checkpoint", checkpoint, "--split", "validation", "--output_dir", tmp_path / "v")
     assert "validation split" in out
@@ -88,6 +90,7 @@ def test_predictions_of_any_scorer_are_reported_beside_the_checkpoints_own_resul
         assert again[figure] == first[figure]
 
 
+@pytest.mark.slow
 def test_other_data_may_be_named(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     row = {"problem": "1+1?", "steps": ["two", "three"], "confidences": [0.75, None]}

@@ -80,6 +80,7 @@ def test_it_shows_in_json_table_compare_and_targets(
     assert NAME in Targets.model_validate({**values, "figures": bounds}).bounds_of("sums")
 
 
+@pytest.mark.slow
 def test_it_is_on_the_page(new_figure: Figure, tmp_path: Path, succeed: Callable[..., str]) -> None:
     path = write_scores(tmp_path / "close", 0.2)
     succeed("evaluate", "--predictions", path, "--output_dir", path.parent, "--bootstrap_resamples", "100", *BARE)

@@ -153,7 +153,7 @@ def test_an_undefined_figure_is_a_dash() -> None:
     assert (number(None), number(0.5)) == ("–", "0.500")
 
 
-@pytest.mark.parametrize("width", [60, 80, 120, 200])
+@pytest.mark.parametrize("width", [60, *(pytest.param(width, marks=pytest.mark.slow) for width in (80, 120, 200))])
 def test_tables_fit_keep_their_names_and_break_no_figure(width: int) -> None:
     random = np.random.default_rng(0)
     label = (random.random(360) < 0.6).astype(float)

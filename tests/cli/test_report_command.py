@@ -21,6 +21,7 @@ def predictions(tmp_path: Path) -> Path:
     return write_predictions(tmp_path / "predictions.jsonl", make_rows(12))
 
 
+@pytest.mark.slow
 def test_evaluate_writes_the_page_unless_told_not_to(succeed: Command, predictions: Path, tmp_path: Path) -> None:
     out = succeed("evaluate", "--predictions", predictions, "--output_dir", tmp_path / "with", *QUICK)
     assert f"report: {tmp_path / 'with' / 'report.html'}" in out
@@ -51,6 +52,7 @@ def test_a_folder_without_figures_is_one_line(fail: Command, tmp_path: Path) -> 
     assert "holds no eval_metrics.json" in fail("report", tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_a_row_outside_the_unit_interval_is_named(succeed: Command, fail: Command, predictions: Path) -> None:
     folder = predictions.parent
     succeed("evaluate", "--predictions", predictions, "--output_dir", folder, "--report", "false", *QUICK)

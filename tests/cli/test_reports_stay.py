@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from reports import make_rows, write_predictions
+from surestep.cli.main import main
 from surestep.evaluation.report.made_from import (
     BY_HAND,
     MadeFrom,
@@ -39,12 +40,25 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def _evaluated_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The folder of an evaluation with its predictions, page and plots, and a copy of all that it wrote."""
+    root = tmp_path_factory.mktemp("evaluated-once")
+    folder = root / "full"
+    folder.mkdir()
+    path = write_predictions(folder / "predictions.jsonl", make_rows(12))
+    assert main(["evaluate", "--predictions", str(path), "--output_dir", str(folder), *QUICK]) == 0
+    return folder, Path(shutil.copytree(folder, root / "kept"))
+
+
 @pytest.fixture
-def full(tmp_path: Path, succeed: Command) -> Path:
-    """An evaluation with its predictions, page and plots."""
-    path = write_predictions(tmp_path / "predictions.jsonl", make_rows(12))
-    succeed("evaluate", "--predictions", path, "--output_dir", tmp_path, *QUICK)
-    return tmp_path
+def full(_evaluated_once: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> Path:
+    """An evaluation with its predictions, page and plots, as it was written: its files name their folder."""
+    folder, kept = _evaluated_once
+    shutil.rmtree(folder)
+    shutil.copytree(kept, folder)
+    capsys.readouterr()
+    return folder
 
 
 def without_record(page: str) -> str:
@@ -113,6 +127,7 @@ def test_its_own_predictions_are_found_behind_others(full: Path, succeed: Comman
     assert "kept" not in out
 
 
+@pytest.mark.slow
 def test_predictions_that_lie_elsewhere_are_read_where_the_figures_name_them(tmp_path: Path, succeed: Command) -> None:
     path = write_predictions(tmp_path / "scores.jsonl", make_rows(12))
     succeed("evaluate", "--predictions", path, *QUICK)
@@ -128,6 +143,7 @@ def test_predictions_that_lie_elsewhere_are_read_where_the_figures_name_them(tmp
     assert steps is not None
 
 
+@pytest.mark.slow
 def test_a_page_of_other_figures_is_replaced_by_a_full_one_and_kept_from_a_poorer_one(
     full: Path, tmp_path: Path, succeed: Command
 ) -> None:
@@ -172,6 +188,7 @@ def test_evaluate_says_what_lies_there_of_other_figures_and_compare_leaves_it_as
     assert result["runs"][1]["difference"]["difference"] == 0.0
 
 
+@pytest.mark.slow
 def test_evaluate_with_its_own_files_there_says_nothing(full: Path, succeed: Command) -> None:
     out = succeed("evaluate", "--predictions", full / "predictions.jsonl", "--output_dir", full, *QUICK)
     assert "these figures: " not in out
@@ -235,7 +252,9 @@ def test_a_record_survives_any_names() -> None:
 
 
 @pytest.mark.slow
-def test_a_second_report_writes_the_same(drawn_plots: None, full: Path) -> None:
-    before = state(full)
-    report_on_folder(full)
-    assert state(full) == before
+def test_a_second_report_writes_the_same(drawn_plots: None, tmp_path: Path, succeed: Command) -> None:
+    path = write_predictions(tmp_path / "predictions.jsonl", make_rows(12))
+    succeed("evaluate", "--predictions", path, "--output_dir", tmp_path, *QUICK)
+    before = state(tmp_path)
+    report_on_folder(tmp_path)
+    assert state(tmp_path) == before

@@ -50,6 +50,7 @@ def surestep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return call
 
 
+@pytest.mark.slow
 def test_a_function_is_evaluated_calibrated_compared_and_benchmarked(
     surestep: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:

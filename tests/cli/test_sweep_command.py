@@ -44,9 +44,16 @@ def test_mistakes_are_one_line(fail: Fail, tmp_path: Path, flags: list[str], sai
 
 @pytest.mark.slow
 def test_real_runs_are_compared_shown_and_taken_up_again(
-    succeed: Callable[..., str], run_files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    succeed: Callable[..., str],
+    run_files: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    quick_python: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The first runs by the quick `surestep`, the one that is taken up again by the command of the product."""
     pytest.importorskip("optuna", reason="the extra `sweep` is not installed")
+    monkeypatch.setattr(sweep, "_TRAIN", [str(quick_python / "surestep"), "train"])
     flags = [
         *("--backbone", "builtin:tiny", "--mlp_hidden_dims", "[16]", *DATA_FLAGS),
         *("--own_train", run_files / "train.jsonl", "--own_test", run_files / "test.jsonl"),
@@ -65,6 +72,7 @@ def test_real_runs_are_compared_shown_and_taken_up_again(
     assert Config.from_file(tmp_path / "s" / "best_config.json").experiment_name == "s_best"
     # What is lost with the database is only the list of trials: the run itself is taken up again, at its end.
     (tmp_path / "s" / "study.db").unlink()
+    monkeypatch.undo()
     succeed("sweep", *flags, "--space", "init_from=none")
     again = json.loads((tmp_path / "s" / "sweep.json").read_text())
     assert again["trials"][0]["runs"] == found["trials"][0]["runs"]

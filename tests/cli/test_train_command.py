@@ -49,7 +49,7 @@ def test_a_warmup_as_long_as_the_run_is_said_at_its_start(succeed: Command, flag
     assert "warmup takes 4 steps and the run has 1: the learning rate only rises, to 0.00025 of 0.001" in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_with_its_exit_code_and_the_way_on(
     succeed: Command, flags: list[str], experiment: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +73,7 @@ def test_a_signal_ends_with_its_exit_code_and_the_way_on(
     assert [line["step"] for line in read_lines(experiment / "metrics.jsonl") if line["kind"] == "step"] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_settings_and_says_which_were_changed(
     succeed: Command, flags: list[str], experiment: Path, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_resuming_nothing_is_one_line(fail: Command, flags: list[str]) -> None:
     assert "start without --resume" in fail("train", *flags, "--resume")
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_the_same_model(succeed: Command, flags: list[str], tmp_path: Path) -> None:
     for name in ("first", "second"):
         succeed("train", "--preset", "lora", *flags, "--experiment_name", name)
@@ -128,6 +130,7 @@ def test_the_scripts_at_the_root_are_the_command_with_a_preset(
     assert Config.from_json(experiment / "config.json").training.learning_rate == (1e-4 if is_lora else 2e-5)
 
 
+@pytest.mark.slow
 def test_a_file_sets_what_no_flag_sets(succeed: Command, flags: list[str], experiment: Path, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("training:\n  seed: 7\n  weight_decay: 0.5\n", encoding="utf-8")

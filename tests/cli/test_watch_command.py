@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from surestep.cli.main import main
 
 Succeed = Callable[..., str]
 Fail = Callable[..., str]
@@ -46,12 +50,26 @@ def problems(tmp_path: Path) -> Problems:
     return Problems(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def _certified_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Problems, Path]:
+    """Where the problems of calibration lie, with their certificate, and who continues with other problems."""
+    made = Problems(tmp_path_factory.mktemp("certified"))
+    data, predictions = made.written("calibration", 200)
+    path = made.folder / "certificate.json"
+    common = ("--predictions", predictions, "--data", data, "--alpha", 0.1, "--score", "min", "--out", path)
+    assert main(["certify", *map(str, common)]) == 0
+    return made, path
+
+
 @pytest.fixture
-def certificate(problems: Problems, succeed: Succeed, tmp_path: Path) -> Path:
-    data, predictions = problems.written("calibration", 200)
-    path = tmp_path / "certificate.json"
-    succeed("certify", "--predictions", predictions, "--data", data, "--alpha", 0.1, "--score", "min", "--out", path)
-    return path
+def certificate(problems: Problems, _certified_once: tuple[Problems, Path], tmp_path: Path) -> Path:
+    """A certificate of 200 problems, with their files beside it; `problems` goes on with others."""
+    made, kept = _certified_once
+    for path in made.folder.iterdir():
+        shutil.copy(path, tmp_path)
+    problems.count = made.count
+    problems.random = copy.deepcopy(made.random)
+    return tmp_path / kept.name
 
 
 def look(certificate: Path, files: tuple[Path, Path], *flags: object) -> list[object]:

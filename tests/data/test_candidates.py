@@ -62,6 +62,7 @@ def test_gsm8k_names_its_systems(write_jsonl) -> None:
     assert report["answer_conflict"] == 1
 
 
+@pytest.mark.slow
 def test_real_solutions(real_data) -> None:
     """Counted beforehand in the file itself; its judgements never contradict the extracted answers."""
     report = ReadReport()
@@ -72,6 +73,7 @@ def test_real_solutions(real_data) -> None:
     assert report["candidate_without_answer"] == 0
 
 
+@pytest.mark.slow
 def test_real_solutions_are_right_where_their_answer_is_the_right_one(real_data) -> None:
     """5,276 solutions: each is judged right exactly where its answer says what the given solution's does."""
     path = real_data("GSM8K/example_model_solutions.jsonl")

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from surestep.data.datasets.prm800k import read_prm800k
 from surestep.data.inspect.overlaps import find_overlap
 from surestep.data.records.reading_report import ReadReport
@@ -17,6 +19,7 @@ def test_copies_are_counted_once_and_shown() -> None:
     assert len(overlap.examples) == 1
 
 
+@pytest.mark.slow
 def test_real_phase_1_test_lies_inside_math_500_and_train_does_not(real_data: Callable[[str], Path]) -> None:
     with real_data("MATH500/test.jsonl").open(encoding="utf-8") as file:
         math = [json.loads(line)["problem"] for line in file]

@@ -167,6 +167,7 @@ def test_a_record_of_another_shape_names_its_line(write_jsonl: Write, change: di
         read(path)
 
 
+@pytest.mark.slow
 def test_real_phase_1_train_agrees_with_its_documented_counts(real_data: Callable[[str], Path]) -> None:
     trees, report = read(real_data("PRM800K/phase1_train.jsonl"))
     assert report["records"] == 942
@@ -179,6 +180,7 @@ def test_real_phase_1_train_agrees_with_its_documented_counts(real_data: Callabl
     assert sum(tree.num_labels for tree in trees) == 42_861
 
 
+@pytest.mark.slow
 def test_the_documented_45435_steps_are_those_without_the_answer_block(
     real_data: Callable[[str], Path], write_jsonl: Write
 ) -> None:

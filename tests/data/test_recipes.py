@@ -113,6 +113,15 @@ print(json.dumps([run(*arguments) for arguments in json.load(sys.stdin)]))
 """
 
 
+PAGE_AND_CARD = """
+import json
+from surestep.config.reference import reference_markdown
+from surestep.evaluation.report.model_card import _used
+
+print(json.dumps([reference_markdown(), str(_used('facts', 'training', ''))]))
+"""
+
+
 class Copy:
     """A copy of the package in which a recipe is followed."""
 
@@ -200,11 +209,10 @@ def test_a_dataset_is_one_file_and_one_entry(copy: Copy, tmp_path: Path) -> None
     assert json.loads(moved[1])["splits"][0]["files"] == [str(elsewhere)]
     assert "facts_unsure is 2; allowed: less than or equal to 1" in typo[2]
     assert "own_name is 'facts', which is the name of a built-in dataset" in own[2]
-    page = copy.python("from surestep.config.reference import reference_markdown; print(reference_markdown())")
+    page, card = json.loads(copy.python(PAGE_AND_CARD))
     assert "| `data.facts_unsure` | a number from 0, up to 1 | `0.5` |" in page
     assert "`facts`" in next(line for line in page.splitlines() if line.startswith("| `data.own_format`"))
-    card = "from surestep.evaluation.report.model_card import _used; print(_used('facts', 'training', ''))"
-    assert "licence='CC0'" in copy.python(card)
+    assert "licence='CC0'" in card
 
 
 @pytest.mark.slow

@@ -95,6 +95,7 @@ def test_before_and_after_follow_from_the_rows(
         assert section["nll"] == pytest.approx(float(nll), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_rankings_go_by_the_raw_score(loaded: Callable[..., LoadedCheckpoint], evaluate: Callable[..., Any]) -> None:
     """A map that makes all confidences one takes no order from the model."""
     report, rows = evaluate(loaded(Calibration(Isotonic((0.5,), (0.7,), 0.01))))
@@ -105,6 +106,7 @@ def test_rankings_go_by_the_raw_score(loaded: Callable[..., LoadedCheckpoint], e
     assert report["overall"]["auroc"] != 0.5
 
 
+@pytest.mark.slow
 def test_a_map_that_changes_nothing_is_still_a_map(
     loaded: Callable[..., LoadedCheckpoint], evaluate: Callable[..., Any]
 ) -> None:

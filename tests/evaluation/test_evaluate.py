@@ -100,6 +100,7 @@ def test_the_figures_follow_from_the_predictions(evaluate: Callable[..., Any]) -
         assert section["auroc"] == pytest.approx(roc_auc_score(y >= 0.5, p), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_soft_labels_are_kept_as_they_are(evaluate: Callable[..., Any], run_files: Path) -> None:
     result = evaluate()
     found = {row["label"] for row in read_lines(result.path.parent / "predictions.jsonl.gz") if row["dataset"] == "own"}
@@ -189,6 +190,7 @@ def test_steps_beyond_the_position_limit_are_counted(evaluate: Callable[..., Any
     assert report["overall"]["num_steps"] + counts["labels_beyond_position_limit"] == 9
 
 
+@pytest.mark.slow
 def test_arithmetic_is_compared_with_its_known_truth(evaluate: Callable[..., Any]) -> None:
     settings = {"use_arithmetic": True, "arithmetic_eval_problems": 20, "use_own": False, "use_prm800k": False}
     result = evaluate(**settings)
@@ -233,12 +235,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(evaluate: Callable[..., Any
         evaluate()
 
 
+@pytest.mark.slow
 def test_evaluating_leaves_the_checkpoint_as_it_is(evaluate: Callable[..., Any], trained: Callable[[], Config]) -> None:
     before = hashes(trained().experiment_dir)
     evaluate()
     assert hashes(trained().experiment_dir) == before
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_evaluated_alike_wherever_it_lies(
     evaluate: Callable[..., Any], trained: Callable[[], Config], tmp_path: Path
 ) -> None:

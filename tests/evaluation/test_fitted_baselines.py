@@ -137,6 +137,7 @@ def test_cross_fitting_never_trains_on_the_problem_that_it_scores() -> None:
     assert set().union(*(wanted for _, wanted in seen)) == {f"p{number}" for number in range(9)}
 
 
+@pytest.mark.slow
 def test_a_scorer_that_words_beat_is_told_so(tmp_path: Path) -> None:
     path = write(tmp_path / "scores.jsonl", rows())
     report = evaluate_predictions(path, output_dir=tmp_path, settings=EvalConfig(bootstrap_resamples=200)).report
@@ -152,6 +153,7 @@ def test_a_scorer_that_words_beat_is_told_so(tmp_path: Path) -> None:
     assert "cross-fitted over the problems evaluated here (3 folds)" in words["about"]
 
 
+@pytest.mark.slow
 def test_a_perfect_scorer_beats_all_but_the_words(tmp_path: Path) -> None:
     values = [row | {"confidence": row["label"]} for row in rows()]
     path = write(tmp_path / "scores.jsonl", values)
@@ -233,6 +235,7 @@ def coin_flips(path: Path, problems: range, seed: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_baselines_are_fitted_on_the_labels_that_were_trained_on(
     run_config: Callable[..., Config], build_small: Callable[..., BuiltModel], tmp_path: Path
 ) -> None:
@@ -257,7 +260,14 @@ def test_baselines_are_fitted_on_the_labels_that_were_trained_on(
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"max_train_samples": 7}, {"max_length": 60}, {"max_steps_per_example": 1}, {"seed": 3}]
+    "settings",
+    [
+        {},
+        pytest.param({"max_train_samples": 7}, marks=pytest.mark.slow),
+        pytest.param({"max_length": 60}, marks=pytest.mark.slow),
+        pytest.param({"max_steps_per_example": 1}, marks=pytest.mark.slow),
+        pytest.param({"seed": 3}, marks=pytest.mark.slow),
+    ],
 )
 def test_baselines_see_what_training_reports(
     run_config: Callable[..., Config], build_small: Callable[..., BuiltModel], settings: dict[str, Any]
@@ -300,6 +310,7 @@ def test_training_data_that_has_changed_is_not_fitted_on(
     assert "the training data here is not what" in result.left_out[0]
 
 
+@pytest.mark.slow
 def test_flags_of_an_evaluation_do_not_change_what_was_trained_on(
     run_config: Callable[..., Config], build_small: Callable[..., BuiltModel]
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_scorer_that_reads_arithmetic_truth_alone_is_not_raised() -> None:
     assert found["all"]["strongest"] == {}
 
 
+@pytest.mark.slow
 def test_nor_is_best_of_n_by_it_turned() -> None:
     found = attack(arithmetic_truth)
     assert found.num_contested > 6

@@ -81,6 +81,7 @@ def test_the_card_says_what_the_run_says(evaluated: Path) -> None:
     assert "&#" not in card
 
 
+@pytest.mark.slow
 def test_the_page_and_the_card_come_out_the_same_again(evaluated: Path) -> None:
     before = {name: (evaluated / name).read_bytes() for name in ("report.html", "MODEL_CARD.md")}
     report_on_folder(evaluated)
@@ -113,6 +114,7 @@ def test_a_backbone_of_the_hub_is_named_as_such() -> None:
     assert "model-index" not in found, "nothing was measured"
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.one_of(st.sampled_from(sorted(DATASETS)), st.from_regex(r"^[A-Za-z0-9_.-]+$", fullmatch=True)),

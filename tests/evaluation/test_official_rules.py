@@ -79,7 +79,7 @@ def test_processbench_is_its_official_rule(
     assert report["solutions_not_measured"] == {"gsm8k": len(records) - len(known)}
 
 
-@pytest.mark.parametrize("decimals", [17, 1])
+@pytest.mark.parametrize("decimals", [pytest.param(17, marks=pytest.mark.slow), 1])
 def test_processbench_on_its_own_file(tmp_path: Path, shared_data: Path, decimals: int) -> None:
     """Made scores, also rounded to one decimal, where one in ten lies on a threshold."""
     path = shared_data / "ProcessBench" / "gsm8k.json"

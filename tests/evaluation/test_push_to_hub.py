@@ -103,6 +103,7 @@ def test_what_is_pushed_scores_as_before_when_it_is_loaded_by_its_name(
     assert loaded.score(PROBLEM, STEPS) == expected
 
 
+@pytest.mark.slow
 def test_a_merged_export_needs_no_backbone_and_transformers_loads_it(hub: StubHub, run: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
@@ -144,7 +145,9 @@ def test_a_dry_run_asks_no_network_and_says_the_same(hub: StubHub, run: Path) ->
 
 
 @pytest.mark.parametrize("broken", ["/lfs/", f"/api/models/{NAME}/commit", f"/api/models/{NAME}/preupload"])
-@pytest.mark.parametrize("status", [0, 500, 413])
+@pytest.mark.parametrize(
+    "status", [pytest.param(0, marks=pytest.mark.slow), 500, pytest.param(413, marks=pytest.mark.slow)]
+)
 def test_an_upload_that_breaks_off_changes_nothing_and_can_be_run_again(
     broken: str, status: int, hub: StubHub, run: Path
 ) -> None:
@@ -160,6 +163,7 @@ def test_an_upload_that_breaks_off_changes_nothing_and_can_be_run_again(
     assert not [request for request in hub.requests if request.removeprefix("PUT /lfs/") in sent], "sent once"
 
 
+@pytest.mark.slow
 def test_a_taken_name_is_left_alone_unless_the_update_is_asked_for(hub: StubHub, run: Path) -> None:
     push(run)
     before = dict(hub.files(NAME))

@@ -124,6 +124,7 @@ def test_the_policy_allows_its_own_style_and_script_only(hostile: str) -> None:
         assert rules[f"{name}-src"] == f"'sha256-{digest}'"
 
 
+@pytest.mark.slow
 def test_every_chart_is_there_as_svg_and_as_png(hostile: str, finished: Path) -> None:
     plots = {path.stem for path in (finished / "plots").iterdir()}
     assert plots == {
@@ -293,6 +294,7 @@ def test_mistakes_on_data_of_known_truth_are_measured_against_it(tmp_path: Path)
         assert f"{row['confidence']:.2f} true {row['true_confidence']:.2f} drawn {drawn} {row['text']}" in text
 
 
+@pytest.mark.slow
 def test_regret_is_shown_wherever_the_truth_is_known(tmp_path: Path) -> None:
     """Also where nobody says which part of the data a problem is of."""
     page = page_of(tmp_path / "e", with_truth(make_rows(6), far=3))
@@ -319,6 +321,7 @@ def in_terminal(report: dict[str, Any]) -> str:
     return text.getvalue()
 
 
+@pytest.mark.slow
 def test_a_word_has_one_scale_on_the_page_in_the_card_and_in_the_terminal(finished: Path) -> None:
     """Every main figure is the same text in all three, and in no other number of decimals and no percentage."""
     report = report_in(finished)

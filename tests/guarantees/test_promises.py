@@ -60,6 +60,7 @@ def test_the_risk_of_a_chosen_path_is_that_of_its_rank(rounded: bool) -> None:
     assert rule.expected_risk(terms) == pytest.approx(5 / 51)
 
 
+@pytest.mark.slow
 def test_pooled_solutions_break_the_promise_and_the_product_does_not_pool() -> None:
     """Easy problems with 20 solutions, hard ones with 2: the trap that section 4 of the specification measures."""
     random = np.random.default_rng(3)

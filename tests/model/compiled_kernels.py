@@ -1,6 +1,7 @@
-"""Run by test_tree_kernel.py: compiles the attention kernels for a GPU that need not be there.
+"""Run by test_tree_kernel.py: compiles the attention kernels for GPUs that need not be there.
 
-Prints as JSON what a block of each shares.
+Its arguments are the size of a head and compute capabilities. Prints as JSON, by capability, what a block of each
+kernel shares.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ KINDS = {"lse": "*fp32", "delta": "*fp32", "end": "*i32", "position": "*i32", "l
          "slot": "*i64"}  # fmt: skip
 
 
-def main() -> None:
-    target = GPUTarget("cuda", int(sys.argv[1]), 32)
+def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
+    """Bytes that a block of each kernel shares."""
+    target = GPUTarget("cuda", capability, 32)
     found = {}
     kernels = {
         "forward": (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": False}),
         "query_gradient": (tree_kernel._query_gradient_kernel, tree_kernel.QUERY_GRADIENT, {}),
         "key_gradient": (tree_kernel._key_gradient_kernel, tree_kernel.KEY_GRADIENT, {}),
     }
-    if sys.argv[1] == "89":  # once, for a GPU of little shared memory
+    if capability == 89:  # once, for a GPU of little shared memory
         kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": True})
     for name, (kernel, launch, more) in kernels.items():
-        sizes = tree_kernel.tiles(32, 8, int(sys.argv[2]), launch.rows) | {"WINDOW": 0} | more
+        sizes = tree_kernel.tiles(32, 8, head_size, launch.rows) | {"WINDOW": 0} | more
         signature = {}
         for argument in kernel.arg_names:
             stem = argument.removesuffix("_ptr")
@@ -49,7 +51,12 @@ def main() -> None:
         source = ASTSource(kernel, signature, constexprs=sizes, attrs=attributes)
         compiled = triton.compile(source, target=target, options=launch.options)
         found[name] = compiled.metadata.shared
-    print(json.dumps(found))
+    return found
+
+
+def main() -> None:
+    head_size, *capabilities = map(int, sys.argv[1:])
+    print(json.dumps({capability: shared_by_kernel(capability, head_size) for capability in capabilities}))
 
 
 if __name__ == "__main__":

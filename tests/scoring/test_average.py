@@ -50,6 +50,7 @@ def test_means_are_taken_exactly_and_rounded_once(tmp_path_factory: Any, values:
     assert found["ids"].tolist() == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [True, False])
 def test_every_weight_is_the_mean_and_the_folder_is_a_checkpoint(
     lora: bool, build_small: Callable[..., Any], small_config: Callable[..., Config], tmp_path: Path

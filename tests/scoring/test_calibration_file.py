@@ -65,6 +65,7 @@ def scores(folder: Path, **options: Any) -> list[float]:
     return [value for tree in scores_of(scorer, TREES, **options) for value in tree if value is not None]
 
 
+@pytest.mark.slow
 def test_whatever_scores_applies_it_unless_told_not_to(folder: Path) -> None:
     raw = scores(folder)
     store(folder, OLD)

@@ -69,6 +69,7 @@ def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
         export_merged(checkpoint, checkpoint)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "gpt2"])
 def test_the_backbone_of_an_export_needs_nothing_else(family: str, build_small: Any, tmp_path: Path) -> None:
     """`AutoModel` and `AutoTokenizer` give the hidden states from which the head makes the checkpoint's confidences."""

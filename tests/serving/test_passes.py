@@ -23,6 +23,7 @@ async def ask(client: httpx2.AsyncClient, body: dict[str, Any], **headers: str) 
     return await client.post("/v1/steps", json=body, headers=headers)
 
 
+@pytest.mark.slow
 def test_64_clients_that_come_and_go_get_their_own_answers_only() -> None:
     """Mixed lengths, four keys, one in five requests given up at a random time."""
     answered = cancelled = 0

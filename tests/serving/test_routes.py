@@ -374,6 +374,7 @@ def test_whatever_json_is_sent_no_answer_is_an_error_of_the_server(requests: lis
     at_once(main())
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.lists(st.binary(max_size=60) | st.text(max_size=30).map(str.encode), min_size=20, max_size=30))
 def test_whatever_bytes_are_sent_no_answer_is_an_error_of_the_server(bodies: list[bytes]) -> None:

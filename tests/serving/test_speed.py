@@ -89,6 +89,7 @@ class WithOverhead(FakeThreads):
         return await super().run(work, *arguments)
 
 
+@pytest.mark.slow
 def test_a_server_whose_passes_have_an_overhead_fills_them() -> None:
     """Many clients, each with one request at a time: they share few large passes, and none waits long."""
     per_s = 1 / 12.5e-6

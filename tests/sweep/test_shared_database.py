@@ -116,6 +116,7 @@ def _open_together(address: str, workers: int = 6) -> list[int]:
         return list(pool.map(open_it, range(workers)))
 
 
+@pytest.mark.slow
 def test_workers_that_begin_together_make_the_tables_once(tmp_path: Path) -> None:
     assert _open_together(f"sqlite:///{tmp_path / 'study.db'}") == [0] * 6
 

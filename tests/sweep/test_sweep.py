@@ -42,6 +42,7 @@ def test_a_grid_is_tried_once_and_a_second_start_trains_nothing(tmp_path: Path) 
     assert len(train.trained) == 6
 
 
+@pytest.mark.slow
 def test_results_chart_and_best_configuration_are_written(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, RATES, seeds=3, pruning="none")
     end = sweep(plan, FakeTraining())
@@ -75,6 +76,7 @@ def test_seeds_that_disagree_leave_the_best_in_doubt(tmp_path: Path) -> None:
     assert any("cannot be told from" in line for line in remarks(plan, end.results))
 
 
+@pytest.mark.slow
 def test_a_best_at_an_edge_is_warned_of(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, "learning_rate=1e-5,5e-5,1e-4")
     said = remarks(plan, sweep(plan, FakeTraining()).results)
@@ -91,6 +93,7 @@ def test_draws_depend_on_the_seed_and_not_on_who_draws(tmp_path: Path) -> None:
     assert sorted(alone.rates) == sorted(together.rates)
 
 
+@pytest.mark.slow
 def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
     train, space = FakeTraining(), "learning_rate=log:1e-5..1e-3"
     sweep(make_plan(tmp_path, space, trials=2), train)
@@ -202,6 +205,7 @@ def test_two_processes_that_begin_at_once_share_the_trials(tmp_path: Path) -> No
     assert len(names) == 6 == len(set(names))
 
 
+@pytest.mark.slow
 def test_a_dead_process_of_this_machine_is_known_at_once(tmp_path: Path) -> None:
     from surestep.lock import Holder
     from surestep.sweep import slots
@@ -222,6 +226,7 @@ def test_a_dead_process_of_this_machine_is_known_at_once(tmp_path: Path) -> None
     assert end.results["best"]["mean"] == 0.25
 
 
+@pytest.mark.slow
 def test_a_worker_that_keeps_being_killed_by_a_trial_gives_up_on_it(tmp_path: Path) -> None:
     """What the heartbeat of a dead worker elsewhere leads to."""
     from surestep.sweep import slots
@@ -273,6 +278,7 @@ def test_a_run_is_no_sweep(tmp_path: Path) -> None:
         show_sweep(tmp_path / "none", "none")
 
 
+@pytest.mark.slow
 def test_threads_of_one_process_share_the_trials(tmp_path: Path) -> None:
     barrier = threading.Barrier(2, timeout=30)
 

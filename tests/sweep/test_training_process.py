@@ -11,6 +11,7 @@ import pytest
 
 from surestep.config import Config
 from surestep.lock import locked
+from surestep.sweep import training_process
 from surestep.sweep.stop import StopRequest
 from surestep.sweep.training_process import RunEnd, TrainingProcess
 
@@ -66,7 +67,8 @@ class Run:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(training_process, "POLL_S", 0.05)
     return Run(tmp_path)
 
 
@@ -115,7 +117,7 @@ def test_a_run_that_a_killed_worker_left_behind_is_waited_for(run: Run) -> None:
         ends: list[RunEnd] = []
         waiting = threading.Thread(target=lambda: ends.append(run("ends")))
         waiting.start()
-        waiting.join(0.7)
+        waiting.join(0.2)
         assert ends == []
     waiting.join(30)
     assert [end.how for end in ends] == ["finished"]

@@ -175,6 +175,7 @@ def test_a_damaged_last_checkpoint_is_set_aside_and_an_earlier_one_goes_on(
     assert_same_run(cut, whole)
 
 
+@pytest.mark.slow
 def test_where_no_checkpoint_is_whole_resuming_is_refused_and_nothing_changes(
     run_config: Callable[..., Config],
 ) -> None:
@@ -189,6 +190,7 @@ def test_where_no_checkpoint_is_whole_resuming_is_refused_and_nothing_changes(
     assert hashes(cut.output_dir) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_worked_on_is_refused_to_every_other(run_config: Callable[..., Config]) -> None:
     config = run_config(max_steps=2)
     trained = train(config, Watcher())
@@ -294,6 +296,7 @@ def test_exit_codes_of_one_signal_and_of_two_in_training(
     assert not lock_path(config.experiment_dir).exists()
 
 
+@pytest.mark.slow
 def test_sighup_that_nohup_ignores_stays_ignored(run_config: Callable[..., Config]) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

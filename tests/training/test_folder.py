@@ -44,6 +44,7 @@ def test_a_folder_that_is_not_there_or_empty_is_no_obstacle(config: Config) -> N
     assert list(config.experiment_dir.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_refused_naming_both_ways_out(config: Config) -> None:
     train(config, Watcher())
     before = hashes(config.experiment_dir)
@@ -82,6 +83,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(config: Config, overwrite:
     assert config.experiment_dir.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_every_file_of_a_run_counts_as_its_own(config: Config) -> None:
     pytest.importorskip("tensorboard", reason="without it a run writes no TensorBoard folder")
     config.training.tensorboard = True

@@ -82,6 +82,7 @@ def test_steps_are_those_of_a_plain_optimiser_for_each_weight(build_small: Calla
             torch.testing.assert_close(parameter.detach(), plain[name][0], rtol=1e-9, atol=1e-12, msg=name)
 
 
+@pytest.mark.slow
 def test_a_decay_of_one_is_no_decay_and_every_group_is_logged(run_config: Callable[..., Config]) -> None:
     found = {}
     for name, decay in (("off", None), ("one", 1.0), ("half", 0.5)):

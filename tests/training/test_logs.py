@@ -51,6 +51,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_said(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_speeds_count_training_only(run_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     """A validation in the middle of an interval takes no time from it and hides no step of it."""
     clock = [0.0]
@@ -89,6 +90,7 @@ def test_tensorboard_holds_the_same_losses(run_config: Callable[..., Config]) ->
     assert "validation/nll/mean" in events.Tags()["scalars"]
 
 
+@pytest.mark.slow
 def test_the_rate_of_every_group_is_logged_everywhere(run_config: Callable[..., Config]) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -138,6 +140,7 @@ def test_the_loss_per_label_is_the_mean_over_the_labels_of_the_interval(
     assert found == pytest.approx([loss / weight for loss, weight in sums[:-1]], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_an_untrained_model_has_the_loss_per_label_of_its_constant_with_any_batch(
     run_config: Callable[..., Config],
 ) -> None:

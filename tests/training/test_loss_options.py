@@ -133,6 +133,7 @@ def test_comparisons_of_a_pack_are_those_of_each_tree_written_out(found: Any) ->
     assert float(pack_loss(values, packed(trees, weights, ranking), ranking)) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 @given(scored_trees(), st.sampled_from(["bce", "mse", "none"]))
 def test_gradients_of_every_part_are_finite_and_those_of_differences(found: Any, loss: Any) -> None:
     trees, logits, weights = found
@@ -270,7 +271,12 @@ def dataset(built: Any, tmp_path_factory: pytest.TempPathFactory) -> TrainingSet
 
 
 @pytest.mark.parametrize(
-    "options", [ALL, LossOptions("none", pqm_weight=1.0), LossOptions(rating_correlation=0.3, balance_positions=True)]
+    "options",
+    [
+        ALL,
+        pytest.param(LossOptions("none", pqm_weight=1.0), marks=pytest.mark.slow),
+        pytest.param(LossOptions(rating_correlation=0.3, balance_positions=True), marks=pytest.mark.slow),
+    ],
 )
 def test_the_step_is_the_same_for_any_budget_and_that_of_every_path_alone(built: Any, dataset: Any, options) -> None:
     weights = label_weights(

@@ -37,6 +37,7 @@ def test_every_tensor_of_a_full_model_is_filled_in_place(
     assert {name: parameter.data_ptr() for name, parameter in other.named_parameters()} == places
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_of_a_full_run_is_reported_without_a_second_model(
     run_config, validations_give, monkeypatch
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_checkpoint_whose_keys_differ_is_refused(build_small: Callable[..., An
         load_backbone_tensors(model, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [True, False])
 def test_resuming_hashes_each_file_of_the_checkpoint_once(run_config: Callable[..., Config], monkeypatch, lora) -> None:
     config = run_config(lora=lora, max_steps=2, save_steps=2)

@@ -84,6 +84,7 @@ def test_what_cannot_be_recorded_has_a_reason(
     assert not records_passes(config.training, config.lora, built, accelerator, 5120)
 
 
+@pytest.mark.slow
 def test_asked_for_and_not_to_be_had_is_said(run_config: Callable[..., Config]) -> None:
     config = run_config()
     config.training.cuda_graphs = True

@@ -163,6 +163,7 @@ def test_a_signal_during_the_validation_still_finds_a_checkpoint(settings, monke
     assert stopped.result.last.is_dir()
 
 
+@pytest.mark.slow
 def test_a_stop_between_validations_marks_no_checkpoint_as_best(settings) -> None:
     """The checkpoint of step 9 was not validated; the validation of step 8 says nothing about it."""
     config = settings("stopped")
@@ -287,6 +288,7 @@ def test_resuming_nothing_is_refused(settings) -> None:
     assert not config.experiment_dir.exists()
 
 
+@pytest.mark.slow
 def test_the_configuration_of_a_resumed_run_is_the_one_it_was_started_with(settings) -> None:
     config = settings("kept", learning_rate=3e-3)
     train(config, Watcher({6: interrupt(signal.SIGTERM)}))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from runs import Watcher
 from surestep.config import Config
@@ -26,6 +27,7 @@ def shuffled(path: Path) -> None:
     path.write_text("".join(lines))
 
 
+@pytest.mark.slow
 def test_shuffled_files_give_the_same_store_losses_and_weights(
     run_config: Callable[..., Config], run_files: Path, tmp_path: Path
 ) -> None:

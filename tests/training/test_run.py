@@ -37,6 +37,7 @@ def test_a_run_leaves_its_configuration_logs_report_and_validation(run_config: C
     assert set(report["per_dataset"]) == {"own", "eqasc"}
 
 
+@pytest.mark.slow
 def test_the_validation_report_covers_the_whole_validation_set_and_the_training_constant(
     run_config: Callable[..., Config],
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_start_that_does_not_fit_is_refused_in_one_line(
     assert not second.experiment_dir.exists()
 
 
+@pytest.mark.slow
 def test_early_stopping_saves_where_it_stops_and_reports_the_best(
     run_config: Callable[..., Config], validations_give: Callable[..., None]
 ) -> None:

@@ -83,11 +83,13 @@ def test_rows_in_another_order_are_another_file(started: Config, tmp_path: Path)
     assert f"changed: own validation ({path})" in refused(started)
 
 
+@pytest.mark.slow
 def test_another_way_to_read_or_divide_the_same_file_is_named(started: Config, tmp_path: Path) -> None:
     started.data.bad_rows = "skip"
     assert f"own train ({tmp_path / 'train.jsonl'}), the same file, read or divided otherwise" in refused(started)
 
 
+@pytest.mark.slow
 def test_another_version_of_reading_is_another_run(started: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ORDER_VERSION", "TEXT_VERSION", "IDENTITY_VERSION"):
         with monkeypatch.context() as patch:
@@ -103,11 +105,13 @@ def test_test_splits_count_where_their_problems_are_removed(started: Config, tmp
     assert "changed: " not in message
 
 
+@pytest.mark.slow
 def test_another_file_of_the_test_split_decides_only_what_is_removed(started: Config, tmp_path: Path) -> None:
     write_own(tmp_path / "test.jsonl", 3, seed=9, offset=5000)
     assert train(started, Watcher(), resume=True).result.steps == 6
 
 
+@pytest.mark.slow
 def test_settings_that_make_other_splits_are_refused(started: Config) -> None:
     started.training.seed += 1
     assert "eqasc" in refused(started), "eqasc's validation is held out by the seed"
@@ -151,6 +155,7 @@ def read_manifest_unchecked(folder: Path) -> Any:
     return read_manifest(folder, with_state=False)
 
 
+@pytest.mark.slow
 def test_on_the_command_line_it_is_one_line_and_exit_code_2(
     started: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,6 +168,7 @@ def test_small_budgets_cut_trees_and_repeat_their_prefix_without_its_labels(data
     assert total == pytest.approx(sum(float(pack.weights_S.sum()) for pack in whole.packs), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_step_and_together_are_one(built: Any, datasets: dict[str, TrainingSet]) -> None:
     def steps(rank: int, num_processes: int) -> Iterator[StepPacks]:
         mixture = Mixture(SHARES, {name: len(found) for name, found in datasets.items()}, seed=5)
@@ -261,7 +262,7 @@ def plain_training(config: Any, observer: Watcher) -> dict[str, torch.Tensor]:
     return {name: p.detach() for name, p in named}
 
 
-@pytest.mark.parametrize("lora", [True, False])
+@pytest.mark.parametrize("lora", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_run_is_a_plain_loop_over_paths(run_config: Any, lora: bool) -> None:
     config = run_config(
         lora=lora,
@@ -304,6 +305,7 @@ def memory_that_ends_at(num_tokens: int, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield refused
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_repeats_the_step_in_smaller_packs(run_config: Any, monkeypatch) -> None:
     calm = run_config(experiment_name="calm", max_steps=4, save_steps=2)
     train(calm, Watcher())
@@ -372,6 +374,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_saved(
     assert watcher.events[-1][0] == "finished"  # a live bar is taken away before the message
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_no_step(run_config: Any) -> None:
     folders = []
     for flag in (False, True):
@@ -381,6 +384,7 @@ def test_gradient_checkpointing_changes_no_step(run_config: Any) -> None:
     weights_close(*folders, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_accumulation_and_batch_size_are_one_thing(run_config: Any) -> None:
     """4 examples a step, however they are written down: with one budget the very same step."""
     folders = []

@@ -116,6 +116,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_others_get_everything(
         assert packages[name].runs[0].is_finished, "what it holds open is let go"
 
 
+@pytest.mark.slow
 def test_a_failing_tracker_does_not_change_or_end_a_run(
     packages: dict[str, Any], run_config: Callable[..., Config]
 ) -> None:

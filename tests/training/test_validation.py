@@ -67,6 +67,7 @@ def test_unset_the_subset_takes_about_a_tenth_of_the_work(stores: dict[str, Stor
     assert len(chosen(stores, tokens_per_step=1e9)["large"]) == 60
 
 
+@pytest.mark.slow
 def test_the_value_is_the_plain_mean_over_datasets_whatever_their_size(
     built: Any, stores: dict[str, StoredSplit]
 ) -> None:
@@ -178,6 +179,7 @@ def test_a_run_of_learning_rate_1_stops_with_advice(run_config: Callable[..., Co
     assert watcher.events[-1][0] == "finished"
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_of_before_it_diverged_is_kept(run_config, monkeypatch) -> None:
     """Good at 1 and 2, far worse than a constant from 3 on: stopped at 4, nothing more saved."""
     nlls = [0.5, 0.4, 9.0, 9.0, 9.0]
@@ -213,6 +215,7 @@ def test_the_only_validation_of_a_run_is_enough(run_config, monkeypatch) -> None
     assert (config.experiment_dir / "checkpoint_step_3").is_dir()
 
 
+@pytest.mark.slow
 def test_one_bad_validation_or_a_bound_that_is_off_stops_nothing(run_config, monkeypatch) -> None:
     measured = validation.validate
 

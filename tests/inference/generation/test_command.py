@@ -127,6 +127,7 @@ def test_a_killed_run_goes_on_without_asking_twice(server: OpenAIServer, tmp_pat
     assert not (tmp_path / "cut.jsonl.parts").exists()
 
 
+@pytest.mark.slow
 def test_a_search_with_a_checkpoint_that_scores(
     server: OpenAIServer, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

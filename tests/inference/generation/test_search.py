@@ -191,8 +191,8 @@ def test_longest_solution_of_a_search() -> None:
 SETTINGS: list[dict[str, Any]] = [
     {"method": "best_of_n", "n": 6},
     {"method": "majority", "n": 6},
-    {"method": "beam", "n": 8, "beam_width": 2},
-    {"method": "dvts", "n": 8, "beam_width": 4},
+    pytest.param({"method": "beam", "n": 8, "beam_width": 2}, marks=pytest.mark.slow),
+    pytest.param({"method": "dvts", "n": 8, "beam_width": 4}, marks=pytest.mark.slow),
     {"method": "best_of_n", "n": 4, "problem_tokens": 25, "max_tokens": 20},
     {"method": "best_of_n", "n": 4, "max_tokens": 20, "total_tokens": 95},
 ]

@@ -45,6 +45,8 @@ _TEX = re.compile(r"\$\$?([^$]*)\$\$?|\\\(((?:(?!\\[()]).)*)\\\)|\\\[((?:(?!\\[\
 # A stroke within or behind a word is none, nor is a dash before one; spelt out twice, for a look behind has one width.
 _STROKE = r"(?:-(?!\s{0,3}[A-Za-z]{2})|/(?![A-Za-z]{2}))"
 _OPERATOR = rf"(?:[+*^=<>_]|(?<![A-Za-z]){_STROKE}|(?<=\b[A-Za-z]){_STROKE})"
+_SIGN = re.compile(r"[-+*/^=<>_]")
+"""What every operator and relation is one of: a text without them is quickly known to have nothing beside one."""
 _NUMBER = r"\d"
 _BRACKETS = r"[\s()\[\]{}|,]{0,6}"
 
@@ -77,9 +79,10 @@ def step_kind(text: str) -> StepKind:
     if any(_is_algebra_of_tex(_without_commands(formula)) for formula in formulas):
         return "algebra"
     plain = _without_commands(text.replace("$", " "))
-    if _VARIABLE_BESIDE.search(plain) or _APPLIED.search(plain):
+    has_sign = _SIGN.search(plain) is not None
+    if (has_sign and _VARIABLE_BESIDE.search(plain)) or _APPLIED.search(plain):
         return "algebra"
-    return "arithmetic" if _NUMBER_BESIDE.search(plain) else "text"
+    return "arithmetic" if has_sign and _NUMBER_BESIDE.search(plain) else "text"
 
 
 def _without_commands(text: str) -> str:
