@@ -76,6 +76,12 @@ class BuiltModel:
             if parameter.ndim == 2 and "lora_" not in name and "embed" not in name
         )
 
+    @property
+    def attention_per_token(self) -> float:
+        """What a token costs more for each token before it on its path, in tokens (`encoding.packing.tree_costs`)."""
+        products = max(self.weights_in_products, 1)
+        return 2 * self.backbone.hidden_size * self.backbone.num_layers / products
+
     def compile_if_worth(self, wanted: Literal["auto"] | bool, num_tokens: float) -> str | None:
         """Compile the decoder layers as `wanted` (`model.compile`); `auto`: where `num_tokens` repay the time.
 

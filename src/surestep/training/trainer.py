@@ -17,6 +17,7 @@ from accelerate import Accelerator
 
 from surestep.config import TrainingConfig
 from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.spread.together import Together
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
 from surestep.training.loss.positions import position_balances
@@ -41,6 +42,7 @@ class Trainer:
         recorded: record passes and replay them (`passes.recorded.records_passes`).
         resume_from: a checkpoint whose optimiser and position are taken over.
         phases: of the run, in order; none: `settings` and `data` are the whole run.
+        together: the processes of the run (`processes.together_with`); alone unless given.
     """
 
     def __init__(
@@ -55,15 +57,15 @@ class Trainer:
         recorded: bool = False,
         resume_from: Path | None = None,
         phases: Sequence[TrainingPhase] = (),
+        together: Together | None = None,
     ) -> None:
         self.settings = settings
         self.built = built
         self.accelerator = accelerator
+        self.together = together or Together()
         self.phases = tuple(phases) or (whole_run(settings, data),)
         self.rhythm = Rhythm.of(settings, [phase.last_step for phase in phases])
-        self.budget = PassBudget(
-            token_budget, may_shrink=may_shrink and accelerator.num_processes == 1, say=lambda line: self.view.say(line)
-        )
+        self.budget = PassBudget(token_budget, may_shrink=may_shrink, say=lambda line: self.view.say(line))
         self.optimizer_step = OptimizerStep(
             settings,
             built,
@@ -72,6 +74,7 @@ class Trainer:
             budget=self.budget,
             pack_again=self._pack_again,
             say=lambda line: self.view.say(line),
+            together=self.together,
         )
         self.view = RunView(RunState(), settings.max_steps)
         self.view.state = self.optimizer_step.begin(resume_from)
@@ -85,6 +88,7 @@ class Trainer:
             "rounded": recorded,
             "options": settings.loss_options(),
         }
+        self._attention = built.attention_per_token
         self._asked_at = self._waited = 0.0
 
     @property
@@ -149,6 +153,7 @@ class Trainer:
                 token_budget=budget,
                 rank=self.accelerator.process_index,
                 num_processes=self.accelerator.num_processes,
+                attention=self._attention,
                 **self._packing,
             )
             with closing(packed):  # its thread has ended before the mixture is set back
@@ -185,11 +190,11 @@ class Trainer:
     def _one_step(self, packs: StepPacks, *, waits: bool = True) -> StepDone:
         """Run a step, and move on to the next; unless `waits`, the GPU may still be at it."""
         update = self.optimizer_step(packs)
-        packs, state, processes = update.packs, self.view.state, self.accelerator.num_processes
+        packs, state = update.packs, self.view.state
         state.step = packs.step + 1
         state.drawn = packs.drawn
-        state.tokens += packs.num_tokens * processes
-        state.labels += sum(packs.labels.values()) * processes
+        state.tokens += update.num_tokens
+        state.labels += sum(update.labels.values())
         is_read = self.rhythm.is_logging(state.step) or self.rhythm.is_validating(state.step)
         if waits and is_read and self.built.hardware.device.type == "cuda":
             torch.cuda.synchronize()  # what was left to the GPU belongs to the step, not to the validation
@@ -199,6 +204,8 @@ class Trainer:
             grad_norm=update.grad_norm,
             learning_rates=self.optimizer_step.learning_rates() if is_read else {},
             packs=packs,
+            num_tokens=update.num_tokens,
+            labels=update.labels,
             seconds=time.perf_counter() - self._asked_at,
             waited=self._waited,
         )
