@@ -160,6 +160,13 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, about a third slower."
     )
+    fsdp: bool = Field(
+        False,
+        description=(
+            "Share weights, gradients and moments out over the processes of a run (PyTorch's FSDP2), for a model that "
+            "one GPU does not hold with them; otherwise each process holds all of it. Nothing to do with one process."
+        ),
+    )
     cuda_graphs: Literal["auto"] | bool = Field(
         "auto",
         description=(

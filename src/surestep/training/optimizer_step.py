@@ -8,7 +8,7 @@ stepped twice would be no error that anyone sees; so what they need in memory is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from surestep.config import TrainingConfig
 from surestep.config.loss import LossOptions
+from surestep.model.sharding import is_sharded, joined
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.spread.together import Together
 from surestep.training.loss import step_losses
@@ -31,12 +32,14 @@ from surestep.training.optimizer.parameter_groups import (
     parameter_roles,
     set_learning_rate,
 )
-from surestep.training.optimizer.saved_moments import allocate_moments
+from surestep.training.optimizer.saved_moments import allocate_moments, moments_to_tensors
 from surestep.training.passes.recorded import RecordedPasses
 from surestep.training.passes.shared_gradients import add_up_gradients
 from surestep.training.passes.smaller_packs import PassBudget, not_repeated
 from surestep.training.run_state import RunState, load_state, save_state, seed_step
 from surestep.training.schedule import learning_rate_factor
+from surestep.training.sharding.passes import empty_pack
+from surestep.training.sharding.state import RAW
 from surestep.training.step_data import StepPacks, TrainingPack
 
 
@@ -119,6 +122,8 @@ class OptimizerStep:
         self.is_recorded = recorded
         self._recorded: RecordedPasses | None = None
         self._average: AveragedWeights | None = None
+        self._is_sharded = is_sharded(built.model)
+        self._empty = empty_pack(built) if self._is_sharded else None
 
     def begin(self, resume_from: Path | None) -> RunState:
         """Take over moments and position from a checkpoint, or begin; returns where the run stands.
@@ -186,6 +191,12 @@ class OptimizerStep:
         raw = None if self._average is None else self._average.raw()
         save_state(folder, state, self.optimizer.optimizer, self._names, raw_weights=raw)
 
+    def shards(self) -> dict[str, Tensor]:
+        """What resuming needs beside the weights and the run state, by name, where the weights are sharded."""
+        moments = moments_to_tensors(self.optimizer.optimizer, self._names, in_place=True)
+        raw = {} if self._average is None else self._average.raw()
+        return moments | {f"{RAW}{name}": weight for name, weight in raw.items()}
+
     @contextmanager
     def rounded_weights(self) -> Iterator[None]:
         """Trained weights are rounded once a step instead of in every pass, where memory for the copies is spent."""
@@ -215,7 +226,7 @@ class OptimizerStep:
             if self._average is not None:
                 self._average.update()
             self._built.model.weights_changed()
-        norm = torch.as_tensor(0.0 if grad_norm is None else grad_norm)
+        norm = torch.as_tensor(0.0 if grad_norm is None else joined(grad_norm))
         return Update(packs, done.loss, norm, done.num_tokens, done.labels)
 
     def _passes_of_all(self, packs: StepPacks) -> _PassesDone | None:
@@ -224,7 +235,8 @@ class OptimizerStep:
         if self._together.count == 1:
             return None if loss is None else _PassesDone(loss, packs.num_tokens, packs.labels)
         names = list(packs.labels)
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        # FSDP2 adds up those of shards itself.
+        trained = [] if self._is_sharded else [p for p in self.model.parameters() if p.requires_grad]
         known, has_gradient = len(names) + 2, [float(parameter.grad is not None) for parameter in trained]
         counts = [float(loss is None), float(packs.num_tokens), *(float(packs.labels[name]) for name in names)]
         summed = self._together.summed([*counts, *has_gradient])
@@ -237,6 +249,9 @@ class OptimizerStep:
 
     def _passes_or_none(self, packs: StepPacks) -> Tensor | None:
         """What `_passes` gives; None where memory ran out."""
+        if self._is_sharded:  # the others wait in the middle of the same pass, which cannot be run again
+            with not_repeated(f"sharded weights were run in step {packs.step + 1}"):
+                return self._passes(packs)
         try:
             return self._passes(packs)
         except torch.OutOfMemoryError:
@@ -248,15 +263,22 @@ class OptimizerStep:
         seed_step(self._settings.seed, packs.step, self._accelerator.process_index)
         self._zero_gradients()
         total = torch.zeros((), device=device)
-        for pack in packs.packs:
+        for pack in self._in_step(packs.packs):
             total += self._recorded(pack, device) if self._recorded is not None else self._pass(pack.to(device))
         return total
 
     def _pass(self, pack: TrainingPack) -> Tensor:
         """Forward and backward of a pack on the device; its loss, detached."""
         loss = self._pack_loss(pack)
-        self._accelerator.backward(loss)  # the weights of its labels divide by the whole batch
+        # The weights of its labels divide by the whole batch; FSDP2's mean over processes is undone.
+        self._accelerator.backward(loss * self._together.count if self._is_sharded else loss)
         return loss.detach()
+
+    def _in_step(self, packs: Sequence[TrainingPack]) -> list[TrainingPack]:
+        """The same, and of sharded weights as many on every process, for all of them run a pass together."""
+        if self._empty is None:
+            return list(packs)
+        return [*packs, *[self._empty] * (self._together.largest(len(packs)) - len(packs))]
 
     def _pack_loss(self, pack: TrainingPack) -> Tensor:
         logits_S = self.model(pack.batch).float()

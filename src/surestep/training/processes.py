@@ -85,6 +85,7 @@ def group_closed(accelerator: Accelerator) -> Iterator[None]:
     yield
     if accelerator.num_processes > 1:
         accelerator.state.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)  # which still holds them for connected
 
 
 def share(accelerator: Accelerator, state: RunState, *names: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,30 +12,30 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from surestep.config import Config, EvalConfig, TrainingConfig
+from surestep.config import Config, TrainingConfig
 from surestep.config.trackers import TrackerName
 from surestep.data.sources.settle import settle_own_data
 from surestep.encoding.text_frame import formatter_of
 from surestep.errors import SurestepError
 from surestep.files import CONFIG, DATA_REPORT, METRICS, REPORT, write_json
+from surestep.model.sharding import is_sharded
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.find import checkpoint_path
-from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import Hardware, choose_hardware
-from surestep.scoring.model_scorer import ModelScorer
-from surestep.scoring.spread.spread_scorer import SpreadScorer
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
 from surestep.stop_signals import interrupted_by_signals
 from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.final_report import final_report
 from surestep.training.events.idle_gpu import IdleGpu
 from surestep.training.events.log import Log
 from surestep.training.events.run_log import RunLog
 from surestep.training.events.save import Save
 from surestep.training.events.stop import VALIDATIONS_DIVERGED, Stop
 from surestep.training.events.trackers import Trackers, trackers_to_use
-from surestep.training.events.validate import Validate, choose_subsets, write_validation_report
+from surestep.training.events.validate import Validate, choose_subsets
 from surestep.training.experiment_folder import (
     check_space,
     clean_folder,
@@ -45,7 +45,6 @@ from surestep.training.loss.describe import loss_lines, uncalibrated
 from surestep.training.optimizer.averaged_weights import average_bytes
 from surestep.training.optimizer.parameter_groups import moment_bytes
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
-from surestep.training.passes.shared_gradients import take_over_weights
 from surestep.training.phases.plan import TrainingPhase
 from surestep.training.phases.plan import tokens_per_step as mean_tokens_per_step
 from surestep.training.processes import (
@@ -55,9 +54,11 @@ from surestep.training.processes import (
     make_accelerator,
     together_with,
 )
-from surestep.training.run_state import RunState
 from surestep.training.run_tokenizer import run_tokenizer
 from surestep.training.schedule import check_schedule
+from surestep.training.sharding.checkpoint import write_checkpoint
+from surestep.training.sharding.passes import for_validation, in_step_of
+from surestep.training.sharding.start import shard_if_asked
 from surestep.training.start.origin import Origin, find_origin, locked_folder, said_of
 from surestep.training.start.resume_point import set_aside_damaged
 from surestep.training.start.settings_lines import settings_lines
@@ -119,6 +120,7 @@ def train(
     trackers_to_use(config.training.report_to, tensorboard=config.training.tensorboard)  # refused here where one lacks
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     accelerator = make_accelerator(hardware)
+    hardware = replace(hardware, fuses_layers=not (config.training.fsdp and accelerator.num_processes > 1))
     nothing: tuple[str, ...] = ()
     with interrupted_by_signals(), group_closed(accelerator), ExitStack() as stack:
         found = main_process_alone(
@@ -162,16 +164,26 @@ def _train(
         start = load_checkpoint(origin.start, hardware=hardware, config=config, trainable=True, with_state=with_state)
         built = start.built
     stale = _drop_calibration(built, origin.start)
+    processes = shard_if_asked(built, training, accelerator)
     warning = check_space(folder, training, built.model)
     largest, max_length = _largest_pass(data.phases, [phase.data.max_length for phase in config.of_phases()])
     together = together_with(accelerator)
     budget, reason = choose_token_budget(largest, built, max_length=max_length)
     budget = together.smallest(budget)  # of processes with different free memory
     tokens_per_step = mean_tokens_per_step(data.phases)
-    compiling = built.compile_if_worth(config.model.compile, tokens_per_step * training.max_steps)
+    wanted = False if is_sharded(built.model) else config.model.compile  # compiled layers hold whole weights
+    compiling = built.compile_if_worth(wanted, tokens_per_step * training.max_steps)
     recorded = records_passes(training, config.lora, built, accelerator, budget)
     unrecordable = reason_not_to_record(training, config.lora, built, accelerator)
-    lines = [*config.warnings(), *built.reasons, *said_of(compiling), *data.lines, *said_of(warning), reason]
+    lines = [
+        *config.warnings(),
+        *built.reasons,
+        *said_of(processes),
+        *said_of(compiling),
+        *data.lines,
+        *said_of(warning),
+        reason,
+    ]
     lines += loss_lines(training.loss_options(), data.training, token_budget=budget)
     lines += settings_lines(training, built, recorded=recorded, unrecordable=unrecordable)
     lines += [*origin.lines(), *said_of(stale)]
@@ -203,8 +215,14 @@ def _train(
         result = _run(trainer, config, data, [*listeners, trackers], tokens_per_step=tokens_per_step)
         if result.stopped_by is not None:
             return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
-        report = _report(
-            trainer, data, result, scorer=partial(built.scorer, config), folder=path.parent, settings=config.eval
+        report = final_report(
+            trainer,
+            data,
+            best=result.best,
+            last=result.last,
+            scorer=partial(built.scorer, config),
+            folder=path.parent,
+            settings=config.eval,
         )
         if report is None:
             return TrainedRun(result, None, path)
@@ -212,36 +230,6 @@ def _train(
             trainer.view.say(line)
         trackers.reported(report, step=result.steps, best_step=result.best_record.get("step", result.steps))
     return TrainedRun(result, report, path)
-
-
-def _report(
-    trainer: Trainer,
-    data: RunData,
-    result: RunResult,
-    *,
-    scorer: Callable[[], ModelScorer],
-    folder: Path,
-    settings: EvalConfig,
-) -> dict[str, Any] | None:
-    """The best checkpoint on the whole validation set, scored by all processes; None on those behind the main one."""
-    training, built, together = trainer.settings, trainer.built, trainer.together
-    if result.best != result.last or training.ema_decay is not None:  # the model holds the weights behind it
-        if together.is_first:
-            load_all_weights(built.model, result.best)
-        if together.count > 1:
-            take_over_weights(built.model)
-    own = scorer()
-    own.say = trainer.view.say
-    is_spread = together.count > 1
-    return write_validation_report(
-        folder,
-        SpreadScorer(own, together, attention=built.attention_per_token) if is_spread else own,
-        data,
-        writes=together.is_first,
-        checkpoint=result.best,
-        settings=settings,
-        loss=training.loss_options(),
-    )
 
 
 def _run(
@@ -266,17 +254,9 @@ def _run(
         validations_diverged=1 if rhythm.is_validated_once else VALIDATIONS_DIVERGED,
     )
 
-    def write(folder: Path, state: RunState) -> None:
-        with trainer.optimizer_step.averaged_weights():
-            save_checkpoint(
-                folder,
-                built,
-                config,
-                step=state.step,
-                label_means=data.label_means,
-                label_mean=data.label_mean,
-                write_state=lambda path: trainer.optimizer_step.save_state(path, state),
-            )
+    save = partial(
+        save_checkpoint, built=built, config=config, label_means=data.label_means, label_mean=data.label_mean
+    )
 
     trainer.run(
         [
@@ -285,16 +265,24 @@ def _run(
             Validate(
                 rhythm,
                 trainer.together,
-                make_scorer=partial(built.scorer, config),
+                make_scorer=lambda: for_validation(built.scorer(config)),
                 subsets=choose_subsets(data.validation, training, tokens_per_step=tokens_per_step),
                 metric=training.best_metric,
                 constants=data.label_means,
                 bound=training.divergence_bound,
                 attention=built.attention_per_token,
+                in_step=in_step_of(built, trainer.together),
                 averaged_weights=trainer.optimizer_step.averaged_weights,
             ),
             stop,
-            Save(rhythm, accelerator, folder=folder, write=write, keep=training.save_total_limit),
+            Save(
+                rhythm,
+                accelerator,
+                folder=folder,
+                write=partial(write_checkpoint, trainer.optimizer_step, built, trainer.together, save),
+                keep=training.save_total_limit,
+                all_write=is_sharded(built.model),
+            ),
         ]
     )
     view = trainer.view

@@ -90,6 +90,10 @@ class Together:
         """The smallest `value` of all processes."""
         return int(min(float(found[0]) for found in self.gathered(np.array([float(value)]))))
 
+    def largest(self, value: int) -> int:
+        """The largest `value` of all processes."""
+        return -self.smallest(-value)
+
     def told(self, value: Any) -> Any:
         """What the first process has as `value`, JSON-ready, on every process: itself on the first."""
         if self.count == 1:
