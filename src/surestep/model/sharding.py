@@ -69,17 +69,15 @@ def is_sharded(model: nn.Module) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """What this process holds of it, in place: its rows; all of it where it is not sharded."""
-    if not hasattr(tensor, "placements"):
-        return tensor
-    part: Tensor = tensor.to_local()
+    sharded: Any = tensor
+    part: Tensor = sharded.to_local() if hasattr(tensor, "placements") else tensor
     return part
 
 
 def joined(tensor: Tensor) -> Tensor:
     """All of it, where it lies; of a sharded one every process must ask."""
-    if not hasattr(tensor, "placements"):
-        return tensor
-    found: Tensor = tensor.full_tensor()
+    sharded: Any = tensor
+    found: Tensor = sharded.full_tensor() if hasattr(tensor, "placements") else tensor
     return found
 
 

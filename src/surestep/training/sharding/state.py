@@ -33,8 +33,9 @@ def write_shards(folder: Path, tensors: dict[str, Tensor]) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageWriter, save
     from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     try:
         save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
@@ -49,7 +50,7 @@ def names_in_shards(folder: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         CheckpointError: a file is damaged, or there is none.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
     place = folder / SHARDED_FOLDER
     files = sorted(place.glob("*.safetensors"))
@@ -70,8 +71,9 @@ def read_shards(folder: Path, places: dict[str, Tensor]) -> None:
     Raises:
         CheckpointError: a shard is missing or damaged.
     """
-    from torch.distributed.checkpoint import HuggingFaceStorageReader, load
     from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     place = folder / SHARDED_FOLDER
     try:
