@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from launched import launch_two
 from runs import Watcher, logged, tensors
 from surestep.config import Config
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.training.run import train
 
 pytestmark = pytest.mark.slow  # two processes train
-
-LAUNCH = "from torch.distributed.run import main; main()"
-"""What `torchrun` is; it starts `surestep` twice."""
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
@@ -32,17 +28,7 @@ def test_two_processes_are_one_with_twice_the_batch(
     settings["ema_decay"] = 0.5  # the weights themselves are compared, too, and their average is on one process only
     two = run_config(experiment_name="two", per_device_train_batch_size=2, **settings)
     two.save(tmp_path / "two.json")
-    done = subprocess.run(
-        [
-            *(quick_python / "python", "-c", LAUNCH, "--standalone", "--nproc_per_node", "2"),
-            *("--no-python", quick_python / "surestep", "train", "--config", tmp_path / "two.json"),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=200,
-        check=False,
-    )
+    done = launch_two(quick_python, "surestep", ["train", "--config", tmp_path / "two.json"])
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 1/8") == done.stdout.count("next: python evaluate.py") == 1
     one = run_config(experiment_name="one", per_device_train_batch_size=4, **settings)

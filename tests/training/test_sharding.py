@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from launched import launch_two
 from runs import Watcher, assert_same_bits, logged, tensors
 from surestep.config import Config
 from surestep.scoring.checkpoint.find import list_checkpoints
@@ -24,9 +24,6 @@ from surestep.training.start.resume_point import find_resume_point
 from two_processes import copy_up_to
 
 TOGETHER = Path(__file__).parents[1] / "two_processes.py"
-LAUNCH = "from torch.distributed.run import main; main()"
-"""What `torchrun` is."""
-
 HAS_PROCESSES = torch.distributed.is_available()
 STEPS = {"eval_steps": 2, "max_steps": 4, "learning_rate": 0.01, "save_steps": 2, "token_budget": 120}
 """Small packs: the processes have different numbers of passes in a step, and in a validation."""
@@ -44,18 +41,7 @@ def run_together(
         run["config"].save(place)
         listed.append(run | {"config": str(place)})
     (folder / "runs.json").write_text(json.dumps(listed, default=str))
-    paths = os.pathsep.join([str(TOGETHER.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [
-            *(python / "python", "-c", LAUNCH, "--standalone", "--nproc_per_node", "2"),
-            *("--no-python", python / "python", TOGETHER, folder / "runs.json"),
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
-        timeout=timeout,
-        check=False,
-    )
+    return launch_two(python, "python", [TOGETHER, folder / "runs.json"], timeout=timeout)
 
 
 def assert_same_run(found: Config, expected: Config) -> None:

@@ -65,14 +65,8 @@ def together_with(accelerator: Accelerator, *, wait: timedelta = LONGEST_WAIT) -
 @contextmanager
 def main_process_first(accelerator: Accelerator) -> Iterator[None]:
     """The main process goes through the block before the others, which wait as long as it takes."""
-    together = together_with(accelerator, wait=FIRST_WAIT)
-    if not together.is_first:
-        together.wait()
-    try:
+    with together_with(accelerator, wait=FIRST_WAIT).first_goes_ahead():
         yield
-    finally:  # what is refused here is refused to the others, too
-        if together.is_first:
-            together.wait()
 
 
 @contextmanager

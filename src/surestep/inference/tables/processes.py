@@ -52,18 +52,18 @@ class Processes:
             raise ConfigError("the launcher has ended, and with it other processes of this run; start it again")
 
 
-def find_processes() -> Processes:
+def find_processes(*, on_several_machines: bool = False) -> Processes:
     """This process among those that the launcher started; alone where none did.
 
     Raises:
-        ConfigError: they are on several machines, or the variables hold no numbers.
+        ConfigError: they are on several machines, unless they may be, or the variables hold no numbers.
     """
     rank, count, local = (
         _number(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
     if count <= 1:
         return Processes()
-    if _number("LOCAL_WORLD_SIZE", count) != count:
+    if not on_several_machines and _number("LOCAL_WORLD_SIZE", count) != count:
         raise ConfigError(
             "the processes are on several machines (LOCAL_WORLD_SIZE is below WORLD_SIZE); launch on one, or give each "
             "machine a file of its own"

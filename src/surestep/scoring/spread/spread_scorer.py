@@ -14,12 +14,13 @@ import numpy as np
 
 from surestep.encoding.packing import even_shares, tree_costs
 from surestep.scored import FloatArray
-from surestep.scoring.protocol import Scorer, TreeScores, Wanted
+from surestep.scoring.protocol import CountsTokens, Scorer, TokensUsed, TreeScores, Wanted
 from surestep.scoring.spread.together import Together
 from surestep.scoring.stored_split import StoredSplit
 from surestep.types import ReasoningTree
 
-_CHUNK_TREES = 2**14
+_GATHERED_TREES = 2**13
+"""Trees whose scores are gathered together: often enough to show progress, seldom enough to wait for nobody."""
 
 
 class LeftOffError(Exception):
@@ -51,6 +52,7 @@ class SpreadScorer:
         self._attention = attention
         self._is_told_to_stop = is_told_to_stop
         self._in_step = in_step
+        self._read = self._written = 0
 
     def about(self) -> dict[str, Any]:
         """What the scorer says of itself."""
@@ -59,16 +61,25 @@ class SpreadScorer:
     def score(
         self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
     ) -> Iterator[TreeScores]:
-        """The scores of each tree, in order, once all processes have theirs.
+        """The scores of each tree, in order, some thousand at a time, once all processes have theirs of them.
 
         Raises:
             LeftOffError: a process was told to stop.
             ProcessesError: another process has gone.
         """
+        for start in range(0, len(trees), _GATHERED_TREES):
+            places = list(range(start, min(start + _GATHERED_TREES, len(trees))))
+            yield from self._scored(_part(trees, places), dataset, wanted)
+
+    def tokens_used(self) -> TokensUsed:
+        """Tokens that went through the models of all processes so far; 0 where they do not count."""
+        return TokensUsed(self._read, self._written)
+
+    def _scored(self, trees: Sequence[ReasoningTree], dataset: str | None, wanted: Wanted) -> Iterator[TreeScores]:
         shares = even_shares(_costs(trees, self._attention).tolist(), self._together.count)
         own = shares[self._together.rank]
         found: list[TreeScores] = []
-        stopped = False
+        stopped, before = False, self._own_tokens()
         with self._in_step():
             for scores in self._scorer.score(_part(trees, own), dataset=dataset, wanted=wanted):
                 found.append(scores)
@@ -76,6 +87,8 @@ class SpreadScorer:
                     break
         if self._together.any(stopped):
             raise LeftOffError
+        used = self._together.summed([now - then for now, then in zip(self._own_tokens(), before, strict=True)])
+        self._read, self._written = self._read + int(used[0]), self._written + int(used[1])
         everyone = [_unpacked(values) for values in self._together.gathered(_packed(found))]
         of_tree = {
             tree: scores
@@ -84,8 +97,12 @@ class SpreadScorer:
         }
         yield from (of_tree[number] for number in range(len(trees)))
 
+    def _own_tokens(self) -> tuple[float, float]:
+        used = self._scorer.tokens_used() if isinstance(self._scorer, CountsTokens) else TokensUsed(0, 0)
+        return float(used.read or 0), float(used.written or 0)
 
-def _part(trees: Sequence[ReasoningTree], own: list[int]) -> Sequence[ReasoningTree]:
+
+def _part(trees: Sequence[ReasoningTree], own: Sequence[int]) -> Sequence[ReasoningTree]:
     if isinstance(trees, StoredSplit):  # stays one, whose tokens are there
         return trees.take(np.array(own, np.int64))
     return [trees[number] for number in own]
@@ -96,11 +113,8 @@ def _costs(trees: Sequence[ReasoningTree], attention: float) -> FloatArray:
     if not isinstance(trees, StoredSplit):
         return np.array([len(tree.problem) + sum(len(node.text) for node in tree.nodes) + 1.0 for tree in trees])
     numbers = np.arange(len(trees), dtype=np.int64) if trees.chosen is None else trees.chosen
-    parts = [np.zeros(0)]
-    for start in range(0, len(numbers), _CHUNK_TREES):
-        nodes = trees.store.nodes(numbers[start : start + _CHUNK_TREES])
-        parts.append(tree_costs(nodes, np.ones(len(nodes.length_N), bool), attention=attention))
-    return np.concatenate(parts)
+    nodes = trees.store.nodes(numbers)
+    return tree_costs(nodes, np.ones(len(nodes.length_N), bool), attention=attention)
 
 
 def _packed(found: list[TreeScores]) -> FloatArray:

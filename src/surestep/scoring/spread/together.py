@@ -106,6 +106,17 @@ class Together:
         """Until all are here."""
         self.summed([0.0])
 
+    @contextmanager
+    def first_goes_ahead(self) -> Iterator[None]:
+        """The first process goes through the block before the others; what is refused to it, is to them, too."""
+        if not self.is_first:
+            self.wait()
+        try:
+            yield
+        finally:
+            if self.is_first:
+                self.wait()
+
 
 @contextmanager
 def others_alive() -> Iterator[None]:
