@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,18 @@ import numpy as np
 import pytest
 import torch
 
-from launched import launch_two
-from runs import Watcher, assert_same_bits, logged, tensors
+from runs import Watcher, assert_same_bits
+from runs_together import assert_same_run, run_together, same_weights
 from surestep.config import Config
+from surestep.errors import BackboneError
+from surestep.model.saved_weights import load_backbone_tensors, save_weights
+from surestep.model.sharding import is_sharded, joined, local, shard_model, whole_weights
 from surestep.scoring.checkpoint.find import list_checkpoints
-from surestep.scoring.checkpoint.load import load_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint, load_weights
 from surestep.training.run import train
 from surestep.training.start.resume_point import find_resume_point
 from two_processes import copy_up_to
 
-TOGETHER = Path(__file__).parents[1] / "two_processes.py"
 HAS_PROCESSES = torch.distributed.is_available()
 STEPS = {"eval_steps": 2, "max_steps": 4, "learning_rate": 0.01, "save_steps": 2, "token_budget": 120}
 """Small packs: the processes have different numbers of passes in a step, and in a validation."""
@@ -31,46 +32,51 @@ FULL = {**STEPS, "lora": False, "layer_learning_rate_decay": 0.7}
 LORA = {**STEPS, "ema_decay": 0.5, "gradient_checkpointing": True}
 
 
-def run_together(
-    python: Path, folder: Path, runs: Sequence[dict[str, Any]], *, timeout: float = 150
-) -> subprocess.CompletedProcess[str]:
-    """Train `runs` (see `two_processes`), each with a `Config` as its `config`, by two processes."""
-    listed = []
-    for number, run in enumerate(runs):
-        place = folder / f"run-{number}.json"
-        run["config"].save(place)
-        listed.append(run | {"config": str(place)})
-    (folder / "runs.json").write_text(json.dumps(listed, default=str))
-    return launch_two(python, "python", [TOGETHER, folder / "runs.json"], timeout=timeout)
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """A process group of this process alone."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
 
 
-def assert_same_run(found: Config, expected: Config) -> None:
-    """Losses, norms, labels, validations, reports and weights of two runs agree within float error."""
-    mine, theirs = (logged(config.experiment_dir) for config in (found, expected))
-    assert mine["labels"] == theirs["labels"]
-    for ours, other in zip(mine["losses"], theirs["losses"], strict=True):
-        assert ours == pytest.approx(other, rel=1e-4)
-    for (step, value, figures, _), (other_step, other, others, _) in zip(
-        mine["validations"], theirs["validations"], strict=True
-    ):
-        assert (step, value) == (other_step, pytest.approx(other, rel=1e-4))
-        assert figures == pytest.approx(others, rel=1e-3, abs=1e-5)
-    reports = [json.loads((c.validation_dir / "eval_metrics.json").read_text()) for c in (found, expected)]
-    assert reports[0]["overall"]["num_steps"] == reports[1]["overall"]["num_steps"]
-    assert reports[0]["overall"]["nll"] == pytest.approx(reports[1]["overall"]["nll"], rel=1e-4)
-    same_weights(found, expected)
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+def test_backbones_whose_weights_have_no_rows_or_belong_to_two_layers_are_refused_by_name(
+    build_small: Callable[..., Any],
+) -> None:
+    model = build_small("llama").model
+    model.transformer.layers[1].scale = torch.nn.Parameter(torch.ones(()))
+    with pytest.raises(BackboneError, match=r"layers\.1\.scale .*--fsdp false"):
+        shard_model(model, torch.device("cpu"))
+    model = build_small("llama").model
+    model.transformer.layers[1].mlp = model.transformer.layers[0].mlp
+    with pytest.raises(BackboneError, match=r"shares some between layers .*--fsdp false"):
+        shard_model(model, torch.device("cpu"))
+    assert not is_sharded(model)
 
 
-def same_weights(found: Config, expected: Config) -> None:
-    """The last checkpoints of two runs, in the one form that checkpoints have, within float error."""
-    folders = [list_checkpoints(config.experiment_dir)[-1][1] for config in (found, expected)]
-    assert folders[0].name == folders[1].name
-    mine, theirs = (
-        {name: value for name, value in tensors(folder).items() if "training_state" not in name} for folder in folders
-    )
-    assert mine.keys() == theirs.keys()
-    for name, value in theirs.items():
-        torch.testing.assert_close(mine[name], value, rtol=1e-3, atol=2e-4, msg=name)
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("lora", [True, False])
+def test_shards_are_whole_again_and_filled_again(build_small: Callable[..., Any], tmp_path: Path, lora: bool) -> None:
+    """Each weight has its name and values in a checkpoint's files, and gets them back from there."""
+    built = build_small("llama, mix", lora=lora)
+    before = {name: weight.detach().clone() for name, weight in built.model.named_parameters()}
+    shard_model(built.model, torch.device("cpu"))
+    assert is_sharded(built.model)
+    weights = whole_weights(built.model, keep=True)
+    assert weights.keys() == {name for name, weight in built.model.named_parameters() if weight.requires_grad}
+    assert all(torch.equal(weights[name], before[name]) for name in weights)
+    save_weights(built.model, tmp_path, whole=weights)
+    for weight in built.model.parameters():
+        if weight.requires_grad:
+            local(weight.detach()).zero_()
+    load_weights(built.model, tmp_path)
+    if not lora:
+        load_backbone_tensors(built.model, tmp_path)
+    for name, weight in built.model.named_parameters():
+        assert torch.equal(joined(weight.detach()), before[name]), name
 
 
 @pytest.mark.slow

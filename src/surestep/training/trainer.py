@@ -24,6 +24,7 @@ from surestep.training.loss.positions import position_balances
 from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.passes.smaller_packs import PassBudget
 from surestep.training.phases.plan import TrainingPhase, phase_at, whole_run
+from surestep.training.processes import together_with
 from surestep.training.run_state import RunState
 from surestep.training.schedule import Rhythm
 from surestep.training.step_data import StepPacks, build_step, prefetch_steps
@@ -42,7 +43,7 @@ class Trainer:
         recorded: record passes and replay them (`passes.recorded.records_passes`).
         resume_from: a checkpoint whose optimiser and position are taken over.
         phases: of the run, in order; none: `settings` and `data` are the whole run.
-        together: the processes of the run (`processes.together_with`); alone unless given.
+        together: the processes of the run; unless given, those of `accelerator`.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Trainer:
         self.settings = settings
         self.built = built
         self.accelerator = accelerator
-        self.together = together or Together()
+        self.together = together or together_with(accelerator)
         self.phases = tuple(phases) or (whole_run(settings, data),)
         self.rhythm = Rhythm.of(settings, [phase.last_step for phase in phases])
         self.budget = PassBudget(token_budget, may_shrink=may_shrink, say=lambda line: self.view.say(line))
