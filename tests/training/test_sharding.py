@@ -15,12 +15,16 @@ import torch
 
 from runs import Watcher, assert_same_bits
 from runs_together import assert_same_run, run_together, same_weights
+from strategies import random_tree
 from surestep.config import Config
+from surestep.encoding.encoded_tree import encode_trees
+from surestep.encoding.packing import pack_trees
 from surestep.errors import BackboneError
 from surestep.model.saved_weights import load_backbone_tensors, save_weights
 from surestep.model.sharding import is_sharded, joined, local, shard_model, whole_weights
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.scoring.checkpoint.load import load_checkpoint, load_weights
+from surestep.scoring.model_scorer import to_batch
 from surestep.training.run import train
 from surestep.training.start.resume_point import find_resume_point
 from two_processes import copy_up_to
@@ -77,6 +81,32 @@ def test_shards_are_whole_again_and_filled_again(build_small: Callable[..., Any]
         load_backbone_tensors(built.model, tmp_path)
     for name, weight in built.model.named_parameters():
         assert torch.equal(joined(weight.detach()), before[name]), name
+
+
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("lora", [True, False])
+def test_shards_give_the_gradients_of_whole_weights_where_products_are_in_half(
+    build_small: Callable[..., Any], lora: bool
+) -> None:
+    def gradients(sharded: bool) -> dict[str, torch.Tensor]:
+        built = build_small("llama", lora=lora)
+        if sharded:
+            shard_model(built.model, torch.device("cpu"), torch.bfloat16)
+        tree = encode_trees([random_tree(3)], built.tokenizer, built.formatter)[0]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = built.model(to_batch(pack_trees([tree])))
+        assert logits.dtype == torch.float32, "the head stays in float32"
+        (logits**2).sum().backward()
+        trained = {name: weight for name, weight in built.model.named_parameters() if weight.requires_grad}
+        return {name: joined(weight.grad) for name, weight in trained.items()}
+
+    whole, shards = gradients(False), gradients(True)
+    assert whole.keys() == shards.keys()
+    for name, gradient in whole.items():
+        assert shards[name].dtype == torch.float32
+        error = float((shards[name] - gradient).norm() / gradient.norm())
+        assert error < 0.02, (name, error)
 
 
 @pytest.mark.slow

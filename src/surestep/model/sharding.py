@@ -1,9 +1,10 @@
 """Weights shared out over processes, by PyTorch's FSDP2 (`fully_shard`): each holds its rows of every weight.
 
 A decoder layer's weights are put together before it runs and given up behind it, in both directions; embedding, final
-norm, `<CONFIDENCE>` row and head make a group of their own. Products, dtypes and the order of sums within a process are
-those of a model that is not sharded: weights travel in the dtype that they are held in, and gradients in float32.
-Only trained weights and their moments are named by `DTensor`s; the functions here take those and plain tensors alike.
+norm, `<CONFIDENCE>` row and head make a group of their own, in the dtypes that they are held in. So do layers with
+frozen weights. Layers that are trained in full travel in the dtype of their products, for a rounded copy of each whole
+weight would else be kept from the forward pass to the backward one. Gradients are summed in float32. What is sharded is
+a `DTensor`; the functions here take those and plain tensors alike.
 
 Knows weights; knows no data and no file.
 """
@@ -21,17 +22,18 @@ from surestep.model.backbones.decoder_stack import decoder_stack
 from surestep.model.confidence_model import ConfidenceModel
 
 
-def shard_model(model: ConfidenceModel, device: torch.device) -> None:
+def shard_model(model: ConfidenceModel, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
     """Share the weights of `model` out over all processes of the default group, in place; all hold the same before.
 
-    Its parameters are other objects afterwards: optimisers are built behind it.
+    `dtype` is that of its products (autocast). Its parameters are other objects afterwards: optimisers are built behind
+    it.
 
     Raises:
         BackboneError: a weight belongs to two layers, or has no rows to share out.
     """
     from torch.distributed import get_world_size
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     found = decoder_stack(model.transformer)
     layers: list[nn.Module] = [] if found is None else list(found[1])
@@ -39,8 +41,12 @@ def shard_model(model: ConfidenceModel, device: torch.device) -> None:
     # The logits are a view of the head's output, which nobody changes in place.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (get_world_size(),))
+    in_half = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for layer in layers:
-        fully_shard(layer, mesh=mesh)
+        is_full = all(weight.requires_grad for weight in layer.parameters())
+        fully_shard(
+            layer, mesh=mesh, mp_policy=in_half if is_full and dtype != torch.float32 else MixedPrecisionPolicy()
+        )
     # Given up behind the forward pass, too: so every weight is its shard wherever no pass runs.
     fully_shard(model, mesh=mesh, reshard_after_forward=True)
 

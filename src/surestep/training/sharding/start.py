@@ -33,5 +33,5 @@ def shard_if_asked(built: BuiltModel, training: TrainingConfig, accelerator: Acc
             "training.fsdp does not go with fp16, whose loss is scaled: use --mixed_precision bf16 or no, or --fsdp "
             "false"
         )
-    shard_model(built.model, built.hardware.device)
+    shard_model(built.model, built.hardware.device, built.hardware.compute_dtype)
     return f"{count} processes: each holds 1/{count} of weights, gradients and moments (FSDP2, as set)"
