@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from runs import Watcher, assert_same_bits
 from runs_together import assert_same_run, run_together, same_weights
@@ -19,13 +20,14 @@ from strategies import random_tree
 from surestep.config import Config
 from surestep.encoding.encoded_tree import encode_trees
 from surestep.encoding.packing import pack_trees
-from surestep.errors import BackboneError
+from surestep.errors import BackboneError, CheckpointError
 from surestep.model.saved_weights import load_backbone_tensors, save_weights
 from surestep.model.sharding import is_sharded, joined, local, shard_model, whole_weights
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.scoring.checkpoint.load import load_checkpoint, load_weights
 from surestep.scoring.model_scorer import to_batch
 from surestep.training.run import train
+from surestep.training.sharding.state import SHARDED_FOLDER, names_in_shards, write_shards
 from surestep.training.start.resume_point import find_resume_point
 from two_processes import copy_up_to
 
@@ -107,6 +109,31 @@ def test_shards_give_the_gradients_of_whole_weights_where_products_are_in_half(
         assert shards[name].dtype == torch.float32
         error = float((shards[name] - gradient).norm() / gradient.norm())
         assert error < 0.02, (name, error)
+
+
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+def test_a_place_that_takes_no_shards_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        write_shards(tmp_path / "file" / "within", {"weight": torch.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["no JSON", "[]", "{}", '{"weight": 1}', '{"weight": {"saved_offsets": [1, 2, "x"]}}', "[" * 100_000],
+)
+def test_shards_whose_place_in_the_whole_is_no_place_are_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / SHARDED_FOLDER).mkdir()
+    with pytest.raises(CheckpointError, match="holds no shards"):
+        names_in_shards(tmp_path)
+    path = tmp_path / SHARDED_FOLDER / "shard-00001-model-00001-of-00001.safetensors"
+    save_file({"weight": torch.zeros(2, 3)}, path, metadata={"DCP_SHARDING_INFO": place})
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        names_in_shards(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        names_in_shards(tmp_path)
 
 
 @pytest.mark.slow

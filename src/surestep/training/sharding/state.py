@@ -60,9 +60,9 @@ def names_in_shards(folder: Path) -> dict[str, tuple[int, ...]]:
         raise CheckpointError(f"{place} holds no shards; restore it from a backup")
     try:
         found = HuggingFaceStorageReader(str(place)).read_metadata().state_dict_metadata
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{place} cannot be read ({error}); restore it from a backup") from None
-    return {name: tuple(entry.size) for name, entry in found.items()}  # type: ignore[union-attr]
+        return {name: tuple(entry.size) for name, entry in found.items()}  # type: ignore[union-attr]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise CheckpointError(f"{place} cannot be read ({_words(error)}); restore it from a backup") from None
 
 
 def read_shards(folder: Path, places: dict[str, Tensor]) -> None:
@@ -81,5 +81,9 @@ def read_shards(folder: Path, places: dict[str, Tensor]) -> None:
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process reads alone
             load(dict(places), storage_reader=HuggingFaceStorageReader(str(place)))
     except (CheckpointException, OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{place} cannot be read ({reason[:200]}); restore it from a backup") from None
+        raise CheckpointError(f"{place} cannot be read ({_words(error)}); restore it from a backup") from None
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, in a short line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
