@@ -35,6 +35,14 @@ HAS_PROCESSES = torch.distributed.is_available()
 STEPS = {"eval_steps": 2, "max_steps": 4, "learning_rate": 0.01, "save_steps": 2, "token_budget": 120}
 """Small packs: the processes have different numbers of passes in a step, and in a validation."""
 FULL = {**STEPS, "lora": False, "layer_learning_rate_decay": 0.7}
+PHASED = {
+    **FULL,
+    "max_steps": 10_000,  # the length of a run with phases is theirs
+    "phases": [
+        {"name": "first", "training": {"max_steps": 2}},
+        {"name": "then", "training": {"max_steps": 2, "learning_rate": 0.004, "weight_decay": 0.1}},
+    ],
+}
 LORA = {**STEPS, "ema_decay": 0.5, "gradient_checkpointing": True}
 
 
@@ -212,7 +220,7 @@ def test_shards_are_trained_saved_and_resumed_as_whole_weights_are(
 def test_a_process_that_dies_ends_the_run_which_goes_on_from_its_last_checkpoint(
     run_config: Callable[..., Config], tmp_path: Path, quick_python: Path
 ) -> None:
-    cut = run_config(experiment_name="cut", per_device_train_batch_size=2, fsdp=True, **FULL)
+    cut = run_config(experiment_name="cut", per_device_train_batch_size=2, fsdp=True, **PHASED)
     start = time.monotonic()
     done = run_together(quick_python, tmp_path, [{"config": cut, "dies": 3}], timeout=90)
     assert done.returncode != 0
@@ -221,6 +229,6 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_from_its_last_checkpoint
     assert "another process of this run has ended" in done.stderr
     cut.training.per_device_train_batch_size = 4
     train(cut, Watcher(), resume=True)
-    whole = run_config(experiment_name="whole", per_device_train_batch_size=4, **FULL)
+    whole = run_config(experiment_name="whole", per_device_train_batch_size=4, **PHASED)
     train(whole, Watcher())
     same_weights(cut, whole)
