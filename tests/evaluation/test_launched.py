@@ -53,3 +53,27 @@ def test_two_processes_evaluate_and_calibrate_as_one(
     assert fitted_by_two["about"]["num_steps"] == fitted["about"]["num_steps"]
     close = {name: pytest.approx(fitted["pooled"][name], rel=1e-4, abs=1e-4) for name in ("slope", "intercept")}
     assert fitted_by_two["pooled"] == fitted["pooled"] | close
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["evaluate", "--predictions", "rows.jsonl"],
+        ["evaluate", "--scorer", "constant:0.5"],
+        ["evaluate", "--checkpoint", "one", "two"],
+        ["calibrate", "--scorer", "constant:0.5"],
+        ["calibrate", "--checkpoint", "one", "--remove"],
+    ],
+)
+def test_what_nobody_shares_out_is_refused_to_several_processes(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").touch()
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(command) == 2
+    assert "the work of one process, and a launcher started 2" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]

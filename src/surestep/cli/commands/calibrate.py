@@ -17,6 +17,7 @@ from surestep.data.datasets import LAYOUTS
 from surestep.data.datasets.dataset import AUTO_LAYOUT
 from surestep.errors import ConfigError
 from surestep.files import CALIBRATION
+from surestep.inference.tables.processes import find_processes, refuse_several_processes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,17 +68,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 when done."""
     _check(args)
+    if args.scorer is not None or is_ensemble(args) or args.remove:
+        refuse_several_processes("calibrating another scorer or several checkpoints, and taking a map out,")
     if args.scorer is not None:
         return _calibrate_scorer(args)
     if is_ensemble(args):
         return _calibrate_ensemble(args)
 
-    from surestep.inference.tables.processes import find_processes
     from surestep.scoring.checkpoint.find import locked_run
     from surestep.scoring.checkpoint.manifest import check_is_checkpoint
 
     check_is_checkpoint(args.checkpoint)
-    if not args.remove and not find_processes(on_several_machines=True).is_first:
+    if not find_processes(on_several_machines=True).is_first:
         return _help(args)
     with locked_run(args.checkpoint, command="surestep calibrate") as said:
         if said is not None:

@@ -21,6 +21,7 @@ from surestep.cli.scorers import OpenedScorer, add_scorer_flags, one_of, opened_
 from surestep.config import get_default_config
 from surestep.errors import ConfigError
 from surestep.files import PREDICTIONS
+from surestep.inference.tables.processes import refuse_several_processes
 
 if TYPE_CHECKING:
     from surestep.config import Config
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     from surestep.evaluation.report.headline import verdict
     from surestep.metrics.error_analysis.wording import error_lines
 
+    if who != "checkpoint" or is_ensemble(args):
+        refuse_several_processes("evaluating several checkpoints" if who == "checkpoint" else f"evaluating a --{who}")
     console = result_console(args)
     of_checkpoint = _of_ensemble if is_ensemble(args) else _of_checkpoint
     made = {"predictions": _of_predictions, "checkpoint": of_checkpoint, "scorer": _of_scorer}

@@ -74,6 +74,19 @@ def find_processes(*, on_several_machines: bool = False) -> Processes:
     return Processes(rank, count, local, f"{os.getppid()}:{os.environ.get('MASTER_PORT', '')}")
 
 
+def refuse_several_processes(what: str) -> None:
+    """Raise where a launcher started several processes for `what` one of them does alone.
+
+    Raises:
+        ConfigError: it did.
+    """
+    if (count := find_processes(on_several_machines=True).count) > 1:
+        raise ConfigError(
+            f"{what} is the work of one process, and a launcher started {count}: start it without torchrun or "
+            "accelerate launch (several share one --checkpoint out)"
+        )
+
+
 def _number(name: str, default: int) -> int:
     text = os.environ.get(name, "").strip()
     if not text:
