@@ -49,12 +49,14 @@ CONFIG = Path(__file__).with_suffix(".yaml")
 LORA = {
     "preset": "lora",
     "learning_rate": "1e-3",
+    "layer_learning_rate_decay": "none",
     "lora_r": "64",
     "lora_alpha": "128",
     "lora_target_modules": "all-linear",
 }
 REDUCED = {
     "max_steps": "8",
+    "ema_decay": "none",  # eight steps have no average
     "gradient_accumulation_steps": "1",
     "max_length": "384",
     "validation_fraction": "0.4",  # calibration needs ten problems

@@ -155,6 +155,7 @@ def test_one_road_leads_from_a_scorer_to_rows(found_calls: Found) -> None:
         "scoring/other_scorers/wrapped.py",
         "scoring/score_split.py",
         "scoring/sessions/passes.py",
+        "scoring/spread/spread_scorer.py",
     }
     assert [line.split(": ")[1] for line in found["scoring/model_scorer.py"]] == [
         "self.score_encoded(self.encoded(trees), wanted=wanted)"

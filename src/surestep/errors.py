@@ -9,6 +9,7 @@
     ├── BackboneError             a backbone or tokenizer cannot be loaded or used
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
+    ├── ProcessesError            another process of the same run has ended or does not answer
     ├── ServerError               a server cannot be reached, has no time, or does not know the key
     ├── InputError                what was handed over to be scored is of the wrong type or out of range
     │   └── UnreadableAnswerError an answer holds no steps that can be told apart; the request around it is fine
@@ -100,6 +101,10 @@ class CheckpointError(SurestepError):
 
 class DeviceError(SurestepError):
     """The hardware that a setting asks for is not there."""
+
+
+class ProcessesError(SurestepError):
+    """Another process of the same run has ended, or does not answer."""
 
 
 class InputError(SurestepError, ValueError):

@@ -97,3 +97,25 @@ def test_a_share_that_rounds_to_the_whole_run_is_said_too() -> None:
     config = Config()
     config.training.max_steps, config.training.warmup_ratio = 2, 0.9
     assert "warmup takes 2 steps" in config.warnings()[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("lora.base_precision", "fp8"),
+        ("lora.base_precision", "nf4"),
+        ("training.optimizer", "adamw_8bit"),
+        ("training.mixed_precision", "fp16"),
+        ("model.compile", True),
+        ("training.cuda_graphs", True),
+    ],
+)
+def test_what_weights_that_are_shared_out_do_not_go_with_is_refused_by_name(field: str, value: object) -> None:
+    config = get_lora_config()
+    section, name = field.split(".")
+    setattr(getattr(config, section), name, value)
+    assert not [problem for problem in config.problems() if "fsdp" in problem]
+    config.training.fsdp = True
+    (found,) = [problem for problem in config.problems() if "fsdp" in problem]
+    assert field in found
+    assert "--fsdp false" in found

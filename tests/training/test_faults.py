@@ -347,7 +347,7 @@ def test_a_signal_in_the_final_report_ends_at_once_and_resuming_writes_it(
 ) -> None:
     config = run_config(max_steps=2)
     path = saved_as(config, tmp_path / "config.json")
-    ended = signalled("training.run:write_validation_report", "SIGTERM", 1, "train", "--config", path)
+    ended = signalled("training.events.final_report:write_validation_report", "SIGTERM", 1, "train", "--config", path)
     assert (ended.code, ended.err) == (143, "surestep: stopped by SIGTERM\n")
     train(config, Watcher(), resume=True)
     assert (config.validation_dir / "eval_metrics.json").is_file()

@@ -26,6 +26,7 @@ def problems(config: Config) -> list[str]:
         *config.training.loss_options().problems(),
         *_place_problems(config),
         *_precision_problems(config),
+        *_sharding_problems(config),
     ]
 
 
@@ -123,3 +124,34 @@ def _precision_problems(config: Config) -> list[str]:
     if lora.base_precision == "nf4" and config.training.device == "cpu":
         return ["lora.base_precision is nf4, which needs a CUDA GPU: use --base_precision same on the CPU"]
     return []
+
+
+def _sharding_problems(config: Config) -> list[str]:
+    """What weights that are shared out do not go with, by name."""
+    training = config.training
+    if not training.fsdp:
+        return []
+    refused = {
+        f"lora.base_precision {config.lora.base_precision}": (
+            config.lora.base_precision != "same",
+            "frozen weights are shared out as they are: use --base_precision same",
+        ),
+        "training.optimizer adamw_8bit": (
+            training.optimizer == "adamw_8bit",
+            "bitsandbytes updates whole weights only: use --optimizer adamw",
+        ),
+        "training.mixed_precision fp16": (
+            training.mixed_precision == "fp16",
+            "its loss is scaled: use --mixed_precision bf16 or no",
+        ),
+        "model.compile true": (config.model.compile is True, "compiled layers hold whole weights: use --compile false"),
+        "training.cuda_graphs true": (
+            training.cuda_graphs is True,
+            "passes that put weights together are not recorded: use --cuda_graphs false",
+        ),
+    }
+    return [
+        f"training.fsdp does not go with {what}: {why}, or --fsdp false"
+        for what, (holds, why) in refused.items()
+        if holds
+    ]

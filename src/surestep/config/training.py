@@ -160,12 +160,19 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = Field(
         False, description="Recompute activations in the backward pass: less memory, about a third slower."
     )
+    fsdp: bool = Field(
+        False,
+        description=(
+            "Share weights, gradients and moments out over the processes of a run (PyTorch's FSDP2), for a model that "
+            "one GPU does not hold with them; otherwise each process holds all of it. Nothing to do with one process."
+        ),
+    )
     cuda_graphs: Literal["auto"] | bool = Field(
         "auto",
         description=(
-            "Record each shape of pass once and run it again (CUDA, fused layers, one process). `auto`: with LoRA, where "
-            "passes are so short that the GPU would wait for Python; `true`: wherever it can be, in full too. The "
-            "numbers stay the same. A server records short passes unless `false`."
+            "Record each shape of pass once and run it again (CUDA, fused layers, one process). `auto`: with LoRA, "
+            "where passes are so short that the GPU would wait for Python; `true`: wherever it can be, in full too. "
+            "The numbers stay the same. A server records short passes unless `false`."
         ),
     )
     token_budget: PositiveInt | None = Field(

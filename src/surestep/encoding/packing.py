@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.encoding.encoded_tree import EncodedTree, IntArray, LabelArray
+from surestep.encoding.encoded_tree import EncodedTree, IntArray, LabelArray, Nodes, path_sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +162,40 @@ def _first_fit(sizes: Sequence[int], order: Sequence[int], budget: int) -> list[
             packs[place].append(item)
             room[place] -= sizes[item]
     return packs
+
+
+def tree_costs(nodes: Nodes, keep: NDArray[np.bool_], *, attention: float = 0.0) -> NDArray[np.float64]:
+    """What each of many trees costs to run, in tokens: its own, and what its tokens attend to.
+
+    Args:
+        nodes: of all the trees.
+        keep: [N] which of them are in use; a kept node's parent is kept, too.
+        attention: what a token costs more for each token before it on its path, in tokens (2 D L / P of a transformer
+            with hidden size D, L layers and P weights in products).
+
+    >>> chain = Nodes(np.array([0, 0]), np.array([4, 2]), np.array([-1, 0]), np.zeros(2), np.zeros(2, int), 1)
+    >>> tree_costs(chain, np.array([True, True]), attention=0.5).tolist()  # 6 tokens, which see 6 * 6 / 2
+    [15.0]
+    """
+    ends = path_sums(nodes.length_N, nodes.parent_N)
+    seen = nodes.length_N * (ends - nodes.length_N / 2)
+    of_node = np.where(keep, nodes.length_N + attention * seen, 0.0)
+    return np.bincount(nodes.tree_N, of_node, minlength=nodes.num_trees).astype(np.float64)
+
+
+def even_shares(costs: Sequence[float], count: int) -> list[list[int]]:
+    """Items of these costs in `count` shares of about equal cost, each in rising order; every item in one share.
+
+    The costliest item goes to the cheapest share (Graham, 1969): none costs more than the mean plus one item, and none
+    is empty where there are as many items as shares. Ties keep their order, so all who plan it find the same.
+
+    >>> even_shares([9.0, 1.0, 4.0, 5.0], 2)
+    [[0, 1], [2, 3]]
+    """
+    shares: list[list[int]] = [[] for _ in range(count)]
+    loads = [(0.0, 0, number) for number in range(count)]
+    for item in sorted(range(len(costs)), key=lambda i: -costs[i]):
+        load, items, number = heapq.heappop(loads)
+        shares[number].append(item)
+        heapq.heappush(loads, (load + costs[item], items + 1, number))
+    return [sorted(share) for share in shares]

@@ -13,15 +13,16 @@ from typing import Any
 from surestep.calibration import CalibrationData, Fitted, fit_calibration
 from surestep.calibration.calibration import Calibration
 from surestep.config import Config
-from surestep.data.sources.choose import enabled_sources
 from surestep.evaluation.calibration_effect import content_of, figures_by_dataset
 from surestep.evaluation.certify.seen import PROBLEMS
+from surestep.evaluation.launched import ALONE, spread, stored_splits
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.evaluation_file import dataset_labels_unscored
 from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_split import score_split
-from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_source
+from surestep.scoring.spread.together import Together
+from surestep.scoring.stored_split import ProgressFactory, StoredSplit
 
 WITHIN_FOLDS = "chosen within folds"
 """The row of the whole procedure, choice included: what to expect on new problems."""
@@ -50,19 +51,19 @@ def calibrate(
     *,
     methods: Sequence[str] | None,
     progress: ProgressFactory,
+    together: Together = ALONE,
 ) -> CalibrationResult:
     """Score the validation split of every enabled dataset with a checkpoint's model and fit the maps, see `fit_maps`.
+
+    The other processes of `together` help (`launched.help_to_score`).
 
     Raises:
         DataError: files are missing or malformed, or the labels are too few or of one kind.
     """
-    sources = enabled_sources(config.data, "validation", seed=config.training.seed)
-    splits = [
-        prepare_source(source, built.tokenizer, built.formatter, cache_dir=config.data.cache_dir, progress=progress)
-        for source in sources
-    ]
-    scorer = built.scorer(config, calibrated=False)
-    return fit_maps(scorer, splits, methods=methods, seed=config.training.seed, progress=progress)
+    seed = config.training.seed
+    splits = stored_splits(built, config.data, "validation", seed=seed, progress=progress, together=together)
+    scorer = spread(built.scorer(config, calibrated=False), built, together)
+    return fit_maps(scorer, splits, methods=methods, seed=seed, progress=progress)
 
 
 def fit_maps(

@@ -37,6 +37,7 @@ from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_
 if TYPE_CHECKING:  # torch is for checkpoints; a file of predictions needs none
     from surestep.scoring.build_model import BuiltModel
     from surestep.scoring.checkpoint.load import LoadedCheckpoint
+    from surestep.scoring.spread.together import Together
 
 EvaluatedSplit = Literal["test", "validation"]
 
@@ -95,21 +96,25 @@ def score_datasets(
     *,
     progress: ProgressFactory,
     calibration: CalibrationUse = "pooled",
+    together: Together | None = None,
 ) -> ScoredDatasets:
     """Score every step of `split` of each enabled dataset, with the map that `calibration` names if there is one.
+
+    The other processes of `together` help (`launched.help_to_score`).
 
     Raises:
         DataError: a dataset's files are missing or malformed.
     """
-    sources = enabled_sources(config.data, split, seed=config.training.seed)
-    splits = [
-        prepare_source(source, built.tokenizer, built.formatter, cache_dir=config.data.cache_dir, progress=progress)
-        for source in sources
-    ]
+    from surestep.evaluation.launched import ALONE, spread, stored_splits
+
+    together = together or ALONE
+    seed = config.training.seed
+    splits = stored_splits(built, config.data, split, seed=seed, progress=progress, together=together)
     compiling = built.compile_if_worth(config.model.compile, sum(stored.num_tokens for stored in splits))
     if built.is_compiled and compiling is not None:
         built.reasons.append(compiling)
-    scorer = MeasuredScorer(built.scorer(config, calibrated=calibration != "none"))
+    own = built.scorer(config, calibrated=calibration != "none")
+    scorer = MeasuredScorer(spread(own, built, together))
     return _scored(scorer, splits, config, split, progress=progress, calibration=calibration)
 
 
@@ -210,14 +215,17 @@ def evaluate_checkpoint(
     output_dir: Path,
     progress: ProgressFactory,
     calibration: CalibrationUse = "pooled",
+    together: Together | None = None,
 ) -> Evaluation:
     """Score every step of `split` of each enabled dataset and write `eval_metrics.json` into `output_dir`.
+
+    The other processes of `together` help (`launched.help_to_score`).
 
     Raises:
         DataError: a dataset's files are missing or malformed.
         StorageError: the folder cannot be written.
     """
-    scored = score_datasets(loaded.built, config, split, progress=progress, calibration=calibration)
+    scored = score_datasets(loaded.built, config, split, progress=progress, calibration=calibration, together=together)
     return write_evaluation(loaded, scored, output_dir)
 
 

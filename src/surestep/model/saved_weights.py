@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from surestep.errors import CheckpointError
 from surestep.model.backbones.lora import check_adapter_config
 from surestep.model.backbones.silence_transformers import silence_transformers
 from surestep.model.confidence_model import ConfidenceModel
+from surestep.model.sharding import fill, is_sharded
 from surestep.model.tensor_headers import tensor_shapes
 
 HEAD_FILE = "head.safetensors"
 ADAPTER_FILE = "adapter/adapter_model.safetensors"
 BACKBONE_FOLDER = "backbone"
 _ROW = "confidence_row"
+_BACKBONE = "backbone."
 
 
 def is_adapted(model: ConfidenceModel) -> bool:
@@ -29,38 +31,47 @@ def is_adapted(model: ConfidenceModel) -> bool:
     return hasattr(model.backbone, "peft_config")
 
 
-def save_weights(model: ConfidenceModel, folder: Path) -> None:
+def save_weights(model: ConfidenceModel, folder: Path, *, whole: Mapping[str, Tensor] | None = None) -> None:
     """Write head and row, and either the adapters or the whole backbone.
+
+    `whole` are the trained weights by name, where those of the model are shards (`sharding.whole_weights`).
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
     try:
-        save_head(model, folder)
+        save_head(model, folder, whole=whole)
         if is_adapted(model):
             for adapter in model.backbone.peft_config.values():
                 if isinstance(adapter.target_modules, set):  # whose order changes from process to process
                     adapter.target_modules = sorted(adapter.target_modules)
             # save_embedding_layers=False: the embedding is not trained, and looking it up would ask the network.
-            model.backbone.save_pretrained(folder / "adapter", save_embedding_layers=False)
+            model.backbone.save_pretrained(folder / "adapter", save_embedding_layers=False, **_state(model, whole))
             (folder / "adapter" / "README.md").unlink(missing_ok=True)
         else:
             with own_attention(model):
-                model.transformer.save_pretrained(folder / BACKBONE_FOLDER)
+                model.transformer.save_pretrained(folder / BACKBONE_FOLDER, **_state(model, whole))
     except SafetensorError as error:
         # safetensors reports a full disk as an error of its own kind.
         raise OSError(28, str(error), str(folder)) from None
 
 
-def save_head(model: ConfidenceModel, folder: Path) -> None:
-    """Write head and row as `head.safetensors`.
+def _state(model: ConfidenceModel, whole: Mapping[str, Tensor] | None) -> dict[str, Any]:
+    """What `save_pretrained` of the backbone must be told besides: nothing where it holds its own weights."""
+    if whole is None:
+        return {}
+    return {"state_dict": {n.removeprefix(_BACKBONE): value for n, value in whole.items() if n.startswith(_BACKBONE)}}
+
+
+def save_head(model: ConfidenceModel, folder: Path, *, whole: Mapping[str, Tensor] | None = None) -> None:
+    """Write head and row as `head.safetensors`; `whole` as `save_weights` has it.
 
     Raises:
         OSError, SafetensorError: the disk is full or the folder cannot be written.
     """
     tensors = {f"head.{name}": value.contiguous().cpu() for name, value in model.head.state_dict().items()}
     tensors[_ROW] = model.confidence_row.detach().contiguous().cpu()
-    save_file(tensors, folder / HEAD_FILE)
+    save_file(tensors if whole is None else {name: whole[name] for name in tensors}, folder / HEAD_FILE)
 
 
 @contextmanager
@@ -85,9 +96,8 @@ def load_head(model: ConfidenceModel, folder: Path) -> None:
     expected = {f"head.{name}": value for name, value in model.head.state_dict().items()}
     expected[_ROW] = model.confidence_row.detach()
     check_keys(folder / HEAD_FILE, tensors, expected)
-    with torch.no_grad():
-        model.confidence_row.copy_(tensors.pop(_ROW))
-    model.head.load_state_dict({name.removeprefix("head."): value for name, value in tensors.items()})
+    for name, place in expected.items():
+        fill(place, tensors[name])
 
 
 def load_adapter(model: ConfidenceModel, folder: Path) -> None:
@@ -102,8 +112,13 @@ def load_adapter(model: ConfidenceModel, folder: Path) -> None:
     check_adapter_config(model.backbone, folder / "adapter")
     path = folder / ADAPTER_FILE
     tensors = read_tensors(path)
-    check_keys(path, tensors, get_peft_model_state_dict(model.backbone, save_embedding_layers=False))
-    set_peft_model_state_dict(model.backbone, tensors)
+    places = get_peft_model_state_dict(model.backbone, save_embedding_layers=False)
+    check_keys(path, tensors, places)
+    if is_sharded(model):
+        for key, place in places.items():
+            fill(place, tensors[key])
+    else:
+        set_peft_model_state_dict(model.backbone, tensors)
 
 
 def load_backbone_tensors(model: ConfidenceModel, folder: Path) -> None:
@@ -122,11 +137,11 @@ def load_backbone_tensors(model: ConfidenceModel, folder: Path) -> None:
         _load_backbone_through_transformers(model, folder)
         return
     for path in files:
-        with safe_open(path, "pt") as file, torch.no_grad():
+        with safe_open(path, "pt") as file:
             for key in file.keys():  # noqa: SIM118 - no mapping
                 found, place = file.get_tensor(key), places[key]
                 check_keys(path, {key: found}, {key: place})
-                place.copy_(found)
+                fill(place, found)
 
 
 def _keys_of(path: Path) -> list[str]:
@@ -142,9 +157,8 @@ def _load_backbone_through_transformers(model: ConfidenceModel, folder: Path) ->
         )
     found, places = dict(saved.named_parameters()), dict(model.transformer.named_parameters())
     check_keys(folder / BACKBONE_FOLDER, found, places)
-    with torch.no_grad():
-        for name, place in places.items():
-            place.copy_(found[name])
+    for name, place in places.items():
+        fill(place, found[name])
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

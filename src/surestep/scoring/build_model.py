@@ -76,6 +76,12 @@ class BuiltModel:
             if parameter.ndim == 2 and "lora_" not in name and "embed" not in name
         )
 
+    @property
+    def attention_per_token(self) -> float:
+        """What a token costs more for each token before it on its path, in tokens (`encoding.packing.tree_costs`)."""
+        products = max(self.weights_in_products, 1)
+        return 2 * self.backbone.hidden_size * self.backbone.num_layers / products
+
     def compile_if_worth(self, wanted: Literal["auto"] | bool, num_tokens: float) -> str | None:
         """Compile the decoder layers as `wanted` (`model.compile`); `auto`: where `num_tokens` repay the time.
 
@@ -221,7 +227,8 @@ def make_fast(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) ->
     if not read.is_plain:
         # Fused layers hand over sums that nobody has added yet, and the last one computes only what a plain head reads.
         reasons.append(f"head: reads more than the last layer at <CONFIDENCE> ({read.described()}); layers not fused")
-    if hardware.device.type == "cuda" and model.route != "paths" and read.is_plain and model.fuse_layers():
+    may_fuse = hardware.fuses_layers and hardware.device.type == "cuda" and model.route != "paths" and read.is_plain
+    if may_fuse and model.fuse_layers():
         reasons.append("layers: fused (queries, keys and values as one product, adapters summed in place)")
     if model.route != "paths" and read.is_plain and model.narrow_layers():
         reasons.append("last layer: past its attention, only the tokens that are read (exact)")

@@ -31,11 +31,13 @@ class Hardware:
         device: a torch device.
         precision: autocast dtype by Accelerate's name; "no" is float32.
         reasons: one line for each choice that the program made.
+        fuses_layers: whether layers are fused where they are known: not where their weights will be shared out.
     """
 
     device: torch.device
     precision: Precision
     reasons: tuple[str, ...]
+    fuses_layers: bool = True
 
     @property
     def compute_dtype(self) -> torch.dtype:

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -70,6 +70,7 @@ class PackedPasses:
         token_budget: tokens in one forward pass; halved when memory runs out, where `may_shrink`.
         say: told the new budget, in a line; unset: it goes to stderr.
         recorded: runs short passes, where they are recorded (`record_passes`).
+        without_gradients: entered around every pass; of weights that are sharded, and trained on, `torch.no_grad`.
         num_tokens: tokens that went through the model so far, a shared prefix once.
     """
 
@@ -80,6 +81,7 @@ class PackedPasses:
     may_shrink: bool = False
     say: Callable[[str], None] = to_stderr
     recorded: RecordedPasses | None = None
+    without_gradients: Callable[[], AbstractContextManager[Any]] = torch.inference_mode
     num_tokens: int = field(default=0, init=False)
     _counting: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
@@ -177,13 +179,12 @@ class PackedPasses:
         torch.cuda.empty_cache()
         self.say(f"out of memory: scoring continues with {self.token_budget} tokens in a pass")
 
-    @torch.inference_mode()
     def _confidences(self, pack: Pack) -> Confidences:
         """Start on a pack; what it gives may still be on its way."""
         device, dtype = self.hardware.device, self.hardware.compute_dtype
         with self._counting:
             self.num_tokens += pack.num_tokens
-        with _without_dropout(self.model):
+        with self.without_gradients(), _without_dropout(self.model):
             batch = to_batch(pack)
             if self.recorded is not None and (values_S := self.recorded.confidences(batch)) is not None:
                 return Confidences(values_S)

@@ -17,6 +17,7 @@ from surestep.encoding.difficulty import DifficultyName, tree_difficulty
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
 from surestep.encoding.first_error import labels_after_first_error
 from surestep.encoding.limits import LimitLoss, limit_nodes, limit_tree
+from surestep.encoding.packing import tree_costs
 from surestep.encoding.token_store import TreeStore
 from surestep.errors import DataError
 from surestep.scored import FloatArray, IntArray
@@ -100,6 +101,12 @@ class TrainingSet(Sequence[EncodedTree]):
         """int64 [N]: how many ratings the label of each step of an example is the mean of, in the order of its tree."""
         number = int(self.chosen[item])
         return self.store.num_ratings(number, np.arange(self.store.num_steps(number)))
+
+    def costs(self, items: IntArray, *, attention: float = 0.0) -> FloatArray:
+        """float64 [items]: what each of these examples costs to run, in tokens (`encoding.packing.tree_costs`)."""
+        nodes = self.store.nodes(self.chosen[items])
+        keep, _ = limit_nodes(nodes, max_length=self.max_length, max_steps=self.max_steps)
+        return tree_costs(nodes, keep, attention=attention)
 
     @property
     def num_labels(self) -> int:

@@ -1,14 +1,15 @@
 """One optimiser step: forward and backward over its packs, clipping, one update of the weights.
 
 Where memory runs out in a pass, the passes of the step are run again in smaller packs: nothing has changed but
-gradients, which are dropped. Clipping and the update are never run again, for weights stepped twice would be no error
-that anyone sees; so what they need in memory is there before the first step.
+gradients, which are dropped. Several processes do so together, whichever of them it was, for gradients are added up
+over the processes once all passes of all of them are done. Clipping and the update are never run again, for weights
+stepped twice would be no error that anyone sees; so what they need in memory is there before the first step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from torch import Tensor
 
 from surestep.config import TrainingConfig
 from surestep.config.loss import LossOptions
+from surestep.model.sharding import is_sharded, joined
 from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.spread.together import Together
 from surestep.training.loss import step_losses
 from surestep.training.optimizer.averaged_weights import AveragedWeights, put_raw_weights
 from surestep.training.optimizer.parameter_groups import (
@@ -29,11 +32,14 @@ from surestep.training.optimizer.parameter_groups import (
     parameter_roles,
     set_learning_rate,
 )
-from surestep.training.optimizer.saved_moments import allocate_moments
+from surestep.training.optimizer.saved_moments import allocate_moments, moments_to_tensors
 from surestep.training.passes.recorded import RecordedPasses
+from surestep.training.passes.shared_gradients import add_up_gradients
 from surestep.training.passes.smaller_packs import PassBudget, not_repeated
 from surestep.training.run_state import RunState, load_state, save_state, seed_step
 from surestep.training.schedule import learning_rate_factor
+from surestep.training.sharding.passes import empty_pack
+from surestep.training.sharding.state import RAW
 from surestep.training.step_data import StepPacks, TrainingPack
 
 
@@ -45,11 +51,23 @@ class Update:
         packs: what went through the model, in the end.
         loss: weighted sum over this process's labels; a scalar on the device, detached.
         grad_norm: before clipping, over all processes.
+        num_tokens, labels: those of the step, over all processes; labels by dataset.
     """
 
     packs: StepPacks
     loss: Tensor
     grad_norm: Tensor
+    num_tokens: int
+    labels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _PassesDone:
+    """Loss of this process's passes; tokens and labels (by dataset) of all processes'."""
+
+    loss: Tensor
+    num_tokens: int
+    labels: Mapping[str, int]
 
 
 def pack_loss(logits_S: Tensor, pack: TrainingPack, options: LossOptions) -> Tensor:
@@ -73,6 +91,7 @@ class OptimizerStep:
         budget: tokens in a pass.
         pack_again: packs a step anew, by the budget as it then is.
         say: told of passes that cannot be recorded.
+        together: the processes of the run; alone unless given.
     """
 
     def __init__(
@@ -85,6 +104,7 @@ class OptimizerStep:
         budget: PassBudget,
         pack_again: Callable[[StepPacks], StepPacks],
         say: Callable[[str], None],
+        together: Together | None = None,
     ) -> None:
         self._settings = settings
         self._loss_options = settings.loss_options()
@@ -94,11 +114,16 @@ class OptimizerStep:
         self._pack_again = pack_again
         self._say = say
         self._first_step = 0
+        self._together = together or Together()
         self._names = parameter_names(built.model)
-        self.model, self.optimizer = accelerator.prepare(built.model, build_optimizer(built.model, settings))
+        # `evaluation_mode`: without DistributedDataParallel around it, for gradients are added up here.
+        self.model = accelerator.prepare_model(built.model, evaluation_mode=True)
+        self.optimizer = accelerator.prepare(build_optimizer(built.model, settings))
         self.is_recorded = recorded
         self._recorded: RecordedPasses | None = None
         self._average: AveragedWeights | None = None
+        self._is_sharded = is_sharded(built.model)
+        self._empty = empty_pack(built) if self._is_sharded else None
 
     def begin(self, resume_from: Path | None) -> RunState:
         """Take over moments and position from a checkpoint, or begin; returns where the run stands.
@@ -123,13 +148,12 @@ class OptimizerStep:
     def _begin_average(self, resume_from: Path | None, state: RunState) -> None:
         """Where `ema_decay` is set: a checkpoint's weights are the average, and its training state holds the others.
 
-        The average is kept on the main process alone, which validates and saves.
+        Every process keeps it, for all of them validate.
         """
         decay = self._settings.ema_decay
         if decay is None:
             return
-        if self._accelerator.is_main_process:
-            self._average = AveragedWeights(self._built.model, decay, updates=state.step)
+        self._average = AveragedWeights(self._built.model, decay, updates=state.step)
         if resume_from is not None:
             put_raw_weights(self._built.model, resume_from / "training_state")
             self._built.model.weights_changed()
@@ -167,6 +191,12 @@ class OptimizerStep:
         raw = None if self._average is None else self._average.raw()
         save_state(folder, state, self.optimizer.optimizer, self._names, raw_weights=raw)
 
+    def shards(self) -> dict[str, Tensor]:
+        """What resuming needs beside the weights and the run state, by name, where the weights are sharded."""
+        moments = moments_to_tensors(self.optimizer.optimizer, self._names, in_place=True)
+        raw = {} if self._average is None else self._average.raw()
+        return moments | {f"{RAW}{name}": weight for name, weight in raw.items()}
+
     @contextmanager
     def rounded_weights(self) -> Iterator[None]:
         """Trained weights are rounded once a step instead of in every pass, where memory for the copies is spent."""
@@ -186,7 +216,7 @@ class OptimizerStep:
         """
         factor = learning_rate_factor(packs.step - self._first_step, self._settings)
         set_learning_rate(self.optimizer.optimizer, factor)
-        while (loss := self._passes_or_none(packs)) is None:
+        while (done := self._passes_of_all(packs)) is None:
             # Outside of the handler, whose traceback holds on to memory.
             self._budget.shrink(self._drop_gradients)
             packs = self._pack_again(packs)
@@ -196,10 +226,32 @@ class OptimizerStep:
             if self._average is not None:
                 self._average.update()
             self._built.model.weights_changed()
-        return Update(packs, loss, torch.as_tensor(0.0 if grad_norm is None else grad_norm))
+        norm = torch.as_tensor(0.0 if grad_norm is None else joined(grad_norm))
+        return Update(packs, done.loss, norm, done.num_tokens, done.labels)
+
+    def _passes_of_all(self, packs: StepPacks) -> _PassesDone | None:
+        """The passes of all processes, their gradients added up; None where memory ran out on one of them."""
+        loss = self._passes_or_none(packs)
+        if self._together.count == 1:
+            return None if loss is None else _PassesDone(loss, packs.num_tokens, packs.labels)
+        names = list(packs.labels)
+        # FSDP2 adds up those of shards itself.
+        trained = [] if self._is_sharded else [p for p in self.model.parameters() if p.requires_grad]
+        known, has_gradient = len(names) + 2, [float(parameter.grad is not None) for parameter in trained]
+        counts = [float(loss is None), float(packs.num_tokens), *(float(packs.labels[name]) for name in names)]
+        summed = self._together.summed([*counts, *has_gradient])
+        if loss is None or summed[0] > 0:
+            return None
+        with not_repeated(f"the gradients of step {packs.step + 1} were added up over the processes"):
+            add_up_gradients([p for p, number in zip(trained, summed[known:], strict=True) if number > 0])
+        labels = {name: int(count) for name, count in zip(names, summed[2:known], strict=True)}
+        return _PassesDone(loss, int(summed[1]), labels)
 
     def _passes_or_none(self, packs: StepPacks) -> Tensor | None:
         """What `_passes` gives; None where memory ran out."""
+        if self._is_sharded:  # the others wait in the middle of the same pass, which cannot be run again
+            with not_repeated(f"sharded weights were run in step {packs.step + 1}"):
+                return self._passes(packs)
         try:
             return self._passes(packs)
         except torch.OutOfMemoryError:
@@ -211,20 +263,22 @@ class OptimizerStep:
         seed_step(self._settings.seed, packs.step, self._accelerator.process_index)
         self._zero_gradients()
         total = torch.zeros((), device=device)
-        for number, pack in enumerate(packs.packs, start=1):
-            is_last = number == len(packs.packs)
-            # Processes exchange gradients once a step, with the last pack.
-            with nullcontext() if is_last else self._accelerator.no_sync(self.model):
-                loss = self._recorded(pack, device) if self._recorded is not None else self._pass(pack.to(device))
-            total += loss
+        for pack in self._in_step(packs.packs):
+            total += self._recorded(pack, device) if self._recorded is not None else self._pass(pack.to(device))
         return total
 
     def _pass(self, pack: TrainingPack) -> Tensor:
         """Forward and backward of a pack on the device; its loss, detached."""
         loss = self._pack_loss(pack)
-        # Averaging over processes is undone: the weights already divide by the whole batch.
-        self._accelerator.backward(loss * self._accelerator.num_processes)
+        # The weights of its labels divide by the whole batch; FSDP2's mean over processes is undone.
+        self._accelerator.backward(loss * self._together.count if self._is_sharded else loss)
         return loss.detach()
+
+    def _in_step(self, packs: Sequence[TrainingPack]) -> list[TrainingPack]:
+        """The same, and of sharded weights as many on every process, for all of them run a pass together."""
+        if self._empty is None:
+            return list(packs)
+        return [*packs, *[self._empty] * (self._together.largest(len(packs)) - len(packs))]
 
     def _pack_loss(self, pack: TrainingPack) -> Tensor:
         logits_S = self.model(pack.batch).float()

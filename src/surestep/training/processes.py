@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
 from surestep.errors import SurestepError
 from surestep.scoring.hardware import Hardware
+from surestep.scoring.spread.together import FIRST_WAIT, LONGEST_WAIT, Together
 from surestep.training.run_state import RunState
 
 T = TypeVar("T")
@@ -47,7 +50,36 @@ def make_accelerator(hardware: Hardware) -> Accelerator:
     """An Accelerator for the device and arithmetic that were chosen."""
     # Accelerate keeps one state a process; a second run in the same one may differ in its arithmetic.
     AcceleratorState._reset_state()
-    return Accelerator(mixed_precision=hardware.precision, cpu=hardware.device.type == "cpu")
+    return Accelerator(
+        mixed_precision=hardware.precision,
+        cpu=hardware.device.type == "cpu",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
+    )
+
+
+def together_with(accelerator: Accelerator, *, wait: timedelta = LONGEST_WAIT) -> Together:
+    """The processes of `accelerator`, for what they tell each other; every one of them must ask for it."""
+    return Together(accelerator.process_index, accelerator.num_processes, wait=wait)
+
+
+@contextmanager
+def main_process_first(accelerator: Accelerator) -> Iterator[None]:
+    """The main process goes through the block before the others, which wait as long as it takes."""
+    with together_with(accelerator, wait=FIRST_WAIT).first_goes_ahead():
+        yield
+
+
+@contextmanager
+def group_closed(accelerator: Accelerator) -> Iterator[None]:
+    """At the end of the block the processes part: what connected them is closed, and nothing waits for them any more.
+
+    Where the block breaks off, others may still wait in the middle of something: then the end of this process tells
+    them, by its closed connections.
+    """
+    yield
+    if accelerator.num_processes > 1:
+        accelerator.state.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)  # which still holds them for connected
 
 
 def share(accelerator: Accelerator, state: RunState, *names: str) -> None:

@@ -18,41 +18,51 @@ from surestep.data.sources.settle import settle_own_data
 from surestep.encoding.text_frame import formatter_of
 from surestep.errors import SurestepError
 from surestep.files import CONFIG, DATA_REPORT, METRICS, REPORT, write_json
+from surestep.model.sharding import is_sharded
 from surestep.scoring.build_model import BuiltModel, build_model
 from surestep.scoring.checkpoint.find import checkpoint_path
-from surestep.scoring.checkpoint.load import load_all_weights, load_checkpoint
+from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import Hardware, choose_hardware
 from surestep.scoring.stored_split import ProgressFactory, silent
 from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
 from surestep.stop_signals import interrupted_by_signals
 from surestep.training.events import RunView, TrainingEvents
+from surestep.training.events.final_report import final_report
 from surestep.training.events.idle_gpu import IdleGpu
 from surestep.training.events.log import Log
 from surestep.training.events.run_log import RunLog
 from surestep.training.events.save import Save
 from surestep.training.events.stop import VALIDATIONS_DIVERGED, Stop
 from surestep.training.events.trackers import Trackers, trackers_to_use
-from surestep.training.events.validate import Validate, choose_subsets, write_validation_report
+from surestep.training.events.validate import Validate, choose_subsets
 from surestep.training.experiment_folder import (
     check_space,
     clean_folder,
     start_folder,
 )
 from surestep.training.loss.describe import loss_lines, uncalibrated
-from surestep.training.optimizer.adamw_8bit import SMALLEST
 from surestep.training.optimizer.averaged_weights import average_bytes
 from surestep.training.optimizer.parameter_groups import moment_bytes
 from surestep.training.optimizer.rate_by_size import rate_line
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
 from surestep.training.phases.plan import TrainingPhase
 from surestep.training.phases.plan import tokens_per_step as mean_tokens_per_step
-from surestep.training.processes import main_process_alone, make_accelerator
-from surestep.training.run_state import RunState
+from surestep.training.processes import (
+    group_closed,
+    main_process_alone,
+    main_process_first,
+    make_accelerator,
+    together_with,
+)
 from surestep.training.run_tokenizer import run_tokenizer
 from surestep.training.schedule import check_schedule
+from surestep.training.sharding.checkpoint import write_checkpoint
+from surestep.training.sharding.passes import for_validation, in_step_of
+from surestep.training.sharding.start import shard_if_asked
 from surestep.training.start.origin import Origin, find_origin, locked_folder, said_of
 from surestep.training.start.resume_point import set_aside_damaged
+from surestep.training.start.settings_lines import settings_lines
 from surestep.training.trainer import Trainer
 from surestep.training.training_sets import RunData, load_run_data
 
@@ -111,8 +121,9 @@ def train(
     trackers_to_use(config.training.report_to, tensorboard=config.training.tensorboard)  # refused here where one lacks
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     accelerator = make_accelerator(hardware)
+    hardware = replace(hardware, fuses_layers=not (config.training.fsdp and accelerator.num_processes > 1))
     nothing: tuple[str, ...] = ()
-    with interrupted_by_signals(), ExitStack() as stack:
+    with interrupted_by_signals(), group_closed(accelerator), ExitStack() as stack:
         found = main_process_alone(
             accelerator, lambda: stack.enter_context(locked_folder(config.experiment_dir)), otherwise=nothing
         )
@@ -136,7 +147,7 @@ def _train(
     """Train from `origin`, holding the lock of the run's folder."""
     training, folder = config.training, config.experiment_dir
     tokenizer, max_positions = run_tokenizer(config.model, origin.start, origin.manifest)
-    with accelerator.main_process_first():  # which tokenises; the others find its work in the cache
+    with main_process_first(accelerator):  # which tokenises; the others find its work in the cache
         data = load_run_data(
             config,
             tokenizer,
@@ -154,16 +165,28 @@ def _train(
         start = load_checkpoint(origin.start, hardware=hardware, config=config, trainable=True, with_state=with_state)
         built = start.built
     stale = _drop_calibration(built, origin.start)
+    processes = shard_if_asked(built, training, accelerator)
     warning = check_space(folder, training, built.model)
     largest, max_length = _largest_pass(data.phases, [phase.data.max_length for phase in config.of_phases()])
+    together = together_with(accelerator)
     budget, reason = choose_token_budget(largest, built, max_length=max_length)
+    budget = together.smallest(budget)  # of processes with different free memory
     tokens_per_step = mean_tokens_per_step(data.phases)
-    compiling = built.compile_if_worth(config.model.compile, tokens_per_step * training.max_steps)
+    wanted = False if is_sharded(built.model) else config.model.compile  # compiled layers hold whole weights
+    compiling = built.compile_if_worth(wanted, tokens_per_step * training.max_steps)
     recorded = records_passes(training, config.lora, built, accelerator, budget)
     unrecordable = reason_not_to_record(training, config.lora, built, accelerator)
-    lines = [*config.warnings(), *built.reasons, *said_of(compiling), *data.lines, *said_of(warning), reason]
+    lines = [
+        *config.warnings(),
+        *built.reasons,
+        *said_of(processes),
+        *said_of(compiling),
+        *data.lines,
+        *said_of(warning),
+        reason,
+    ]
     lines += loss_lines(training.loss_options(), data.training, token_budget=budget)
-    lines += _settings_lines(training, built, recorded=recorded, unrecordable=unrecordable)
+    lines += settings_lines(training, built, recorded=recorded, unrecordable=unrecordable)
     lines += said_of(None if config.phases else rate_line(training, config.lora, built.weights_in_products))
     lines += [*origin.lines(), *said_of(stale)]
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
@@ -186,20 +209,25 @@ def _train(
         recorded=recorded,
         resume_from=origin.resume_from,
         phases=data.phases if config.phases else (),
+        together=together,
     )
     trainer.view.state.sources = origin.sources
     path = config.validation_dir / METRICS
     with _trackers(config, listeners, step=origin.step) as trackers:
         result = _run(trainer, config, data, [*listeners, trackers], tokens_per_step=tokens_per_step)
-        if result.stopped_by is not None or not accelerator.is_main_process:
+        if result.stopped_by is not None:
             return TrainedRun(result, None, path)  # whoever stops a run waits for its checkpoint, not for a report
-        if result.best != result.last or training.ema_decay is not None:  # the model holds the weights behind it
-            load_all_weights(built.model, result.best)
-        scorer = built.scorer(config)
-        scorer.say = trainer.view.say
-        report = write_validation_report(
-            path.parent, scorer, data, checkpoint=result.best, settings=config.eval, loss=training.loss_options()
+        report = final_report(
+            trainer,
+            data,
+            best=result.best,
+            last=result.last,
+            scorer=partial(built.scorer, config),
+            folder=path.parent,
+            settings=config.eval,
         )
+        if report is None:
+            return TrainedRun(result, None, path)
         for line in uncalibrated(training.loss_options()):
             trainer.view.say(line)
         trackers.reported(report, step=result.steps, best_step=result.best_record.get("step", result.steps))
@@ -222,24 +250,15 @@ def _run(
         on_gpu = device.type == "cuda" and not trainer.optimizer_step.is_recorded
         listeners = [*listeners, IdleGpu(rhythm, on_gpu=on_gpu, token_budget=trainer.budget.num_tokens)]
     stop = Stop(
-        accelerator,
-        device=device,
+        trainer.together,
         patience=training.early_stopping_patience,
         # No other one can say that it was a passing swing.
         validations_diverged=1 if rhythm.is_validated_once else VALIDATIONS_DIVERGED,
     )
 
-    def write(folder: Path, state: RunState) -> None:
-        with trainer.optimizer_step.averaged_weights():
-            save_checkpoint(
-                folder,
-                built,
-                config,
-                step=state.step,
-                label_means=data.label_means,
-                label_mean=data.label_mean,
-                write_state=lambda path: trainer.optimizer_step.save_state(path, state),
-            )
+    save = partial(
+        save_checkpoint, built=built, config=config, label_means=data.label_means, label_mean=data.label_mean
+    )
 
     trainer.run(
         [
@@ -247,16 +266,25 @@ def _run(
             Log(rhythm, accelerator, device=device, peak_learning_rate=training.learning_rate),
             Validate(
                 rhythm,
-                accelerator,
-                make_scorer=partial(built.scorer, config),
+                trainer.together,
+                make_scorer=lambda: for_validation(built.scorer(config)),
                 subsets=choose_subsets(data.validation, training, tokens_per_step=tokens_per_step),
                 metric=training.best_metric,
                 constants=data.label_means,
                 bound=training.divergence_bound,
+                attention=built.attention_per_token,
+                in_step=in_step_of(built, trainer.together),
                 averaged_weights=trainer.optimizer_step.averaged_weights,
             ),
             stop,
-            Save(rhythm, accelerator, folder=folder, write=write, keep=training.save_total_limit),
+            Save(
+                rhythm,
+                accelerator,
+                folder=folder,
+                write=partial(write_checkpoint, trainer.optimizer_step, built, trainer.together, save),
+                keep=training.save_total_limit,
+                all_write=is_sharded(built.model),
+            ),
         ]
     )
     view = trainer.view
@@ -282,29 +310,6 @@ def _diverged(view: RunView, training: TrainingConfig) -> str:
         f"{training.divergence_bound:g} times a constant's; lower --learning_rate (now {training.learning_rate:g}) or "
         f"--max_grad_norm, or lengthen the warmup (--divergence_bound null continues nevertheless){kept}"
     )
-
-
-def _settings_lines(
-    training: TrainingConfig, built: BuiltModel, *, recorded: bool, unrecordable: str | None
-) -> list[str]:
-    """What was made of the settings for optimiser and passes."""
-    lines = []
-    if training.optimizer == "adamw_8bit":
-        lines.append(
-            f"optimiser: AdamW with moments in 8 bits (as set); 32 for head, row, embedding and tensors below "
-            f"{SMALLEST:,} numbers"
-        )
-    if training.ema_decay is not None:
-        size = average_bytes(built.model, training.ema_decay)
-        lines.append(
-            f"weights: their moving average over about {1 / (1 - training.ema_decay):,.0f} steps is validated and "
-            f"saved ({size / 1e6:,.1f} MB, in float32); the training state holds the weights themselves"
-        )
-    if recorded:
-        lines.append("passes: recorded once for each shape and run again (CUDA graphs); --cuda_graphs false")
-    elif training.cuda_graphs is True:
-        lines.append(f"passes: not recorded, though --cuda_graphs is true: {unrecordable}")
-    return lines
 
 
 def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:

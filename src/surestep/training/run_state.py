@@ -25,7 +25,8 @@ from typing_extensions import TypedDict
 from surestep.errors import CheckpointError
 from surestep.model.saved_weights import read_tensors
 from surestep.training.optimizer.averaged_weights import RAW_FILE
-from surestep.training.optimizer.saved_moments import moments_to_tensors, tensors_to_moments
+from surestep.training.optimizer.saved_moments import moments_to_tensors, places_of_moments, tensors_to_moments
+from surestep.training.sharding.state import RAW, SHARDED_FOLDER, is_sharded_state, names_in_shards, read_shards
 from surestep.untrusted import checked, checked_record, place_inside, read_json
 
 OPTIMIZER_FILE = "optimizer.safetensors"
@@ -151,17 +152,27 @@ def save_state(
     except SafetensorError as error:
         # safetensors reports a full disk as an error of its own kind.
         raise OSError(errno.ENOSPC, str(error), str(folder)) from None
+    write_state(folder, state)
+
+
+def write_state(folder: Path, state: RunState) -> None:
+    """Write the run state alone."""
     (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n", encoding="utf-8")
 
 
 def load_state(folder: Path, optimizer: torch.optim.Optimizer, names: dict[int, str]) -> RunState:
-    """Fill the optimiser and return the run state.
+    """Fill the optimiser and return the run state, whether it was written in shards or not.
 
     Raises:
         CheckpointError: a moment is missing, unexpected, of another shape or of another optimiser.
     """
-    path = folder / OPTIMIZER_FILE
-    tensors_to_moments(optimizer, names, read_tensors(path), path=path)
+    if is_sharded_state(folder):
+        shapes = {name: shape for name, shape in names_in_shards(folder).items() if not name.startswith(RAW)}
+        places = places_of_moments(optimizer, names, shapes, path=folder / SHARDED_FOLDER)
+        read_shards(folder, places)
+    else:
+        path = folder / OPTIMIZER_FILE
+        tensors_to_moments(optimizer, names, read_tensors(path), path=path)
     return read_state(folder)
 
 

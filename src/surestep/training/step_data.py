@@ -18,7 +18,7 @@ from torch import Tensor
 from surestep.config.loss import LossOptions
 from surestep.encoding.encoded_tree import EncodedTree, FloatArray
 from surestep.encoding.limits import cut_tree
-from surestep.encoding.packing import Pack, pack_trees, plan_packs
+from surestep.encoding.packing import Pack, even_shares, pack_trees, plan_packs
 from surestep.model.attention.prepared_mask import PreparedMask
 from surestep.model.confidence_model import Prepared, Route, prepare
 from surestep.model.tree_batch import TreeBatch
@@ -203,6 +203,28 @@ def _tensor(array: FloatArray, pin: bool) -> Tensor:
     return values.pin_memory() if pin else values
 
 
+def share_of_draws(
+    draws: list[Draw],
+    datasets: Mapping[str, TrainingSet],
+    *,
+    rank: int,
+    num_processes: int,
+    attention: float = 0.0,
+) -> list[Draw]:
+    """Those that the process `rank` takes of a step's examples: a share that costs as much as every other one.
+
+    Whose gradients it adds to which changes no sum but its order. `attention` as `TrainingSet.costs` has it.
+    """
+    if num_processes == 1:
+        return draws
+    costs = np.zeros(len(draws))
+    for name in {draw.dataset for draw in draws}:
+        places = [place for place, draw in enumerate(draws) if draw.dataset == name]
+        examples = np.array([draws[place].example for place in places], np.int64)
+        costs[places] = datasets[name].costs(examples, attention=attention)
+    return [draws[place] for place in even_shares(costs.tolist(), num_processes)[rank]]
+
+
 def prefetch_steps(
     mixture: Mixture,
     datasets: Mapping[str, TrainingSet],
@@ -219,14 +241,18 @@ def prefetch_steps(
     rounded: bool = False,
     options: LossOptions = PLAIN,
     balances: Mapping[str, PositionBalance] | None = None,
+    attention: float = 0.0,
 ) -> Generator[StepPacks, None, None]:
-    """The packs of each step in order, the next one built while the current one is computed."""
+    """The packs of each step in order, the next one built while the current one is computed.
+
+    With several processes each takes the share of `rank`; `attention` says what it costs (`share_of_draws`).
+    """
 
     def build(step: int) -> StepPacks:
         draws = mixture.draw(step, num_examples)
         return build_step(
             step,
-            draws[rank::num_processes],
+            share_of_draws(draws, datasets, rank=rank, num_processes=num_processes, attention=attention),
             datasets,
             weights,
             token_budget=token_budget,

@@ -17,12 +17,14 @@ from accelerate import Accelerator
 
 from surestep.config import TrainingConfig
 from surestep.scoring.build_model import BuiltModel
+from surestep.scoring.spread.together import Together
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
 from surestep.training.loss.positions import position_balances
 from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.passes.smaller_packs import PassBudget
 from surestep.training.phases.plan import TrainingPhase, phase_at, whole_run
+from surestep.training.processes import together_with
 from surestep.training.run_state import RunState
 from surestep.training.schedule import Rhythm
 from surestep.training.step_data import StepPacks, build_step, prefetch_steps
@@ -41,6 +43,7 @@ class Trainer:
         recorded: record passes and replay them (`passes.recorded.records_passes`).
         resume_from: a checkpoint whose optimiser and position are taken over.
         phases: of the run, in order; none: `settings` and `data` are the whole run.
+        together: the processes of the run; unless given, those of `accelerator`.
     """
 
     def __init__(
@@ -55,15 +58,15 @@ class Trainer:
         recorded: bool = False,
         resume_from: Path | None = None,
         phases: Sequence[TrainingPhase] = (),
+        together: Together | None = None,
     ) -> None:
         self.settings = settings
         self.built = built
         self.accelerator = accelerator
+        self.together = together or together_with(accelerator)
         self.phases = tuple(phases) or (whole_run(settings, data),)
         self.rhythm = Rhythm.of(settings, [phase.last_step for phase in phases])
-        self.budget = PassBudget(
-            token_budget, may_shrink=may_shrink and accelerator.num_processes == 1, say=lambda line: self.view.say(line)
-        )
+        self.budget = PassBudget(token_budget, may_shrink=may_shrink, say=lambda line: self.view.say(line))
         self.optimizer_step = OptimizerStep(
             settings,
             built,
@@ -72,6 +75,7 @@ class Trainer:
             budget=self.budget,
             pack_again=self._pack_again,
             say=lambda line: self.view.say(line),
+            together=self.together,
         )
         self.view = RunView(RunState(), settings.max_steps)
         self.view.state = self.optimizer_step.begin(resume_from)
@@ -85,6 +89,7 @@ class Trainer:
             "rounded": recorded,
             "options": settings.loss_options(),
         }
+        self._attention = built.attention_per_token
         self._asked_at = self._waited = 0.0
 
     @property
@@ -149,6 +154,7 @@ class Trainer:
                 token_budget=budget,
                 rank=self.accelerator.process_index,
                 num_processes=self.accelerator.num_processes,
+                attention=self._attention,
                 **self._packing,
             )
             with closing(packed):  # its thread has ended before the mixture is set back
@@ -185,11 +191,11 @@ class Trainer:
     def _one_step(self, packs: StepPacks, *, waits: bool = True) -> StepDone:
         """Run a step, and move on to the next; unless `waits`, the GPU may still be at it."""
         update = self.optimizer_step(packs)
-        packs, state, processes = update.packs, self.view.state, self.accelerator.num_processes
+        packs, state = update.packs, self.view.state
         state.step = packs.step + 1
         state.drawn = packs.drawn
-        state.tokens += packs.num_tokens * processes
-        state.labels += sum(packs.labels.values()) * processes
+        state.tokens += update.num_tokens
+        state.labels += sum(update.labels.values())
         is_read = self.rhythm.is_logging(state.step) or self.rhythm.is_validating(state.step)
         if waits and is_read and self.built.hardware.device.type == "cuda":
             torch.cuda.synchronize()  # what was left to the GPU belongs to the step, not to the validation
@@ -199,6 +205,8 @@ class Trainer:
             grad_norm=update.grad_norm,
             learning_rates=self.optimizer_step.learning_rates() if is_read else {},
             packs=packs,
+            num_tokens=update.num_tokens,
+            labels=update.labels,
             seconds=time.perf_counter() - self._asked_at,
             waited=self._waited,
         )

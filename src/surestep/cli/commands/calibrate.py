@@ -17,6 +17,7 @@ from surestep.data.datasets import LAYOUTS
 from surestep.data.datasets.dataset import AUTO_LAYOUT
 from surestep.errors import ConfigError
 from surestep.files import CALIBRATION
+from surestep.inference.tables.processes import find_processes, refuse_several_processes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,6 +68,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Calibrate; 0 when done."""
     _check(args)
+    if args.scorer is not None or is_ensemble(args) or args.remove:
+        refuse_several_processes("calibrating another scorer or several checkpoints, and taking a map out,")
     if args.scorer is not None:
         return _calibrate_scorer(args)
     if is_ensemble(args):
@@ -76,24 +79,42 @@ def run(args: argparse.Namespace) -> int:
     from surestep.scoring.checkpoint.manifest import check_is_checkpoint
 
     check_is_checkpoint(args.checkpoint)
+    if not find_processes(on_several_machines=True).is_first:
+        return _help(args)
     with locked_run(args.checkpoint, command="surestep calibrate") as said:
         if said is not None:
             say(f"· {said}")
         return _remove(args.checkpoint) if args.remove else _calibrate(args)
 
 
+def _help(args: argparse.Namespace) -> int:
+    """Score a share of the trees for the first process of a launch."""
+    from surestep.evaluation.launched import help_to_score, launched_together
+    from surestep.scoring.checkpoint.load import load_checkpoint, read_config
+    from surestep.scoring.hardware import for_scoring_here
+
+    config = _config(args, for_scoring_here(read_config(args.checkpoint)))
+    with launched_together() as together:
+        built = load_checkpoint(args.checkpoint, config=config).built
+        scorer = built.scorer(config, calibrated=False)
+        seed = config.training.seed
+        help_to_score(scorer, built, config.data, "validation", together, seed=seed, wanted="labelled")
+    return 0
+
+
 def _calibrate(args: argparse.Namespace) -> int:
     from surestep.cli.output.progress import counting
     from surestep.evaluation.calibrate import calibrate
+    from surestep.evaluation.launched import launched_together
     from surestep.scoring.checkpoint.calibration_file import store_calibration
     from surestep.scoring.checkpoint.load import load_checkpoint, read_config
     from surestep.scoring.hardware import for_scoring_here
 
     console = result_console(args)
     config = _config(args, for_scoring_here(read_config(args.checkpoint)))
-    loaded = load_checkpoint(args.checkpoint, config=config)
-    with counting(console) as progress:
-        result = calibrate(loaded.built, config, methods=_methods(args), progress=progress)
+    with launched_together() as together, counting(console) as progress:
+        loaded = load_checkpoint(args.checkpoint, config=config)
+        result = calibrate(loaded.built, config, methods=_methods(args), progress=progress, together=together)
     if args.json:
         say_json(result.calibration.about)
     _show(console, result, with_table=not args.json)

@@ -21,11 +21,13 @@ from surestep.cli.scorers import OpenedScorer, add_scorer_flags, one_of, opened_
 from surestep.config import get_default_config
 from surestep.errors import ConfigError
 from surestep.files import PREDICTIONS
+from surestep.inference.tables.processes import refuse_several_processes
 
 if TYPE_CHECKING:
     from surestep.config import Config
     from surestep.evaluation.evaluate import Evaluation
     from surestep.scoring.checkpoint.load import LoadedCheckpoint
+    from surestep.scoring.spread.together import Together
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,10 +69,14 @@ def run(args: argparse.Namespace) -> int:
     from surestep.evaluation.report.headline import verdict
     from surestep.metrics.error_analysis.wording import error_lines
 
+    if who != "checkpoint" or is_ensemble(args):
+        refuse_several_processes("evaluating several checkpoints" if who == "checkpoint" else f"evaluating a --{who}")
     console = result_console(args)
     of_checkpoint = _of_ensemble if is_ensemble(args) else _of_checkpoint
     made = {"predictions": _of_predictions, "checkpoint": of_checkpoint, "scorer": _of_scorer}
     evaluation = made[who](args, console)
+    if evaluation is None:  # a process that helps the first one
+        return 0
     solutions = evaluation.report["solution_level"]["per_dataset"]
     if args.json:
         say_json(evaluation.report)
@@ -135,15 +141,29 @@ def _of_predictions(args: argparse.Namespace, console: Console) -> Evaluation:
         return evaluate_predictions(args.predictions, output_dir=folder, settings=settings, with_page=settings.report)
 
 
-def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation:
+def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation | None:
     from surestep.evaluation.evaluate import default_output_dir
+    from surestep.evaluation.launched import launched_together
     from surestep.scoring.checkpoint.load import read_config
     from surestep.scoring.hardware import for_scoring_here
 
     config = override(for_scoring_here(read_config(args.checkpoint)), args)
     folder = args.output_dir or default_output_dir(config.validation_dir, args.checkpoint)
-    with _locked(folder, console):
-        return _evaluated(args, config, folder, console)
+    with launched_together() as together:
+        if not together.is_first:
+            _help(args, config, together)
+            return None
+        with _locked(folder, console):
+            return _evaluated(args, config, folder, console, together)
+
+
+def _help(args: argparse.Namespace, config: Config, together: Together) -> None:
+    from surestep.evaluation.launched import help_to_score
+    from surestep.scoring.checkpoint.load import load_checkpoint
+
+    built = load_checkpoint(args.checkpoint, config=config).built
+    scorer = built.scorer(config, calibrated=False)
+    help_to_score(scorer, built, config.data, args.split, together, seed=config.training.seed)
 
 
 def _of_ensemble(args: argparse.Namespace, console: Console) -> Evaluation:
@@ -190,7 +210,9 @@ def _of_found(
         )
 
 
-def _evaluated(args: argparse.Namespace, config: Config, folder: Path, console: Console) -> Evaluation:
+def _evaluated(
+    args: argparse.Namespace, config: Config, folder: Path, console: Console, together: Together
+) -> Evaluation:
     from surestep.cli.output.progress import counting
     from surestep.evaluation.evaluate import evaluate_checkpoint
     from surestep.scoring.checkpoint.load import load_checkpoint
@@ -207,6 +229,7 @@ def _evaluated(args: argparse.Namespace, config: Config, folder: Path, console: 
             output_dir=folder,
             calibration=args.calibration or "pooled",
             progress=progress,
+            together=together,
         )
     for reason in loaded.built.reasons[len(reasons) :]:
         console.print(f"· {reason}", markup=False, highlight=False)

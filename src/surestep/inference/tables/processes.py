@@ -52,18 +52,18 @@ class Processes:
             raise ConfigError("the launcher has ended, and with it other processes of this run; start it again")
 
 
-def find_processes() -> Processes:
+def find_processes(*, on_several_machines: bool = False) -> Processes:
     """This process among those that the launcher started; alone where none did.
 
     Raises:
-        ConfigError: they are on several machines, or the variables hold no numbers.
+        ConfigError: they are on several machines, unless they may be, or the variables hold no numbers.
     """
     rank, count, local = (
         _number(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
     if count <= 1:
         return Processes()
-    if _number("LOCAL_WORLD_SIZE", count) != count:
+    if not on_several_machines and _number("LOCAL_WORLD_SIZE", count) != count:
         raise ConfigError(
             "the processes are on several machines (LOCAL_WORLD_SIZE is below WORLD_SIZE); launch on one, or give each "
             "machine a file of its own"
@@ -72,6 +72,19 @@ def find_processes() -> Processes:
         raise ConfigError(f"the environment variable RANK is {rank}; allowed: 0 to {count - 1} (WORLD_SIZE is {count})")
     # All of them are children of one launcher; the next start has another one.
     return Processes(rank, count, local, f"{os.getppid()}:{os.environ.get('MASTER_PORT', '')}")
+
+
+def refuse_several_processes(what: str) -> None:
+    """Raise where a launcher started several processes for `what` one of them does alone.
+
+    Raises:
+        ConfigError: it did.
+    """
+    if (count := find_processes(on_several_machines=True).count) > 1:
+        raise ConfigError(
+            f"{what} is the work of one process, and a launcher started {count}: start it without torchrun or "
+            "accelerate launch (several share one --checkpoint out)"
+        )
 
 
 def _number(name: str, default: int) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
+from torch import Tensor
 
 from surestep.config import Config
 from surestep.errors import StorageError
@@ -26,9 +27,11 @@ def save_checkpoint(
     label_mean: float | None = None,
     write_state: Callable[[Path], None] | None = None,
     tokenizer_with_backbone: bool = False,
+    whole: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write a checkpoint to `folder`, with its calibration if it has one; `write_state` fills its `training_state/`.
 
+    `whole` are the trained weights, where those of the model are shards (`model.sharding.whole_weights`).
     With `tokenizer_with_backbone`, `backbone/` holds the tokenizer too, so that it needs nothing else.
 
     Raises:
@@ -38,7 +41,7 @@ def save_checkpoint(
     try:
         with write_folder_whole(folder, replace=True) as beside:
             config.save(beside / CONFIG)
-            save_weights(built.model, beside)
+            save_weights(built.model, beside, whole=whole)
             built.tokenizer.save(beside / "tokenizer")
             if tokenizer_with_backbone:
                 built.tokenizer.save(beside / BACKBONE_FOLDER)

@@ -29,8 +29,8 @@ class Interval:
     Attributes:
         losses: loss of each step, scalars; on this process.
         weights: sum of the weights of each step's labels, on this process; NaN where it is not known.
-        tokens: tokens through the backbone, on this process.
-        labels: labels of each dataset, on this process.
+        tokens: tokens through the backbone, over all processes.
+        labels: labels of each dataset, over all processes.
         seconds: spent in training.
     """
 
@@ -44,7 +44,7 @@ class Interval:
         """Count one optimiser step."""
         self.losses.append(done.loss)
         self.weights.append(done.packs.weight)
-        self.tokens += done.packs.num_tokens
+        self.tokens += done.num_tokens
         self.seconds += done.seconds
         for name, count in done.labels.items():
             self.labels[name] = self.labels.get(name, 0) + count
@@ -112,7 +112,6 @@ class Log(TrainingEvents):
         per_label = float(losses.double().sum() / weights.sum())
         self._run.state.seconds += interval.seconds
         self._check_finite(done, loss)
-        processes = self.accelerator.num_processes
         if self.accelerator.is_main_process:
             self._run.logged(
                 StepRecord(
@@ -120,8 +119,8 @@ class Log(TrainingEvents):
                     loss=loss,
                     learning_rate=done.learning_rates.get("backbone", done.learning_rates.get("head", 0.0)),
                     grad_norm=float(done.grad_norm),
-                    tokens_per_s=interval.tokens * processes / interval.seconds,
-                    labels_per_s=sum(interval.labels.values()) * processes / interval.seconds,
+                    tokens_per_s=interval.tokens / interval.seconds,
+                    labels_per_s=sum(interval.labels.values()) / interval.seconds,
                     memory_gb=memory_used_gb(self.device),
                     labels=interval.labels,
                     loss_per_label=per_label if math.isfinite(per_label) else None,

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimiser step of this process, just done.
+    """One optimiser step, just done.
 
     Attributes:
         step: optimiser steps done, this one included.
         loss: weighted sum over this process's labels; a scalar that stays on the device.
         grad_norm: before clipping, over all processes.
         learning_rates: of the backbone (its adapters under LoRA) and of the head, at steps that are logged.
-        packs: what went through the model.
+        packs: what went through the model on this process.
+        num_tokens, labels: those of the step, over all processes; labels by dataset.
         seconds: from asking for its examples to its end; `waited` of them for the examples.
     """
 
@@ -32,13 +33,10 @@ class StepDone:
     grad_norm: Tensor
     learning_rates: Mapping[Role, float]
     packs: StepPacks
+    num_tokens: int
+    labels: Mapping[str, int]
     seconds: float = 0.0
     waited: float = 0.0
-
-    @property
-    def labels(self) -> Mapping[str, int]:
-        """Labels of each dataset in the step, on this process."""
-        return self.packs.labels
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Save(TrainingEvents):
     Attributes:
         folder: the experiment's.
         write: writes one into a folder, its training state included.
+        all_write: whether every process writes its part, in place of the main one alone.
         keep: checkpoints besides the best one; None: all.
     """
 
@@ -34,6 +35,7 @@ class Save(TrainingEvents):
     folder: Path
     write: Callable[[Path, RunState], None]
     keep: int | None
+    all_write: bool = False
     _validation: ValidationRecord | None = field(default=None, init=False)
 
     def started(self, run: RunView) -> None:
@@ -74,10 +76,10 @@ class Save(TrainingEvents):
         run, state = self._run, self._run.state
         run.saving()
         folder = checkpoint_path(self.folder, state.step)
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process or self.all_write:
             self.write(folder, state)
-            if state.best:
-                write_best(self.folder, state.best)
+        if self.accelerator.is_main_process and state.best:
+            write_best(self.folder, state.best)
         run.saved(folder)
         self._prune()
         share(self.accelerator, state, "best")

@@ -11,9 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from accelerate import Accelerator
-
+from surestep.scoring.spread.together import Together
 from surestep.stop_signals import Interrupted, catch_signals, forget_terminals, open_terminals, release_signals
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
@@ -62,13 +60,13 @@ class Stop(TrainingEvents):
     """Asks the run to stop.
 
     Attributes:
+        together: the processes of the run.
         patience: validations without a better one that a run survives; None: any number.
         validations_diverged: so many in a row beyond the bound end the run.
         signal: what was caught, once the run has started.
     """
 
-    accelerator: Accelerator
-    device: torch.device
+    together: Together
     patience: int | None
     validations_diverged: int = VALIDATIONS_DIVERGED
     signal: StopSignal = field(default_factory=lambda: StopSignal(lambda _line: None), init=False)
@@ -104,8 +102,4 @@ class Stop(TrainingEvents):
 
     def _any_process_was_told(self) -> bool:
         """Whether any process was told to stop: all of them leave the loop at the same step."""
-        stopping = self.signal.received is not None
-        if self.accelerator.num_processes > 1:
-            flag = torch.tensor(float(stopping), device=self.device)
-            stopping = bool(self.accelerator.reduce(flag, "sum") > 0)
-        return stopping
+        return self.together.any(self.signal.received is not None)

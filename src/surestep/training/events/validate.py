@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 
 from surestep.config import EvalConfig, TrainingConfig
 from surestep.config.loss import LossOptions
@@ -21,10 +20,11 @@ from surestep.scoring.evaluation_file import dataset_facts, evaluation_report, w
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_split import score_split
+from surestep.scoring.spread.spread_scorer import LeftOffError, SpreadScorer
+from surestep.scoring.spread.together import Together
 from surestep.scoring.stored_split import ProgressFactory, StoredSplit, silent
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, ValidationRecord
-from surestep.training.processes import share
 from surestep.training.schedule import Rhythm
 from surestep.training.training_sets import RunData
 
@@ -50,30 +50,31 @@ def choose_subsets(
     return subsets
 
 
-class _LeftOffError(Exception):
-    """A signal came during the validation."""
-
-
 @dataclass(eq=False)
 class Validate(TrainingEvents):
-    """Scores the subsets by rhythm, on the main process, and counts validations without a better one.
+    """Scores the subsets by rhythm, on all processes, and counts validations without a better one.
 
     Attributes:
+        together: the processes of the run, which share the trees out.
         make_scorer: a scorer of the model's current weights, asked for once.
         subsets: the problems of each dataset.
         metric: whose mean over datasets decides.
         constants: mean training label of each dataset.
         bound: how far above a constant's the NLL may be (`ValidationRecord.is_beyond`); None: as far as it likes.
+        attention: what context costs, for even shares (`encoding.packing.tree_costs`).
+        in_step: entered around a process's own scoring (`SpreadScorer`).
         averaged_weights: puts the weights in place that are validated, where they are not those that are trained.
     """
 
     rhythm: Rhythm
-    accelerator: Accelerator
+    together: Together
     make_scorer: Callable[[], ModelScorer]
     subsets: Mapping[str, StoredSplit]
     metric: str
     constants: Mapping[str, float]
     bound: float | None
+    attention: float = 0.0
+    in_step: Callable[[], AbstractContextManager[None]] = nullcontext
     averaged_weights: Callable[[], AbstractContextManager[None]] = nullcontext
     _scorer: ModelScorer | None = field(default=None, init=False)
 
@@ -90,20 +91,17 @@ class Validate(TrainingEvents):
     def _validate_or_owe(self) -> None:
         """Validate; where a signal comes, leave off between two trees: the resumed run begins with it."""
         state = self._run.state
-        if self.accelerator.is_main_process:
-            try:
-                self._validate()
-                state.validation_due = False
-            except _LeftOffError:
-                state.validation_due = True
-                self._run.say("the validation was left off; --resume begins with it")
-        shared = ("best_seen", "validations_without_better", "validations_diverged", "validation_due")
-        share(self.accelerator, state, *shared)
+        try:
+            self._validate()
+            state.validation_due = False
+        except LeftOffError:
+            state.validation_due = True
+            self._run.say("the validation was left off; --resume begins with it")
 
     def _go_on(self, _title: str) -> Callable[[int], None]:
         def advance(_count: int) -> None:
             if self._run.is_told_to_stop():
-                raise _LeftOffError
+                raise LeftOffError
 
         return advance
 
@@ -112,15 +110,25 @@ class Validate(TrainingEvents):
         if self._scorer is None:
             self._scorer = self.make_scorer()  # once: a budget that has shrunk stays so
             self._scorer.say = self._run.say
+        scorer: Scorer = self._scorer
+        if is_spread := self.together.count > 1:
+            scorer = SpreadScorer(
+                scorer,
+                self.together,
+                attention=self.attention,
+                is_told_to_stop=self._run.is_told_to_stop,
+                in_step=self.in_step,
+            )
         with self.averaged_weights():
+            # Each process finds the same figures, from the scores of all.
             record = validate(
-                self._scorer,
+                scorer,
                 self.subsets,
                 step=state.step,
                 metric=self.metric,
                 best=state.best_seen,
                 constants=self.constants,
-                progress=self._go_on,
+                progress=silent if is_spread else self._go_on,
             )
         state.validations_without_better += 1
         if record.is_best:
@@ -128,7 +136,8 @@ class Validate(TrainingEvents):
             state.validations_without_better = 0
         is_beyond = self.bound is not None and record.is_beyond(self.bound)
         state.validations_diverged = state.validations_diverged + 1 if is_beyond else 0
-        self._run.validated(record)
+        if self.together.is_first:
+            self._run.validated(record)
 
 
 def validate(
@@ -183,16 +192,21 @@ def write_validation_report(
     scorer: Scorer,
     data: RunData,
     *,
+    writes: bool = True,
     checkpoint: Path,
     settings: EvalConfig,
     loss: LossOptions | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Score all held-out problems of `data`; write `eval_metrics.json` and, as `settings` say, all steps into `folder`.
+
+    Of several processes that score together one `writes`; the others get no report.
 
     The same steps by the same road as `surestep evaluate --split validation`, so with the same figures.
     """
     splits = list(data.validation.values())
     steps = score_split(scorer, splits)
+    if not writes:
+        return None
     datasets = dataset_facts(splits, steps)
     moved_by = [] if loss is None else loss.miscalibrating()
     report = evaluation_report(

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from surestep.errors import CheckpointError
 from surestep.model.saved_weights import check_keys, read_tensors
+from surestep.model.sharding import fill, local
+from surestep.training.sharding.state import RAW, SHARDED_FOLDER, is_sharded_state, names_in_shards, read_shards
 
 RAW_FILE = "raw_weights.safetensors"
 """In a training state: the weights as the optimiser left them, where the checkpoint's own are averages of them."""
@@ -40,7 +42,10 @@ def check_same_average(state_folder: Path, decay: float | None) -> None:
     Raises:
         CheckpointError: naming the setting that resumes.
     """
-    has_average = (state_folder / RAW_FILE).is_file()
+    if is_sharded_state(state_folder):
+        has_average = any(name.startswith(RAW) for name in names_in_shards(state_folder))
+    else:
+        has_average = (state_folder / RAW_FILE).is_file()
     if has_average == (decay is not None):
         return
     then, now = ("set", "unset") if has_average else ("unset", f"{decay:g}")
@@ -53,6 +58,8 @@ def check_same_average(state_folder: Path, decay: float | None) -> None:
 
 class AveragedWeights:
     """The average of the weights of `model` that are trained, in float32; they are never moved in memory.
+
+    Of sharded weights each process averages its shards.
 
     Args:
         model: whose weights are all float32 where they are trained.
@@ -73,17 +80,21 @@ class AveragedWeights:
         assert not self._is_in_place, "an average is not trained"
         self._updates += 1
         share = (1.0 - self._decay) / (1.0 - self._decay**self._updates)
-        torch._foreach_lerp_(list(self._average.values()), list(self._weights.values()), share)
+        torch._foreach_lerp_(_all_local(self._average), _all_local(self._weights), share)
 
     def exchange(self) -> None:
         """The model's weights become the averages, or, the next time, what they were before."""
         for name, weight in self._weights.items():
-            _exchange(weight, self._average[name])
+            _exchange(local(weight), local(self._average[name]))
         self._is_in_place = not self._is_in_place
 
     def raw(self) -> dict[str, Tensor]:
         """The weights as the optimiser left them, by name, wherever they are now."""
         return dict(self._average if self._is_in_place else self._weights)
+
+
+def _all_local(tensors: dict[str, Tensor]) -> list[Tensor]:
+    return [local(tensor) for tensor in tensors.values()]
 
 
 def _exchange(left: Tensor, right: Tensor) -> None:
@@ -103,11 +114,19 @@ def put_raw_weights(model: nn.Module, state_folder: Path) -> None:
     Raises:
         CheckpointError: a weight is missing, unexpected or of another shape.
     """
+    places = trained_weights(model)
+    if is_sharded_state(state_folder):
+        shapes = names_in_shards(state_folder)
+        raw = {f"{RAW}{name}": place.detach() for name, place in places.items()}
+        held = {name: torch.empty(shape, device="meta") for name, shape in shapes.items() if name.startswith(RAW)}
+        check_keys(state_folder / SHARDED_FOLDER, held, raw)
+        read_shards(state_folder, raw)
+        return
     path = state_folder / RAW_FILE
-    found, places = read_tensors(path), trained_weights(model)
+    found = read_tensors(path)
     check_keys(path, found, places)
     for name, place in places.items():
-        place.copy_(found[name])
+        fill(place, found[name])
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ Knows no file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from surestep.errors import CheckpointError
 from surestep.model.saved_weights import check_keys
+from surestep.model.sharding import fill
 from surestep.training.optimizer.adamw_8bit import is_8bit
 
 _CODES = ("qmap1", "qmap2")
@@ -31,19 +33,22 @@ def allocate_moments(optimizer: torch.optim.Optimizer) -> None:
                 optimizer.state[parameter] = fresh(optimizer, group_index, index)
 
 
-def moments_to_tensors(optimizer: torch.optim.Optimizer, names: dict[int, str]) -> dict[str, Tensor]:
+def moments_to_tensors(
+    optimizer: torch.optim.Optimizer, names: dict[int, str], *, in_place: bool = False
+) -> dict[str, Tensor]:
     """`name/key` to tensor, on the CPU; `names` gives each parameter's name by its `id`.
 
-    A parameter that was never stepped, for want of a gradient, has none.
+    A parameter that was never stepped, for want of a gradient, has none. With `in_place` they are the optimiser's own,
+    where they lie and sharded as they are.
     """
     tensors: dict[str, Tensor] = {}
     for parameter, moments in optimizer.state.items():
         if float(moments["step"]) == 0:
             continue
         for key, value in moments.items():
-            tensors[key if key in _CODES else f"{names[id(parameter)]}/{key}"] = (
-                torch.as_tensor(value).contiguous().cpu()
-            )
+            tensor = torch.as_tensor(value)
+            name = key if key in _CODES else f"{names[id(parameter)]}/{key}"
+            tensors[name] = tensor if in_place else tensor.contiguous().cpu()
     return tensors
 
 
@@ -63,20 +68,8 @@ def tensors_to_moments(
             f"{path} was saved with training.optimizer {saved_by}, which is now {wanted}: resume with "
             f"--optimizer {saved_by}, or start from these weights with --init_from"
         )
-    fresh = _fresh_8bit if in_8_bits else _fresh
-    # A parameter that was never stepped, for want of a gradient, has no moments.
-    stepped = {name for key in tensors if "/" in key for name in [key.rpartition("/")[0]]}
-    states = {
-        names[id(parameter)]: (parameter, fresh(optimizer, group_index, index))
-        for group_index, group in enumerate(optimizer.param_groups)
-        for index, parameter in enumerate(group["params"])
-        if names[id(parameter)] in stepped
-    }
-    expected = {
-        key if key in _CODES else f"{name}/{key}": torch.as_tensor(value)
-        for name, (_, state) in states.items()
-        for key, value in state.items()
-    }
+    states = _fresh_states(optimizer, names, tensors)
+    expected = _by_name(states)
     check_keys(path, tensors, expected)
     _check_codes(expected, tensors, path)
     for name, (parameter, state) in states.items():
@@ -85,10 +78,52 @@ def tensors_to_moments(
                 continue
             found = tensors[f"{name}/{key}"]
             if isinstance(value, Tensor):
-                value.copy_(found)
+                fill(value, found)
             else:
                 state[key] = type(value)(found)
         optimizer.state[parameter] = state
+
+
+def places_of_moments(
+    optimizer: torch.optim.Optimizer, names: dict[int, str], shapes: Mapping[str, tuple[int, ...]], *, path: Path
+) -> dict[str, Tensor]:
+    """The moments of torch's AdamW that `shapes`, those of the tensors in `path`, are for: by name, to be filled.
+
+    Raises:
+        CheckpointError: a moment is missing, unexpected, of another shape or of another optimiser.
+    """
+    if is_8bit(optimizer):
+        raise CheckpointError(
+            f"{path} was saved with training.optimizer adamw, which is now adamw_8bit: resume with --optimizer adamw, "
+            "or start from these weights with --init_from"
+        )
+    states = _fresh_states(optimizer, names, shapes)
+    places = _by_name(states)
+    check_keys(path, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}, places)
+    optimizer.state.update(dict(states.values()))
+    return places
+
+
+def _fresh_states(
+    optimizer: torch.optim.Optimizer, names: dict[int, str], keys: Iterable[str]
+) -> dict[str, tuple[Tensor, dict[str, Any]]]:
+    """Parameter and new state, by name, of those whose moments `keys` name: one that was never stepped has none."""
+    fresh = _fresh_8bit if is_8bit(optimizer) else _fresh
+    stepped = {key.rpartition("/")[0] for key in keys if "/" in key}
+    return {
+        names[id(parameter)]: (parameter, fresh(optimizer, group_index, index))
+        for group_index, group in enumerate(optimizer.param_groups)
+        for index, parameter in enumerate(group["params"])
+        if names[id(parameter)] in stepped
+    }
+
+
+def _by_name(states: Mapping[str, tuple[Tensor, dict[str, Any]]]) -> dict[str, Tensor]:
+    return {
+        key if key in _CODES else f"{name}/{key}": torch.as_tensor(value)
+        for name, (_, state) in states.items()
+        for key, value in state.items()
+    }
 
 
 def _fresh(optimizer: torch.optim.Optimizer, group_index: int, index: int) -> dict[str, Any]:

@@ -18,8 +18,7 @@ class PassBudget:
 
     Args:
         num_tokens: to begin with.
-        may_shrink: whether it may be halved: not where it was set by hand, nor with several processes, which would
-            have to agree.
+        may_shrink: whether it may be halved: not where it was set by hand. Several processes halve theirs together.
         say: told the new budget, in a line.
     """
 

@@ -1,0 +1,37 @@
+"""Whether a run's weights are shared out over its processes, and what cannot be had with it."""
+
+from __future__ import annotations
+
+from accelerate import Accelerator
+
+from surestep.config import TrainingConfig
+from surestep.errors import DeviceError
+from surestep.model.sharding import shard_model
+from surestep.scoring.build_model import BuiltModel
+
+
+def shard_if_asked(built: BuiltModel, training: TrainingConfig, accelerator: Accelerator) -> str | None:
+    """Share the weights out where `training.fsdp` asks for it and there is more than one process.
+
+    Returns what was decided, in a line; None where there is nothing to decide: one process, and it is not asked for.
+
+    Raises:
+        BackboneError: the weights of this backbone cannot be shared out.
+        DeviceError: the arithmetic that was chosen does not go with it.
+    """
+    count = accelerator.num_processes
+    if count == 1:
+        return (
+            "fsdp: nothing to share out, for there is one process (torchrun, accelerate launch)"
+            if training.fsdp
+            else None
+        )
+    if not training.fsdp:
+        return f"{count} processes: each holds the whole model (data parallel); --fsdp true shares it out"
+    if accelerator.scaler is not None:
+        raise DeviceError(
+            "training.fsdp does not go with fp16, whose loss is scaled: use --mixed_precision bf16 or no, or --fsdp "
+            "false"
+        )
+    shard_model(built.model, built.hardware.device, built.hardware.compute_dtype)
+    return f"{count} processes: each holds 1/{count} of weights, gradients and moments (FSDP2, as set)"

@@ -1,0 +1,30 @@
+"""Commands that a launcher starts as two processes, as `torchrun` does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+LAUNCH = "from torch.distributed.run import main; main()"
+"""What `torchrun` is."""
+
+
+def launch_two(
+    python: Path, program: str, arguments: Sequence[Any], *, timeout: float = 150
+) -> subprocess.CompletedProcess[str]:
+    """Start `program` of the folder `python` (`python` or `surestep`) twice with `arguments`, and wait for both."""
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [
+            *(python / "python", "-c", LAUNCH, "--standalone", "--nproc_per_node", "2"),
+            *("--no-python", python / program, *map(str, arguments)),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+        timeout=timeout,
+        check=False,
+    )

@@ -1,0 +1,234 @@
+"""Weights that are shared out over two processes are trained as one process trains them whole."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from runs import Watcher, assert_same_bits
+from runs_together import assert_same_run, run_together, same_weights
+from strategies import random_tree
+from surestep.config import Config
+from surestep.encoding.encoded_tree import encode_trees
+from surestep.encoding.packing import pack_trees
+from surestep.errors import BackboneError, CheckpointError
+from surestep.model.saved_weights import load_backbone_tensors, save_weights
+from surestep.model.sharding import is_sharded, joined, local, shard_model, whole_weights
+from surestep.scoring.checkpoint.find import list_checkpoints
+from surestep.scoring.checkpoint.load import load_checkpoint, load_weights
+from surestep.scoring.model_scorer import to_batch
+from surestep.training.run import train
+from surestep.training.sharding.state import SHARDED_FOLDER, names_in_shards, write_shards
+from surestep.training.start.resume_point import find_resume_point
+from two_processes import copy_up_to
+
+HAS_PROCESSES = torch.distributed.is_available()
+STEPS = {"eval_steps": 2, "max_steps": 4, "learning_rate": 0.01, "save_steps": 2, "token_budget": 120}
+"""Small packs: the processes have different numbers of passes in a step, and in a validation."""
+FULL = {**STEPS, "lora": False, "layer_learning_rate_decay": 0.7}
+PHASED = {
+    **FULL,
+    "max_steps": 10_000,  # the length of a run with phases is theirs
+    "phases": [
+        {"name": "first", "training": {"max_steps": 2}},
+        {"name": "then", "training": {"max_steps": 2, "learning_rate": 0.004, "weight_decay": 0.1}},
+    ],
+}
+LORA = {**STEPS, "ema_decay": 0.5, "gradient_checkpointing": True}
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """A process group of this process alone."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+def test_backbones_whose_weights_have_no_rows_or_belong_to_two_layers_are_refused_by_name(
+    build_small: Callable[..., Any],
+) -> None:
+    model = build_small("llama").model
+    model.transformer.layers[1].scale = torch.nn.Parameter(torch.ones(()))
+    with pytest.raises(BackboneError, match=r"layers\.1\.scale .*--fsdp false"):
+        shard_model(model, torch.device("cpu"))
+    model = build_small("llama").model
+    model.transformer.layers[1].mlp = model.transformer.layers[0].mlp
+    with pytest.raises(BackboneError, match=r"shares some between layers .*--fsdp false"):
+        shard_model(model, torch.device("cpu"))
+    assert not is_sharded(model)
+
+
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("lora", [True, False])
+def test_shards_are_whole_again_and_filled_again(build_small: Callable[..., Any], tmp_path: Path, lora: bool) -> None:
+    """Each weight has its name and values in a checkpoint's files, and gets them back from there."""
+    built = build_small("llama, mix", lora=lora)
+    before = {name: weight.detach().clone() for name, weight in built.model.named_parameters()}
+    shard_model(built.model, torch.device("cpu"))
+    assert is_sharded(built.model)
+    weights = whole_weights(built.model, keep=True)
+    assert weights.keys() == {name for name, weight in built.model.named_parameters() if weight.requires_grad}
+    assert all(torch.equal(weights[name], before[name]) for name in weights)
+    save_weights(built.model, tmp_path, whole=weights)
+    for weight in built.model.parameters():
+        if weight.requires_grad:
+            local(weight.detach()).zero_()
+    load_weights(built.model, tmp_path)
+    if not lora:
+        load_backbone_tensors(built.model, tmp_path)
+    for name, weight in built.model.named_parameters():
+        assert torch.equal(joined(weight.detach()), before[name]), name
+
+
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("lora", [True, False])
+def test_shards_give_the_gradients_of_whole_weights_where_products_are_in_half(
+    build_small: Callable[..., Any], lora: bool
+) -> None:
+    def gradients(sharded: bool) -> dict[str, torch.Tensor]:
+        built = build_small("llama", lora=lora)
+        if sharded:
+            shard_model(built.model, torch.device("cpu"), torch.bfloat16)
+        tree = encode_trees([random_tree(3)], built.tokenizer, built.formatter)[0]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = built.model(to_batch(pack_trees([tree])))
+        assert logits.dtype == torch.float32, "the head stays in float32"
+        (logits**2).sum().backward()
+        trained = {name: weight for name, weight in built.model.named_parameters() if weight.requires_grad}
+        return {name: joined(weight.grad) for name, weight in trained.items()}
+
+    whole, shards = gradients(False), gradients(True)
+    assert whole.keys() == shards.keys()
+    for name, gradient in whole.items():
+        assert shards[name].dtype == torch.float32
+        error = float((shards[name] - gradient).norm() / gradient.norm())
+        assert error < 0.02, (name, error)
+
+
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+def test_a_place_that_takes_no_shards_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        write_shards(tmp_path / "file" / "within", {"weight": torch.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["no JSON", "[]", "{}", '{"weight": 1}', '{"weight": {"saved_offsets": [1, 2, "x"]}}', "[" * 100_000],
+)
+def test_shards_whose_place_in_the_whole_is_no_place_are_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / SHARDED_FOLDER).mkdir()
+    with pytest.raises(CheckpointError, match="holds no shards"):
+        names_in_shards(tmp_path)
+    path = tmp_path / SHARDED_FOLDER / "shard-00001-model-00001-of-00001.safetensors"
+    save_file({"weight": torch.zeros(2, 3)}, path, metadata={"DCP_SHARDING_INFO": place})
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        names_in_shards(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        names_in_shards(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+def test_shards_are_trained_saved_and_resumed_as_whole_weights_are(
+    run_config: Callable[..., Config], tmp_path: Path, quick_python: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(name: str, settings: dict[str, Any], *, batch: int = 2, fsdp: bool = True) -> Config:
+        return run_config(experiment_name=name, per_device_train_batch_size=batch, fsdp=fsdp, **settings)
+
+    whole, whole_lora = made("whole", FULL, batch=4), made("whole-lora", LORA, batch=4)
+    for config in (whole, whole_lora):
+        watcher = Watcher()
+        train(config, watcher)
+        assert any("fsdp: nothing to share out" in line for line in watcher.of("say"))
+    shards, lora, again, split = (
+        made(name, settings) for name, settings in (("shards", FULL), ("lora", LORA), ("again", FULL), ("split", LORA))
+    )
+    free = {name: value for name, value in STEPS.items() if name != "token_budget"}
+    calm, tight = made("calm", free, fsdp=False), made("tight", free, fsdp=False)
+    runs: list[dict[str, Any]] = [
+        {"config": shards},
+        {"config": lora},
+        {"config": again, "resume": shards.experiment_dir, "step": 2},  # 2 processes to 2
+        {"config": split, "resume": whole_lora.experiment_dir, "step": 2},  # 1 to 2
+        {"config": calm},
+        {"config": tight, "breaks": 3},
+    ]
+    done = run_together(quick_python, tmp_path, runs)
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert any("each holds 1/2 of weights, gradients and moments" in line for line in said[0])
+    assert_same_run(shards, whole)
+    assert_same_run(lora, whole_lora)
+    last = "checkpoint_step_4"
+    assert_same_bits(again.experiment_dir / last, shards.experiment_dir / last)
+    same_weights(split, whole_lora)
+
+    # Memory that ran out on one process alone: both ran the step again, and nothing else changed.
+    assert any("out of memory: continuing with" in line for line in said[5])
+    assert not any("out of memory" in line for line in said[4])
+    assert_same_bits(tight.experiment_dir / last, calm.experiment_dir / last)
+
+    # Nothing is pickled; each process has written its shards, and any process reads both.
+    for config in (shards, lora):
+        state = config.experiment_dir / last / "training_state"
+        assert sorted(path.name for path in state.rglob("*") if path.is_file()) == [
+            "shard-00001-model-00001-of-00001.safetensors",
+            "shard-00002-model-00001-of-00001.safetensors",
+            "state.json",
+        ]
+
+    def refuse(*_arguments: Any, **_settings: Any) -> None:
+        raise AssertionError("something was unpickled")
+
+    alone = made("alone", LORA, batch=4)  # 2 processes to 1
+    copy_up_to(lora.experiment_dir, alone.experiment_dir, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(pickle, "load", refuse)
+        patch.setattr(torch, "load", refuse)
+        train(alone, Watcher(), resume=True)
+    same_weights(alone, whole_lora)
+
+    scorer = load_checkpoint(shards.experiment_dir / last).built.model
+    assert all(np.isfinite(weight.detach().numpy()).all() for weight in scorer.parameters())
+
+    broken = next((shards.experiment_dir / last / "training_state").rglob("shard-00002*"))
+    broken.unlink()
+    point = find_resume_point(shards.experiment_dir)
+    assert point.checkpoint.name == "checkpoint_step_2"
+    assert "shard-00002" in point.said[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+def test_a_process_that_dies_ends_the_run_which_goes_on_from_its_last_checkpoint(
+    run_config: Callable[..., Config], tmp_path: Path, quick_python: Path
+) -> None:
+    cut = run_config(experiment_name="cut", per_device_train_batch_size=2, fsdp=True, **PHASED)
+    start = time.monotonic()
+    done = run_together(quick_python, tmp_path, [{"config": cut, "dies": 3}], timeout=90)
+    assert done.returncode != 0
+    assert time.monotonic() - start < 75, "60 s is promised, and the start takes some"
+    assert [step for step, _ in list_checkpoints(cut.experiment_dir)] == [2]
+    assert "another process of this run has ended" in done.stderr
+    cut.training.per_device_train_batch_size = 4
+    train(cut, Watcher(), resume=True)
+    whole = run_config(experiment_name="whole", per_device_train_batch_size=4, **PHASED)
+    train(whole, Watcher())
+    same_weights(cut, whole)
