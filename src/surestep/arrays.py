@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -40,10 +42,24 @@ def whole_numbers(name: str, values: IntArray) -> IntArray:
     Raises:
         DataError: they are of another type: 1.5 or NaN are refused rather than cut to a whole number.
     """
-    raw = np.array(values)
+    raw = np.asarray(values)
     if raw.size and not np.issubdtype(raw.dtype, np.integer):
         raise DataError(f"{name} is of type {raw.dtype}; allowed: whole numbers")
-    return raw.astype(np.int64)
+    return own_array(values, np.int64)
+
+
+def own_array(values: npt.ArrayLike, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """`values` as a read-only array that nobody writes to: a copy, or itself where it is such an array.
+
+    >>> first = own_array([0.5, 1.0], np.float64)
+    >>> own_array(first, np.float64) is first, own_array(first[:1], np.float64).base is None
+    (True, True)
+    """
+    if isinstance(values, np.ndarray) and values.dtype == dtype and values.base is None and not values.flags.writeable:
+        return values
+    array: npt.NDArray[Any] = np.array(values, dtype=dtype)
+    array.setflags(write=False)
+    return array
 
 
 def check_range(name: str, values: IntArray, least: int, greatest: int | None) -> None:

@@ -20,7 +20,7 @@ from surestep.arrays import BoolArray as BoolArray
 from surestep.arrays import FloatArray as FloatArray
 from surestep.arrays import IntArray as IntArray
 from surestep.arrays import KeyArray as KeyArray
-from surestep.arrays import check_range, check_unit_interval, whole_numbers
+from surestep.arrays import check_range, check_unit_interval, own_array, whole_numbers
 from surestep.errors import DataError
 
 FIRST_STEP = -1
@@ -105,9 +105,10 @@ def problem_hash(key: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class ScoredSteps:
-    """Columns of equal length N, one row a step, labelled or not, scored or not; copied and read-only once built.
+    """Columns of equal length N, one row a step, labelled or not, scored or not; read-only once built.
 
-    Rows stand in the order of the split: by dataset, tree, step.
+    What can still be written to is copied; columns of other `ScoredSteps` are shared. Rows stand in the order of the
+    split: by dataset, tree, step.
 
     Attributes:
         confidence: float64 in [0, 1], after any calibration map; NaN where the scorer gave none.
@@ -151,12 +152,12 @@ class ScoredSteps:
     def __post_init__(self) -> None:
         num_rows = int(np.size(self.confidence))
         for name in _FLOATS:
-            self._freeze(name, np.array(getattr(self, name), dtype=np.float64), num_rows)
+            self._freeze(name, own_array(getattr(self, name), np.float64), num_rows)
+        if np.array_equal(self.confidence, self.raw_confidence, equal_nan=True):
+            object.__setattr__(self, "raw_confidence", self.confidence)
         for name in _WHOLE:
             self._freeze(name, whole_numbers(name, getattr(self, name)), num_rows)
-        keys = np.array(self.problem_keys, dtype=np.uint64)
-        keys.setflags(write=False)
-        object.__setattr__(self, "problem_keys", keys)
+        object.__setattr__(self, "problem_keys", own_array(self.problem_keys, np.uint64))
         object.__setattr__(self, "dataset_names", tuple(self.dataset_names))
         self._check_values()
 
@@ -166,7 +167,6 @@ class ScoredSteps:
                 f"predictions have {num_rows} confidences but {name} of shape {column.shape}; "
                 f"allowed: shape ({num_rows},), one entry a step"
             )
-        column.setflags(write=False)
         object.__setattr__(self, name, column)
 
     def _check_values(self) -> None:
@@ -223,17 +223,18 @@ class ScoredSteps:
     def _chosen(self, mask: BoolArray, *, keep_texts: bool) -> Self:
         if mask.dtype != np.bool_ or mask.shape != (len(self),):
             raise ValueError(f"mask is {mask.dtype} of shape {mask.shape}; needed: bool of ({len(self)},)")
+        if mask.all() and (keep_texts or self.texts is None):
+            return self
         kept = np.flatnonzero(mask).astype(np.int64)
-        texts: StepTexts | None = None
-        if keep_texts and self.texts is not None:
-            texts = _ChosenTexts((self.texts,), np.zeros_like(kept), kept)
-        # Not built anew: these rows have been checked, and a report selects some seventy times.
-        part = object.__new__(type(self))
+        texts = None if self.texts is None or not keep_texts else _ChosenTexts((self.texts,), 0 * kept, kept)
+        part = object.__new__(type(self))  # not built anew: these rows have been checked
+        chosen: dict[int, FloatArray | IntArray] = {}  # the raw confidence may be the confidence
         for column in fields(self):
             value = getattr(self, column.name)
             if column.name in (*_FLOATS, *_WHOLE):
-                value = value[kept]
-                value.setflags(write=False)
+                if len(kept) < len(self) and id(value) not in chosen:
+                    chosen[id(value)] = own_array(value[kept], value.dtype)
+                value = chosen.get(id(value), value)
             object.__setattr__(part, column.name, texts if column.name == "texts" else value)
         return part
 

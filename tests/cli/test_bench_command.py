@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from surestep.bench import timing
+from surestep.bench import sweep, timing
 
 QUICK = ["--device", "cpu", "--steps", "1", "--repeats", "1", "--examples", "2"]
 MEASURED = ("tokens_per_s", "labels_per_s", "spread", "ceiling_share", "padding", "peak_gb", "first_step_s")
@@ -38,6 +39,10 @@ def test_a_table_and_a_line_of_json(
         assert all(isinstance(row[name], float) for name in MEASURED)
         assert row["tokens_per_s"] > row["labels_per_s"] > 0
         assert 0 <= row["padding"] < 1
+        assert row["settings"]["warm_up_complete"]
+        assert row["settings"]["warm_up_rounds" if work == "score" else "warm_up_steps"] >= (
+            1 if work == "score" else 3
+        )
     if work == "score":
         whole, tree, flat = record["rows"]
         per_token = [row["labels_per_s"] / row["tokens_per_s"] for row in (tree, flat)]
@@ -45,11 +50,36 @@ def test_a_table_and_a_line_of_json(
         assert whole["settings"]["token_budget"] > 0
 
 
+def test_a_sweep_prints_one_table_and_goes_on_where_it_was(
+    tmp_path: Path, succeed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[str]] = []
+    row = {"name": "as documented", "tokens_per_s": 2e4, "ceiling_share": 0.5, "peak_gb": 1.0, "spread": 0.1}
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, json.dumps({"rows": [row]}), "")
+
+    monkeypatch.setattr(sweep, "run_process", run)
+    words = ("--shapes", "small", "--works", "lora", "score", "--peers", tmp_path, "--steps", "1", "--device", "cpu")
+    shown = succeed("bench", "sweep", *words, "--output", tmp_path / "sweep.jsonl")
+    assert "small, lora, as documented" in shown
+    assert "20,000" in shown
+    assert "peer_trl.py is not here" in " ".join(shown.split())
+    assert [command[4] for command in asked] == ["train", "score"]
+    assert all(command[-2:] == ["--training.device", "cpu"] for command in map(list, asked)), "flags are passed on"
+    assert "measured before" in succeed("bench", "sweep", *words, "--output", tmp_path / "sweep.jsonl")
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["train", "--shape", "huge"], ["--shape", "huge", "qwen3-4b", "small"]),
         (["train", "--steps", "0"], ["--steps", "at least 1"]),
+        (["sweep", "--shapes", "4b", "huge"], ["--shapes", "huge", "30b-moe"]),
+        (["sweep", "--works", "walk"], ["--works", "walk", "score"]),
+        (["sweep", "--peers", "nowhere"], ["--peers", "nowhere", "peer_trl.py"]),
         (["score", "--shape", "small", "--backbone", "builtin:tiny"], ["--shape", "--backbone"]),
     ],
 )

@@ -155,7 +155,7 @@ def test_cells_of_equal_confidence_and_label_change_no_ranking(seed: int, decima
     steps = RankedSteps(p, y, rng.integers(0, 8, size)).merged(int(rng.integers(1, 20)))
     counts = rng.integers(0, 3, (3, 8)).astype(np.float64)
     cells = steps.in_cells()
-    assert cells is steps or 2 * cells.cells.size <= size
+    assert cells is steps or cells.width <= size
     for figure in FIGURES.values():
         if figure.reads == "raw_confidence":
             found, expected = (figure.kind.value(one.sums(counts)) for one in (cells, steps))
@@ -166,8 +166,9 @@ def test_a_draw_costs_one_sum_over_the_steps_and_the_rest_over_few_cells() -> No
     rng = np.random.default_rng(0)
     p, y = rng.random(9000), rng.choice([0.0, 0.5, 1.0], 9000)
     steps = RankedSteps(p, y, np.repeat(np.arange(900), 10)).merged(100)
-    sums = steps.in_cells().sums(np.ones((2, 900)))
-    assert sums.weights.shape == (2, 300)
+    cells = steps.in_cells()
+    sums = cells.sums(np.ones((2, 900)))
+    assert cells.width == 300
     assert sums.all_steps.right.shape == (2, 100)
 
 

@@ -13,8 +13,10 @@ from surestep.errors import DeviceError
 from surestep.scoring import token_budget as memory
 from surestep.scoring.hardware import Hardware
 from surestep.scoring.token_budget import (
+    ENOUGH_CUDA,
     MOST_SCORED,
     activation_bytes_per_token,
+    enough_tokens,
     halved,
     scoring_bytes_per_token,
     scoring_token_budget,
@@ -75,6 +77,37 @@ def test_trained_weights_take_their_share_of_the_memory(model: Any, monkeypatch)
     monkeypatch.setattr(memory, "_free_bytes", lambda _device: int((12 * trained + 300.5 * per_token) / 0.85))
     budget = training_token_budget(model, CPU, checkpointing=False, wanted=5000, moment_bytes=8 * trained)
     assert budget == 300
+
+
+@pytest.mark.parametrize("held", [0, 8 * 10**9], ids=["weights of nothing", "weights of 8 GB"])
+def test_memory_of_weights_and_pass_follows_max_length(held: int) -> None:
+    per_token = activation_bytes_per_token(qwen3_4b(), HALF, checkpointing=False)
+
+    def total(max_length: int) -> float:
+        tokens = enough_tokens(max_length, held_bytes=held, bytes_per_token=per_token)
+        assert tokens >= max_length, "the longest example fits"
+        return held + tokens * per_token
+
+    assert enough_tokens(2048, held_bytes=held, bytes_per_token=per_token) == ENOUGH_CUDA
+    assert total(1024) / total(2048) == pytest.approx(0.5, rel=0.01)
+    assert total(4096) / total(2048) == pytest.approx(2.0, rel=0.01)
+
+
+def test_a_pass_on_a_gpu_follows_max_length_and_holds_what_is_wanted(model: Any, monkeypatch) -> None:
+    monkeypatch.setattr(memory, "_free_bytes", lambda _device: 10**13)
+
+    on_gpu = Hardware(torch.device("cuda"), "bf16", ())
+
+    def budget(max_length: int, batch: int) -> int:
+        return training_token_budget(
+            model, on_gpu, checkpointing=False, wanted=batch * max_length, moment_bytes=0, max_length=max_length
+        )
+
+    short, usual, long = (budget(length, 4) for length in (1024, 2048, 4096))
+    assert usual == ENOUGH_CUDA
+    assert short < 0.51 * usual
+    assert 1.99 * usual < long <= 4 * 4096
+    assert [budget(length, 1) for length in (1024, 2048, 4096)] == [1024, 2048, 4096]
 
 
 @pytest.mark.parametrize("tokens", [1, 77, 4000])

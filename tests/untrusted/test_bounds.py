@@ -204,6 +204,7 @@ def test_every_reader_of_json_and_yaml_from_files_is_the_one() -> None:
     own = {
         "data/records/disk_list.py",  # a temporary file without a name
         "evaluation/baselines/scores.py",  # the cache: the user's own folder
+        "scoring/spread/together.py",  # no file: what another process of the same launch has just sent
         "config/core_yaml.py",  # a key of a text that `parse_json` has read
     }
     readers = ("json.load(", "json.loads(", "yaml.safe_load(", "yaml.load(", "JSONDecoder(")

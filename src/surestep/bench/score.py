@@ -11,10 +11,14 @@ import torch
 
 from surestep.bench.timing import Measurement, seconds, synchronize
 from surestep.bench.train import flops_per_token
+from surestep.bench.warm_up import compiled_graphs, warm_until_nothing_new
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
 from surestep.scoring.model_scorer import ModelScorer
+
+MOST_ROUNDS = 8
+"""Rounds over all trees after which the clock starts anyway."""
 
 
 def bench_scoring(
@@ -26,7 +30,7 @@ def bench_scoring(
     ceiling: float,
     repeats: int = 3,
 ) -> Measurement:
-    """Time `repeats` times the scoring of every step of `trees`, after one round to warm up."""
+    """Time `repeats` times the scoring of every step of `trees`, after rounds in which nothing new is made any more."""
     device = built.hardware.device
 
     def score() -> None:
@@ -38,7 +42,13 @@ def bench_scoring(
     score()
     synchronize(device)
     first = time.perf_counter() - start
-    if device.type == "cuda":
+    on_gpu = device.type == "cuda"
+
+    def made() -> int:
+        return compiled_graphs() + (0 if scorer.recorded is None else scorer.recorded.num_shapes)
+
+    warm = warm_until_nothing_new(score, made, fewest=0, quiet=1 if on_gpu else 0, most=MOST_ROUNDS)
+    if on_gpu:
         gc.collect()
         torch.cuda.empty_cache()  # what was measured before belongs to another row
         torch.cuda.reset_peak_memory_stats(device)
@@ -55,5 +65,6 @@ def bench_scoring(
         peak_gb=memory_used_gb(device),
         reserved_gb=memory_reserved_gb(device),
         first_step_s=first,
-        settings={"token_budget": scorer.token_budget, "compiled": built.is_compiled, "times_s": times},
+        settings={"token_budget": scorer.token_budget, "compiled": built.is_compiled, "times_s": times}
+        | {"warm_up_rounds": warm.rounds + 1, "warm_up_complete": warm.is_complete},
     )

@@ -11,6 +11,7 @@ import torch
 
 from surestep.bench.example_work import run_data
 from surestep.bench.timing import Measurement, synchronize
+from surestep.bench.warm_up import compiled_graphs, warm_until_nothing_new
 from surestep.config import Config
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.scoring.build_model import BuiltModel
@@ -18,6 +19,11 @@ from surestep.scoring.hardware import memory_reserved_gb, memory_used_gb
 from surestep.training.passes.recorded import records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.trainer import Trainer
+
+QUIET_STEPS = 6
+"""Steps in a row that must meet no new shape before the clock starts."""
+MOST_WARM_STEPS = 100
+"""Steps after which it starts anyway."""
 
 
 def flops_per_token(built: BuiltModel, *, training: bool) -> int:
@@ -41,15 +47,19 @@ def bench_training(
     ceiling: float,
     steps: int = 8,
     repeats: int = 3,
-    warmup: int = 3,
+    warmup: int | None = None,
 ) -> Measurement:
-    """Time `repeats` times `steps` optimiser steps, after `warmup` of them.
+    """Time `repeats` times `steps` optimiser steps, after at least `warmup` of them and until nothing new is made.
+
+    Passes are recorded and compiled outside what is timed; `settings` say how many steps that took.
 
     The optimiser step draws, packs, moves, runs, clips and updates as in a run; logs, validation and checkpoints are
     left out. `ceiling` in floating-point operations a second.
     """
+    if warmup is None:
+        warmup = QUIET_STEPS + 1 if built.hardware.device.type == "cuda" else 3
     config = config.model_copy(deep=True)
-    config.training.max_steps = warmup + steps * repeats + 1
+    config.training.max_steps = max(warmup, MOST_WARM_STEPS) + steps * repeats + 1
     device = built.hardware.device
     if device.type == "cuda":
         # What was measured before belongs to another row; its trainer refers to itself, so a collection ends it.
@@ -72,8 +82,13 @@ def bench_training(
     next(stream)
     synchronize(device)
     first = time.perf_counter() - start
-    for _ in range(warmup - 1):
-        next(stream)
+    warm = warm_until_nothing_new(
+        lambda: next(stream),
+        lambda: trainer.optimizer_step.num_recorded + compiled_graphs(),
+        fewest=warmup - 1,
+        quiet=min(QUIET_STEPS, warmup - 1),
+        most=MOST_WARM_STEPS - 1,
+    )
     times, tokens, labels, run = [], [], [], 0
     for _ in range(repeats):
         synchronize(device)
@@ -106,5 +121,8 @@ def bench_training(
             "optimizer": config.training.optimizer,
             "lora": config.lora.model_dump() if config.lora.use_lora else None,
             "times_s": times,
+            "warm_up_steps": warm.rounds + 1,
+            "warm_up_complete": warm.is_complete,
+            "recorded_passes": trainer.optimizer_step.num_recorded,
         },
     )

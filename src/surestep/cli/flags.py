@@ -222,6 +222,15 @@ def flag_values(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def given_flags(args: argparse.Namespace) -> list[str]:
+    """The configuration's flags that were given, as words of a command line: for a process that is to have the same."""
+    words: list[str] = []
+    for name, value in vars(args).items():
+        if name.startswith(_DEST_PREFIX):
+            words += [f"--{name.removeprefix(_DEST_PREFIX)}", *(value if isinstance(value, list) else [value])]
+    return words
+
+
 def _parse_several(texts: list[str]) -> Any:
     return texts if len(texts) > 1 else _parse(texts[0], is_text=True)
 

@@ -97,5 +97,5 @@ def bin_sums(bins: npt.NDArray[np.intp] | IntArray, values: FloatArray | None = 
     >>> bin_sums(np.array([0, 2, 2]), np.array([0.5, 1.0, 2.0]), 4)
     array([0.5, 0. , 3. , 0. ])
     """
-    sums: FloatArray = np.bincount(bins, values, num_bins).astype(np.float64)
+    sums: FloatArray = np.bincount(bins, values, num_bins).astype(np.float64, copy=False)
     return sums

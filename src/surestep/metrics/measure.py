@@ -3,15 +3,15 @@
 What each problem adds to the sums of all figures of all measures lies side by side in one table, so that a block of
 draws is one matrix product; rankings reweigh steps that are sorted once. Knows no figure in particular.
 
+Once its plain values are known a measure holds sums of problems and cells of steps, not the steps.
+
 Legend: N steps, G problems, R draws, K columns of the table, B bins.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,28 +19,21 @@ from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.bootstrap.interval import Interval, inverted, percentile
 from surestep.metrics.columns import FloatArray, UndefinedFigureError
 from surestep.metrics.figures import FIGURES
-from surestep.metrics.figures.figure import (
-    Column,
-    Columns,
-    Figure,
-    OfProblem,
-    Ranks,
-    Sums,
-    Totals,
-    Weighted,
-    is_binned,
-    plain_total,
-    problem_table,
-    width_of,
-)
+from surestep.metrics.figures.cells import Counts
+from surestep.metrics.figures.figure import Figure, Ranks, Sums, Totals, Weighted, plain_total
 from surestep.metrics.figures.rank_sums import RankedSteps, RankSums
+from surestep.metrics.measured_rows import MeasuredRows
+from surestep.metrics.problem_sums import ProblemSums, SumsOfProblems
 from surestep.scored import ScoredSteps
 
 MOST_GROUPS = 4096
 """How finely draws tell confidences apart. AUROC moves by less than 1 / groups² from it, before it is shifted back."""
 _ENTRIES_AT_ONCE = 2**17
-_TABLE_ENTRIES = 2**24
-"""128 MiB of what problems add; a wider table is taken in slices of columns."""
+"""What the figures of rankings are computed from at a time: it stays in the fast memory."""
+_DRAWS_AT_ONCE = 64
+"""Draws whose counts are made ready for the cells of all measures at a time."""
+_TABLE_ENTRIES = 2**23
+"""64 MiB of what problems add; a wider table is taken in slices of columns."""
 
 NO_STEPS = "there are no labelled steps"
 
@@ -50,12 +43,13 @@ class Measure:
 
     Args:
         steps: with label and confidence in every row (`ScoredSteps.measured`); problems numbered as in the draws, so
-            that a selection of the steps drawn (`ScoredSteps.select`) is measured on the very same draws.
+            that a selection of the steps drawn (`MeasuredRows.of`) is measured on the very same draws.
         figures: which; all of `FIGURES` where left out.
         num_problems: G of the draws; every problem's number lies below it.
         most_groups: rankings merge neighbouring confidences into this many groups in draws, for speed.
 
     Attributes:
+        num_steps: N.
         values: the figures by name; None where undefined.
         undefined: why, by name.
 
@@ -68,28 +62,31 @@ class Measure:
 
     def __init__(
         self,
-        steps: ScoredSteps,
+        steps: ScoredSteps | MeasuredRows,
         figures: Iterable[Figure] | None = None,
         *,
         num_problems: int,
         most_groups: int = MOST_GROUPS,
     ) -> None:
-        self.steps = steps
+        self.num_steps = len(steps)
         self.figures = {figure.name: figure for figure in (FIGURES.values() if figures is None else figures)}
         self.values: dict[str, float | None] = {}
         self.undefined: dict[str, str] = {}
-        self.most_groups = most_groups
+        self._most_groups = most_groups
         self._num_problems = num_problems
-        self._ranked: dict[str, RankedSteps] = {}
-        self._ones: dict[str, RankSums] = {}
-        self._columns: dict[str, Columns] = {}
-        self._arrays: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+        self._drawable: dict[str, _Drawable] = {}
+        self._ranked: dict[str, tuple[RankedSteps, RankSums]] = {}
+        self._columns: dict[str, dict[str, ProblemSums]] = {}
         self._totals: dict[str, Totals] = {}
         self._drawn: dict[str, Totals] = {}
         self._draws: dict[str, FloatArray] = {}
         if len(steps) and int(steps.problem.max()) >= num_problems:
             raise ValueError(f"problem {steps.problem.max()} of {num_problems}: number problems densely first")
-        self._measure()
+        rows = MeasuredRows.of(steps)
+        self._measure(rows)
+        is_weighted = any(isinstance(figure.kind, Weighted) for figure in self.figures.values())
+        self._steps = rows if is_weighted else None
+        """Of figures that are functions of the steps; the others need them no more."""
 
     def draws(self, name: str) -> FloatArray:
         """The figure under each draw, (R,); NaN where it has no value there.
@@ -110,63 +107,45 @@ class Measure:
             found = percentile(self._draws[name])
         return found.clipped(*figure.range)
 
-    def _read(self, figure: Figure) -> FloatArray:
-        return self.steps.raw_confidence if figure.reads == "raw_confidence" else self.steps.confidence
-
-    def _measure(self) -> None:
+    def _measure(self, steps: MeasuredRows) -> None:
+        sums = SumsOfProblems(steps.problem, self._num_problems)
         for name, figure in self.figures.items():
-            value = self._plain(name, figure) if len(self.steps) else np.nan
+            value = self._plain(name, figure, steps, sums) if len(steps) else np.nan
             self.values[name] = None if np.isnan(value) else value
             if self.values[name] is None:
-                reason = figure.undefined(self._read(figure), self.steps.label) if len(self.steps) else NO_STEPS
-                self.undefined[name] = reason
-        self._ones.clear()
+                self.undefined[name] = figure.undefined(_read(figure, steps), steps.label) if len(steps) else NO_STEPS
+        self._drawable = {
+            reads: _Drawable(ranked, self._most_groups, self._num_problems)
+            for reads, (ranked, _) in self._ranked.items()
+        }
+        self._ranked.clear()
 
-    def _plain(self, name: str, figure: Figure) -> float:
-        p, y = self._read(figure), self.steps.label
+    def _plain(self, name: str, figure: Figure, steps: MeasuredRows, sums: SumsOfProblems) -> float:
+        p, y = _read(figure, steps), steps.label
         if isinstance(figure.kind, Sums):
-            columns = {key: self._shared(of) for key, of in figure.kind.columns(p, y, np.ones(len(self.steps))).items()}
-            self._columns[name] = columns
-            self._totals[name] = {key: plain_total(columns, key, None, self.steps.problem) for key in columns}
+            columns = figure.kind.columns(p, y, np.ones(len(steps)))
+            self._columns[name] = sums.add(columns)
+            self._totals[name] = {key: plain_total(columns, key, None, steps.problem) for key in columns}
             return float(figure.kind.value(self._totals[name]))
         if isinstance(figure.kind, Ranks):
             if figure.reads not in self._ranked:
-                self._ranked[figure.reads] = RankedSteps(p, y, self.steps.problem)
-                self._ones[figure.reads] = self._ranked[figure.reads].sums(np.ones((1, self._num_problems)))
-            return float(figure.kind.value(self._ones[figure.reads])[0])
-        return self._weighted(figure, np.ones(len(self.steps)))
-
-    def _shared(self, column: Column | OfProblem) -> Column | OfProblem:
-        """The same column, its arrays those of an earlier one where they are equal: most figures read the same."""
-        if isinstance(column, OfProblem):
-            return column
-
-        def one(array: Any) -> Any:
-            if array is None:
-                return None
-            content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
-            return self._arrays.setdefault((array.dtype.str, array.shape, content), array)
-
-        names = ("values", "bins", "where", "steps")
-        return replace(column, **{name: one(getattr(column, name)) for name in names})
+                ranked = RankedSteps(p, y, steps.problem)
+                self._ranked[figure.reads] = ranked, ranked.sums(np.ones((1, self._num_problems)))
+            return float(figure.kind.value(self._ranked[figure.reads][1])[0])
+        return _weighted(figure, steps, np.ones(len(steps)))
 
     def release(self) -> None:
         """Give back what draws are made of, once they are: values, draws and intervals stay."""
-        for held in (self._columns, self._arrays, self._ranked):
-            held.clear()
-
-    def _weighted(self, figure: Figure, weights: FloatArray) -> float:
-        try:
-            return figure(self._read(figure), self.steps.label, weights)
-        except UndefinedFigureError:
-            return np.nan
+        self._columns.clear()
+        self._drawable.clear()
+        self._steps = None
 
     def _tables(self) -> dict[str, list[tuple[str, str]]]:
         """Which columns stand for which: the first of equal ones, and (figure, column) of all."""
         found: dict[str, list[tuple[str, str]]] = {}
         for name, columns in self._columns.items():
-            for key in columns:
-                found.setdefault(_content(columns, key), []).append((name, key))
+            for key, column in columns.items():
+                found.setdefault(column.content, []).append((name, key))
         return found
 
     def _take(self, sums: dict[str, dict[str, FloatArray]], others: dict[str, FloatArray], resamples: int) -> None:
@@ -175,11 +154,20 @@ class Measure:
         for name, columns in self._columns.items():
             kind = self.figures[name].kind
             assert isinstance(kind, Sums), name
-            totals = {key: drawn if is_binned(columns, key) else drawn[:, 0] for key, drawn in sums[name].items()}
+            totals = {key: drawn if columns[key].is_binned else drawn[:, 0] for key, drawn in sums[name].items()}
             self._drawn[name] = totals
             self._draws[name] = np.asarray(kind.value(totals))
         for name in self.figures.keys() - self._draws.keys():
             self._draws[name] = np.full(resamples, np.nan)
+
+
+class _Drawable:
+    """Sorted steps as draws take them: neighbours merged, in cells; and what merging does to their plain sums."""
+
+    def __init__(self, ranked: RankedSteps, most_groups: int, num_problems: int) -> None:
+        merged = ranked.merged(most_groups)
+        self.steps = merged.in_cells()
+        self.plain = None if merged is ranked else self.steps.sums(np.ones((1, num_problems)))
 
 
 class _DrawByDraw:
@@ -187,101 +175,109 @@ class _DrawByDraw:
 
     def __init__(self, measure: Measure) -> None:
         self._measure = measure
-        found = [figure for figure in measure.figures.values() if len(measure.steps)]
+        found = [figure for figure in measure.figures.values() if measure.num_steps]
         self._ranks = {figure: figure.kind for figure in found if isinstance(figure.kind, Ranks)}
         self._weighted = [figure for figure in found if isinstance(figure.kind, Weighted)]
-        self._merged = {reads: steps.merged(measure.most_groups) for reads, steps in measure._ranked.items()}
-        self._drawn = {reads: steps.in_cells() for reads, steps in self._merged.items()}
         self.blocks: dict[str, list[FloatArray]] = {figure.name: [] for figure in (*self._ranks, *self._weighted)}
 
-    def add(self, counts: FloatArray) -> None:
-        """One block of draws, (b, G)."""
-        steps = self._measure.steps
-        rows = max(1, _ENTRIES_AT_ONCE // max(len(steps), 1))
-        for some in (counts[start : start + rows] for start in range(0, len(counts), rows)):
-            sums = {reads: ranked.sums(some) for reads, ranked in self._drawn.items()}
+    def add(self, counts: Counts) -> None:
+        """Some draws."""
+        drawable, steps = self._measure._drawable, self._measure._steps
+        widest = max((ranked.steps.width for ranked in drawable.values()), default=1)
+        rows = max(1, _ENTRIES_AT_ONCE // max(widest, 1))
+        parts = [ranked.steps.in_parts(counts, rows) for ranked in drawable.values()]
+        for of_each in zip(*parts, strict=True):
+            sums = dict(zip(drawable, of_each, strict=True))
             for figure, kind in self._ranks.items():
                 self.blocks[figure.name].append(kind.value(sums[figure.reads]))
-            for figure in self._weighted:
-                values = [self._measure._weighted(figure, row[steps.problem]) for row in some]
-                self.blocks[figure.name].append(np.array(values))
+        for figure in self._weighted:
+            assert steps is not None
+            values = [_weighted(figure, steps, row[steps.problem]) for row in counts.values]
+            self.blocks[figure.name].append(np.array(values))
 
     def finish(self) -> dict[str, FloatArray]:
         """The draws by name, the shift that merging causes taken off."""
         shifts = dict.fromkeys(self.blocks, 0.0)
         for figure, kind in self._ranks.items():
-            merged = self._merged[figure.reads]
-            if merged is not self._measure._ranked[figure.reads]:
+            plain = self._measure._drawable[figure.reads].plain
+            if plain is not None:
                 exact = self._measure.values[figure.name]
-                ones = merged.sums(np.ones((1, self._measure._num_problems)))
-                shifts[figure.name] = np.nan if exact is None else exact - float(kind.value(ones)[0])
+                shifts[figure.name] = np.nan if exact is None else exact - float(kind.value(plain)[0])
         return {name: np.concatenate([np.empty(0), *blocks]) + shifts[name] for name, blocks in self.blocks.items()}
+
+
+def _read(figure: Figure, steps: MeasuredRows) -> FloatArray:
+    return steps.raw_confidence if figure.reads == "raw_confidence" else steps.confidence
+
+
+def _weighted(figure: Figure, steps: MeasuredRows, weights: FloatArray) -> float:
+    try:
+        return figure(_read(figure, steps), steps.label, weights)
+    except UndefinedFigureError:
+        return np.nan
 
 
 def resample(measures: Sequence[Measure], draws: Draws) -> None:
     """Measure all figures of all `measures` on the same draws of problems."""
     others = [_DrawByDraw(measure) for measure in measures]
     sums: list[dict[str, dict[str, FloatArray]]] = [{} for _ in measures]
-    for number, places in enumerate(_slices(measures, draws.num_problems)):
-        table = _table(measures, places, draws.num_problems)
+    places = [
+        _Place(index, same, measure._columns[same[0][0]][same[0][1]])
+        for index, measure in enumerate(measures)
+        for same in measure._tables().values()
+    ]
+    held = [place for place in places if place.added.table is None]
+    drawn: list[list[FloatArray]] = [[np.empty((0, place.added.width))] for place in held]
+    for number, some in enumerate(_slices([place for place in places if place.added.table is not None], draws)):
+        table = np.concatenate([np.empty((draws.num_problems, 0)), *(place.table() for place in some)], axis=1)
         products = [np.empty((0, table.shape[1]))]
-        for counts in draws.blocks():
-            products.append(counts @ table)
+        for block in draws.blocks():
+            products.append(block @ table)
             if number == 0:
-                for other in others:
-                    other.add(counts)
-        product = np.concatenate(products)
-        start = 0
-        for index, same, width in places:
-            for name, key in same:
-                sums[index].setdefault(name, {})[key] = product[:, start : start + width]
-            start += width
+                for first in range(0, len(block), _DRAWS_AT_ONCE):
+                    counts = Counts(block[first : first + _DRAWS_AT_ONCE])
+                    for other in others:
+                        other.add(counts)
+                    for found, place in zip(drawn, held, strict=True):
+                        found.append(place.added.drawn(counts))
         del table  # before the next one is made
-    for measure, other, found in zip(measures, others, sums, strict=True):
-        measure._take(found, other.finish(), draws.resamples)
+        product, start = np.concatenate(products), 0
+        for place in some:
+            place.put(sums, product[:, start : start + place.added.width])
+            start += place.added.width
+    for parts, place in zip(drawn, held, strict=True):
+        place.put(sums, np.concatenate(parts))
+    for measure, other, found_sums in zip(measures, others, sums, strict=True):
+        measure._take(found_sums, other.finish(), draws.resamples)
 
 
-def _table(measures: Sequence[Measure], places: Sequence[_Place], num_problems: int) -> FloatArray:
-    """What each problem adds to the columns at `places`, side by side: (G, K)."""
-    table = np.empty((num_problems, sum(width for _, _, width in places) if len(places) != 1 else 0))
-    start = 0
-    for index, same, width in places:
-        measure, (name, key) = measures[index], same[0]
-        added = problem_table(measure._columns[name], key, measure.steps.problem, num_problems)
-        if len(places) == 1:
-            return added  # the widest column fills a slice, and is not held twice
-        table[:, start : start + width] = added
-        start += width
-    return table
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A column that is drawn: its measure, the (figure, column) that it serves, and what problems add to it."""
+
+    measure: int
+    serves: list[tuple[str, str]]
+    added: ProblemSums
+
+    def table(self) -> FloatArray:
+        assert self.added.table is not None
+        return self.added.table
+
+    def put(self, sums: list[dict[str, dict[str, FloatArray]]], drawn: FloatArray) -> None:
+        """`drawn`, (R, B), where it belongs."""
+        for name, key in self.serves:
+            sums[self.measure].setdefault(name, {})[key] = drawn
 
 
-_Place = tuple[int, list[tuple[str, str]], int]
-"""A column of the table: its measure, the (figure, column) that it serves, and its width."""
-
-
-def _slices(measures: Sequence[Measure], num_problems: int) -> Iterator[list[_Place]]:
-    """All columns in slices whose tables fit into memory; at least one slice."""
-    most = max(1, _TABLE_ENTRIES // max(num_problems, 1))
-    places: list[_Place] = []
+def _slices(places: Sequence[_Place], draws: Draws) -> Iterator[list[_Place]]:
+    """All tables in slices that fit into memory side by side; at least one slice."""
+    most = max(1, _TABLE_ENTRIES // max(draws.num_problems, 1))
+    some: list[_Place] = []
     taken = 0
-    for index, measure in enumerate(measures):
-        for same in measure._tables().values():
-            width = width_of(measure._columns[same[0][0]], same[0][1])
-            if places and taken + width > most:
-                yield places
-                places, taken = [], 0
-            places.append((index, same, width))
-            taken += width
-    yield places
-
-
-def _content(columns: Columns, name: str) -> str:
-    """What tells columns apart: figures that ask for equal ones share them."""
-    column = columns[name]
-    if isinstance(column, OfProblem):
-        first, second = (_content(columns, key) for key in (column.first, column.second))
-        return f"{id(column.combine)} {first} {second}"
-    assert isinstance(column, Column)
-    # Equal arrays of one measure are the same one (`_shared`).
-    arrays = (column.values, column.bins, column.where, column.steps)
-    return f"{' '.join('-' if array is None else str(id(array)) for array in arrays)} {column.num_bins}"
+    for place in places:
+        if some and taken + place.added.width > most:
+            yield some
+            some, taken = [], 0
+        some.append(place)
+        taken += place.added.width
+    yield some

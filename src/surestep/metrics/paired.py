@@ -88,7 +88,7 @@ def paired_differences(
 
 def _difference(name: str, one: Measure, two: Measure, draws: Draws) -> Difference:
     first, second = one.values[name], two.values[name]
-    num_steps, num_problems = len(one.steps), draws.num_problems
+    num_steps, num_problems = one.num_steps, draws.num_problems
 
     def without(why: str) -> Difference:
         difference = None if first is None or second is None else first - second

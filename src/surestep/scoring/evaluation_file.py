@@ -16,6 +16,7 @@ from surestep.config import EvalConfig
 from surestep.data.datasets import DATASETS
 from surestep.data.trees.step_kinds import STEP_KINDS, step_kind
 from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
+from surestep.metrics.bootstrap.draws import forget_draws
 from surestep.metrics.error_analysis.section import TextFacts, error_analysis
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report
 from surestep.metrics.solution_level.section import solution_level_report
@@ -55,7 +56,7 @@ def evaluation_report(
         seed=settings.bootstrap_seed,
     )
     without_label = _count_by_dataset(steps, np.isnan(steps.label) & ~np.isnan(steps.confidence))
-    return {
+    content = {
         **about,
         **report,
         "solution_level": solution_level_report(
@@ -74,6 +75,8 @@ def evaluation_report(
         "versions": library_versions(),
         "git_commit": git_commit(),
     }
+    forget_draws()
+    return content
 
 
 def text_facts(steps: ScoredSteps) -> TextFacts | None:

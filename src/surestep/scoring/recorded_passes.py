@@ -100,6 +100,11 @@ class RecordedPasses:
         self._version = model.weights_version
         self._lock = threading.Lock()
 
+    @property
+    def num_shapes(self) -> int:
+        """How many shapes of pass are recorded."""
+        return len(self._recorded)
+
     def confidences(self, batch: TreeBatch) -> Tensor | None:
         """The model's own confidences of a batch on the CPU, float64 [S] on the device; None: run it as usual."""
         num_needed = len(batch.label_index_S)

@@ -16,6 +16,9 @@ ENOUGH_CUDA = 5120
 """Tokens in a pass that keep a large GPU busy with a 4B model: within a tenth of the speed of three times as many, in
 half the memory (docs/experiments/README.md)."""
 
+ENOUGH_AT_LENGTH = 2048
+"""The `max_length` that `ENOUGH_CUDA` is for, the default one; see `enough_tokens`."""
+
 MOST_SCORED = {"cpu": 4096, "cuda": 32768}
 """Tokens in a scoring pass, by kind of device, beyond which more of them are no faster."""
 
@@ -60,19 +63,42 @@ def _sizes(model: ConfidenceModel) -> tuple[int, int, int]:
     return hidden, layers, 10 * hidden + 4 * (heads + 2 * key_heads) * head_dim + 4 * width
 
 
+def enough_tokens(max_length: int, *, held_bytes: int, bytes_per_token: int) -> int:
+    """Tokens in a pass on a GPU beyond which more are hardly faster, in memory that follows `max_length`.
+
+    Weights and passes together take half at half the default length and twice at twice it: whoever shortens examples
+    to save memory saves it. What is held whatever the pass is made up for by the pass, down to one longest example.
+
+    >>> [enough_tokens(length, held_bytes=0, bytes_per_token=1) for length in (1024, 2048, 4096)]
+    [2560, 5120, 10240]
+    >>> [enough_tokens(length, held_bytes=10**6, bytes_per_token=1000) for length in (1024, 2048, 4096)]
+    [2060, 5120, 11240]
+    """
+    share = max_length / ENOUGH_AT_LENGTH
+    return max(max_length, round(share * ENOUGH_CUDA + (share - 1.0) * held_bytes / bytes_per_token))
+
+
 def training_token_budget(
-    model: ConfidenceModel, hardware: Hardware, *, checkpointing: bool, wanted: int, moment_bytes: int
+    model: ConfidenceModel,
+    hardware: Hardware,
+    *,
+    checkpointing: bool,
+    wanted: int,
+    moment_bytes: int,
+    max_length: int = ENOUGH_AT_LENGTH,
 ) -> int:
     """Tokens in one training pass: `wanted`, what keeps a GPU busy, or what free memory allows: the least of them.
 
     `moment_bytes` are those that the optimiser will take for its moments.
     """
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    free = _free_bytes(hardware.device) * _USABLE - trained * _GRADIENT_BYTES - moment_bytes
+    parameters = list(model.parameters())
+    gradients = sum(parameter.numel() for parameter in parameters if parameter.requires_grad) * _GRADIENT_BYTES
+    free = _free_bytes(hardware.device) * _USABLE - gradients - moment_bytes
+    per_token = activation_bytes_per_token(model, hardware, checkpointing=checkpointing)
     if hardware.device.type == "cuda":
-        wanted = min(wanted, ENOUGH_CUDA)
-    fits = int(free / activation_bytes_per_token(model, hardware, checkpointing=checkpointing))
-    return max(1, min(wanted, fits))
+        held = sum(parameter.nbytes for parameter in parameters) + gradients + moment_bytes
+        wanted = min(wanted, enough_tokens(max_length, held_bytes=held, bytes_per_token=per_token))
+    return max(1, min(wanted, int(free / per_token)))
 
 
 def scoring_token_budget(model: ConfidenceModel, hardware: Hardware) -> int:

@@ -125,6 +125,11 @@ class OptimizerStep:
         self._is_sharded = is_sharded(built.model)
         self._empty = empty_pack(built) if self._is_sharded else None
 
+    @property
+    def num_recorded(self) -> int:
+        """How many shapes of pass are recorded; 0 where none are."""
+        return 0 if self._recorded is None else self._recorded.num_shapes
+
     def begin(self, resume_from: Path | None) -> RunState:
         """Take over moments and position from a checkpoint, or begin; returns where the run stands.
 

@@ -25,7 +25,7 @@ from surestep.scoring.checkpoint.load import load_checkpoint
 from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.hardware import Hardware, choose_hardware
 from surestep.scoring.stored_split import ProgressFactory, silent
-from surestep.scoring.token_budget import ENOUGH_CUDA, training_token_budget
+from surestep.scoring.token_budget import ENOUGH_AT_LENGTH, ENOUGH_CUDA, training_token_budget
 from surestep.stop_signals import interrupted_by_signals
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.final_report import final_report
@@ -368,11 +368,14 @@ def choose_token_budget(training: TrainingConfig, built: BuiltModel, *, max_leng
         checkpointing=training.gradient_checkpointing,
         wanted=wanted,
         moment_bytes=moment_bytes(built.model, training) + average_bytes(built.model, training.ema_decay),
+        max_length=max_length,
     )
     if budget == wanted:
         cause = "batch size x max_length"
     elif budget == ENOUGH_CUDA:
         cause = "keeps the GPU busy in moderate memory; three times as many are about a tenth faster"
+    elif built.hardware.device.type == "cuda" and budget >= max_length != ENOUGH_AT_LENGTH:
+        cause = f"follows max_length in memory; {ENOUGH_CUDA} at {ENOUGH_AT_LENGTH}, or what free memory allows"
     else:
         cause = f"free memory; batch size x max_length is {wanted}"
     return budget, f"token budget: {budget} in one pass ({cause}); --token_budget overrides"

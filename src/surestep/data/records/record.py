@@ -23,7 +23,7 @@ from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, rea
 from surestep.data.records.lines import PACKED, count_lines, read_lines
 from surestep.errors import BadRowError, DataError
 from surestep.untrusted.bounds import HELD_WHOLE, LINE
-from surestep.untrusted.json_text import check_depth, json_decoder, parse_json
+from surestep.untrusted.json_text import check_depth, json_decoder, parse_json, record_parser
 
 MAX_MESSAGE = 400
 """Longest message of a record's error, in characters."""
@@ -199,9 +199,9 @@ def _read_arrow(path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
 
 
 def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
-    first = True
+    first, parse = True, record_parser()
     for line, text in lines:
-        if not text.strip():
+        if text.isspace() or not text:
             continue
         if first and text.lstrip().startswith("["):
             before = [(1, "\n" * (line - 1) + text)]
@@ -209,10 +209,13 @@ def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadR
             return
         first = False
         try:
-            value = parse_json(text, unique_keys=True)
+            value = parse(text)
         except (ValueError, RecursionError) as error:
             _refuse(error, path, line, text)
-        yield from _record(value, path, line, on_bad_row)
+        if isinstance(value, dict):
+            yield Record(value, path, line)
+        else:
+            yield from _record(value, path, line, on_bad_row)
 
 
 def _whole(lines: Iterable[tuple[int, str]], path: Path) -> str:

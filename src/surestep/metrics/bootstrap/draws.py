@@ -25,8 +25,10 @@ FEWEST_PROBLEMS = 2
 FEWEST_FOR_VERDICT = 30
 """With fewer problems intervals are too narrow (the cluster bootstrap's own bias), so nothing is called better or worse
 by them."""
-_BLOCK_ENTRIES = 2**22
-"""32 MiB of counts."""
+_BLOCK_ENTRIES = 2**21
+"""16 MiB of counts."""
+_MOST_KEPT = 2**27
+"""128 MiB of counts, a byte each: those drawn last are kept, since a section asks for its draws several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,14 @@ class Draws:
         [(2, 5)]
         """
         size = max(1, _BLOCK_ENTRIES // max(self.num_problems, 1))
-        counts = iter(self)
-        while block := list(islice(counts, size)):
-            yield np.array(block, dtype=np.float64)
+        counts = _small_counts(self) if self.resamples * self.num_problems <= _MOST_KEPT else None
+        if counts is None:
+            drawn = iter(self)
+            while block := list(islice(drawn, size)):
+                yield np.array(block, dtype=np.float64)
+        else:
+            for start in range(0, self.resamples, size):
+                yield counts[start : start + size].astype(np.float64)
 
     def sums(self, table: FloatArray) -> FloatArray:
         """What each draw of the rows of `table`, (G, F), one a problem, adds up to: (R, F).
@@ -76,6 +83,22 @@ class Draws:
         """
         products = [counts @ table for counts in self.blocks()]
         return np.concatenate([np.empty((0, table.shape[1])), *products])
+
+
+@lru_cache(maxsize=1)
+def _small_counts(draws: Draws) -> npt.NDArray[np.uint8] | None:
+    """All draws, uint8 (R, G); None where a problem is drawn too often for a byte."""
+    found = np.empty((draws.resamples, draws.num_problems), np.uint8)
+    for row, counts in zip(found, draws, strict=True):
+        if counts.max(initial=0) > np.iinfo(np.uint8).max:
+            return None
+        row[:] = counts
+    return found
+
+
+def forget_draws() -> None:
+    """Give back what is kept of the draws asked for last."""
+    _small_counts.cache_clear()
 
 
 @lru_cache(maxsize=4)

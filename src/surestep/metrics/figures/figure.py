@@ -57,6 +57,8 @@ class Column:
         values = self.values
         if self.where is not None:
             owner, values = owner[self.where], values[self.where]
+        if self.bins is None:
+            return bin_sums(owner, values, num_problems)[:, None]
         sums = bin_sums(owner * self.num_bins + self.bin_of_each(), values, num_problems * self.num_bins)
         return sums.reshape(num_problems, self.num_bins)
 
@@ -237,10 +239,24 @@ def plain_total(columns: Columns, name: str, weights: FloatArray | None, problem
     if problem is None:
         added = column.combine(first.values, second.values)
         return bin_sums(bins, added if weights is None else added * weights, first.num_bins)
-    # Only the bins in which a problem has a step, since most have few.
-    pairs, pair = np.unique(problem * first.num_bins + bins, return_inverse=True)
+    _, bins, added = problem_entries(columns, name, problem)
+    return bin_sums(bins, added, first.num_bins)
+
+
+def problem_entries(columns: Columns, name: str, problem: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
+    """What each problem adds to each bin in which it has a step, since most have few: problem, bin, sum; (E,) each."""
+    column = columns[name]
+    if isinstance(column, Column):
+        owner = problem if column.steps is None else problem[column.steps]
+        values = column.values
+        if column.where is not None:
+            owner, values = owner[column.where], values[column.where]
+        pairs, pair = np.unique(owner * column.num_bins + column.bin_of_each(), return_inverse=True)
+        return pairs // column.num_bins, pairs % column.num_bins, bin_sums(pair, values, pairs.size)
+    first, second = _operand(columns, column.first), _operand(columns, column.second)
+    pairs, pair = np.unique(problem * first.num_bins + first.bin_of_each(), return_inverse=True)
     added = column.combine(bin_sums(pair, first.values, pairs.size), bin_sums(pair, second.values, pairs.size))
-    return bin_sums(pairs % first.num_bins, added, first.num_bins)
+    return pairs // first.num_bins, pairs % first.num_bins, np.asarray(added, np.float64)
 
 
 def problem_table(columns: Columns, name: str, problem: IntArray, num_problems: int) -> FloatArray:

@@ -8,6 +8,8 @@ Legend: N steps, D distinct confidences, U distinct labels, R weightings.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from copy import copy
 from functools import cached_property
 
@@ -15,6 +17,9 @@ import numpy as np
 
 from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, IntArray, bin_sums
 from surestep.metrics.figures.bins import equal_mass_bins
+from surestep.metrics.figures.cells import Cells, Counts
+
+MOST_CELLS = 2**16
 
 
 class RankedSteps:
@@ -25,6 +30,9 @@ class RankedSteps:
         label: shape (N,), in [0, 1].
         problem: shape (N,), from 0: index into the counts.
 
+    Attributes:
+        width: N, how many steps weights are made for.
+
     >>> steps = RankedSteps(np.array([0.2, 0.9]), np.array([0.0, 1.0]), np.array([0, 1]))
     >>> steps.sums(np.array([[1.0, 3.0]])).all_steps.right
     array([[0., 3.]])
@@ -33,19 +41,14 @@ class RankedSteps:
     def __init__(self, confidence: FloatArray, label: FloatArray, problem: IntArray) -> None:
         order = np.argsort(confidence, kind="stable")
         self.problem = problem[order]
-        self.labels, label_index = np.unique(label[order], return_inverse=True)
+        self.labels, self.label_index = np.unique(label[order], return_inverse=True)
         self._sorted = confidence[order]
-        self.cells: IntArray | None = None
-        self._set(label_index, _starts(self._sorted))
+        self.starts = _starts(self._sorted)
 
-    def _set(self, label_index: IntArray, starts: IntArray) -> None:
-        """What weights belong to: steps, or cells of steps, each with a label; and where each confidence begins."""
-        y = self.labels[label_index]
-        self.label_index, self.starts = label_index, starts
-        self.positive = (y >= POSITIVE_LABEL).astype(np.float64)
-        half = y == POSITIVE_LABEL
-        self.not_half = (~half).astype(np.float64) if half.any() else None
-        self.loss = None if np.isin(self.labels, (0.0, 1.0)).all() else 1.0 - y
+    @property
+    def width(self) -> int:
+        """How many steps weights are made for."""
+        return self.problem.size
 
     def merged(self, most_groups: int) -> RankedSteps:
         """The same steps with neighbouring confidences merged, as if they were equal, into about equal groups.
@@ -59,73 +62,187 @@ class RankedSteps:
         steps.starts = _starts(equal_mass_bins(self._sorted, most_groups))
         return steps
 
-    def in_cells(self) -> RankedSteps:
-        """The same steps added up by confidence and label, which is all that the figures ask for.
+    def in_cells(self) -> RankedSteps | RankedCells:
+        """The same steps added up by label and confidence, which is all that the figures ask for.
 
         A draw then costs one sum over the steps, and the rest over the cells: few where labels take few values. These
-        steps themselves where there are nearly as many cells as steps.
+        steps themselves where there would be more cells than steps, or than `MOST_CELLS`.
         """
-        group = np.zeros(self._sorted.size, np.int64)
-        group[self.starts[1:]] = 1
-        cell = np.cumsum(group) * self.labels.size + self.label_index
-        order = np.argsort(cell, kind="stable")
-        first = _starts(cell[order])
-        if 2 * first.size > cell.size:
+        num_groups, size = self.starts.size, self.problem.size
+        if self.labels.size * num_groups > min(size, MOST_CELLS):
             return self
-        steps = copy(self)
-        steps.problem, steps.cells = self.problem[order], first
-        group_of_cell, label_index = np.divmod(cell[order][first], self.labels.size)
-        steps._set(label_index, _starts(group_of_cell))
-        return steps
+        is_start = np.zeros(size, np.int64)
+        is_start[self.starts[1:]] = 1
+        cells = Cells(self.problem, self.label_index * num_groups + np.cumsum(is_start), self.labels.size * num_groups)
+        return RankedCells(cells, self.labels)
 
     def sums(self, counts: FloatArray) -> RankSums:
         """What the figures are made of when problem g counts `counts[r, g]` times, counts of shape (R, G)."""
-        weights = counts[:, self.problem]
-        return RankSums(self, weights if self.cells is None else np.add.reduceat(weights, self.cells, axis=1))
+        return StepSums(self, counts[:, self.problem])
+
+    def in_parts(self, counts: Counts, rows: int) -> Iterator[RankSums]:
+        """The same of `rows` draws at a time."""
+        for start in range(0, len(counts.values), rows):
+            yield self.sums(counts.values[start : start + rows])
 
 
-class RankSums:
+class RankedCells:
+    """Sorted steps added up: a cell for each label and each confidence, those of a label side by side.
+
+    Args:
+        cells: U times D of them.
+        labels: shape (U,), ascending.
+    """
+
+    def __init__(self, cells: Cells, labels: FloatArray) -> None:
+        self._cells, self.labels = cells, labels
+
+    @property
+    def width(self) -> int:
+        """How many cells weights are made for."""
+        return len(self._cells)
+
+    def sums(self, counts: FloatArray) -> RankSums:
+        """The same as of steps; counts are whole numbers."""
+        return next(self.in_parts(Counts(counts), len(counts)))
+
+    def in_parts(self, counts: Counts, rows: int) -> Iterator[RankSums]:
+        """The same of `rows` draws at a time."""
+        weights = self._cells.sums(counts).reshape(len(counts.values), self.labels.size, -1)
+        for start in range(0, len(weights), rows):
+            yield CellSums(weights[start : start + rows], self.labels)
+
+
+class RankSums(ABC):
     """Weights of the steps by distinct confidence, ascending, for R weightings at once."""
 
-    def __init__(self, steps: RankedSteps, weights: FloatArray) -> None:
-        self.steps, self.weights = steps, weights
+    labels: FloatArray
+    """The distinct labels, ascending, (U,)."""
 
-    def by_confidence(self, values: FloatArray) -> FloatArray:
+    def __init__(self) -> None:
+        self._made: dict[Callable[..., FloatArray], FloatArray] = {}
+
+    def once(self, formula: Callable[[RankSums], FloatArray]) -> FloatArray:
+        """`formula` of these sums, which several figures ask for."""
+        if formula not in self._made:
+            self._made[formula] = formula(self)
+        return self._made[formula]
+
+    @property
+    @abstractmethod
+    def mass(self) -> FloatArray:
+        """Weight at each distinct confidence, (R, D)."""
+
+    @property
+    @abstractmethod
+    def all_steps(self) -> Classes:
+        """Right and wrong steps."""
+
+    @property
+    @abstractmethod
+    def without_half(self) -> Classes:
+        """Right and wrong steps among those whose label is not exactly 0.5."""
+
+    @property
+    @abstractmethod
+    def loss(self) -> FloatArray:
+        """Weight times 1 − label at each distinct confidence, (R, D)."""
+
+    @property
+    @abstractmethod
+    def by_label(self) -> FloatArray:
+        """Weight of each distinct label, ascending, (R, U)."""
+
+    @abstractmethod
+    def of_labels(self, values: FloatArray) -> FloatArray:
+        """Weight times `values`, (R, U), of the step's label at each distinct confidence, (R, D)."""
+
+
+class StepSums(RankSums):
+    """Of sorted steps and their weights, (R, N)."""
+
+    def __init__(self, steps: RankedSteps, weights: FloatArray) -> None:
+        super().__init__()
+        self.labels, self._index, self._starts, self._weights = steps.labels, steps.label_index, steps.starts, weights
+
+    def _by_confidence(self, values: FloatArray) -> FloatArray:
         """`values` of the steps, (R, N), added up by distinct confidence: (R, D)."""
-        starts = self.steps.starts
-        return values if starts.size == values.shape[1] else np.add.reduceat(values, starts, axis=1)
+        return values if self._starts.size == values.shape[1] else np.add.reduceat(values, self._starts, axis=1)
+
+    @cached_property
+    def _positive(self) -> FloatArray:
+        return (self.labels >= POSITIVE_LABEL).astype(np.float64)[self._index]
 
     @cached_property
     def mass(self) -> FloatArray:
-        """Weight at each distinct confidence, (R, D)."""
-        return self.by_confidence(self.weights)
+        return self._by_confidence(self._weights)
 
     @cached_property
     def all_steps(self) -> Classes:
-        """Right and wrong steps."""
-        right = self.by_confidence(self.weights * self.steps.positive)
+        right = self._by_confidence(self._weights * self._positive)
         return Classes(right, self.mass - right)
 
     @cached_property
     def without_half(self) -> Classes:
-        """Right and wrong steps among those whose label is not exactly 0.5."""
-        not_half = self.steps.not_half
-        if not_half is None:
+        half = self.labels == POSITIVE_LABEL
+        if not half.any():
             return self.all_steps
-        right = self.by_confidence(self.weights * (self.steps.positive * not_half))
-        return Classes(right, self.by_confidence(self.weights * not_half) - right)
+        not_half = (~half).astype(np.float64)[self._index]
+        right = self._by_confidence(self._weights * (self._positive * not_half))
+        return Classes(right, self._by_confidence(self._weights * not_half) - right)
 
     @cached_property
     def loss(self) -> FloatArray:
-        """Weight times 1 − label at each distinct confidence, (R, D)."""
-        if self.steps.loss is None:
+        if np.isin(self.labels, (0.0, 1.0)).all():
             return self.all_steps.wrong
-        return self.by_confidence(self.weights * self.steps.loss)
+        return self._by_confidence(self._weights * (1.0 - self.labels)[self._index])
 
     @cached_property
     def by_label(self) -> FloatArray:
-        """Weight of each distinct label, ascending, (R, U)."""
-        return np.stack([bin_sums(self.steps.label_index, row, self.steps.labels.size) for row in self.weights])
+        return np.stack([bin_sums(self._index, row, self.labels.size) for row in self._weights])
+
+    def of_labels(self, values: FloatArray) -> FloatArray:
+        return self._by_confidence(self._weights * values[:, self._index])
+
+
+class CellSums(RankSums):
+    """Of cells and their weights, (R, U, D)."""
+
+    def __init__(self, weights: FloatArray, labels: FloatArray) -> None:
+        super().__init__()
+        self._weights, self.labels = weights, labels
+
+    @cached_property
+    def mass(self) -> FloatArray:
+        return np.asarray(self._weights.sum(axis=1))
+
+    @cached_property
+    def all_steps(self) -> Classes:
+        right = self._weights[:, self.labels >= POSITIVE_LABEL].sum(axis=1)
+        return Classes(right, self.mass - right)
+
+    @cached_property
+    def without_half(self) -> Classes:
+        half = self.labels == POSITIVE_LABEL
+        if not half.any():
+            return self.all_steps
+        return Classes(self.all_steps.right - self._weights[:, half].sum(axis=1), self.all_steps.wrong)
+
+    @cached_property
+    def loss(self) -> FloatArray:
+        if np.isin(self.labels, (0.0, 1.0)).all():
+            return self.all_steps.wrong
+        return self.of_labels((1.0 - self.labels)[None, :])
+
+    @cached_property
+    def by_label(self) -> FloatArray:
+        return np.asarray(self._weights.sum(axis=2))
+
+    def of_labels(self, values: FloatArray) -> FloatArray:
+        total = np.zeros_like(self.mass)
+        for number in range(self.labels.size):
+            total += self._weights[:, number] * values[:, number, None]
+        return total
 
 
 class Classes:

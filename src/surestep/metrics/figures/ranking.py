@@ -164,7 +164,7 @@ average_precision_error_without_half = _without_half(average_precision_error, _p
 def _spearman(sums: RankSums) -> FloatArray:
     ours, theirs = _centred_ranks(sums.mass), _centred_ranks(sums.by_label)
     spread = np.sum(sums.mass * ours**2, axis=1) * np.sum(sums.by_label * theirs**2, axis=1)
-    by_step = sums.by_confidence(sums.weights * theirs[:, sums.steps.label_index])
+    by_step = sums.of_labels(theirs)
     return np.clip(ratio(np.sum(ours * by_step, axis=1), np.sqrt(spread)), -1.0, 1.0)
 
 

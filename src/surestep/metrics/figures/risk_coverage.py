@@ -47,15 +47,15 @@ def _area(sums: RankSums) -> FloatArray:
 
 def _excess(sums: RankSums) -> FloatArray:
     by_label = sums.by_label
-    best = area_of_groups(by_label[:, ::-1], (by_label * (1.0 - sums.steps.labels))[:, ::-1])
-    return np.maximum(_area(sums) - best, 0.0)  # rounding alone can make it negative
+    best = area_of_groups(by_label[:, ::-1], (by_label * (1.0 - sums.labels))[:, ::-1])
+    return np.maximum(sums.once(_area) - best, 0.0)  # rounding alone can make it negative
 
 
 risk_coverage_area = Figure(
     "risk_coverage_area",
     "Area under the risk–coverage curve",
     "lower",
-    Ranks(_area),
+    Ranks(lambda sums: sums.once(_area)),
     in_tables=False,
     range=(0.0, 1.0),
     meaning="Mean error among the most confident share of the steps, over all shares; 0 is best.",

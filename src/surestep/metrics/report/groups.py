@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from surestep.metrics.columns import FloatArray, IntArray
+from surestep.metrics.columns import BoolArray, FloatArray, IntArray
 from surestep.metrics.figures.bins import (
     equal_mass_bins,
     equal_width_bins,
@@ -33,6 +33,7 @@ from surestep.metrics.figures.pointwise import (
 )
 from surestep.metrics.figures.ranking import auroc
 from surestep.metrics.measure import Measure
+from surestep.metrics.measured_rows import MeasuredRows
 from surestep.scored import ScoredSteps
 
 POSITION_STARTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 16, 21, 31, 51, 101)
@@ -105,7 +106,7 @@ def group_rows(part: ScoredSteps, grouping: Grouping, num_problems: int) -> list
     """One row a group: what it is, counts, mean confidence and label, and its figures."""
     rows: list[MeasuredRow] = []
     for number, what in enumerate(grouping.rows):
-        ours = part.select(grouping.group == number)
+        ours = MeasuredRows.of(part, grouping.group == number)
         means = (mean_confidence, mean_label)
         measure = Measure(ours, (*grouping.figures, *means), num_problems=num_problems, most_groups=MOST_RANKED)
         row: Json = {**what, "num_steps": len(ours), "num_problems": ours.num_problems}
@@ -142,5 +143,5 @@ def label_range_rows(part: ScoredSteps, num_problems: int) -> list[MeasuredRow]:
     ]
 
 
-def _within(part: ScoredSteps, rows: np.ndarray, figure: Figure, num_problems: int) -> Measure:
-    return Measure(part.select(rows), (figure,), num_problems=num_problems)
+def _within(part: ScoredSteps, rows: BoolArray, figure: Figure, num_problems: int) -> Measure:
+    return Measure(MeasuredRows.of(part, rows), (figure,), num_problems=num_problems)

@@ -19,6 +19,7 @@ from surestep.metrics.figures import compute_figures
 from surestep.metrics.figures.figure import Figure
 from surestep.metrics.figures.pointwise import mse, nll
 from surestep.metrics.measure import Measure
+from surestep.metrics.measured_rows import MeasuredRows
 from surestep.scored import ScoredSteps
 
 CLEAN_FIGURES = ("mse", "mae", "r2", "ece")
@@ -156,4 +157,4 @@ def _which(name: str) -> str:
 
 
 def _measure(steps: ScoredSteps, rows: BoolArray | None, figure: Figure, num_problems: int) -> Measure:
-    return Measure(steps if rows is None else steps.select(rows), (figure,), num_problems=num_problems)
+    return Measure(MeasuredRows.of(steps, rows), (figure,), num_problems=num_problems)

@@ -10,6 +10,7 @@ Legend: M solutions, N steps, G problems.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -41,23 +42,38 @@ def order_sums(score: FloatArray, is_right: BoolArray, problem: IntArray, num_pr
     sums = np.zeros((num_problems, 5))
     order = np.lexsort((-score, problem))
     ends = np.flatnonzero(np.diff(problem[order], append=-1)) + 1
-    for start, end in zip([0, *ends[:-1]], ends, strict=True):
-        rows = order[start:end]
-        right = is_right[rows].astype(np.float64)
-        blocks = [0, *(np.flatnonzero(np.diff(score[rows])) + 1).tolist(), len(rows)]
-        # Within a block of equal scores each place holds the block's mean.
-        gains = np.concatenate([np.full(stop - first, right[first:stop].mean()) for first, stop in pairwise(blocks)])
-        above, won = 0.0, 0.0
-        for first, stop in pairwise(blocks):
-            rights = right[first:stop].sum()
-            wrongs = stop - first - rights
-            won += wrongs * (above + rights / 2)
-            above += rights
-        discounts = 1.0 / np.log2(np.arange(min(len(rows), NDCG_DEPTH)) + 2)
-        best = np.sort(right)[::-1][: len(discounts)] @ discounts
-        ndcg = gains[: len(discounts)] @ discounts / best if best else 0.0
-        sums[problem[rows[0]]] = gains[0], ndcg, 1.0, won, right.sum() * (len(rows) - right.sum())
+    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    alone = order[starts[ends - starts == 1]] if len(order) else order
+    # A problem's only solution is the first, in whatever order.
+    sums[problem[alone], 0] = sums[problem[alone], 1] = is_right[alone]
+    sums[problem[alone], 2] = 1.0
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        if end - start > 1:
+            rows = order[start:end]
+            blocks = (0, *(np.flatnonzero(np.diff(score[rows])) + 1).tolist(), len(rows))
+            sums[problem[rows[0]]] = _sums_of_one(tuple(is_right[rows].tolist()), blocks)
     return sums
+
+
+@lru_cache(maxsize=4096)
+def _sums_of_one(are_right: tuple[bool, ...], blocks: tuple[int, ...]) -> tuple[float, ...]:
+    """A row of `order_sums`: of solutions from the highest score down, equal ones from each of `blocks` to the next.
+
+    Many problems have few solutions, so few rows differ.
+    """
+    right = np.array(are_right, np.float64)
+    # Within a block of equal scores each place holds the block's mean.
+    gains = np.concatenate([np.full(stop - first, right[first:stop].mean()) for first, stop in pairwise(blocks)])
+    above, won = 0.0, 0.0
+    for first, stop in pairwise(blocks):
+        rights = float(right[first:stop].sum())
+        wrongs = stop - first - rights
+        won += wrongs * (above + rights / 2)
+        above += rights
+    discounts = 1.0 / np.log2(np.arange(min(len(right), NDCG_DEPTH)) + 2)
+    best = np.sort(right)[::-1][: len(discounts)] @ discounts
+    ndcg = gains[: len(discounts)] @ discounts / best if best else 0.0
+    return float(gains[0]), float(ndcg), 1.0, won, float(right.sum() * (len(right) - right.sum()))
 
 
 def sibling_sums(steps: ScoredSteps, num_problems: int) -> FloatArray:

@@ -16,6 +16,7 @@ from surestep.metrics.columns import FloatArray
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.figures.figure import ratio
 from surestep.metrics.measure import Measure, resample
+from surestep.metrics.measured_rows import MeasuredRows
 from surestep.metrics.solution_level.decisions import DECISIONS, THRESHOLD
 from surestep.metrics.solution_level.orders import NDCG_DEPTH, order_sums, sibling_sums
 from surestep.metrics.solution_level.solutions import LEFT_OUT, JudgedSolutions, solutions_of
@@ -99,16 +100,21 @@ def solution_section(found: JudgedSolutions, *, resamples: int, seed: int, steps
 
 def _by_aggregate(found: JudgedSolutions, num_problems: int, resamples: int, seed: int) -> Json:
     figures = [*(FIGURES[name] for name in RANKINGS), *DECISIONS]
+    scored = {how: MeasuredRows.of(found.scored_by(how)) for how in AGGREGATIONS}
     measures = {
-        how: Measure(found.scored_by(how), figures, num_problems=num_problems, most_groups=MOST_GROUPS)
-        for how in AGGREGATIONS
+        how: Measure(rows, figures, num_problems=num_problems, most_groups=MOST_GROUPS) for how, rows in scored.items()
     }
     draws = Draws(num_problems, resamples, seed) if resamples and num_problems >= FEWEST_PROBLEMS else None
     if draws is not None:
         resample(list(measures.values()), draws)
+    ordered = {
+        how: order_sums(rows.raw_confidence, found.is_right, found.problem, num_problems)
+        for how, rows in scored.items()
+    }
+    drawn = {} if draws is None else dict(zip(ordered, _drawn_together(draws, list(ordered.values())), strict=True))
     result: Json = {}
     for how, measure in measures.items():
-        sums = order_sums(measure.steps.raw_confidence, found.is_right, found.problem, num_problems)
+        sums = ordered[how]
         orders = {name: float(value[0]) for name, value in _orders(sums.sum(axis=0)[None, :]).items()}
         values = measure.values | {name: None if np.isnan(value) else value for name, value in orders.items()}
         undefined = {name: reason.replace(" steps", " solutions") for name, reason in measure.undefined.items()}
@@ -119,10 +125,16 @@ def _by_aggregate(found: JudgedSolutions, num_problems: int, resamples: int, see
             undefined["pairwise_accuracy"] = "no problem has both a right and a wrong solution"
         intervals = {name: interval.to_json() for name in measure.figures if (interval := measure.interval(name))}
         if draws is not None:
-            drawn = _orders(draws.sums(sums))
-            intervals |= {name: percentile(drawn[name]).to_json() for name in ORDERS if values[name] is not None}
+            orders_drawn = _orders(drawn[how])
+            intervals |= {name: percentile(orders_drawn[name]).to_json() for name in ORDERS if values[name] is not None}
         result[how] = {**values, "intervals": intervals, "undefined": undefined}
     return result
+
+
+def _drawn_together(draws: Draws, tables: list[FloatArray]) -> list[FloatArray]:
+    """`Draws.sums` of each table, all drawn at once."""
+    widths = np.cumsum([table.shape[1] for table in tables])
+    return np.split(draws.sums(np.concatenate(tables, axis=1)), widths[:-1], axis=1)
 
 
 def _orders(sums: FloatArray) -> dict[str, FloatArray]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from surestep.metrics.benchmarks.aggregation import aggregate
+from surestep.metrics.benchmarks.aggregation import aggregate_all
 from surestep.metrics.columns import POSITIVE_LABEL, BoolArray, FloatArray, IntArray
 from surestep.scored import FIRST_STEP, ScoredSteps
 
@@ -59,10 +59,9 @@ class JudgedSolutions:
 
     def scored_by(self, how: str) -> ScoredSteps:
         """One row a solution: its score by the aggregate `how`, and whether it is right."""
-        confidence, raw = (
-            _without_noise(np.array([aggregate(steps, how) for steps in of_each], np.float64), how)
-            for of_each in (self.confidence, self.raw)
-        )
+        confidence = _without_noise(aggregate_all(self.confidence, how), how)
+        is_raw = self.raw is self.confidence
+        raw = confidence if is_raw else _without_noise(aggregate_all(self.raw, how), how)
         return ScoredSteps.of_columns(
             confidence, self.is_right.astype(np.float64), raw_confidence=raw, problem=self.problem
         )
@@ -105,9 +104,11 @@ def solutions_of(steps: ScoredSteps) -> JudgedSolutions:
             rows_of.append(rows)
             is_right.append(known)
     problems = np.array([kept.problem[rows[0]] for rows in rows_of], np.int64)
+    confidence = [kept.confidence[rows] for rows in rows_of]
+    is_raw = kept.raw_confidence is kept.confidence
     return JudgedSolutions(
-        [kept.confidence[rows] for rows in rows_of],
-        [kept.raw_confidence[rows] for rows in rows_of],
+        confidence,
+        confidence if is_raw else [kept.raw_confidence[rows] for rows in rows_of],
         np.array(is_right, np.bool_),
         np.unique(problems, return_inverse=True)[1].astype(np.int64).reshape(-1),
         left_out,

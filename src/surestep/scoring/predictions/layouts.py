@@ -35,6 +35,8 @@ _NAMES = ("dataset", "problem_id", "group")
 _WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
 """Fields that hold whole numbers, and the least each may be."""
 
+_CHECKED = frozenset({*_NAMES, *_WHOLE})
+
 _STEP_LISTS = {"raw_confidences": "raw_confidence", "labels": "label", "true_confidences": "true_confidence"}
 """Lists of a row by solution, and what their values are called in a row by step."""
 
@@ -95,24 +97,33 @@ def read_row(record: Record) -> Row:
     Raises:
         DataError: a name is neither text nor a whole number, or a number is not whole or too small.
     """
+    values = record.values
     row = {
         # NaN stands for null, as programs write it that keep columns as floats; a confidence has to be a number.
-        name: value if name == "confidence" else record.get(name)
-        for name, value in record.values.items()
-        if name not in _NAMES and name not in _WHOLE
+        name: value if name == "confidence" else record.get(name) if isinstance(value, float) else value
+        for name, value in values.items()
+        if name not in _CHECKED
     }
     for name in _NAMES:
-        if value := read_name(record, name):
-            row[name] = value
+        if name in values and (text := read_name(record, name)):
+            row[name] = text
     for name, other in (("dataset", "subset"), ("problem_id", "id")):
         # A column of these names that holds no name was never read, and is of no use here.
-        if name not in row and isinstance(record.get(other), str | int) and (value := read_name(record, other)):
-            row[name] = value
+        if (
+            name not in row
+            and other in values
+            and isinstance(record.get(other), str | int)
+            and (text := read_name(record, other))
+        ):
+            row[name] = text
     for name, least in _WHOLE.items():
-        allowed = f"a whole number from {least}"
-        number = whole_number(record, record.get(name), name, allowed)
+        number = values.get(name)
+        if number is None:
+            continue
+        if type(number) is not int:
+            number = whole_number(record, record.get(name), name, f"a whole number from {least}")
         if number is not None and not least <= number <= MOST:
-            raise record.error(f"{name} is {shown(number)}; allowed: {allowed} to {MOST}")
+            raise record.error(f"{name} is {shown(number)}; allowed: a whole number from {least} to {MOST}")
         if number is not None:
             row[name] = number
     return row
@@ -224,6 +235,8 @@ def read_parts(path: Path) -> Iterator[Part]:
 
 
 def _layout_of(record: Record, before: PredictionsLayout | None) -> PredictionsLayout:
+    if before is BY_STEP and record.values.get("confidence") is not None and "confidences" not in record.values:
+        return before  # nearly every row of a long file
     present = [layout for layout in LAYOUTS if record.values.get(layout.column) is not None]
     if len(present) > 1:
         columns = " and ".join(f"'{layout.column}'" for layout in present)

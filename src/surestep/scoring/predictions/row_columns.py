@@ -51,23 +51,22 @@ class RowColumns:
         true = self._number(row, "true_confidence", line)
         if confidence is None or raw is None:
             raw = confidence  # without the one there is neither
-        for name, known in (("confidence", confidence), ("raw", raw), ("label", label), ("true", true)):
-            self._numbers[name].append(math.nan if known is None else known)
+        numbers, whole = self._numbers, self._whole
+        numbers["confidence"].append(math.nan if confidence is None else confidence)
+        numbers["raw"].append(math.nan if raw is None else raw)
+        numbers["label"].append(math.nan if label is None else label)
+        numbers["true"].append(math.nan if true is None else true)
         # A dataset without a label keeps its place: its section then says that nothing was measured.
         dataset = self._datasets.setdefault(row.get("dataset", "all"), len(self._datasets))
         tree = self._tree(row, dataset)
         step, parent = self._place(row, tree)
-        whole = {
-            "ratings": row.get("num_ratings", 0),
-            "dataset": dataset,
-            "problem": self._problems.setdefault(self._problem(row), len(self._problems)),
-            "tree": tree,
-            "step": step,
-            "parent": parent,
-            "position": row.get("position", 1),
-        }
-        for name, number in whole.items():
-            self._whole[name].append(number)
+        whole["ratings"].append(row.get("num_ratings", 0))
+        whole["dataset"].append(dataset)
+        whole["problem"].append(self._problems.setdefault(self._problem(row), len(self._problems)))
+        whole["tree"].append(tree)
+        whole["step"].append(step)
+        whole["parent"].append(parent)
+        whole["position"].append(row.get("position", 1))
         self._add_texts(row, has_label=label is not None)
 
     def _problem(self, row: Mapping[str, Any]) -> str:
@@ -120,8 +119,8 @@ class RowColumns:
 
     def _number(self, row: Mapping[str, Any], name: str, line: int | None) -> float | None:
         value = row.get(name)
-        if value is None:
-            return None
+        if value is None or (type(value) is float and 0.0 <= value <= 1.0):
+            return value
         if isinstance(value, bool):
             return float(value)
         if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too

@@ -102,6 +102,11 @@ class RecordedPasses:
             # A recording adds to the memory that it found: it must be there first and stay.
             parameter.grad = torch.zeros_like(parameter)
 
+    @property
+    def num_shapes(self) -> int:
+        """How many shapes of pass are recorded."""
+        return len(self._recorded)
+
     def __call__(self, pack: TrainingPack, device: torch.device) -> Tensor:
         """The loss of `pack`, its gradients added; valid until the next call."""
         shape = tuple(tuple(tensor.shape) for tensor in pack.tensors())

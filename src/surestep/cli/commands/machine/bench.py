@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from surestep.cli.commands.machine.bench_sweep import DEFAULT_LOG, add_sweep_flags, run_sweep
 from surestep.cli.flags import PRESETS, add_config_flags, fields, override
 from surestep.cli.output.console import add_json_flag, result_console, say
 from surestep.cli.output.fitted_table import FittedTable
@@ -27,6 +28,7 @@ _WORKS = {
     "train": "examples of mixed lengths, as PRM800K, REVEAL and eQASC mix",
     "trees": "problem trees with alternatives at every step, as PRM800K's phase 1",
     "score": "the same mixed lengths, and 64 candidates of one problem with and without their shared prefix",
+    "sweep": "training (LoRA and full) and scoring of many shapes, each in a process of its own, as one table",
 }
 
 
@@ -52,13 +54,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--examples", type=int, help="examples in one optimiser step, or scored (default: fills a pass)"
     )
     add_json_flag(parser)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="append the JSON line to this file too")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=f"append the JSON line to this file too; of a sweep: where measurements are kept (default: {DEFAULT_LOG})",
+    )
+    add_sweep_flags(parser)
     paths = {path for path, _ in fields()}
     add_config_flags(parser, exclude=frozenset(path for path in paths if not path.startswith(_KEPT)), from_file=False)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 0 when done."""
+    if args.work == "sweep":
+        return run_sweep(args)
     from surestep.bench.backbone_shapes import SHAPES, build_shape
     from surestep.bench.timing import environment, matmul_ceiling
     from surestep.scoring.build_model import prepare_for_scoring

@@ -1,0 +1,89 @@
+"""`surestep bench sweep`: the whole table of shapes and works, with peers beside it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from surestep.cli.flags import given_flags
+from surestep.cli.output.console import result_console, say, say_json
+from surestep.cli.output.fitted_table import FittedTable
+from surestep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from surestep.bench.sweep import TableRow
+
+DEFAULT_LOG = Path("bench_sweep.jsonl")
+_COMMAND = (sys.executable, "-m", "surestep.cli.main", "bench")
+
+
+def add_sweep_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that only a sweep reads."""
+    group = parser.add_argument_group("of a sweep")
+    group.add_argument("--shapes", nargs="+", metavar="SHAPE", help="shapes to measure (default: 135m to 30b-moe)")
+    group.add_argument("--works", nargs="+", metavar="WORK", help="of lora, full and score (default: all)")
+    group.add_argument(
+        "--peers",
+        type=Path,
+        metavar="FOLDER",
+        help="also run the scripts of other programs in this folder: benchmarks/ of a checkout",
+    )
+    group.add_argument("--peer_python", default=sys.executable, help="the Python that has what they need (TRL, say)")
+
+
+def run_sweep(args: argparse.Namespace) -> int:
+    """Measure what is not measured yet and print the table; 1 where something of ours could not be measured."""
+    from surestep.bench.backbone_shapes import SHAPES
+    from surestep.bench.sweep import OURS, SHAPES_OF_SWEEP, WORKS, cells_of, measured, run_process, table_rows
+
+    shapes, works = args.shapes or SHAPES_OF_SWEEP, args.works or tuple(WORKS)
+    for flag, given, allowed in (("--shapes", shapes, SHAPES), ("--works", works, WORKS)):
+        if unknown := [name for name in given if name not in allowed]:
+            raise ConfigError(f"{flag} names {unknown[0]!r}; allowed: {', '.join(allowed)}")
+    if args.peers is not None and not args.peers.is_dir():
+        raise ConfigError(f"--peers is {args.peers}, which is no folder; name the one with peer_trl.py")
+    flags = ["--steps", str(args.steps), "--repeats", str(args.repeats)]
+    flags += [] if args.examples is None else ["--examples", str(args.examples)]
+    flags += [] if args.budgets is None else ["--budgets", *map(str, args.budgets)]
+    cells = list(
+        cells_of(
+            shapes,
+            works,
+            ours=_COMMAND,
+            flags=[*flags, *given_flags(args)],
+            peers=args.peers,
+            peer_python=args.peer_python,
+        )
+    )
+    log = args.output or DEFAULT_LOG
+    results = measured(cells, log, run=run_process, say=lambda line: say(f"· {line}", to_stderr=args.json))
+    if args.json:
+        say_json(results)
+    else:
+        _print(args, table_rows(results), log)
+    return 1 if any("failed" in result for result in results if result["program"] == OURS) else 0
+
+
+def _print(args: argparse.Namespace, rows: Sequence[TableRow], log: Path) -> None:
+    table = FittedTable()
+    table.add_columns_of("tokens/s", "of ceiling", "peak GB", "spread", "peer", "times peer", first="shape, work")
+    for row in rows:
+        ours, theirs = row.tokens_per_s, row.peer_tokens_per_s
+        table.add_cells(
+            f"{row.shape}, {row.work}",
+            "–" if ours is None else f"{ours:,.0f}",
+            "–" if row.ceiling_share is None else f"{row.ceiling_share:.0%}",
+            "–" if row.peak_gb is None else f"{row.peak_gb:.1f}",
+            "–" if row.spread is None else f"{row.spread:.0%}",
+            "–" if theirs is None else f"{row.peer} {theirs:,.0f}",
+            "–" if ours is None or theirs is None else f"{ours / theirs:.1f}",
+        )
+    console = result_console(args)
+    console.print(table)
+    for line in dict.fromkeys(f"· {row.shape}, {row.work.split(',')[0]}: {row.note}" for row in rows if row.note):
+        say(line)
+    say(f"· {log}: every measurement; what is there is not measured again")

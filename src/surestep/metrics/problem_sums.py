@@ -1,0 +1,93 @@
+"""What each problem adds to the sums of figures: made once for each column, equal ones held once.
+
+A draw of problems asks for nothing else, so the steps themselves are let go: a sum a problem takes a fraction of the
+memory of a number a step. Where a table of all problems and bins would be larger than the steps (many bins, few steps
+a problem) only what is in it is held. Knows no figure in particular.
+
+Legend: N steps, G problems, B bins, R draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from surestep.metrics.columns import FloatArray, IntArray
+from surestep.metrics.figures.cells import Counts
+from surestep.metrics.figures.figure import Columns, is_binned, problem_entries, problem_table, width_of
+
+_SMALL_TABLE = 2**17
+"""Problems of which one sum each is held as a table even where few of them have a step: 1 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemSums:
+    """What problems add to one column, as a table or as what is in it.
+
+    Attributes:
+        content: the same for columns to which problems add the same.
+        is_binned: whether the sums have an axis of bins.
+        width: B, 1 for one sum over all.
+        table: the sums, (G, B); None where they are held by what is in them.
+        entries: scipy's csc_array (B, up to G) of the sums that are not 0; None where there is a table.
+    """
+
+    content: str
+    is_binned: bool
+    width: int
+    table: FloatArray | None
+    entries: Any = None
+
+    def drawn(self, counts: Counts) -> FloatArray:
+        """The sums of some draws from `entries`, (R, B)."""
+        assert self.entries is not None, "it has a table"
+        return np.asarray((self.entries @ counts.by_problem[: self.entries.shape[1]]).T)
+
+
+class SumsOfProblems:
+    """The columns of one selection of steps.
+
+    Args:
+        problem: shape (N,), the problem of each step.
+        num_problems: G.
+
+    >>> from surestep.metrics.figures.figure import Column
+    >>> sums = SumsOfProblems(np.array([0, 1, 1]), 2)
+    >>> ones, same = (sums.add({"x": Column(np.ones(3))})["x"] for _ in range(2))
+    >>> ones.table.tolist(), ones.content == same.content
+    ([[1.0], [2.0]], True)
+    """
+
+    def __init__(self, problem: IntArray, num_problems: int) -> None:
+        self._problem, self._num_problems = problem, num_problems
+        self._made: dict[str, ProblemSums] = {}
+
+    def add(self, columns: Columns) -> dict[str, ProblemSums]:
+        """The sums of a figure's columns, by name."""
+        return {name: self._of(columns, name) for name in columns}
+
+    def _of(self, columns: Columns, name: str) -> ProblemSums:
+        width, binned = width_of(columns, name), is_binned(columns, name)
+        if width * self._num_problems <= max(self._problem.size, _SMALL_TABLE if width == 1 else 0):
+            table = problem_table(columns, name, self._problem, self._num_problems)
+            found = ProblemSums(f"{_digest(table)} {width}", binned, width, table)
+        else:
+            problem, bins, added = problem_entries(columns, name, self._problem)
+            content = f"{_digest(problem)} {_digest(bins)} {_digest(added)} {width}"
+            found = ProblemSums(content, binned, width, None, _matrix(problem, bins, added, width))
+        return replace(self._made.setdefault(found.content, found), is_binned=binned)
+
+
+def _matrix(problem: IntArray, bins: IntArray, added: FloatArray, width: int) -> Any:
+    from scipy.sparse import csc_array  # a quarter of a second of importing
+
+    shape = (width, int(problem.max(initial=0)) + 1)
+    return csc_array((added, (bins.astype(np.int32), problem.astype(np.int32))), shape)
+
+
+def _digest(array: Any) -> str:
+    content = hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16)
+    return f"{array.dtype.str}{array.shape}{content.hexdigest()}"
