@@ -202,6 +202,19 @@ def test_what_does_not_fit_the_solutions_is_one_line(tmp_path: Path, rows: list[
         score_trees(FileScorer.read(path), [replace(chain("p", ["s", "t"]), id="a", dataset="x")])
 
 
+def test_a_file_without_subsets_finds_its_solutions_by_id_where_that_is_one(tmp_path: Path) -> None:
+    """What `evaluate` wrote of PRM800K belongs to the same file given by name, which is no dataset then."""
+    tree = replace(chain("p", ["s"]), id="a", dataset="own")
+    rows = [{"dataset": "prm800k", "id": "a", "confidence": 0.5}]
+    path = written(tmp_path / "p.jsonl", rows)
+    with pytest.raises(DataError, match="the file has that id in prm800k"):
+        score_trees(FileScorer.read(path), [tree])
+    assert score_trees(FileScorer.read(path, by_id=True), [tree]).confidence.tolist() == [0.5]
+    twice = written(tmp_path / "twice.jsonl", [*rows, {"dataset": "other", "id": "a", "confidence": 0.4}])
+    with pytest.raises(DataError, match="the file has that id in other, prm800k"):
+        score_trees(FileScorer.read(twice, by_id=True), [tree])
+
+
 def test_a_part_says_whether_it_is_a_whole_solution(tmp_path: Path) -> None:
     path = written(tmp_path / "p.jsonl", [{"subset": "s", "dataset": "d", "id": "a", "confidences": []}])
     (part,) = read_parts(path)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,10 @@ def _column(values: dict[int, float | None], num_steps: int) -> FloatArray:
 class FileScorer:
     """Confidences of a file.
 
+    Attributes:
+        by_id: the trees are of one file, which names no subset: one that the rows name beside an id counts for nothing,
+            as long as it is the only one there with this id.
+
     Raises:
         DataError: on `read`: the file is broken, or a confidence is outside [0, 1]; on `score`: a solution is not in it
             or has another number of steps.
@@ -76,9 +81,10 @@ class FileScorer:
     path: Path
     rows: dict[_Key, SolutionScores]
     used: dict[_Key, str] = field(default_factory=dict)
+    by_id: bool = False
 
     @classmethod
-    def read(cls, path: Path) -> FileScorer:
+    def read(cls, path: Path, *, by_id: bool = False) -> FileScorer:
         """Every row of `path`."""
         rows: dict[_Key, SolutionScores] = {}
         for part in read_parts(path):
@@ -93,7 +99,7 @@ class FileScorer:
             _add(part, found, key[1])
         if not rows:
             raise DataError("holds no confidences", path=path)
-        return cls(path, rows)
+        return cls(path, rows, by_id=by_id)
 
     def about(self) -> dict[str, Any]:
         """Which file."""
@@ -105,7 +111,7 @@ class FileScorer:
 
     def holds(self, tree: ReasoningTree) -> bool:
         """Whether the file has a row for this solution."""
-        return (tree.dataset, tree.id) in self.rows or ("", tree.id) in self.rows
+        return self._key(tree) in self.rows
 
     def score(
         self, trees: Sequence[ReasoningTree], *, dataset: str | None = None, wanted: Wanted = "all"
@@ -122,12 +128,28 @@ class FileScorer:
             asked.add(name)
             yield TreeScores(*self._find(tree).columns(len(tree.nodes)))
 
+    def _key(self, tree: ReasoningTree) -> _Key:
+        """Where the solution would stand: with its subset, without, or, `by_id`, with the only one that has its id."""
+        named = (tree.dataset, tree.id)
+        if named in self.rows:
+            return named
+        subsets = self._subsets.get(tree.id, ())
+        return (next(iter(subsets)) if self.by_id and len(subsets) == 1 else "", tree.id)
+
+    @cached_property
+    def _subsets(self) -> dict[str, set[str]]:
+        """The subsets of each id."""
+        found: dict[str, set[str]] = {}
+        for subset, name in self.rows:
+            found.setdefault(name, set()).add(subset)
+        return found
+
     def _find(self, tree: ReasoningTree) -> SolutionScores:
         if not tree.nodes and not self.holds(tree):
             return SolutionScores(0, True)  # without a step there is nothing to say
-        key = (tree.dataset, tree.id) if (tree.dataset, tree.id) in self.rows else ("", tree.id)
+        key = self._key(tree)
         if key not in self.rows:
-            others = sorted({subset for subset, name in self.rows if name == tree.id})[:5]
+            others = sorted(self._subsets.get(tree.id, ()))[:5]
             raise DataError(
                 f"holds no confidences for the solution {tree.id!r} of {tree.dataset}; needed: a row for each "
                 "solution of --data" + (f" (the file has that id in {', '.join(others)})" if others else ""),

@@ -256,7 +256,7 @@ def _of_predictions(args: argparse.Namespace, terms: Terms) -> int:
     console = make_console()
     sources = sources_of(data_of(args, override(get_default_config(), args)))
     trees = trees_of(sources)
-    scorer = FileScorer.read(args.predictions)
+    scorer = FileScorer.read(args.predictions, by_id=True)
     steps: ScoredSteps = score_trees(scorer, trees)
     if args.curve is not None:
         write_curve(args, terms, steps, console, None)

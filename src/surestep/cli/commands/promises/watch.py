@@ -100,7 +100,7 @@ def _of_predictions(args: argparse.Namespace) -> tuple[Certificate, ScoredSteps]
     except (OSError, ValueError) as error:
         raise ConfigError(f"{args.certificate}: cannot be read as a certificate ({error}); write it anew") from None
     trees = trees_in_order(args, override(get_default_config(), args))
-    return certificate, score_trees(FileScorer.read(args.predictions), trees)
+    return certificate, score_trees(FileScorer.read(args.predictions, by_id=True), trees)
 
 
 def _begun(state: Path | None, certificate: Certificate) -> Watch:
