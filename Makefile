@@ -24,7 +24,7 @@ test: lint  ## lint, types, tests and doctests: first the quick tests, then the 
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow"
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m slow tests
 
-quick: $(STAMP)  ## the quick tests alone, in three to four minutes on two cores
+quick: $(STAMP)  ## the quick tests alone, in about three minutes on two cores
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow"
 
 test-faults: $(STAMP)  ## the long form of the fault tests, with counts (half an hour): kills and full disks, then mutations

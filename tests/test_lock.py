@@ -55,6 +55,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
+@pytest.mark.slow
 def test_of_processes_that_start_at_once_one_holds_it(tmp_path: Path, way: str) -> None:
     for race in range(3):
         folder = tmp_path / f"run-{race}"

@@ -25,6 +25,7 @@ from surestep.errors import DataError
 from surestep.metrics import ece, nll
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.integers(2, 7))
 def test_folds_hold_whole_problems_and_are_of_one_size(seed: int, num_folds: int) -> None:
     random = np.random.default_rng(seed)
@@ -131,6 +132,7 @@ def test_the_held_out_figures_of_the_choice_are_close_to_those_on_new_problems()
     assert nll(held_out, data.label, data.weights) == pytest.approx(on_new, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_dataset_gets_its_own_map_where_the_pooled_one_cannot_serve_it() -> None:
     data = together(
         steps(num_problems=150, distort=overconfident(3.0)),
@@ -185,6 +187,7 @@ def _weighted(data: CalibrationData, random: np.random.Generator) -> Calibration
     )
 
 
+@pytest.mark.slow
 def test_a_small_dataset_has_no_map_of_its_own_and_the_reason_is_given() -> None:
     data = together(
         steps(num_problems=150, distort=overconfident(3.0)),

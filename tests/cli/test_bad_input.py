@@ -185,6 +185,7 @@ def test_a_damaged_checkpoint_is_neither_evaluated_nor_trained_on(
         assert hashes(finished_run.parent) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "words"), [(half_of_a_line, ["line 40"]), (label_out_of_range, ["line 3"])])
 def test_a_bad_test_file_stops_an_evaluation_and_keeps_the_one_before(
     fail: Command, finished_run: Path, tmp_path: Path, run_files: Path, make, words: list[str]

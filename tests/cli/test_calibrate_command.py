@@ -186,6 +186,7 @@ def test_the_record_holds_what_was_done_and_only_held_out_figures(surestep: Sure
     assert second["about"]["held_out"] == about["held_out"]
 
 
+@pytest.mark.slow
 def test_removing_it_gives_the_checkpoint_of_before(surestep: Surestep, checkpoint: Path) -> None:
     before = hashes(checkpoint)
     done(surestep("calibrate", "--checkpoint", checkpoint))

@@ -52,6 +52,7 @@ def stored(checkpoint: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_certificate_is_the_rule_of_these_problems_and_everything_that_scores_shows_it(
     checkpoint: Path, chains: Path, succeed: Succeed, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def load(checkpoint: Path) -> Scorer:
     return Scorer.load(checkpoint, device="cpu", say=lambda line: None)
 
 
+@pytest.mark.slow
 def test_a_monitor_watches_every_session_and_says_where_its_promise_ends(
     checkpoint: Path, chains: Path, succeed: Succeed
 ) -> None:
@@ -194,6 +195,7 @@ def test_what_is_handed_out_is_what_was_certified(
     assert "at most 60%" in found.promise
 
 
+@pytest.mark.slow
 def test_the_best_of_as_many_as_were_certified_and_no_other_choice(
     checkpoint: Path, succeed: Succeed, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_whole_checkpoint_passes_easy_targets(check: Callable[..., dict[str, A
     assert by_what["empty_steps"]["numbers"]["num_problems"] == 6
 
 
+@pytest.mark.slow
 def test_production_targets_fail_with_the_steps_and_mark_the_contradiction(
     place: Path, quick_python: Path, made: Path
 ) -> None:
@@ -295,6 +296,7 @@ def test_a_scorer_that_likes_empty_steps_fails_the_check(place: Path, made: Path
     assert broken["empty_steps"]["mend"]
 
 
+@pytest.mark.slow
 def test_probes_on_the_checkpoint_itself_are_repeatable(check: Callable[..., dict[str, Any]]) -> None:
     first, again, other = (
         [

@@ -47,6 +47,7 @@ def test_results_go_below_the_validation_result_and_leave_it_alone(
     assert {path.name for path in (tmp_path / "declined").iterdir()} == {"eval_metrics.json"}
 
 
+@pytest.mark.slow
 def test_an_output_dir_is_taken_as_given(succeed: Command, checkpoint: Path, tmp_path: Path) -> None:
     succeed("evaluate", "--checkpoint", checkpoint, "--output_dir", tmp_path / "here", "--save_predictions")
     written = {path.name for path in (tmp_path / "here").iterdir()}
@@ -102,6 +103,7 @@ def test_other_data_may_be_named(succeed: Command, checkpoint: Path, tmp_path: P
     assert (report["overall"]["num_steps"], report["num_steps_without_label"]) == (1, 1)
 
 
+@pytest.mark.slow
 def test_the_script_at_the_root_is_the_command(checkpoint: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(
         sys, "argv", ["evaluate.py", "--checkpoint", str(checkpoint), "--output_dir", str(tmp_path / "s")]
@@ -129,6 +131,7 @@ def test_a_missing_checkpoint_names_those_that_are_there(fail: Command, checkpoi
     assert "checkpoint_step_2" in err
 
 
+@pytest.mark.slow
 def test_a_checkpoint_evaluates_without_its_training_state(succeed: Command, checkpoint: Path) -> None:
     shutil.rmtree(checkpoint / "training_state")
     succeed("evaluate", "--checkpoint", checkpoint)

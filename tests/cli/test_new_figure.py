@@ -52,6 +52,7 @@ def write_scores(folder: Path, noise: float) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_it_shows_in_json_table_compare_and_targets(
     new_figure: Figure, tmp_path: Path, succeed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_json_means_the_same_when_its_text_is_made_visible(text: str) -> None:
     assert json.loads(visible(printed)) == {text: text}
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(codec="utf-8"), max_size=300), st.integers(20, 100))
 def test_an_error_is_one_line_of_bounded_length(text: str, longest: int) -> None:
     line = in_one_line(text, longest=longest)
@@ -154,6 +155,7 @@ def test_inspect_shows_texts_and_keys(printed: Any, tmp_path: Path, sequence: st
     assert json.loads(as_json)["splits"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sequence", SEQUENCES.values(), ids=SEQUENCES)
 def test_messages_with_keys_values_and_names_are_one_visible_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, sequence: str

@@ -87,6 +87,7 @@ def test_a_resumed_run_keeps_its_settings_and_says_which_were_changed(
     assert (experiment / "checkpoint_step_6").is_dir()
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_refused_and_kept(
     succeed: Command, fail: Command, flags: list[str], experiment: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_the_same_command_trains_the_same_model(succeed: Command, flags: list[st
     assert_same_bits(*(folder / "checkpoint_step_4" for folder in folders))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "is_lora"), [("train.py", False), ("train_lora.py", True)])
 def test_the_scripts_at_the_root_are_the_command_with_a_preset(
     script: str, is_lora: bool, flags: list[str], experiment: Path, monkeypatch: pytest.MonkeyPatch

@@ -81,6 +81,7 @@ APART = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spellings", [*ONE_VOTE, *ONE_VOTE_AS_MATHEMATICS], ids=lambda spellings: spellings[0])
 def test_spellings_of_one_answer_are_one_vote(spellings: list[str]) -> None:
     names = {spelling: answer_name(spelling) for spelling in spellings}

@@ -152,6 +152,7 @@ def test_seeds_differ() -> None:
     assert arithmetic_tree("train", 0, seed=0) != arithmetic_tree("train", 0, seed=1)
 
 
+@pytest.mark.slow
 def test_no_problem_occurs_in_two_splits() -> None:
     problems = {
         split: {problem_key(tree) for tree in generate_arithmetic(split, num_problems=400, seed=0)}

@@ -66,6 +66,7 @@ def test_the_same_step_with_other_evidence_is_another_node() -> None:
     assert [node.context for node in tree.nodes] == ["one", "two", None]
 
 
+@pytest.mark.slow
 def test_a_very_deep_path_needs_no_recursion() -> None:
     builder, parent = TreeBuilder("p"), ROOT
     for depth in range(50_000):

@@ -198,6 +198,7 @@ def test_a_server_that_drips_meets_the_total_time(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_meets_the_idle_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SURESTEP_MAX_IDLE_SECONDS", "1")
     with serving(falls_silent) as (url, asked):

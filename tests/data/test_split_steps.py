@@ -112,6 +112,7 @@ def test_examples(name: str) -> None:
     assert found.joined() == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["#" * 80_000, " " * 80_000, "." * 80_000 + "a", "\n" * 80_000, "\\" * 80_000, "\\[" * 40_000, "$$" * 39_999,

@@ -73,6 +73,7 @@ def test_any_trees_come_back(tmp_path_factory: pytest.TempPathFactory, several: 
         assert_same(found, expected)
 
 
+@pytest.mark.slow
 @given(st.lists(trees(min_nodes=0), max_size=6), st.data())
 def test_any_trees_come_back_as_they_were_read(
     tmp_path_factory: pytest.TempPathFactory, several: list[ReasoningTree], data: st.DataObject

@@ -89,6 +89,7 @@ def test_nothing_to_encode_gives_nothing(tokenizer: StepTokenizer) -> None:
     assert tokenizer.encode([]) == []
 
 
+@pytest.mark.slow
 def test_saving_and_loading_changes_no_id(tokenizer: StepTokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     loaded = load_tokenizer(str(tmp_path))

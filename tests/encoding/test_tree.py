@@ -53,6 +53,7 @@ def test_every_step_decodes_to_its_text_and_ends_in_the_confidence_token(tree: R
         assert tokenizer.tokenizer.decode(ids[:-1]) == evidence + source.text.strip() + "\n"
 
 
+@pytest.mark.slow
 @given(trees())
 def test_parents_labels_and_depths_follow_the_tree(tree: ReasoningTree) -> None:
     (encoded,) = encode_trees([tree], load_tokenizer("builtin:tiny"), Formatter())

@@ -76,6 +76,7 @@ def test_the_pooled_map_is_the_default_and_a_datasets_own_is_asked_for(
     assert evaluate(found)[0]["calibration"] == evaluate(found, calibration="pooled")[0]["calibration"]
 
 
+@pytest.mark.slow
 def test_before_and_after_follow_from_the_rows(
     loaded: Callable[..., LoadedCheckpoint], evaluate: Callable[..., Any]
 ) -> None:

@@ -77,6 +77,7 @@ def refusal(path: Path, kind: type[Exception] = UploadError, **options: Any) -> 
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_is_pushed_scores_as_before_when_it_is_loaded_by_its_name(
     hub: StubHub, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_merged_export_needs_no_backbone_and_transformers_loads_it(hub: StubHu
     assert AutoModel.from_pretrained(NAME, revision="v1", subfolder="backbone").config.model_type == "llama"
 
 
+@pytest.mark.slow
 def test_an_export_for_vllm_is_pushed_as_it_is(hub: StubHub, run: Path) -> None:
     export_for_vllm(run / "checkpoint_step_2", run.parent / "vllm")
     push(run.parent / "vllm")

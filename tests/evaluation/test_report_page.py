@@ -235,6 +235,7 @@ def at_one_position(rows: list[dict[str, Any]], position: int = 1) -> list[dict[
     ]
 
 
+@pytest.mark.slow
 def test_charts_of_one_position_only_are_left_out_and_a_sentence_says_why(tmp_path: Path) -> None:
     rows = at_one_position(make_rows(6), 12)
     found = Elements(page_of(tmp_path / "e", rows))

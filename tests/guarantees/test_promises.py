@@ -39,6 +39,7 @@ def loses(one: ScoredProblem, c: float, judging: Judging) -> bool:
     return bool((values > c).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounded", [False, True], ids=["distinct scores", "ties"])
 def test_the_risk_of_a_chosen_path_is_that_of_its_rank(rounded: bool) -> None:
     """Section by section: 60 calibration sets of 50 problems, each judged on 25 new ones."""

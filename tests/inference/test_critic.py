@@ -86,6 +86,7 @@ def test_a_step_on_several_paths_has_the_mean_of_their_votes() -> None:
     assert found.raw_N.tolist() == [0.5, 0.0, 1.0]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(-1, 5), min_size=1, max_size=9), st.integers(6, 8))
 def test_confidences_never_rise_and_the_first_low_one_is_where_most_see_an_error(
     votes: list[int], num_steps: int

@@ -171,6 +171,7 @@ items = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(several=items, at_once=st.sampled_from([1, 2, 7, 512]))
 def test_many_are_scored_as_one_by_one_and_in_order(several: Any, at_once: int, scorer: Scorer) -> None:
     found = list(scorer.score_many(several, at_once=at_once))

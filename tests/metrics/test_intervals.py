@@ -73,6 +73,7 @@ def test_the_interval_of_a_calibration_error_covers_it_where_a_percentile_bootst
     assert percentile <= 60 if error < 0.1 else percentile < covered
 
 
+@pytest.mark.slow
 def test_a_calibrated_model_is_shown_beside_what_noise_alone_would_give() -> None:
     part = clustered(3, 300, shift=0.0)
     truth = np.random.default_rng(0)

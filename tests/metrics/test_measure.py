@@ -90,6 +90,7 @@ def test_draws_are_the_figure_under_the_draws_weights(num_problems: int, seed: i
         np.testing.assert_allclose(found, plain_draws(name, steps, draws), atol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 def test_edges_all_zero_all_one_and_labels_of_one_kind() -> None:
     draws = Draws(6, 10)
     for p in (np.zeros(6), np.ones(6), np.array([0.1, 0.2, 0.3, 0.7, 0.9, 1.0])):

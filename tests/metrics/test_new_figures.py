@@ -46,6 +46,7 @@ def hard_columns(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return np.array(p), np.array([0.0, 1.0, *y[2:]])
 
 
+@pytest.mark.slow
 @QUICK
 @given(hard_columns())
 def test_scikit_learn_gives_the_same_on_hard_cases(data: tuple[np.ndarray, np.ndarray]) -> None:

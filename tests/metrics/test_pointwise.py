@@ -151,6 +151,7 @@ def test_weights_that_count_nothing_are_refused(weight: float) -> None:
 
 
 # Each example is of every figure: to draw one takes far longer than to compute a figure of it.
+@pytest.mark.slow
 @QUICK
 @given(data=columns(), seed=st.integers(0, 99))
 def test_no_figure_depends_on_the_order_of_rows(data: tuple[np.ndarray, np.ndarray], seed: int) -> None:
@@ -164,6 +165,7 @@ def test_no_figure_depends_on_the_order_of_rows(data: tuple[np.ndarray, np.ndarr
             assert after.values[name] == pytest.approx(before.values[name], abs=1e-9), name
 
 
+@pytest.mark.slow
 @QUICK
 @given(data=columns(), seed=st.integers(0, 99))
 def test_a_weight_counts_as_that_many_equal_rows(data: tuple[np.ndarray, np.ndarray], seed: int) -> None:
@@ -178,6 +180,7 @@ def test_a_weight_counts_as_that_many_equal_rows(data: tuple[np.ndarray, np.ndar
             assert weighted[name] == pytest.approx(repeated[name], abs=1e-9), name
 
 
+@pytest.mark.slow
 @QUICK
 @given(data=columns())
 def test_every_bounded_figure_stays_in_the_unit_interval(data: tuple[np.ndarray, np.ndarray]) -> None:
@@ -203,6 +206,7 @@ def test_r2_never_exceeds_one_and_nll_is_never_negative(data: tuple[np.ndarray, 
     assert values["nll"] >= 0.0
 
 
+@pytest.mark.slow
 @QUICK
 @given(a=columns(), b=columns())
 def test_mean_figures_of_merged_datasets_are_means_weighted_by_steps(

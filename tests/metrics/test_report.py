@@ -211,6 +211,7 @@ def test_intervals_and_baselines_of_a_mixture_with_an_empty_dataset_and_known_tr
     assert {line.split(":")[0] for line in result["verdict"]} == {"algebra", "logic", "overall"}
 
 
+@pytest.mark.slow
 def test_regret_by_part_is_the_regret_of_its_trees_and_adds_only_its_key() -> None:
     part = mixture(known_truth=True)
     parts = ["odd" if tree % 2 else "" if tree % 4 else "fourth" for tree in range(len(part.tree_ids))]

@@ -42,6 +42,7 @@ def steps_of(solutions: list[tuple[int, list[tuple[float, Any]]]]) -> ScoredStep
     return steps_of_rows((row, None) for row in rows)
 
 
+@pytest.mark.slow
 @given(st.lists(SOLUTION, min_size=2, max_size=20))
 @settings(max_examples=12, deadline=None)
 def test_figures_equal_those_of_scikit_learn(solutions: list[Any]) -> None:

@@ -53,6 +53,7 @@ def test_clean_and_noisy_steps_are_told_apart_and_unknown_ones_left_out() -> Non
     assert report["undefined"] == {}
 
 
+@pytest.mark.slow
 def test_regret_is_the_expected_excess_of_mse_over_the_best() -> None:
     rng = np.random.default_rng(1)
     truth = rng.random(200_000)

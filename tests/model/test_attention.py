@@ -186,6 +186,7 @@ def test_steps_that_end_at_the_edge_of_a_block_are_seen_to_their_end(lengths: li
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("window", [None, 8])
 def test_flex_execution_equals_attention_written_out(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,7 @@ def test_both_layouts_are_read_from_every_kind_of_file(ending: str, tmp_path: Pa
         read_predictions(tmp_path / "wrong.parquet")
 
 
+@pytest.mark.slow
 def test_the_index_of_the_first_error_labels_the_steps_up_to_it(tmp_path: Path) -> None:
     rows = [
         {"subset": "gsm8k", "id": "a", "confidences": [0.9, 0.2, 0.4], "label": 1},

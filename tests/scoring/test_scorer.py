@@ -92,6 +92,7 @@ def test_packed_trees_score_as_their_paths_alone(
         assert_close(found, scores_alone(scorer, tree))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "mistral"])
 def test_large_trees_score_as_their_paths_alone(family: str, scorers: Callable[[str], ModelScorer]) -> None:
     scorer = scorers(family)

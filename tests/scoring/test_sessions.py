@@ -132,6 +132,7 @@ def test_any_tree_in_any_order_batched_and_forked_is_scored_as_a_whole(
     assert usage.tokens_computed - before <= num_tokens(scorer, tree)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["llama", "mistral"])
 def test_a_long_tree_with_evicted_steps_is_scored_as_a_whole(kind: str, scorers: Find) -> None:
     """There is room for less than a tenth of the tree: steps are computed again, and rightly."""

@@ -72,6 +72,7 @@ def hidden_at_steps(folder: Path, prefix: str) -> Tensor:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dims", "activation", "calibration"),
     [([], "gelu", Platt(0.5, 0.25)), ([16], "relu", Temperature(2.0)), ([32], "relu", None)],
@@ -99,6 +100,7 @@ def test_a_process_reward_model_of_qwen2(
     assert torch.softmax(logits, -1)[:, 1].tolist() == pytest.approx(confidences(checkpoint), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_a_classification_model_with_mean_and_sigma(family: str, saved: Saved, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification

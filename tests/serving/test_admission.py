@@ -78,6 +78,7 @@ def body_of(number: int, **size: int) -> list[bytes]:
     return [json.dumps(solution(number, **size)).encode()]
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses_before_the_body_is_read_and_says_when_to_come_again() -> None:
     async def main() -> None:
         async with serving() as server, server.client() as client:

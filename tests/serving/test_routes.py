@@ -354,6 +354,7 @@ ALMOST = st.fixed_dictionaries(
 PATHS = ("/v1/steps", "/v1/rerank", "/v1/sessions", "/v1/sessions/{id}/steps", "/v1/sessions/{id}/candidates")
 
 
+@pytest.mark.slow
 @settings(max_examples=5)
 @given(st.lists(st.tuples(st.sampled_from(PATHS), ALMOST | JSON), min_size=20, max_size=30))
 def test_whatever_json_is_sent_no_answer_is_an_error_of_the_server(requests: list[tuple[str, Any]]) -> None:

@@ -31,6 +31,7 @@ def sweep(plan: SweepPlan, train: FakeTraining, *, workers: int = 1, **options: 
     return run_sweep(plan, command=[], workers=workers, say=lambda _line: None, train=train, **options)
 
 
+@pytest.mark.slow
 def test_a_grid_is_tried_once_and_a_second_start_trains_nothing(tmp_path: Path) -> None:
     train = FakeTraining()
     plan = make_plan(tmp_path, "learning_rate=5e-5,1e-4", "lora_ranks", pruning="none")
@@ -101,6 +102,7 @@ def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
     assert len(train.trained) == 5 == end.results["counts"]["complete"] + end.results["counts"]["pruned"]
 
 
+@pytest.mark.slow
 def test_the_same_draw_is_not_trained_twice(tmp_path: Path) -> None:
     train = FakeTraining()
     end = sweep(make_plan(tmp_path, "learning_rate=1e-4,2e-4", sampler="random", trials=5), train)
@@ -108,6 +110,7 @@ def test_the_same_draw_is_not_trained_twice(tmp_path: Path) -> None:
     assert sum(row["same_as"] is not None for row in end.results["trials"]) == 3
 
 
+@pytest.mark.slow
 def test_a_failing_trial_is_recorded_and_the_sweep_goes_on(tmp_path: Path) -> None:
     def fails(config: Config) -> RunEnd | None:
         return RunEnd("failed", reason="training diverged") if config.training.learning_rate == 5e-4 else None
@@ -136,6 +139,7 @@ def test_a_trial_that_does_badly_is_pruned_in_its_first_run(tmp_path: Path) -> N
     assert len(train.trained) == 7
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
     train = FakeTraining()
 

@@ -26,6 +26,7 @@ from surestep.training.run_state import RunState
 RHYTHM = {"max_steps": 6, "logging_steps": 1, "eval_steps": 2, "save_steps": 4}
 
 
+@pytest.mark.slow
 def test_a_step_is_heard_of_logged_validated_and_saved_in_this_order(run_config: Callable[..., Config]) -> None:
     watcher = Watcher()
     train(run_config(**RHYTHM), watcher)

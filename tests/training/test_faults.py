@@ -283,6 +283,7 @@ def test_a_signal_while_data_are_prepared_ends_with_a_line_and_leaves_nothing(
     assert [path for path in (tmp_path / "cache").rglob("*") if path.name.endswith(".part")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "times"), [("SIGINT", 2), ("SIGTERM", 1), ("SIGTERM", 2), ("SIGHUP", 1)])
 def test_exit_codes_of_one_signal_and_of_two_in_training(
     run_config: Callable[..., Config], tmp_path: Path, name: str, times: int

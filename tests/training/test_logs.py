@@ -75,6 +75,7 @@ def test_speeds_count_training_only(run_config: Callable[..., Config], monkeypat
         assert record.labels_per_s == pytest.approx(sum(record.labels.values()) / 3)
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_the_same_losses(run_config: Callable[..., Config]) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -54,6 +54,7 @@ def test_passes_are_shuffled_anew() -> None:
     assert first != second
 
 
+@pytest.mark.slow
 def test_examples_are_drawn_in_proportion_to_the_shares() -> None:
     mixture = Mixture(SHARES, SIZES, seed=1)
     counts = Counter(draw.dataset for step in draws(mixture, 0, 1500) for draw in step)

@@ -34,6 +34,7 @@ def test_the_preset_is_said_to_be_for_another_size_only_where_it_is(use_lora: bo
     assert rate_line(TrainingConfig(learning_rate=preset), lora, 0) is None
 
 
+@pytest.mark.slow
 def test_a_run_at_the_presets_rate_says_so(run_config: Callable[..., Config]) -> None:
     config = run_config()
     config.training.learning_rate = LORA_LEARNING_RATE if config.lora.use_lora else FULL_LEARNING_RATE

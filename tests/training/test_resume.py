@@ -175,6 +175,7 @@ def test_a_stop_between_validations_marks_no_checkpoint_as_best(settings) -> Non
     assert not config.validation_dir.exists()
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_quits_at_once(settings) -> None:
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)

@@ -19,6 +19,7 @@ from surestep.scoring.checkpoint.manifest import read_manifest
 from surestep.training.run import train
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_configuration_logs_report_and_validation(run_config: Callable[..., Config]) -> None:
     config = run_config(use_eqasc=True, eval_steps=3)
     watcher = Watcher()

@@ -117,6 +117,7 @@ def test_the_loss_of_a_step_is_that_of_every_path_scored_alone(built: Any, datas
     assert loss_and_gradients(built, packs)[0] == pytest.approx(plain, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [1, 60, 150, 400])
 def test_gradients_do_not_depend_on_the_token_budget(built: Any, datasets: dict[str, TrainingSet], budget: int) -> None:
     draws = drawn(datasets)
@@ -339,6 +340,7 @@ def test_memory_too_small_for_anything_ends_instead_of_shrinking_for_ever(run_co
         train(run_config(), Watcher())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["loss", "gradient"])
 @pytest.mark.parametrize("settings", [{"logging_steps": 1}, {"logging_steps": 50, "eval_steps": 4}])
 def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_saved(

@@ -54,6 +54,7 @@ def values_of(run: Any, name: str) -> list[tuple[int, float]]:
     return [(step, values[name]) for step, values in run.logged if name in values]
 
 
+@pytest.mark.slow
 def test_a_run_is_told_to_every_tracker_and_goes_on_in_the_same_run_of_theirs(
     packages: dict[str, Any], run_config: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,6 +162,7 @@ def diverging(run_config: Callable[..., Config], **settings: Any) -> Config:
     return config
 
 
+@pytest.mark.slow
 def test_a_run_of_learning_rate_1_stops_with_advice(run_config: Callable[..., Config]) -> None:
     config = diverging(run_config)
     watcher = Watcher()

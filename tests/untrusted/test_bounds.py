@@ -104,6 +104,7 @@ BOMBS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", BOMBS.values(), ids=BOMBS)
 def test_a_small_file_that_unpacks_to_a_large_one_is_refused(
     make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -107,6 +107,7 @@ def test_an_unharmed_copy_of_each_is_accepted(made: Any, tmp_path: Path) -> None
         assert main(["export", "--checkpoint", str(folder), *out]) == 0
 
 
+@pytest.mark.slow
 def test_what_is_never_read_changes_nothing(made: Any, tmp_path: Path) -> None:
     """No pickle runs, no other weights are loaded."""
     for kind, harms in (("full", NEVER_READ), ("lora", NEVER_READ_OF_LORA)):

@@ -245,6 +245,7 @@ def test_a_server_that_counts_no_tokens_is_charged_what_it_was_allowed(server: O
     assert {c.tokens for c in found.candidates} == {None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["best_of_n", "beam"])
 @pytest.mark.parametrize(("field_", "said"), [("problem_seconds", PROBLEM_SECONDS), ("total_seconds", TOTAL_SECONDS)])
 def test_a_time_budget_ends_cleanly_with_the_best_so_far(
