@@ -63,6 +63,13 @@ def position_and_length(
     True
     """
 
+    ours, theirs = position_features(train, evaluated)
+    return logistic(ours, label, problem, theirs)
+
+
+def position_features(train: SeenSteps, evaluated: SeenSteps) -> tuple[FloatArray, FloatArray]:
+    """Position, its logarithm and logarithms of both lengths, float64 [N, 4]; columns of `train`: mean 0, spread 1."""
+
     def numbers(texts: SeenSteps) -> FloatArray:
         position = np.array(texts.position, dtype=np.float64)
         lengths = [np.log1p([len(text) for text in column]) for column in (texts.step, texts.problem)]
@@ -72,11 +79,22 @@ def position_and_length(
     mean, spread = ours.mean(axis=0), ours.std(axis=0)
     # Equal values have a spread of some 1e-16 by rounding: divided by it, one letter more is at the far end.
     spread[spread <= 1e-9 * (1.0 + np.abs(mean))] = 1.0
-    return _logistic((ours - mean) / spread, label, problem, (theirs - mean) / spread)
+    return (ours - mean) / spread, (theirs - mean) / spread
 
 
 def tfidf(train: SeenSteps, label: FloatArray, problem: ProblemArray, evaluated: SeenSteps) -> FittedScores:
     """Logistic regression on TF-IDF of the step (words and pairs), the step before and the problem (words)."""
+    features = word_features(train, evaluated)
+    if features is None:
+        return FittedScores(
+            np.full(len(evaluated), float(label.mean())), "no word occurs twice, so it always answers the mean"
+        )
+    ours, theirs = features
+    return logistic(ours, label, problem, theirs)
+
+
+def word_features(train: SeenSteps, evaluated: SeenSteps) -> tuple[Any, Any] | None:
+    """Sparse [N, words] of both, with the words and weights of `train`; None where none occurs twice there."""
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -91,11 +109,7 @@ def tfidf(train: SeenSteps, label: FloatArray, problem: ProblemArray, evaluated:
         except ValueError:  # no word occurs twice
             continue
         theirs.append(words.transform(getattr(evaluated, name)))
-    if not ours:
-        return FittedScores(
-            np.full(len(evaluated), float(label.mean())), "no word occurs twice, so it always answers the mean"
-        )
-    return _logistic(hstack(ours).tocsr(), label, problem, hstack(theirs).tocsr())
+    return (hstack(ours).tocsr(), hstack(theirs).tocsr()) if ours else None
 
 
 def draw_rows(num_steps: int, *, most: int, seed: int) -> npt.NDArray[np.int64]:
@@ -128,8 +142,8 @@ def cross_fitted(fit: Fit, texts: SeenSteps, label: FloatArray, problem: Problem
     return FittedScores(found, " / ".join(dict.fromkeys(part for part in how if part)))
 
 
-def _logistic(features: Any, label: FloatArray, problem: ProblemArray, evaluated: Any) -> FittedScores:
-    """Fitted on all rows with the C that predicts unseen problems best."""
+def logistic(features: Any, label: FloatArray, problem: ProblemArray, evaluated: Any) -> FittedScores:
+    """Logistic regression fitted on all rows, with the C that predicts unseen problems best, asked of `evaluated`."""
     strength, chosen = _choose_strength(features, label, problem)
     model = _fit(features, label, strength, most_iterations=MOST_ITERATIONS)
     if model is None:
