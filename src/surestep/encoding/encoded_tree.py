@@ -61,18 +61,19 @@ class EncodedTree:
 
     def path_ends(self) -> NDArray[np.int64]:
         """int64 [N]: tokens on the path from the start of its root (the problem) to the end of each node."""
-        lengths = np.diff(self.offsets)
-        ends = lengths.copy()
-        for node in np.flatnonzero(self.parent_N >= 0):
-            ends[node] += ends[self.parent_N[node]]
-        return ends
+        ends = np.diff(self.offsets).tolist()  # numbers of Python: one at a time, they are the faster ones
+        for node, above in enumerate(self.parent_N.tolist()):
+            if above >= 0:
+                ends[node] += ends[above]
+        return np.array(ends, np.int64)
 
     def depths(self) -> IntArray:
         """[N]: how many steps lead to each node, itself included; 0 for the problem, as for every root."""
-        depth = np.zeros(self.num_nodes, np.int32)
-        for node in np.flatnonzero(self.parent_N >= 0):
-            depth[node] = depth[self.parent_N[node]] + 1
-        return depth
+        depth = [0] * self.num_nodes
+        for node, above in enumerate(self.parent_N.tolist()):
+            if above >= 0:
+                depth[node] = depth[above] + 1
+        return np.array(depth, np.int32)
 
     def select(self, keep: NDArray[np.bool_], *, prefix: NDArray[np.bool_] | None = None) -> EncodedTree:
         """The tree of the nodes where `keep` [N] is true; `prefix` [N] marks those that are scored elsewhere.

@@ -63,10 +63,12 @@ def subtree_ends(parent: NDArray[np.integer], offsets: NDArray[np.integer]) -> N
     >>> subtree_ends(np.array([-1, 0, 1, 0, -1]), np.array([0, 2, 4, 5, 7, 8])).tolist()
     [7, 5, 5, 7, 8]
     """
-    last = offsets[1:].astype(np.int64).copy()
-    for node in np.flatnonzero(parent >= 0)[::-1]:
-        last[parent[node]] = max(last[parent[node]], last[node])
-    return last
+    last, parents = offsets[1:].tolist(), parent.tolist()  # numbers of Python: one at a time, they are the faster ones
+    for node in range(len(parents) - 1, -1, -1):
+        above = parents[node]
+        if above >= 0 and last[above] < last[node]:
+            last[above] = last[node]
+    return np.array(last, np.int64)
 
 
 def pack_trees(

@@ -6,9 +6,13 @@ Shapes: `P` tokens of the pack (a multiple of 128), `Q` blocks of 32 queries, `K
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
+
+IntArray = NDArray[np.int64]
 
 QUERY_BLOCK = 32
 KEY_BLOCK = 64
@@ -23,7 +27,8 @@ def block_lists(subtree_end_P: Tensor) -> Tensor:
         b   for each block of queries, the blocks of keys that all of them see in full;
         c, d   the same the other way round: for each block of keys, the blocks of queries.
 
-    Computed on the CPU: (P / 32) (P / 64) comparisons.
+    The queries that see some key of a block, and those that see all of them, follow one another without a gap; so the
+    lists are written down range by range, on the CPU, without a comparison of every block with every other.
 
     >>> lists = block_lists(torch.tensor([128] * 128))  # a chain: 4 blocks of queries, 2 of keys
     >>> [part.tolist() for part in (lists[:5], lists[5:10], lists[16:20], lists[20:22])]
@@ -33,23 +38,46 @@ def block_lists(subtree_end_P: Tensor) -> Tensor:
     if num_tokens % 128:
         raise ValueError(f"{num_tokens} tokens are no multiple of 128; pad the batch first")
     num_queries, num_keys = num_tokens // QUERY_BLOCK, num_tokens // KEY_BLOCK
-    ends = subtree_end_P.cpu().view(num_keys, KEY_BLOCK)
-    query = torch.arange(num_queries)[:, None] * QUERY_BLOCK
-    key = torch.arange(num_keys)[None, :] * KEY_BLOCK
-    before = key + KEY_BLOCK <= query
-    # A query after all keys of a block: seen if some key's subtree reaches it, in full if all of them span its block.
-    seen = before & (ends.amax(1)[None, :] > query)
-    full = before & (ends.amin(1)[None, :] >= query + QUERY_BLOCK)
+    ends = subtree_end_P.cpu().numpy().reshape(num_keys, KEY_BLOCK)
+    key = np.arange(num_keys)
+    diagonal = key * KEY_BLOCK // QUERY_BLOCK
+    below = diagonal + KEY_BLOCK // QUERY_BLOCK  # the first block of queries after all keys of a block
+    # Seen as long as some key's subtree reaches the block of queries, in full as long as all of them span it.
+    first_unseen = -(-ends.max(1, initial=0) // QUERY_BLOCK)
+    first_partial = np.maximum(below, ends.min(1, initial=num_tokens) // QUERY_BLOCK)
     # On the diagonal the causal edge runs through, and every query sees itself.
-    partial = (seen & ~full) | ((query < key + KEY_BLOCK) & (key <= query))
+    starts_of_partial = np.stack([diagonal, first_partial], 1).ravel()
+    stops_of_partial = np.stack([below, first_unseen], 1).ravel()
+    found = [
+        _expanded(np.repeat(key, 2), starts_of_partial, stops_of_partial),
+        _expanded(key, below, np.minimum(first_partial, first_unseen)),
+    ]
+    by_query = [_in_order_of(query, of, num_queries) for of, query in found]
+    by_key = [(query, np.bincount(of, minlength=num_keys)) for of, query in found]
     parts, starts = [], []
     before_all = 2 * (num_queries + 1) + 2 * (num_keys + 1)
-    for mask in (partial, full, partial.T, full.T):
-        indices = mask.nonzero()[:, 1]
-        starts.append(F.pad(mask.sum(1).cumsum(0), (1, 0)) + before_all)
+    for indices, counts in (*by_query, *by_key):
+        starts.append(np.concatenate([[0], np.cumsum(counts)]) + before_all)
         parts.append(indices)
         before_all += len(indices)
-    return torch.cat([*starts, *parts]).to(torch.int32)
+    return torch.from_numpy(np.concatenate([*starts, *parts]).astype(np.int32))
+
+
+def _expanded(of: IntArray, starts: IntArray, stops: IntArray) -> tuple[IntArray, IntArray]:
+    """The numbers from each start up to its stop, in order, and before them what each of them belongs to.
+
+    >>> [part.tolist() for part in _expanded(np.array([7, 8]), np.array([2, 5]), np.array([4, 6]))]
+    [[7, 7, 8], [2, 3, 5]]
+    """
+    counts = np.maximum(stops - starts, 0)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(of, counts), np.repeat(starts, counts) + within
+
+
+def _in_order_of(by: IntArray, values: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    """`values` in the order of `by`, those of one number in the order they have; and how many each number has."""
+    narrow = by.astype(np.uint16) if count <= 1 << 16 else by  # sorted by digits, in one go
+    return values[np.argsort(narrow, kind="stable")], np.bincount(by, minlength=count)
 
 
 def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -137,6 +138,16 @@ class PreparedMask:
         return self._blocks[window]
 
 
+def _chains(batch: TreeBatch) -> list[bool]:
+    """For each tree, whether all its tokens' subtrees end where the tree does."""
+    # One transfer and one comparison for all trees; a check per tree would wait for the device once for each.
+    ends_P, edges = batch.subtree_end_P.cpu().numpy(), np.asarray(batch.tree_starts)
+    differs_P = ends_P[: edges[-1]] != np.repeat(edges[1:], np.diff(edges))
+    before = np.concatenate([[0], np.cumsum(differs_P)])
+    found: list[bool] = (before[edges[1:]] == before[edges[:-1]]).tolist()
+    return found
+
+
 def padded_lists(lists: Tensor, shape: PassShape | None) -> Tensor:
     """Lists of blocks, filled up by what no start points at."""
     return lists if shape is None else F.pad(lists, (0, shape.num_listed - len(lists)))
@@ -149,10 +160,8 @@ def prepare_mask(batch: TreeBatch, execution: Execution, shape: PassShape | None
     blocks of 128: the model runs that one, and meets fewer different lengths. With a `shape` (`triton` only), all of it
     is filled up to that. A batch on the CPU is planned there, without waiting for a device.
     """
-    # One transfer for all trees; a check per tree would wait for the device once for each.
-    ends = batch.subtree_end_P.cpu()
-    chains = [bool((ends[start:end] == end).all()) for start, end in batch.spans]
-    max_position = int(batch.positions_P.max()) if len(ends) else 0
+    chains = _chains(batch)
+    max_position = int(batch.positions_P.max()) if len(batch.positions_P) else 0
     if execution == "varlen" and not all(chains):
         execution = "flex"
     num_needed = len(batch.label_index_S)
