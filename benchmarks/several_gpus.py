@@ -26,6 +26,7 @@ from surestep.config import get_default_config, get_lora_config
 from surestep.encoding.encoded_tree import EncodedTree, Nodes
 from surestep.model.sharding import is_sharded
 from surestep.scoring.hardware import choose_hardware, memory_used_gb
+from surestep.training.passes.recorded import records_passes
 from surestep.training.processes import group_closed, make_accelerator, together_with
 from surestep.training.sharding.start import shard_if_asked
 from surestep.training.trainer import Trainer
@@ -94,7 +95,13 @@ def main() -> None:
             built.compile_if_worth("auto", float("inf"))
         data = run_data(trees).training
         trainer = Trainer(
-            training, built, data, accelerator=accelerator, token_budget=args.token_budget, together=together
+            training,
+            built,
+            data,
+            accelerator=accelerator,
+            token_budget=args.token_budget,
+            recorded=records_passes(training, config.lora, built, accelerator, args.token_budget),
+            together=together,
         )
         built.model.train()
         steps = trainer.bare_steps()

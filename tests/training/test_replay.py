@@ -9,6 +9,7 @@ import pytest
 
 from runs import Watcher, read_lines
 from surestep.config import Config
+from surestep.training.passes import recorded
 from surestep.training.passes.recorded import _SHORT_PASS, reason_not_to_record, records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.run import train
@@ -40,15 +41,21 @@ def test_short_passes_are_recorded_and_long_ones_are_not(
     assert not records_passes(config.training, config.lora, built, accelerator, 5120)
 
 
-def test_full_fine_tuning_is_recorded_where_it_is_asked_for(
+def test_full_fine_tuning_is_recorded_by_the_time_of_its_longer_passes(
     build_small: Callable[..., Any], small_config: Callable[..., Config]
 ) -> None:
     config, built = small_config("llama"), as_on_a_gpu(build_small("llama"))
     assert not config.lora.use_lora
     accelerator = make_accelerator(built.hardware)
-    for wanted, recorded in (("auto", False), (True, True), (False, False)):
+    limit = int(_SHORT_PASS / (6 * built.weights_in_products))
+    for wanted, budget, expected in (
+        ("auto", limit - 1, True),
+        ("auto", limit + 1, False),
+        (True, limit + 1, True),
+        (False, 5120, False),
+    ):
         config.training.cuda_graphs = wanted
-        assert records_passes(config.training, config.lora, built, accelerator, 5120) is recorded
+        assert records_passes(config.training, config.lora, built, accelerator, budget) is expected
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,7 @@ def test_full_fine_tuning_is_recorded_where_it_is_asked_for(
         ("model", "route", "varlen", "varlen"),
         ("model", "is_fused", False, "not fused"),
         ("rope", "rope_type", "dynamic", "dynamic"),
+        ("sharded", "", True, "shared out"),
     ],
 )
 def test_what_cannot_be_recorded_has_a_reason(
@@ -67,6 +75,7 @@ def test_what_cannot_be_recorded_has_a_reason(
     field: str,
     value: Any,
     words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, built = small_config("llama", lora=True), as_on_a_gpu(build_small("llama", lora=True))
     config.training.cuda_graphs = True
@@ -74,6 +83,8 @@ def test_what_cannot_be_recorded_has_a_reason(
     assert reason_not_to_record(config.training, config.lora, built, accelerator) is None
     if section == "model":
         setattr(built.model, field, value)
+    elif section == "sharded":
+        monkeypatch.setattr(recorded, "is_sharded", lambda model: value)
     elif section == "rope":
         built.model.transformer.config.rope_parameters = {"rope_type": value}
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,10 +22,8 @@ from surestep.training.passes.recorded import records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.trainer import Trainer
 
-QUIET_STEPS = 6
-"""Steps in a row that must meet no new shape before the clock starts."""
-MOST_WARM_STEPS = 100
-"""Steps after which it starts anyway."""
+MOST_ROUNDS = 4
+"""Rounds of the same steps: the last of them is what counts, whether it met a new shape or not."""
 
 
 def flops_per_token(built: BuiltModel, *, training: bool) -> int:
@@ -35,6 +35,34 @@ def flops_per_token(built: BuiltModel, *, training: bool) -> int:
         return 2 * built.weights_in_products
     is_full = any(p.requires_grad for name, p in built.model.transformer.named_parameters() if "lora_" not in name)
     return (6 if is_full else 4) * built.weights_in_products
+
+
+@dataclass
+class _Round:
+    """What was timed: of each repeat its seconds, tokens and labels; tokens with padding of all of them."""
+
+    times: list[float]
+    tokens: list[int]
+    labels: list[int]
+    tokens_run: int
+
+
+def _timed_round(trainer: Trainer, *, warmup: int, steps: int, repeats: int) -> _Round:
+    """The next steps of the trainer, the first `warmup` of them untimed."""
+    device, found = trainer.built.hardware.device, _Round([], [], [], 0)
+    with closing(trainer.bare_steps()) as stream:
+        for _ in range(warmup):
+            next(stream)
+        for _ in range(repeats):
+            synchronize(device)
+            start = time.perf_counter()
+            done = [next(stream).packs for _ in range(steps)]
+            synchronize(device)
+            found.times.append(time.perf_counter() - start)
+            found.tokens.append(sum(step.num_tokens for step in done))
+            found.labels.append(sum(sum(step.labels.values()) for step in done))
+            found.tokens_run += sum(pack.num_tokens_run for step in done for pack in step.packs)
+    return found
 
 
 def bench_training(
@@ -49,57 +77,59 @@ def bench_training(
     repeats: int = 3,
     warmup: int | None = None,
 ) -> Measurement:
-    """Time `repeats` times `steps` optimiser steps, after at least `warmup` of them and until nothing new is made.
+    """Time `repeats` times `steps` optimiser steps, in a round of the very same steps that met nothing new any more.
 
-    Passes are recorded and compiled outside what is timed; `settings` say how many steps that took.
+    So passes are recorded and compiled outside what is timed; `settings` say how many rounds that took, and whether
+    the last one was still disturbed.
 
     The optimiser step draws, packs, moves, runs, clips and updates as in a run; logs, validation and checkpoints are
-    left out. `ceiling` in floating-point operations a second.
+    left out. `ceiling` in floating-point operations a second; `warmup` are steps at the beginning of each round.
     """
-    if warmup is None:
-        warmup = QUIET_STEPS + 1 if built.hardware.device.type == "cuda" else 3
-    config = config.model_copy(deep=True)
-    config.training.max_steps = max(warmup, MOST_WARM_STEPS) + steps * repeats + 1
     device = built.hardware.device
-    if device.type == "cuda":
+    on_gpu = device.type == "cuda"
+    if warmup is None:
+        warmup = 1 if on_gpu else 3
+    config = config.model_copy(deep=True)
+    config.training.max_steps = warmup + steps * repeats + 1
+    if on_gpu:
         # What was measured before belongs to another row; its trainer refers to itself, so a collection ends it.
         gc.collect()
         torch.cuda.empty_cache()
         # Before the first pass: a recorded one takes its memory when it is recorded, and replays do not count again.
         torch.cuda.reset_peak_memory_stats(device)
     accelerator = make_accelerator(built.hardware)
+    data = run_data(trees).training
     trainer = Trainer(
         config.training,
         built,
-        run_data(trees).training,
+        data,
         accelerator=accelerator,
         token_budget=token_budget,
         recorded=records_passes(config.training, config.lora, built, accelerator, token_budget),
     )
     built.model.train()
-    stream = trainer.bare_steps()
+    round_: _Round | None = None
+
+    def one_round() -> None:
+        nonlocal round_
+        trainer.view.state.step, trainer.view.state.drawn = 0, dict.fromkeys(data, 0)  # the same steps again
+        round_ = _timed_round(trainer, warmup=warmup, steps=steps, repeats=repeats)
+
+    synchronize(device)
     start = time.perf_counter()
-    next(stream)
+    next(stream := trainer.bare_steps())
+    stream.close()
     synchronize(device)
     first = time.perf_counter() - start
     warm = warm_until_nothing_new(
-        lambda: next(stream),
+        one_round,
         lambda: trainer.optimizer_step.num_recorded + compiled_graphs(),
-        fewest=warmup - 1,
-        quiet=min(QUIET_STEPS, warmup - 1),
-        most=MOST_WARM_STEPS - 1,
+        fewest=1,
+        quiet=1 if on_gpu else 0,
+        most=MOST_ROUNDS,
     )
-    times, tokens, labels, run = [], [], [], 0
-    for _ in range(repeats):
-        synchronize(device)
-        start = time.perf_counter()
-        done = [next(stream).packs for _ in range(steps)]
-        synchronize(device)
-        times.append(time.perf_counter() - start)
-        tokens.append(sum(step.num_tokens for step in done))
-        labels.append(sum(sum(step.labels.values()) for step in done))
-        run += sum(pack.num_tokens_run for step in done for pack in step.packs)
-    stream.close()
+    assert round_ is not None
+    times, tokens, labels, run = round_.times, round_.tokens, round_.labels, round_.tokens_run
     # Repeats hold different examples, so rates are compared and not times.
     rates = np.array(tokens) / times
     tokens_per_s = float(np.median(rates))
@@ -121,7 +151,7 @@ def bench_training(
             "optimizer": config.training.optimizer,
             "lora": config.lora.model_dump() if config.lora.use_lora else None,
             "times_s": times,
-            "warm_up_steps": warm.rounds + 1,
+            "warm_up_rounds": warm.rounds,
             "warm_up_complete": warm.is_complete,
             "recorded_passes": trainer.optimizer_step.num_recorded,
         },

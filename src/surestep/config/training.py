@@ -170,8 +170,8 @@ class TrainingConfig(Section):
     cuda_graphs: Literal["auto"] | bool = Field(
         "auto",
         description=(
-            "Record each shape of pass once and run it again (CUDA, fused layers, one process). `auto`: with LoRA, "
-            "where passes are so short that the GPU would wait for Python; `true`: wherever it can be, in full too. "
+            "Record each shape of pass once and run it again (CUDA, fused layers, weights not shared out). `auto`: "
+            "where passes are so short that the GPU would wait for Python; `true`: wherever it can be. "
             "The numbers stay the same. A server records short passes unless `false`."
         ),
     )

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from surestep.config import LoraConfig, TrainingConfig
 from surestep.model.fast.capture_graph import capture, cause_of
+from surestep.model.sharding import is_sharded
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.recorded_passes import reason_model_is_not_recorded
 from surestep.training.step_data import TrainingPack
@@ -41,7 +42,7 @@ def reason_not_to_record(
 ) -> str | None:
     """Why passes of this run cannot be recorded, in words; None where nothing in a pass waits for the GPU."""
     reasons = {
-        "there are several processes": accelerator.num_processes > 1,
+        "weights are shared out over processes": is_sharded(built.model),
         "fp16 scales its loss": accelerator.scaler is not None,
         "activations are recomputed": training.gradient_checkpointing,
         "steps are compared with each other (pairwise_weight, pqm_weight)": training.loss_options().compares,
@@ -53,9 +54,7 @@ def reason_not_to_record(
 def records_passes(
     training: TrainingConfig, lora: LoraConfig, built: BuiltModel, accelerator: Accelerator, token_budget: int
 ) -> bool:
-    """Whether passes are recorded: where they can be, and where Python would be too slow without, with LoRA.
-
-    Full fine-tuning is recorded where it is asked for: what it gains is not measured well enough to decide.
+    """Whether passes are recorded: where they can be, and where Python would be too slow without.
 
     The latter is decided by arithmetic that is known beforehand and not by a clock, so that a resumed run runs as
     before.
@@ -65,10 +64,9 @@ def records_passes(
         return False
     if wanted is True:
         return True
-    if not lora.use_lora:
-        return False
     share = 0.5 if lora.base_precision == "fp8" else 1.0
-    return bool(4 * built.weights_in_products * token_budget * share < _SHORT_PASS)
+    products = 4 if lora.use_lora else 6  # of a weight: forward, the input's gradient, and its own where it is trained
+    return bool(products * built.weights_in_products * token_budget * share < _SHORT_PASS)
 
 
 @dataclass
