@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo, field_validator
 from pydantic_core import CoreSchema, core_schema
 
 from surestep.errors import ConfigError
@@ -25,6 +25,14 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _none_as_a_word(cls, value: Any, info: ValidationInfo) -> Any:
+        """Flags and lists of values read `none` as no value; where it is one of a field's words, it is that word."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        is_word = get_origin(annotation) is Literal and "none" in get_args(annotation)
+        return "none" if value is None and is_word else value
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in type(self).model_fields:

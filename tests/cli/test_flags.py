@@ -5,13 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from surestep.cli.flags import add_config_flags, config_from_args, fields, flag_values
+from surestep.cli.flags import (
+    add_config_flags,
+    add_section_flags,
+    config_from_args,
+    fields,
+    flag_values,
+    override,
+    section_from_args,
+)
 from surestep.config import Config
+from surestep.config.field_list import kinds_of
 from surestep.errors import ConfigError
+from surestep.sweep.plan import SweepSettings
 
 
 def parse(*arguments: str, preset: str = "full") -> Config:
@@ -149,6 +159,35 @@ def test_each_field_is_set_by_its_name_its_dashes_and_its_path(path: str) -> Non
 )
 def test_values_are_read_as_what_their_field_holds(arguments: list[str], path: str, expected: Any) -> None:
     assert get(parse(*arguments), path) == expected
+
+
+WORDS = [
+    (path, word)
+    for path, info in fields()
+    for kind in kinds_of(info)
+    for word in (get_args(kind) if get_origin(kind) is Literal else ())
+    if isinstance(word, str)
+]
+
+
+@pytest.mark.parametrize(("path", "word"), WORDS)
+def test_every_word_of_a_field_can_be_given(path: str, word: str) -> None:
+    """`none` too, which is no value in other fields."""
+    assert ("training.loss", "none") in WORDS
+    parser = argparse.ArgumentParser()
+    add_config_flags(parser)
+    changed = override(Config(), parser.parse_args([f"--{path}", word]))
+    *sections, name = path.split(".")
+    section: Any = changed
+    for part in sections:
+        section = getattr(section, part)
+    assert getattr(section, name) == word
+
+
+def test_every_word_of_a_command_s_own_section_can_be_given() -> None:
+    parser = argparse.ArgumentParser()
+    add_section_flags(parser, SweepSettings)
+    assert section_from_args(parser.parse_args(["--pruning", "none"]), SweepSettings).pruning == "none"
 
 
 def test_flags_override_the_file_and_the_file_the_preset(tmp_path: Path) -> None:
