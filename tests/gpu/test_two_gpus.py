@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from runs import Watcher, logged
+from runs import Watcher, logged, read_lines
 from runs_together import assert_same_run, run_together
 from surestep.config import Config
 from surestep.training.run import train
@@ -46,14 +46,20 @@ def test_two_gpus_are_one_in_float32(
         assert_same_run(config, one, rel=1e-3)
 
 
-@pytest.mark.parametrize("fsdp", [True, False], ids=["fsdp", "data_parallel"])
+@pytest.mark.parametrize(
+    "more", [{"fsdp": True}, {"cuda_graphs": False}, {"cuda_graphs": True}], ids=["fsdp", "data_parallel", "recorded"]
+)
 def test_two_gpus_learn_in_half_precision_as_one(
-    run_config: Callable[..., Config], tmp_path: Path, quick_python: Path, fsdp: bool
+    run_config: Callable[..., Config], tmp_path: Path, quick_python: Path, more: dict[str, Any]
 ) -> None:
-    settings = {"lora": False, "mixed_precision": "bf16", "learning_rate": 1e-3, "fsdp": fsdp}
-    one, two = made(run_config, "one", batch=4, **settings), made(run_config, "two", batch=2, **settings)
+    settings = {"lora": False, "mixed_precision": "bf16", "learning_rate": 1e-3}
+    one = made(run_config, "one", batch=4, cuda_graphs=False, **settings)
+    two = made(run_config, "two", batch=2, **settings, **more)
     train(one, Watcher())
     done = run_together(quick_python, tmp_path, [{"config": two}], timeout=400)
     assert done.returncode == 0, done.stderr
+    lines = read_lines(two.experiment_dir / "metrics.jsonl")
+    said = [line["text"] for line in lines if line["kind"] == "note" and line["text"].startswith("passes: recorded")]
+    assert bool(said) is bool(more.get("cuda_graphs"))
     losses = [[loss for _, loss, *_ in logged(config.experiment_dir)["losses"]] for config in (two, one)]
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
