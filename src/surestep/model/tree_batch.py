@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from surestep.model.to_device import to_device
+
 
 @dataclass(frozen=True)
 class TreeBatch:
@@ -36,11 +38,11 @@ class TreeBatch:
         """The same batch on `device`; from pinned memory the copy does not wait."""
         return replace(
             self,
-            tokens_P=self.tokens_P.to(device, non_blocking=True),
-            positions_P=self.positions_P.to(device, non_blocking=True),
-            subtree_end_P=self.subtree_end_P.to(device, non_blocking=True),
-            label_index_S=self.label_index_S.to(device, non_blocking=True),
-            step_length_S=None if self.step_length_S is None else self.step_length_S.to(device, non_blocking=True),
+            tokens_P=to_device(self.tokens_P, device),
+            positions_P=to_device(self.positions_P, device),
+            subtree_end_P=to_device(self.subtree_end_P, device),
+            label_index_S=to_device(self.label_index_S, device),
+            step_length_S=None if self.step_length_S is None else to_device(self.step_length_S, device),
         )
 
     def pinned(self) -> TreeBatch:

@@ -28,6 +28,7 @@ from surestep.encoding.tokenizer import StepTokenizer
 from surestep.guarantees.certificate import Certificate
 from surestep.guarantees.monitoring import Monitor
 from surestep.model.confidence_model import ConfidenceModel, prepare
+from surestep.model.to_device import copy_into
 from surestep.model.tree_batch import TreeBatch
 from surestep.scored import FloatArray
 from surestep.scoring.hardware import Hardware
@@ -318,7 +319,7 @@ class Confidences:
         self._values = values_S
         if values_S.is_cuda:
             self._values = torch.empty(values_S.shape, dtype=values_S.dtype, pin_memory=True)
-            self._values.copy_(values_S, non_blocking=True)
+            copy_into(self._values, values_S)
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record()
 

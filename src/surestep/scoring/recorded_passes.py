@@ -24,6 +24,7 @@ from surestep.model.attention.prepared_mask import KernelMask, PassShape, Prepar
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fast.capture_graph import capture, cause_of
 from surestep.model.session_plan import plan_session_pass
+from surestep.model.to_device import copy_into
 from surestep.model.tree_batch import TreeBatch
 
 SIZES = (*range(128, 1025, 128), 1280, 1536, *range(2048, 8193, 512))
@@ -143,7 +144,7 @@ class RecordedPasses:
                 if recorded is None:
                     return None
                 self._recorded[shape] = recorded
-            recorded.place.copy_(flat, non_blocking=True)
+            copy_into(recorded.place, flat)
             recorded.graph.replay()
             return recorded.values[:num_needed].clone()
 

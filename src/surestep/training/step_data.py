@@ -21,6 +21,7 @@ from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import Pack, even_shares, pack_trees, plan_packs
 from surestep.model.attention.prepared_mask import PreparedMask
 from surestep.model.confidence_model import Prepared, Route, prepare
+from surestep.model.to_device import to_device
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.model_scorer import to_batch
 from surestep.training.loss import effective_ratings
@@ -70,8 +71,8 @@ class TrainingPack:
         """The same on `device`."""
         return TrainingPack(
             self.batch.to(device),
-            self.labels_S.to(device, non_blocking=True),
-            self.weights_S.to(device, non_blocking=True),
+            to_device(self.labels_S, device),
+            to_device(self.weights_S, device),
             self.num_tokens,
             None if self.comparisons is None else self.comparisons.to(device),
         )

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from surestep.model.key_value_pool import KeyValuePool
+from surestep.model.to_device import to_device
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ class PooledKeys:
         """The same on `device`; the axis stays where it is, for it is read while a pass is planned."""
         return replace(
             self,
-            slots_V=self.slots_V.to(device, non_blocking=True),
-            slots_W=self.slots_W.to(device, non_blocking=True),
-            index_P=None if self.index_P is None else self.index_P.to(device, non_blocking=True),
+            slots_V=to_device(self.slots_V, device),
+            slots_W=to_device(self.slots_W, device),
+            index_P=None if self.index_P is None else to_device(self.index_P, device),
         )
 
     def pinned(self) -> PooledKeys:

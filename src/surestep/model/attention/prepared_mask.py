@@ -20,6 +20,7 @@ from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_l
 from surestep.model.attention.dense_mask import DenseBlock, dense_blocks
 from surestep.model.attention.pooled_keys import PooledKeys
 from surestep.model.key_value_pool import KeyLayout
+from surestep.model.to_device import to_device
 from surestep.model.tree_batch import TreeBatch
 
 FLEX_BLOCK = 128
@@ -107,10 +108,10 @@ class PreparedMask:
         if mask is not None:
             mask = mask.to(device)
             mask.mask_mod = _sees(batch.subtree_end_P.to(torch.int32))
-        cu_seqlens = None if self.cu_seqlens is None else self.cu_seqlens.to(device, non_blocking=True)
+        cu_seqlens = None if self.cu_seqlens is None else to_device(self.cu_seqlens, device)
         kernel_mask = self.kernel_mask
         if kernel_mask is not None:
-            kernel_mask = KernelMask(*(tensor.to(device, non_blocking=True) for tensor in kernel_mask))
+            kernel_mask = KernelMask(*(to_device(tensor, device) for tensor in kernel_mask))
         return replace(
             self,
             batch=batch,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from surestep.config.loss import LossOptions
 from surestep.encoding.encoded_tree import EncodedTree
+from surestep.model.to_device import to_device
 
 IntArray = NDArray[np.int64]
 
@@ -49,7 +50,7 @@ class Comparisons:
 
     def to(self, device: torch.device) -> Comparisons:
         """The same on `device`."""
-        return Comparisons(**{part.name: self._part(part.name).to(device, non_blocking=True) for part in fields(self)})
+        return Comparisons(**{part.name: to_device(self._part(part.name), device) for part in fields(self)})
 
     def pinned(self) -> Comparisons:
         """The same in page-locked memory."""

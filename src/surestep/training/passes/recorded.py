@@ -22,6 +22,7 @@ from torch import Tensor
 from surestep.config import LoraConfig, TrainingConfig
 from surestep.model.fast.capture_graph import capture, cause_of
 from surestep.model.sharding import is_sharded
+from surestep.model.to_device import copy_into
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.recorded_passes import reason_model_is_not_recorded
 from surestep.training.step_data import TrainingPack
@@ -119,7 +120,7 @@ class RecordedPasses:
             self._recorded[shape] = recorded
         else:
             for place, value in zip(recorded.pack.tensors(), pack.tensors(), strict=True):
-                place.copy_(value, non_blocking=True)
+                copy_into(place, value)
         recorded.graph.replay()
         return recorded.loss
 
