@@ -91,6 +91,24 @@ def test_what_prints_no_json_failed(printed: str, tmp_path: Path) -> None:
     assert result["failed"]
 
 
+@pytest.mark.parametrize(
+    ("code", "said", "words"),
+    [
+        (-9, "at work", "killed by the system (out of memory?)"),
+        (-11, "at work", "ended by SIGSEGV; said last: at work"),
+        (-11, "", "ended by SIGSEGV, without a word"),
+        (2, "no such shape", "no such shape"),
+        (1, "", "ended with exit code 1, without a word"),
+    ],
+)
+def test_what_ended_a_measurement_is_told_from_what_it_said_last(
+    code: int, said: str, words: str, tmp_path: Path
+) -> None:
+    end = subprocess.CompletedProcess([], code, stdout="", stderr=said)
+    (result,) = measured(cells()[:1], tmp_path / "log", run=lambda _: end, say=lambda _: None)
+    assert result["failed"] == words
+
+
 def test_absent_peers_are_named(tmp_path: Path) -> None:
     results = measured(
         cells(tmp_path)[:2], tmp_path / "log", run=lambda _: ended(out=json.dumps({"rows": [ROW]})), say=lambda _: None

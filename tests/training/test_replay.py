@@ -10,7 +10,7 @@ import pytest
 from runs import Watcher, read_lines
 from surestep.config import Config
 from surestep.training.passes import recorded
-from surestep.training.passes.recorded import _SHORT_PASS, reason_not_to_record, records_passes
+from surestep.training.passes.recorded import _SHORT_FULL_PASS, _SHORT_PASS, reason_not_to_record, records_passes
 from surestep.training.processes import make_accelerator
 from surestep.training.run import train
 
@@ -47,7 +47,7 @@ def test_full_fine_tuning_is_recorded_by_the_time_of_its_longer_passes(
     config, built = small_config("llama"), as_on_a_gpu(build_small("llama"))
     assert not config.lora.use_lora
     accelerator = make_accelerator(built.hardware)
-    limit = int(_SHORT_PASS / (6 * built.weights_in_products))
+    limit = int(_SHORT_FULL_PASS / (6 * built.weights_in_products))
     for wanted, budget, expected in (
         ("auto", limit - 1, True),
         ("auto", limit + 1, False),

@@ -163,7 +163,11 @@ def _why(ended: subprocess.CompletedProcess[str]) -> str:
     if ended.returncode == -signal.SIGKILL:
         return "killed by the system (out of memory?)"
     said = [line for line in ended.stderr.splitlines() if line.strip()]
-    return in_one_line(said[-1])[:200] if said else f"ended with exit code {ended.returncode}, without a word"
+    last = in_one_line(said[-1])[:200] if said else ""
+    if ended.returncode < 0:  # what it said last need not be why
+        name = signal.Signals(-ended.returncode).name
+        return f"ended by {name}; said last: {last}" if last else f"ended by {name}, without a word"
+    return last or f"ended with exit code {ended.returncode}, without a word"
 
 
 @dataclass(frozen=True, slots=True)
