@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -23,3 +24,15 @@ import pytest
 def test_it_ends_as_its_command_did(quick_python: Path, code: str, expected: int) -> None:
     ran = subprocess.run([quick_python / "python", "-c", code], check=False, stderr=subprocess.DEVNULL)
     assert ran.returncode == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offline", [True, False])
+def test_it_asks_the_hub_only_where_its_environment_allows_it(quick_python: Path, offline: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+    code = "from huggingface_hub import is_offline_mode; print(is_offline_mode())"
+    ran = subprocess.run(
+        [quick_python / "python", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == str(offline)

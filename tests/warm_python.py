@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -102,10 +103,16 @@ def warm_python() -> Iterator[Path]:
 def _serve(address: Path) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
     from quick_plots import quick_png  # beside this file, where Python looks first when it runs it
     from surestep.evaluation.report.charts import png
 
     png.png_of = quick_png
+    get_checkpoint_conversion_mapping("")  # compiles a thousand patterns, once a process
+    # A collection in a child would write to every object that it looks at, and so copy all memory of this process.
+    gc.collect()
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # finished children leave no trace
     listener = socket.socket(socket.AF_UNIX)
     beside = address.with_suffix(".new")
@@ -125,6 +132,8 @@ def _attend(connection: socket.socket) -> None:
     descriptors = array.array("i")
     head, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_LEN(3 * descriptors.itemsize))
     descriptors.frombytes(ancillary[0][2])
+    from huggingface_hub import constants
+
     request = connection.makefile("rb").read(int.from_bytes(head, "big"))
     arguments, folder, environment = json.loads(request)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -136,6 +145,9 @@ def _attend(connection: socket.socket) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        # The hub's client read it when this server imported it; where it is not heeded, each name that is not in the
+        # cache costs most of a minute of attempts.
+        constants.HF_HUB_OFFLINE = "HF_HUB_OFFLINE" in environment
         code = _run(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
