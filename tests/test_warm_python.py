@@ -36,3 +36,14 @@ def test_it_asks_the_hub_only_where_its_environment_allows_it(quick_python: Path
         [quick_python / "python", "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert ran.stdout.strip() == str(offline)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_it_is_one_to_its_command(quick_python: Path, number: int) -> None:
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    with subprocess.Popen([quick_python / "python", "-c", code], stdout=subprocess.PIPE, text=True) as client:
+        assert int(client.stdout.readline()) != client.pid
+        client.send_signal(number)
+        assert client.wait(60) == -number
+        assert client.stdout.read() == "", "a command that goes on keeps its output open"

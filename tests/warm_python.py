@@ -1,9 +1,9 @@
 """A `python` for tests that starts fast: a server imports torch and the rest once and forks for each command.
 
 Every command is still a process of its own, with its own arguments, folder, environment and streams, and runs the
-script file that it names; only the imports are shared, and the plots of a report are written undrawn, as in all tests:
-they are most of an evaluation's time. `surestep` starts fast in the same way. POSIX only, as the shell blocks are that
-it serves.
+script file that it names; it gets the signals that its client gets, and dies with it. Only the imports are shared, and
+the plots of a report are written undrawn, as in all tests: they are most of an evaluation's time. `surestep` starts
+fast in the same way. POSIX only, as the shell blocks are that it serves.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -62,7 +63,11 @@ server.connect({address!r})
 request = json.dumps([{prefix!r} + sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 server.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 server.sendall(request)
-code = int(server.makefile().read() or 70)
+answers = server.makefile()
+child = int(answers.readline() or 0)
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2) if child else ():
+    signal.signal(number, lambda number, _: os.kill(child, number))
+code = int(answers.readline() or 70)
 if code < 0:
     signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
     os.kill(os.getpid(), -code)
@@ -128,7 +133,7 @@ def _serve(address: Path) -> None:
 
 
 def _attend(connection: socket.socket) -> None:
-    """Read one request, run it in a child, send its exit code. Never returns."""
+    """Read one request, run it in a child, send its process id and, in the end, its exit code. Never returns."""
     descriptors = array.array("i")
     head, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_LEN(3 * descriptors.itemsize))
     descriptors.frombytes(ancillary[0][2])
@@ -152,9 +157,20 @@ def _attend(connection: socket.socket) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    connection.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
-    connection.close()
+    connection.sendall(f"{child}\n".encode())
+    threading.Thread(target=_kill_with_client, args=(connection, child), daemon=True).start()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(OSError):  # nobody waits for it any more
+        connection.sendall(f"{code}\n".encode())
     os._exit(0)
+
+
+def _kill_with_client(connection: socket.socket, child: int) -> None:
+    """Kill the child when the client has been killed, which alone no process can pass on."""
+    with contextlib.suppress(OSError):  # reset, where it had not yet read what was sent
+        connection.recv(1)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
 
 
 def _run(arguments: list[str]) -> int:
@@ -171,6 +187,12 @@ def _run(arguments: list[str]) -> int:
             print(ended.code, file=sys.stderr)
             return 1
         return ended.code or 0
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        return 1
     except BaseException:
         traceback.print_exc()
         return 1
