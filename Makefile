@@ -12,7 +12,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick test-faults lint format docs site clean
+.PHONY: help demo test quick test-faults lint style types format docs site clean
 
 help:  ## list what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -20,8 +20,9 @@ help:  ## list what make can do
 demo: $(STAMP)  ## train and evaluate the embedded default on this machine (about three minutes)
 	$(BIN)/surestep demo
 
-test: lint  ## lint, types, tests and doctests: first the quick tests, then the slow ones
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not slow"
+# mypy is one process for a minute: beside the quick tests no core is left idle.
+test: style  ## lint, types, tests and doctests: first the quick tests, then the slow ones
+	$(MAKE) -j 2 types quick
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m slow tests
 
 quick: $(STAMP)  ## the quick tests alone, in about three minutes on two cores
@@ -31,9 +32,13 @@ test-faults: $(STAMP)  ## the long form of the fault tests, with counts (half an
 	$(PYTEST) -m faults tests
 	$(PYTEST) tests_faults
 
-lint: $(STAMP)  ## ruff and mypy
+lint: style types  ## ruff and mypy
+
+style: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
 
 format: $(STAMP)  ## let ruff rewrite what it can

@@ -106,6 +106,7 @@ def warm_python() -> Iterator[Path]:
 
 
 def _serve(address: Path) -> None:
+    gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
@@ -116,8 +117,8 @@ def _serve(address: Path) -> None:
     png.png_of = quick_png
     get_checkpoint_conversion_mapping("")  # compiles a thousand patterns, once a process
     # A collection in a child would write to every object that it looks at, and so copy all memory of this process.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # finished children leave no trace
     listener = socket.socket(socket.AF_UNIX)
     beside = address.with_suffix(".new")
