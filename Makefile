@@ -22,7 +22,7 @@ demo: $(STAMP)  ## train and evaluate the embedded default on this machine (abou
 
 # mypy is one process for a minute: beside the quick tests no core is left idle.
 test: style  ## lint, types, tests and doctests: first the quick tests, then the slow ones
-	$(MAKE) -j 2 types quick
+	$(MAKE) --no-print-directory -j 2 types quick
 	$(PYTEST) -n $(WORKERS) --dist worksteal -m slow tests
 
 quick: $(STAMP)  ## the quick tests alone, in about three minutes on two cores
