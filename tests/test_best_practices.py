@@ -16,7 +16,8 @@ The text is changed before it runs, the program is not:
   and 10,000th step. They come first, so what the document says wins.
 - A Python block that assumes a `config` starts with `from config import get_lora_config; config = get_lora_config()`.
   After such a block its configuration is compared with what the block assigned, saved, and one step is trained with
-  it, so that a field which is accepted but breaks the run is found.
+  it, so that a field which is accepted but breaks the run is found. A configuration that several blocks make is
+  trained once.
 
 The folder holds the four files of the repository's root, small data where the default `data_dir` looks for them, and,
 where a block needs it, a finished run `outputs/exp`. It is trained by the plain interpreter; all other commands are
@@ -138,6 +139,7 @@ class Reader:
     def __init__(self, folder: Path, quick: Path) -> None:
         self.folder = folder
         self.quick = quick
+        self.trained: list[dict[str, Any]] = []
 
     def shell(self, code: str, *, plain: bool = False) -> Ran:
         """Run `code` in bash; the first failing command ends it."""
@@ -161,6 +163,9 @@ class Reader:
             for name in path.split("."):
                 found = found[name]
             assert found == value, f"line {block.line}: config.{path} is {found}, not {value}"
+        if values in self.trained:  # a block may assign what is the default
+            return ran
+        self.trained.append(values)
         return self.shell(f"python train_lora.py --config {saved} --max_steps 1 --experiment_name block_{number}")
 
     def python(self, number: int, code: str) -> Ran:

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def test_the_training_on_public_data_runs(
 
 @pytest.mark.slow
 def test_a_checkpoint_is_served_in_four_lines(
-    tmp_path: Path, build_small: Callable[..., BuiltModel], small_config: Callable[..., Config]
+    tmp_path: Path, quick_python: Path, build_small: Callable[..., BuiltModel], small_config: Callable[..., Config]
 ) -> None:
     """The four lines, without installation and training (the run lies there), at a port that is free."""
     (block,) = (block for block in blocks_of(README) if block.mark == "serve")
@@ -68,10 +67,6 @@ def test_a_checkpoint_is_served_in_four_lines(
         tmp_path / "outputs" / "demo" / "checkpoint_step_2", build_small(config=config), config, step=2, label_means={}
     )
     write_json(tmp_path / "outputs" / "demo" / BEST, {"checkpoint": "checkpoint_step_2"})
-    (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "surestep"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m surestep.cli.main "$@"\n', encoding="utf-8")
-    command.chmod(0o755)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     assert serve.endswith(" &")
@@ -80,7 +75,7 @@ def test_a_checkpoint_is_served_in_four_lines(
         f"{ask.replace('8000', port).replace('--retry 60', '--retry 600')} -o answer",
         "asked=$?; kill $!; wait $!; exit $asked",
     ]
-    ran = run(["bash", "-c", "\n".join(lines)], tmp_path, first_on_path=tmp_path / "bin")
+    ran = run(["bash", "-c", "\n".join(lines)], tmp_path, first_on_path=quick_python)
     assert ran.code == 0, ran.output + (tmp_path / "log").read_text(encoding="utf-8")
     answer = json.loads((tmp_path / "answer").read_text(encoding="utf-8"))
     (confidence,) = answer["confidences"]

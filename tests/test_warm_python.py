@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -23,3 +24,26 @@ import pytest
 def test_it_ends_as_its_command_did(quick_python: Path, code: str, expected: int) -> None:
     ran = subprocess.run([quick_python / "python", "-c", code], check=False, stderr=subprocess.DEVNULL)
     assert ran.returncode == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offline", [True, False])
+def test_it_asks_the_hub_only_where_its_environment_allows_it(quick_python: Path, offline: bool) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+    code = "from huggingface_hub import is_offline_mode; print(is_offline_mode())"
+    ran = subprocess.run(
+        [quick_python / "python", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == str(offline)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_to_it_is_one_to_its_command(quick_python: Path, number: int) -> None:
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    with subprocess.Popen([quick_python / "python", "-c", code], stdout=subprocess.PIPE, text=True) as client:
+        assert int(client.stdout.readline()) != client.pid
+        client.send_signal(number)
+        assert client.wait(60) == -number
+        assert client.stdout.read() == "", "a command that goes on keeps its output open"

@@ -1,15 +1,16 @@
 """A `python` for tests that starts fast: a server imports torch and the rest once and forks for each command.
 
 Every command is still a process of its own, with its own arguments, folder, environment and streams, and runs the
-script file that it names; only the imports are shared, and the plots of a report are written undrawn, as in all tests:
-they are most of an evaluation's time. `surestep` starts fast in the same way. POSIX only, as the shell blocks are that
-it serves.
+script file that it names; it gets the signals that its client gets, and dies with it. Only the imports are shared, and
+the plots of a report are written undrawn, as in all tests: they are most of an evaluation's time. `surestep` starts
+fast in the same way. POSIX only, as the shell blocks are that it serves.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -61,7 +63,11 @@ server.connect({address!r})
 request = json.dumps([{prefix!r} + sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 server.sendmsg([len(request).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
 server.sendall(request)
-code = int(server.makefile().read() or 70)
+answers = server.makefile()
+child = int(answers.readline() or 0)
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2) if child else ():
+    signal.signal(number, lambda number, _: os.kill(child, number))
+code = int(answers.readline() or 70)
 if code < 0:
     signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
     os.kill(os.getpid(), -code)
@@ -100,12 +106,19 @@ def warm_python() -> Iterator[Path]:
 
 
 def _serve(address: Path) -> None:
+    gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
     from quick_plots import quick_png  # beside this file, where Python looks first when it runs it
     from surestep.evaluation.report.charts import png
 
     png.png_of = quick_png
+    get_checkpoint_conversion_mapping("")  # compiles a thousand patterns, once a process
+    # A collection in a child would write to every object that it looks at, and so copy all memory of this process.
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # finished children leave no trace
     listener = socket.socket(socket.AF_UNIX)
     beside = address.with_suffix(".new")
@@ -121,10 +134,12 @@ def _serve(address: Path) -> None:
 
 
 def _attend(connection: socket.socket) -> None:
-    """Read one request, run it in a child, send its exit code. Never returns."""
+    """Read one request, run it in a child, send its process id and, in the end, its exit code. Never returns."""
     descriptors = array.array("i")
     head, ancillary, _, _ = connection.recvmsg(8, socket.CMSG_LEN(3 * descriptors.itemsize))
     descriptors.frombytes(ancillary[0][2])
+    from huggingface_hub import constants
+
     request = connection.makefile("rb").read(int.from_bytes(head, "big"))
     arguments, folder, environment = json.loads(request)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -136,13 +151,27 @@ def _attend(connection: socket.socket) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        # The hub's client read it when this server imported it; where it is not heeded, each name that is not in the
+        # cache costs most of a minute of attempts.
+        constants.HF_HUB_OFFLINE = "HF_HUB_OFFLINE" in environment
         code = _run(arguments)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    connection.sendall(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
-    connection.close()
+    connection.sendall(f"{child}\n".encode())
+    threading.Thread(target=_kill_with_client, args=(connection, child), daemon=True).start()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(OSError):  # nobody waits for it any more
+        connection.sendall(f"{code}\n".encode())
     os._exit(0)
+
+
+def _kill_with_client(connection: socket.socket, child: int) -> None:
+    """Kill the child when the client has been killed, which alone no process can pass on."""
+    with contextlib.suppress(OSError):  # reset, where it had not yet read what was sent
+        connection.recv(1)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
 
 
 def _run(arguments: list[str]) -> int:
@@ -159,6 +188,12 @@ def _run(arguments: list[str]) -> int:
             print(ended.code, file=sys.stderr)
             return 1
         return ended.code or 0
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        return 1
     except BaseException:
         traceback.print_exc()
         return 1

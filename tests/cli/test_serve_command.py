@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -79,12 +78,11 @@ def test_missing_packages_are_named_with_the_command_that_installs_them(
 class Process:
     """A server that runs in a process of its own."""
 
-    def __init__(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "surestep.cli.main", "serve", *arguments]
+    def __init__(self, command: Path, *arguments: str) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         environment.pop("SURESTEP_API_KEYS", None)
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            [command, "serve", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
         self.log: list[str] = []
         assert self.process.stderr is not None
@@ -104,8 +102,9 @@ class Process:
 
 
 @pytest.fixture
-def server(checkpoint: Path) -> Iterator[Process]:
-    made = Process(str(checkpoint), "--port", "0", "--device", "cpu", "--pass_time_ms", "5", "--queue_s", "60")
+def server(checkpoint: Path, quick_python: Path) -> Iterator[Process]:
+    flags = ["--port", "0", "--device", "cpu", "--pass_time_ms", "5", "--queue_s", "60"]
+    made = Process(quick_python / "surestep", str(checkpoint), *flags)
     yield made
     made.process.kill()
     made.process.wait()

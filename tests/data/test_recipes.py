@@ -6,10 +6,8 @@ Each is followed in a copy of the package, and every command that must know the 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +111,16 @@ print(json.dumps([run(*arguments) for arguments in json.load(sys.stdin)]))
 """
 
 
+IN_THE_COPY = """
+import sys
+for name in [name for name in sys.modules if name.partition(".")[0] == "surestep"]:
+    del sys.modules[name]
+sys.path.insert(0, {folder!r})
+import surestep
+assert surestep.__file__.startswith({folder!r})
+"""
+"""The quick interpreter holds the package of this tree."""
+
 PAGE_AND_CARD = """
 import json
 from surestep.config.reference import reference_markdown
@@ -125,10 +133,10 @@ print(json.dumps([reference_markdown(), str(_used('facts', 'training', ''))]))
 class Copy:
     """A copy of the package in which a recipe is followed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: Path) -> None:
         self.folder = folder
-        package = Path(surestep.__file__).parent
-        shutil.copytree(package, folder / "surestep", ignore=shutil.ignore_patterns("__pycache__"))
+        self._python = python
+        shutil.copytree(Path(surestep.__file__).parent, folder / "surestep")
 
     def add(self, name: str, text: str) -> None:
         """One file and one entry."""
@@ -142,9 +150,8 @@ class Copy:
     def python(self, code: str, given: Any = None) -> str:
         """What `code` prints, run on the copy."""
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [self._python, "-c", IN_THE_COPY.format(folder=str(self.folder)) + code],
             input=json.dumps(given),
-            env={**os.environ, "PYTHONPATH": str(self.folder)},
             capture_output=True,
             text=True,
             check=False,
@@ -159,8 +166,8 @@ class Copy:
 
 
 @pytest.fixture
-def copy(tmp_path: Path) -> Copy:
-    return Copy(tmp_path / "copy")
+def copy(tmp_path: Path, quick_python: Path) -> Copy:
+    return Copy(tmp_path / "copy", quick_python / "python")
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -84,11 +83,11 @@ run_sweep(make_plan(Path(sys.argv[1]), "learning_rate=log:1e-5..1e-3", trials=8)
 
 
 @pytest.mark.slow
-def test_workers_of_two_machines_share_the_trials(postgresql: str, tmp_path: Path) -> None:
+def test_workers_of_two_machines_share_the_trials(postgresql: str, tmp_path: Path, quick_python: Path) -> None:
     """Two processes whose folders are not shared: all that they have in common is the database."""
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path / name), postgresql, str(Path(__file__).parents[1])],
+            [quick_python / "python", "-c", WORKER, str(tmp_path / name), postgresql, str(Path(__file__).parents[1])],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -180,14 +180,14 @@ run_sweep(make_plan(Path(sys.argv[1]), "learning_rate=1e-5,2e-5,5e-5,1e-4,2e-4,5
 """
 
 
-def start_worker(folder: Path) -> subprocess.Popen[str]:
+def start_worker(folder: Path, python: str | Path) -> subprocess.Popen[str]:
     beside = str(Path(__file__).parents[1])
-    return subprocess.Popen([sys.executable, "-c", WORKER, str(folder), beside], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([python, "-c", WORKER, str(folder), beside], stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
 def test_the_trial_of_a_killed_worker_is_tried_again(tmp_path: Path) -> None:
-    worker = start_worker(tmp_path / "killed")
+    worker = start_worker(tmp_path / "killed", sys.executable)
     assert worker.stdout is not None
     taken = worker.stdout.readline().strip()
     worker.kill()
@@ -202,8 +202,8 @@ def test_the_trial_of_a_killed_worker_is_tried_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_that_begin_at_once_share_the_trials(tmp_path: Path) -> None:
-    workers = [start_worker(tmp_path) for _ in range(2)]
+def test_two_processes_that_begin_at_once_share_the_trials(tmp_path: Path, quick_python: Path) -> None:
+    workers = [start_worker(tmp_path, quick_python / "python") for _ in range(2)]
     names = [name for worker in workers for name in worker.communicate(timeout=60)[0].split()]
     assert [worker.returncode for worker in workers] == [0, 0]
     assert len(names) == 6 == len(set(names))

@@ -93,7 +93,7 @@ def test_votes_and_accuracies(
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_without_asking_twice(server: OpenAIServer, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_without_asking_twice(server: OpenAIServer, tmp_path: Path, quick_python: Path) -> None:
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
     source = write(tmp_path / "problems.jsonl", 12)
     more = ("--concurrency", 4, "--rows_per_part", 5, "--total_tokens", 400, "--max_tokens", 20)
@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_without_asking_twice(server: OpenAIServer, tmp_pat
 
     server.asked.clear()
     server.delay_s = 0.05
-    command = [sys.executable, "-m", "surestep.cli.main", *arguments(source, server, *more, "--output", cut)]
+    command = [quick_python / "surestep", *arguments(source, server, *more, "--output", cut)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ})
     try:
         while len(server.asked) < 26 and running.poll() is None:
@@ -164,12 +164,14 @@ def test_the_output_is_read_by_the_benchmark(server: OpenAIServer, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_stopped_run_says_so_and_leaves_what_is_done(server: OpenAIServer, tmp_path: Path) -> None:
+def test_a_stopped_run_says_so_and_leaves_what_is_done(
+    server: OpenAIServer, tmp_path: Path, quick_python: Path
+) -> None:
     source = write(tmp_path / "problems.jsonl", 12)
     server.asked.clear()
     server.delay_s = 0.05
     more = ("--concurrency", "4", "--max_tokens", "30")
-    command = [sys.executable, "-m", "surestep.cli.main", *arguments(source, server, *more)]
+    command = [quick_python / "surestep", *arguments(source, server, *more)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         while len(server.asked) < 12 and running.poll() is None:
