@@ -22,7 +22,7 @@ WITHIN, BETWEEN = 300e9, 40e9
 MESSAGE = 0.2e-3
 """Seconds of an agreement over gloo, for each doubling of the processes."""
 UNFUSED = 0.7
-"""Speed of a GPU with layers that are neither fused nor compiled, against one with: an assumption, not measured."""
+"""Speed of a GPU with layers that are neither fused nor compiled, against one with: assumed; 0.68 was found later."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,10 @@ class Run:
 LORA = Run("4B LoRA, data parallel", 34_926, 4.02e9, 11.8e6, 2, 0)
 FULL = Run("4B full, `--fsdp true`", 26_000 * UNFUSED, 4.02e9, 4.02e9, 4, 2 + 2 + 4)
 MOE = Run("30B mixture of experts, LoRA, `--fsdp true`", float("nan"), 30.5e9, 26e6, 2, 2 + 2)
+
+
+MEASURED = {LORA.name: {1: 34_455, 2: 68_189, 4: 136_956}, FULL.name: {2: 34_703, 4: 68_528}}
+"""Tokens a second, found afterwards (docs/experiments/2026-11-28-four-h200s.md); nothing here is fitted to them."""
 
 
 def unevenness(count: int, examples: int, steps: int = 20) -> float:
@@ -98,6 +102,15 @@ def main() -> None:
         for run in (LORA, FULL):
             speed = tokens_per_second(run, count)
             cells.append(f"{speed:,.0f} ({speed / tokens_per_second(run, 1):.1f})")
+        print(f"| {count} | " + " | ".join(cells) + " |")
+    print()
+    print("| GPUs | " + " | ".join(f"{run.name}: predicted, measured" for run in (LORA, FULL)) + " |")
+    print("|---|---|---|")
+    for count in (1, 2, 4):
+        cells = []
+        for run in (LORA, FULL):
+            speed, found = tokens_per_second(run, count), MEASURED[run.name].get(count)
+            cells.append(f"{speed:,.0f}, {found:,} ({found / speed - 1:+.1%})" if found else "")
         print(f"| {count} | " + " | ".join(cells) + " |")
     print()
     print("| GPUs | " + " | ".join(f"{run.name}: GB" for run in (LORA, FULL, MOE)) + " |")
