@@ -238,7 +238,7 @@ def _pad(exercises: list[Exercise]) -> Batch:
     )
     for row, exercise in enumerate(exercises):
         for filled, given in zip(batch, exercise, strict=True):
-            filled[row, : len(given)] = torch.tensor(given, dtype=filled.dtype)
+            filled[row, : len(exercise.ids)] = torch.tensor(given, dtype=filled.dtype)
     return batch
 
 
