@@ -45,6 +45,7 @@ def test_too_few_steps_fail_honestly_and_leave_everything(tmp_path: Path, capsys
         assert row in said
     for part in ("all seen in training", "held-out operands", "held-out rates", "both held out"):
         assert part in said
+    assert said.index("confidence: mean (p - p*)² 0.") < said.index("before training"), "the confidence comes first"
     assert "expected above 0.5" in said
     best = json.loads((tmp_path / "outputs" / "demo" / "best_checkpoint.json").read_text())["checkpoint"]
     results = tmp_path / "outputs" / "eval_demo" / best

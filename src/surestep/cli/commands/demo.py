@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ EXPERIMENT = "demo"
 LEAST_R2 = 0.5
 """R² on held-out problems below which the demo says that something is wrong, and exits with 1."""
 
-_FIGURES = ("mse", "mae", "r2", "ece", "auroc")
+CONSTANT, AFTER = "constant (training mean)", "after training"
+_FIGURES = ("ece", "mse", "mae", "r2", "auroc")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +47,13 @@ def demo_config(args: argparse.Namespace) -> Config:
     config.model.backbone = TINY_BACKBONE
     config.model.mlp_hidden_dims = [128]
     config.model.mlp_dropout = 0.0
+    config.model.head_pooling = "mean"  # a result's digits stand ten tokens before the end of a line that states a rate
     config.data.use_only({"arithmetic"})
     config.data.max_steps_per_example = None
     config.training.device = args.device
     config.training.max_steps = 300 if args.max_steps is None else args.max_steps
-    config.training.learning_rate = 5e-4
+    config.training.learning_rate = 2e-4
+    config.training.head_learning_rate = 1e-3
     config.training.warmup_steps = min(20, config.training.max_steps // 5)
     config.training.per_device_train_batch_size = 32
     config.training.gradient_accumulation_steps = 1
@@ -99,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         say_json(reports)
     else:
+        console.print(headline(reports[AFTER], reports[CONSTANT]), highlight=False)
         console.print(_table(reports))
         console.print(_table_of_parts(evaluation.report))
     console.print("Three held-out solutions, the first of each kind, with the confidence of each step:")
@@ -130,14 +135,35 @@ def _reports(
     from surestep.metrics.report import build_report
 
     rows = {
-        "constant (training mean)": predict_constant(after, training_mean),
+        CONSTANT: predict_constant(after, training_mean),
         "step position": predict_by_position(after, training_sets(loaded, loaded.config.data)),
         "before training": before,
-        "after training": after,
+        AFTER: after,
         "best possible (p*)": predict_truth(after),
     }
     reports: dict[str, Any] = {name: build_report(steps)["overall"] for name, steps in rows.items()}
     return reports
+
+
+def headline(after: Mapping[str, Any], constant: Mapping[str, Any]) -> str:
+    """What the demo is for, in one sentence: how near its confidences are to the truth, and how calibrated.
+
+    Args:
+        after: `overall` of a report on the trained model.
+        constant: the same of the mean training label.
+
+    >>> trained = {"truth": {"regret_noisy": 0.0123}, "ece": 0.02}
+    >>> print(headline(trained, {"truth": {"regret_noisy": 0.0784}, "ece": 0.01}))
+    confidence: mean (p - p*)² 0.0123 where chance decides the label (a constant: 0.0784), ECE of all steps 0.020
+    """
+    from surestep.metrics.report.wording import figure as regret_text
+    from surestep.metrics.report.wording import number
+
+    regret, of_constant = (regret_text(report["truth"]["regret_noisy"]) for report in (after, constant))
+    return (
+        f"confidence: mean (p - p*)² {regret} where chance decides the label (a constant: {of_constant}), "
+        f"ECE of all steps {number(after['ece'])}"
+    )
 
 
 def _table(reports: dict[str, dict[str, Any]]) -> FittedTable:
@@ -146,20 +172,20 @@ def _table(reports: dict[str, dict[str, Any]]) -> FittedTable:
 
     steps = next(iter(reports.values()))
     table = FittedTable(f"{steps['num_steps']:,} steps of {steps['num_problems']:,} held-out problems")
-    table.add_columns_of(*_FIGURES, "clean MSE", "noisy regret", first="scorer")
+    table.add_columns_of("noisy regret", *_FIGURES, "clean MSE", first="scorer")
     for name, report in reports.items():
         truth = report["truth"]
-        style = "bold" if name == "after training" else None
+        style = "bold" if name == AFTER else None
         table.add_row(
             name,
+            regret_text(truth["regret_noisy"]),
             *(number(report[column], minus="-") for column in _FIGURES),
             regret_text(truth["clean"]["mse"]),
-            regret_text(truth["regret_noisy"]),
             style=style,
         )
     table.remark = (
-        "clean MSE: on steps that the text decides. noisy regret: mean (p - p*)² on steps whose label is drawn with a "
-        "probability p* that the text reveals. Operands and rates of part of these problems never occur in training."
+        "noisy regret: mean (p - p*)² on steps whose label is drawn with a probability p* that the text reveals. clean "
+        "MSE: on steps that the text decides. Operands and rates of part of these problems never occur in training."
     )
     return table
 

@@ -44,8 +44,8 @@ def tiny_config() -> LlamaConfig:
 def load_tiny_backbone(*, seed: int, warm: bool = True) -> LlamaModel:
     """The transformer without a language-model head, in float32.
 
-    Warm, it holds the embedded weights (made by `recipes/tiny_warm_start.py`: its lower half can calculate, nothing in
-    it knows confidence), and `seed` decides nothing; else its weights are drawn from `seed`. The random state of the
+    Warm, it holds the embedded weights (made by `recipes/tiny_warm_start.py`: it can calculate and read numbers and
+    knows no confidence), and `seed` decides nothing; else its weights are drawn from `seed`. The random state of the
     caller is left as it was.
     """
     from transformers import LlamaModel
