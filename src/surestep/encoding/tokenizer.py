@@ -12,8 +12,12 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from surestep.encoding.formatter import CONFIDENCE_TOKEN, TextFrame
 from surestep.encoding.text_frame import chat_frame
@@ -130,6 +134,12 @@ class StepTokenizer:
                 for text, ids in zip(batch, self._encode_plain(batch), strict=True)
             ]
         return encoded
+
+    def encode_joined(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """`encode` as arrays: the ids of all texts one after another, and how many each text has."""
+        encoded = self.encode(texts)
+        lengths = np.fromiter(map(len, encoded), np.int64, count=len(encoded))
+        return np.fromiter(chain.from_iterable(encoded), np.int32, count=int(lengths.sum())), lengths
 
     def _encode_plain(self, texts: list[str]) -> list[list[int]]:
         if not texts:
