@@ -26,6 +26,8 @@ _ALIKE = re.compile(
 )
 """Patterns that mean the same to Oniguruma and to `re`, of ASCII texts: no nested or intersected sets, nothing possessive,
 no anchors."""
+_REPEATED_TWICE = re.compile(r"[?+*}][?+*{]")
+"""Lazy or possessive, which not every engine reads alike."""
 _BYTE_CHARACTERS = {byte: 256 + byte for byte in range(33)} | {127: 289}
 """How a byte-level vocabulary spells the ASCII characters that it does not spell as they are."""
 _PROBE = "It's  HE'LL say\t12,345 (x^2+y) = \\frac{1}{2}...\r\n\n  so  \n \n'tis  $5.00%  \x0b a\x1cb \x00 _d'Ve \n"
@@ -36,7 +38,7 @@ class WordIds:
 
     Args:
         model: of the tokenizer, byte-level byte-pair encoding.
-        splits: finds the words of an ASCII text: what lies between two of them is none.
+        splits: finds the words of an ASCII text, all of it.
     """
 
     def __init__(self, model: Any, splits: re.Pattern[str]) -> None:
@@ -109,16 +111,22 @@ def _split_pattern(pre_tokenizer: Any) -> str | None:
 
 
 def in_python(pattern: str) -> str | None:
-    r"""A tokenizer's pattern as `re` reads it of ASCII texts, with groups that `findall` does not give; None where it
-    might mean something else.
+    r"""A tokenizer's pattern as `re` reads it of ASCII texts, without groups, so that `findall` gives all of a word; None
+    where it might mean something else.
 
-    >>> in_python(r"[^\s\p{L}]+|\p{N}{1,3}")
-    '[^\\sA-Za-z]+|[0-9]{1,3}'
+    What no alternative takes is a word of its own, as the tokenizer keeps it.
+
+    >>> in_python(r"[^\s\p{L}]|\p{N}{1,3}")
+    '[^\\sA-Za-z]|[0-9]{1,3}|(?:(?!(?:[^\\sA-Za-z]|[0-9]{1,3}))[\\S\\s])+'
+    >>> in_python(r"\p{L}++") is None, in_python(r"\p{L}*") is None
+    (True, True)
     """
     if _ALIKE.fullmatch(pattern) is None:
         return None
     translated = re.sub(
         r"\[[^]]*\]", lambda found: found[0].replace(r"\p{L}", "A-Za-z").replace(r"\p{N}", "0-9"), pattern
     )
-    # What no alternative takes is a word of its own, as the tokenizer keeps it.
-    return translated.replace(r"\p{L}", "[A-Za-z]").replace(r"\p{N}", "[0-9]")
+    translated = translated.replace(r"\p{L}", "[A-Za-z]").replace(r"\p{N}", "[0-9]")
+    if _REPEATED_TWICE.search(translated) is not None or re.match(translated, "") is not None:
+        return None  # behind a word of no characters, one is passed over
+    return rf"{translated}|(?:(?!(?:{translated}))[\S\s])+"
