@@ -213,19 +213,24 @@ def _finish(function: Callable[..., _Result], begun: _Begun[_Result]) -> tuple[t
 
 
 def batches(values: Iterable[_Value], most: int, size: Callable[[_Value], int]) -> Iterator[list[_Value]]:
-    """The values in lists; a list ends with the value by which its `size` reaches `most`.
+    """The values in lists; a list ends with the value by which its `size` reaches `most`, and where `values` raises.
 
     >>> list(batches(["a", "b", "cde"], 2, len))
     [['a', 'b'], ['cde']]
     """
     batch: list[_Value] = []
     total = 0
-    for value in values:
-        batch.append(value)
-        total += size(value)
-        if total >= most:
+    try:
+        for value in values:
+            batch.append(value)
+            total += size(value)
+            if total >= most:
+                yield batch
+                batch, total = [], 0
+    except Exception:
+        if batch:
             yield batch
-            batch, total = [], 0
+        raise
     if batch:
         yield batch
 

@@ -32,7 +32,7 @@ PathOrPaths = Path | str | Iterable[Any]
 """One file or several; a `RowFile` among them says what its columns are called."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """A JSON object or CSV row, and where it stands.
 

@@ -24,8 +24,7 @@ _ALIKE = re.compile(
     | \[\^?(?: \\p\{[LN]\} | \\[sSdrn] | [^][\\&^-] )+\] | [A-Za-z0-9\ ',;:!"\#%/<=>@_`~] )+""",
     re.VERBOSE,
 )
-"""Patterns that mean the same to Oniguruma and to `re`, of ASCII texts: no nested or intersected sets, nothing possessive,
-no anchors."""
+"""Patterns that mean the same to Oniguruma and to `re`, of ASCII texts: no nested or intersected sets, no anchors."""
 _REPEATED_TWICE = re.compile(r"[?+*}][?+*{]")
 """Lazy or possessive, which not every engine reads alike."""
 _BYTE_CHARACTERS = {byte: 256 + byte for byte in range(33)} | {127: 289}
@@ -111,7 +110,7 @@ def _split_pattern(pre_tokenizer: Any) -> str | None:
 
 
 def in_python(pattern: str) -> str | None:
-    r"""A tokenizer's pattern as `re` reads it of ASCII texts, without groups, so that `findall` gives all of a word; None
+    r"""A tokenizer's pattern as `re` reads it of ASCII texts, without groups, so that `findall` gives whole words; None
     where it might mean something else.
 
     What no alternative takes is a word of its own, as the tokenizer keeps it.
