@@ -5,7 +5,7 @@ Shapes: `T` tokens of the tree, `N` nodes, the problem being node 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -100,6 +100,47 @@ class EncodedTree:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedTrees:
+    """Trees one after another; `T` and `N` count tokens and nodes of all, `B` trees.
+
+    Attributes:
+        tokens_T, label_N, source_N: as in `EncodedTree`.
+        length_N: int64, tokens of each node.
+        parent_N: as in `EncodedTree`: indices within the node's own tree.
+        size_B: int64, nodes of each tree.
+    """
+
+    tokens_T: IntArray
+    length_N: NDArray[np.int64]
+    parent_N: IntArray
+    label_N: LabelArray
+    source_N: IntArray
+    size_B: NDArray[np.int64]
+
+    def first_nodes(self) -> NDArray[np.int64]:
+        """int64 [B]: the place of each tree's first node, its problem."""
+        first: NDArray[np.int64] = np.cumsum(self.size_B) - self.size_B
+        return first
+
+    def first_tokens(self) -> NDArray[np.int64]:
+        """int64 [B]: the place of each tree's first token."""
+        return (np.cumsum(self.length_N) - self.length_N)[self.first_nodes()]
+
+    def trees(self) -> Iterator[EncodedTree]:
+        """Each alone, in arrays of its own, so that one that is kept keeps no other."""
+        offsets = np.concatenate([[0], np.cumsum(self.length_N)])
+        for first, size in zip(self.first_nodes().tolist(), self.size_B.tolist(), strict=True):
+            end = first + size
+            yield EncodedTree(
+                self.tokens_T[offsets[first] : offsets[end]].copy(),
+                offsets[first : end + 1] - offsets[first],
+                self.parent_N[first:end].copy(),
+                self.label_N[first:end].copy(),
+                self.source_N[first:end].copy(),
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Nodes:
     """The nodes of many trees one after another, without their tokens; here `N` counts all of them.
 
@@ -174,35 +215,41 @@ def encode_trees(
 
     Joining as text instead would let the tokenizer merge the end of a step with what follows it.
     """
-    columns = [tree if isinstance(tree, TreeColumns) else TreeColumns.of(tree) for tree in trees]
-    orders = [order_of(tree.parents) for tree in columns]
+    return list(encode_together(trees, tokenizer, formatter).trees())
+
+
+def encode_together(
+    trees: Sequence[ReasoningTree | TreeColumns], tokenizer: StepTokenizer, formatter: Formatter
+) -> EncodedTrees:
+    """`encode_trees`, one after another in the same arrays."""
     texts: list[str] = []
-    for tree, order in zip(columns, orders, strict=True):
-        texts.append(formatter.format_problem(tree.problem))
-        texts += [formatter.format_step(tree.texts[i], tree.contexts[i]) for i in order]
-    sizes = np.array([len(order) + 1 for order in orders], np.int64)
-    ends = np.cumsum(sizes)
-    is_problem = np.zeros(len(texts), bool)
-    is_problem[ends - sizes] = True
-    tokens, lengths = _framed(*tokenizer.encode_joined(texts), is_problem, tokenizer)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    encoded = []
-    for tree, order, end in zip(columns, orders, ends.tolist(), strict=True):
-        own = offsets[end - len(order) - 1 : end + 1]
+    parents: list[int] = []
+    labels: list[float | None] = []
+    sources: list[int] = []
+    sizes: list[int] = []
+    for tree in trees:
+        columns = tree if isinstance(tree, TreeColumns) else TreeColumns.of(tree)
+        order = order_of(columns.parents)
         place = [0] * (len(order) + 1)  # the last one is where parent -1 finds the problem
         for rank, index in enumerate(order, start=1):
             place[index] = rank
-        confidences = tree.confidences
-        encoded.append(
-            EncodedTree(
-                tokens[own[0] : own[-1]].copy(),  # a tree that is kept keeps no others
-                own - own[0],
-                parent_N=np.array([-1] + [place[tree.parents[i]] for i in order], np.int32),
-                label_N=np.array([None] + [confidences[i] for i in order], np.float64),  # of None, NumPy makes NaN
-                source_N=np.array([-1, *order], np.int32),
-            )
-        )
-    return encoded
+        texts.append(formatter.format_problem(columns.problem))
+        texts += [formatter.format_step(columns.texts[i], columns.contexts[i]) for i in order]
+        parents.append(-1)
+        parents += [place[columns.parents[i]] for i in order]
+        labels.append(None)
+        labels += [columns.confidences[i] for i in order]
+        sources.append(-1)
+        sources += order
+        sizes.append(len(order) + 1)
+    size_B = np.array(sizes, np.int64)
+    is_problem = np.zeros(len(texts), bool)
+    is_problem[np.cumsum(size_B) - size_B] = True
+    tokens, lengths = _framed(*tokenizer.encode_joined(texts), is_problem, tokenizer)
+    # Of None, NumPy makes NaN.
+    return EncodedTrees(
+        tokens, lengths, np.array(parents, np.int32), np.array(labels, np.float64), np.array(sources, np.int32), size_B
+    )
 
 
 def _framed(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from surestep.data.trees.identity import key_of, normalize_text
 from surestep.data.trees.tree_columns import TreeColumns
-from surestep.encoding.encoded_tree import EncodedTree, encode_trees
+from surestep.encoding.encoded_tree import EncodedTrees, encode_together
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.store_files import HashedFile
 from surestep.encoding.tokenizer import StepTokenizer
@@ -76,8 +76,8 @@ def write_arrays(
                 if len(ends):
                     write(f"{name}_start", np.concatenate([[num_bytes[name]], ends[:-1]]))
                     num_bytes[name] = int(ends[-1])
-            num_nodes += sum(tree.num_nodes for tree in encoded)
-            num_tokens += sum(tree.num_tokens for tree in encoded)
+            num_nodes += len(encoded.parent_N)
+            num_tokens += len(encoded.tokens_T)
         write("tree_node", [num_nodes])
         write("tree_token", [num_tokens])
         for name, end in num_bytes.items():
@@ -87,12 +87,12 @@ def write_arrays(
 
 def _encoded_chunks(
     trees: Iterable[Tree], tokenizer: StepTokenizer, formatter: Formatter
-) -> Generator[tuple[_Chunk, list[EncodedTree]], None, None]:
+) -> Generator[tuple[_Chunk, EncodedTrees], None, None]:
     """Chunks of trees with their tokens, in order; the next one is read while one is tokenised."""
     with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as pool:
-        before: tuple[_Chunk, Future[list[EncodedTree]]] | None = None
+        before: tuple[_Chunk, Future[EncodedTrees]] | None = None
         for chunk in _chunks(trees):
-            begun = pool.submit(encode_trees, chunk, tokenizer, formatter)
+            begun = pool.submit(encode_together, chunk, tokenizer, formatter)
             if before is not None:
                 yield before[0], before[1].result()
             before = chunk, begun
@@ -113,9 +113,7 @@ def _chunks(trees: Iterable[Tree]) -> Iterator[_Chunk]:
         yield chunk
 
 
-def _numbers(
-    trees: Sequence[TreeColumns], encoded: Sequence[EncodedTree], first_node: int, first_token: int
-) -> dict[str, Any]:
+def _numbers(trees: Sequence[TreeColumns], encoded: EncodedTrees, first_node: int, first_token: int) -> dict[str, Any]:
     text_hashes, keys = [], []
     for tree in trees:
         known = tree.text_hash
@@ -124,24 +122,19 @@ def _numbers(
         in_group = key_of(tree.problem, group=tree.group, dataset=tree.dataset) if tree.group else ""
         keys.append(problem_hash(in_group) if tree.group else text_hashes[-1])
     return {
-        "tree_node": _begins([tree.num_nodes for tree in encoded], first_node),
-        "tree_token": _begins([tree.num_tokens for tree in encoded], first_token),
+        "tree_node": first_node + encoded.first_nodes(),
+        "tree_token": first_token + encoded.first_tokens(),
         "problem_key": keys,
         "text_hash": text_hashes,
-        "tokens": np.concatenate([tree.tokens_T for tree in encoded]),
-        "node_length": np.concatenate([np.diff(tree.offsets) for tree in encoded]),
-        "parent": np.concatenate([tree.parent_N for tree in encoded]),
-        "source": np.concatenate([tree.source_N for tree in encoded]),
-        "label": np.concatenate([tree.label_N for tree in encoded]),
+        "tokens": encoded.tokens_T,
+        "node_length": encoded.length_N,
+        "parent": encoded.parent_N,
+        "source": encoded.source_N,
+        "label": encoded.label_N,
         "num_ratings": _of_steps([tree.num_ratings for tree in trees]),
         "true_confidence": _of_steps([tree.true_confidences for tree in trees]),  # of None, NumPy makes NaN
         "has_context": [context is not None for tree in trees for context in tree.contexts],
     }
-
-
-def _begins(sizes: Sequence[int], first: int) -> NDArray[np.int64]:
-    """Where each of some parts begins that lie one after another from `first` on."""
-    return first + np.cumsum([0, *sizes[:-1]], dtype=np.int64)
 
 
 def _of_steps(columns: Iterable[Iterable[Any]]) -> list[Any]:
