@@ -154,9 +154,9 @@ class TreeBuilder:
         if num_dropped:
             place = [ROOT, *itertools.accumulate(keep)]  # of each step behind its own, so that ROOT finds the first
             parents = [place[parent + 1] - (parent != ROOT) for parent in itertools.compress(parents, keep)]
-            texts, num_ratings, confidences, contexts = (
-                list(itertools.compress(column, keep)) for column in (texts, num_ratings, confidences, contexts)
-            )  # type: ignore[assignment]
+            texts, num_ratings = list(itertools.compress(texts, keep)), list(itertools.compress(num_ratings, keep))
+            confidences = list(itertools.compress(confidences, keep))
+            contexts = list(itertools.compress(contexts, keep))
         return TreeColumns(
             self.problem,
             list(texts),

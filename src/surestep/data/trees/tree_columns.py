@@ -81,8 +81,12 @@ class TreeColumns:
     def read(cls, values: list[Any], *, dataset: str, text_hash: int | None = None) -> TreeColumns:
         """What `with_id` spelled, parsed."""
         problem, rows, group, identity = values
-        columns = zip(*rows, strict=True) if rows else ((),) * 6
-        return cls(problem, *columns, id=identity, group=group, dataset=dataset, text_hash=text_hash)
+        columns: Sequence[Any] = tuple(zip(*rows, strict=True)) if rows else ((),) * 6
+        texts, parents, confidences, num_ratings, contexts, true_confidences = columns
+        return cls(
+            *(problem, texts, parents, confidences, num_ratings, contexts, true_confidences),
+            *(identity, group, dataset, text_hash),
+        )
 
     def _rows(self) -> Any:
         return zip(
