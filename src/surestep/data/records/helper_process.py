@@ -35,6 +35,12 @@ _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
 
 
+def package_environment() -> dict[str, str]:
+    """The environment in which `python -m` runs a module of this package, and no file of the folder it is run in."""
+    places = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
+
+
 class NoResultError(Exception):
     """A helper has no result: its process is gone, or the function raised; whoever asked works it out itself."""
 
@@ -47,13 +53,12 @@ class HelperProcess:
     """
 
     def __init__(self) -> None:
-        places = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "surestep.data.records.helper_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(places)},
+            env=package_environment(),
         )
         self._asked: queue.SimpleQueue[tuple[bytes, Future[Any]] | None] = queue.SimpleQueue()
         self._sent: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
