@@ -56,13 +56,16 @@ class Pickling:
     def taken(self) -> None:
         self.num_waiting -= 1
 
+    def is_ready(self) -> bool:
+        return True
+
 
 @contextmanager
 def shared(helper: Any) -> Iterator[None]:
     """Every reading is shared with a helper, in batches of few rows."""
 
     @contextmanager
-    def given_helpers(number: int) -> Iterator[list[Any]]:
+    def given_helpers(number: int, _modules: Any) -> Iterator[list[Any]]:
         yield [helper] if number else []
 
     with pytest.MonkeyPatch.context() as patch:
@@ -197,6 +200,7 @@ def test_batches_hold_everything_once() -> None:
 def started() -> Iterator[list[HelperProcess]]:
     with helpers(1) as found:
         assert len(found) == 1
+        found[0]._started.result(timeout=60)
         yield found
     assert found[0]._process.returncode is not None
     assert not any(thread.is_alive() for thread in found[0]._threads)
@@ -214,7 +218,9 @@ def test_a_process_works_and_what_it_cannot_is_done_here(started: list[HelperPro
 
 def test_a_process_that_is_killed_loses_nothing(tmp_path: Path) -> None:
     with helpers(1) as started:
+        started[0]._started.result(timeout=60)
         os.kill(started[0]._process.pid, signal.SIGKILL)
+        assert started[0].is_ready()
         assert of_values(abs, list(range(-30, 0)), started) == list(range(30, 0, -1))
 
 

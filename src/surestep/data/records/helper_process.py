@@ -10,6 +10,7 @@ data.
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import queue
@@ -48,11 +49,14 @@ class NoResultError(Exception):
 class HelperProcess:
     """One process, which works on what it is sent, in that order.
 
+    Args:
+        modules: what it will need, imported at once.
+
     Raises:
         OSError: it cannot be started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "surestep.data.records.helper_process"],
             stdin=subprocess.PIPE,
@@ -68,6 +72,12 @@ class HelperProcess:
         ]
         for thread in self._threads:
             thread.start()
+        self._started = self.submit(_import, *modules)
+        self.num_waiting = 0
+
+    def is_ready(self) -> bool:
+        """Whether it has begun to work: starting takes a second, and many on a busy machine."""
+        return self._started.done() and self._started.exception() is None
 
     def submit(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
         """The result to come; its exception is a `NoResultError`."""
@@ -134,13 +144,13 @@ def num_cores() -> int:
 
 
 @contextmanager
-def helpers(number: int) -> Iterator[list[HelperProcess]]:
+def helpers(number: int, modules: Sequence[str] = ()) -> Iterator[list[HelperProcess]]:
     """As many helpers as can be started, at most `number`; ended when the block is left."""
     with ExitStack() as stack:
         started: list[HelperProcess] = []
         with suppress(OSError, ValueError):
             for _ in range(number if sys.executable else 0):
-                started.append(HelperProcess())
+                started.append(HelperProcess(modules))
                 stack.callback(started[-1].close)
         yield started
 
@@ -195,7 +205,8 @@ def in_order(
 def _begin(
     function: Callable[..., _Result], task: tuple[Any, ...], started: Sequence[HelperProcess]
 ) -> _Begun[_Result]:
-    least = min(started, key=lambda helper: helper.num_waiting, default=None)
+    ready = (helper for helper in started if helper.is_ready())
+    least = min(ready, key=lambda helper: helper.num_waiting, default=None)
     if least is not None and least.num_waiting < AHEAD:
         return _Begun(task, helper=least, future=least.submit(function, *task))
     try:
@@ -254,6 +265,11 @@ def _receive(stream: BinaryIO | Any) -> bytes | None:
     (length,) = _LENGTH.unpack(head)
     content: bytes = stream.read(length)
     return content if len(content) == length else None
+
+
+def _import(*modules: str) -> None:
+    for module in modules:
+        importlib.import_module(module)
 
 
 def main() -> None:

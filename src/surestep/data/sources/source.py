@@ -140,7 +140,8 @@ class Source:
             DataError: a file is broken.
         """
         seeds = dict.fromkeys(division.seed for source in (self, *others) for division in source.divisions)
-        with helpers(self._num_helpers()) as started:
+        needed = ("surestep.data.sources.spelled_trees", "surestep.data.datasets")
+        with helpers(self._num_helpers(), needed) as started:
             return ParkedTrees(partial(self._spelled, started=started), seeds, watch=watch)
 
     def _num_helpers(self) -> int:
