@@ -5,8 +5,8 @@
 
 Reads, tokenises and stores as `surestep train` does before it builds its model (training, validation and test splits
 where there are such), in an empty cache folder that is removed again, and prints one JSON line: wall-clock and
-processor seconds, and those of other processes among them, the larger peak of memory of one process, the longest time without a word, and one hash over all that was stored, by which
-two versions of the code are compared.
+processor seconds, those of other processes among them, the larger peak of memory of one process, the longest time
+without a word, and one hash over all that was stored, by which two versions of the code are compared.
 """
 
 from __future__ import annotations
