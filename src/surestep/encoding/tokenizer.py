@@ -152,7 +152,7 @@ class StepTokenizer:
                 for text, plain in zip(texts, is_plain, strict=True)
             ]
         lengths = np.fromiter(map(len, parts), np.int64, count=len(parts)) // array("i").itemsize
-        return np.frombuffer(b"".join(parts), np.intc).astype(np.int32, copy=False), lengths
+        return np.array(array("i", b"".join(parts)), np.int32), lengths
 
     def _encode_plain(self, texts: list[str]) -> list[list[int]]:
         if not texts:
