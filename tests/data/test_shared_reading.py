@@ -65,7 +65,7 @@ def shared(helper: Any) -> Iterator[None]:
     """Every reading is shared with a helper, in batches of few rows."""
 
     @contextmanager
-    def given_helpers(number: int, _modules: Any) -> Iterator[list[Any]]:
+    def given_helpers(number: int, _first: Any) -> Iterator[list[Any]]:
         yield [helper] if number else []
 
     with pytest.MonkeyPatch.context() as patch:
@@ -198,7 +198,7 @@ def test_batches_hold_everything_once() -> None:
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[list[HelperProcess]]:
-    with helpers(1) as found:
+    with helpers(1, bool) as found:
         assert len(found) == 1
         found[0]._started.result(timeout=60)
         yield found
@@ -217,7 +217,7 @@ def test_a_process_works_and_what_it_cannot_is_done_here(started: list[HelperPro
 
 
 def test_a_process_that_is_killed_loses_nothing(tmp_path: Path) -> None:
-    with helpers(1) as started:
+    with helpers(1, bool) as started:
         started[0]._started.result(timeout=60)
         os.kill(started[0]._process.pid, signal.SIGKILL)
         assert started[0].is_ready()
@@ -227,7 +227,7 @@ def test_a_process_that_is_killed_loses_nothing(tmp_path: Path) -> None:
 def test_no_process_is_started_where_none_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     for executable in ("", None, "/nowhere/python"):
         monkeypatch.setattr(sys, "executable", executable)
-        with helpers(1) as started:
+        with helpers(1, bool) as started:
             assert of_values(doubled, [1], started) == [2]
             assert started == []
 
@@ -248,7 +248,7 @@ def test_small_files_and_one_core_start_no_process(
 def test_no_process_outlives_one_that_is_killed() -> None:
     code = (
         "import time\nfrom surestep.data.records.helper_process import helpers\n"
-        "with helpers(1) as started:\n"
+        "with helpers(1, bool) as started:\n"
         "    started[0].submit(abs, 1).result()\n    print(started[0]._process.pid, flush=True)\n    time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

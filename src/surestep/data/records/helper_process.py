@@ -10,7 +10,6 @@ data.
 
 from __future__ import annotations
 
-import importlib
 import os
 import pickle
 import queue
@@ -50,13 +49,13 @@ class HelperProcess:
     """One process, which works on what it is sent, in that order.
 
     Args:
-        modules: what it will need, imported at once.
+        first: called there at once, so that its module is imported before work comes.
 
     Raises:
         OSError: it cannot be started.
     """
 
-    def __init__(self, modules: Sequence[str] = ()) -> None:
+    def __init__(self, first: Callable[[], object]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "surestep.data.records.helper_process"],
             stdin=subprocess.PIPE,
@@ -72,7 +71,7 @@ class HelperProcess:
         ]
         for thread in self._threads:
             thread.start()
-        self._started = self.submit(_import, *modules)
+        self._started = self.submit(first)
         self.num_waiting = 0
 
     def is_ready(self) -> bool:
@@ -144,13 +143,13 @@ def num_cores() -> int:
 
 
 @contextmanager
-def helpers(number: int, modules: Sequence[str] = ()) -> Iterator[list[HelperProcess]]:
-    """As many helpers as can be started, at most `number`; ended when the block is left."""
+def helpers(number: int, first: Callable[[], object]) -> Iterator[list[HelperProcess]]:
+    """As many helpers as can be started, at most `number`, each with `first`; ended when the block is left."""
     with ExitStack() as stack:
         started: list[HelperProcess] = []
         with suppress(OSError, ValueError):
             for _ in range(number if sys.executable else 0):
-                started.append(HelperProcess(modules))
+                started.append(HelperProcess(first))
                 stack.callback(started[-1].close)
         yield started
 
@@ -265,11 +264,6 @@ def _receive(stream: BinaryIO | Any) -> bytes | None:
     (length,) = _LENGTH.unpack(head)
     content: bytes = stream.read(length)
     return content if len(content) == length else None
-
-
-def _import(*modules: str) -> None:
-    for module in modules:
-        importlib.import_module(module)
 
 
 def main() -> None:

@@ -140,8 +140,7 @@ class Source:
             DataError: a file is broken.
         """
         seeds = dict.fromkeys(division.seed for source in (self, *others) for division in source.divisions)
-        needed = ("surestep.data.sources.spelled_trees", "surestep.data.datasets")
-        with helpers(self._num_helpers(), needed) as started:
+        with helpers(self._num_helpers(), _readers) as started:
             return ParkedTrees(partial(self._spelled, started=started), seeds, watch=watch)
 
     def _num_helpers(self) -> int:
@@ -218,6 +217,11 @@ class SourceContent:
 
     def __str__(self) -> str:
         return self.files + self.reading
+
+
+def _readers() -> int:
+    """How many readers there are: asked of a helper, it imports them."""
+    return len(DATASETS)
 
 
 def _hash(values: Any) -> str:
