@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from surestep.data.records.disk_list import DiskList
 from surestep.data.records.reading_report import ReadReport, Watch, WatchedReport
@@ -81,10 +82,10 @@ class ParkedTrees:
         if in_order:
             by_key, by_content = np.array(self._order, np.uint64).reshape(-1, 2)[kept].T
             kept = kept[np.lexsort((by_content, by_key))]
-        return len(kept), self._chosen(kept.tolist(), dataset)
+        return len(kept), self._chosen(kept, dataset)
 
-    def _chosen(self, indices: list[int], dataset: str) -> Iterator[TreeColumns]:
-        for index in indices:
+    def _chosen(self, kept: NDArray[np.int64], dataset: str) -> Iterator[TreeColumns]:
+        for index in map(int, kept):
             yield TreeColumns.read(self._trees[index], dataset=dataset, text_hash=self._text_hashes[index])
 
     def close(self) -> None:

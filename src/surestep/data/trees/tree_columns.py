@@ -81,11 +81,20 @@ class TreeColumns:
     def read(cls, values: list[Any], *, dataset: str, text_hash: int | None = None) -> TreeColumns:
         """What `with_id` spelled, parsed."""
         problem, rows, group, identity = values
-        columns: Sequence[Any] = tuple(zip(*rows, strict=True)) if rows else ((),) * 6
+        columns: list[Any] = list(map(list, zip(*rows, strict=True))) if rows else [[] for _ in range(6)]
         texts, parents, confidences, num_ratings, contexts, true_confidences = columns
         return cls(
-            *(problem, texts, parents, confidences, num_ratings, contexts, true_confidences),
-            *(identity, group, dataset, text_hash),
+            problem,
+            texts,
+            parents,
+            confidences,
+            num_ratings,
+            contexts,
+            true_confidences,
+            id=identity,
+            group=group,
+            dataset=dataset,
+            text_hash=text_hash,
         )
 
     def _rows(self) -> Any:
