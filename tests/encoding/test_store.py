@@ -208,7 +208,7 @@ def test_trees_are_taken_as_they_come_not_all_at_once(
             yield tree
 
     seen: list[int] = []
-    original = arrays_module.encode_trees
+    original = arrays_module.encode_together
 
     def encode(chunk: Any, *rest: Any) -> Any:
         seen.append(len(chunk))
@@ -217,7 +217,7 @@ def test_trees_are_taken_as_they_come_not_all_at_once(
         return original(chunk, *rest)
 
     ahead: list[int] = []
-    monkeypatch.setattr(arrays_module, "encode_trees", encode)
+    monkeypatch.setattr(arrays_module, "encode_together", encode)
     write(tmp_path / "s", stream(), tokenizer)
     assert (max(seen), sum(seen)) == (2, len(TREES))
     assert 0 <= min(ahead) <= max(ahead) <= 2
@@ -230,13 +230,13 @@ def test_a_chunk_of_few_large_trees_ends_by_its_steps(
     """What is held is two chunks, so neither may hold more than a bound of steps and one tree."""
     monkeypatch.setattr(arrays_module, "CHUNK_NODES", 6)
     sizes: list[int] = []
-    original = arrays_module.encode_trees
+    original = arrays_module.encode_together
 
     def encode(chunk: Any, *rest: Any) -> Any:
         sizes.append(sum(len(tree.nodes) for tree in chunk[:-1]))
         return original(chunk, *rest)
 
-    monkeypatch.setattr(arrays_module, "encode_trees", encode)
+    monkeypatch.setattr(arrays_module, "encode_together", encode)
     write(tmp_path / "s", iter(TREES), tokenizer)
     assert max(sizes) < 6 < len(sizes) * 3
 

@@ -5,7 +5,7 @@ Shapes: `T` tokens of the tree, `N` nodes, the problem being node 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.data.trees.tree_columns import TreeColumns
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.types import ROOT, ReasoningTree
@@ -100,6 +101,47 @@ class EncodedTree:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodedTrees:
+    """Trees one after another; `T` and `N` count tokens and nodes of all, `B` trees.
+
+    Attributes:
+        tokens_T, label_N, source_N: as in `EncodedTree`.
+        length_N: int64, tokens of each node.
+        parent_N: as in `EncodedTree`: indices within the node's own tree.
+        size_B: int64, nodes of each tree.
+    """
+
+    tokens_T: IntArray
+    length_N: NDArray[np.int64]
+    parent_N: IntArray
+    label_N: LabelArray
+    source_N: IntArray
+    size_B: NDArray[np.int64]
+
+    def first_nodes(self) -> NDArray[np.int64]:
+        """int64 [B]: the place of each tree's first node, its problem."""
+        first: NDArray[np.int64] = np.cumsum(self.size_B) - self.size_B
+        return first
+
+    def first_tokens(self) -> NDArray[np.int64]:
+        """int64 [B]: the place of each tree's first token."""
+        return (np.cumsum(self.length_N) - self.length_N)[self.first_nodes()]
+
+    def trees(self) -> Iterator[EncodedTree]:
+        """Each alone, in arrays of its own, so that one that is kept keeps no other."""
+        offsets = np.concatenate([[0], np.cumsum(self.length_N)])
+        for first, size in zip(self.first_nodes().tolist(), self.size_B.tolist(), strict=True):
+            end = first + size
+            yield EncodedTree(
+                self.tokens_T[offsets[first] : offsets[end]].copy(),
+                offsets[first : end + 1] - offsets[first],
+                self.parent_N[first:end].copy(),
+                self.label_N[first:end].copy(),
+                self.source_N[first:end].copy(),
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Nodes:
     """The nodes of many trees one after another, without their tokens; here `N` counts all of them.
 
@@ -138,21 +180,26 @@ def path_sums(values: NDArray[Any], parent: NDArray[np.int64]) -> NDArray[np.int
 
 
 def preorder(tree: ReasoningTree) -> list[int]:
-    """Indices of the tree's nodes in depth-first preorder, the sibling with most steps below it first.
+    """`order_of` the tree's nodes."""
+    return order_of([node.parent for node in tree.nodes])
+
+
+def order_of(parents: Sequence[int]) -> list[int]:
+    """Indices of a tree's nodes in depth-first preorder, the sibling with most steps below it first.
 
     So the long path of a tree with many short branches lies in one piece, the branches behind it: blocks of keys
     that a later block of queries sees are then seen as a whole, and branches are seen by nobody else. Siblings of
     equal size stand in the order they were written.
     """
-    sizes = [1] * len(tree.nodes)
-    for index in range(len(tree.nodes) - 1, -1, -1):
-        if (parent := tree.nodes[index].parent) != ROOT:
-            sizes[parent] += sizes[index]
+    sizes = [1] * (len(parents) + 1)  # the last one, which nobody asks for, is the problem's
     children: dict[int, list[int]] = {}
-    for index, node in enumerate(tree.nodes):
-        children.setdefault(node.parent, []).append(index)
+    for index in range(len(parents) - 1, -1, -1):
+        sizes[parents[index]] += sizes[index]
+    for index, parent in enumerate(parents):
+        children.setdefault(parent, []).append(index)
     for siblings in children.values():
-        siblings.sort(key=lambda index: -sizes[index])
+        if len(siblings) > 1:
+            siblings.sort(key=lambda index: -sizes[index])
     order: list[int] = []
     stack = children.get(ROOT, [])[::-1]
     while stack:
@@ -162,35 +209,68 @@ def preorder(tree: ReasoningTree) -> list[int]:
     return order
 
 
-def encode_trees(trees: Sequence[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter) -> list[EncodedTree]:
+def encode_trees(
+    trees: Sequence[ReasoningTree | TreeColumns], tokenizer: StepTokenizer, formatter: Formatter
+) -> list[EncodedTree]:
     """Tokenise every problem and step on its own and join them by ids.
 
     Joining as text instead would let the tokenizer merge the end of a step with what follows it.
     """
-    orders = [preorder(tree) for tree in trees]
+    return list(encode_together(trees, tokenizer, formatter).trees())
+
+
+def encode_together(
+    trees: Sequence[ReasoningTree | TreeColumns], tokenizer: StepTokenizer, formatter: Formatter
+) -> EncodedTrees:
+    """`encode_trees`, one after another in the same arrays."""
     texts: list[str] = []
-    for tree, order in zip(trees, orders, strict=True):
-        texts.append(formatter.format_problem(tree.problem))
-        texts += [formatter.format_step(tree.nodes[i].text, tree.nodes[i].context) for i in order]
-    ids = iter(tokenizer.encode(texts))
-    prefix, suffix = tokenizer.prefix_ids, tokenizer.suffix_ids
-    encoded = []
-    for tree, order in zip(trees, orders, strict=True):
-        segments: list[Segment] = [
-            (*prefix, *next(ids), *suffix),
-            *(_step_segment(next(ids), tokenizer) for _ in order),
-        ]
-        place = {ROOT: 0} | {index: rank for rank, index in enumerate(order, start=1)}
-        labels = [tree.nodes[i].confidence for i in order]
-        encoded.append(
-            EncodedTree(
-                *_joined(segments),
-                parent_N=np.array([-1] + [place[tree.nodes[i].parent] for i in order], np.int32),
-                label_N=np.array([np.nan] + [np.nan if v is None else v for v in labels], np.float64),
-                source_N=np.array([-1, *order], np.int32),
-            )
-        )
-    return encoded
+    parents: list[int] = []
+    labels: list[float | None] = []
+    sources: list[int] = []
+    sizes: list[int] = []
+    for tree in trees:
+        columns = tree if isinstance(tree, TreeColumns) else TreeColumns.of(tree)
+        order = order_of(columns.parents)
+        place = [0] * (len(order) + 1)  # the last one is where parent -1 finds the problem
+        for rank, index in enumerate(order, start=1):
+            place[index] = rank
+        texts.append(formatter.format_problem(columns.problem))
+        texts += [formatter.format_step(columns.texts[i], columns.contexts[i]) for i in order]
+        parents.append(-1)
+        parents += [place[columns.parents[i]] for i in order]
+        labels.append(None)
+        labels += [columns.confidences[i] for i in order]
+        sources.append(-1)
+        sources += order
+        sizes.append(len(order) + 1)
+    size_B = np.array(sizes, np.int64)
+    is_problem = np.zeros(len(texts), bool)
+    is_problem[np.cumsum(size_B) - size_B] = True
+    tokens, lengths = _framed(*tokenizer.encode_joined(texts), is_problem, tokenizer)
+    # Of None, NumPy makes NaN.
+    return EncodedTrees(
+        tokens, lengths, np.array(parents, np.int32), np.array(labels, np.float64), np.array(sources, np.int32), size_B
+    )
+
+
+def _framed(
+    tokens: IntArray, lengths: NDArray[np.int64], is_problem: NDArray[np.bool_], tokenizer: StepTokenizer
+) -> tuple[IntArray, NDArray[np.int64]]:
+    """Tokens of texts, one after another, with what stands around a problem and behind a step; and their lengths."""
+    before, behind = tokenizer.prefix_ids, tokenizer.suffix_ids
+    framed_lengths = lengths + np.where(is_problem, len(before) + len(behind), 1)
+    ends = np.cumsum(framed_lengths)
+    starts = ends - framed_lengths
+    framed = np.empty(int(framed_lengths.sum()), np.int32)
+    is_text = np.ones(len(framed), bool)
+    added = [(starts[is_problem] + place, token) for place, token in enumerate(before)]
+    added += [(ends[is_problem] - place, token) for place, token in enumerate(reversed(behind), start=1)]
+    added.append((ends[~is_problem] - 1, tokenizer.confidence_id))
+    for places, token in added:
+        framed[places] = token
+        is_text[places] = False
+    framed[is_text] = tokens
+    return framed, framed_lengths
 
 
 def encode_problem(problem: str, tokenizer: StepTokenizer, formatter: Formatter) -> Segment:

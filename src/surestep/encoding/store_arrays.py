@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.data.trees.identity import key_of, normalize_text
-from surestep.encoding.encoded_tree import EncodedTree, encode_trees
+from surestep.data.trees.tree_columns import TreeColumns
+from surestep.encoding.encoded_tree import EncodedTrees, encode_together
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.store_files import HashedFile
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.scored import problem_hash
-from surestep.types import Node, ReasoningTree
+from surestep.types import ReasoningTree
 
 NUMBERS: dict[str, type] = {
     "tree_node": np.int64,
@@ -46,11 +48,12 @@ DTYPES: dict[str, type] = {
 CHUNK_TREES, CHUNK_NODES = 256, 2**13
 """A chunk ends with the tree that reaches either."""
 
-_Chunk = list[ReasoningTree]
+Tree = ReasoningTree | TreeColumns
+_Chunk = list[Tree]
 
 
 def write_arrays(
-    folder: Path, trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
+    folder: Path, trees: Iterable[Tree], tokenizer: StepTokenizer, formatter: Formatter
 ) -> dict[str, HashedFile]:
     """Write all but `meta.json`; gives the files by their names, for their hashes."""
     num_nodes = num_tokens = 0
@@ -63,17 +66,18 @@ def write_arrays(
 
         # Closed here and not when it is collected: no thread outlives an error or a Ctrl-C.
         for chunk, encoded in stack.enter_context(closing(_encoded_chunks(trees, tokenizer, formatter))):
-            for name, values in _numbers(chunk, encoded, num_nodes, num_tokens).items():
+            columns = [tree if isinstance(tree, TreeColumns) else TreeColumns.of(tree) for tree in chunk]
+            for name, values in _numbers(columns, encoded, num_nodes, num_tokens).items():
                 write(name, values)
-            for name, texts in _texts(chunk).items():
+            for name, texts in _texts(columns).items():
                 contents = [text.encode("utf-8", "surrogatepass") for text in texts]
                 ends = num_bytes[name] + np.cumsum([len(content) for content in contents], dtype=np.int64)
                 files[name].write(b"".join(contents))
                 if len(ends):
                     write(f"{name}_start", np.concatenate([[num_bytes[name]], ends[:-1]]))
                     num_bytes[name] = int(ends[-1])
-            num_nodes += sum(tree.num_nodes for tree in encoded)
-            num_tokens += sum(tree.num_tokens for tree in encoded)
+            num_nodes += len(encoded.parent_N)
+            num_tokens += len(encoded.tokens_T)
         write("tree_node", [num_nodes])
         write("tree_token", [num_tokens])
         for name, end in num_bytes.items():
@@ -82,13 +86,13 @@ def write_arrays(
 
 
 def _encoded_chunks(
-    trees: Iterable[ReasoningTree], tokenizer: StepTokenizer, formatter: Formatter
-) -> Generator[tuple[_Chunk, list[EncodedTree]], None, None]:
+    trees: Iterable[Tree], tokenizer: StepTokenizer, formatter: Formatter
+) -> Generator[tuple[_Chunk, EncodedTrees], None, None]:
     """Chunks of trees with their tokens, in order; the next one is read while one is tokenised."""
     with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as pool:
-        before: tuple[_Chunk, Future[list[EncodedTree]]] | None = None
+        before: tuple[_Chunk, Future[EncodedTrees]] | None = None
         for chunk in _chunks(trees):
-            begun = pool.submit(encode_trees, chunk, tokenizer, formatter)
+            begun = pool.submit(encode_together, chunk, tokenizer, formatter)
             if before is not None:
                 yield before[0], before[1].result()
             before = chunk, begun
@@ -96,12 +100,12 @@ def _encoded_chunks(
             yield before[0], before[1].result()
 
 
-def _chunks(trees: Iterable[ReasoningTree]) -> Iterator[_Chunk]:
+def _chunks(trees: Iterable[Tree]) -> Iterator[_Chunk]:
     chunk: _Chunk = []
     num_nodes = 0
     for tree in trees:
         chunk.append(tree)
-        num_nodes += len(tree.nodes)
+        num_nodes += len(tree.texts if isinstance(tree, TreeColumns) else tree.nodes)
         if len(chunk) == CHUNK_TREES or num_nodes >= CHUNK_NODES:
             yield chunk
             chunk, num_nodes = [], 0
@@ -109,43 +113,40 @@ def _chunks(trees: Iterable[ReasoningTree]) -> Iterator[_Chunk]:
         yield chunk
 
 
-def _numbers(
-    trees: Sequence[ReasoningTree], encoded: Sequence[EncodedTree], first_node: int, first_token: int
-) -> dict[str, Any]:
+def _numbers(trees: Sequence[TreeColumns], encoded: EncodedTrees, first_node: int, first_token: int) -> dict[str, Any]:
     text_hashes, keys = [], []
     for tree in trees:
-        text_hashes.append(problem_hash(normalize_text(tree.problem)))
+        known = tree.text_hash
+        text_hashes.append(problem_hash(normalize_text(tree.problem)) if known is None else known)
         # A problem without a group is its text, whose normal form costs too much to make it twice.
         in_group = key_of(tree.problem, group=tree.group, dataset=tree.dataset) if tree.group else ""
         keys.append(problem_hash(in_group) if tree.group else text_hashes[-1])
-    nodes: list[Node] = [node for tree in trees for node in tree.nodes]
     return {
-        "tree_node": _begins([tree.num_nodes for tree in encoded], first_node),
-        "tree_token": _begins([tree.num_tokens for tree in encoded], first_token),
+        "tree_node": first_node + encoded.first_nodes(),
+        "tree_token": first_token + encoded.first_tokens(),
         "problem_key": keys,
         "text_hash": text_hashes,
-        "tokens": np.concatenate([tree.tokens_T for tree in encoded]),
-        "node_length": np.concatenate([np.diff(tree.offsets) for tree in encoded]),
-        "parent": np.concatenate([tree.parent_N for tree in encoded]),
-        "source": np.concatenate([tree.source_N for tree in encoded]),
-        "label": np.concatenate([tree.label_N for tree in encoded]),
-        "num_ratings": [node.num_ratings for node in nodes],
-        "true_confidence": [np.nan if node.true_confidence is None else node.true_confidence for node in nodes],
-        "has_context": [node.context is not None for node in nodes],
+        "tokens": encoded.tokens_T,
+        "node_length": encoded.length_N,
+        "parent": encoded.parent_N,
+        "source": encoded.source_N,
+        "label": encoded.label_N,
+        "num_ratings": _of_steps([tree.num_ratings for tree in trees]),
+        "true_confidence": _of_steps([tree.true_confidences for tree in trees]),  # of None, NumPy makes NaN
+        "has_context": [context is not None for tree in trees for context in tree.contexts],
     }
 
 
-def _begins(sizes: Sequence[int], first: int) -> NDArray[np.int64]:
-    """Where each of some parts begins that lie one after another from `first` on."""
-    return first + np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+def _of_steps(columns: Iterable[Iterable[Any]]) -> list[Any]:
+    return list(chain.from_iterable(columns))
 
 
-def _texts(trees: Sequence[ReasoningTree]) -> dict[str, list[str]]:
+def _texts(trees: Sequence[TreeColumns]) -> dict[str, list[str]]:
     return {
         "id": [tree.id for tree in trees],
         "group": [tree.group for tree in trees],
         "dataset": [tree.dataset for tree in trees],
         "problem": [tree.problem for tree in trees],
-        "step": [node.text for tree in trees for node in tree.nodes],
-        "context": [node.context or "" for tree in trees for node in tree.nodes],
+        "step": _of_steps([tree.texts for tree in trees]),
+        "context": [context or "" for tree in trees for context in tree.contexts],
     }

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.collector import seldom_collecting
+from surestep.data.trees.tree_columns import TreeColumns
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
@@ -273,7 +274,7 @@ def store_key(*parts: str) -> str:
 
 def write_store(
     folder: Path,
-    trees: Iterable[ReasoningTree],
+    trees: Iterable[ReasoningTree | TreeColumns],
     tokenizer: StepTokenizer,
     formatter: Formatter,
     *,

@@ -11,12 +11,17 @@ import hashlib
 import json
 import os
 import re
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from surestep.encoding.formatter import CONFIDENCE_TOKEN, TextFrame
 from surestep.encoding.text_frame import chat_frame
+from surestep.encoding.words.word_ids import word_ids
 from surestep.errors import BackboneError
 
 _BATCH = 2048
@@ -98,6 +103,9 @@ class StepTokenizer:
         self._added_ids = frozenset(tokenizer.get_added_vocab().values())
         self._added_pattern = added_tokens_pattern(tokenizer)
         self._backend = _batch_backend(tokenizer)
+        self._words = None if self._backend is None else word_ids(self._backend)
+        starts = {token[:1] for token in tokenizer.get_added_vocab() if token}
+        self._may_be_added = re.compile(f"[{re.escape(''.join(sorted(starts)))}]" if starts else r"(?!)")
         self._hash = ""
         self._check_plain_text()
         self._frame = chat_frame(tokenizer) if frame == "chat" else None
@@ -130,6 +138,21 @@ class StepTokenizer:
                 for text, ids in zip(batch, self._encode_plain(batch), strict=True)
             ]
         return encoded
+
+    def encode_joined(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """`encode` as arrays: the ids of all texts one after another, and how many each text has."""
+        if self._words is None:
+            parts = [array("i", ids).tobytes() for ids in self.encode(texts)]
+        else:
+            joined, may_be_added = self._words.joined, self._may_be_added.search
+            is_plain = [text.isascii() and may_be_added(text) is None for text in texts]
+            others = iter(self.encode([text for text, plain in zip(texts, is_plain, strict=True) if not plain]))
+            parts = [
+                joined(text) if plain else array("i", next(others)).tobytes()
+                for text, plain in zip(texts, is_plain, strict=True)
+            ]
+        lengths = np.fromiter(map(len, parts), np.int64, count=len(parts)) // array("i").itemsize
+        return np.array(array("i", b"".join(parts)), np.int32), lengths
 
     def _encode_plain(self, texts: list[str]) -> list[list[int]]:
         if not texts:

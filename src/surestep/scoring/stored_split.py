@@ -16,6 +16,7 @@ from surestep.data.datasets.dataset import Split
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.parked_trees import ParkedTrees
 from surestep.data.sources.source import Source
+from surestep.data.trees.tree_columns import TreeColumns
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
@@ -222,7 +223,8 @@ def _stored(
     report = ReadReport()
     notes: dict[str, object] = {}
 
-    def trees() -> Iterator[ReasoningTree]:
+    def trees() -> Iterator[ReasoningTree | TreeColumns]:
+        found: Iterable[ReasoningTree | TreeColumns]
         if parked is None:
             found = source.read(report)
         else:
@@ -236,7 +238,9 @@ def _stored(
     return write_store(folder, trees(), tokenizer, formatter, notes=notes)
 
 
-def _counted(trees: Iterable[ReasoningTree], advance: Callable[[int], None]) -> Iterator[ReasoningTree]:
+def _counted(
+    trees: Iterable[ReasoningTree | TreeColumns], advance: Callable[[int], None]
+) -> Iterator[ReasoningTree | TreeColumns]:
     for tree in trees:
         yield tree
         advance(1)

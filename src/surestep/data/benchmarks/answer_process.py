@@ -15,8 +15,8 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 
+from surestep.data.records.helper_process import package_environment
 from surestep.untrusted import parse_json
 
 LONGEST_WAIT_S = 15.0
@@ -59,8 +59,7 @@ class AnswerProcess:
                         stream.close()
 
     def _start(self) -> bool:
-        places = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places), "PYTHONIOENCODING": "utf-8"}
+        environment = {**package_environment(), "PYTHONIOENCODING": "utf-8"}
         command = [sys.executable, "-m", "surestep.data.benchmarks.answer_worker"]
         try:
             self._running = subprocess.Popen(

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from surestep.data.records.record import Record
 from surestep.data.sources.hold_out import Division
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.settings import Section
 from surestep.types import ReasoningTree
 
@@ -145,6 +146,8 @@ class Dataset:
         page: where people read about it.
         use: what it may be used for, in a few words; shown where datasets are listed.
         read: makes trees of its files; None where its problems have no steps.
+        problem_rows: makes of the reader's options how its rows become trees, where the rows of one problem share
+            one, so that large files are read by several processes; `read` gives the same trees.
         read_solutions: makes solutions with the index of their first wrong step of its files, for benchmarks; None
             where that is read off the trees.
         version: changes whenever the trees made from the same input change.
@@ -174,6 +177,7 @@ class Dataset:
     page: str = ""
     use: str = ""
     read: Reader | None = None
+    problem_rows: Callable[..., ProblemRows] | None = None
     read_solutions: Callable[..., Iterator[Any]] | None = None
     version: str = ""
     fields: type[Section] | None = None

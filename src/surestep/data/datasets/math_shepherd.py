@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from surestep.data.datasets.dataset import Dataset, RowKeys
-from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import read_label
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.problem_records import RecordSteps
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.data.trees.split_steps import TAG, pieces_at_tags
 from surestep.types import ROOT, ReasoningTree
 
@@ -51,10 +52,11 @@ def read_math_shepherd(
         DataError: naming file and line: a broken file; where rows are not skipped, no tag, a problem whose end cannot
             be found, an empty step, or verdicts that do not fit the tags.
     """
-    problems = Problems()
-    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
-        problems.add(steps)
-    yield from problems.trees(report, drop_unlabelled_tails=False)
+    yield from _rows().trees(paths, report=report, bad_rows=bad_rows)
+
+
+def _rows() -> ProblemRows:
+    return ProblemRows(_parse)
 
 
 def _parse(record: Record, report: ReadReport) -> RecordSteps:
@@ -152,6 +154,7 @@ DATASET = Dataset(
     spelling="Math-Shepherd",
     page="https://huggingface.co/datasets/peiyi9979/Math-Shepherd",
     read=read_math_shepherd,
+    problem_rows=_rows,
     version=str(VERSION),
     rows=(RowKeys(("input", "label|value"), lambda row: STEP_TAG in str(row.get("input"))),),
     split_rule=TAG + STEP_TAG,

@@ -22,7 +22,8 @@ from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import LabelWords, read_label, read_name
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.problem_records import RecordSteps
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.data.trees.split_steps import AUTO, RULES, TAG, check_rule, split_steps
 from surestep.errors import InputError
 from surestep.settings import Section
@@ -55,11 +56,11 @@ def read_own(
             step, no step at all, a label out of range, labels given twice or not one a step, an unknown
             field of a step.
     """
-    problems = Problems()
-    parse = partial(_parse, split=split, words=LabelWords())
-    for steps in read_rows(paths, parse, report=report, bad_rows=bad_rows):
-        problems.add(steps)
-    yield from problems.trees(report, drop_unlabelled_tails=False)
+    yield from _rows(split=split).trees(paths, report=report, bad_rows=bad_rows)
+
+
+def _rows(split: str | None = None) -> ProblemRows:
+    return ProblemRows(partial(_parse, split=split), reads_words=True)
 
 
 def read_in_order(
@@ -229,6 +230,7 @@ DATASET = Dataset(
     name="own",
     title="your own files",
     read=read_own,
+    problem_rows=_rows,
     version=str(VERSION),
     rows=(
         RowKeys(("problem", "steps|solution", "labels|confidences")),

@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys, SplitPlan, SplitRequest, Weight
-from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import read_mark, whole_number
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.problem_records import RecordSteps
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
 
@@ -53,15 +54,20 @@ def read_prm800k(
         DataError: naming file and line: a broken file; where rows are not skipped, a rating that is not -1, 0, 1 or
             null, or a choice that is not a whole number.
     """
-    confidences = {1: 1.0, 0: neutral, -1: 0.0, None: None}
-    problems = Problems()
-    kept = partial(
-        _parse, confidences=confidences, keep_quality_control=keep_quality_control, keep_screening=keep_screening
+    rows = _rows(neutral=neutral, keep_quality_control=keep_quality_control, keep_screening=keep_screening)
+    yield from rows.trees(paths, report=report, bad_rows=bad_rows)
+
+
+def _rows(
+    *, neutral: float | None = 0.5, keep_quality_control: bool = False, keep_screening: bool = False
+) -> ProblemRows:
+    parse = partial(
+        _parse,
+        confidences={1: 1.0, 0: neutral, -1: 0.0, None: None},
+        keep_quality_control=keep_quality_control,
+        keep_screening=keep_screening,
     )
-    for steps in read_rows(paths, kept, report=report, bad_rows=bad_rows, fetch="prm800k"):
-        if steps is not None:
-            problems.add(steps)
-    yield from problems.trees(report, drop_unlabelled_tails=True)
+    return ProblemRows(parse, drop_unlabelled_tails=True, fetch="prm800k")
 
 
 def _parse(
@@ -124,12 +130,10 @@ def _add_completions(
     """Node of each completion; None for an empty one."""
     nodes: list[int | None] = []
     for values in step.items("completions"):
-        completion = step.inner(values, "a completion")
-        text = completion.text("text")
-        rating = whole_number(step, completion.get("rating"), "'rating'", "-1, 0, 1 or null")
+        text, rating = _text_and_rating(step, values)
         if rating not in confidences:
             raise step.error(f"'rating' is {rating!r}; allowed: -1, 0, 1 or null")
-        if not text.strip():
+        if not text or text.isspace():
             report.count("empty_step", where=step.place)
             nodes.append(None)
             continue
@@ -140,6 +144,16 @@ def _add_completions(
             report.count("neutral_missing")
         nodes.append(builder.add(text, parent, confidence=confidence))
     return nodes
+
+
+def _text_and_rating(step: Record, values: Any) -> tuple[str, int | None]:
+    if type(values) is dict:
+        # What nearly every completion is, and there are millions of them: no question about it is open.
+        text, rating = values.get("text"), values.get("rating")
+        if type(text) is str and text.isascii() and (rating is None or type(rating) is int):
+            return text, rating
+    completion = step.inner(values, "a completion")
+    return completion.text("text"), whole_number(step, completion.get("rating"), "'rating'", "-1, 0, 1 or null")
 
 
 def _add_human(builder: RecordSteps, human: Record, parent: int, report: ReadReport) -> int | None:
@@ -195,6 +209,7 @@ DATASET = Dataset(
     use="training and testing",
     page="https://github.com/openai/prm800k",
     read=read_prm800k,
+    problem_rows=_rows,
     version=str(VERSION),
     fields=Fields,
     options=_options,

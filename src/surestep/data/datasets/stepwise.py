@@ -7,14 +7,14 @@ nothing is rounded.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from surestep.data.datasets.dataset import Dataset, RowKeys
-from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import LabelWords, read_label
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.problem_records import RecordSteps
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 2
@@ -33,10 +33,11 @@ def read_stepwise(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows =
         DataError: naming file and line: a broken file; where rows are not skipped, an empty prompt or
             step, no step at all, a label out of range, or not as many labels as steps.
     """
-    problems = Problems()
-    for steps in read_rows(paths, partial(_parse, words=LabelWords()), report=report, bad_rows=bad_rows):
-        problems.add(steps)
-    yield from problems.trees(report, drop_unlabelled_tails=False)
+    yield from _rows().trees(paths, report=report, bad_rows=bad_rows)
+
+
+def _rows() -> ProblemRows:
+    return ProblemRows(_parse, reads_words=True)
 
 
 def _parse(record: Record, report: ReadReport, *, words: LabelWords) -> RecordSteps:
@@ -61,6 +62,7 @@ DATASET = Dataset(
     name="stepwise",
     title="rows {prompt, completions, labels}, the community's layout",
     read=read_stepwise,
+    problem_rows=_rows,
     version=str(VERSION),
     rows=(RowKeys(("prompt", "completions", "labels")),),
 )

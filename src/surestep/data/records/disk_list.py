@@ -42,7 +42,7 @@ class DiskList(Sequence[Any]):
     def __getitem__(self, index: int) -> Any:  # type: ignore[override]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        return json.loads(self.spelled(index % len(self)))
+        return value_of(self.spelled(index % len(self)))
 
     def append(self, value: Any) -> None:
         """Park one value; all that is appended comes before anything is read."""
@@ -68,6 +68,11 @@ class DiskList(Sequence[Any]):
     def close(self) -> None:
         """Give memory and disk back now."""
         self._file.close()
+
+
+def value_of(spelled: str) -> Any:
+    """What was parked, of how it was spelled."""
+    return json.loads(spelled)
 
 
 def _named(work: Callable[[], _Result]) -> _Result:

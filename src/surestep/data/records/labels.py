@@ -37,6 +37,17 @@ class LabelWords:
     def __init__(self) -> None:
         self._kind = self._first = self._place = ""
 
+    @property
+    def are_known(self) -> bool:
+        """Whether a word was read."""
+        return bool(self._kind)
+
+    def go_on_with(self, later: LabelWords) -> bool:
+        """Whether `later` words, which were read without knowing these, are of their kind; these know it from now."""
+        if not self._kind:
+            self._kind, self._first, self._place = later._kind, later._first, later._place
+        return not later._kind or later._kind == self._kind
+
     def read(self, record: Record, word: str, what: str) -> float:
         """The confidence that a word stands for.
 

@@ -9,7 +9,7 @@ import errno
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -24,7 +24,9 @@ PACKED = frozenset({".gz", ".zst"})
 _LFS_POINTER = b"version https://git-lfs"
 
 
-def read_lines(path: Path, *, fetch: str | None = None, keep_bad_bytes: bool = False) -> Iterator[tuple[int, str]]:
+def read_lines(
+    path: Path, *, fetch: str | None = None, keep_bad_bytes: bool = False
+) -> Generator[tuple[int, str], None, None]:
     """Lines of a UTF-8 text file with their 1-based numbers, line ends kept.
 
     Gzip and Zstandard are recognised by their content, whatever the name says; a byte-order mark is dropped.

@@ -32,7 +32,7 @@ PathOrPaths = Path | str | Iterable[Any]
 """One file or several; a `RowFile` among them says what its columns are called."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """A JSON object or CSV row, and where it stands.
 
@@ -161,8 +161,7 @@ def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow =
     if is_arrow(path):
         yield from _read_arrow(path, on_bad_row)
         return
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in PACKED]
-    kind = suffixes[-1] if suffixes else ""
+    kind = _kind_of_text(path)
     lines = read_lines(path, fetch=fetch)
     if kind == ".csv":
         for record in read_csv(lines, path, on_bad_row):
@@ -171,6 +170,16 @@ def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow =
         yield from _read_json(_whole(lines, path), path, on_bad_row)
     else:
         yield from _read_jsonl(lines, path, on_bad_row)
+
+
+def _kind_of_text(path: Path) -> str:
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in PACKED]
+    return suffixes[-1] if suffixes else ""
+
+
+def is_by_line(path: Path) -> bool:
+    """Whether the name says that a file has one object a line, or is one array after all (`opens_array`)."""
+    return not is_arrow(path) and _kind_of_text(path) not in {".csv", ".json"}
 
 
 def about_rows(path: Path) -> int | None:
@@ -199,15 +208,32 @@ def _read_arrow(path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
 
 
 def _read_jsonl(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
-    first, parse = True, record_parser()
+    is_array, lines = opens_array(lines)
+    if is_array:
+        yield from _read_json(_whole(lines, path), path, on_bad_row)
+    else:
+        yield from read_objects(lines, path, on_bad_row)
+
+
+def opens_array(lines: Iterator[tuple[int, str]]) -> tuple[bool, Iterator[tuple[int, str]]]:
+    """Whether a file of lines is one JSON array, and its lines from the first that is not blank on.
+
+    Of an array, line ends stand for the blank lines before it.
+    """
+    for line, text in lines:
+        if text and not text.isspace():
+            is_array = text.lstrip().startswith("[")
+            first = (1, "\n" * (line - 1) + text) if is_array else (line, text)
+            return is_array, itertools.chain([first], lines)
+    return False, iter(())
+
+
+def read_objects(lines: Iterable[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
+    """The records of some numbered lines of a file, one JSON object each; see `read_records`."""
+    parse = record_parser()
     for line, text in lines:
         if text.isspace() or not text:
             continue
-        if first and text.lstrip().startswith("["):
-            before = [(1, "\n" * (line - 1) + text)]
-            yield from _read_json(_whole(itertools.chain(before, lines), path), path, on_bad_row)
-            return
-        first = False
         try:
             value = parse(text)
         except (ValueError, RecursionError) as error:

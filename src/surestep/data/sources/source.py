@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from surestep.data.datasets import DATASETS
 from surestep.data.datasets.dataset import Split
 from surestep.data.records.bad_rows import BadRows
+from surestep.data.records.helper_process import HelperProcess, helpers, num_cores
 from surestep.data.records.reading_report import ReadReport, Watch
 from surestep.data.records.row_file import RowFile
 from surestep.data.sources.hold_out import Division
 from surestep.data.sources.parked_trees import ParkedTrees
+from surestep.data.sources.spelled_trees import Seeds, SpelledTree, spelled_tree, spelled_trees
 from surestep.data.trees.identity import VERSION as IDENTITY_VERSION
 from surestep.data.trees.text import VERSION as TEXT_VERSION
+from surestep.data.trees.tree_columns import TreeColumns
 from surestep.errors import DataError
 from surestep.files import sha256_of
 from surestep.types import ReasoningTree
+
+LEAST_SHARED = 16 * 2**20
+"""Bytes of files from which other processes help reading: starting one takes as long as reading a few megabytes."""
+MOST_PROCESSES = 4
+"""That read together; more would wait for the one that stores."""
+_Tree = TypeVar("_Tree", ReasoningTree, TreeColumns)
 
 ORDER_VERSION = 1
 """Changes whenever the order of the trees of a split, or of the steps within one, does; part of every fingerprint."""
@@ -102,7 +112,8 @@ class Source:
             yield from self.not_empty(self._streamed(report), report)
             return
         parked = self.park()
-        yield from self.part_of(parked, report)[1]
+        for tree in self.part_of(parked, report)[1]:
+            yield tree.tree()
         parked.close()
 
     @property
@@ -129,9 +140,28 @@ class Source:
             DataError: a file is broken.
         """
         seeds = dict.fromkeys(division.seed for source in (self, *others) for division in source.divisions)
-        return ParkedTrees(lambda report: self._reader()(report=report), seeds, watch=watch)
+        with helpers(self._num_helpers(), _readers) as started:
+            return ParkedTrees(partial(self._spelled, started=started), seeds, watch=watch)
 
-    def part_of(self, parked: ParkedTrees, report: ReadReport) -> tuple[int, Iterator[ReasoningTree]]:
+    def _num_helpers(self) -> int:
+        """Processes that help reading: what is not merged by problem is read by one, and so is what is soon read."""
+        if DATASETS[self.reader].problem_rows is None:
+            return 0
+        with suppress(OSError):  # whoever reads the files says so
+            if sum(path.stat().st_size for path in self.files) >= LEAST_SHARED:
+                return min(num_cores(), MOST_PROCESSES) - 1
+        return 0
+
+    def _spelled(self, report: ReadReport, seeds: Seeds, *, started: Sequence[HelperProcess]) -> Iterator[SpelledTree]:
+        problem_rows = DATASETS[self.reader].problem_rows
+        if problem_rows is None:
+            return (spelled_tree(TreeColumns.of(tree), seeds) for tree in self._reader()(report=report))
+        rows = problem_rows(**self.options)
+        problems = rows.problems(self._row_files(), report=report, bad_rows=self.bad_rows, started=started)
+        drop = rows.drop_unlabelled_tails
+        return spelled_trees(problems, report, seeds, drop_unlabelled_tails=drop, started=started)
+
+    def part_of(self, parked: ParkedTrees, report: ReadReport) -> tuple[int, Iterator[TreeColumns]]:
         """How many of the parked trees are this source's, and these.
 
         Raises:
@@ -142,7 +172,7 @@ class Source:
         count, trees = parked.part(self.divisions, report, in_order=bool(self.files), dataset=self.name)
         return count, self.not_empty(trees, report)
 
-    def not_empty(self, trees: Iterable[ReasoningTree], report: ReadReport) -> Iterator[ReasoningTree]:
+    def not_empty(self, trees: Iterable[_Tree], report: ReadReport) -> Iterator[_Tree]:
         """The same trees.
 
         Raises:
@@ -167,8 +197,10 @@ class Source:
         assert read is not None, self.reader
         # What is generated has no rows.
         policy = {"bad_rows": self.bad_rows} if self.files else {}
-        files = [RowFile(path, self.columns) for path in self.files] if self.columns else list(self.files)
-        return partial(read, files, **policy, **self.options)
+        return partial(read, self._row_files(), **policy, **self.options)
+
+    def _row_files(self) -> list[Any]:
+        return [RowFile(path, self.columns) for path in self.files] if self.columns else list(self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +217,11 @@ class SourceContent:
 
     def __str__(self) -> str:
         return self.files + self.reading
+
+
+def _readers() -> int:
+    """How many readers there are: asked of a helper, it imports them."""
+    return len(DATASETS)
 
 
 def _hash(values: Any) -> str:

@@ -72,6 +72,7 @@ _OPERATORS = re.compile(r" ?([-+*/=<>^%×÷⋅±∓≤≥≠≈≡≅∼→∈�
 _RATIO = re.compile(r"(?<=\d) : (?=\d)")
 _INSIDE_BRACKETS = re.compile(r"(?<=[(\[{]) | (?=[)\]}])")
 _BEFORE_PUNCTUATION = re.compile(r" (?=[,.;:?!](?: |$))")
+_SPACES = ((_OPERATORS, r"\1"), (_RATIO, ":"), (_INSIDE_BRACKETS, ""), (_BEFORE_PUNCTUATION, ""))
 # A final "!" goes after a word only: "Compute 5!" asks for a factorial.
 _TRAILING = re.compile(r"(?:[.?:; ]|(?<=[^\W\d_]{3}) ?!)+$")
 _COMMAND_AT_END = re.compile(r"\\[a-z]+ ?!+[.?:; ]*$")
@@ -87,7 +88,8 @@ def normalize_text(text: str) -> str:
     >>> len({normalize_text(text) for text in ("-3", "3", "2 3", "23", "5!", "5", "$5", "x-y", "x y")})
     9
     """
-    result = unicodedata.normalize("NFC", text).translate(_SIGNS)
+    is_ascii = text.isascii()  # and so in its normal form, with no sign that is another's
+    result = text if is_ascii else unicodedata.normalize("NFC", text).translate(_SIGNS)
     result = "".join(map(_plain_digit, result)) if not result.isascii() else result
     result = _without_maths_delimiters(result)
     result = _COMMAND.sub(lambda match: _SIGN_OF_COMMAND[match[1]], result)
@@ -95,8 +97,9 @@ def normalize_text(text: str) -> str:
     result = unicodedata.normalize("NFC", result.casefold())
     result = " ".join(result.split())
     result = _TIMES.sub("*", result)
-    for pattern, replacement in ((_OPERATORS, r"\1"), (_RATIO, ":"), (_INSIDE_BRACKETS, ""), (_BEFORE_PUNCTUATION, "")):
-        result = pattern.sub(replacement, result)
+    if " " in result:  # which is all that these take away
+        for pattern, replacement in _SPACES:
+            result = pattern.sub(replacement, result)
     result = result if _COMMAND_AT_END.search(result) else _TRAILING.sub("", result)
     # A problem of nothing but punctuation keeps it: "?" and "..." are not one problem.
     return result.strip() or " ".join(text.split())

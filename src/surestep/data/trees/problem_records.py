@@ -10,16 +10,37 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.data.records.disk_list import DiskList
+from surestep.data.records.disk_list import DiskList, value_of
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.data.trees.text import clean_text, cleaned
-from surestep.data.trees.tree_builder import TreeBuilder, finish
+from surestep.data.trees.tree_builder import TreeBuilder, finished_columns
+from surestep.data.trees.tree_columns import TreeColumns
 from surestep.types import ROOT, ReasoningTree
+
+SpelledProblem = tuple[str, list[str]]
+"""The head of a problem's first record, and the bodies of all of its records; see `SpelledRecord`."""
+
+
+class SpelledRecord(NamedTuple):
+    """The steps of one record as JSON in ASCII.
+
+    Attributes:
+        key: of what tells problems apart (`key_of_text`).
+        head: the problem's text, and the name of a tree that begins here.
+        body: its group and its steps.
+        num_cleaned: how many of its texts were cleaned.
+    """
+
+    key: tuple[int, int]
+    head: str
+    body: str
+    num_cleaned: int
 
 
 class RecordSteps:
@@ -52,14 +73,31 @@ class RecordSteps:
         """Adds one step, or one more rating of it, and returns its index; see `TreeBuilder.add`."""
         text, context, changed = cleaned(text, context)
         self.num_cleaned += changed
-        index = self._index.setdefault((parent, text, context), len(self._index))
+        steps = self._index
+        index = steps.setdefault((parent, text, context), len(steps))
+        if index == len(steps) - 1:
+            if not text:
+                raise ValueError("the step is empty")
+            if not ROOT <= parent < index:
+                raise ValueError(f"parent {parent} does not exist; allowed: -1 to {index - 1}")
+        if confidence is not None and not 0.0 <= confidence <= 1.0:
+            raise ValueError(f"confidence {confidence}; allowed: 0 to 1")
         self.added.append((index, text, parent, confidence, context))
         return index
+
+    def spelled(self) -> SpelledRecord:
+        """The record as it waits for the others of its problem."""
+        return SpelledRecord(
+            key_of_text(f"{len(self.name)} {self.name}{self.problem}"),
+            json.dumps((self.problem, self.name or self.place)),
+            json.dumps((self.group, self.added)),
+            self.num_cleaned,
+        )
 
     def tree(self, report: ReadReport) -> ReasoningTree:
         """The record alone as a tree, labelled or not."""
         builder = TreeBuilder(self.problem, id=self.name or self.place, group=self.group)
-        _replay(self.added, builder)
+        builder.replay(self.added)
         report.count("text_cleaned", self.num_cleaned)
         tree = builder.build(report)
         for reason, number in (("trees", 1), ("steps", len(tree.nodes)), ("labels", tree.num_labels)):
@@ -82,39 +120,47 @@ class Problems:
 
     def add(self, steps: RecordSteps) -> None:
         """Take the steps of one record."""
-        self._keys.extend(key_of_text(f"{len(steps.name)} {steps.name}{steps.problem}"))
-        self._num_cleaned += steps.num_cleaned
-        self._records.append((steps.problem, steps.name or steps.place))
-        self._records.append((steps.group, steps.added))
+        self.add_spelled(steps.spelled())
+
+    def add_spelled(self, record: SpelledRecord) -> None:
+        """The same of a record that was spelled before."""
+        self._keys.extend(record.key)
+        self._num_cleaned += record.num_cleaned
+        self._records.append_spelled(record.head)
+        self._records.append_spelled(record.body)
 
     def trees(self, report: ReadReport, *, drop_unlabelled_tails: bool) -> Iterator[ReasoningTree]:
         """The trees in order of first appearance, each made as it is asked for."""
+        for spelled in self.spelled(report):
+            found = merged(spelled, report, drop_unlabelled_tails=drop_unlabelled_tails)
+            if found is not None:
+                yield found.tree()
+
+    def spelled(self, report: ReadReport) -> Iterator[SpelledProblem]:
+        """The problems in order of first appearance, to be `merged`."""
         report.count("text_cleaned", self._num_cleaned)
         keys, self._keys = np.array(self._keys, np.uint64).reshape(-1, 2), array("Q")
         groups = grouped(keys)
         report.expect("trees", len(keys))  # at most: one a record
         del keys
+        spelled = self._records.spelled
         for records in groups:
-            problem, identity = self._records[2 * int(records[0])]
-            # Sorted as they are spelled.
-            parts = list(map(json.loads, sorted(self._records.spelled(2 * number + 1) for number in records.tolist())))
-            # Of several groups that records name for one problem, the first by name, and none only where none does.
-            group = min((group for group, _ in parts if group), default="")
-            builder = TreeBuilder(problem, id=identity, group=group)
-            for _, added in parts:
-                _replay(added, builder)
-            if tree := finish(builder, report, drop_unlabelled_tails=drop_unlabelled_tails):
-                yield tree
+            numbers = records.tolist()
+            yield spelled(2 * numbers[0]), [spelled(2 * number + 1) for number in numbers]
         self._records.close()
 
 
-def _replay(added: list[tuple[int, str, int, float | None, str | None]], builder: TreeBuilder) -> None:
-    """Adds one record's steps to those of the records before it."""
-    places: list[int] = []
-    for index, text, parent, confidence, context in added:
-        place = builder.add(text, ROOT if parent == ROOT else places[parent], confidence=confidence, context=context)
-        if index == len(places):
-            places.append(place)
+def merged(spelled: SpelledProblem, report: ReadReport, *, drop_unlabelled_tails: bool) -> TreeColumns | None:
+    """The tree of a problem's records; None (counted) where none of its steps carries a label."""
+    head, bodies = spelled
+    problem, identity = value_of(head)
+    parts = list(map(value_of, sorted(bodies)))  # sorted as they are spelled
+    # Of several groups that records name for one problem, the first by name, and none only where none does.
+    group = min((group for group, _ in parts if group), default="")
+    builder = TreeBuilder(problem, id=identity, group=group)
+    for _, added in parts:
+        builder.replay(added)
+    return finished_columns(builder, report, drop_unlabelled_tails=drop_unlabelled_tails)
 
 
 def key_of_text(text: str) -> tuple[int, int]:

@@ -6,13 +6,16 @@ text: a node costs its text and about 200 bytes until `build` makes the tree.
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.text import clean_text, cleaned
-from surestep.types import ROOT, Node, ReasoningTree
+from surestep.data.trees.tree_columns import TreeColumns
+from surestep.types import ROOT, ReasoningTree
 
 
 class TreeBuilder:
@@ -89,12 +92,6 @@ class TreeBuilder:
             self._again.setdefault(index, array("d", [self._first[index]])).append(confidence)
         self._num_ratings[index] += 1
 
-    def _confidence(self, index: int) -> float | None:
-        if (count := self._num_ratings[index]) <= 1:
-            return self._first[index] if count else None
-        # The mean of floats in [0, 1] may leave it by a rounding error only in its last bit.
-        return min(1.0, math.fsum(self._again[index]) / count)
-
     def chains(self) -> Iterator[list[str]]:
         """The texts along the path to every leaf so far."""
         inner = set(self._parents)
@@ -106,8 +103,34 @@ class TreeBuilder:
                     index = self._parents[index]
                 yield texts[::-1]
 
+    def replay(self, added: Iterable[Sequence[Any]]) -> None:
+        """Adds the steps of one record, checked and clean: what `RecordSteps` holds of each (`added`)."""
+        places: list[int] = []
+        find, texts, num_ratings = self._index.get, self._texts, self._num_ratings
+        for number, text, parent, confidence, context in added:
+            if parent != ROOT:
+                parent = places[parent]
+            key = (parent, text) if context is None else (parent, text, context)
+            index = find(key)
+            if index is None:
+                index = self._index[key] = len(texts)
+                texts.append(text)
+                self._parents.append(parent)
+                self._first.append(0.0 if confidence is None else confidence)
+                num_ratings.append(0 if confidence is None else 1)
+                if context is not None:
+                    self._contexts[index] = context
+            elif confidence is not None:
+                self._rate(index, confidence)
+            if number == len(places):
+                places.append(index)
+
     def build(self, report: ReadReport, *, drop_unlabelled_tails: bool = False) -> ReasoningTree:
-        """The tree, in the order in which steps were added.
+        """The tree, in the order in which steps were added; see `columns`."""
+        return self.columns(report, drop_unlabelled_tails=drop_unlabelled_tails).tree()
+
+    def columns(self, report: ReadReport, *, drop_unlabelled_tails: bool = False) -> TreeColumns:
+        """The tree as columns, in the order in which steps were added.
 
         Args:
             report: counts the texts that were cleaned, the steps rated again, those in conflict and what is
@@ -115,27 +138,36 @@ class TreeBuilder:
             drop_unlabelled_tails: drop steps that carry no label and lead to no labelled step.
         """
         keep = self._kept(drop_unlabelled_tails)
+        num_dropped = len(keep) - sum(keep)
         report.count("text_cleaned", self._num_cleaned)
-        report.count("unlabelled_tail", len(self._texts) - sum(keep))
+        report.count("unlabelled_tail", num_dropped)
         report.count("rated_again", len(self._again))
         report.count("rating_conflict", sum(min(ratings) != max(ratings) for ratings in self._again.values()))
-        nodes: list[Node] = []
-        place = array("q", [ROOT]) * len(self._texts)
-        for index, kept in enumerate(keep):
-            if not kept:
-                continue
-            place[index] = len(nodes)
-            parent = self._parents[index]
-            nodes.append(
-                Node(
-                    self._texts[index],
-                    ROOT if parent == ROOT else place[parent],
-                    self._confidence(index),
-                    self._num_ratings[index],
-                    self._contexts.get(index),
-                )
-            )
-        return ReasoningTree(self.problem, tuple(nodes), id=self.id, group=self.group)
+        texts, parents, num_ratings = self._texts, self._parents.tolist(), self._num_ratings.tolist()
+        confidences = [value if count else None for value, count in zip(self._first, num_ratings, strict=True)]
+        for index, ratings in self._again.items():
+            # The mean of floats in [0, 1] may leave it by a rounding error only in its last bit.
+            confidences[index] = min(1.0, math.fsum(ratings) / num_ratings[index])
+        contexts: list[str | None] = [None] * len(texts)
+        for index, context in self._contexts.items():
+            contexts[index] = context
+        if num_dropped:
+            place = [ROOT, *itertools.accumulate(keep)]  # of each step behind its own, so that ROOT finds the first
+            parents = [place[parent + 1] - (parent != ROOT) for parent in itertools.compress(parents, keep)]
+            texts, num_ratings = list(itertools.compress(texts, keep)), list(itertools.compress(num_ratings, keep))
+            confidences = list(itertools.compress(confidences, keep))
+            contexts = list(itertools.compress(contexts, keep))
+        return TreeColumns(
+            self.problem,
+            list(texts),
+            parents,
+            confidences,
+            num_ratings,
+            contexts,
+            [None] * len(texts),
+            id=self.id,
+            group=self.group,
+        )
 
     def _kept(self, drop_unlabelled_tails: bool) -> bytearray:
         if not drop_unlabelled_tails:
@@ -150,11 +182,18 @@ class TreeBuilder:
 
 def finish(builder: TreeBuilder, report: ReadReport, *, drop_unlabelled_tails: bool = False) -> ReasoningTree | None:
     """Builds and counts a tree; None (counted) where none of its steps carries a label."""
-    tree = builder.build(report, drop_unlabelled_tails=drop_unlabelled_tails)
-    if tree.num_labels == 0:
+    found = finished_columns(builder, report, drop_unlabelled_tails=drop_unlabelled_tails)
+    return None if found is None else found.tree()
+
+
+def finished_columns(builder: TreeBuilder, report: ReadReport, *, drop_unlabelled_tails: bool) -> TreeColumns | None:
+    """The same as columns."""
+    found = builder.columns(report, drop_unlabelled_tails=drop_unlabelled_tails)
+    num_labels = found.num_labels
+    if num_labels == 0:
         report.count("tree_without_labels", where=builder.id or None)
         return None
     report.count("trees")
-    report.count("steps", len(tree.nodes))
-    report.count("labels", tree.num_labels)
-    return tree
+    report.count("steps", len(found.texts))
+    report.count("labels", num_labels)
+    return found

@@ -8,16 +8,16 @@ turn holds the problem and the first step; where the problem ends is told as in 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 from surestep.data.datasets.dataset import Dataset, RowKeys
 from surestep.data.datasets.math_shepherd import split_problem
-from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import WORDS, LabelWords, read_label
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.problem_records import RecordSteps
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 1
@@ -41,10 +41,11 @@ def read_chat_verdicts(
         DataError: naming file and line: a broken file; where rows are not skipped, turns that are not user and
             assistant by turns, a verdict that is none, an empty step, or a problem whose end cannot be found.
     """
-    problems = Problems()
-    for steps in read_rows(paths, partial(_parse, words=LabelWords()), report=report, bad_rows=bad_rows):
-        problems.add(steps)
-    yield from problems.trees(report, drop_unlabelled_tails=False)
+    yield from _rows().trees(paths, report=report, bad_rows=bad_rows)
+
+
+def _rows() -> ProblemRows:
+    return ProblemRows(_parse, reads_words=True)
 
 
 def _parse(record: Record, report: ReadReport, *, words: LabelWords) -> RecordSteps:
@@ -109,6 +110,7 @@ DATASET = Dataset(
     title="chats whose assistant turns judge the steps of the user turns, + or -",
     page="https://huggingface.co/datasets/RLHFlow/Mistral-PRM-Data",
     read=read_chat_verdicts,
+    problem_rows=_rows,
     version=str(VERSION),
     rows=(RowKeys(("conversations|messages",), _judges),),
 )

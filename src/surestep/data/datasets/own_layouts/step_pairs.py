@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterator
 
 from surestep.data.datasets.dataset import Dataset, RowKeys
-from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.problem_records import RecordSteps
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.data.trees.split_steps import AUTO, split_steps
 from surestep.data.trees.text import clean_text
 from surestep.types import ROOT, ReasoningTree
@@ -46,10 +47,11 @@ def read_step_pairs(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows
         DataError: naming file and line: a broken file; where rows are not skipped, an empty step, two that are the
             same, or what is neither text nor a list of steps.
     """
-    problems = Problems()
-    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
-        problems.add(steps)
-    yield from problems.trees(report, drop_unlabelled_tails=False)
+    yield from _rows().trees(paths, report=report, bad_rows=bad_rows)
+
+
+def _rows() -> ProblemRows:
+    return ProblemRows(_parse)
 
 
 def _parse(record: Record, report: ReadReport) -> RecordSteps:
@@ -111,6 +113,7 @@ DATASET = Dataset(
     title="pairs of a chosen and a rejected step after the same steps",
     spelling="Step-DPO pairs",
     read=read_step_pairs,
+    problem_rows=_rows,
     version=str(VERSION),
     rows=(
         RowKeys(("prompt", BEFORE, "chosen|chosen_step", "rejected|rejected_step")),

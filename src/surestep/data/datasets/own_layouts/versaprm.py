@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from surestep.data.datasets.dataset import Dataset, RowKeys
-from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import whole_number
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.problem_records import RecordSteps
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.types import ROOT, ReasoningTree
 
 VERSION = 1
@@ -36,10 +37,11 @@ def read_versaprm(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRows =
         DataError: naming file and line: a broken file; where rows are not skipped, no solution, no step, an empty step,
             a label that is not 1, 0, -1 or null, not as many as steps, or an `aug_idx` outside the steps.
     """
-    problems = Problems()
-    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
-        problems.add(steps)
-    yield from problems.trees(report, drop_unlabelled_tails=False)
+    yield from _rows().trees(paths, report=report, bad_rows=bad_rows)
+
+
+def _rows() -> ProblemRows:
+    return ProblemRows(_parse)
 
 
 def _parse(record: Record, report: ReadReport) -> RecordSteps:
@@ -98,6 +100,7 @@ DATASET = Dataset(
     spelling="VersaPRM",
     page="https://github.com/UW-Madison-Lee-Lab/VersaPRM",
     read=read_versaprm,
+    problem_rows=_rows,
     version=str(VERSION),
     rows=(RowKeys(("question", "chain_of_thoughts"), _has_solutions),),
 )

@@ -14,11 +14,12 @@ from typing import Any
 
 from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.solution_rows import listed
-from surestep.data.records.bad_rows import BadRows, read_rows
+from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import as_integer
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import PathOrPaths, Record
-from surestep.data.trees.problem_records import Problems, RecordSteps
+from surestep.data.trees.problem_records import RecordSteps
+from surestep.data.trees.problem_rows import ProblemRows
 from surestep.types import ROOT, ReasoningTree
 from surestep.untrusted.bounds import shown
 
@@ -40,10 +41,11 @@ def read_mmlu_pro_cot(paths: PathOrPaths, *, report: ReadReport, bad_rows: BadRo
         DataError: naming file and line: a broken file; where rows are not skipped, an empty question or step, a label
             that is none, or not as many labels as steps.
     """
-    problems = Problems()
-    for steps in read_rows(paths, _parse, report=report, bad_rows=bad_rows):
-        problems.add(steps)
-    yield from problems.trees(report, drop_unlabelled_tails=False)
+    yield from _rows().trees(paths, report=report, bad_rows=bad_rows)
+
+
+def _rows() -> ProblemRows:
+    return ProblemRows(_parse)
 
 
 def _parse(record: Record, report: ReadReport) -> RecordSteps:
@@ -83,6 +85,7 @@ DATASET = Dataset(
     use="training; its labels are a model's, so that a test on them measures agreement with it",
     page="https://huggingface.co/datasets/UW-Madison-Lee-Lab/MMLU-Pro-CoT-Train-Labeled",
     read=read_mmlu_pro_cot,
+    problem_rows=_rows,
     rows=(RowKeys(("question", "chain_of_thoughts", "labels")),),
     version=str(VERSION),
     language="en",
