@@ -262,6 +262,11 @@ def test_resuming_a_finished_run_trains_no_step_and_keeps_every_file(settings) -
     after = hashes(config.experiment_dir)
     assert watcher.of("stepped") == []
     assert result.result.steps == 14
+    assert any("nothing is left to train: the run is at step 14 of 14" in line for line in watcher.of("say"))
+    # Nor does it write settings over those that it was trained with.
+    train(settings("done", learning_rate=0.5, max_steps=2), Watcher(), resume=True)
+    assert json.loads((config.experiment_dir / "config.json").read_text())["training"]["max_steps"] == 14
+    after = hashes(config.experiment_dir)
     del before["metrics.jsonl"], after["metrics.jsonl"]  # gains a note that it was resumed
     assert before == after
 
