@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from runs import Watcher, assert_same_bits, hashes, logged, read_lines
 from surestep.config import Config
@@ -151,6 +152,21 @@ def test_stopping_again_and_again_changes_nothing(settings, uninterrupted) -> No
         train(cut, Watcher({step: interrupt(signal.SIGTERM)}), resume=True)
     train(cut, Watcher(), resume=True)
     assert_same_run(whole, cut)
+
+
+@pytest.mark.slow
+def test_a_run_whose_head_reads_more_than_the_last_layer_s_token_resumes_exactly(settings) -> None:
+    """The weights of the mix of layers, and their moments, are part of the checkpoint and of its state."""
+    shape = {"head_layers": "mix", "head_pooling": "mean", "max_steps": 6, "eval_steps": 3, "save_steps": 2}
+    whole, cut = settings("whole", **shape), settings("cut", **shape)
+    train(whole, Watcher())
+    with pytest.raises(CrashError):
+        train(cut, Watcher({4: crash}))
+    watcher = Watcher()
+    train(cut, watcher, resume=True)
+    assert watcher.of("stepped") == [3, 4, 5, 6]
+    assert_same_run(whole, cut)
+    assert {"head.input.weights", "head.input.gamma"} <= set(load_file(last_checkpoint(cut) / "head.safetensors"))
 
 
 def test_a_signal_during_the_validation_still_finds_a_checkpoint(settings, monkeypatch) -> None:
