@@ -34,6 +34,22 @@ class Section(BaseModel):
         is_word = get_origin(annotation) is Literal and "none" in get_args(annotation)
         return "none" if value is None and is_word else value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_as_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic reads true as 1 and false as 0; a switch where a number belongs is a mistake."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        given = value if isinstance(value, list) else [value]
+        kinds = _kinds(annotation)
+        if bool in kinds or not any(isinstance(one, bool) for one in given):
+            return value
+        numbers = [_KINDS_IN_WORDS[f"{kind.__name__}_type"] for kind in kinds if kind in (int, float)]
+        words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+        if numbers or any(isinstance(word, int) for word in words):  # other kinds refuse it themselves
+            allowed = [*(["a list"] if isinstance(value, list) else []), *numbers, *map(repr, words)]
+            raise ValueError(", or ".join(allowed))
+        return value
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in type(self).model_fields:
             raise ConfigError(f"{type(self).__name__} has no field '{name}'{_nearest(name, type(self).model_fields)}")
@@ -41,6 +57,17 @@ class Section(BaseModel):
             super().__setattr__(name, value)
         except ValidationError as error:
             raise ConfigError(describe(error, type(self), prefix=name)) from None
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """The types that an annotation allows: of a union, its branches; of a list, what it holds.
+
+    >>> _kinds(list[int] | float | None)
+    [<class 'int'>, <class 'float'>, <class 'NoneType'>]
+    """
+    if get_origin(annotation) is Literal or not get_args(annotation):
+        return [annotation]
+    return [kind for inner in get_args(annotation) for kind in _kinds(inner)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +93,8 @@ _KINDS_IN_WORDS = {
     "string_type": "text",
     "path_type": "a path",
     "list_type": "a list",
+    **dict.fromkeys(("model_type", "model_attributes_type"), "an object of fields ({class_name})"),
+    "invalid_key": "a field's name as key, which is text",
 }
 """What pydantic calls a value of the wrong kind -> what is allowed, without the words of its parser."""
 
@@ -95,7 +124,8 @@ def describe(
             sentences.append(f"{path} is missing")
             continue
         message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        message = _KINDS_IN_WORDS.get(detail["type"], message)
+        if words := _KINDS_IN_WORDS.get(detail["type"]):
+            message = words.format_map(detail.get("ctx", {}))
         allowed.setdefault(path, (detail["input"], []))[1].append(message)
     sentences += [f"{path} is {value!r}; allowed: {', or '.join(ways)}" for path, (value, ways) in allowed.items()]
     return sentences

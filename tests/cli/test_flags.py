@@ -19,7 +19,7 @@ from surestep.cli.flags import (
     section_from_args,
 )
 from surestep.config import Config
-from surestep.config.field_list import kinds_of
+from surestep.config.field_list import is_required, kinds_of
 from surestep.errors import ConfigError
 from surestep.sweep.plan import SweepSettings
 
@@ -182,6 +182,35 @@ def test_every_word_of_a_field_can_be_given(path: str, word: str) -> None:
     for part in sections:
         section = getattr(section, part)
     assert getattr(section, name) == word
+
+
+def test_a_name_that_a_field_always_has_may_be_none() -> None:
+    """An experiment or a folder called `none`, as a sweep over regularisers names them."""
+    names = [
+        path
+        for path, info in fields()
+        if set(kinds_of(info)) <= {str, Path} and is_required(info) and path != "training.best_metric"
+    ]  # a metric is one of a list, which says what is allowed
+    assert {"experiment_name", "output_dir", "data.own_name"} <= set(names)
+    parser = argparse.ArgumentParser()
+    add_config_flags(parser)
+    for path in names:
+        for word in ("none", "null", "None"):
+            assert get(override(Config(), parser.parse_args([f"--{path}", word])), path) in (word, Path(word))
+
+
+def test_a_switch_is_no_number() -> None:
+    """Pydantic would read true as 1: a learning rate of 1, one training problem."""
+    numbers = [path for path, info in fields() if {int, float} & set(kinds_of(info)) and bool not in kinds_of(info)]
+    assert {"training.learning_rate", "training.max_steps", "data.max_train_samples"} <= set(numbers)
+    parser = argparse.ArgumentParser()
+    add_config_flags(parser)
+    for path in [*numbers, "data.prm800k_phase"]:
+        for word, value in (("true", True), ("false", False)):
+            with pytest.raises(ConfigError, match=f"{path} is {value}; allowed: "):
+                override(Config(), parser.parse_args([f"--{path}", word]))
+    with pytest.raises(ConfigError, match=r"mlp_hidden_dims is \[True\]; allowed: a list, or a whole number"):
+        Config.from_dict({"model": {"mlp_hidden_dims": [True]}})
 
 
 def test_every_word_of_a_command_s_own_section_can_be_given() -> None:

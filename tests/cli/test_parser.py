@@ -20,6 +20,8 @@ from surestep.cli.main import COMMANDS, main
         (["bench", "trian"], ["'trian'", "did you mean train?", "score"]),
         (["data", "lst"], ["'lst'", "did you mean list?"]),
         (["train", "--zzzz"], ["--zzzz", "--help"]),
+        (["rerank", "x.jsonl", "--by", "none"], ["invalid choice: 'none'", "'min'"]),
+        (["evaluate", "--split", "none"], ["invalid choice: 'none'", "'validation'"]),
         ([], ["COMMAND", "--help"]),
     ],
 )

@@ -133,3 +133,22 @@ def test_what_no_configuration_holds_is_one_line(name: str, text: str, tmp_path:
         read_config_file(path)
     assert len(str(raised.value)) < 300
     assert str(raised.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("written", ["null", "none", "[1]", "3", "true"])
+def test_a_section_that_is_none_is_refused_in_plain_words(written: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    for name, text in (("training", f"training: {written}"), ("phases.0", f"phases: [{written}]")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=f"{name} is .*; allowed: an object of fields [(][A-Za-z]+[)]$"):
+            Config.from_file(path)
+    path.write_text(f"training: {{{written}: 2}}" if written in {"null", "3", "true"} else "1: 2")
+    with pytest.raises(ConfigError, match="allowed: a field's name as key, which is text"):
+        Config.from_file(path)
+
+
+@pytest.mark.parametrize(("name", "text"), [("c.json", '{"training": {"seed": 7}}'), ("c.yaml", "training: {seed: 7}")])
+def test_a_mark_of_byte_order_in_front_means_nothing(name: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert Config.from_file(path).training.seed == 7

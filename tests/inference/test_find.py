@@ -73,6 +73,8 @@ def test_of_a_run_the_best_else_the_latest_is_taken_and_said(run_folder: Path, t
     line = find_checkpoint(copy).line
     assert line is not None
     assert "none is marked as best" in line
+    bare = Path(shutil.copytree(run_folder, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoint_step_*")))
+    assert f"holds no checkpoint (no manifest.json): {BEST} names one that is not there any more" in refusal(bare)
     assert find_checkpoint(copy / "checkpoint_step_4") == (copy / "checkpoint_step_4", None)
 
 

@@ -141,8 +141,12 @@ def test_the_map_of_a_dataset_is_applied_where_there_is_one(checkpoint: Path) ->
     assert lines == []
     assert pooled.score(PROBLEM, STEPS, dataset="prm800k") == plain
     assert lines == ["no calibration map of prm800k's own (datasets with one: own): the pooled map is applied"]
-    raw = Scorer.load(checkpoint, device="cpu", calibrated=False).score(PROBLEM, STEPS)
+    unmapped = Scorer.load(checkpoint, device="cpu", calibrated=False, say=lines.append)
+    raw = unmapped.score(PROBLEM, STEPS)
     assert raw.confidences == raw.raw == plain.raw
+    lines.clear()
+    assert [unmapped.score(PROBLEM, STEPS, dataset=name) for name in ("own", "other")] == [raw, raw]
+    assert lines == ["no calibration map is applied, so naming the dataset own changes nothing"]
 
 
 def test_a_step_beyond_the_limit_has_no_confidence_and_a_line_says_so(scorer: Scorer) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import datetime
+import decimal
 import gzip
 import io
 import itertools
@@ -401,6 +403,16 @@ def test_a_csv_has_lists_as_json_and_keeps_its_cells(tmp_path: Path) -> None:
     bad = [json.loads(line) for line in (tmp_path / "out.csv.bad.jsonl").read_text().splitlines()]
     assert "for a raw solution name --solution_column" in bad[0]["reason"]
     assert "the row has 2 fields, the header 4" in bad[1]["reason"]
+
+
+def test_a_date_and_a_decimal_number_of_parquet_are_plain_cells_of_a_csv(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    day = {"when": [datetime.date(2026, 1, 2)], "price": [decimal.Decimal("1.50")], "at": [datetime.time(1)]}
+    pyarrow.parquet.write_table(pyarrow.table({"problem": ["p"], "steps": [["a"]]} | day), path)
+    run(path, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["when"], row["price"], row["at"], row["steps"]) == ("2026-01-02", "1.50", "01:00:00", '["a"]')
 
 
 @settings(max_examples=40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import math
@@ -81,7 +82,7 @@ def test_both_layouts_are_the_same_steps_to_whoever_reads_them(
     np.testing.assert_array_equal(found[0].raw_confidence, found[1].raw_confidence)
 
 
-@pytest.mark.parametrize("ending", [".jsonl.gz", ".parquet", ".json"])
+@pytest.mark.parametrize("ending", [".jsonl.gz", ".parquet", ".json", ".csv"])
 def test_both_layouts_are_read_from_every_kind_of_file(ending: str, tmp_path: Path) -> None:
     solutions: list[Any] = [
         ({"dataset": "a", "problem": "p?"}, [(0.5, 0.25, 1.0), (None, 0.5, None), (0.75, 0.5, 0.0)]),
@@ -91,6 +92,14 @@ def test_both_layouts_are_read_from_every_kind_of_file(ending: str, tmp_path: Pa
         plain, other = written(tmp_path / f"{name}.jsonl", rows), tmp_path / f"{name}{ending}"
         if ending == ".parquet":
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), other)
+        elif ending == ".csv":  # whose cells are texts
+            columns = list(dict.fromkeys(column for row in rows for column in row))
+            with other.open("w", newline="", encoding="utf-8") as file:
+                table = csv.DictWriter(file, columns)
+                table.writeheader()
+                table.writerows(
+                    {column: json.dumps(v) if isinstance(v, list) else v for column, v in row.items()} for row in rows
+                )
         else:
             text = plain.read_text() if ending == ".jsonl.gz" else json.dumps(rows)
             other.write_bytes(gzip.compress(text.encode()) if ending == ".jsonl.gz" else text.encode())
@@ -214,6 +223,16 @@ def test_a_file_without_subsets_finds_its_solutions_by_id_where_that_is_one(tmp_
     twice = written(tmp_path / "twice.jsonl", [*rows, {"dataset": "other", "id": "a", "confidence": 0.4}])
     with pytest.raises(DataError, match="the file has that id in other, prm800k"):
         score_trees(FileScorer.read(twice, by_id=True), [tree])
+
+
+@pytest.mark.parametrize("name", ["confidence", "raw_confidence", "true_confidence"])
+def test_a_switch_is_no_confidence_in_either_layout(name: str, tmp_path: Path) -> None:
+    row = {"id": "a", "confidence": 0.5, "label": True}
+    with pytest.raises(DataError, match=f"{name} is True; allowed: a number from 0 to 1"):
+        read_predictions(written(tmp_path / "steps.jsonl", [row | {name: True}]))
+    assert read_predictions(written(tmp_path / "judged.jsonl", [row])).label.tolist() == [1.0]
+    with pytest.raises(DataError, match="confidence 1 is True; allowed: a number from 0 to 1"):
+        read_predictions(written(tmp_path / "whole.jsonl", [{"id": "a", "confidences": [True], "labels": [1]}]))
 
 
 def test_a_part_says_whether_it_is_a_whole_solution(tmp_path: Path) -> None:

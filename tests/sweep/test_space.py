@@ -90,6 +90,12 @@ def test_what_is_wrong_is_said_before_anything_is_trained(space: list[str], said
         read_space(space, LORA)
 
 
+def test_a_list_of_values_may_be_longer_than_the_name_of_a_file() -> None:
+    rates = [f"{number}e-6" for number in range(1, 100)]
+    space = read_space([f"learning_rate={','.join(rates)}"], LORA)
+    assert space.free["training.learning_rate"] == Choices(tuple(float(rate) for rate in rates))
+
+
 def test_lora_fields_are_refused_without_lora() -> None:
     with pytest.raises(ConfigError, match="changes nothing without LoRA; add --preset lora"):
         read_space(["lora_ranks"], get_default_config())

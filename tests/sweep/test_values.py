@@ -94,6 +94,7 @@ def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
         ("1..", "is no range"),
         ("0..1/2", "no such step"),
         ("8,8", "names 8 twice"),
+        ("8,16,8.0", "names 8 twice"),
         ("8,,16", "empty value"),
     ],
 )

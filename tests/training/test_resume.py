@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from runs import Watcher, assert_same_bits, hashes, logged, read_lines
 from surestep.config import Config
@@ -153,6 +154,21 @@ def test_stopping_again_and_again_changes_nothing(settings, uninterrupted) -> No
     assert_same_run(whole, cut)
 
 
+@pytest.mark.slow
+def test_a_run_whose_head_reads_more_than_the_last_layer_s_token_resumes_exactly(settings) -> None:
+    """The weights of the mix of layers, and their moments, are part of the checkpoint and of its state."""
+    shape = {"head_layers": "mix", "head_pooling": "mean", "max_steps": 6, "eval_steps": 3, "save_steps": 2}
+    whole, cut = settings("whole", **shape), settings("cut", **shape)
+    train(whole, Watcher())
+    with pytest.raises(CrashError):
+        train(cut, Watcher({4: crash}))
+    watcher = Watcher()
+    train(cut, watcher, resume=True)
+    assert watcher.of("stepped") == [3, 4, 5, 6]
+    assert_same_run(whole, cut)
+    assert {"head.input.weights", "head.input.gamma"} <= set(load_file(last_checkpoint(cut) / "head.safetensors"))
+
+
 def test_a_signal_during_the_validation_still_finds_a_checkpoint(settings, monkeypatch) -> None:
     config = settings("stopped")
     watcher = Watcher()
@@ -262,6 +278,11 @@ def test_resuming_a_finished_run_trains_no_step_and_keeps_every_file(settings) -
     after = hashes(config.experiment_dir)
     assert watcher.of("stepped") == []
     assert result.result.steps == 14
+    assert any("nothing is left to train: the run is at step 14 of 14" in line for line in watcher.of("say"))
+    # Nor does it write settings over those that it was trained with.
+    train(settings("done", learning_rate=0.5, max_steps=2), Watcher(), resume=True)
+    assert json.loads((config.experiment_dir / "config.json").read_text())["training"]["max_steps"] == 14
+    after = hashes(config.experiment_dir)
     del before["metrics.jsonl"], after["metrics.jsonl"]  # gains a note that it was resumed
     assert before == after
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +28,12 @@ from surestep.model.saved_weights import load_backbone_tensors, save_weights
 from surestep.model.sharding import is_sharded, joined, local, shard_model, whole_weights
 from surestep.scoring.checkpoint.find import list_checkpoints
 from surestep.scoring.checkpoint.load import load_checkpoint, load_weights
+from surestep.scoring.checkpoint.manifest import write_manifest
+from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.model_scorer import to_batch
 from surestep.training.run import train
+from surestep.training.run_state import RunState, read_state
+from surestep.training.sharding.checkpoint import write_checkpoint
 from surestep.training.sharding.state import SHARDED_FOLDER, names_in_shards, write_shards
 from surestep.training.start.resume_point import find_resume_point
 from two_processes import copy_up_to
@@ -232,3 +239,54 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_from_its_last_checkpoint
     whole = run_config(experiment_name="whole", per_device_train_batch_size=4, **PHASED)
     train(whole, Watcher())
     same_weights(cut, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+def test_a_kill_anywhere_in_a_sharded_save_leaves_the_checkpoint_before_it(
+    build_small: Callable[..., Any],
+    small_config: Callable[..., Config],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill runs nothing of ours: what it leaves is the folder as it stands at that moment, which is copied here."""
+    built, config = build_small("llama", lora=True), small_config("llama", lora=True)
+    shard_model(built.model, torch.device("cpu"))
+    run, left = tmp_path / "run", list[Path]()
+
+    def killed_here() -> None:
+        left.append(Path(shutil.copytree(run, tmp_path / f"left-{len(left)}")))
+
+    def shards_with_kills(place: Path, shards: Any) -> None:
+        killed_here()
+        write_shards(place, shards)
+        killed_here()
+        killed_here()
+        (shard,) = left[-1].glob(f".checkpoint_step_4.*/training_state/{SHARDED_FOLDER}/*.safetensors")
+        shard.write_bytes(shard.read_bytes()[:-1])  # in the middle of the file
+
+    def manifest_with_kills(folder: Path, manifest: Any) -> None:
+        killed_here()
+        write_manifest(folder, manifest)
+        killed_here()
+
+    def save(folder: Path, **what: Any) -> None:
+        save_checkpoint(folder, built, config, label_means={}, **what)
+
+    step = SimpleNamespace(averaged_weights=nullcontext, shards=lambda: {"moment": torch.zeros(4)})
+    together = SimpleNamespace(is_first=True, told=lambda place: place, wait=lambda: None)
+    state = RunState(step=2)
+    write_checkpoint(step, built, together, save, run / "checkpoint_step_2", state)  # type: ignore[arg-type]
+    monkeypatch.setattr("surestep.training.sharding.checkpoint.write_shards", shards_with_kills)
+    monkeypatch.setattr("surestep.scoring.checkpoint.save.write_manifest", manifest_with_kills)
+    state = RunState(step=4)
+    write_checkpoint(step, built, together, save, run / "checkpoint_step_4", state)  # type: ignore[arg-type]
+    assert len(left) == 5
+    for folder in left:
+        assert [number for number, _ in list_checkpoints(folder)] == [2]
+        point = find_resume_point(folder)
+        assert (point.checkpoint, point.damaged) == (folder / "checkpoint_step_2", ())
+        assert read_state(point.checkpoint / "training_state").step == 2
+        assert names_in_shards(point.checkpoint / "training_state") == {"moment": (4,)}
+    assert find_resume_point(run).checkpoint.name == "checkpoint_step_4"

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from surestep.cli.output.console import say
 from surestep.config import Config, get_default_config, get_lora_config, own_data
-from surestep.config.field_list import fields, kinds_of
+from surestep.config.field_list import fields, is_required, kinds_of
 from surestep.config.other_names import ALIASES
 from surestep.config.read import lay_over, read_config_file
 from surestep.errors import ConfigError
@@ -141,7 +141,7 @@ def section_from_args(args: argparse.Namespace, section: type[S]) -> S:
     """
     prefix = f"{section.__name__}:"
     given = {name.removeprefix(prefix): value for name, value in vars(args).items() if name.startswith(prefix)}
-    values = {name: _parse(text, is_text=_is_text(section.model_fields[name])) for name, text in given.items()}
+    values = {name: _parse(text, section.model_fields[name]) for name, text in given.items()}
     try:
         return section(**values)
     except ValidationError as error:
@@ -217,7 +217,7 @@ def flag_values(args: argparse.Namespace) -> dict[str, Any]:
         name.removeprefix(_DEST_PREFIX): value for name, value in vars(args).items() if name.startswith(_DEST_PREFIX)
     }
     return {
-        path: _parse_several(value) if isinstance(value, list) else _parse(value, is_text=_is_text(known[path]))
+        path: _parse_several(value, known[path]) if isinstance(value, list) else _parse(value, known[path])
         for path, value in given.items()
     }
 
@@ -231,8 +231,8 @@ def given_flags(args: argparse.Namespace) -> list[str]:
     return words
 
 
-def _parse_several(texts: list[str]) -> Any:
-    return texts if len(texts) > 1 else _parse(texts[0], is_text=True)
+def _parse_several(texts: list[str], info: FieldInfo) -> Any:
+    return texts if len(texts) > 1 or "=" in texts[0] else _parse(texts[0], info)
 
 
 def _is_text(info: FieldInfo) -> bool:
@@ -240,9 +240,10 @@ def _is_text(info: FieldInfo) -> bool:
     return set(kinds_of(info)) <= {str, Path}
 
 
-def _parse(text: str, *, is_text: bool) -> Any:
-    lowered = text.strip().lower()
-    if lowered in {"none", "null"}:
+def _parse(text: str, info: FieldInfo) -> Any:
+    """The value of a flag; `none` is no value, and a name like any other where a field always has one."""
+    lowered, is_text = text.strip().lower(), _is_text(info)
+    if lowered in {"none", "null"} and not (is_text and is_required(info)):
         return None
     if is_text:
         return text

@@ -149,7 +149,8 @@ def run_command(args: argparse.Namespace) -> int:
     except OSError as error:
         if error.filename is None and error.errno not in _FULL:
             raise
-        mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; free space or choose another folder")
+        advice = "use a shorter path" if error.errno == errno.ENAMETOOLONG else "free space or choose another folder"
+        mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; {advice}")
         print_to(sys.stderr, f"surestep: {in_one_line(str(mended))}")
         return 2
     except (MemoryError, RuntimeError) as error:

@@ -55,7 +55,8 @@ class OneLineParser(argparse.ArgumentParser):
         """Leave with exit code 2 and one line, without the usage of every flag there is."""
         found = _WRONG.search(message)
         word = (found["flag"] or found["choice"]) if found else ""
-        near = difflib.get_close_matches(word, list(_words(self)), n=1) if word else []
+        # The word itself may be what another flag takes.
+        near = difflib.get_close_matches(word, [other for other in _words(self) if other != word], n=1) if word else []
         meant = _in_other_trainers(word) or (f"; did you mean {near[0]}?" if near else "")
         # Only the chosen command's parser holds flags, and it is not the one that finds a flag unknown.
         self.exit(2, f"{self.prog}: error: {in_one_line(message)}{meant} (--help lists what there is)\n")

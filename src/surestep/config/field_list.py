@@ -22,6 +22,16 @@ def fields(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tupl
             yield path, info
 
 
+def is_required(info: FieldInfo) -> bool:
+    """Whether a field always has a value: it does not allow None.
+
+    >>> known = dict(fields())
+    >>> is_required(known["experiment_name"]), is_required(known["model.revision"])
+    (True, False)
+    """
+    return type(None) not in (info.annotation, *get_args(info.annotation))
+
+
 def kinds_of(info: FieldInfo) -> list[Any]:
     """The types of a field's values, in order, None left out."""
     is_union = get_origin(info.annotation) in (Union, UnionType)

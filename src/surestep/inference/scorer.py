@@ -377,4 +377,7 @@ class Scorer:
             self._named.add(dataset)
             own = ", ".join(calibration.datasets) or "none"
             self._say(f"no calibration map of {dataset}'s own (datasets with one: {own}): the pooled map is applied")
+        if calibration is None and self.model_scorer.certificate is None and not self._named:
+            self._named.add(dataset)
+            self._say(f"no calibration map is applied, so naming the dataset {dataset} changes nothing")
         return dataset

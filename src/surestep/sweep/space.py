@@ -154,13 +154,20 @@ def _of_entry(entry: str) -> Mapping[str, Any]:
     if entry in PRESETS:
         return PRESETS[entry]
     name, equals, text = entry.partition("=")
-    if equals and not Path(entry).is_file():
+    if equals and not _is_file(entry):
         return {name.strip(): text}
-    if not Path(entry).is_file() and Path(entry).suffix not in {".json", ".yaml", ".yml"}:
+    if not _is_file(entry) and Path(entry).suffix not in {".json", ".yaml", ".yml"}:
         near = difflib.get_close_matches(entry, PRESETS, n=1)
         meant = f"did you mean {near[0]}?" if near else f"presets: {', '.join(PRESETS)}"
         raise ConfigError(f"--space {entry} is no FIELD=VALUES, no preset and no file; {meant}")
     return dict(_of_file(read_config_file(entry, what="space"), entry))
+
+
+def _is_file(entry: str) -> bool:
+    try:
+        return Path(entry).is_file()
+    except (OSError, ValueError):  # a list of values is longer than the name of a file may be
+        return False
 
 
 def _of_file(values: Mapping[str, Any], file: str, prefix: str = "") -> Iterator[tuple[str, Any]]:

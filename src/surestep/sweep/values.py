@@ -39,7 +39,10 @@ class Choices:
     def __post_init__(self) -> None:
         if not self.values:
             raise ValueError(f"names no value; {HOW}")
-        written = [_as_json(value) for value in self.values]
+        # 8 and 8.0 are one value.
+        written = [
+            _as_json(int(value) if isinstance(value, float) and value.is_integer() else value) for value in self.values
+        ]
         if repeated := [text for text in written if written.count(text) > 1]:
             raise ValueError(f"names {repeated[0]} twice")
 

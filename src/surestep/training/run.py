@@ -188,14 +188,17 @@ def _train(
     lines += loss_lines(training.loss_options(), data.training, token_budget=budget)
     lines += settings_lines(training, built, recorded=recorded, unrecordable=unrecordable)
     lines += said_of(None if config.phases else rate_line(training, config.lora, built.weights_in_products))
-    lines += [*origin.lines(), *said_of(stale)]
+    is_done = origin.resume_from is not None and origin.step >= training.max_steps
+    lines += [*origin.lines(), *said_of(_done_line(origin.step, training.max_steps) if is_done else None)]
+    lines += said_of(stale)
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     listeners: list[TrainingEvents] = []
     if accelerator.is_main_process:
         tidied = _open_folder(folder, config.validation_dir, origin, overwrite=overwrite)
         listeners = [observer, RunLog(folder, resumed_step=origin.step)]
-        config.save(folder / CONFIG)
-        write_json(folder / DATA_REPORT, data.report)
+        if not is_done or not (folder / CONFIG).is_file():  # what trains nothing leaves the record of what did
+            config.save(folder / CONFIG)
+            write_json(folder / DATA_REPORT, data.report)
         for listener in listeners:
             for line in [*tidied, *lines]:
                 listener.say(line)
@@ -320,6 +323,13 @@ def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
     return (
         f"the calibration of {start} is not carried on: it fits those weights only; run `surestep calibrate` on the "
         "new checkpoint"
+    )
+
+
+def _done_line(step: int, max_steps: int) -> str:
+    return (
+        f"nothing is left to train: the run is at step {step} of {max_steps}; settings given now change nothing (a "
+        "higher --max_steps goes on)"
     )
 
 

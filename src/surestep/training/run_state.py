@@ -185,4 +185,6 @@ def read_state(folder: Path) -> RunState:
     try:
         return checked_record(read_json(place_inside(folder, STATE_FILE), allow_nan=True), RunState)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / STATE_FILE} cannot be read ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        mend = "remove that checkpoint, and --resume goes on from the one before it"
+        raise CheckpointError(f"{folder / STATE_FILE} cannot be read ({reason}); {mend}") from None

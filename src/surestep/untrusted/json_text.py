@@ -27,7 +27,7 @@ def read_document(path: Path, *, bound: Bound = DOCUMENT) -> str:
     if len(content) > bound():
         raise ValueError(bound.exceeded("it holds"))
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # a mark of byte order in front, as Windows writes it, means nothing
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text (byte {error.start + 1})") from None
 

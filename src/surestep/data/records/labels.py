@@ -56,7 +56,7 @@ class LabelWords:
         """
         lowered = word.strip().casefold()
         kind = next((kind for kind, words in WORDS.items() if lowered in words), _NUMBERS)
-        value = WORDS[kind][lowered] if kind in WORDS else _as_number(lowered)
+        value = WORDS[kind][lowered] if kind in WORDS else as_number(lowered)
         if value is None or not 0.0 <= value <= 1.0:
             raise record.error(f"{what} is {word!r}; allowed: {ALLOWED}; as text: {', '.join((_NUMBERS, *WORDS))}")
         if not self._kind:
@@ -69,7 +69,12 @@ class LabelWords:
         return value
 
 
-def _as_number(text: str) -> float | None:
+def as_number(text: str) -> float | None:
+    """The number that a text spells in digits; None for every other text.
+
+    >>> as_number("0.5"), as_number("1e-3"), as_number("nan"), as_number("")
+    (0.5, 0.001, None, None)
+    """
     return float(text) if len(text) <= 40 and _NUMBER.fullmatch(text) else None
 
 
@@ -113,7 +118,7 @@ def whole_number(record: Record, value: object, what: str, allowed: str = "a who
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if record.is_cells and isinstance(value, str):
-        value = _as_number(value.strip())  # which is text in every cell
+        value = as_number(value.strip())  # which is text in every cell
     if (number := as_integer(value)) is not None:
         return number
     raise record.error(f"{what} is {value!r}; allowed: {allowed}")

@@ -21,7 +21,7 @@ from surestep.data.records.given_rows import to_json
 from surestep.errors import DataError, InputError
 from surestep.inference.tables.rows import Format, Row
 from surestep.inference.tables.tasks import INDEX, INDICES, LISTS, NUMBER, NUMBERS, TEXT, TEXTS
-from surestep.untrusted import has_lone_surrogate
+from surestep.untrusted import has_lone_surrogate, parse_json
 from surestep.untrusted.bounds import shown
 
 Added = Mapping[str, Any]
@@ -153,7 +153,11 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(value)
-    return value if isinstance(value, str) else to_json(value)
+    if isinstance(value, str):
+        return value
+    spelled = to_json(value)
+    # A date or a decimal number is text, and a cell holds text without JSON's quotes.
+    return str(parse_json(spelled)) if spelled.startswith('"') else spelled
 
 
 @dataclass(frozen=True)

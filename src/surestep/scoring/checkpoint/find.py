@@ -160,6 +160,8 @@ def _within(folder: Path) -> str:
     runs = sorted(path.name for path in folder.iterdir() if path.is_dir() and list_checkpoints(path))
     if runs:
         return f"; it holds the runs {', '.join(runs[:8])}: name one of them"
+    if (folder / BEST).is_file():
+        return f": {BEST} names one that is not there any more; restore it from a backup, or train again"
     if (folder / "config.json").is_file():
         return "; a language model becomes one by training: name it with `surestep train --backbone`"
     return "; name a run's folder, a checkpoint_step_<N> or an exported folder"

@@ -186,7 +186,9 @@ def read_config(folder: Path) -> Config:
             raise ValueError("it holds no object")
         return Config.from_dict(values)
     except (OSError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{folder / CONFIG} cannot be read ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        mend = "restore it from a backup, or use the version of surestep that wrote it"
+        raise CheckpointError(f"{folder / CONFIG} cannot be read ({reason}); {mend}") from None
 
 
 def _promises(scorer: ModelScorer) -> dict[str, str]:

@@ -17,12 +17,13 @@ Knows rows of files; knows no tree and no figure.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from surestep.data.records.labels import read_label, read_name, whole_number
+from surestep.data.records.labels import as_number, read_label, read_name, whole_number
 from surestep.data.records.record import Record, read_records
 from surestep.scored import FIRST_STEP
 from surestep.untrusted.bounds import shown
@@ -36,6 +37,9 @@ _WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
 """Fields that hold whole numbers, and the least each may be."""
 
 _CHECKED = frozenset({*_NAMES, *_WHOLE})
+
+_CELLS_WITH_NUMBERS = ("confidence", "raw_confidence", "true_confidence", "label")
+"""Fields of a row by step that hold numbers, which a CSV spells."""
 
 _STEP_LISTS = {"raw_confidences": "raw_confidence", "labels": "label", "true_confidences": "true_confidence"}
 """Lists of a row by solution, and what their values are called in a row by step."""
@@ -98,9 +102,11 @@ def read_row(record: Record) -> Row:
         DataError: a name is neither text nor a whole number, or a number is not whole or too small.
     """
     values = record.values
+    if record.is_cells:
+        values = values | {name: _number_in(values[name]) for name in _CELLS_WITH_NUMBERS if name in values}
     row = {
         # NaN stands for null, as programs write it that keep columns as floats; a confidence has to be a number.
-        name: value if name == "confidence" else record.get(name) if isinstance(value, float) else value
+        name: None if name != "confidence" and isinstance(value, float) and math.isnan(value) else value
         for name, value in values.items()
         if name not in _CHECKED
     }
@@ -127,6 +133,12 @@ def read_row(record: Record) -> Row:
         if number is not None:
             row[name] = number
     return row
+
+
+def _number_in(cell: Any) -> Any:
+    """The number that a cell of a CSV spells; a text that spells none stays itself, for the check to refuse."""
+    number = as_number(cell.strip()) if isinstance(cell, str) else None
+    return cell if number is None else number
 
 
 def _read_solution(record: Record) -> list[Row]:
@@ -178,7 +190,7 @@ def _common(record: Record) -> Row:
 
 
 def _confidences(record: Record, name: str) -> list[float | None]:
-    if not isinstance(record.values.get(name), list):
+    if not isinstance(record.seen(name), list):
         raise record.error(f"'{name}' is {record.values.get(name)!r}; allowed: a list, one for each step")
     values: list[float | None] = []
     for number, value in enumerate(record.items(name), start=1):

@@ -121,9 +121,10 @@ class RowColumns:
         value = row.get(name)
         if value is None or (type(value) is float and 0.0 <= value <= 1.0):
             return value
-        if isinstance(value, bool):
+        if isinstance(value, bool) and name == "label":  # a judgement may be; a confidence is a number
             return float(value)
-        if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:  # NaN fails the comparison too
+        # NaN fails the comparison, too.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
             raise DataError(f"{name} is {shown(value)}; allowed: a number from 0 to 1", path=self._path, line=line)
         return float(value)
 
