@@ -43,7 +43,10 @@ def test_it_asks_the_hub_only_where_its_environment_allows_it(quick_python: Path
 def test_a_signal_to_it_is_one_to_its_command(quick_python: Path, number: int) -> None:
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
     with subprocess.Popen([quick_python / "python", "-c", code], stdout=subprocess.PIPE, text=True) as client:
-        assert int(client.stdout.readline()) != client.pid
-        client.send_signal(number)
-        assert client.wait(60) == -number
+        try:
+            assert int(client.stdout.readline()) != client.pid
+            client.send_signal(number)
+            assert client.wait(60) == -number
+        finally:
+            client.kill()  # and its command with it
         assert client.stdout.read() == "", "a command that goes on keeps its output open"

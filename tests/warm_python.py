@@ -106,6 +106,8 @@ def warm_python() -> Iterator[Path]:
 
 
 def _serve(address: Path) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's job in the background has it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.disable()
     for name in IMPORTED:
         importlib.import_module(name)
