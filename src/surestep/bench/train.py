@@ -108,12 +108,11 @@ def bench_training(
         recorded=records_passes(config.training, config.lora, built, accelerator, token_budget),
     )
     built.model.train()
-    round_: _Round | None = None
+    rounds: list[_Round] = []
 
     def one_round() -> None:
-        nonlocal round_
         trainer.view.state.step, trainer.view.state.drawn = 0, dict.fromkeys(data, 0)  # the same steps again
-        round_ = _timed_round(trainer, warmup=warmup, steps=steps, repeats=repeats)
+        rounds.append(_timed_round(trainer, warmup=warmup, steps=steps, repeats=repeats))
 
     synchronize(device)
     start = time.perf_counter()
@@ -128,8 +127,8 @@ def bench_training(
         quiet=1 if on_gpu else 0,
         most=MOST_ROUNDS,
     )
-    assert round_ is not None
-    times, tokens, labels, run = round_.times, round_.tokens, round_.labels, round_.tokens_run
+    last = rounds[-1]
+    times, tokens, labels, run = last.times, last.tokens, last.labels, last.tokens_run
     # Repeats hold different examples, so rates are compared and not times.
     rates = np.array(tokens) / times
     tokens_per_s = float(np.median(rates))
