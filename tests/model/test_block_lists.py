@@ -13,7 +13,7 @@ from torch import Tensor
 from dense_mask import dense_mask
 from strategies import encoded_tree
 from surestep.encoding.packing import pack_trees
-from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
+from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists, pooled_block_lists
 from surestep.model.attention.prepared_mask import prepare_mask
 from surestep.scoring.model_scorer import to_batch
 
@@ -42,6 +42,31 @@ def random_ends(seed: int) -> Tensor:
             path = [*path[: path.index(parents[node]) + 1], node] if path else [0]
         trees.append(encoded_tree(parents, [rng.choice([1, 7, 32, 64, 130]) for _ in parents], [1.0] * count, rng))
     return to_batch(pack_trees(trees)).padded(128).subtree_end_P
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_queries_anywhere_on_the_axis_list_what_they_see(seed: int, share: float) -> None:
+    """Of a pass below held tokens: some tokens of an axis ask, the others are only seen."""
+    ends, draw = random_ends(seed), random.Random(seed)
+    num_keys = len(ends)
+    asked = [place for place in range(num_keys) if draw.random() < share]
+    # What fills up the last block stands behind the axis, where nobody else looks.
+    padding = -len(asked) % QUERY_BLOCK or (0 if asked else QUERY_BLOCK)
+    axis = torch.cat([ends, torch.arange(num_keys + 1, num_keys + 1 + padding)])
+    axis = torch.nn.functional.pad(axis, (0, -len(axis) % KEY_BLOCK))
+    index = torch.tensor([*asked, *range(num_keys, num_keys + padding)])
+    sees = dense_mask(axis, torch.zeros_like(axis))[index]
+    tiles = sees.view(len(index) // QUERY_BLOCK, QUERY_BLOCK, len(axis) // KEY_BLOCK, KEY_BLOCK)
+    # A block that a query stands in itself is never taken for seen in full, be the query its last place.
+    stands_in = torch.nn.functional.one_hot(index // KEY_BLOCK, len(axis) // KEY_BLOCK).bool()
+    some = tiles.any(dim=3).any(dim=1)
+    every = tiles.all(dim=3).all(dim=1) & ~stands_in.view(-1, QUERY_BLOCK, len(axis) // KEY_BLOCK).any(dim=1)
+    lists = pooled_block_lists(axis, index)
+    starts, count = lists.tolist(), len(index) // QUERY_BLOCK
+    for first, mask in ((0, some & ~every), (count + 1, every)):
+        found = [lists[starts[first + q] : starts[first + q + 1]].tolist() for q in range(count)]
+        assert found == [row.nonzero().flatten().tolist() for row in mask]
+    assert len(lists) == 2 * (count + 1) + int(some.sum())
 
 
 @given(st.integers(0, 10_000))

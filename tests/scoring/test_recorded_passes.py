@@ -19,7 +19,7 @@ from surestep.model.session_plan import plan_session_pass
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring import recorded_passes
 from surestep.scoring.model_scorer import ModelScorer
-from surestep.scoring.recorded_passes import SIZES, RecordedPasses, session_shape, size_for
+from surestep.scoring.recorded_passes import SHORT_SIZES, RecordedPasses, session_shape, size_for
 
 LAYOUT = KeyLayout({}, [(1, 2, 2)])
 
@@ -148,7 +148,7 @@ def test_replays_read_the_batch_at_hand(lengths: list[list[int]]) -> None:
 
 
 def test_what_is_not_recorded_is_left_to_the_usual_pass(recorded: RecordedPasses) -> None:
-    assert recorded.confidences(chains([SIZES[-1] + 1])) is None
+    assert recorded.confidences(chains([SHORT_SIZES[-1] + 1])) is None
     assert session_shape(40, 2, 200_000) is None
     many = chains([120])
     every = TreeBatch(many.tokens_P, many.positions_P, many.subtree_end_P, many.tree_starts, torch.arange(120))

@@ -62,11 +62,7 @@ class EncodedTree:
 
     def path_ends(self) -> NDArray[np.int64]:
         """int64 [N]: tokens on the path from the start of its root (the problem) to the end of each node."""
-        ends = np.diff(self.offsets).tolist()  # numbers of Python: one at a time, they are the faster ones
-        for node, above in enumerate(self.parent_N.tolist()):
-            if above >= 0:
-                ends[node] += ends[above]
-        return np.array(ends, np.int64)
+        return path_ends(np.diff(self.offsets), self.parent_N)
 
     def depths(self) -> IntArray:
         """[N]: how many steps lead to each node, itself included; 0 for the problem, as for every root."""
@@ -160,6 +156,18 @@ class Nodes:
     label_N: LabelArray
     source_N: NDArray[np.int64]
     num_trees: int
+
+
+def path_ends(length_N: NDArray[np.integer], parent_N: NDArray[np.integer]) -> NDArray[np.int64]:
+    """int64 [N]: tokens on the path from the start of its root to the end of each node, parents before children.
+
+    For some trees; `path_sums` is the same for so many that a number at a time would be slow.
+    """
+    ends = length_N.tolist()  # numbers of Python: one at a time, they are the faster ones
+    for node, above in enumerate(parent_N.tolist()):
+        if above >= 0:
+            ends[node] += ends[above]
+    return np.array(ends, np.int64)
 
 
 def path_sums(values: NDArray[Any], parent: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.encoding.encoded_tree import EncodedTree, IntArray, LabelArray, Nodes, path_sums
+from surestep.encoding.encoded_tree import EncodedTree, IntArray, LabelArray, Nodes, path_ends, path_sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,46 +79,36 @@ def pack_trees(
     `first_positions` are the positions of each tree's roots: 0 for a problem (the default), else the number of tokens
     on the path above them.
     """
-    tokens: list[Any] = []
-    positions: list[Any] = []
-    ends: list[Any] = []
-    index: list[Any] = []
-    length: list[Any] = []
-    labels: list[Any] = []
-    tree_of: list[Any] = []
-    source: list[Any] = []
-    starts = [0]
-    for number, tree in enumerate(trees):
-        start = starts[-1]
-        lengths = np.diff(tree.offsets)
-        node_start = tree.path_ends() - lengths + (first_positions[number] if first_positions is not None else 0)
-        within = np.arange(tree.num_tokens) - np.repeat(tree.offsets[:-1], lengths)
-        tokens.append(tree.tokens_T)
-        positions.append(np.repeat(node_start, lengths) + within)
-        ends.append(np.repeat(subtree_ends(tree.parent_N, tree.offsets), lengths) + start)
-        wanted = tree.source_N >= 0 if every_step else ~np.isnan(tree.label_N)
-        index.append(tree.offsets[1:][wanted] - 1 + start)
-        length.append(lengths[wanted])
-        labels.append(tree.label_N[wanted])
-        tree_of.append(np.full(int(wanted.sum()), number))
-        source.append(tree.source_N[wanted])
-        starts.append(start + tree.num_tokens)
-
+    first_tokens = np.cumsum([0, *(tree.num_tokens for tree in trees)])
+    first_nodes = np.cumsum([0, *(tree.num_nodes for tree in trees)])
+    # All trees at once: numpy takes longer to be asked than to answer for one.
+    of_tree_N = np.repeat(np.arange(len(trees)), np.diff(first_nodes))
+    offsets = _join([tree.offsets[1:] for tree in trees], np.int64) + first_tokens[of_tree_N]
+    parent_N = _join([tree.parent_N for tree in trees], np.int64)
+    parent_N = np.where(parent_N < 0, -1, parent_N + first_nodes[of_tree_N])
+    offsets = np.concatenate([[0], offsets])
+    lengths = np.diff(offsets)
+    first_position_N = path_ends(lengths, parent_N) - lengths
+    if first_positions is not None:
+        first_position_N = first_position_N + np.asarray(first_positions, np.int64)[of_tree_N]
+    source_N = _join([tree.source_N for tree in trees], np.int32)
+    labels_N = _join([tree.label_N for tree in trees], np.float64)
+    wanted = source_N >= 0 if every_step else ~np.isnan(labels_N)
     return Pack(
-        tokens_P=_join(tokens, np.int32),
-        positions_P=_join(positions, np.int32),
-        subtree_end_P=_join(ends, np.int32),
-        tree_starts=np.array(starts, np.int32),
-        label_index_S=_join(index, np.int32),
-        length_S=_join(length, np.int32),
-        labels_S=_join(labels, np.float64),
-        tree_S=_join(tree_of, np.int32),
-        source_S=_join(source, np.int32),
+        tokens_P=_join([tree.tokens_T for tree in trees], np.int32),
+        positions_P=(np.arange(offsets[-1]) + np.repeat(first_position_N - offsets[:-1], lengths)).astype(np.int32),
+        subtree_end_P=np.repeat(subtree_ends(parent_N, offsets), lengths).astype(np.int32),
+        tree_starts=first_tokens.astype(np.int32),
+        label_index_S=(offsets[1:][wanted] - 1).astype(np.int32),
+        length_S=lengths[wanted].astype(np.int32),
+        labels_S=labels_N[wanted],
+        tree_S=of_tree_N[wanted].astype(np.int32),
+        source_S=source_N[wanted],
     )
 
 
-def _join(parts: list[Any], dtype: Any) -> Any:
-    return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
+def _join(parts: Sequence[Any], dtype: Any) -> Any:
+    return np.concatenate(parts, dtype=dtype) if parts else np.zeros(0, dtype)
 
 
 def plan_packs(sizes: Sequence[int], budget: int) -> list[list[int]]:

@@ -20,7 +20,6 @@ from surestep.inference.requests import SessionHandle, SessionStep, StepRequest
 from surestep.scored import FloatArray
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.protocol import NodeScores
-from surestep.scoring.recorded_passes import SIZES
 from surestep.scoring.sessions import SessionScorer
 
 
@@ -85,7 +84,7 @@ class ModelRunner:
         """Which checkpoint answers, how many tokens a pass may have (`token_budget`), and which passes suit it."""
         return self._scorer.about() | {
             "token_budget": self._scorer.token_budget,
-            "recorded_sizes": () if self._scorer.recorded is None else SIZES,
+            "recorded_sizes": () if self._scorer.recorded is None else tuple(self._scorer.recorded.sizes),
             "passes_at_once": 2 if self._scorer.hardware.device.type == "cuda" else 1,
         }
 

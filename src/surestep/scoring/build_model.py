@@ -37,6 +37,7 @@ from surestep.model.saved_weights import is_adapted
 from surestep.scoring.hardware import Hardware, choose_route, nf4_device
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.random_state import random_state_kept
+from surestep.scoring.recorded_passes import longest_recorded
 from surestep.scoring.token_budget import scoring_token_budget
 
 _WORTH_COMPILING = 2_000_000
@@ -117,6 +118,7 @@ class BuiltModel:
             max_positions=self.backbone.max_positions,
             token_budget=budget or scoring_token_budget(self.model, self.hardware),
             may_shrink=budget is None,
+            recorded_up_to=longest_recorded(config.training.cuda_graphs, self.weights_in_products),
             calibration=self.calibration if calibrated else None,
             certificate=self._holding(self.certificate, calibrated=calibrated),
             monitor=self._monitor(calibrated=calibrated),

@@ -8,10 +8,9 @@ Shapes: `S` wanted steps of a pack, `N` nodes of a tree.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,12 +27,19 @@ from surestep.encoding.tokenizer import StepTokenizer
 from surestep.guarantees.certificate import Certificate
 from surestep.guarantees.monitoring import Monitor
 from surestep.model.confidence_model import ConfidenceModel, prepare
+from surestep.model.evaluation_mode import evaluation_mode
 from surestep.model.to_device import copy_into
 from surestep.model.tree_batch import TreeBatch
 from surestep.scored import FloatArray
 from surestep.scoring.hardware import Hardware
 from surestep.scoring.protocol import TokensUsed, TreeScores, Wanted
-from surestep.scoring.recorded_passes import SIZES, RecordedPasses, reason_model_is_not_recorded
+from surestep.scoring.recorded_passes import (
+    FEWEST_PASSES,
+    LONG_SIZES,
+    SHORT_SIZES,
+    RecordedPasses,
+    reason_model_is_not_recorded,
+)
 from surestep.scoring.stored_split import StoredSplit
 from surestep.scoring.token_budget import halved
 from surestep.terminal_text import to_stderr
@@ -70,6 +76,7 @@ class PackedPasses:
         max_positions: longest path the backbone takes; longer steps get no score.
         token_budget: tokens in one forward pass; halved when memory runs out, where `may_shrink`.
         say: told the new budget, in a line; unset: it goes to stderr.
+        recorded_up_to: tokens of the passes that `score_encoded` records by itself where it has many of them; 0: none.
         recorded: runs short passes, where they are recorded (`record_passes`).
         without_gradients: entered around every pass; of weights that are sharded, and trained on, `torch.no_grad`.
         num_tokens: tokens that went through the model so far, a shared prefix once.
@@ -81,6 +88,7 @@ class PackedPasses:
     token_budget: int
     may_shrink: bool = False
     say: Callable[[str], None] = to_stderr
+    recorded_up_to: int = 0
     recorded: RecordedPasses | None = None
     without_gradients: Callable[[], AbstractContextManager[Any]] = torch.inference_mode
     num_tokens: int = field(default=0, init=False)
@@ -93,16 +101,32 @@ class PackedPasses:
         """
         if self.hardware.device.type != "cuda" or wanted is False:
             return None
+        if (reason := self._reason_not_to_record()) is not None:
+            return f"passes: not recorded ({reason})"
+        self._record(SHORT_SIZES)
+        longest = SHORT_SIZES[-1]
+        return f"passes of up to {longest:,} tokens: recorded once for each size (CUDA graphs); --cuda_graphs false"
+
+    def _reason_not_to_record(self) -> str | None:
         reason = reason_model_is_not_recorded(self.model)
         if reason is None and any(parameter.requires_grad for parameter in self.model.parameters()):
             reason = "the weights are trained"
-        if reason is not None:
-            return f"passes: not recorded ({reason})"
+        return reason
+
+    def _record(self, sizes: Sequence[int]) -> None:
         self.model.eval()
         self.recorded = RecordedPasses(
-            self.model, self.hardware.device, self.hardware.compute_dtype, lambda line: self.say(line)
+            self.model, self.hardware.device, self.hardware.compute_dtype, lambda line: self.say(line), sizes
         )
-        return f"passes of up to {SIZES[-1]:,} tokens: recorded once for each size (CUDA graphs); --cuda_graphs false"
+
+    def _record_if_many(self, sizes: Sequence[int]) -> None:
+        """Record passes where so many of these sizes come that it repays the time of recording."""
+        if self.recorded is not None or len(sizes) < FEWEST_PASSES or max(sizes) > self.recorded_up_to:
+            return
+        if self.hardware.device.type == "cuda" and self._reason_not_to_record() is None:
+            self._record(LONG_SIZES)
+            self.say("scoring passes: recorded once for each size (CUDA graphs); --cuda_graphs false")
+        self.recorded_up_to = 0  # decided once
 
     def score_encoded(self, trees: Sequence[EncodedTree], *, wanted: Wanted = "all") -> Iterator[FloatArray]:
         """The model's own confidences of trees that are tokens already, float64 [N] each; what `score` calibrates."""
@@ -115,6 +139,7 @@ class PackedPasses:
             pieces = [(tree, piece) for tree in window for piece in tree.pieces]
             laid_out_for = self.token_budget
             groups = plan_packs([piece.num_tokens for _, piece in pieces], laid_out_for)
+            self._record_if_many([sum(pieces[i][1].num_tokens for i in group) for group in groups])
             # The pack with the first tree that is not through runs next, so that results come as soon as they can, in
             # order: a pack mixes trees of the whole window, and the order of packs changes no number.
             for group in sorted(groups, key=min):
@@ -129,7 +154,9 @@ class PackedPasses:
         yield from _finished(waiting)
 
     def _begin(self, tree: EncodedTree, wanted: Wanted) -> _TreeInWork:
-        limited, _ = limit_tree(tree, max_length=self.max_positions)
+        limited = tree
+        if self.max_positions is not None and tree.num_tokens > self.max_positions:
+            limited, _ = limit_tree(tree, max_length=self.max_positions)
         # A piece without wanted steps (a problem beyond the limit, say) never goes through the backbone.
         pieces = _pieces(limited, self.token_budget, wanted)
         return _TreeInWork(pieces, np.full(int(tree.source_N.max()) + 1, np.nan), len(pieces))
@@ -185,10 +212,12 @@ class PackedPasses:
         device, dtype = self.hardware.device, self.hardware.compute_dtype
         with self._counting:
             self.num_tokens += pack.num_tokens
-        with self.without_gradients(), _without_dropout(self.model):
-            batch = to_batch(pack)
+        batch = to_batch(pack)
+        with self.without_gradients():
+            # What is recorded was recorded in evaluation mode: nothing is to be switched, no module to be looked at.
             if self.recorded is not None and (values_S := self.recorded.confidences(batch)) is not None:
                 return Confidences(values_S)
+        with self.without_gradients(), evaluation_mode(self.model):
             prepared = prepare(batch, self.model.route)
             if device.type == "cuda":
                 prepared = prepared.pinned()
@@ -251,43 +280,6 @@ class ModelScorer(PackedPasses):
         if isinstance(trees, StoredSplit) and trees.text_format == own:
             return trees.encoded
         return _EncodedInWindows(trees, self.tokenizer, self.formatter)
-
-
-@dataclass
-class _PassesAtOnce:
-    """How many passes of a model run now, and which of its modules were in training mode before the first of them."""
-
-    count: int = 0
-    were_training: list[torch.nn.Module] = field(default_factory=list)
-
-
-_passes: weakref.WeakKeyDictionary[ConfidenceModel, _PassesAtOnce] = weakref.WeakKeyDictionary()
-_passes_lock = threading.Lock()
-
-
-@contextmanager
-def _without_dropout(model: ConfidenceModel) -> Iterator[None]:
-    """Within it no module of the model is in training mode; the last of the passes that run at once puts that back.
-
-    Module by module, for some may be in another mode than the model as a whole. A model that is not in training mode is
-    left alone: passes cannot mix up what they do not change.
-    """
-    with _passes_lock:
-        passes = _passes.setdefault(model, _PassesAtOnce())
-        if passes.count == 0:
-            passes.were_training = [module for module in model.modules() if module.training]
-            for module in passes.were_training:
-                module.training = False
-        passes.count += 1
-    try:
-        yield
-    finally:
-        with _passes_lock:
-            passes.count -= 1
-            if passes.count == 0:
-                for module in passes.were_training:
-                    module.training = True
-                passes.were_training = []
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,9 +27,19 @@ from surestep.model.session_plan import plan_session_pass
 from surestep.model.to_device import copy_into
 from surestep.model.tree_batch import TreeBatch
 
-SIZES = (*range(128, 1025, 128), 1280, 1536, *range(2048, 8193, 512))
-"""Tokens of recorded passes. From about 3,000 on a GPU takes longer than Python does, but in a server Python has other
-things to do as well, so these reach further."""
+SHORT_SIZES = (*range(128, 1025, 128), 1280, 1536, *range(2048, 8193, 512))
+"""Tokens of a server's recorded passes. From about 3,000 on a GPU takes longer than Python does, but in a server Python
+has other things to do as well, so these reach further."""
+
+LONG_SIZES = tuple(range(1024, 32769, 1024))
+"""Tokens of the recorded passes of long work. Its packs are of about equal size, so that few of these come up."""
+
+FEWEST_PASSES = 4
+"""Passes that are laid out at once, from which on recording them is worth its time: that of two or three."""
+
+_LONG_TO_START = 5e13
+"""Floating-point operations (those in 8 bits count half) of a scoring pass that Python needs longer to start than a GPU
+to run: it starts the kernels of 30 layers in 0.06 to 0.08 s, in which an H200 does 3e13 to 5e13."""
 
 _AXES = (2048, 8192, 32768, 131072)
 """Places for the keys that a session's pass sees: the kernel's time follows what is seen, not the room for it."""
@@ -51,18 +61,35 @@ def reason_model_is_not_recorded(model: ConfidenceModel) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def size_for(num_tokens: int, num_needed: int) -> int | None:
+def longest_recorded(wanted: Literal["auto"] | bool, weights_in_products: int) -> int:
+    """Tokens up to which passes of long work are recorded where there are many; 0: none is.
+
+    `auto`: while a GPU would wait for Python. By arithmetic, so that it is always the same.
+
+    >>> longest_recorded("auto", 106_000_000), longest_recorded("auto", 3_600_000_000), longest_recorded(False, 1)
+    (32768, 6944, 0)
+    """
+    if wanted is not True:
+        return min(LONG_SIZES[-1], int(_LONG_TO_START / (2 * max(weights_in_products, 1)))) if wanted else 0
+    return LONG_SIZES[-1]
+
+
+def size_for(num_tokens: int, num_needed: int, sizes: Sequence[int] = SHORT_SIZES) -> int | None:
     """Tokens of the smallest recorded pass that holds so many tokens and needed steps; None: it is not recorded.
 
     >>> size_for(100, 5), size_for(100, 60), size_for(700, 20), size_for(9000, 20)
     (128, 256, 768, None)
+    >>> size_for(9000, 20, LONG_SIZES)
+    9216
     """
-    return next((n for n in SIZES if n >= num_tokens and PassShape(n).num_needed >= num_needed), None)
+    return next((n for n in sizes if n >= num_tokens and PassShape(n).num_needed >= num_needed), None)
 
 
-def session_shape(num_tokens: int, num_needed: int, num_above: int) -> PassShape | None:
+def session_shape(
+    num_tokens: int, num_needed: int, num_above: int, sizes: Sequence[int] = SHORT_SIZES
+) -> PassShape | None:
     """The shape of a session's pass of `num_tokens` new tokens below `num_above`; None: it is not recorded."""
-    size = size_for(num_tokens, num_needed)
+    size = size_for(num_tokens, num_needed, sizes)
     if size is None:
         return None
     axis = next((n for n in _AXES if n >= size + num_above), None)
@@ -86,15 +113,22 @@ class RecordedPasses:
         device: a CUDA GPU.
         dtype: of matrix products.
         say: told, in a line, should recording fail; passes then run as usual.
+        sizes: tokens of the passes that are recorded, in rising order; a pass of fewer is filled up.
     """
 
     def __init__(
-        self, model: ConfidenceModel, device: torch.device, dtype: torch.dtype, say: Callable[[str], None]
+        self,
+        model: ConfidenceModel,
+        device: torch.device,
+        dtype: torch.dtype,
+        say: Callable[[str], None],
+        sizes: Sequence[int] = SHORT_SIZES,
     ) -> None:
         self._model = model
         self._device = device
         self._dtype = dtype
         self._say = say
+        self.sizes = sizes
         self._recorded: dict[tuple[object, ...], _Recorded] = {}
         self._pool: Any = None
         self._works = True
@@ -109,7 +143,7 @@ class RecordedPasses:
     def confidences(self, batch: TreeBatch) -> Tensor | None:
         """The model's own confidences of a batch on the CPU, float64 [S] on the device; None: run it as usual."""
         num_needed = len(batch.label_index_S)
-        size = size_for(len(batch.tokens_P), num_needed)
+        size = size_for(len(batch.tokens_P), num_needed, self.sizes)
         if size is None or not self._works:
             return None
         return self._run(prepare_mask(batch, "triton", PassShape(size)), num_needed)
@@ -119,7 +153,7 @@ class RecordedPasses:
     ) -> Tensor | None:
         """The same for new tokens below those of earlier passes; arguments as `plan_session_pass`."""
         num_needed = len(batch.label_index_S)
-        shape = session_shape(len(batch.tokens_P), num_needed, sum(map(len, prefixes)))
+        shape = session_shape(len(batch.tokens_P), num_needed, sum(map(len, prefixes)), self.sizes)
         if shape is None or not self._works:
             return None
         return self._run(plan_session_pass(batch, prefixes, new_slots, pool, "triton", shape), num_needed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -83,8 +82,8 @@ def _in_order_of(by: IntArray, values: IntArray, count: int) -> tuple[IntArray, 
 def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:
     """int32: the first two lists of `block_lists`, for queries that stand at `index_P` on an axis of V keys.
 
-    `[starts a: Q + 1][starts b: Q + 1][a][b]`. Both lengths are whole blocks. Computed on the CPU: P (V / 64)
-    comparisons.
+    `[starts a: Q + 1][starts b: Q + 1][a][b]`. Both lengths are whole blocks, and `index_P` rises. On the CPU, range by
+    range as there.
 
     >>> chain, whole = torch.tensor([128] * 128), torch.arange(128)
     >>> pooled_block_lists(chain, whole)[:5].tolist()  # as above, without the lists of keys
@@ -96,19 +95,27 @@ def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:
         raise ValueError(
             f"{len(index_P)} queries and {len(subtree_end_V)} keys are no whole blocks; pad the plan first"
         )
-    ends = subtree_end_V.view(-1, KEY_BLOCK)
-    key = torch.arange(len(ends))[None, :] * KEY_BLOCK
-    query = index_P[:, None]
-    before = key + KEY_BLOCK <= query
-    seen = (before & (ends.amax(1)[None, :] > query)) | (query // KEY_BLOCK == key // KEY_BLOCK)
-    full = before & (ends.amin(1)[None, :] > query)
-    # Queries of a block may stand far from each other, below different prefixes.
-    seen_Q, full_Q = seen.view(-1, QUERY_BLOCK, len(ends)).any(1), full.view(-1, QUERY_BLOCK, len(ends)).all(1)
+    num_queries, num_keys = len(index_P) // QUERY_BLOCK, len(subtree_end_V) // KEY_BLOCK
+    place, key = index_P.cpu().numpy(), np.arange(num_keys)
+    ends = subtree_end_V.cpu().numpy().reshape(num_keys, KEY_BLOCK)
+    # Queries rise along the axis: those that see a block of keys, and those that see it in full, follow one another.
+    own = np.searchsorted(place, key * KEY_BLOCK)
+    below = np.searchsorted(place, (key + 1) * KEY_BLOCK)
+    seen_to = np.maximum(below, np.searchsorted(place, ends.max(1, initial=0)))
+    full_to = np.searchsorted(place, ends.min(1, initial=np.iinfo(np.int64).max))
+    first_seen, first_unseen = own // QUERY_BLOCK, np.where(seen_to > own, -(-seen_to // QUERY_BLOCK), 0)
+    first_full = -(-below // QUERY_BLOCK)
+    first_partial = np.maximum(first_full, full_to // QUERY_BLOCK)
+    starts_of_partial = np.stack([first_seen, first_partial], 1).ravel()
+    stops_of_partial = np.stack([np.minimum(first_full, first_unseen), first_unseen], 1).ravel()
     parts, starts = [], []
-    before_all = 2 * (len(seen_Q) + 1)
-    for mask in (seen_Q & ~full_Q, full_Q):
-        indices = mask.nonzero()[:, 1]
-        starts.append(F.pad(mask.sum(1).cumsum(0), (1, 0)) + before_all)
+    before_all = 2 * (num_queries + 1)
+    for of, query in (
+        _expanded(np.repeat(key, 2), starts_of_partial, stops_of_partial),
+        _expanded(key, first_full, first_partial),
+    ):
+        indices, counts = _in_order_of(query, of, num_queries)
+        starts.append(np.concatenate([[0], np.cumsum(counts)]) + before_all)
         parts.append(indices)
         before_all += len(indices)
-    return torch.cat([*starts, *parts]).to(torch.int32)
+    return torch.from_numpy(np.concatenate([*starts, *parts]).astype(np.int32))

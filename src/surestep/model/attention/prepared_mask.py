@@ -42,8 +42,8 @@ class PassShape:
 
     @property
     def num_needed(self) -> int:
-        """Needed steps: a step of fewer than four tokens is rare."""
-        return self.num_tokens // 4
+        """Needed steps: one of fewer than four tokens is rare, and a mean of fewer than eight in a long pass."""
+        return self.num_tokens // 4 if self.num_tokens <= 8192 else max(2048, self.num_tokens // 8)
 
     @property
     def num_listed(self) -> int:
