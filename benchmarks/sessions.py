@@ -41,15 +41,18 @@ Measure = Callable[[Callable[[], object], int], dict[str, Any]]
 _CANDIDATES = 8
 
 
-def solution(number: int, num_steps: int) -> tuple[str, list[str]]:
-    """A problem and steps of about 30 characters, which the built-in tokenizer takes one by one."""
+def solution(number: int, num_steps: int, additions: int = 1) -> tuple[str, list[str]]:
+    """A problem and steps of so many additions, about 30 characters each, which the built-in tokenizer takes one by one."""
     draw = random.Random(number)
     total, steps = draw.randrange(1000), []
-    problem = f"Problem {number}: what is {total} after {num_steps} numbers are added to it, one by one?"
+    problem = f"Problem {number}: what is {total} after {num_steps * additions} numbers are added to it, one by one?"
     for _ in range(num_steps):
-        added = draw.randrange(1000)
-        steps.append(f"{total} + {added} = {total + added}, so it is {total + added}.")
-        total += added
+        sentences = []
+        for _ in range(additions):
+            added = draw.randrange(1000)
+            sentences.append(f"{total} + {added} = {total + added}, so it is {total + added}.")
+            total += added
+        steps.append(" ".join(sentences))
     return problem, steps
 
 
@@ -83,10 +86,10 @@ def last_scores(scorer: ModelScorer, trees: Sequence[ReasoningTree]) -> list[flo
 
 
 def growing(
-    scorer: ModelScorer, at_once: int, num_steps: int, measure: Callable[..., dict[str, Any]]
+    scorer: ModelScorer, at_once: int, num_steps: int, additions: int, measure: Callable[..., dict[str, Any]]
 ) -> dict[str, Any]:
     """Solutions that grow side by side, the three ways."""
-    solutions = [solution(number, num_steps) for number in range(at_once)]
+    solutions = [solution(number, num_steps, additions) for number in range(at_once)]
     whole = [chain(problem, steps) for problem, steps in solutions]
     prefixes = [[chain(problem, steps[: count + 1]) for problem, steps in solutions] for count in range(num_steps)]
     sessions = SessionScorer(scorer)
@@ -108,6 +111,7 @@ def growing(
     return {
         "at_once": at_once,
         "steps": num_steps,
+        "additions": additions,
         "prefixes": measure(
             lambda: [last_scores(scorer, trees) for trees in prefixes],
             sum(packed_tokens(scorer, trees) for trees in prefixes),
@@ -153,6 +157,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="compile the decoder layers")
     parser.add_argument("--cuda_graphs", action="store_true", help="record short passes, as a server does")
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--additions", type=int, default=1, help="in a step, about 30 tokens each (default: 1)")
     parser.add_argument("--at_once", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, help="append the JSON line to this file too")
@@ -171,7 +176,9 @@ def main() -> None:
         "compiled": built.is_compiled,
         "recorded": scorer.recorded is not None,
         **environment(built.hardware),
-        "growing": [growing(scorer, at_once, arguments.steps, measure) for at_once in arguments.at_once],
+        "growing": [
+            growing(scorer, at_once, arguments.steps, arguments.additions, measure) for at_once in arguments.at_once
+        ],
         "next_step": candidates(scorer, arguments.steps, measure),
     }
     for row in record["growing"]:

@@ -28,7 +28,7 @@ from surestep.model.sharding import is_sharded
 from surestep.scoring.hardware import choose_hardware, memory_used_gb
 from surestep.training.passes.recorded import records_passes
 from surestep.training.processes import group_closed, make_accelerator, together_with
-from surestep.training.sharding.start import shard_if_asked
+from surestep.training.sharding.start import may_fuse_layers, shard_if_asked
 from surestep.training.trainer import Trainer
 
 
@@ -70,6 +70,8 @@ def main() -> None:
     parser.add_argument("--work", choices=("chains", "trees", "mixed"), default="mixed")
     parser.add_argument("--fsdp", action="store_true")
     parser.add_argument("--gradient_checkpointing", action="store_true")
+    parser.add_argument("--fused", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--examples", type=int, default=64, help="in an optimiser step of each process (default: 64)")
     parser.add_argument("--token_budget", type=int, default=16384)
@@ -84,15 +86,16 @@ def main() -> None:
     training.fsdp, training.gradient_checkpointing = args.fsdp, args.gradient_checkpointing
     hardware = choose_hardware(args.device, "auto")
     accelerator = make_accelerator(hardware)
-    hardware = replace(hardware, fuses_layers=not (args.fsdp and accelerator.num_processes > 1))
+    hardware = replace(hardware, fuses_layers=args.fused and may_fuse_layers(config, accelerator.num_processes))
     with group_closed(accelerator):
         together = together_with(accelerator)
         built = build_shape(config, hardware, args.shape)
         num_ids = built.model.embedding.weight.shape[0]
         trees = examples(args.work, 4000, num_ids=num_ids, confidence_id=built.model.confidence_id)
         line = shard_if_asked(built, training, accelerator)
-        if not is_sharded(built.model):
-            built.compile_if_worth("auto", float("inf"))
+        built.compile_if_worth(
+            "auto" if args.compile and (hardware.fuses_layers or not args.fsdp) else False, float("inf")
+        )
         data = run_data(trees).training
         trainer = Trainer(
             training,
@@ -124,6 +127,8 @@ def main() -> None:
                 "benchmark": "several_gpus",
                 "processes": together.count,
                 "sharded": is_sharded(built.model),
+                "fused": built.model.is_fused,
+                "compiled": built.is_compiled,
                 "decided": line,
                 "tokens_per_s": float(np.median(rates)),
                 "spread": float((max(rates) - min(rates)) / np.median(rates)),

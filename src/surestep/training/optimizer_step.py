@@ -206,9 +206,11 @@ class OptimizerStep:
     def rounded_weights(self) -> Iterator[None]:
         """Trained weights are rounded once a step instead of in every pass, where memory for the copies is spent."""
         model, dtype = self._built.model, self._built.hardware.compute_dtype
+        # Sharded weights are put together in half precision for each layer, and whole ones are held by nobody.
+        has_none = self._settings.gradient_checkpointing or self._is_sharded
         try:
             with not_repeated("the weights were copied in half precision"):
-                model.keep_rounded(None if self._settings.gradient_checkpointing else dtype)
+                model.keep_rounded(None if has_none else dtype)
             yield
         finally:
             model.keep_rounded(None)

@@ -59,7 +59,7 @@ from surestep.training.run_tokenizer import run_tokenizer
 from surestep.training.schedule import check_schedule
 from surestep.training.sharding.checkpoint import write_checkpoint
 from surestep.training.sharding.passes import for_validation, in_step_of
-from surestep.training.sharding.start import shard_if_asked
+from surestep.training.sharding.start import may_fuse_layers, shard_if_asked
 from surestep.training.start.origin import Origin, find_origin, locked_folder, said_of
 from surestep.training.start.resume_point import set_aside_damaged
 from surestep.training.start.settings_lines import settings_lines
@@ -121,7 +121,7 @@ def train(
     trackers_to_use(config.training.report_to, tensorboard=config.training.tensorboard)  # refused here where one lacks
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     accelerator = make_accelerator(hardware)
-    hardware = replace(hardware, fuses_layers=not (config.training.fsdp and accelerator.num_processes > 1))
+    hardware = replace(hardware, fuses_layers=may_fuse_layers(config, accelerator.num_processes))
     nothing: tuple[str, ...] = ()
     with interrupted_by_signals(), group_closed(accelerator), ExitStack() as stack:
         found = main_process_alone(
@@ -172,7 +172,7 @@ def _train(
     budget, reason = choose_token_budget(largest, built, max_length=max_length)
     budget = together.smallest(budget)  # of processes with different free memory
     tokens_per_step = mean_tokens_per_step(data.phases)
-    wanted = False if is_sharded(built.model) else config.model.compile  # compiled layers hold whole weights
+    wanted = config.model.compile if hardware.fuses_layers else False
     compiling = built.compile_if_worth(wanted, tokens_per_step * training.max_steps)
     recorded = records_passes(training, config.lora, built, accelerator, budget)
     unrecordable = reason_not_to_record(training, config.lora, built, accelerator)

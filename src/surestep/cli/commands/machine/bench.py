@@ -140,7 +140,7 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
 
         count = args.examples or (1024 if on_gpu else 64)
         trees = [chain(length, random, **shape) for length in chain_lengths(count, longest=longest)]
-        one = [candidates(64, random, **shape) for _ in range(4 if on_gpu else 1)]
+        one = [candidates(64, random, **shape) for _ in range(16 if on_gpu else 1)]
         flat = [path for tree in one for path in paths_of(tree)]
         scorer = built.scorer(config)
         rows = []
