@@ -12,6 +12,8 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import orjson
+
 from surestep.errors import StorageError
 
 IN_MEMORY = 16 * 2**20
@@ -73,6 +75,14 @@ class DiskList(Sequence[Any]):
 def value_of(spelled: str) -> Any:
     """What was parked, of how it was spelled."""
     return json.loads(spelled)
+
+
+def small_value_of(spelled: str) -> Any:
+    """`value_of` in half the time, of what holds no whole number of more than 64 bits."""
+    try:
+        return orjson.loads(spelled)
+    except orjson.JSONDecodeError:  # NaN, or half a surrogate pair
+        return value_of(spelled)
 
 
 def _named(work: Callable[[], _Result]) -> _Result:
