@@ -86,7 +86,9 @@ class ParkedTrees:
 
     def _chosen(self, kept: NDArray[np.int64], dataset: str) -> Iterator[TreeColumns]:
         for index in map(int, kept):
-            yield TreeColumns.read(small_value_of(self._trees.spelled(index)), dataset=dataset, text_hash=self._text_hashes[index])
+            yield TreeColumns.read(
+                small_value_of(self._trees.spelled(index)), dataset=dataset, text_hash=self._text_hashes[index]
+            )
 
     def close(self) -> None:
         """Give the disk back."""

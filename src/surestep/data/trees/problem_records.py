@@ -10,7 +10,7 @@ import hashlib
 import json
 from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from surestep.data.records.disk_list import DiskList, small_value_of
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.data.trees.text import clean_text, cleaned
-from surestep.data.trees.tree_builder import TreeBuilder, finished_columns
-from surestep.data.trees.tree_columns import TreeColumns
+from surestep.data.trees.tree_builder import TreeBuilder, counted, finished_columns
+from surestep.data.trees.tree_columns import TreeColumns, spelled_number
 from surestep.types import ROOT, ReasoningTree
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -106,7 +106,8 @@ class RecordSteps:
         """The group and the steps as `json.dumps` spells them, which takes a third longer for it."""
         steps = ", ".join(
             [
-                f"[{number}, {_quoted(text)}, {parent}, {_spelled_number(confidence)}, "
+                f"[{number}, {_quoted(text)}, {parent}, "
+                f"{spelled_number(confidence)}, "
                 f"{'null' if context is None else _quoted(context)}]"
                 for number, text, parent, confidence, context in self.added
             ]
@@ -174,6 +175,9 @@ def merged(spelled: SpelledProblem, report: ReadReport, *, drop_unlabelled_tails
     head, bodies = spelled
     problem, identity = small_value_of(head)
     parts = list(map(small_value_of, sorted(bodies)))  # sorted as they are spelled
+    if len(parts) == 1 and (alone := _of_one(problem, identity, *parts[0])) is not None:
+        if not drop_unlabelled_tails or alone.num_labels == len(alone.texts):
+            return counted(alone, report)
     # Of several groups that records name for one problem, the first by name, and none only where none does.
     group = min((group for group, _ in parts if group), default="")
     builder = TreeBuilder(problem, id=identity, group=group)
@@ -182,10 +186,17 @@ def merged(spelled: SpelledProblem, report: ReadReport, *, drop_unlabelled_tails
     return finished_columns(builder, report, drop_unlabelled_tails=drop_unlabelled_tails)
 
 
-def _spelled_number(value: float | None) -> str:
-    if type(value) is float:
-        return repr(value)
-    return "null" if value is None else json.dumps(value)
+def _of_one(problem: str, identity: str, group: str, added: list[list[Any]]) -> TreeColumns | None:
+    """The tree of an only record; None where it has a step twice, or none."""
+    if not added:
+        return None
+    numbers, texts, parents, confidences, contexts = map(list, zip(*added, strict=True))
+    if numbers != list(range(len(added))):
+        return None
+    labels = [None if confidence is None else float(confidence) for confidence in confidences]
+    num_ratings = [int(label is not None) for label in labels]
+    unknown = [None] * len(added)
+    return TreeColumns(problem, texts, parents, labels, num_ratings, contexts, unknown, id=identity, group=group)
 
 
 def key_of_text(text: str) -> tuple[int, int]:
