@@ -175,9 +175,9 @@ def merged(spelled: SpelledProblem, report: ReadReport, *, drop_unlabelled_tails
     head, bodies = spelled
     problem, identity = small_value_of(head)
     parts = list(map(small_value_of, sorted(bodies)))  # sorted as they are spelled
-    if len(parts) == 1 and (alone := _of_one(problem, identity, *parts[0])) is not None:
-        if not drop_unlabelled_tails or alone.num_labels == len(alone.texts):
-            return counted(alone, report)
+    alone = _of_one(problem, identity, *parts[0]) if len(parts) == 1 else None
+    if alone is not None and not (drop_unlabelled_tails and alone.num_labels < len(alone.texts)):
+        return counted(alone, report)
     # Of several groups that records name for one problem, the first by name, and none only where none does.
     group = min((group for group, _ in parts if group), default="")
     builder = TreeBuilder(problem, id=identity, group=group)
