@@ -43,7 +43,7 @@ def qwen_starts(data: NDArray[np.uint8]) -> NDArray[np.int64]:
 
     >>> text = np.frombuffer(b"It's (x) = 12.\\n\\xff", np.uint8)
     >>> qwen_starts(text).tolist()
-    [0, 2, 4, 7, 8, 10, 11, 12, 13, 15]
+    [0, 2, 4, 6, 7, 8, 10, 11, 12, 13, 15]
     """
     kind = _KIND[data]
     is_sign, is_letter, is_space = kind == _SIGN, kind == _LETTER, kind == _SPACE
