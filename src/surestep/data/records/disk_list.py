@@ -7,6 +7,7 @@ lists.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from array import array
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ class DiskList(Sequence[Any]):
         # Closed when the last reference goes, as any file object; the name is removed as soon as it is opened.
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
         self._starts = array("q", [0])
+        self._place: int | None = None
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -62,6 +64,11 @@ class DiskList(Sequence[Any]):
         start, end = self._starts[index], self._starts[index + 1]
 
         def read() -> bytes:
+            if self._place is None and self._starts[-1] > IN_MEMORY:  # it is a file by now
+                self._file.flush()
+                self._place = self._file.fileno()
+            if self._place is not None:
+                return os.pread(self._place, end - start, start)
             self._file.seek(start)
             return self._file.read(end - start)
 
