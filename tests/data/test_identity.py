@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from surestep.config import TINY_BACKBONE
 from surestep.data.inspect.near_copies import find_near_copies
 from surestep.data.inspect.overlaps import find_overlap
+from surestep.data.trees import identity
 from surestep.data.trees.identity import key_of, normalize_text, problem_key
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
@@ -178,3 +179,16 @@ def test_overlaps_leaks_and_the_store_compare_texts_whatever_the_group() -> None
     assert find_overlap([first.problem], [second.problem]).num_shared == 1
     long = "A shop sells 12 - 3 pens to each of the 40 children who come in on a rainy morning in May"
     assert find_near_copies([long.replace(" - ", "−")], [f"${long}$."]) == []
+
+
+LOOKED_FOR = [*"ab 57.?:;!,()[]{}+-*/=<^%$'", "  ", "\\", "\\times", "\\le", "\\$", "×", "⋅", "é", "ß", "５", "\n",
+              " : ", " !", "abc", "\\(", "\\)", "$$", "\\pm!", "word!"]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(LOOKED_FOR), max_size=12).map("".join))
+def test_patterns_that_are_passed_over_would_have_found_nothing(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identity, "_SPACES", [(pattern, instead, None) for pattern, instead, _ in identity._SPACES])
+        patch.setattr(identity, "_ENDS", "".join(map(chr, range(0x3000))))  # so that all of a text is looked through
+        expected = normalize_text(text)
+    assert normalize_text(text) == expected

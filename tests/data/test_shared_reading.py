@@ -23,11 +23,14 @@ from layout_rows import VALID
 from surestep.data.datasets import DATASETS
 from surestep.data.records.helper_process import HelperProcess, NoResultError, batches, helpers, in_order
 from surestep.data.records.reading_report import ReadReport
+from surestep.data.records.record import Record
 from surestep.data.sources import source as source_module
 from surestep.data.sources import spelled_trees as spelled_module
 from surestep.data.sources.hold_out import Division
 from surestep.data.sources.source import Source
+from surestep.data.trees import problem_records as records_module
 from surestep.data.trees import problem_rows as rows_module
+from surestep.data.trees.problem_records import RecordSteps, merged
 from surestep.errors import DataError
 
 MERGED = sorted(name for name, dataset in DATASETS.items() if dataset.problem_rows is not None)
@@ -126,6 +129,37 @@ def test_trees_counts_and_errors_are_those_of_one_process(
     alone = outcome(source)
     with shared(Pickling(lost_after)):
         assert outcome(source) == alone
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", " b\r\n", 'c "é"\u2028', "\U0001f600"]),
+        st.sampled_from([None, 0.0, 1.0, 0.1, 1e-17, 1]),
+        st.sampled_from([None, "", "evidence ü"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(STEPS, st.sampled_from(["", "g", 'g"ö']), st.booleans())
+def test_an_only_record_is_merged_and_spelled_as_many_are(steps: list[Any], group: str, drop: bool) -> None:
+    found = RecordSteps(Record({}, Path("a.jsonl"), 7), " p ü", group=group)
+    parent = -1
+    for text, confidence, context in steps:
+        parent = found.add(text, parent, confidence=confidence, context=context)
+    record = found.spelled()
+    assert record.body == json.dumps((group, found.added))
+    reports = [ReadReport(), ReadReport()]
+    alone = merged((record.head, [record.body]), reports[0], drop_unlabelled_tails=drop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records_module, "_of_one", lambda *_: None)
+        assert merged((record.head, [record.body]), reports[1], drop_unlabelled_tails=drop) == alone
+    assert reports[0] == reports[1]
+    if alone is not None:
+        rows = list(zip(alone.texts, alone.parents, alone.confidences, alone.num_ratings, alone.contexts,
+                        alone.true_confidences, strict=True))  # fmt: skip
+        assert alone.spelled() == json.dumps([alone.problem, rows, alone.group])
 
 
 @pytest.mark.parametrize("layout", MERGED)

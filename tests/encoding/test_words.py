@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,8 +15,11 @@ from tokenizers import Regex, models, normalizers, pre_tokenizers
 
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.encoding.words import id_table as table_module
 from surestep.encoding.words import word_ids as words_module
+from surestep.encoding.words.id_table import IdTable
 from surestep.encoding.words.word_ids import in_python, word_ids
+from surestep.encoding.words.word_starts import qwen_starts
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 PATTERNS = {
@@ -69,6 +73,61 @@ def test_every_short_text_of_every_kind_of_character_is_split_alike(name: str) -
     same_ids(
         TOKENIZERS[name], ["".join(text) for length in (1, 2, 3) for text in itertools.product(kinds, repeat=length)]
     )
+
+
+def words_of(texts: list[str]) -> list[list[str]]:
+    data = "".join(f"{text}\xff" for text in texts).encode("latin-1")
+    starts = qwen_starts(np.frombuffer(data, np.uint8)).tolist()
+    words = [data[start:end].decode("latin-1") for start, end in itertools.pairwise([*starts, len(data)])]
+    return [list(group) for is_end, group in itertools.groupby(words, "\xff".__eq__) if not is_end]
+
+
+def test_words_of_many_texts_are_those_that_the_pattern_finds() -> None:
+    translated = in_python(QWEN)
+    assert translated is not None
+    find = re.compile(translated, re.ASCII).findall
+    for kinds, longest in (("a'1 \t\n.", 4), ("'slV.1 ", 4), (" \n\r.a", 5)):
+        for length in range(1, longest + 1):
+            texts = ["".join(text) for text in itertools.product(kinds, repeat=length)]
+            assert words_of(texts) == list(map(find, texts))
+
+
+@given(st.lists(ASCII.filter(bool) | LIKELY.filter(bool), min_size=1, max_size=5))
+def test_words_of_any_texts_are_those_that_the_pattern_finds(texts: list[str]) -> None:
+    texts = [text for text in texts if text.isascii()]
+    find = re.compile(str(in_python(QWEN)), re.ASCII).findall
+    assert words_of(texts) == list(map(find, texts))
+
+
+@given(st.lists(ASCII | LIKELY, min_size=1, max_size=5))
+def test_ids_of_many_texts_are_those_of_each(texts: list[str]) -> None:
+    words = TOKENIZERS["Qwen"]._words
+    assert words is not None
+    texts = [text for text in texts if text.isascii()]
+    expected = [words.joined(text) for text in texts]
+    ids, lengths = words.of_texts([*texts, "x"], least=0)
+    assert ids.tobytes() == b"".join([*expected, words.joined("x")])
+    assert lengths.tolist()[:-1] == [len(each) // 4 for each in expected]
+
+
+def test_a_small_table_gives_every_word_its_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_module, "_PLACES_BITS", 2)  # so that most words find their place taken
+    table = IdTable(lambda word: np.frombuffer(word.encode() * (len(word) % 3), np.uint8).astype(np.int32).tobytes(),
+                    most=30)  # fmt: skip
+    words = [f"{number:x}" * (number % 5 + 1) for number in range(60)]
+    for _ in range(2):
+        data = "".join(words).encode()
+        starts = np.cumsum([0, *map(len, words)])[:-1]
+        wanted = np.arange(len(words)) % 7 != 0
+        ids, counts = table.ids(data, starts, wanted)
+        kept = [word for word, is_wanted in zip(words, wanted, strict=True) if is_wanted]
+        assert ids.tolist() == [code for word in kept for code in word.encode() * (len(word) % 3)]
+        assert counts[wanted].tolist() == [len(word) * (len(word) % 3) for word in kept]
+        assert not counts[~wanted].any()
+
+
+def test_a_sign_that_may_begin_an_added_token_changes_nothing() -> None:
+    same_ids(TOKENIZERS["Qwen"], ["x < 3 and <", "a <CONFIDENCE> b", "<CONFIDENC", "<|endoftext|>"])
 
 
 def test_a_full_table_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,6 +176,6 @@ def test_reading_is_told_row_by_row_with_what_is_expected(file: Path, tokenizer:
     splits = prepare_sources(
         [train, validation], tokenizer, Formatter(), cache_dir=tmp_path / "cache", progress=lambda _title: Stages()
     )
-    rows, trees = ([(reason, number, 5) for number in range(1, 6)] for reason in ("records", "trees"))
+    rows, trees = ([(reason, number, 5) for number in range(6)] for reason in ("records", "trees"))
     stored = [[("all", len(split)), *[("stored", 1)] * len(split)] for split in splits]
     assert said == [*rows, *trees, *stored[0], *stored[1]]

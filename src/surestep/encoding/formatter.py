@@ -44,6 +44,8 @@ class Formatter:
 
     def format_step(self, text: str, context: str | None) -> str:
         """The text of one step, its evidence in front of it."""
+        if context is None:  # nearly always
+            return self.step.replace("{text}", clean_text(text))
         text, context, _ = cleaned(text, context)
         evidence = self.context.replace("{context}", context) if context else ""
         return evidence + self.step.replace("{text}", text)

@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import re
-from array import array
 from collections.abc import Sequence
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from surestep.errors import BackboneError
 
 _BATCH = 2048
 _CACHE_OF_PAIRS = 256
+
+_JoinedIds = tuple[NDArray[np.int32], NDArray[np.int64]]
+"""The ids of texts, one after another, and how many each has."""
 
 
 def added_tokens_pattern(tokenizer: Any) -> re.Pattern[str]:
@@ -78,6 +81,21 @@ def _encode_batch(backend: Any, texts: list[str]) -> list[list[int]]:
     return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=False)]
 
 
+def _joined(encoded: list[list[int]]) -> _JoinedIds:
+    lengths = np.fromiter(map(len, encoded), np.int64, count=len(encoded))
+    return np.fromiter(chain.from_iterable(encoded), np.int32, count=int(lengths.sum())), lengths
+
+
+def _merged(is_first: NDArray[np.bool_], first: _JoinedIds, second: _JoinedIds) -> _JoinedIds:
+    """Ids of texts some of which are the first ones', the rest the second ones', in their order."""
+    lengths = np.empty(len(is_first), np.int64)
+    lengths[is_first], lengths[~is_first] = first[1], second[1]
+    of_first = np.repeat(is_first, lengths)
+    ids = np.empty(len(of_first), np.int32)
+    ids[of_first], ids[~of_first] = first[0], second[0]
+    return ids, lengths
+
+
 class StepTokenizer:
     """A Hugging Face tokenizer with a `<CONFIDENCE>` token that only `confidence_id` can produce.
 
@@ -104,8 +122,10 @@ class StepTokenizer:
         self._added_pattern = added_tokens_pattern(tokenizer)
         self._backend = _batch_backend(tokenizer)
         self._words = None if self._backend is None else word_ids(self._backend)
-        starts = {token[:1] for token in tokenizer.get_added_vocab() if token}
-        self._may_be_added = re.compile(f"[{re.escape(''.join(sorted(starts)))}]" if starts else r"(?!)")
+        added = sorted(filter(None, tokenizer.get_added_vocab()))
+        starts = sorted({token[0] for token in added})
+        self._may_be_added = re.compile(f"[{re.escape(''.join(starts))}]" if starts else r"(?!)")
+        self._is_added = re.compile("|".join(map(re.escape, added)) or r"(?!)")
         self._hash = ""
         self._check_plain_text()
         self._frame = chat_frame(tokenizer) if frame == "chat" else None
@@ -139,20 +159,18 @@ class StepTokenizer:
             ]
         return encoded
 
-    def encode_joined(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    def encode_joined(self, texts: Sequence[str]) -> _JoinedIds:
         """`encode` as arrays: the ids of all texts one after another, and how many each text has."""
         if self._words is None:
-            parts = [array("i", ids).tobytes() for ids in self.encode(texts)]
-        else:
-            joined, may_be_added = self._words.joined, self._may_be_added.search
-            is_plain = [text.isascii() and may_be_added(text) is None for text in texts]
-            others = iter(self.encode([text for text, plain in zip(texts, is_plain, strict=True) if not plain]))
-            parts = [
-                joined(text) if plain else array("i", next(others)).tobytes()
-                for text, plain in zip(texts, is_plain, strict=True)
-            ]
-        lengths = np.fromiter(map(len, parts), np.int64, count=len(parts)) // array("i").itemsize
-        return np.array(array("i", b"".join(parts)), np.int32), lengths
+            return _joined(self.encode(texts))
+        may_be, is_added = self._may_be_added.search, self._is_added.search  # the second one takes longer
+        is_plain = np.array(
+            [text.isascii() and (may_be(text) is None or is_added(text) is None) for text in texts], bool
+        )
+        if is_plain.all():
+            return self._words.of_texts(texts)
+        plain = self._words.of_texts(list(compress(texts, is_plain)))
+        return _merged(is_plain, plain, _joined(self.encode(list(compress(texts, ~is_plain)))))
 
     def _encode_plain(self, texts: list[str]) -> list[list[int]]:
         if not texts:

@@ -18,7 +18,7 @@ from surestep.encoding.difficulty import easiest
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.errors import SurestepError
-from surestep.scoring.stored_split import ProgressFactory, StoredSplit, prepare_sources, silent
+from surestep.scoring.stored_split import MANY_TREES, ProgressFactory, StoredSplit, prepare_sources, silent
 from surestep.scoring.training_set import (
     TrainingSet,
     TreeLimits,
@@ -94,6 +94,8 @@ def load_examples(
     except SurestepError as error:  # a test split that is not there is said, not demanded
         found.lines.append(f"overlap with the test splits was not checked: {error}")
     removed = set(evaluated) if data.remove_overlap else set() if run_data is None else set(held_out)
+    if sum(map(len, splits.values())) >= MANY_TREES:
+        progress("choosing and fitting the training examples")
     for key, split in splits.items():
         index = _sample(split, evaluated, removed, data, seed, found)
         index = _easiest(split, index, data, max_length, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -25,6 +26,9 @@ from surestep.encoding.token_store import TreeStore, store_key, write_store
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.scored import IntArray
 from surestep.types import ReasoningTree
+
+MANY_TREES = 100_000
+"""From which what follows their last one takes seconds, and is said."""
 
 ProgressFactory = Callable[[str], Callable[[int], None]]
 """Takes a title; gives a function that is told how many more trees are done, which may be a `StageCounter`."""
@@ -201,7 +205,8 @@ def prepare_sources(
                 watch = advance.reading if isinstance(advance, StageCounter) else None
                 with seldom_collecting():
                     parked = source.park(others=[sources[other] for other in alike[1:]], watch=watch)
-            stores[this] = _stored(sources[this], parked, folders[this], tokenizer, formatter, advance)
+            check = partial(progress, f"checking the stored tokens of {sources[this].name} {sources[this].split}")
+            stores[this] = _stored(sources[this], parked, folders[this], tokenizer, formatter, advance, check)
         if parked is not None:
             parked.close()
     written = [store for store in stores if store is not None]
@@ -218,8 +223,12 @@ def _stored(
     tokenizer: StepTokenizer,
     formatter: Formatter,
     advance: Callable[[int], None],
+    check: Callable[[], object],
 ) -> TreeStore:
-    """The store of a source, written; `parked` is None where its trees are not parked."""
+    """The store of a source, written; `parked` is None where its trees are not parked.
+
+    Behind the last of many trees `check` is called: the store is compared with what was written, which is seen nowhere.
+    """
     report = ReadReport()
     notes: dict[str, object] = {}
 
@@ -234,6 +243,8 @@ def _stored(
         yield from _counted(found, advance)
         # The reader fills its report as it goes; the store writes its notes when the last tree is in.
         notes["report"] = report.to_dict()
+        if report["trees"] >= MANY_TREES:
+            check()
 
     return write_store(folder, trees(), tokenizer, formatter, notes=notes)
 

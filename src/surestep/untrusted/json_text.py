@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from surestep.untrusted.bounds import DEPTH, DIGITS, DOCUMENT, Bound, shown
+from surestep.untrusted.fast_json import LONGEST_NUMBER, UNSURE, sure_parser
 from surestep.untrusted.places import open_regular
 
 
@@ -91,8 +92,11 @@ def record_parser() -> Callable[[str], Any]:
     """
     digits, depth = DIGITS(), DEPTH()
     decode = _decoder(allow_nan=True, unique_keys=True, has_long_numbers=False).decode
+    parse_if_sure = None if digits < LONGEST_NUMBER else sure_parser(depth)
 
     def parse(text: str) -> Any:
+        if parse_if_sure is not None and (value := parse_if_sure(text)) is not UNSURE:
+            return value
         # Fewer characters than digits, and fewer brackets than levels, are within every bound.
         if len(text) > digits and has_long_number(text):
             return parse_json(text, unique_keys=True)

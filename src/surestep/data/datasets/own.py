@@ -77,7 +77,8 @@ def read_in_order(
 
 def _parse(record: Record, report: ReadReport, *, split: str | None, words: LabelWords) -> RecordSteps:
     is_raw = record.get("steps") is None and record.get(RAW_FIELD) is not None
-    if unknown := sorted(record.values.keys() - FIELDS - ({RAW_FIELD} if is_raw else set())):
+    is_known = record.values.keys() <= FIELDS  # nearly always
+    if not is_known and (unknown := sorted(record.values.keys() - FIELDS - ({RAW_FIELD} if is_raw else set()))):
         report.count("fields_not_read", where=f"{record.place}: {', '.join(unknown)}")
     if is_raw and split is None:
         raise record.error(
@@ -122,7 +123,8 @@ def _add_step(
     if isinstance(value, str):
         value = {"text": value}
     step = record.inner(value, what)
-    if unknown := sorted(step.values.keys() - STEP_FIELDS):
+    if not step.values.keys() <= STEP_FIELDS:
+        unknown = sorted(step.values.keys() - STEP_FIELDS)
         # A misspelt "confidence" would lose every label, so this is no place for tolerance.
         raise step.error(f"{what} has the field '{unknown[0]}'; allowed: {', '.join(sorted(STEP_FIELDS))}")
     text = step.text("text")
@@ -134,7 +136,8 @@ def _add_step(
     confidence = label if confidence is None else confidence
     report.count("missing_label", int(confidence is None))
     index = builder.add(text, parent, confidence=confidence, context=step.optional_text("context") or None)
-    for number, alternative in enumerate(step.items("alternatives"), start=1):
+    alternatives = step.items("alternatives") if "alternatives" in step.values else []
+    for number, alternative in enumerate(alternatives, start=1):
         name = f"alternative {number} of {what}"
         if isinstance(alternative, dict) and alternative.get("alternatives") is not None:
             raise step.error(f"{name} has alternatives itself; write another record with the same problem and id")

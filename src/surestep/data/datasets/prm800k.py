@@ -97,14 +97,19 @@ def _add_steps(
     if not steps:
         report.count("no_steps", where=record.place)
     parent = ROOT
+    path, line, number = record.path, record.line, record.number
     for depth, values in enumerate(steps):
-        step = record.inner(values, f"step {depth + 1}")
+        # Of what nearly every step is, no question is open that costs a call; there are millions of them.
+        is_plain = type(values) is dict
+        step = Record(values, path, line, number) if is_plain else record.inner(values, f"step {depth + 1}")
         nodes = _add_completions(builder, step, parent, confidences, report)
         human = step.get("human_completion")
         following: int | None = None
         if human is not None:
             following = _add_human(builder, step.inner(human, "'human_completion'"), parent, report)
-        chosen = whole_number(record, step.get("chosen_completion"), f"'chosen_completion' of step {depth + 1}")
+        chosen = step.values.get("chosen_completion")
+        if type(chosen) is not int:
+            chosen = whole_number(record, step.get("chosen_completion"), f"'chosen_completion' of step {depth + 1}")
         if chosen is not None:
             if human is not None:
                 report.count("chosen_and_human", where=record.place)
@@ -129,6 +134,7 @@ def _add_completions(
 ) -> list[int | None]:
     """Node of each completion; None for an empty one."""
     nodes: list[int | None] = []
+    num_unrated = num_neutral = 0
     for values in step.items("completions"):
         text, rating = _text_and_rating(step, values)
         if rating not in confidences:
@@ -139,10 +145,12 @@ def _add_completions(
             continue
         confidence = confidences[rating]
         if rating is None:
-            report.count("missing_rating")
+            num_unrated += 1
         elif confidence is None:
-            report.count("neutral_missing")
+            num_neutral += 1
         nodes.append(builder.add(text, parent, confidence=confidence))
+    report.count("missing_rating", num_unrated)
+    report.count("neutral_missing", num_neutral)
     return nodes
 
 

@@ -7,10 +7,13 @@ lists.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+
+import orjson
 
 from surestep.errors import StorageError
 
@@ -35,6 +38,7 @@ class DiskList(Sequence[Any]):
         # Closed when the last reference goes, as any file object; the name is removed as soon as it is opened.
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
         self._starts = array("q", [0])
+        self._place: int | None = None
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -60,6 +64,11 @@ class DiskList(Sequence[Any]):
         start, end = self._starts[index], self._starts[index + 1]
 
         def read() -> bytes:
+            if self._place is None and self._starts[-1] > IN_MEMORY:  # it is a file by now
+                self._file.flush()
+                self._place = self._file.fileno()
+            if self._place is not None:
+                return os.pread(self._place, end - start, start)
             self._file.seek(start)
             return self._file.read(end - start)
 
@@ -73,6 +82,14 @@ class DiskList(Sequence[Any]):
 def value_of(spelled: str) -> Any:
     """What was parked, of how it was spelled."""
     return json.loads(spelled)
+
+
+def small_value_of(spelled: str) -> Any:
+    """`value_of` in half the time, of what holds no whole number of more than 64 bits."""
+    try:
+        return orjson.loads(spelled)
+    except orjson.JSONDecodeError:  # NaN, or half a surrogate pair
+        return value_of(spelled)
 
 
 def _named(work: Callable[[], _Result]) -> _Result:

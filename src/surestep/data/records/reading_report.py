@@ -187,8 +187,9 @@ class WatchedReport(ReadReport):
     expected: dict[str, int] = field(default_factory=dict)
 
     def expect(self, reason: str, number: int) -> None:
-        """Remembered, and told with every count."""
+        """Remembered, told now (what comes before the first may take seconds), and with every count."""
         self.expected[reason] = number
+        self.watch(reason, self.counts.get(reason, 0), number)
 
     def count(self, reason: str, number: int = 1, *, where: str | None = None) -> None:
         """Counts, and tells."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.data.records.disk_list import DiskList
+from surestep.data.records.disk_list import DiskList, small_value_of
 from surestep.data.records.reading_report import ReadReport, Watch, WatchedReport
 from surestep.data.sources.hold_out import Division
 from surestep.data.sources.spelled_trees import Seeds, SpelledTree
@@ -86,7 +86,9 @@ class ParkedTrees:
 
     def _chosen(self, kept: NDArray[np.int64], dataset: str) -> Iterator[TreeColumns]:
         for index in map(int, kept):
-            yield TreeColumns.read(self._trees[index], dataset=dataset, text_hash=self._text_hashes[index])
+            yield TreeColumns.read(
+                small_value_of(self._trees.spelled(index)), dataset=dataset, text_hash=self._text_hashes[index]
+            )
 
     def close(self) -> None:
         """Give the disk back."""

@@ -72,9 +72,17 @@ _OPERATORS = re.compile(r" ?([-+*/=<>^%×÷⋅±∓≤≥≠≈≡≅∼→∈�
 _RATIO = re.compile(r"(?<=\d) : (?=\d)")
 _INSIDE_BRACKETS = re.compile(r"(?<=[(\[{]) | (?=[)\]}])")
 _BEFORE_PUNCTUATION = re.compile(r" (?=[,.;:?!](?: |$))")
-_SPACES = ((_OPERATORS, r"\1"), (_RATIO, ":"), (_INSIDE_BRACKETS, ""), (_BEFORE_PUNCTUATION, ""))
+_SPACES = (
+    (_OPERATORS, r"\1", None),
+    (_RATIO, ":", (" : ",)),
+    (_INSIDE_BRACKETS, "", ("( ", "[ ", "{ ", " )", " ]", " }")),
+    (_BEFORE_PUNCTUATION, "", (" ,", " .", " ;", " :", " ?", " !")),
+)
+"""Where blanks are taken away, what stays in their place, and one of what a text has where there is such a place."""
 # A final "!" goes after a word only: "Compute 5!" asks for a factorial.
 _TRAILING = re.compile(r"(?:[.?:; ]|(?<=[^\W\d_]{3}) ?!)+$")
+_ENDS = ".?:;! "
+"""All that `_TRAILING` takes."""
 _COMMAND_AT_END = re.compile(r"\\[a-z]+ ?!+[.?:; ]*$")
 
 
@@ -92,17 +100,30 @@ def normalize_text(text: str) -> str:
     result = text if is_ascii else unicodedata.normalize("NFC", text).translate(_SIGNS)
     result = "".join(map(_plain_digit, result)) if not result.isascii() else result
     result = _without_maths_delimiters(result)
-    result = _COMMAND.sub(lambda match: _SIGN_OF_COMMAND[match[1]], result)
-    result = _ESCAPED.sub(r"\1", result)
-    result = unicodedata.normalize("NFC", result.casefold())
+    # A pattern that looks behind itself stops at every character, so each is asked only where it may find something.
+    has_commands = "\\" in result
+    if has_commands:
+        result = _COMMAND.sub(lambda match: _SIGN_OF_COMMAND[match[1]], result)
+        result = _ESCAPED.sub(r"\1", result)
+    result = result.lower() if result.isascii() else unicodedata.normalize("NFC", result.casefold())
     result = " ".join(result.split())
-    result = _TIMES.sub("*", result)
+    if "*" in result or "×" in result or "⋅" in result:
+        result = _TIMES.sub("*", result)
     if " " in result:  # which is all that these take away
-        for pattern, replacement in _SPACES:
-            result = pattern.sub(replacement, result)
-    result = result if _COMMAND_AT_END.search(result) else _TRAILING.sub("", result)
+        for pattern, replacement, signs in _SPACES:
+            if signs is None or any(map(result.__contains__, signs)):
+                result = pattern.sub(replacement, result)
+    if not (has_commands and "!" in result and _COMMAND_AT_END.search(result)):
+        result = _without_end(result)
     # A problem of nothing but punctuation keeps it: "?" and "..." are not one problem.
     return result.strip() or " ".join(text.split())
+
+
+def _without_end(text: str) -> str:
+    """Without what `_TRAILING` finds, which is looked for where nothing else follows."""
+    kept = len(text.rstrip(_ENDS))
+    found = None if kept == len(text) else _TRAILING.search(text, kept)
+    return text if found is None else text[: found.start()]
 
 
 def key_of(problem: str, *, group: str = "", dataset: str = "") -> str:

@@ -188,10 +188,14 @@ def finish(builder: TreeBuilder, report: ReadReport, *, drop_unlabelled_tails: b
 
 def finished_columns(builder: TreeBuilder, report: ReadReport, *, drop_unlabelled_tails: bool) -> TreeColumns | None:
     """The same as columns."""
-    found = builder.columns(report, drop_unlabelled_tails=drop_unlabelled_tails)
+    return counted(builder.columns(report, drop_unlabelled_tails=drop_unlabelled_tails), report)
+
+
+def counted(found: TreeColumns, report: ReadReport) -> TreeColumns | None:
+    """A tree, counted; None (counted) where none of its steps carries a label."""
     num_labels = found.num_labels
     if num_labels == 0:
-        report.count("tree_without_labels", where=builder.id or None)
+        report.count("tree_without_labels", where=found.id or None)
         return None
     report.count("trees")
     report.count("steps", len(found.texts))

@@ -14,6 +14,15 @@ from typing import Any
 
 from surestep.types import Node, ReasoningTree
 
+_quoted = json.encoder.encode_basestring_ascii
+
+
+def spelled_number(value: float | None) -> str:
+    """A confidence as `json.dumps` spells it."""
+    if type(value) is float:
+        return repr(value)
+    return "null" if value is None else json.dumps(value)
+
 
 @dataclass(slots=True)
 class TreeColumns:
@@ -70,12 +79,20 @@ class TreeColumns:
         >>> TreeColumns("1+1?", ["2"], [-1], [1.0], [1], [None], [None]).spelled()
         '["1+1?", [["2", -1, 1.0, 1, null, null]], ""]'
         """
-        return json.dumps([self.problem, list(self._rows()), self.group])
+        # As `json.dumps` spells it, in two thirds of the time.
+        rows = ", ".join(
+            [
+                f"[{_quoted(text)}, {parent}, {spelled_number(confidence)}, {num_ratings}, "
+                f"{'null' if context is None else _quoted(context)}, {spelled_number(true)}]"
+                for text, parent, confidence, num_ratings, context, true in self._rows()
+            ]
+        )
+        return f"[{_quoted(self.problem)}, [{rows}], {_quoted(self.group)}]"
 
     def with_id(self, spelled: str) -> str:
         """What `spelled` gave, with the id behind it: an id may be a place in the file, which tells nothing of what the
         tree holds."""
-        return f"{spelled[:-1]}, {json.dumps(self.id)}]"
+        return f"{spelled[:-1]}, {_quoted(self.id)}]"
 
     @classmethod
     def read(cls, values: list[Any], *, dataset: str, text_hash: int | None = None) -> TreeColumns:

@@ -10,12 +10,23 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from surestep.data.records.helper_process import batches
+from surestep.encoding.words.id_table import IdTable
+from surestep.encoding.words.word_starts import END, QWEN, qwen_starts
 from surestep.untrusted import parse_json
 
 MOST_WORDS = 300_000
 """In the table at once; real texts have some ten thousand. About 150 bytes each."""
+SLICE = 2**17
+"""Characters that are worked on at once: what is made of them stays in a core's cache."""
+
+Starts = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
 
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """What a `ByteLevel` splits by where it has to: the pattern of tokenizers' own source."""
@@ -38,15 +49,41 @@ class WordIds:
     Args:
         model: of the tokenizer, byte-level byte-pair encoding.
         splits: finds the words of an ASCII text, all of it.
+        starts: where the words of many texts begin, as `splits` finds them, where that is known.
     """
 
-    def __init__(self, model: Any, splits: re.Pattern[str]) -> None:
-        self._find = splits.findall
-        self._id_of = _Table(model).__getitem__
+    def __init__(self, model: Any, splits: re.Pattern[str], starts: Starts | None = None) -> None:
+        self._find, self._starts = splits.findall, starts
+        table = _Table(model)
+        self._id_of = table.__getitem__
+        self._many = IdTable(table.ids, most=MOST_WORDS)
 
     def joined(self, text: str) -> bytes:
         """The ids of an ASCII text without added tokens, int32 each."""
         return b"".join(map(self._id_of, self._find(text)))
+
+    def of_texts(self, texts: Sequence[str], *, least: int = 2**14) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """`joined` of each, one after another, and how many ids each has.
+
+        Args:
+            texts: likewise.
+            least: characters from which the passes over all of them are worth their beginning.
+        """
+        if self._starts is None or sum(map(len, texts)) < least:
+            parts = list(map(self.joined, texts))
+            lengths = np.fromiter(map(len, parts), np.int64, count=len(parts)) // 4
+            return np.frombuffer(b"".join(parts), np.int32), lengths
+        found = [self._of_slice(part, self._starts) for part in batches(texts, SLICE, len)]
+        return np.concatenate([ids for ids, _ in found]), np.concatenate([lengths for _, lengths in found])
+
+    def _of_slice(self, texts: list[str], starts_of: Starts) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        end = chr(END)
+        data = f"{end.join(texts)}{end}".encode("latin-1")
+        numbers = np.frombuffer(data, np.uint8)
+        starts = starts_of(numbers)
+        is_end = numbers[starts] == END
+        ids, counts = self._many.ids(data, starts, ~is_end)
+        return ids, np.diff(np.cumsum(counts)[is_end], prepend=0)
 
 
 class _Table(dict[str, bytes]):
@@ -56,8 +93,12 @@ class _Table(dict[str, bytes]):
         super().__init__()
         self._tokenize = model.tokenize
 
+    def ids(self, word: str) -> bytes:
+        """The model's, int32 each."""
+        return array("i", [token.id for token in self._tokenize(word.translate(_BYTE_CHARACTERS))]).tobytes()
+
     def __missing__(self, word: str) -> bytes:
-        ids = array("i", [token.id for token in self._tokenize(word.translate(_BYTE_CHARACTERS))]).tobytes()
+        ids = self.ids(word)
         if len(self) >= MOST_WORDS:
             self.clear()
         self[word] = ids
@@ -76,18 +117,20 @@ def word_ids(backend: Any) -> WordIds | None:
     if not plain or not isinstance(backend.model, models.BPE) or backend.model.dropout is not None:
         return None
     pattern = _split_pattern(backend.pre_tokenizer)
-    if pattern is None or array("i").itemsize != 4:
+    translated = None if pattern is None else in_python(pattern)
+    if translated is None or array("i").itemsize != 4:
         return None
     try:
-        found = WordIds(backend.model, re.compile(pattern, re.ASCII))
+        found = WordIds(backend.model, re.compile(translated, re.ASCII), qwen_starts if pattern == QWEN else None)
         same = array("i", backend.encode(_PROBE, add_special_tokens=False).ids).tobytes()
-        return found if found.joined(_PROBE) == same else None
+        is_same = found.joined(_PROBE) == same == found.of_texts([_PROBE], least=0)[0].tobytes()
+        return found if is_same else None
     except (re.error, ValueError):
         return None
 
 
 def _split_pattern(pre_tokenizer: Any) -> str | None:
-    """What `re` finds the words of ASCII texts by; None where that is not known."""
+    """What a tokenizer finds words by; None where that is not known."""
     if pre_tokenizer is None:
         return None
     try:
@@ -99,14 +142,14 @@ def _split_pattern(pre_tokenizer: Any) -> str | None:
     if last.get("type") != "ByteLevel" or last.get("add_prefix_space") is not False:
         return None
     if not before and last.get("use_regex") is True:
-        return in_python(_GPT2)
+        return _GPT2
     if len(before) != 1 or last.get("use_regex") is not False:
         return None
     (split,) = before
-    pattern = (split.get("pattern") or {}).get("Regex") if split.get("type") == "Split" else None
-    if pattern is None or split.get("behavior") != "Isolated" or split.get("invert") is not False:
+    pattern: str | None = (split.get("pattern") or {}).get("Regex") if split.get("type") == "Split" else None
+    if split.get("behavior") != "Isolated" or split.get("invert") is not False:
         return None
-    return in_python(pattern)
+    return pattern
 
 
 def in_python(pattern: str) -> str | None:
