@@ -42,7 +42,7 @@ _CANDIDATES = 8
 
 
 def solution(number: int, num_steps: int, additions: int = 1) -> tuple[str, list[str]]:
-    """A problem and steps of so many additions, about 30 characters each, which the built-in tokenizer takes one by one."""
+    """A problem and steps of so many additions of about 30 characters; the built-in tokenizer takes one by one."""
     draw = random.Random(number)
     total, steps = draw.randrange(1000), []
     problem = f"Problem {number}: what is {total} after {num_steps * additions} numbers are added to it, one by one?"

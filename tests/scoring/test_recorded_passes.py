@@ -17,9 +17,9 @@ from surestep.model.attention.prepared_mask import PassShape, PreparedMask, prep
 from surestep.model.key_value_pool import KeyLayout, KeyValuePool
 from surestep.model.session_plan import plan_session_pass
 from surestep.model.tree_batch import TreeBatch
-from surestep.scoring import recorded_passes
+from surestep.scoring import model_scorer, recorded_passes
 from surestep.scoring.model_scorer import ModelScorer
-from surestep.scoring.recorded_passes import SHORT_SIZES, RecordedPasses, session_shape, size_for
+from surestep.scoring.recorded_passes import LONG_SIZES, SHORT_SIZES, RecordedPasses, session_shape, size_for
 
 LAYOUT = KeyLayout({}, [(1, 2, 2)])
 
@@ -196,3 +196,67 @@ def test_what_cannot_be_recorded_is_said(build_small: Callable[..., Any], small_
     scorer.model.requires_grad_(False)
     assert "--cuda_graphs false" in (scorer.record_passes() or "")
     assert scorer.recorded is not None
+
+
+@pytest.fixture
+def on_a_gpu(
+    build_small: Callable[..., Any], small_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> ModelScorer:
+    """A scorer of frozen weights that takes itself to be on a GPU; its recordings are stand-ins."""
+    built = build_small("llama")
+    built.model.requires_grad_(False)
+    scorer: ModelScorer = built.scorer(small_config("llama"))
+    scorer.said = []  # type: ignore[attr-defined]
+    scorer.say = scorer.said.append  # type: ignore[attr-defined]
+    object.__setattr__(scorer.hardware, "device", torch.device("cuda"))
+    monkeypatch.setattr(model_scorer, "reason_model_is_not_recorded", lambda model: None)
+    return scorer
+
+
+def test_long_work_is_recorded_where_its_passes_are_many_and_short(on_a_gpu: ModelScorer) -> None:
+    on_a_gpu.recorded_up_to = 5000
+    on_a_gpu._record_if_many([4000, 4000, 4000])
+    assert on_a_gpu.recorded is None, "three passes do not repay it"
+    on_a_gpu._record_if_many([4000, 4000, 4000, 5001])
+    assert on_a_gpu.recorded is None, "a GPU takes longer for these than Python does"
+    on_a_gpu._record_if_many([4000] * 4)
+    assert on_a_gpu.recorded is not None
+    assert tuple(on_a_gpu.recorded.sizes) == LONG_SIZES
+    assert on_a_gpu.said == ["scoring passes: recorded once for each size (CUDA graphs); --cuda_graphs false"]  # type: ignore[attr-defined]
+    made = on_a_gpu.recorded
+    on_a_gpu._record_if_many([4000] * 9)
+    assert on_a_gpu.recorded is made
+
+
+def test_weights_in_training_and_a_server_keep_their_passes(on_a_gpu: ModelScorer) -> None:
+    on_a_gpu.recorded_up_to = 5000
+    on_a_gpu.model.requires_grad_(True)
+    on_a_gpu._record_if_many([4000] * 9)
+    assert on_a_gpu.recorded is None
+    assert on_a_gpu.said == []  # type: ignore[attr-defined]
+    on_a_gpu.model.requires_grad_(False)
+    assert on_a_gpu.record_passes() is not None
+    on_a_gpu.recorded_up_to = 5000
+    on_a_gpu._record_if_many([4000] * 9)
+    assert on_a_gpu.recorded is not None
+    assert tuple(on_a_gpu.recorded.sizes) == SHORT_SIZES
+
+
+@pytest.mark.parametrize(("wanted", "longest"), [("auto", 32768), (True, 32768), (False, 0)])
+def test_what_was_set_decides_how_long_recorded_passes_are(
+    build_small: Callable[..., Any], small_config: Callable[..., Any], wanted: Any, longest: int
+) -> None:
+    config = small_config("llama")
+    config.training.cuda_graphs = wanted
+    assert build_small("llama").scorer(config).recorded_up_to == longest
+
+
+@given(st.integers(1, 40_000), st.integers(1, 6000))
+def test_a_recorded_pass_holds_what_is_asked_of_it(num_tokens: int, num_needed: int) -> None:
+    for sizes in (SHORT_SIZES, LONG_SIZES):
+        size = size_for(num_tokens, num_needed, sizes)
+        fitting = [n for n in sizes if n >= num_tokens and PassShape(n).num_needed >= num_needed]
+        assert size == (fitting[0] if fitting else None)
+        if size is not None:
+            assert size % 128 == 0, "whole blocks of the kernel"
+            assert PassShape(size).num_needed % 16 == 0, "whole blocks of steps"

@@ -34,6 +34,7 @@ from surestep.scoring.model_scorer import to_batch
 from surestep.training.run import train
 from surestep.training.run_state import RunState, read_state
 from surestep.training.sharding.checkpoint import write_checkpoint
+from surestep.training.sharding.start import may_fuse_layers
 from surestep.training.sharding.state import SHARDED_FOLDER, names_in_shards, write_shards
 from surestep.training.start.resume_point import find_resume_point
 from two_processes import copy_up_to
@@ -290,3 +291,51 @@ def test_a_kill_anywhere_in_a_sharded_save_leaves_the_checkpoint_before_it(
         assert read_state(point.checkpoint / "training_state").step == 2
         assert names_in_shards(point.checkpoint / "training_state") == {"moment": (4,)}
     assert find_resume_point(run).checkpoint.name == "checkpoint_step_4"
+
+
+@pytest.mark.skipif(not HAS_PROCESSES, reason="this torch has no torch.distributed")
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bf16"])
+def test_fused_layers_that_are_trained_in_full_stay_fused_when_sharded(
+    build_small: Callable[..., Any], dtype: torch.dtype
+) -> None:
+    built = build_small("qwen3")
+    model = built.model.requires_grad_(True).train()
+    trees = [random_tree(seed, num_nodes=9) for seed in range(3)]
+    batch = to_batch(pack_trees(encode_trees(trees, built.tokenizer, built.formatter)))
+
+    def logits_and_gradients() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype != torch.float32):
+            logits_S = model(batch).float()
+        logits_S.square().sum().backward()
+        gradients = {name: joined(p.grad).float() for name, p in model.named_parameters() if p.grad is not None}
+        return logits_S.detach(), gradients
+
+    expected, gradients = logits_and_gradients()
+    assert model.fuse_layers()
+    object.__setattr__(model.transformer.layers[-1].self_attn, "surestep_is_last", True)  # narrowed before it was fused
+    shard_model(model, torch.device("cpu"), dtype)
+    assert is_sharded(model)
+    for _ in range(2):  # in the second pass the weights have been given up once
+        found, sharded = logits_and_gradients()
+        scale = 1e-5 if dtype == torch.float32 else 2e-2
+        assert (found - expected).norm() <= scale * expected.norm().clamp_min(1.0)
+        assert sharded.keys() == gradients.keys()
+        for name, gradient in gradients.items():
+            assert (sharded[name] - gradient).norm() <= 5 * scale * gradient.norm().clamp_min(1e-3), name
+
+
+def test_only_layers_with_frozen_weights_are_not_fused_before_they_are_sharded(
+    small_config: Callable[..., Any],
+) -> None:
+    config = small_config("qwen3")
+    for lora, fsdp, processes, fused in (
+        (False, False, 1, True),
+        (True, False, 4, True),
+        (True, True, 1, True),
+        (True, True, 2, False),
+        (False, True, 2, True),
+    ):
+        config.lora.use_lora, config.training.fsdp = lora, fsdp
+        assert may_fuse_layers(config, processes) is fused
