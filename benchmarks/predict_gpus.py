@@ -21,8 +21,9 @@ WITHIN, BETWEEN = 300e9, 40e9
 """Bytes a second that a GPU moves in a collective: over NVLink, and over a 400 Gb/s network card of its own."""
 MESSAGE = 0.2e-3
 """Seconds of an agreement over gloo, for each doubling of the processes."""
-UNFUSED = 0.7
-"""Speed of a GPU with layers that are neither fused nor compiled, against one with: assumed; 0.68 was found later."""
+SHARDED = 0.87
+"""Speed of a GPU with sharded layers, fused and not compiled, against one with whole ones: 44,404 tokens/s of two GPUs
+against twice 25,393 (docs/experiments/2026-11-28-recorded-scoring-and-fused-shards.md). Not fused it was 0.68."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,12 @@ class Run:
 
 
 LORA = Run("4B LoRA, data parallel", 34_926, 4.02e9, 11.8e6, 2, 0)
-FULL = Run("4B full, `--fsdp true`", 26_000 * UNFUSED, 4.02e9, 4.02e9, 4, 2 + 2 + 4)
+FULL = Run("4B full, `--fsdp true`", 26_000 * SHARDED, 4.02e9, 4.02e9, 4, 2 + 2 + 4)
 MOE = Run("30B mixture of experts, LoRA, `--fsdp true`", float("nan"), 30.5e9, 26e6, 2, 2 + 2)
 
 
-MEASURED = {LORA.name: {1: 34_455, 2: 68_189, 4: 136_956}, FULL.name: {2: 34_703, 4: 68_528}}
-"""Tokens a second, found afterwards (docs/experiments/2026-11-28-four-h200s.md); nothing here is fitted to them."""
+MEASURED = {LORA.name: {1: 34_455, 2: 68_189, 4: 136_956}, FULL.name: {2: 44_404}}
+"""Tokens a second, found afterwards (docs/experiments/2026-11-28-four-h200s.md); of the full run, what `SHARDED` was taken from."""
 
 
 def unevenness(count: int, examples: int, steps: int = 20) -> float:

@@ -70,8 +70,9 @@ def main() -> None:
     parser.add_argument("--work", choices=("chains", "trees", "mixed"), default="mixed")
     parser.add_argument("--fsdp", action="store_true")
     parser.add_argument("--gradient_checkpointing", action="store_true")
-    parser.add_argument("--fused", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument(
+        "--fused", action=argparse.BooleanOptionalAction, default=True, help="fuse layers where it goes"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--examples", type=int, default=64, help="in an optimiser step of each process (default: 64)")
     parser.add_argument("--token_budget", type=int, default=16384)
@@ -93,9 +94,8 @@ def main() -> None:
         num_ids = built.model.embedding.weight.shape[0]
         trees = examples(args.work, 4000, num_ids=num_ids, confidence_id=built.model.confidence_id)
         line = shard_if_asked(built, training, accelerator)
-        built.compile_if_worth(
-            "auto" if args.compile and (hardware.fuses_layers or not args.fsdp) else False, float("inf")
-        )
+        if not is_sharded(built.model):
+            built.compile_if_worth("auto", float("inf"))
         data = run_data(trees).training
         trainer = Trainer(
             training,

@@ -172,7 +172,7 @@ def _train(
     budget, reason = choose_token_budget(largest, built, max_length=max_length)
     budget = together.smallest(budget)  # of processes with different free memory
     tokens_per_step = mean_tokens_per_step(data.phases)
-    wanted = config.model.compile if hardware.fuses_layers else False
+    wanted = False if is_sharded(built.model) else config.model.compile
     compiling = built.compile_if_worth(wanted, tokens_per_step * training.max_steps)
     recorded = records_passes(training, config.lora, built, accelerator, budget)
     unrecordable = reason_not_to_record(training, config.lora, built, accelerator)

@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from surestep.model.sharding import is_sharded
-
 
 def compile_layers(transformer: Any, backend: str | Callable[..., Any] = "inductor") -> bool:
     """Compile every decoder layer, for packs of any length; the first pass of each kind then takes a while.
@@ -29,13 +27,9 @@ def compile_layers(transformer: Any, backend: str | Callable[..., Any] = "induct
         # new process by compiling and running five small ones. The processor's own list is trusted instead.
         options["options"] = {"cpp.vec_isa_ok": True}
     for layer in layers:
-        if is_sharded(layer):
-            # Its weights are put together and given up around `forward`, by hooks that no compiler needs to see.
-            layer.forward = _with_settings(torch.compile(layer.forward, dynamic=True, backend=backend, **options))
-        else:
-            layer._compiled_call_impl = _with_settings(
-                torch.compile(layer._call_impl, dynamic=True, backend=backend, **options)
-            )
+        layer._compiled_call_impl = _with_settings(
+            torch.compile(layer._call_impl, dynamic=True, backend=backend, **options)
+        )
     return True
 
 

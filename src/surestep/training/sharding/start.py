@@ -11,10 +11,10 @@ from surestep.scoring.build_model import BuiltModel
 
 
 def may_fuse_layers(config: Config, num_processes: int) -> bool:
-    """Whether layers can be fused, and compiled, in a run of so many processes.
+    """Whether layers can be fused in a run of so many processes.
 
     Fused layers with frozen weights hold them in one tensor, which cannot be shared out; trained ones are read where
-    FSDP2 has just put them together. Sharded adapters were not measured compiled.
+    FSDP2 has just put them together.
     """
     return not (config.training.fsdp and num_processes > 1 and config.lora.use_lora)
 
