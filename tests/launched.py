@@ -13,13 +13,17 @@ LAUNCH = "from torch.distributed.run import main; main()"
 
 
 def launch_two(
-    python: Path, program: str, arguments: Sequence[Any], *, timeout: float = 150
+    python: Path, program: str, arguments: Sequence[Any], *, timeout: float = 150, looks_every_s: float = 0.1
 ) -> subprocess.CompletedProcess[str]:
-    """Start `program` of the folder `python` (`python` or `surestep`) twice with `arguments`, and wait for both."""
+    """Start `program` of the folder `python` (`python` or `surestep`) twice with `arguments`, and wait for both.
+
+    The launcher looks every `looks_every_s` whether one has ended, and then ends the other.
+    """
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [
             *(python / "python", "-c", LAUNCH, "--standalone", "--nproc_per_node", "2"),
+            *("--monitor_interval", str(looks_every_s)),
             *("--no-python", python / program, *map(str, arguments)),
         ],
         capture_output=True,

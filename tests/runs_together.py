@@ -20,16 +20,16 @@ TOGETHER = Path(__file__).parent / "two_processes.py"
 
 
 def run_together(
-    python: Path, folder: Path, runs: Sequence[dict[str, Any]], *, timeout: float = 150
+    python: Path, folder: Path, runs: Sequence[dict[str, Any]], *, timeout: float = 150, **launch: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Train `runs` (see `two_processes`), each with a `Config` as its `config`, by two processes."""
+    """Train `runs` (see `two_processes`), each with a `Config` as its `config`, by two (`launch_two`)."""
     listed = []
     for number, run in enumerate(runs):
         place = folder / f"run-{number}.json"
         run["config"].save(place)
         listed.append(run | {"config": str(place)})
     (folder / "runs.json").write_text(json.dumps(listed, default=str))
-    return launch_two(python, "python", [TOGETHER, folder / "runs.json"], timeout=timeout)
+    return launch_two(python, "python", [TOGETHER, folder / "runs.json"], timeout=timeout, **launch)
 
 
 def assert_same_run(found: Config, expected: Config, *, rel: float = 1e-4) -> None:

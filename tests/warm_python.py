@@ -37,6 +37,10 @@ IMPORTED = (
     "matplotlib.figure",
     "matplotlib.backends.backend_agg",
     "jinja2",
+    "scipy.optimize",
+    "sklearn.feature_extraction.text",
+    "sklearn.linear_model",
+    "sklearn.model_selection",
     "surestep.cli.main",
     "surestep.cli.commands.train",
     "surestep.cli.commands.evaluate",
@@ -115,8 +119,10 @@ def _serve(address: Path) -> None:
 
     from quick_plots import quick_png  # beside this file, where Python looks first when it runs it
     from surestep.evaluation.report.charts import png
+    from surestep.evaluation.report.page import environment
 
     png.png_of = quick_png
+    environment().get_template("report.html.j2")  # compiled once
     get_checkpoint_conversion_mapping("")  # compiles a thousand patterns, once a process
     # A collection in a child would write to every object that it looks at, and so copy all memory of this process.
     gc.freeze()

@@ -260,6 +260,7 @@ def test_what_cannot_be_calibrated_on_is_one_line_and_changes_nothing(
     assert hashes(checkpoint) == before
 
 
+@pytest.mark.slow
 def test_an_unknown_method_and_a_missing_checkpoint_are_refused(
     surestep: Surestep, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -405,6 +405,7 @@ def test_misuse_is_one_line_and_exit_code_2(
     assert words in fail("check", *(argument.format(here=tmp_path, checkpoint=checkpoint) for argument in arguments))
 
 
+@pytest.mark.slow
 def test_an_unknown_tier_ends_a_process_with_exit_code_2(tmp_path: Path, quick_python: Path) -> None:
     ran = run(["surestep", "check", "x", "--tier", "perfect"], tmp_path, first_on_path=quick_python)
     assert ran.code == 2

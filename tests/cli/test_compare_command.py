@@ -255,6 +255,7 @@ def is_best(checkpoint: Path) -> bool:
     return best == checkpoint.name
 
 
+@pytest.mark.slow
 def test_a_missing_folder_ends_a_process_with_one_line(tmp_path: Path, quick_python: Path) -> None:
     ran = run(["surestep", "compare", "nowhere"], tmp_path, first_on_path=quick_python)
     assert ran.code == 2

@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
+from rich.measure import Measurement
 
 from surestep.cli.output import progress as progress_module
 from surestep.cli.output.console import make_console
+from surestep.cli.output.fitted_table import FittedTable
 from surestep.cli.output.progress import TrainingDisplay, counting, rows_done
 from surestep.cli.output.tables import baselines_table, metrics_table
 from surestep.metrics import Baseline, build_report
@@ -151,6 +155,24 @@ def test_one_dataset_is_shown_once() -> None:
 
 def test_an_undefined_figure_is_a_dash() -> None:
     assert (number(None), number(0.5)) == ("–", "0.500")
+
+
+CELLS = st.text("ab 日é[]\n", max_size=9)
+
+
+@given(
+    rows=st.lists(st.lists(CELLS, min_size=5, max_size=5), max_size=4), names=st.lists(CELLS, min_size=5, max_size=5)
+)
+def test_columns_side_by_side_are_as_wide_as_each_alone_and_the_gaps(rows: list[list[str]], names: list[str]) -> None:
+    console = Console(file=io.StringIO(), width=100_000)
+    table = FittedTable()
+    table.add_columns_of(*names[1:], first=names[0])
+    for row in rows:
+        table.add_cells(*row)
+    widths = table._natural_widths(console, console.options)
+    for columns in ([0], [0, 2], [0, 1, 3], [0, 1, 2, 3, 4]):
+        together = Measurement.get(console, console.options, table._piece(columns, True)).maximum
+        assert widths.natural(columns) == together
 
 
 @pytest.mark.parametrize("width", [60, *(pytest.param(width, marks=pytest.mark.slow) for width in (80, 120, 200))])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from surestep.metrics import FIGURES, Measure, build_report, compute_figures, ece, resample
+from surestep.metrics.bootstrap import inversion
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.bootstrap.inversion import inverted_interval
 from surestep.metrics.figures.binned import total
@@ -52,6 +53,20 @@ def test_mse_and_calibration_in_the_large_are_covered_in_95_of_100_datasets_of_5
             low, high = np.quantile(sums[:, number] / sums[:, 0], [0.025, 0.975])
             covered[name] += int(low <= true[name] <= high)
     assert {name: abs(count / 500 - 0.95) <= 0.03 for name, count in covered.items()} == dict.fromkeys(names, True)
+
+
+@pytest.mark.parametrize(("resamples", "num_bins"), [(20, 1), (300, 10), (1000, 15)])
+def test_candidates_that_are_tested_together_give_what_each_gives_alone(
+    monkeypatch: pytest.MonkeyPatch, resamples: int, num_bins: int
+) -> None:
+    rng = np.random.default_rng(resamples)
+    gaps = rng.normal(0, 0.02, num_bins)
+    resampled = gaps + rng.normal(0, 0.01, (resamples, num_bins))
+    found = []
+    for entries in (1, 2**15, 2**30):
+        monkeypatch.setattr(inversion, "_ENTRIES_AT_ONCE", entries)
+        found.append(inverted_interval(gaps, resampled, total))
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.slow

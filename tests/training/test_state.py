@@ -51,6 +51,13 @@ def test_every_step_and_process_has_randomness_of_its_own() -> None:
     assert all(len({values[i] for values in found[1:]}) == 3 for i in range(3))
 
 
+def test_the_randomness_of_a_step_is_what_torch_draws_after_the_same_seed() -> None:
+    seed_step(42, 3, 0)
+    found = torch.rand(5)
+    torch.manual_seed(torch.initial_seed())
+    assert torch.equal(torch.rand(5), found)
+
+
 def test_what_is_saved_is_read_back_to_the_bit(model: Any, optimizer: torch.optim.AdamW, tmp_path: Path) -> None:
     interval = Interval([torch.tensor(0.1), torch.tensor(1 / 3)], [0.1, 1 / 7], 100, {"own": 7}, 1.5)
     state = RunState(step=3, drawn={"own": 24}, best={"step": 2, "value": 1 / 3}, best_seen=1 / 3)

@@ -18,10 +18,12 @@ from strategies import random_tree
 from surestep.config import Config, TrainingConfig, get_default_config
 from surestep.encoding.token_store import write_store
 from surestep.errors import SurestepError
+from surestep.metrics.report import build_report
+from surestep.scoring.score_split import score_split
 from surestep.scoring.stored_split import StoredSplit
 from surestep.training.events import validate as validation
 from surestep.training.events.records import ValidationRecord
-from surestep.training.events.validate import choose_subsets, is_better, validate
+from surestep.training.events.validate import SHOWN, choose_subsets, is_better, validate
 from surestep.training.run import train
 
 
@@ -86,6 +88,18 @@ def test_the_value_is_the_plain_mean_over_datasets_whatever_their_size(
     assert record.value == record.mean["nll"] == pytest.approx((nll["large"] + nll["small"]) / 2, rel=1e-6)
     assert record.is_best
     assert not validate(scorer, stores, step=4, metric="nll", best=record.value).is_best
+
+
+@pytest.mark.parametrize("metric", ["smooth_ece", "rms_calibration_error"])
+def test_its_figures_are_those_of_a_report_on_the_same_scores_to_the_bit(
+    built: Any, stores: dict[str, StoredSplit], metric: str
+) -> None:
+    scorer = built.scorer(get_default_config())
+    subsets = {name: store.take(np.arange(5)) for name, store in stores.items()}
+    record = validate(scorer, subsets, step=1, metric=metric, best=None)
+    report: Any = build_report(score_split(scorer, list(subsets.values()), wanted="labelled"))
+    sections = report["per_dataset"]
+    assert record.per_dataset == {n: {figure: sections[n][figure] for figure in (*SHOWN, metric)} for n in subsets}
 
 
 def test_a_metric_that_is_undefined_gives_way_to_the_likelihood(built: Any, tmp_path: Path) -> None:

@@ -46,14 +46,24 @@ def save_weights(model: ConfidenceModel, folder: Path, *, whole: Mapping[str, Te
                 if isinstance(adapter.target_modules, set):  # whose order changes from process to process
                     adapter.target_modules = sorted(adapter.target_modules)
             # save_embedding_layers=False: the embedding is not trained, and looking it up would ask the network.
-            model.backbone.save_pretrained(folder / "adapter", save_embedding_layers=False, **_state(model, whole))
-            (folder / "adapter" / "README.md").unlink(missing_ok=True)
+            with _without_model_card(model.backbone):
+                model.backbone.save_pretrained(folder / "adapter", save_embedding_layers=False, **_state(model, whole))
         else:
             with own_attention(model):
                 model.transformer.save_pretrained(folder / BACKBONE_FOLDER, **_state(model, whole))
     except SafetensorError as error:
         # safetensors reports a full disk as an error of its own kind.
         raise OSError(28, str(error), str(folder)) from None
+
+
+@contextmanager
+def _without_model_card(backbone: Any) -> Iterator[None]:
+    """Within it peft writes no card beside adapters: an empty form, slower than small weights are written."""
+    backbone.create_or_update_model_card = lambda _folder: None
+    try:
+        yield
+    finally:
+        del backbone.create_or_update_model_card
 
 
 def _state(model: ConfidenceModel, whole: Mapping[str, Tensor] | None) -> dict[str, Any]:

@@ -119,7 +119,10 @@ def seed_step(seed: int, step: int, rank: int) -> None:
     So a resumed step draws the dropout of an uninterrupted one, whatever ran between them.
     """
     mixed = int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
-    torch.manual_seed(mixed)
+    # As `torch.manual_seed`, which where no GPU is used keeps, for one used later, who called it: milliseconds a step.
+    torch.default_generator.manual_seed(mixed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(mixed)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)
 

@@ -5,7 +5,8 @@ Knows widths; knows no result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box
@@ -17,6 +18,22 @@ from rich.text import Text
 _UNBOUNDED = 100_000
 _NARROWEST_NAME = 16
 """Columns of the terminal that the first column keeps, where it must wrap."""
+
+
+@dataclass(frozen=True)
+class _Widths:
+    """What columns take that nothing bounds: each alone, and the gap between two of them."""
+
+    alone: list[int]
+    between: int
+
+    def natural(self, columns: Sequence[int]) -> int:
+        """Of some columns side by side."""
+        return sum(self.alone[number] for number in columns) + self.between * (len(columns) - 1)
+
+    def fit(self, columns: Sequence[int], max_width: int) -> bool:
+        """Whether these columns stand side by side; the first one may wrap down to `_NARROWEST_NAME`."""
+        return self.natural(columns) - max(0, self.alone[0] - _NARROWEST_NAME) <= max_width
 
 
 class FittedTable(Table):
@@ -50,8 +67,9 @@ class FittedTable(Table):
         if self.heading is not None:
             yield Text(self.heading, style="bold")
             yield Text("")
-        for columns in self._pieces(console, options):
-            yield from _shown(self._piece(columns, self._fits(columns, console, options)), console, options)
+        widths = self._natural_widths(console, options)
+        for columns in self._pieces(widths, options.max_width):
+            yield from _shown(self._piece(columns, widths.fit(columns, options.max_width)), console, options)
             yield Text("")
         if self.remark is not None:
             yield Text(self.remark, style="dim")
@@ -61,22 +79,24 @@ class FittedTable(Table):
         """As wide as it may be."""
         return Measurement(1, options.max_width)
 
-    def _pieces(self, console: Console, options: ConsoleOptions) -> Iterator[list[int]]:
+    def _pieces(self, widths: _Widths, max_width: int) -> Iterator[list[int]]:
         """Numbers of the columns of each piece."""
         piece = [0]
         for number in range(1, len(self.columns)):
-            if len(piece) > 1 and not self._fits([*piece, number], console, options):
+            if len(piece) > 1 and not widths.fit([*piece, number], max_width):
                 yield piece
                 piece = [0]
             piece.append(number)
         yield piece
 
-    def _fits(self, columns: list[int], console: Console, options: ConsoleOptions) -> bool:
-        """Whether these columns stand side by side; the first one may wrap down to `_NARROWEST_NAME`."""
+    def _natural_widths(self, console: Console, options: ConsoleOptions) -> _Widths:
         unbounded = options.update(max_width=_UNBOUNDED)
-        natural = Measurement.get(console, unbounded, self._piece(columns, True)).maximum
-        names = Measurement.get(console, unbounded, self._piece([0], True)).maximum
-        return natural - max(0, names - _NARROWEST_NAME) <= options.max_width
+
+        def width(*columns: int) -> int:
+            return Measurement.get(console, unbounded, self._piece(list(columns), True)).maximum
+
+        alone = [width(number) for number in range(len(self.columns))]
+        return _Widths(alone, between=width(0, 1) - alone[0] - alone[1] if len(alone) > 1 else 0)
 
     def _piece(self, columns: list[int], is_whole: bool) -> Table:
         """Some columns as a table of rich; `is_whole`: no column but the first may wrap."""

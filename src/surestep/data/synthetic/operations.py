@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cache
 
 HELD_OUT_RATES = ((0.12, 0.16), (0.31, 0.35), (0.57, 0.61), (0.83, 0.87))
 """Half-open bands of error rates and reliabilities that only test problems state."""
@@ -42,6 +43,7 @@ def is_held_out_rate(rate: float) -> bool:
     return any(low <= rate < high for low, high in HELD_OUT_RATES)
 
 
+@cache  # of two small numbers; a problem asks some hundred times
 def is_held_out_pair(one: int, other: int) -> bool:
     """Whether sums and differences of these two numbers, in either order, occur in test only.
 

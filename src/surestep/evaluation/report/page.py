@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,6 +290,7 @@ def shade(confidence: float) -> int:
     return round(confidence * 10)
 
 
+@cache  # a template is compiled once a process: half a second for a page
 def environment() -> Environment:
     """Templates of this package, every value escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -26,6 +26,8 @@ _STEPS_DOWN = 21
 _STEPS_UP = 20
 _STEPS_SPREAD = 60
 _FURTHEST = 3.0
+_ENTRIES_AT_ONCE = 2**15
+"""Candidates are tested together as long as their draws stay in the fast memory."""
 _MULTIPLES = (0.0, 0.3, 0.6, 0.8, 0.95, 1.1, 1.3, 1.7, 3.0)
 
 
@@ -119,7 +121,9 @@ def _spread(gaps: FloatArray, error: FloatArray, size: Size, seen: float) -> Flo
 
 
 def _invert(candidates: FloatArray, noise: FloatArray, size: Size, seen: float, quantile: float) -> float:
-    reached = np.array([np.quantile(size(candidate + noise), quantile) for candidate in candidates])
+    together = max(1, _ENTRIES_AT_ONCE // max(noise.size, 1))
+    blocks = (candidates[first : first + together, None, :] + noise for first in range(0, len(candidates), together))
+    reached = np.concatenate([np.quantile(size(block), quantile, axis=1) for block in blocks])
     return _where_reached(reached, size(candidates), seen)
 
 

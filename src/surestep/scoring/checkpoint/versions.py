@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -15,15 +16,19 @@ _PACKAGES = (
 
 def library_versions() -> dict[str, str]:
     """Version of Python and of each library that decides a result."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions
+    installed = {name: _version(name) for name in _PACKAGES}
+    return {"python": platform.python_version()} | {name: found for name, found in installed.items() if found}
 
 
+@cache  # reading it takes longer than writing a small checkpoint, and an installation meanwhile changes no loaded code
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache  # what runs was loaded once
 def git_commit() -> str | None:
     """Commit of the code that runs, `+` behind it where it was changed; None outside a checkout."""
     here = Path(__file__).resolve().parent

@@ -14,7 +14,8 @@ from surestep.config import EvalConfig, TrainingConfig
 from surestep.config.loss import LossOptions
 from surestep.metrics import nll
 from surestep.metrics.figures import FIGURES
-from surestep.metrics.report import ConstantBaseline, build_report
+from surestep.metrics.measure import Measure
+from surestep.metrics.report import ConstantBaseline
 from surestep.scored import ScoredSteps
 from surestep.scoring.evaluation_file import dataset_facts, evaluation_report, write_evaluation_files
 from surestep.scoring.model_scorer import ModelScorer
@@ -155,18 +156,22 @@ def validate(
     `constants` are the mean training labels, which the same labels are compared with; `progress` is told of each tree.
     """
     steps = score_split(scorer, list(subsets.values()), wanted="labelled", progress=progress)
-    report: Any = build_report(steps)
     names = list(dict.fromkeys((*SHOWN, metric)))
-    per_dataset = {
-        name: {figure: section[figure] for figure in names} for name, section in report["per_dataset"].items()
-    }
+    measured = steps.measured()
+    per_dataset = {name: _figures_of(measured.for_dataset(name), names) for name in steps.dataset_names}
     mean = {figure: _mean([figures[figure] for figures in per_dataset.values()]) for figure in names}
     value = mean[metric]
     if value is None:  # one class only, say: the likelihood always has a value
         metric, value = "nll", mean["nll"]
     assert value is not None, "a validation set has at least one label"
-    constant = _constant_nll(steps.measured(), constants or {})
+    constant = _constant_nll(measured, constants or {})
     return ValidationRecord(step, metric, value, mean, per_dataset, is_better(value, best, metric), constant)
+
+
+def _figures_of(steps: ScoredSteps, names: Sequence[str]) -> dict[str, float | None]:
+    """Plain values as a report has them: all of a report, with its tables, takes longer than scoring a few problems."""
+    steps = steps.densely()
+    return Measure(steps, [FIGURES[name] for name in names], num_problems=steps.num_problems).values
 
 
 def _constant_nll(steps: ScoredSteps, constants: Mapping[str, float]) -> float | None:
