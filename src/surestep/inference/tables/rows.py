@@ -155,7 +155,8 @@ def _not_utf8(text: str) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return f"not UTF-8 (byte 0x{ord(text[error.start]) & 0xFF:02x}, character {error.start + 1} of the row)"
+        place = f"byte 0x{ord(text[error.start]) & 0xFF:02x}, character {error.start + 1} of the row"
+        return f"not UTF-8 ({place}); save the file as UTF-8"
     return None
 
 
