@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, read_arrow, with_names
+from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, read_arrow, with_names, with_plain_numbers
 from surestep.data.records.lines import PACKED, count_lines, read_lines
 from surestep.errors import BadRowError, DataError
 from surestep.untrusted.bounds import HELD_WHOLE, LINE
@@ -202,7 +202,9 @@ def _read_arrow(path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
         if row.unread:
             on_bad_row(BadRowError(row.unread, path=path, number=number))
         else:
-            yield Record(with_names(row.values, row.classes) if row.classes else row.values, path, number, number)
+            values = with_names(row.values, row.classes) if row.classes else row.values
+            values |= {name: with_plain_numbers(values[name]) for name in row.decimals}
+            yield Record(values, path, number, number)
     if number == 0:
         raise DataError("the file holds no row; check where it came from", path=path)
 
