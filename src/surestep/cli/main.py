@@ -18,6 +18,7 @@ from typing import Any
 
 from surestep import __version__
 from surestep.cli.checkpoint_argument import settle_checkpoint
+from surestep.cli.output_places import check_output_places
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
 from surestep.stop_signals import Interrupted, interrupted_by_signals
@@ -133,6 +134,7 @@ def run_command(args: argparse.Namespace) -> int:
     warnings.formatwarning = _visible_warning
     try:
         with interrupted_by_signals():
+            check_output_places(args)
             if (line := settle_checkpoint(args)) is not None:
                 print_to(sys.stderr, f"· {line}")
             return int(args.run(args))

@@ -1,0 +1,65 @@
+"""No command writes into a checkpoint, which could not be loaded any more, or an evaluation into a run's folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Fail = Callable[..., str]
+COMMANDS = {
+    "evaluate": ("evaluate", "--predictions", "p.jsonl", "--output_dir"),
+    "train": ("train", "--output_dir"),
+    "demo": ("demo", "--output_dir"),
+    "benchmark": ("benchmark", "processbench", "--data", "d.jsonl", "--predictions", "p.jsonl", "--output_dir"),
+    "score": ("score", "rows.jsonl", "run/checkpoint_step_2", "--output"),
+    "rerank": ("rerank", "rows.jsonl", "run/checkpoint_step_2", "--output"),
+    "bad rows": ("score", "rows.jsonl", "run/checkpoint_step_2", "--bad_rows_file"),
+    "generate": ("generate", "rows.jsonl", "--endpoint", "http://127.0.0.1:9", "--output"),
+    "certify": ("certify", "run/checkpoint_step_2", "--data", "d.jsonl", "--out"),
+    "watch": ("watch", "run/checkpoint_step_2", "--data", "d.jsonl", "--state"),
+    "calibrate": ("calibrate", "--scorer", "other", "--output"),
+    "export": ("export", "run/checkpoint_step_2", "--output_dir"),
+    "average": ("average", "run/checkpoint_step_2", "--output"),
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("run/checkpoint_step_2")
+    folder.mkdir(parents=True)
+    for name in ("manifest.json", "config.json"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "below", ["", "new", "new/deep/rows.jsonl", "tokenizer/../x", "../checkpoint_step_2/x", "link"]
+)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_is_written_into_a_checkpoint(fail: Fail, checkpoint: Path, command: str, below: str) -> None:
+    place = checkpoint / below
+    if below == "link":
+        place = Path("link")
+        place.symlink_to(checkpoint, target_is_directory=True)
+    before = sorted(path for path in Path().rglob("*"))
+    message = fail(*COMMANDS[command], place)
+    assert f"{place} lies in the checkpoint {checkpoint.resolve()}" in message
+    assert f"surestep: {COMMANDS[command][-1]} " in message
+    assert sorted(path for path in Path().rglob("*")) == before
+
+
+def test_an_evaluation_is_no_result_of_the_run_beside_it(fail: Fail, checkpoint: Path) -> None:
+    (Path("p.jsonl")).write_text('{"confidence": 0.5, "label": 1}\n')
+    message = fail("evaluate", "--predictions", "p.jsonl", "--output_dir", checkpoint.parent)
+    assert "run is the folder of a run" in message
+    assert os.listdir(checkpoint.parent) == [checkpoint.name]
+
+
+def test_beside_a_checkpoint_there_is_room(succeed: Callable[..., str], checkpoint: Path) -> None:
+    (Path("p.jsonl")).write_text('{"confidence": 0.5, "label": 1}\n')
+    succeed("evaluate", "--predictions", "p.jsonl", "--output_dir", checkpoint.parent / "test", "--bootstrap_resamples", "10")
+    assert (checkpoint.parent / "test" / "eval_metrics.json").is_file()
