@@ -61,5 +61,13 @@ def test_an_evaluation_is_no_result_of_the_run_beside_it(fail: Fail, checkpoint:
 
 def test_beside_a_checkpoint_there_is_room(succeed: Callable[..., str], checkpoint: Path) -> None:
     (Path("p.jsonl")).write_text('{"confidence": 0.5, "label": 1}\n')
-    succeed("evaluate", "--predictions", "p.jsonl", "--output_dir", checkpoint.parent / "test", "--bootstrap_resamples", "10")
+    succeed(
+        "evaluate",
+        "--predictions",
+        "p.jsonl",
+        "--output_dir",
+        checkpoint.parent / "test",
+        "--bootstrap_resamples",
+        "10",
+    )
     assert (checkpoint.parent / "test" / "eval_metrics.json").is_file()

@@ -75,12 +75,12 @@ class Record:
 
     def inner(self, values: object, what: str) -> Record:
         """An object inside this record, at the same place."""
-        values = self._spelled(values, "{", what)
+        values = self.spelled(values, "{", what)
         if not isinstance(values, dict):
             raise self.error(f"{what} is {_kind(values)}; allowed: an object")
         return Record(values, self.path, self.line, self.number)
 
-    def _spelled(self, value: object, opening: str, what: str) -> object:
+    def spelled(self, value: object, opening: str, what: str) -> object:
         """What a cell of a CSV spells as JSON, where it begins like that; everything else as it is."""
         if not (self.is_cells and isinstance(value, str) and value.lstrip().startswith(opening)):
             return value
@@ -117,7 +117,7 @@ class Record:
 
     def items(self, name: str) -> list[Any]:
         """A field that is a list; null or absent is the empty list."""
-        value = self._spelled(self.get(name), "[", f"'{name}'")
+        value = self.spelled(self.get(name), "[", f"'{name}'")
         if value is None:
             return []
         if not isinstance(value, list):
