@@ -3,9 +3,9 @@
     --map problem=input,label=mistake_index --label_base 0
     --map problem=doc.question,steps=response.0.steps,label=annotation.first --label_base 1
 
-A name may lead into objects and lists (`records.row_file.find`): `a.b.0.c` is `c` of the first entry of `b` of `a`. What
-is not mapped keeps the name that ProcessBench gives it. Whether labels count from 0 or from 1 is stated, never guessed;
-null, -1, "N/A" and blank text are "no error" either way, and with a base of 1 a 0 is refused.
+A name may lead into objects and lists (`records.row_file.find`): `a.b.0.c` is `c` of the first entry of `b` of `a`.
+What is not mapped keeps the name that ProcessBench gives it. Whether labels count from 0 or from 1 is stated, never
+guessed; null, -1, "N/A" and blank text are "no error" either way, and with a base of 1 a 0 is refused.
 """
 
 from __future__ import annotations
