@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from surestep.errors import CheckpointError
+from surestep.scoring.checkpoint.find import find_checkpoint
 
 Fail = Callable[..., str]
 COMMANDS = {
@@ -57,6 +61,26 @@ def test_an_evaluation_is_no_result_of_the_run_beside_it(fail: Fail, checkpoint:
     message = fail("evaluate", "--predictions", "p.jsonl", "--output_dir", checkpoint.parent)
     assert "run is the folder of a run" in message
     assert os.listdir(checkpoint.parent) == [checkpoint.name]
+
+
+def test_results_named_like_checkpoints_are_no_run(succeed: Callable[..., str], checkpoint: Path) -> None:
+    """Evaluations of checkpoints lie in folders called after them."""
+    Path("eval_run/checkpoint_step_2").mkdir(parents=True)
+    Path("p.jsonl").write_text('{"confidence": 0.5, "label": 1}\n')
+    succeed("evaluate", "--predictions", "p.jsonl", "--output_dir", "eval_run", "--bootstrap_resamples", "10")
+    with pytest.raises(CheckpointError, match="it holds the runs run: name one of them"):
+        find_checkpoint(Path())
+
+
+def test_a_name_with_a_nul_is_one_line(fail: Fail, checkpoint: Path) -> None:
+    """No program can be given one by the system, but a file of settings may hold it."""
+    Path("settings.json").write_text(json.dumps({"output_dir": "a\0b"}))
+    fail("train", "--config", "settings.json", "--backbone", "builtin:tiny")
+
+
+def test_a_number_beyond_any_is_called_so(fail: Fail, checkpoint: Path) -> None:
+    message = fail("train", "--max_steps", "1e99")
+    assert "training.max_steps is 1e+99; allowed: a whole number" in message
 
 
 def test_beside_a_checkpoint_there_is_room(succeed: Callable[..., str], checkpoint: Path) -> None:

@@ -155,6 +155,11 @@ def run_command(args: argparse.Namespace) -> int:
         mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; {advice}")
         print_to(sys.stderr, f"surestep: {in_one_line(str(mended))}")
         return 2
+    except ValueError as error:
+        if "embedded null" not in str(error):  # what the system says of a name with a NUL in it, wherever it came from
+            raise
+        print("surestep: a path holds a NUL character, which no name of a file may have; name another", file=sys.stderr)
+        return 2
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -126,9 +126,9 @@ def _locked(folder: Path, console: Console) -> Iterator[None]:
         ConfigError: it is a run's, whose own result others would take these for.
     """
     from surestep.evaluation.results.results_folder import locked_results
-    from surestep.scoring.checkpoint.find import checkpoint_of_run
+    from surestep.scoring.checkpoint.find import is_run
 
-    if checkpoint_of_run(folder) is not None:
+    if folder.is_dir() and is_run(folder):
         raise ConfigError(
             f"--output_dir {folder} is the folder of a run: `compare`, `report` and `check` would take these figures "
             "for those of its training; name a folder of its own, below it or elsewhere"

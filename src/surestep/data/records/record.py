@@ -134,6 +134,18 @@ def as_paths(paths: PathOrPaths) -> list[Path]:
     return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
+BARE_RETURN = "lines end with a carriage return alone; save the file with the line ends of Unix or Windows"
+
+
+def why_no_json(error: Exception, text: str) -> str:
+    """What is wrong with a line that is no JSON, for a message."""
+    if isinstance(error, json.JSONDecodeError):
+        if error.msg == "Extra data" and text[: error.pos].rstrip(" \t\n").endswith("\r"):
+            return BARE_RETURN  # one object behind the other, in what is one line
+        return f"{error.msg}, column {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
 OnBadRow = Callable[[BadRowError], None]
 """Is told of a row that is no record; reading goes on behind it unless it raises."""
 
@@ -315,6 +327,8 @@ def read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow)
                 on_bad_row(BadRowError(message, path=path, line=line))
             line = reader.line_num + 1
     except csv.Error as error:
+        if str(error).startswith("new-line character"):
+            raise DataError(BARE_RETURN, path=path, line=reader.line_num) from None
         raise DataError(f"not valid CSV ({error}); the file may be cut", path=path, line=reader.line_num) from None
 
 
@@ -354,10 +368,7 @@ def is_cut(error: Exception, text: str) -> bool:
 def _refuse(error: Exception, path: Path, line: int, text: str) -> NoReturn:
     if is_cut(error, text):
         raise cut_file(path, line) from None
-    if isinstance(error, json.JSONDecodeError):
-        what = f"{error.msg}, column {error.colno}"
-    else:
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    what = why_no_json(error, text)
     raise DataError(f"not valid JSON ({what}); correct or remove the record", path=path, line=line) from None
 
 
