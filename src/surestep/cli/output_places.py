@@ -27,7 +27,9 @@ def check_output_places(args: argparse.Namespace) -> None:
         if name not in _FLAGS or not isinstance(place, str | Path) or str(place) in {"", "-", "none"}:
             continue
         real = real_path(Path(place))
-        for folder in (real, *real.parents):
+        # What makes a folder says itself that one is there already.
+        above = real.parents if getattr(args, "command", None) in {"average", "export"} else (real, *real.parents)
+        for folder in above:
             if _is_there(folder / MANIFEST) and _is_there(folder / CONFIG):
                 raise ConfigError(
                     f"--{name} {place} lies in the checkpoint {folder}, which could not be loaded any more with a file "
