@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from surestep.bench.machine import _room
 from surestep.errors import CheckpointError
 from surestep.scoring.checkpoint.find import find_checkpoint
 
@@ -97,3 +98,11 @@ def test_beside_a_checkpoint_there_is_room(succeed: Callable[..., str], checkpoi
         "10",
     )
     assert (checkpoint.parent / "test" / "eval_metrics.json").is_file()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_file_in_place_of_the_folder_for_runs_is_found_by_doctor(checkpoint: Path, place: str) -> None:
+    Path("file").write_text("")
+    runs = next(iter(_room(Path(place))))
+    assert runs.status == "broken"
+    assert runs.value.endswith("file is a file, where a folder is needed")
