@@ -29,6 +29,22 @@ def from_cache_only(name: str) -> bool:
     return not _answers(os.environ.get("HF_ENDPOINT") or _ENDPOINT)
 
 
+def http_host(url: object) -> str:
+    """The host of an address of http or https that can be connected to; "" where it is none.
+
+    >>> http_host("http://127.0.0.1:8000/v1"), http_host("http://127.0.0.1:99999"), http_host("ftp://a"), http_host("a")
+    ('127.0.0.1', '', '', '')
+    """
+    import httpx2
+
+    try:
+        address = httpx2.URL(str(url))
+        port = urlsplit(str(url)).port  # which alone refuses what is no port
+    except (httpx2.InvalidURL, ValueError):
+        return ""
+    return address.host if address.scheme in {"http", "https"} and (port is None or port > 0) else ""
+
+
 @cache
 def _answers(endpoint: str) -> bool:
     """Whether something accepts connections where requests to `endpoint` go: its host, or the proxy in front of it."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo, field_validator
 from pydantic_core import CoreSchema, core_schema
@@ -40,7 +41,7 @@ class Section(BaseModel):
         """Pydantic reads true as 1 and false as 0; a switch where a number belongs is a mistake."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         given = value if isinstance(value, list) else [value]
-        kinds = _kinds(annotation)
+        kinds = kinds_of(annotation, within=True)
         if bool in kinds or not any(isinstance(one, bool) for one in given):
             return value
         numbers = [_KINDS_IN_WORDS[f"{kind.__name__}_type"] for kind in kinds if kind in (int, float)]
@@ -59,15 +60,22 @@ class Section(BaseModel):
             raise ConfigError(describe(error, type(self), prefix=name)) from None
 
 
-def _kinds(annotation: Any) -> list[Any]:
-    """The types that an annotation allows: of a union, its branches; of a list, what it holds.
+def kinds_of(annotation: Any, *, within: bool = False) -> list[Any]:
+    """The types that an annotation allows: of a union its branches, without None and what only narrows them.
 
-    >>> _kinds(list[int] | float | None)
-    [<class 'int'>, <class 'float'>, <class 'NoneType'>]
+    Args:
+        annotation: of a field.
+        within: give what a list or a table holds in its place.
+
+    >>> kinds_of(list[int] | float | None), kinds_of(list[int] | float | None, within=True)
+    ([list[int], <class 'float'>], [<class 'int'>, <class 'float'>])
     """
-    if get_origin(annotation) is Literal or not get_args(annotation):
-        return [annotation]
-    return [kind for inner in get_args(annotation) for kind in _kinds(inner)]
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return kinds_of(parts[0], within=within)
+    if origin in (Union, UnionType) or (within and parts and origin is not Literal):
+        return [kind for part in parts for kind in kinds_of(part, within=within)]
+    return [] if annotation is type(None) else [annotation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,7 @@ class OneOf:
 
 _KINDS_IN_WORDS = {
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "a whole number"),
+    "int_parsing_size": "a whole number of at most some thousand digits",
     **dict.fromkeys(("float_type", "float_parsing"), "a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
     "string_type": "text",

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 from surestep.cli.commands import serve
+from surestep.cli.main import main
 from surestep.client import Client
 from surestep.data.trees.text import clean_text
 from surestep.types import chain
@@ -59,6 +60,43 @@ def test_what_cannot_be_served_is_refused_in_a_line(
     given = [str(keys) if flag == "KEYS" else flag for flag in flags]
     port = [] if "--port" in flags else ["--port", "0"]
     assert words in fail("serve", tmp_path / "none", *port, *given)
+
+
+@pytest.mark.parametrize(
+    ("flags", "variable", "line"),
+    [
+        ((), None, "no API keys: everybody who reaches this address may ask"),
+        (("--api_keys_file", "none"), None, "no API keys: everybody who reaches this address may ask"),
+        (("--api_keys_file", "null", "--host", "::1"), None, "no API keys: everybody who reaches this address may ask"),
+        ((), " , ", "no API keys: everybody who reaches this address may ask"),
+        (("--api_keys_file", "none"), "k" * 20, "1 API key"),
+        (("--api_keys_file", "KEYS"), None, "2 API keys"),
+    ],
+)
+def test_who_may_ask_is_said_before_the_model_is_loaded(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    variable: str | None,
+    line: str,
+) -> None:
+    monkeypatch.delenv("SURESTEP_API_KEYS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("SURESTEP_API_KEYS", variable)
+    keys = tmp_path / "keys"
+    keys.write_text(f"ada {'k' * 20}\nbob {'l' * 20}\n")
+    given = [str(keys) if flag == "KEYS" else flag for flag in flags]
+    assert main(["serve", str(tmp_path / "no checkpoint"), "--port", "0", *given]) == 2
+    assert " ".join(capsys.readouterr().out.split()).startswith(f"· {line}")
+
+
+@pytest.mark.parametrize("word", ["none", "NULL"])
+def test_no_keys_by_a_word_are_refused_where_others_reach_the_address(
+    fail: Fail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.delenv("SURESTEP_API_KEYS", raising=False)
+    assert "there are no API keys" in fail("serve", tmp_path, "--host", "0.0.0.0", "--api_keys_file", word)
 
 
 def test_a_port_that_is_taken_is_refused_in_a_line(fail: Fail, tmp_path: Path) -> None:

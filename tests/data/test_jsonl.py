@@ -12,6 +12,7 @@ import pytest
 
 from surestep.data.records.record import Record, read_records
 from surestep.errors import DataError
+from surestep.inference.tables.rows import BadRow, format_of, read_rows
 
 ROWS = [{"n": number, "text": "é" * number} for number in range(20)]
 LINES = [json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS]
@@ -208,6 +209,16 @@ def test_a_csv_row_of_the_wrong_width_names_its_line(tmp_path: Path) -> None:
 
 def test_a_csv_cut_inside_a_quoted_field_is_an_error(tmp_path: Path) -> None:
     assert "cut" in str(failure(put(tmp_path, 'a,b\n1,"two\nthree', "a.csv")))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
+def test_lines_that_end_with_a_carriage_return_alone_are_named(tmp_path: Path, name: str) -> None:
+    text = "n,text\r1,a\r2,b\r" if "csv" in name else "".join(LINES).replace("\n", "\r")
+    content = text.encode()
+    path = put(tmp_path, gzip.compress(content) if name.endswith(".gz") else content, name)
+    assert "lines end with a carriage return alone; save the file with" in str(failure(path))
+    found = list(read_rows(path, format_of(path))) if "csv" not in name else []
+    assert all(isinstance(row, BadRow) and "carriage return alone" in row.reason for row in found)
 
 
 def test_a_large_file_is_streamed(tmp_path: Path, write_jsonl: Callable[..., Path]) -> None:

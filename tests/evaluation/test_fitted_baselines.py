@@ -174,6 +174,24 @@ def test_without_texts_or_on_request_only_constants_remain_and_it_is_said(tmp_pa
     assert report["baselines_left_out"] == []
 
 
+@pytest.mark.slow
+def test_a_step_counts_once_in_figures_constants_and_baselines_however_often_it_was_rated(tmp_path: Path) -> None:
+    """All weigh alike, so no difference between a model and a baseline comes from how often steps were rated."""
+    once = rows(12)
+    often = [row | {"num_ratings": 1 + 6 * (number % 2)} for number, row in enumerate(once)]
+    found = []
+    for name, values in (("once", once), ("often", often)):
+        path = write(tmp_path / f"{name}.jsonl", values)
+        report = evaluate_predictions(
+            path, output_dir=tmp_path / name, settings=EvalConfig(bootstrap_resamples=5)
+        ).report
+        assert [row["name"] for row in report["baselines"]] == ["evaluated mean", "position, length", "TF-IDF"]
+        overall = {name: value for name, value in report["overall"].items() if isinstance(value, int | float)}
+        found.append((overall, report["baselines"]))
+    assert found[0] == found[1]
+    assert found[0][0]["num_steps"] == len(once)
+
+
 def test_too_few_problems_to_cross_fit_are_said() -> None:
     result = own_baselines(steps_of_rows((row, None) for row in rows(2)))
     assert result.baselines == []

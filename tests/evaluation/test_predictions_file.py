@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import gc
 import gzip
 import json
 import math
+import re
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -245,9 +247,24 @@ STEPS = st.lists(
 )
 
 
+def repeated(rows: list[dict[str, Any]]) -> int:
+    """How many rows are of a step that an earlier row is of; without a number, one behind the last of its tree."""
+    last: dict[tuple[str, str], int] = {}
+    seen: set[tuple[str, str, int]] = set()
+    for row in rows:
+        tree = row["dataset"], row["problem_id"]
+        last[tree] = row.get("step", last.get(tree, -1) + 1)
+        seen.add((*tree, last[tree]))
+    return len(rows) - len(seen)
+
+
 @given(rows=STEPS, ending=st.sampled_from([".jsonl", ".jsonl.gz"]))
 def test_any_steps_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], ending: str) -> None:
     rows[0]["label"] = 0.5
+    if repeats := repeated(rows):
+        with pytest.raises(DataError, match=f"is in the file twice .*; rows too many: {repeats};"):
+            steps_of_rows((row, None) for row in rows)
+        return
     steps = steps_of_rows((row, None) for row in rows)
     path = tmp_path_factory.mktemp("any") / f"predictions{ending}"
     assert write_predictions(path, steps) == len(rows)
@@ -257,6 +274,55 @@ def test_any_steps_come_back(tmp_path_factory: pytest.TempPathFactory, rows: lis
     for name in ("dataset", "problem", "tree", "step", "parent", "dataset_names", "problem_keys", "tree_ids"):
         np.testing.assert_array_equal(getattr(again, name), getattr(steps, name), name)
     assert list(rows_of(again)) == list(rows_of(steps))
+
+
+SOLUTION = {"dataset": "a", "id": "p", "confidences": [0.5, 0.25], "label": -1}
+STEP = {"dataset": "a", "problem_id": "p", "step": 1, "confidence": 0.25, "label": 1.0}
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv"])
+@pytest.mark.parametrize(
+    ("rows", "line", "words"),
+    [
+        ([STEP, STEP | {"step": 2}, STEP, STEP], 3, "a / p / 1 is in the file twice (line 1 has it with the same num"),
+        ([STEP, STEP, STEP], 2, "; rows too many: 2; keep one row of each step"),
+        ([STEP, STEP | {"confidence": 0.5}], 2, "with another confidence); rows too many: 1;"),
+        ([STEP, STEP | {"label": 0.0}], 2, "with another label)"),
+        ([STEP, STEP | {"label": None}], 2, "with another label)"),
+        ([STEP | {"raw_confidence": 0.1}, STEP | {"raw_confidence": 0.2}], 2, "with another raw confidence)"),
+        ([STEP | {"true_confidence": 0.1}, STEP | {"true_confidence": 0.2}], 2, "with another true confidence)"),
+        ([STEP | {"problem_id": 7}, STEP | {"problem_id": "7 ", "step": 1.0}], 2, "a / 7 / 1 is in the file twice"),
+        ([SOLUTION, SOLUTION | {"id": "q"}, SOLUTION], 3, "a / p / 0 is in the file twice (line 1 has it with the sa"),
+        ([SOLUTION, SOLUTION | {"label": 0}], 2, "with another label); rows too many: 2;"),
+    ],
+)
+def test_a_step_that_stands_twice_is_counted_and_named(
+    tmp_path: Path, rows: list[dict[str, Any]], line: int, words: str, ending: str
+) -> None:
+    path = tmp_path / f"twice{ending}"
+    if ending == ".csv":
+        spelled = [{name: "" if value is None else json.dumps(value) for name, value in row.items()} for row in rows]
+        plain = [{name: text.strip('"') for name, text in row.items()} for row in spelled]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(plain)
+        line += 1  # the header
+        words = re.sub(r"line (\d+)", lambda found: f"line {int(found[1]) + 1}", words)
+    else:
+        write_rows(path, rows)
+    with pytest.raises(DataError) as caught:
+        evaluate_predictions(path, output_dir=tmp_path / "out")
+    assert f"line {line}: " in str(caught.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_without_a_name_or_of_other_datasets_are_steps_of_their_own(tmp_path: Path) -> None:
+    rows = [{"confidence": 0.5, "label": 1, "step": 0}, {"confidence": 0.5, "label": 1, "step": 0}]
+    assert len(read_predictions(written(tmp_path, rows))) == 2
+    assert len(read_predictions(written(tmp_path, [STEP, STEP | {"dataset": "b"}]))) == 2
 
 
 def test_steps_without_a_score_are_left_out(tmp_path: Path) -> None:

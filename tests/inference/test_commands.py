@@ -54,6 +54,20 @@ def close(found: list[Any], expected: tuple[float | None, ...]) -> bool:
     return bool(np.allclose(np.array(found, float), np.array(expected, float), rtol=0, atol=1e-6, equal_nan=True))
 
 
+@pytest.mark.parametrize("output", ["out.jsonl", "-"])
+def test_where_no_row_can_be_scored_the_command_fails(
+    command: Command, run_folder: Path, tmp_path: Path, output: str
+) -> None:
+    rows = [{"question": "q", "completions": []}, {"question": "q", "completions": [""]}, {"question": " "}]
+    source = write(tmp_path / "rows.jsonl", rows)
+    place = output if output == "-" else tmp_path / output
+    _, err = command("score", source, run_folder, "--output", place, code=2)
+    where = "standard error" if output == "-" else f"{place}.bad.jsonl"
+    assert f"surestep: none of the 3 rows could be scored; {where} holds them with the reasons\n" in err
+    if output != "-":
+        assert (len(read(place)), len(read(Path(where)))) == (0, 3)
+
+
 def test_a_file_is_scored_beside_itself_by_the_best_checkpoint_of_a_run(
     command: Command, run_folder: Path, scorer: Scorer, tmp_path: Path
 ) -> None:

@@ -382,7 +382,7 @@ def test_bytes_that_are_no_text_make_a_bad_row(tmp_path: Path) -> None:
     assert run(path, tmp_path / "out.jsonl") == {"rows": 1, "bad": 2, "unscored": 0}
     bad = [json.loads(line)["reason"] for line in (tmp_path / "out.jsonl.bad.jsonl").read_text().splitlines()]
     assert bad == [
-        "not UTF-8 (byte 0xff, character 14 of the row)",
+        "not UTF-8 (byte 0xff, character 14 of the row); save the file as UTF-8",
         "step 1 of 'steps' holds half of a surrogate pair; allowed: valid Unicode",
     ]
     table = tmp_path / "in.csv"

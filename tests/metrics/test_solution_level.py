@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -148,10 +149,14 @@ def test_solutions_that_were_not_scored_and_broken_trees_are_counted_never_guess
     rows = [
         *tree((0, -1, 0.9, 1.0), (1, 0, 0.8, 1.0)),
         *tree((0, -1, 0.9, 1.0), (2, 1, 0.1, 0.0), name="lacks step 1"),
-        *tree((0, -1, 0.9, 1.0), (0, -1, 0.1, 0.0), name="has step 0 twice"),
+        *tree((0, -1, 0.9, 1.0), (1, -1, 0.1, 0.0), name="has step 0 twice"),
         *tree((0, -1, 0.9, 1.0), (1, 0, 0.7, 1.0), name="unscored"),
     ]
     steps = steps_of_rows((row, None) for row in rows)
+    # No file may say so, but whoever puts columns together may.
+    step = steps.step.copy()
+    step[5] = 0
+    steps = replace(steps, step=step)
     confidence = steps.confidence.copy()
     confidence[-1] = np.nan
     steps = steps.with_confidence(confidence)

@@ -154,6 +154,10 @@ def test_a_refusal_says_what_the_server_said() -> None:
         ("score", "http://s", {"extra": 1}, "extra is 1; allowed: an object"),
         ("score", "ftp://s", {}, "allowed: http"),
         ("score", "just words", {}, "allowed: http"),
+        *(
+            ("score", f"http://{place}", {}, "a port up to 65535")
+            for place in ("s:99999", "s:-1", "s:0", "s:x", "[::1")
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_refused(protocol: str, url: str, options: Any, words: str) -> None:

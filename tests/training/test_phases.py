@@ -98,6 +98,36 @@ def test_a_run_goes_through_its_phases_in_one_folder_and_one_log(whole: Config) 
     assert [(part["first_step"], part["last_step"]) for part in report["phases"]] == [(0, 5), (5, 9)]
 
 
+def test_what_a_line_says_to_change_is_the_phases_own_setting(
+    phased: Callable[..., Config], run_config: Callable[..., Config]
+) -> None:
+    long = [
+        {**phase, "training": {**phase["training"], "max_steps": 900 + number}} for number, phase in enumerate(PHASES)
+    ]
+    data = run_data(phased("long", phases=long))
+    said = [line for line in data.lines if "watch validation for overfitting" in line]
+    assert [line.partition(" (fewer ")[2].partition(", or")[0] for line in said] == [
+        "training.max_steps of phase 'easy'",
+        "training.max_steps of phase 'all'",
+    ]
+    assert not any("--max_steps" in line for line in data.lines)
+    first, second = data.phases
+    assert first.calmer() == (
+        "lower training.learning_rate of phase 'easy' (now 0.003) or training.max_grad_norm of phase 'easy'"
+    )
+    assert second.calmer().startswith("lower training.learning_rate of phase 'all' (now 0.001) or ")
+    (plain,) = run_data(run_config(experiment_name="plain", max_steps=900, lora=False)).phases
+    assert plain.calmer() == f"lower --learning_rate (now {plain.settings.learning_rate:g}) or --max_grad_norm"
+
+
+def test_a_run_of_phases_that_is_done_names_what_would_lengthen_it(whole: Config) -> None:
+    watcher = Watcher()
+    train(whole, watcher, resume=True)
+    (line,) = [line for line in watcher.of("say") if line.startswith("nothing is left to train")]
+    assert "at step 9 of 9" in line
+    assert "(a higher training.max_steps of phase 'all' goes on)" in line
+
+
 @pytest.mark.parametrize(
     "stopped_at", [5, pytest.param(3, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)]
 )

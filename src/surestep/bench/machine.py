@@ -186,7 +186,10 @@ def _room(output_dir: Path) -> Iterator[Finding]:
         ("runs", output_dir, "name another --output_dir"),
         ("caches", default_cache_dir(), "set XDG_CACHE_HOME"),
     ):
-        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+        there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+        if not there.is_dir():
+            yield Finding(what, "broken", f"{there} is a file, where a folder is needed", mend)
+            continue
         free = shutil.disk_usage(there).free / _GB
         if not os.access(there, os.W_OK):
             yield Finding(what, "broken", f"{there} cannot be written", mend)

@@ -18,6 +18,7 @@ from typing import Any
 
 from surestep import __version__
 from surestep.cli.checkpoint_argument import settle_checkpoint
+from surestep.cli.output_places import check_output_places
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
 from surestep.stop_signals import Interrupted, interrupted_by_signals
@@ -133,6 +134,7 @@ def run_command(args: argparse.Namespace) -> int:
     warnings.formatwarning = _visible_warning
     try:
         with interrupted_by_signals():
+            check_output_places(args)
             if (line := settle_checkpoint(args)) is not None:
                 print_to(sys.stderr, f"· {line}")
             return int(args.run(args))
@@ -152,6 +154,11 @@ def run_command(args: argparse.Namespace) -> int:
         advice = "use a shorter path" if error.errno == errno.ENAMETOOLONG else "free space or choose another folder"
         mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; {advice}")
         print_to(sys.stderr, f"surestep: {in_one_line(str(mended))}")
+        return 2
+    except ValueError as error:
+        if "embedded null" not in str(error):  # what the system says of a name with a NUL in it, wherever it came from
+            raise
+        print("surestep: a path holds a NUL character, which no name of a file may have; name another", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):

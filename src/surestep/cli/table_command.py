@@ -18,7 +18,7 @@ from surestep.cli.flags import add_config_flags, fields
 from surestep.cli.loaded_scorer import checkpoint_facts, load_scorer
 from surestep.cli.output.console import make_console
 from surestep.disk import real_path
-from surestep.errors import ConfigError
+from surestep.errors import ConfigError, DataError
 from surestep.untrusted.whole_numbers import whole_number
 
 if TYPE_CHECKING:
@@ -324,6 +324,8 @@ def write_file(
     with rows_done(console, doing, total) as advance:
         counts = run_in_parts(job, store, made_from, advance=advance)
     _say_counts(console, counts, str(store.output), str(store.bad_rows))
+    if store.processes.is_first:
+        _check_any(counts, str(store.bad_rows))
     return 0
 
 
@@ -338,6 +340,7 @@ def write_stream(args: argparse.Namespace, doing: str, job: TableJob, console: C
         counts = run_streamed(job, sys.stdout.buffer, say_bad, advance=advance)
     where = "standard error" if args.bad_rows_file is None else str(args.bad_rows_file)
     _say_counts(console, counts, "standard output", where)
+    _check_any(counts, where)
     return 0
 
 
@@ -357,6 +360,16 @@ def _bad_rows_file(args: argparse.Namespace, console: Console) -> Iterator[Calla
             file.write(f"{line}\n")
 
         yield write
+
+
+def _check_any(counts: Mapping[str, int], bad_rows: str) -> None:
+    """Raise where not one row could be scored: who runs this in a script looks at the exit code.
+
+    Raises:
+        DataError: naming where the reasons are.
+    """
+    if counts["bad"] and not counts["rows"]:
+        raise DataError(f"none of the {counts['bad']:,} rows could be scored; {bad_rows} holds them with the reasons")
 
 
 def _say_counts(console: Console, counts: Mapping[str, int], output: str, bad_rows: str) -> None:

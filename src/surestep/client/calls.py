@@ -13,6 +13,7 @@ import httpx2
 from surestep.errors import InputError, ServerError, SurestepError
 from surestep.guarantees.certified import Certified
 from surestep.guarantees.monitoring import MonitorReading
+from surestep.hub import http_host
 from surestep.inference.rerank import RankedCandidate
 from surestep.inference.result import SolutionScores
 from surestep.untrusted import parse_json
@@ -41,6 +42,18 @@ class Call(Generic[T]):
     may_repeat: bool = True
 
 
+def check_address(url: str) -> None:
+    """Refuse what no server can be asked at.
+
+    Raises:
+        InputError: it is no address of http or https, or its port is none.
+    """
+    if not http_host(url):
+        raise InputError(
+            f"the server's address is {shown(url)}; allowed: http://... or https://..., a port up to 65535"
+        )
+
+
 @dataclass(frozen=True)
 class Address:
     """Where the server is, and how patiently it is asked.
@@ -57,12 +70,7 @@ class Address:
 
     def options(self) -> dict[str, Any]:
         """For httpx2's clients."""
-        try:
-            host = httpx2.URL(self.url).host if self.url.startswith(("http://", "https://")) else ""
-        except httpx2.InvalidURL:
-            host = ""
-        if not host:
-            raise InputError(f"the server's address is {shown(self.url)}; allowed: http://... or https://...")
+        check_address(self.url)
         if not 0 < self.timeout_s < math.inf:
             raise InputError(f"timeout_s is {self.timeout_s}; allowed: above 0")
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):

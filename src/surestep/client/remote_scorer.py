@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from surestep.client.blocking import Client
-from surestep.client.calls import Call
+from surestep.client.calls import Call, check_address
 from surestep.client.wire import WIRE_PROTOCOLS, Question, Texts, WireProtocol, tokens_in
 from surestep.errors import ConfigError
 from surestep.scoring.other_scorers.path_scores import Values, mean_over_paths, plain
@@ -69,6 +69,7 @@ class RemoteScorer:
         if found is None:
             raise ConfigError(f"the scorer http+{protocol} is unknown; allowed: http+ {', '.join(WIRE_PROTOCOLS)}")
         texts, model, extra = _options(options or {})
+        check_address(url)
         parts = urlsplit(url)
         has_path = parts.path not in ("", "/")
         base = urlunsplit((parts.scheme, parts.netloc, "", "", ""))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from surestep import settings
 from surestep.config import Config
 
 
@@ -34,7 +34,4 @@ def is_required(info: FieldInfo) -> bool:
 
 def kinds_of(info: FieldInfo) -> list[Any]:
     """The types of a field's values, in order, None left out."""
-    is_union = get_origin(info.annotation) in (Union, UnionType)
-    parts = get_args(info.annotation) if is_union else (info.annotation,)
-    kinds = [get_args(part)[0] if get_origin(part) is Annotated else part for part in parts]
-    return [kind for kind in kinds if kind is not type(None)]
+    return settings.kinds_of(info.annotation)

@@ -121,6 +121,13 @@ def read_api_keys(file: Path | None, environment: Mapping[str, str] = os.environ
     return ApiKeys(entries)
 
 
+def who_may_ask(keys: ApiKeys) -> str:
+    """For whoever starts a server: how many keys there are, or that nobody needs one."""
+    if len(keys):
+        return f"{len(keys)} API key{'s' if len(keys) > 1 else ''}"
+    return f"no API keys: everybody who reaches this address may ask (--api_keys_file or {VARIABLE} names some)"
+
+
 def check_exposed(host: str, keys: ApiKeys) -> None:
     """Refuse to be reached from other machines without keys.
 

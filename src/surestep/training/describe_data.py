@@ -28,15 +28,24 @@ def describe(
     training: TrainingConfig,
     *,
     num_processes: int = 1,
+    steps_from: str = "--max_steps",
 ) -> tuple[list[str], dict[str, Any]]:
-    """What the limits cost, how often each dataset is seen, and what was read: lines for people, and a report."""
+    """What the limits cost, how often each dataset is seen, and what was read: lines for people, and a report.
+
+    Args:
+        sets: what is trained on, by dataset.
+        validation: what is validated on.
+        training: settings, whose `max_steps` are those on these sets.
+        num_processes: that train.
+        steps_from: what a message calls the setting of `max_steps`.
+    """
     lines: list[str] = []
     datasets: dict[str, Any] = {}
     constant = constant_loss(sets, training)
     for name, dataset in sets.items():
         passes = expected_passes(dataset, training, num_processes=num_processes)
         datasets[name] = _report(dataset, passes)
-        lines += [*_limits(dataset), *_passes(dataset, passes), *_large_problem(dataset)]
+        lines += [*_limits(dataset), *_passes(dataset, passes, steps_from), *_large_problem(dataset)]
         reading = ReadReport.from_dict(dataset.store.notes["report"])
         lines += [f"{name}: {note}" for note in reading.notes]
     if constant is not None:
@@ -144,11 +153,11 @@ def _limits(dataset: TrainingSet) -> list[str]:
     ]
 
 
-def _passes(dataset: TrainingSet, passes: float) -> list[str]:
+def _passes(dataset: TrainingSet, passes: float, steps_from: str) -> list[str]:
     """Whether the run sees the same problems very often."""
     if passes <= MANY_PASSES:
         return []
     return [
         f"{dataset.name}: about {passes:.1f} passes over its {len(dataset):,} trees; above {MANY_PASSES:.0f} watch "
-        "validation for overfitting (fewer --max_steps, or early_stopping_patience)"
+        f"validation for overfitting (fewer {steps_from}, or early_stopping_patience)"
     ]

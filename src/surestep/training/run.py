@@ -46,7 +46,7 @@ from surestep.training.optimizer.averaged_weights import average_bytes
 from surestep.training.optimizer.parameter_groups import moment_bytes
 from surestep.training.optimizer.rate_by_size import rate_line
 from surestep.training.passes.recorded import reason_not_to_record, records_passes
-from surestep.training.phases.plan import TrainingPhase
+from surestep.training.phases.plan import TrainingPhase, phase_at
 from surestep.training.phases.plan import tokens_per_step as mean_tokens_per_step
 from surestep.training.processes import (
     group_closed,
@@ -189,7 +189,7 @@ def _train(
     lines += settings_lines(training, built, recorded=recorded, unrecordable=unrecordable)
     lines += said_of(None if config.phases else rate_line(training, config.lora, built.weights_in_products))
     is_done = origin.resume_from is not None and origin.step >= training.max_steps
-    lines += [*origin.lines(), *said_of(_done_line(origin.step, training.max_steps) if is_done else None)]
+    lines += [*origin.lines(), *said_of(_done_line(origin.step, data.phases[-1]) if is_done else None)]
     lines += said_of(stale)
     accelerator.wait_for_everyone()  # all have looked at the folder before it is made
     listeners: list[TrainingEvents] = []
@@ -266,7 +266,7 @@ def _run(
     trainer.run(
         [
             *listeners,
-            Log(rhythm, accelerator, device=device, peak_learning_rate=training.learning_rate),
+            Log(rhythm, accelerator, device=device, phases=data.phases),
             Validate(
                 rhythm,
                 trainer.together,
@@ -292,7 +292,7 @@ def _run(
     )
     view = trainer.view
     if view.stop_reason == "diverged":
-        raise SurestepError(_diverged(view, training))
+        raise SurestepError(_diverged(view, phase_at(data.phases, view.state.step - 1)))
     assert view.last_saved is not None, "a run ends with a checkpoint"
     return RunResult(
         steps=view.state.step,
@@ -304,14 +304,14 @@ def _run(
     )
 
 
-def _diverged(view: RunView, training: TrainingConfig) -> str:
+def _diverged(view: RunView, phase: TrainingPhase) -> str:
     best = view.state.best
     kept = f"; the best checkpoint is {best['checkpoint']} ({best['metric']} {best['value']:.4f})" if best else ""
     how_often = "twice in a row" if view.state.validations_diverged > 1 else "in the only one"
     return (
         f"training diverged: at step {view.state.step} the NLL on validation was, {how_often}, more than "
-        f"{training.divergence_bound:g} times a constant's; lower --learning_rate (now {training.learning_rate:g}) or "
-        f"--max_grad_norm, or lengthen the warmup (--divergence_bound null continues nevertheless){kept}"
+        f"{phase.settings.divergence_bound:g} times a constant's; {phase.calmer()}, or lengthen the warmup "
+        f"(--divergence_bound null continues nevertheless){kept}"
     )
 
 
@@ -326,10 +326,10 @@ def _drop_calibration(built: BuiltModel, start: Path | None) -> str | None:
     )
 
 
-def _done_line(step: int, max_steps: int) -> str:
+def _done_line(step: int, last: TrainingPhase) -> str:
     return (
-        f"nothing is left to train: the run is at step {step} of {max_steps}; settings given now change nothing (a "
-        "higher --max_steps goes on)"
+        f"nothing is left to train: the run is at step {step} of {last.last_step}; settings given now change nothing "
+        f"(a higher {last.setting('max_steps')} goes on)"
     )
 
 

@@ -149,7 +149,13 @@ def _load_phase(
 def _describe(run: RunData, phase: TrainingPhase, part: _Part, epoch: str | None, *, num_processes: int) -> None:
     """Say what a phase's data are, and put them into the report, under the phase's name where it has one."""
     found = part.examples
-    described, report = describe(phase.data, run.validation, phase.settings, num_processes=num_processes)
+    described, report = describe(
+        phase.data,
+        run.validation,
+        phase.settings,
+        num_processes=num_processes,
+        steps_from=phase.setting("max_steps"),
+    )
     lines = [*found.lines, *([] if epoch is None else [epoch]), *described]
     if phase.name is None:
         run.lines += lines

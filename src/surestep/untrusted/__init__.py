@@ -2,6 +2,7 @@
 
     bounds       how much is read, each bound with the environment variable that raises it
     places       a file, never a pipe or a device; a name from a manifest that stays inside its folder
+    encodings    texts that are no UTF-8, by name
     json_text    JSON files, logs and records
     fast_json    records that orjson is sure to read alike
     yaml_text    YAML files

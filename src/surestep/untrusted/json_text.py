@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from surestep.untrusted.bounds import DEPTH, DIGITS, DOCUMENT, Bound, shown
+from surestep.untrusted.encodings import not_utf8
 from surestep.untrusted.fast_json import LONGEST_NUMBER, UNSURE, sure_parser
 from surestep.untrusted.places import open_regular
 
@@ -27,10 +28,13 @@ def read_document(path: Path, *, bound: Bound = DOCUMENT) -> str:
         content = file.read(bound() + 1)
     if len(content) > bound():
         raise ValueError(bound.exceeded("it holds"))
+    if (reason := not_utf8(content)) != "":
+        raise ValueError(reason)
     try:
         return content.decode("utf-8-sig")  # a mark of byte order in front, as Windows writes it, means nothing
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 text (byte {error.start + 1})") from None
+        place = f"byte 0x{content[error.start]:02x} at place {error.start + 1}"
+        raise ValueError(f"not UTF-8 text ({place}); save the file as UTF-8") from None
 
 
 def read_json(path: Path, *, allow_nan: bool = False) -> Any:

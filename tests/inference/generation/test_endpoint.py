@@ -215,6 +215,7 @@ def test_the_only_model_is_taken(server: OpenAIServer) -> None:
     [
         ({"url": "localhost:8000"}, "allowed: http://"),
         ({"url": "ftp://host"}, "allowed: http://"),
+        *(({"url": f"http://{place}"}, "a port up to") for place in ("host:99999", "host:-1", "host:0", "h:x", "[::1")),
         ({"url": "http://me:pw@host"}, "password"),
         ({"url": "http://host", "api": "responses"}, "allowed: chat, completions"),
         ({"url": "http://host", "api_key": "a\nb"}, "no header"),

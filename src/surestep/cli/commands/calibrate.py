@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from surestep.cli.checkpoint_argument import add_checkpoint, is_ensemble
 from surestep.cli.flags import add_scoring_flags, override
-from surestep.cli.output.console import add_json_flag, result_console, say, say_json
+from surestep.cli.output.console import add_json_flag, next_command, result_console, say, say_json
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.cli.scorers import forms_shown, one_of, opened_scorer
 from surestep.config import Config, get_default_config
@@ -123,7 +123,7 @@ def _calibrate(args: argparse.Namespace) -> int:
         console.print(f"· {line}", markup=False, highlight=False)
     what = "replaced" if loaded.built.calibration is not None else "stored"
     console.print(f"{what}: {args.checkpoint / 'calibration.json'}", markup=False, highlight=False)
-    console.print(f"next: surestep evaluate --checkpoint {args.checkpoint}", markup=False, highlight=False)
+    console.print(next_command("surestep evaluate --checkpoint", args.checkpoint), markup=False, highlight=False)
     return 0
 
 
@@ -178,7 +178,7 @@ def _calibrate_opened(
     path = args.output or config.output_dir / found.slug / CALIBRATION
     write_text(path, calibration_text(result.calibration))
     console.print(f"stored: {path}", markup=False, highlight=False)
-    console.print(f"next: surestep evaluate {named} --calibration_file {path}", markup=False, highlight=False)
+    console.print(next_command(f"surestep evaluate {named} --calibration_file", path), markup=False, highlight=False)
     return 0
 
 

@@ -120,9 +120,19 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _locked(folder: Path, console: Console) -> Iterator[None]:
-    """Hold the lock of the folder that results go to."""
-    from surestep.evaluation.results.results_folder import locked_results
+    """Hold the lock of the folder that results go to.
 
+    Raises:
+        ConfigError: it is a run's, whose own result others would take these for.
+    """
+    from surestep.evaluation.results.results_folder import locked_results
+    from surestep.scoring.checkpoint.find import is_run
+
+    if folder.is_dir() and is_run(folder):
+        raise ConfigError(
+            f"--output_dir {folder} is the folder of a run: `compare`, `report` and `check` would take these figures "
+            "for those of its training; name a folder of its own, below it or elsewhere"
+        )
     advice = "wait until it has ended, or name another --output_dir"
     with locked_results(folder, command="surestep evaluate", advice=advice) as lines:
         for line in lines:

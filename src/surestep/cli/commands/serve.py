@@ -15,7 +15,7 @@ from surestep.cli.checkpoint_argument import add_checkpoint, required
 from surestep.cli.flags import add_config_flags, add_section_flags, fields, override, section_from_args
 from surestep.cli.output.console import make_console
 from surestep.errors import ConfigError
-from surestep.serving.api_keys import check_exposed, read_api_keys
+from surestep.serving.api_keys import check_exposed, read_api_keys, who_may_ask
 from surestep.serving.protocols.config import ProtocolConfig
 from surestep.serving.settings import ServeConfig
 
@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     console = make_console()
     listening = open_socket(settings)  # before minutes of loading
+    console.print(f"· {who_may_ask(keys)}")
     scorer, runner, split_rule = _runner(args, console)
     protocols = partial(_protocols, protocol_config.settings(split_rule=split_rule))
     app = create_app(
@@ -86,8 +87,7 @@ def run(args: argparse.Namespace) -> int:
     )
 
     def started() -> None:
-        who = f"{len(keys)} API key{'s' if len(keys) > 1 else ''}" if len(keys) else "no API key needed"
-        console.print(f"serving at {address_of(listening)} ({who}); /ready says when the model is warm; Ctrl-C stops")
+        console.print(f"serving at {address_of(listening)} (/ready says when the model is warm; Ctrl-C stops)")
 
     run_server(app, listening, started=started)
     return 0

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from surestep.cli.flags import add_config_flags, config_from_args, flag_values, override
 from surestep.cli.main import run_command
-from surestep.cli.output.console import add_json_flag, result_console, say, say_json
+from surestep.cli.output.console import add_json_flag, next_command, result_console, say, say_json
 from surestep.cli.output.tables import metrics_table
 from surestep.cli.parser import OneLineParser
 from surestep.config import Config
@@ -86,7 +86,7 @@ def _conclude(trained: TrainedRun, console: Console, *, as_json: bool) -> int:
     else:
         console.print(metrics_table(trained.validation, title=f"validation, best checkpoint ({result.best.name})"))
     console.print(f"validation report: {trained.report_path}", markup=False, highlight=False)
-    console.print(f"next: python evaluate.py --checkpoint {result.best}", markup=False, highlight=False)
+    console.print(next_command("python evaluate.py --checkpoint", result.best), markup=False, highlight=False)
     return 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -77,3 +78,12 @@ def say(text: str, *, to_stderr: bool = False) -> None:
         print(visible(text), file=stream)
     else:
         print_to(stream, text)
+
+
+def next_command(command: str, place: object) -> str:
+    """The line that says what to do now, with a place as a shell takes it.
+
+    >>> next_command("surestep evaluate", "my runs/first")
+    "next: surestep evaluate 'my runs/first'"
+    """
+    return f"next: {command} {shlex.quote(str(place))}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class ArrowRow:
         unread: why such a cell cannot be read; empty where all can.
         batch: the Arrow batch that holds it, and its place there.
         classes: the names behind the numbers of a column, where `datasets` wrote them with it (`class_names`).
+        decimals: the columns that hold decimal numbers, also within lists or objects (`with_plain_numbers`).
     """
 
     number: int
@@ -42,6 +44,7 @@ class ArrowRow:
     unread: str
     batch: tuple[Any, int]
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    decimals: Sequence[str] = ()
 
 
 def is_arrow(path: Path) -> bool:
@@ -66,6 +69,7 @@ def read_arrow(path: Path) -> Iterator[ArrowRow]:
     with _opened(path) as (file, batches):
         _check_names(path, file)
         classes = _classes_of(file)
+        decimals = [column.name for column in _schema(file) if "decimal" in str(column.type)]
         try:
             for whole in batches:
                 if kind == "Arrow":  # its buffers are used as they are, and offsets may lead out of them
@@ -74,7 +78,7 @@ def read_arrow(path: Path) -> Iterator[ArrowRow]:
                     batch = whole.slice(start, BATCH)
                     for index, (values, unread) in enumerate(_rows(batch)):
                         number += 1
-                        yield ArrowRow(number, values, unread, (batch, index), classes)
+                        yield ArrowRow(number, values, unread, (batch, index), classes, decimals)
         except (OSError, pyarrow.ArrowException, ValueError) as error:
             message = f"the {kind} file is damaged behind row {number} ({shown(str(error))}); copy it again"
             raise DataError(message, path=path) from None
@@ -131,6 +135,23 @@ def with_names(values: Mapping[str, Any], classes: Mapping[str, Sequence[str]]) 
     {'labels': ['good', 'bad', None], 'n': 1}
     """
     return {name: _named(value, classes[name]) if name in classes else value for name, value in values.items()}
+
+
+def with_plain_numbers(value: Any) -> Any:
+    """A value with Python's own numbers in place of decimal ones, also within lists and objects.
+
+    As JSON would read them: a whole one to its last digit, another as the float next to it; NaN is None.
+
+    >>> with_plain_numbers({"labels": [Decimal("0.50"), Decimal("1.00"), None]})
+    {'labels': [0.5, 1, None]}
+    """
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return None if value.is_nan() else float(value)
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: with_plain_numbers(inner) for name, inner in value.items()}
+    return [with_plain_numbers(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from surestep.data.records.arrow_file import class_names, rows_of_batches, with_names
+from surestep.data.records.arrow_file import class_names, rows_of_batches, with_names, with_plain_numbers
 from surestep.errors import InputError
 from surestep.files import write_whole
 
@@ -87,25 +88,31 @@ def _arrow_rows(rows: Any) -> Iterator[Mapping[str, Any]]:
 def _line(row: Any, number: int) -> bytes:
     if not isinstance(row, Mapping):
         raise InputError(f"row {number} is of type {type(row).__name__}; allowed: a dictionary of its columns")
-    return (to_json(dict(row)) + "\n").encode()
+    return (to_json(dict(row), plain=_plain_number) + "\n").encode()
 
 
-def to_json(value: Any) -> str:
+def to_json(value: Any, *, plain: Callable[[Any], Any] | None = None) -> str:
     """A value as one line of JSON that every reader takes: NaN, which stands for what is missing, is null; an infinity
     is text.
+
+    Args:
+        value: of JSON's kinds, or of numpy's, dates, decimal numbers and bytes.
+        plain: makes a value that JSON does not know one that it knows; unset: decimal numbers are text, to their last
+            digit.
 
     >>> to_json({"a": [1.5, float("nan")], "b": float("-inf")})
     '{"a": [1.5, null], "b": "-Infinity"}'
     """
+    plain = plain or _plain
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=plain)
     except ValueError:
         value = _finite(value)
-        text = json.dumps(value, ensure_ascii=False, default=_plain)
+        text = json.dumps(value, ensure_ascii=False, default=plain)
     try:
         text.encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON spells
-        return json.dumps(value, default=_plain)
+        return json.dumps(value, default=plain)
     return text
 
 
@@ -119,6 +126,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else json.dumps(value)
     return value
+
+
+def _plain_number(value: Any) -> Any:
+    """As `_plain`, with a decimal as the number that it is: whoever reads the rows asks for numbers."""
+    return with_plain_numbers(value) if isinstance(value, Decimal) and not value.is_infinite() else _plain(value)
 
 
 def _plain(value: Any) -> Any:

@@ -15,12 +15,15 @@ from typing import Any, BinaryIO, cast
 
 from surestep.errors import DataError
 from surestep.untrusted.bounds import LINE, UNPACKED
+from surestep.untrusted.encodings import LOOKED_AT, not_utf8
 from surestep.untrusted.places import open_regular
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 PACKED = frozenset({".gz", ".zst"})
 """Endings that say how a file is packed, not how it is laid out."""
+_PEEKED = (io.BufferedReader, gzip.GzipFile)
+"""Streams that show what comes without taking it: all but a standard input that a program put in place."""
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -127,6 +130,9 @@ def _decode(
     number, unpacked = 0, 0
     longest, most = LINE(), UNPACKED()
     try:
+        # Before a line is parsed: half of what UTF-16 holds is UTF-8, too, and looks like a file that was cut.
+        if (reason := not_utf8(stream.peek(LOOKED_AT) if isinstance(stream, _PEEKED) else b"")) != "":
+            raise DataError(reason, path=path)
         while line := stream.readline(longest + 1):
             number += 1
             unpacked += len(line)

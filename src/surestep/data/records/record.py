@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, read_arrow, with_names
+from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, read_arrow, with_names, with_plain_numbers
 from surestep.data.records.lines import PACKED, count_lines, read_lines
 from surestep.errors import BadRowError, DataError
 from surestep.untrusted.bounds import HELD_WHOLE, LINE
@@ -75,12 +75,12 @@ class Record:
 
     def inner(self, values: object, what: str) -> Record:
         """An object inside this record, at the same place."""
-        values = self._spelled(values, "{", what)
+        values = self.spelled(values, "{", what)
         if not isinstance(values, dict):
             raise self.error(f"{what} is {_kind(values)}; allowed: an object")
         return Record(values, self.path, self.line, self.number)
 
-    def _spelled(self, value: object, opening: str, what: str) -> object:
+    def spelled(self, value: object, opening: str, what: str) -> object:
         """What a cell of a CSV spells as JSON, where it begins like that; everything else as it is."""
         if not (self.is_cells and isinstance(value, str) and value.lstrip().startswith(opening)):
             return value
@@ -117,7 +117,7 @@ class Record:
 
     def items(self, name: str) -> list[Any]:
         """A field that is a list; null or absent is the empty list."""
-        value = self._spelled(self.get(name), "[", f"'{name}'")
+        value = self.spelled(self.get(name), "[", f"'{name}'")
         if value is None:
             return []
         if not isinstance(value, list):
@@ -132,6 +132,18 @@ def as_paths(paths: PathOrPaths) -> list[Path]:
     'a.jsonl'
     """
     return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+BARE_RETURN = "lines end with a carriage return alone; save the file with the line ends of Unix or Windows"
+
+
+def why_no_json(error: Exception, text: str) -> str:
+    """What is wrong with a line that is no JSON, for a message."""
+    if isinstance(error, json.JSONDecodeError):
+        if error.msg == "Extra data" and text[: error.pos].rstrip(" \t\n").endswith("\r"):
+            return BARE_RETURN  # one object behind the other, in what is one line
+        return f"{error.msg}, column {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 OnBadRow = Callable[[BadRowError], None]
@@ -202,7 +214,9 @@ def _read_arrow(path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
         if row.unread:
             on_bad_row(BadRowError(row.unread, path=path, number=number))
         else:
-            yield Record(with_names(row.values, row.classes) if row.classes else row.values, path, number, number)
+            values = with_names(row.values, row.classes) if row.classes else row.values
+            values |= {name: with_plain_numbers(values[name]) for name in row.decimals}
+            yield Record(values, path, number, number)
     if number == 0:
         raise DataError("the file holds no row; check where it came from", path=path)
 
@@ -313,6 +327,8 @@ def read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow)
                 on_bad_row(BadRowError(message, path=path, line=line))
             line = reader.line_num + 1
     except csv.Error as error:
+        if str(error).startswith("new-line character"):
+            raise DataError(BARE_RETURN, path=path, line=reader.line_num) from None
         raise DataError(f"not valid CSV ({error}); the file may be cut", path=path, line=reader.line_num) from None
 
 
@@ -352,10 +368,7 @@ def is_cut(error: Exception, text: str) -> bool:
 def _refuse(error: Exception, path: Path, line: int, text: str) -> NoReturn:
     if is_cut(error, text):
         raise cut_file(path, line) from None
-    if isinstance(error, json.JSONDecodeError):
-        what = f"{error.msg}, column {error.colno}"
-    else:
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    what = why_no_json(error, text)
     raise DataError(f"not valid JSON ({what}); correct or remove the record", path=path, line=line) from None
 
 

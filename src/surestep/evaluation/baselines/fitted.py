@@ -1,8 +1,10 @@
 """Baselines that are fitted: position and length of a step, and TF-IDF of its words, each with logistic regression.
 
 Knows texts and labels; scikit-learn does the work and is imported only here. Soft labels are used as they are: a step
-of label y counts y as right and 1 − y as wrong. How strongly weights are held to zero is chosen by cross-validation
-over problems, and the last fit goes on until it has converged.
+of label y counts y as right and 1 − y as wrong. A step that several raters judged is one step with the mean of their
+ratings, as it is in every figure and constant that it is compared with: what is fitted minimises the figures' own
+sum, over steps. (`rating_correlation` weighs such steps more, but only where a model is trained.) How strongly weights
+are held to zero is chosen by cross-validation over problems, and the last fit goes on until it has converged.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +100,6 @@ def _read_keyed(path: Path, run: FoundEvaluation, dataset: str) -> KeyedSteps:
     if not numbers:
         return KeyedSteps(None, _NO_KEYS, f"{path} has no labelled row of {dataset}")
     keys = np.array(numbers, np.uint64).reshape(-1, 2)
-    if (twice := _first_repeated(keys)) is not None:
-        part, values = next(islice(_labelled_rows_of(path, dataset), twice, None))
-        raise part.record.error(f"the step {' / '.join(_key(values))} is in the file twice; keep one row")
     predictions = found.steps().measured()
     # An earlier evaluation may have left its predictions in the folder: a difference must be that of the figures shown.
     if not are_of(section_of(run, dataset), predictions):
@@ -122,19 +118,8 @@ def _rows_of(path: Path, dataset: str) -> Iterator[tuple[Part, Json]]:
                 yield part, values
 
 
-def _labelled_rows_of(path: Path, dataset: str) -> Iterator[tuple[Part, Json]]:
-    return ((part, values) for part, values in _rows_of(path, dataset) if values.get("label") is not None)
-
-
 def _key(values: Json) -> tuple[str, str, str]:
     return values["dataset"], values["problem_id"], str(values["step"])
-
-
-def _first_repeated(keys: KeyArray) -> int | None:
-    """The first row whose key an earlier row has; None where there is none."""
-    order = np.lexsort((keys[:, 1], keys[:, 0]))  # stable: of equal ones the earlier row first
-    again = order[1:][(keys[order[1:]] == keys[order[:-1]]).all(axis=1)]
-    return int(again.min()) if again.size else None
 
 
 def matching_rows(first: KeyArray, second: KeyArray) -> tuple[IntArray, IntArray]:

@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 
 from surestep.errors import InputError, ServerError
+from surestep.hub import http_host
 from surestep.inference.generation.completion_protocol import (
     ASKED_AGAIN,
     LONGEST_WAIT_S,
@@ -73,13 +74,11 @@ class OpenAIEndpoint:
     _told: set[str] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
-        try:
-            address = httpx2.URL(self.url)
-            host = address.host if address.scheme in ("http", "https") else ""
-        except (httpx2.InvalidURL, TypeError):
-            host = ""
-        if not host:
-            raise InputError(f"the endpoint is {shown(self.url)}; allowed: http://... or https://...")
+        if not http_host(self.url):
+            raise InputError(
+                f"the endpoint is {shown(self.url)}; allowed: http://... or https://..., a port up to 65535"
+            )
+        address = httpx2.URL(self.url)
         if address.username or address.password or address.query:
             raise InputError("the endpoint's address holds a password or a query; give the key by the environment")
         if self.api not in PATHS:

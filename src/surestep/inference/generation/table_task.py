@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,9 @@ def gold_of(values: Mapping[str, Any], column: str) -> str | None:
     value = values.get(column)
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise InputError(f"{column!r} is {kind_of(value)}; allowed: text or a number")
-    text = checked_text(str(value), repr(column))
+    text = checked_text(f"{value:f}" if isinstance(value, Decimal) else str(value), repr(column))
     marked = written_answer(text, only_marked=True)
     if marked is not None:
         return marked.strip()

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal, get_args
 
 from surestep.data.records.arrow_file import count_arrow, read_arrow
 from surestep.data.records.lines import lines_of_stream, read_lines
-from surestep.data.records.record import cut_file, is_cut, read_csv, read_records
+from surestep.data.records.record import cut_file, is_cut, read_csv, read_records, why_no_json
 from surestep.errors import BadRowError, ConfigError, DataError
 from surestep.untrusted import parse_json
 
@@ -141,7 +141,7 @@ def _jsonl(path: Path) -> Iterator[Row | BadRow]:
         try:
             values = parse_json(text, unique_keys=True)
         except (ValueError, RecursionError) as error:
-            yield BadRow(number, line, f"not valid JSON ({error})", text)
+            yield BadRow(number, line, f"not valid JSON ({why_no_json(error, text)})", text)
             continue
         if isinstance(values, dict):
             yield Row(number, line, values, text)
@@ -155,7 +155,8 @@ def _not_utf8(text: str) -> str | None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return f"not UTF-8 (byte 0x{ord(text[error.start]) & 0xFF:02x}, character {error.start + 1} of the row)"
+        place = f"byte 0x{ord(text[error.start]) & 0xFF:02x}, character {error.start + 1} of the row"
+        return f"not UTF-8 ({place}); save the file as UTF-8"
     return None
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from surestep.config import TINY_BACKBONE
 from surestep.disk import real_path
 from surestep.errors import CheckpointError
-from surestep.files import BEST, MANIFEST
+from surestep.files import BEST, MANIFEST, RUN_LOG
 from surestep.lock import locked
 from surestep.scoring.checkpoint.from_hub import fetch_from_hub
 from surestep.terminal_text import in_one_line
@@ -37,6 +37,15 @@ def list_checkpoints(experiment_dir: Path) -> list[tuple[int, Path]]:
         if (match := STEP_FOLDER.fullmatch(path.name)) and path.is_dir()
     ]
     return sorted(found)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a training writes, or wrote, its checkpoints and its log here; evaluations lie in folders of such names.
+
+    Raises:
+        OSError: the folder may not be looked into.
+    """
+    return (folder / RUN_LOG).is_file() or any((path / MANIFEST).is_file() for _, path in list_checkpoints(folder))
 
 
 def run_of(checkpoint: Path) -> Path:
@@ -157,7 +166,7 @@ def _within(folder: Path) -> str:
     """What else may have been meant, of a folder without a checkpoint."""
     if (folder.parent / MANIFEST).is_file():
         return f"; {folder.parent} is one"
-    runs = sorted(path.name for path in folder.iterdir() if path.is_dir() and list_checkpoints(path))
+    runs = sorted(path.name for path in folder.iterdir() if path.is_dir() and is_run(path))
     if runs:
         return f"; it holds the runs {', '.join(runs[:8])}: name one of them"
     if (folder / BEST).is_file():
@@ -169,9 +178,7 @@ def _within(folder: Path) -> str:
 
 def _beside(folder: Path) -> str:
     try:
-        names = sorted(
-            path.name for path in folder.parent.iterdir() if (path / MANIFEST).is_file() or list_checkpoints(path)
-        )
+        names = sorted(path.name for path in folder.parent.iterdir() if (path / MANIFEST).is_file() or is_run(path))
     except OSError:
         names = []
     if names:

@@ -54,7 +54,7 @@ def save_checkpoint(
     except (StorageError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own kind
         raise StorageError(
             f"{folder}: the checkpoint cannot be written ({_reason(error)}); free space or name another "
-            "--output_dir, then continue with --resume"
+            f"--output_dir{', then continue with --resume' if write_state is not None else ''}"
         ) from None
 
 

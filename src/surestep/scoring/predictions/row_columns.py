@@ -32,6 +32,7 @@ class RowColumns:
         self._whole = {
             name: array("q") for name in ("ratings", "dataset", "problem", "tree", "step", "parent", "position")
         }
+        self._lines = array("q")
         self._texts: dict[str, list[Any]] = {name: [] for name in ("problem", "text", "context", "group")}
         self._shared: dict[str, str] = {}
         self._datasets: dict[str, int] = {}
@@ -67,6 +68,7 @@ class RowColumns:
         whole["step"].append(step)
         whole["parent"].append(parent)
         whole["position"].append(row.get("position", 1))
+        self._lines.append(line or 0)
         self._add_texts(row, has_label=label is not None)
 
     def _problem(self, row: Mapping[str, Any]) -> str:
@@ -128,12 +130,37 @@ class RowColumns:
             raise DataError(f"{name} is {shown(value)}; allowed: a number from 0 to 1", path=self._path, line=line)
         return float(value)
 
+    def _check_once(self) -> None:
+        """A step with two rows would count twice in every figure, and where they differ nobody knows which is meant."""
+        tree, step = (np.frombuffer(self._whole[name], np.int64) for name in ("tree", "step"))
+        order = np.lexsort((step, tree))  # stable: of equal ones the earlier row first
+        repeats = (tree[order[1:]] == tree[order[:-1]]) & (step[order[1:]] == step[order[:-1]])
+        if not repeats.any():
+            return
+        again = order[1:][repeats]
+        row = int(again.min())
+        first = int(np.flatnonzero((tree == tree[row]) & (step == step[row]))[0])
+        differs = [name for name in self._numbers if not _same(self._numbers[name][first], self._numbers[name][row])]
+        place = f"line {self._lines[first]}" if self._lines[first] else "an earlier row"
+        name = " / ".join(
+            (list(self._datasets)[self._whole["dataset"][row]], self._tree_ids[tree[row]], str(step[row]))
+        )
+        numbers = f"another {_CALLED[differs[0]]}" if differs else "the same numbers"
+        raise DataError(
+            f"the step {shown(name)[1:-1]} is in the file twice ({place} has it with {numbers}); rows too many: "
+            f"{again.size:,}; keep one row of each step; solutions of one problem need a 'problem_id' each, and share "
+            "their 'group'",
+            path=self._path,
+            line=self._lines[row] or None,
+        )
+
     def steps(self) -> ScoredSteps:
         """All rows.
 
         Raises:
-            DataError: none has a label, or none of those that have one a confidence.
+            DataError: a step has several rows, none has a label, or none of those that have one a confidence.
         """
+        self._check_once()
         label = _as_array(self._numbers["label"])
         if np.isnan(label).all():
             raise DataError("no row has a label, so there is nothing to measure", path=self._path)
@@ -161,6 +188,14 @@ class RowColumns:
             if self._has_texts
             else None,
         )
+
+
+_CALLED = {"confidence": "confidence", "raw": "raw confidence", "label": "label", "true": "true confidence"}
+"""The columns of numbers as messages call them."""
+
+
+def _same(first: float, second: float) -> bool:
+    return first == second or (math.isnan(first) and math.isnan(second))
 
 
 def _as_array(values: array[float]) -> FloatArray:

@@ -13,6 +13,7 @@ file beside `config.json` as weights.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def export_for_vllm(
 def command_for(layout: Layout, folder: Path) -> str:
     """What serves the folder."""
     convert = {"process-reward": "", "classification": " --convert classify", "plugin": " --convert embed"}[layout]
-    return f'vllm serve {folder} --runner pooling{convert} --pooler-config "$(cat {folder / POOLER_CONFIG})"'
+    place, pooler = shlex.quote(str(folder)), shlex.quote(str(folder / POOLER_CONFIG))
+    return f'vllm serve {place} --runner pooling{convert} --pooler-config "$(cat {pooler})"'
 
 
 def _write(folder: Path, loaded: LoadedCheckpoint, chosen: ChosenLayout) -> None:

@@ -6,7 +6,7 @@ An interval may be cut in two by a checkpoint and a resume, so it goes to disk a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from surestep.errors import SurestepError
 from surestep.scoring.hardware import memory_used_gb
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone, StepRecord
+from surestep.training.phases.plan import TrainingPhase, phase_at
 from surestep.training.run_state import RunState
 from surestep.training.schedule import Rhythm
 
@@ -79,13 +80,13 @@ class Log(TrainingEvents):
 
     Attributes:
         rhythm: when the run logs, validates and saves.
-        peak_learning_rate: named where training diverged.
+        phases: of the run; the one where training diverged says what to change.
     """
 
     rhythm: Rhythm
     accelerator: Accelerator
     device: torch.device
-    peak_learning_rate: float
+    phases: Sequence[TrainingPhase]
     _interval: Interval = field(default_factory=Interval, init=False)
 
     def started(self, run: RunView) -> None:
@@ -144,6 +145,6 @@ class Log(TrainingEvents):
         value = loss if broken == "loss" else float(done.grad_norm)
         kept = f"; the last good checkpoint is {self._run.last_saved}" if self._run.last_saved else ""
         raise SurestepError(
-            f"the {broken} is {value} at step {done.step}: training diverged; lower --learning_rate "
-            f"(now {self.peak_learning_rate:g}) or --max_grad_norm, or lengthen the warmup{kept}"
+            f"the {broken} is {value} at step {done.step}: training diverged; "
+            f"{phase_at(self.phases, done.step - 1).calmer()}, or lengthen the warmup{kept}"
         )

@@ -39,6 +39,19 @@ class TrainingPhase:
         """Optimiser steps that are done when it ends."""
         return self.first_step + self.settings.max_steps
 
+    def setting(self, name: str) -> str:
+        """How a message calls the setting `name` of `training`: a flag, or the phase's own key, which comes before it.
+
+        >>> TrainingPhase("hard", 2, 2, 100, TrainingConfig(), {}).setting("max_steps")
+        "training.max_steps of phase 'hard'"
+        """
+        return f"--{name}" if self.name is None else f"training.{name} of phase {self.name!r}"
+
+    def calmer(self) -> str:
+        """What to change where training diverged in this phase."""
+        now = f"{self.setting('learning_rate')} (now {self.settings.learning_rate:g})"
+        return f"lower {now} or {self.setting('max_grad_norm')}"
+
     @property
     def shares(self) -> dict[str, float]:
         """The probability of drawing from each dataset."""

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from surestep.cli.checkpoint_argument import add_checkpoint, named_checkpoints
-from surestep.cli.output.console import say
+from surestep.cli.output.console import next_command, say
 from surestep.cli.table_command import positive
 from surestep.errors import CheckpointError, ConfigError
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     say(f"wrote {made.folder}: a checkpoint of its own")
     for line in made.lines:
         say(f"· {line}")
-    say(f"next: surestep evaluate {made.folder} --split validation")
+    say(next_command("surestep evaluate --split validation", made.folder))
     return 0
 
 

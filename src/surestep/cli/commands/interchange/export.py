@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from surestep.cli.checkpoint_argument import add_checkpoint, required
-from surestep.cli.output.console import say
+from surestep.cli.output.console import next_command, say
 from surestep.errors import ConfigError
 
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     export_merged(args.checkpoint, args.output_dir)
     say(f"wrote {args.output_dir}: a checkpoint of its own (float32), its backbone merged")
     _say_merged(read_config(args.checkpoint).lora.base_precision)
-    say(f"next: python evaluate.py --checkpoint {args.output_dir}")
+    say(next_command("python evaluate.py --checkpoint", args.output_dir))
     return 0
 
 

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from surestep.cli.flags import add_config_flags, add_section_flags, config_from_args, section_from_args
-from surestep.cli.output.console import add_json_flag, result_console, say_json
+from surestep.cli.output.console import add_json_flag, next_command, result_console, say_json
 from surestep.errors import ConfigError
 from surestep.sweep.plan import BEST_CONFIG, PLOT, SweepPlan, SweepSettings
 from surestep.sweep.presets import PRESETS
@@ -117,7 +117,7 @@ def _print(end: SweepEnd, args: argparse.Namespace) -> None:
     if end.results["best"] is not None:
         best: Path = end.plan.folder / BEST_CONFIG
         console.print(f"chart: {end.plan.folder / PLOT}", markup=False, highlight=False)
-        console.print(f"next: surestep train --config {best}", markup=False, highlight=False)
+        console.print(next_command("surestep train --config", best), markup=False, highlight=False)
 
 
 def _table(plan: SweepPlan, results: Mapping[str, Any]) -> FittedTable:

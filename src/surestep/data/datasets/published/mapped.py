@@ -3,9 +3,9 @@
     --map problem=input,label=mistake_index --label_base 0
     --map problem=doc.question,steps=response.0.steps,label=annotation.first --label_base 1
 
-A name may lead into objects and lists: `a.b.0.c` is `c` of the first entry of `b` of `a`. What is not mapped keeps the
-name that ProcessBench gives it. Whether labels count from 0 or from 1 is stated, never guessed; null, -1, "N/A" and
-blank text are "no error" either way, and with a base of 1 a 0 is refused.
+A name may lead into objects and lists (`records.row_file.find`): `a.b.0.c` is `c` of the first entry of `b` of `a`.
+What is not mapped keeps the name that ProcessBench gives it. Whether labels count from 0 or from 1 is stated, never
+guessed; null, -1, "N/A" and blank text are "no error" either way, and with a base of 1 a 0 is refused.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from surestep.data.datasets.published.solution_rows import (
 from surestep.data.records.labels import read_name
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
+from surestep.data.records.row_file import find
 from surestep.errors import ConfigError
 from surestep.untrusted.bounds import shown
-from surestep.untrusted.whole_numbers import whole_number
 
 FIELDS = ("problem", "steps", "label", "id")
 """What a map may name."""
@@ -89,7 +89,7 @@ class FieldMap:
 
 
 def value_at(record: Record, name: str, field: str) -> Any:
-    """The value that a name leads to; a field called exactly so comes first. A missing `id` is None.
+    """The value that a name leads to; a missing `id` is None.
 
     Raises:
         DataError: the row has nothing of that name; says how far it leads and what is there.
@@ -98,20 +98,12 @@ def value_at(record: Record, name: str, field: str) -> Any:
     >>> value_at(Record({"a": {"b": [{"c": 1}]}, "a.b": 2}, Path("x"), 1), "a.b.0.c", "label")
     1
     """
-    if name in record.values:
-        return record.values[name]
-    value: Any = record.values
-    parts = name.split(".")
-    for number, part in enumerate(parts):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and (place := whole_number(part)) is not None and place < len(value):
-            value = value[place]
-        elif field == "id":
-            return None
-        else:
-            raise record.error(_leads_nowhere(value, ".".join(parts[:number]), part, field, name))
-    return value
+    found = find(record, name)
+    if found.is_there:
+        return found.value
+    if field == "id":
+        return None
+    raise record.error(_leads_nowhere(found.value, found.before, found.missing, field, name))
 
 
 def _leads_nowhere(value: Any, before: str, part: str, field: str, name: str) -> str:
