@@ -33,8 +33,8 @@ _ENTRIES_AT_ONCE = 2**17
 """What the figures of rankings are computed from at a time: it stays in the fast memory."""
 _DRAWS_AT_ONCE = 64
 """Draws whose counts are made ready for the cells of all measures at a time."""
-_TABLE_ENTRIES = 2**23
-"""64 MiB of what problems add; a wider table is taken in slices of columns."""
+_TABLE_ENTRIES = 2**22
+"""32 MiB of what problems add; a wider table is taken in slices of columns."""
 
 NO_STEPS = "there are no labelled steps"
 
