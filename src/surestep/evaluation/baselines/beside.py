@@ -51,14 +51,12 @@ class FittingBeside:
 
     Args:
         plan: of all labelled steps.
-        started: the process, if any.
+        started: the one process, if any.
     """
 
     def __init__(self, plan: FitPlan, started: Sequence[HelperProcess]) -> None:
         self._is_begun, self._left_out = bool(started), plan.left_out
-        self._begun = [
-            (task, task.kept() or _asked(started[0], task.function, *task.arguments())) for task in plan.tasks
-        ]
+        self._begun = [(task, task.kept() or _asked(helper, task)) for helper in started for task in plan.tasks]
 
     def of(self, steps: ScoredSteps) -> Baselines | None:
         """The baselines of what was scored, once they are fitted; None where they have to be fitted afterwards.

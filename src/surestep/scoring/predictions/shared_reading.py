@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from surestep.data.records.helper_process import batches, helpers, helpers_for, in_order
@@ -35,7 +34,7 @@ def read_columns(path: Path) -> RowColumns:
         handed_over = batches(lines, BATCH, lambda line: len(line[1]))
         # The first rows say the layout of the file, without which the others are not understood.
         found = _columns_of(read_objects(next(handed_over, []), path, refuse_bad_row), path, of_file)
-        tasks = ((path, replace(of_file), batch) for batch in handed_over)
+        tasks = ((path, of_file, batch) for batch in handed_over)
         for _, columns in in_order(_columns_of_lines, tasks, started):
             found.extend(columns)
     return found
