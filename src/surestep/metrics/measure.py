@@ -249,18 +249,18 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
     for number, some in enumerate(_slices([place for place in places if place.added.table is not None], draws)):
         table = np.concatenate([np.empty((draws.num_problems, 0)), *(place.table() for place in some)], axis=1)
         products = [np.empty((0, table.shape[1]))]
-        once = _OncePerDraw(others, held) if number == 0 else _OncePerDraw([], [])
-        for product, parts in draws.of_blocks(partial(_of_block, table=table, once=once)):
+        once = _OncePerDraw(others, held) if number == 0 else _OncePerDraw((), ())
+        for product, at_once in draws.of_blocks(partial(_of_block, table=table, once=once)):
             products.append(product)
-            for figures, sums_held in parts:
-                for other, found in zip(once.others, figures, strict=True):
+            for figures, sums_held in at_once:
+                for other, found in zip(others, figures, strict=True):
                     other.add(found)
-                for so_far, more in zip(drawn, sums_held, strict=False):
+                for so_far, more in zip(drawn, sums_held, strict=True):
                     so_far.append(more)
         del table  # before the next one is made
-        product, start = np.concatenate(products), 0
+        all_sums, start = np.concatenate(products), 0
         for place in some:
-            place.put(sums, product[:, start : start + place.added.width])
+            place.put(sums, all_sums[:, start : start + place.added.width])
             start += place.added.width
     for parts, place in zip(drawn, held, strict=True):
         place.put(sums, np.concatenate(parts))
