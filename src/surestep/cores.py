@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import cache
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -48,10 +49,8 @@ def in_threads(function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> 
     if number < 2:
         yield from map(function, tasks)
         return
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
-
     with ExitStack() as stack:
-        stack.enter_context(threadpool_limits(1, user_api="blas"))
+        stack.enter_context(_linear_algebra().limit(limits=1, user_api="blas"))
         pool = ThreadPoolExecutor(number, thread_name_prefix="core")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         coming = iter(tasks)
@@ -60,3 +59,11 @@ def in_threads(function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> 
             found = begun.popleft().result()
             begun.extend(pool.submit(function, task) for task in islice(coming, 1))
             yield found
+
+
+@cache
+def _linear_algebra() -> Any:
+    """The libraries whose threads can be limited; looking for them takes longer than a small task."""
+    from threadpoolctl import ThreadpoolController  # comes with scikit-learn
+
+    return ThreadpoolController()
