@@ -26,7 +26,7 @@ LAYERS = (
     {"lock", "scored", "settings"},
     {"files"},
     {"arrays", "untrusted"},
-    {"types", "errors", "hub", "terminal_text", "disk", "stop_signals", "collector"},
+    {"types", "errors", "hub", "terminal_text", "disk", "stop_signals", "collector", "cores"},
 )
 """From the top down; packages of one layer never import each other."""
 
@@ -44,6 +44,7 @@ WITHOUT_TORCH = {
     "types",
     "arrays",
     "collector",
+    "cores",
     "disk",
     "errors",
     "files",

@@ -173,7 +173,13 @@ def test_problems_are_drawn_and_draws_become_intervals_in_one_place(found_calls:
 TAKE_THE_WHOLE_CONFIGURATION = {
     "evaluation/calibrate.py": ["calibrate"],
     "evaluation/check/checklist.py": ["run_check"],
-    "evaluation/evaluate.py": ["_scored", "evaluate_checkpoint", "evaluate_scorer", "score_datasets"],
+    "evaluation/evaluate.py": [
+        "_planned_beside",
+        "_scored",
+        "evaluate_checkpoint",
+        "evaluate_scorer",
+        "score_datasets",
+    ],
     "scoring/build_model.py": ["assemble", "build_model", "scorer"],
     "scoring/checkpoint/load.py": ["load_checkpoint", "scorer"],
     "scoring/checkpoint/save.py": ["save_checkpoint"],

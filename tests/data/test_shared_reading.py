@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from layout_rows import VALID
+from pickling_helper import Pickling
 from surestep.data.datasets import DATASETS
-from surestep.data.records.helper_process import HelperProcess, NoResultError, batches, helpers, in_order
+from surestep.data.records import helper_process as helper_module
+from surestep.data.records.helper_process import HelperProcess, batches, helpers, in_order
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.data.sources import source as source_module
@@ -36,33 +36,6 @@ from surestep.errors import DataError
 MERGED = sorted(name for name, dataset in DATASETS.items() if dataset.problem_rows is not None)
 
 
-class Pickling:
-    """A helper without a process: what is asked and found is pickled, as on the way to one."""
-
-    def __init__(self, lost_after: int = 10**9) -> None:
-        self.num_waiting, self.left = 0, lost_after
-
-    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        self.num_waiting += 1
-        self.left -= 1
-        result: Future[Any] = Future()
-        if self.left < 0:
-            result.set_exception(NoResultError())
-            return result
-        try:
-            function, arguments = pickle.loads(pickle.dumps((function, arguments)))
-            result.set_result(pickle.loads(pickle.dumps(function(*arguments))))
-        except Exception as error:
-            result.set_exception(NoResultError(str(error)))
-        return result
-
-    def taken(self) -> None:
-        self.num_waiting -= 1
-
-    def is_ready(self) -> bool:
-        return True
-
-
 @contextmanager
 def shared(helper: Any) -> Iterator[None]:
     """Every reading is shared with a helper, in batches of few rows."""
@@ -73,8 +46,8 @@ def shared(helper: Any) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source_module, "helpers", given_helpers)
-        patch.setattr(source_module, "LEAST_SHARED", 0)
-        patch.setattr(source_module, "num_cores", lambda: 2)
+        patch.setattr(helper_module, "LEAST_SHARED", 0)
+        patch.setattr(helper_module, "num_cores", lambda: 2)
         patch.setattr(rows_module, "BATCH", 150)
         patch.setattr(spelled_module, "BATCH", 150)
         yield
@@ -272,8 +245,8 @@ def test_small_files_and_one_core_start_no_process(
 ) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b" " * size)
-    monkeypatch.setattr(source_module, "LEAST_SHARED", 50)
-    monkeypatch.setattr(source_module, "num_cores", lambda: cores)
+    monkeypatch.setattr(helper_module, "LEAST_SHARED", 50)
+    monkeypatch.setattr(helper_module, "num_cores", lambda: cores)
     assert source_of(path)._num_helpers() == expected
     assert source_of(tmp_path / "absent.jsonl")._num_helpers() == 0
 

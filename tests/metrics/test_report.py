@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from surestep.metrics import FIGURES, ConstantBaseline, build_report, mse, nll, r2
+from surestep.metrics.bootstrap.draws import Draws
+from surestep.metrics.measure import Measure, resample
+from surestep.metrics.report import baselines as baselines_module
+from surestep.metrics.report import section as section_module
 from surestep.scored import ScoredSteps
 
 
@@ -227,3 +232,25 @@ def test_regret_by_part_is_the_regret_of_its_trees_and_adds_only_its_key() -> No
         assert row["regret"] == pytest.approx(expected)
         assert row["intervals"]["regret"]["low"] <= row["regret"] <= row["intervals"]["regret"]["high"]
     assert found["overall"].keys() == plain["overall"].keys()
+
+
+def test_the_section_of_all_steps_takes_the_draws_of_the_only_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One dataset is drawn once, as is its comparison with constants; several once each and once together."""
+    drawn: list[int] = []
+
+    def counting(measures: Sequence[Measure], draws: Draws) -> None:
+        drawn.append(draws.num_problems)
+        resample(measures, draws)
+
+    monkeypatch.setattr(section_module, "resample", counting)
+    monkeypatch.setattr(baselines_module, "resample", counting)
+    steps = mixture(200)
+    only = steps.for_dataset("algebra")
+    found: Any = build_report(only, baselines=[], resamples=20)
+    assert drawn == [10, 10]
+    of_dataset = found["per_dataset"]["algebra"]
+    assert of_dataset["intervals"]
+    assert {name: value for name, value in found["overall"].items() if name in of_dataset} == of_dataset
+    drawn.clear()
+    build_report(steps, baselines=[], resamples=20)
+    assert sorted(drawn) == [10, 10, 10, 10, 20, 20]

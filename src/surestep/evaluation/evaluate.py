@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,8 @@ from surestep.data.sources.choose import enabled_sources
 from surestep.disk import real_path
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
-from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines
+from surestep.evaluation.baselines.beside import PlanOf, fitted_beside, leaves_a_core
+from surestep.evaluation.baselines.scores import Baselines, own_baselines, trained_baselines, trained_plan
 from surestep.evaluation.calibration_effect import CalibrationUse, calibration_report, content_of
 from surestep.evaluation.report.write import WrittenReport, left_of_other_evaluations, write_report
 from surestep.files import METRICS, PREDICTIONS, written_together
@@ -73,6 +75,7 @@ class ScoredDatasets:
         calibration: the map that was asked for.
         contents: `content_of` each dataset.
         cost: what scoring took, see `MeasuredScorer.cost`.
+        baselines: what was fitted beside it; None: baselines are still to be fitted, where they are asked for.
     """
 
     split: EvaluatedSplit
@@ -82,6 +85,7 @@ class ScoredDatasets:
     calibration: CalibrationUse
     contents: dict[str, str]
     cost: dict[str, Any]
+    baselines: Baselines | None = None
 
 
 def default_output_dir(validation_dir: Path, checkpoint: Path) -> Path:
@@ -97,10 +101,11 @@ def score_datasets(
     progress: ProgressFactory,
     calibration: CalibrationUse = "pooled",
     together: Together | None = None,
+    plan_of: PlanOf | None = None,
 ) -> ScoredDatasets:
     """Score every step of `split` of each enabled dataset, with the map that `calibration` names if there is one.
 
-    The other processes of `together` help (`launched.help_to_score`).
+    The other processes of `together` help (`launched.help_to_score`); `plan_of` says what is fitted beside the scoring.
 
     Raises:
         DataError: a dataset's files are missing or malformed.
@@ -115,7 +120,7 @@ def score_datasets(
         built.reasons.append(compiling)
     own = built.scorer(config, calibrated=calibration != "none")
     scorer = MeasuredScorer(spread(own, built, together))
-    return _scored(scorer, splits, config, split, progress=progress, calibration=calibration)
+    return _scored(scorer, splits, config, split, progress=progress, calibration=calibration, plan_of=plan_of)
 
 
 def _scored(
@@ -126,10 +131,22 @@ def _scored(
     *,
     progress: ProgressFactory,
     calibration: CalibrationUse,
+    plan_of: PlanOf | None,
 ) -> ScoredDatasets:
-    steps = score_split(scorer, splits, own_maps=calibration == "dataset", progress=progress)
+    """Score, and fit baselines beside it where `plan_of` says which: the one place that orders both."""
+    with fitted_beside(splits, plan_of) as fitting:
+        steps = score_split(scorer, splits, own_maps=calibration == "dataset", progress=progress)
+        baselines = fitting.of(steps)
     contents = {stored.name: content_of(stored.source) for stored in splits if stored.source is not None}
-    return ScoredDatasets(split, config, steps, dataset_facts(splits, steps), calibration, contents, scorer.cost())
+    facts = dataset_facts(splits, steps)
+    return ScoredDatasets(split, config, steps, facts, calibration, contents, scorer.cost(), baselines)
+
+
+def _planned_beside(loaded: LoadedCheckpoint, config: Config) -> PlanOf | None:
+    """The baselines of a checkpoint that are fitted while it scores; None: they are fitted afterwards."""
+    if not config.eval.baselines or not leaves_a_core(loaded.built):
+        return None
+    return partial(trained_plan, loaded=loaded, data=config.data, seed=config.training.seed)
 
 
 def read_splits(
@@ -184,7 +201,15 @@ def evaluate_scorer(
     """
     seed, built = config.training.seed, None if trained_as is None else trained_as.built
     splits = read_splits(config.data, split, seed=seed, progress=progress, tokens_of=built)
-    scored = _scored(MeasuredScorer(scorer), splits, config, split, progress=progress, calibration=calibration)
+    scored = _scored(
+        MeasuredScorer(scorer),
+        splits,
+        config,
+        split,
+        progress=progress,
+        calibration=calibration,
+        plan_of=None if trained_as is None else _planned_beside(trained_as, config),
+    )
     said = scorer.about()
     maps = calibration_report(stored, calibration, scored.steps.measured(), scored.contents)
     about = {
@@ -200,7 +225,7 @@ def evaluate_scorer(
         manifest = trained_as.manifest
         constants = ConstantBaseline(per_dataset=manifest.label_means, overall=manifest.label_mean)
     if settings.baselines and trained_as is not None:
-        baselines = trained_baselines(scored.steps, trained_as, config.data, seed=seed)
+        baselines = scored.baselines or trained_baselines(scored.steps, trained_as, config.data, seed=seed)
     elif settings.baselines:
         baselines = own_baselines(scored.steps)
     keep_rows = settings.save_predictions
@@ -225,7 +250,16 @@ def evaluate_checkpoint(
         DataError: a dataset's files are missing or malformed.
         StorageError: the folder cannot be written.
     """
-    scored = score_datasets(loaded.built, config, split, progress=progress, calibration=calibration, together=together)
+    is_alone = together is None or together.count == 1  # others would wait while the training data are read
+    scored = score_datasets(
+        loaded.built,
+        config,
+        split,
+        progress=progress,
+        calibration=calibration,
+        together=together,
+        plan_of=_planned_beside(loaded, config) if is_alone else None,
+    )
     return write_evaluation(loaded, scored, output_dir)
 
 
@@ -238,7 +272,8 @@ def write_evaluation(loaded: LoadedCheckpoint, scored: ScoredDatasets, output_di
     manifest, config, settings = loaded.manifest, scored.config, scored.config.eval
     baselines = Baselines()
     if settings.baselines:
-        baselines = trained_baselines(scored.steps, loaded, config.data, seed=config.training.seed)
+        seed = config.training.seed
+        baselines = scored.baselines or trained_baselines(scored.steps, loaded, config.data, seed=seed)
     calibration = calibration_report(
         loaded.built.calibration,
         scored.calibration,

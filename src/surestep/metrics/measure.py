@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -20,8 +21,8 @@ from surestep.metrics.bootstrap.interval import Interval, inverted, percentile
 from surestep.metrics.columns import FloatArray, UndefinedFigureError
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.figures.cells import Counts
-from surestep.metrics.figures.figure import Figure, Ranks, Sums, Totals, Weighted, plain_total
-from surestep.metrics.figures.rank_sums import RankedSteps, RankSums
+from surestep.metrics.figures.figure import Figure, Ranks, Sums, Totals, Weighted, plain_totals
+from surestep.metrics.figures.rank_sums import RankedSteps
 from surestep.metrics.measured_rows import MeasuredRows
 from surestep.metrics.problem_sums import ProblemSums, SumsOfProblems
 from surestep.scored import ScoredSteps
@@ -32,8 +33,8 @@ _ENTRIES_AT_ONCE = 2**17
 """What the figures of rankings are computed from at a time: it stays in the fast memory."""
 _DRAWS_AT_ONCE = 64
 """Draws whose counts are made ready for the cells of all measures at a time."""
-_TABLE_ENTRIES = 2**23
-"""64 MiB of what problems add; a wider table is taken in slices of columns."""
+_TABLE_ENTRIES = 2**22
+"""32 MiB of what problems add; a wider table is taken in slices of columns."""
 
 NO_STEPS = "there are no labelled steps"
 
@@ -75,7 +76,6 @@ class Measure:
         self._most_groups = most_groups
         self._num_problems = num_problems
         self._drawable: dict[str, _Drawable] = {}
-        self._ranked: dict[str, tuple[RankedSteps, RankSums]] = {}
         self._columns: dict[str, dict[str, ProblemSums]] = {}
         self._totals: dict[str, Totals] = {}
         self._drawn: dict[str, Totals] = {}
@@ -108,31 +108,39 @@ class Measure:
         return found.clipped(*figure.range)
 
     def _measure(self, steps: MeasuredRows) -> None:
-        sums = SumsOfProblems(steps.problem, self._num_problems)
+        values = {**self._plain_ranks(steps), **self._plain_others(steps)} if len(steps) else {}
         for name, figure in self.figures.items():
-            value = self._plain(name, figure, steps, sums) if len(steps) else np.nan
+            value = values.get(name, np.nan)
             self.values[name] = None if np.isnan(value) else value
             if self.values[name] is None:
                 self.undefined[name] = figure.undefined(_read(figure, steps), steps.label) if len(steps) else NO_STEPS
-        self._drawable = {
-            reads: _Drawable(ranked, self._most_groups, self._num_problems)
-            for reads, (ranked, _) in self._ranked.items()
-        }
-        self._ranked.clear()
 
-    def _plain(self, name: str, figure: Figure, steps: MeasuredRows, sums: SumsOfProblems) -> float:
-        p, y = _read(figure, steps), steps.label
-        if isinstance(figure.kind, Sums):
-            columns = figure.kind.columns(p, y, np.ones(len(steps)))
-            self._columns[name] = sums.add(columns)
-            self._totals[name] = {key: plain_total(columns, key, None, steps.problem) for key in columns}
-            return float(figure.kind.value(self._totals[name]))
-        if isinstance(figure.kind, Ranks):
-            if figure.reads not in self._ranked:
-                ranked = RankedSteps(p, y, steps.problem)
-                self._ranked[figure.reads] = ranked, ranked.sums(np.ones((1, self._num_problems)))
-            return float(figure.kind.value(self._ranked[figure.reads][1])[0])
-        return _weighted(figure, steps, np.ones(len(steps)))
+    def _plain_ranks(self, steps: MeasuredRows) -> dict[str, float]:
+        """Of rankings, and what they are drawn from. The sorted steps are a dozen columns, so nothing else is made
+        while they are held."""
+        found: dict[str, float] = {}
+        kinds = {figure: figure.kind for figure in self.figures.values() if isinstance(figure.kind, Ranks)}
+        for reads in dict.fromkeys(figure.reads for figure in kinds):
+            of_these = {figure: kind for figure, kind in kinds.items() if figure.reads == reads}
+            ranked = RankedSteps(_read(next(iter(of_these)), steps), steps.label, steps.problem)
+            sums = ranked.sums(np.ones((1, self._num_problems)))
+            found |= {figure.name: float(kind.value(sums)[0]) for figure, kind in of_these.items()}
+            del sums
+            self._drawable[reads] = _Drawable(ranked, self._most_groups, self._num_problems)
+        return found
+
+    def _plain_others(self, steps: MeasuredRows) -> dict[str, float]:
+        found: dict[str, float] = {}
+        sums = SumsOfProblems(steps.problem, self._num_problems)
+        for name, figure in self.figures.items():
+            if isinstance(figure.kind, Sums):
+                columns = figure.kind.columns(_read(figure, steps), steps.label, np.ones(len(steps)))
+                self._columns[name] = sums.add(columns)
+                self._totals[name] = plain_totals(columns, None, steps.problem)
+                found[name] = float(figure.kind.value(self._totals[name]))
+            elif isinstance(figure.kind, Weighted):
+                found[name] = _weighted(figure, steps, np.ones(len(steps)))
+        return found
 
     def release(self) -> None:
         """Give back what draws are made of, once they are: values, draws and intervals stay."""
@@ -178,32 +186,42 @@ class _DrawByDraw:
         found = [figure for figure in measure.figures.values() if measure.num_steps]
         self._ranks = {figure: figure.kind for figure in found if isinstance(figure.kind, Ranks)}
         self._weighted = [figure for figure in found if isinstance(figure.kind, Weighted)]
-        self.blocks: dict[str, list[FloatArray]] = {figure.name: [] for figure in (*self._ranks, *self._weighted)}
+        self._drawn: list[dict[str, FloatArray]] = []
 
-    def add(self, counts: Counts) -> None:
-        """Some draws."""
+    def of(self, counts: Counts) -> dict[str, FloatArray]:
+        """The figures under some draws, by name."""
         drawable, steps = self._measure._drawable, self._measure._steps
+        found: dict[str, list[FloatArray]] = {figure.name: [] for figure in (*self._ranks, *self._weighted)}
         widest = max((ranked.steps.width for ranked in drawable.values()), default=1)
         rows = max(1, _ENTRIES_AT_ONCE // max(widest, 1))
         parts = [ranked.steps.in_parts(counts, rows) for ranked in drawable.values()]
         for of_each in zip(*parts, strict=True):
             sums = dict(zip(drawable, of_each, strict=True))
             for figure, kind in self._ranks.items():
-                self.blocks[figure.name].append(kind.value(sums[figure.reads]))
+                found[figure.name].append(kind.value(sums[figure.reads]))
         for figure in self._weighted:
             assert steps is not None
             values = [_weighted(figure, steps, row[steps.problem]) for row in counts.values]
-            self.blocks[figure.name].append(np.array(values))
+            found[figure.name].append(np.array(values))
+        return {name: np.concatenate(blocks) for name, blocks in found.items()}
+
+    def add(self, drawn: dict[str, FloatArray]) -> None:
+        """The next draws, as `of` makes them."""
+        self._drawn.append(drawn)
 
     def finish(self) -> dict[str, FloatArray]:
         """The draws by name, the shift that merging causes taken off."""
-        shifts = dict.fromkeys(self.blocks, 0.0)
+        blocks = {
+            figure.name: [np.empty(0), *(drawn[figure.name] for drawn in self._drawn)]
+            for figure in (*self._ranks, *self._weighted)
+        }
+        shifts = dict.fromkeys(blocks, 0.0)
         for figure, kind in self._ranks.items():
             plain = self._measure._drawable[figure.reads].plain
             if plain is not None:
                 exact = self._measure.values[figure.name]
                 shifts[figure.name] = np.nan if exact is None else exact - float(kind.value(plain)[0])
-        return {name: np.concatenate([np.empty(0), *blocks]) + shifts[name] for name, blocks in self.blocks.items()}
+        return {name: np.concatenate(found) + shifts[name] for name, found in blocks.items()}
 
 
 def _read(figure: Figure, steps: MeasuredRows) -> FloatArray:
@@ -231,24 +249,43 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
     for number, some in enumerate(_slices([place for place in places if place.added.table is not None], draws)):
         table = np.concatenate([np.empty((draws.num_problems, 0)), *(place.table() for place in some)], axis=1)
         products = [np.empty((0, table.shape[1]))]
-        for block in draws.blocks():
-            products.append(block @ table)
-            if number == 0:
-                for first in range(0, len(block), _DRAWS_AT_ONCE):
-                    counts = Counts(block[first : first + _DRAWS_AT_ONCE])
-                    for other in others:
-                        other.add(counts)
-                    for found, place in zip(drawn, held, strict=True):
-                        found.append(place.added.drawn(counts))
+        once = _OncePerDraw(others, held) if number == 0 else _OncePerDraw((), ())
+        for product, at_once in draws.of_blocks(partial(_of_block, table=table, once=once)):
+            products.append(product)
+            for figures, sums_held in at_once:
+                for other, found in zip(others, figures, strict=True):
+                    other.add(found)
+                for so_far, more in zip(drawn, sums_held, strict=True):
+                    so_far.append(more)
         del table  # before the next one is made
-        product, start = np.concatenate(products), 0
+        all_sums, start = np.concatenate(products), 0
         for place in some:
-            place.put(sums, product[:, start : start + place.added.width])
+            place.put(sums, all_sums[:, start : start + place.added.width])
             start += place.added.width
     for parts, place in zip(drawn, held, strict=True):
         place.put(sums, np.concatenate(parts))
     for measure, other, found_sums in zip(measures, others, sums, strict=True):
         measure._take(found_sums, other.finish(), draws.resamples)
+
+
+@dataclass(frozen=True, slots=True)
+class _OncePerDraw:
+    """What draws are asked for besides products with tables: figures that are no sums, and sums without a table."""
+
+    others: Sequence[_DrawByDraw]
+    held: Sequence[_Place]
+
+    def of(self, counts: Counts) -> tuple[list[dict[str, FloatArray]], list[FloatArray]]:
+        """Both under some draws."""
+        return [other.of(counts) for other in self.others], [place.added.drawn(counts) for place in self.held]
+
+
+def _of_block(
+    block: FloatArray, *, table: FloatArray, once: _OncePerDraw
+) -> tuple[FloatArray, list[tuple[list[dict[str, FloatArray]], list[FloatArray]]]]:
+    """The sums of a block's draws of problems, (b, G), over `table`; and what `once` makes of some at a time."""
+    firsts = range(0, len(block), _DRAWS_AT_ONCE) if once.others or once.held else range(0)
+    return block @ table, [once.of(Counts(block[first : first + _DRAWS_AT_ONCE])) for first in firsts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from surestep.metrics.columns import FloatArray, IntArray
 from surestep.metrics.figures.cells import Counts
-from surestep.metrics.figures.figure import Columns, is_binned, problem_entries, problem_table, width_of
+from surestep.metrics.figures.figure import Columns, SumsOfPairs, is_binned, problem_entries, problem_table, width_of
 
 _SMALL_TABLE = 2**17
 """Problems of which one sum each is held as a table even where few of them have a step: 1 MiB."""
@@ -63,6 +63,7 @@ class SumsOfProblems:
 
     def __init__(self, problem: IntArray, num_problems: int) -> None:
         self._problem, self._num_problems = problem, num_problems
+        self._pairs = SumsOfPairs(problem)
         self._made: dict[str, ProblemSums] = {}
 
     def add(self, columns: Columns) -> dict[str, ProblemSums]:
@@ -75,7 +76,7 @@ class SumsOfProblems:
             table = problem_table(columns, name, self._problem, self._num_problems)
             found = ProblemSums(f"{_digest(table)} {width}", binned, width, table)
         else:
-            problem, bins, added = problem_entries(columns, name, self._problem)
+            problem, bins, added = problem_entries(columns, name, self._pairs)
             content = f"{_digest(problem)} {_digest(bins)} {_digest(added)} {width}"
             found = ProblemSums(content, binned, width, None, _matrix(problem, bins, added, width))
         return replace(self._made.setdefault(found.content, found), is_binned=binned)

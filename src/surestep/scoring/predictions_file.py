@@ -29,8 +29,9 @@ from surestep.data.records.record import Record
 from surestep.data.trees.identity import normalize_text
 from surestep.files import write_whole
 from surestep.scored import ScoredSteps, StepTexts
-from surestep.scoring.predictions.layouts import Row, read_parts, read_row
+from surestep.scoring.predictions.layouts import Row, read_row
 from surestep.scoring.predictions.row_columns import RowColumns
+from surestep.scoring.predictions.shared_reading import read_columns
 
 
 def write_predictions(path: Path, steps: ScoredSteps, *, is_calibrated: bool | None = None) -> int:
@@ -210,12 +211,8 @@ def read_predictions(path: Path) -> ScoredSteps:
     Raises:
         DataError: it is missing, cut, or a row is malformed; the message names the line.
     """
-    found = RowColumns(path)
     with seldom_collecting():
-        for part in read_parts(path):
-            for row in part.rows:
-                found.add(row, part.record.line, may_lack_confidence=part.is_solution)
-    return found.steps()
+        return read_columns(path).steps()
 
 
 def steps_of_rows(rows: Iterable[tuple[Mapping[str, Any], int | None]], *, path: Path | None = None) -> ScoredSteps:

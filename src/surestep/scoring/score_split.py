@@ -41,10 +41,24 @@ def score_split(
         advance = progress(f"scoring {split.name} {split.split}")
         columns = split.columns()
         confidence, raw = _scores(scorer, split, columns, split.name if own_maps else None, wanted, advance)
-        numbers = np.arange(len(split), dtype=np.int64) if split.chosen is None else split.chosen
-        texts = _StoredSteps(split, numbers[columns.tree], columns.step)
-        parts.append(_rows(columns, confidence, raw, (split.name,), np.zeros(len(columns.label), np.int64), texts))
+        parts.append(_rows_of_split(split, columns, confidence, raw))
     return ScoredSteps.joined(parts)
+
+
+def expected_steps(splits: Sequence[StoredSplit]) -> ScoredSteps:
+    """What `score_split` will give if every step gets a confidence, with a half in its place."""
+    parts = []
+    for split in splits:
+        columns = split.columns()
+        half = np.full(len(columns.label), 0.5)
+        parts.append(_rows_of_split(split, columns, half, half))
+    return ScoredSteps.joined(parts)
+
+
+def _rows_of_split(split: StoredSplit, columns: StepColumns, confidence: FloatArray, raw: FloatArray) -> ScoredSteps:
+    numbers = np.arange(len(split), dtype=np.int64) if split.chosen is None else split.chosen
+    texts = _StoredSteps(split, numbers[columns.tree], columns.step)
+    return _rows(columns, confidence, raw, (split.name,), np.zeros(len(columns.label), np.int64), texts)
 
 
 def score_trees(

@@ -25,8 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
+from surestep.cores import num_cores
+
 AHEAD = 3
 """Tasks that wait at a helper, so that it never waits for the next one."""
+LEAST_SHARED = 16 * 2**20
+"""Bytes of files from which other processes help reading: starting one takes as long as reading a few megabytes."""
+MOST_PROCESSES = 4
+"""That read together; more would wait for the one that takes what they read."""
 _MOST_WAITING = 12
 """Tasks begun whose results wait for one before them."""
 _LENGTH = struct.Struct("<Q")
@@ -135,11 +141,12 @@ class HelperProcess:
                 result.set_result(found)
 
 
-def num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def helpers_for(files: Iterable[Path]) -> int:
+    """How many processes help reading these files: none where they are soon read."""
+    with suppress(OSError):  # whoever reads the files says so
+        if sum(path.stat().st_size for path in files) >= LEAST_SHARED:
+            return min(num_cores(), MOST_PROCESSES) - 1
+    return 0
 
 
 @contextmanager

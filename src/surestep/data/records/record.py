@@ -150,11 +150,12 @@ OnBadRow = Callable[[BadRowError], None]
 """Is told of a row that is no record; reading goes on behind it unless it raises."""
 
 
-def _raise(error: BadRowError) -> None:
+def refuse_bad_row(error: BadRowError) -> None:
+    """The `OnBadRow` that ends the reading."""
     raise error
 
 
-def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow = _raise) -> Iterator[Record]:
+def read_records(path: Path, *, fetch: str | None = None, on_bad_row: OnBadRow = refuse_bad_row) -> Iterator[Record]:
     """Every record of one file, in order.
 
     The name decides the layout: `.csv` is a table with a header, `.json` one array or a sequence of objects,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 from surestep.data.datasets import DATASETS
 from surestep.data.datasets.dataset import Split
 from surestep.data.records.bad_rows import BadRows
-from surestep.data.records.helper_process import HelperProcess, helpers, num_cores
+from surestep.data.records.helper_process import HelperProcess, helpers, helpers_for
 from surestep.data.records.reading_report import ReadReport, Watch
 from surestep.data.records.row_file import RowFile
 from surestep.data.sources.hold_out import Division
@@ -32,10 +31,6 @@ from surestep.errors import DataError
 from surestep.files import sha256_of
 from surestep.types import ReasoningTree
 
-LEAST_SHARED = 16 * 2**20
-"""Bytes of files from which other processes help reading: starting one takes as long as reading a few megabytes."""
-MOST_PROCESSES = 4
-"""That read together; more would wait for the one that stores."""
 _Tree = TypeVar("_Tree", ReasoningTree, TreeColumns)
 
 ORDER_VERSION = 1
@@ -145,12 +140,7 @@ class Source:
 
     def _num_helpers(self) -> int:
         """Processes that help reading: what is not merged by problem is read by one, and so is what is soon read."""
-        if DATASETS[self.reader].problem_rows is None:
-            return 0
-        with suppress(OSError):  # whoever reads the files says so
-            if sum(path.stat().st_size for path in self.files) >= LEAST_SHARED:
-                return min(num_cores(), MOST_PROCESSES) - 1
-        return 0
+        return 0 if DATASETS[self.reader].problem_rows is None else helpers_for(self.files)
 
     def _spelled(self, report: ReadReport, seeds: Seeds, *, started: Sequence[HelperProcess]) -> Iterator[SpelledTree]:
         problem_rows = DATASETS[self.reader].problem_rows

@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,7 +62,60 @@ class Baselines:
     left_out: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class FitTask:
+    """One baseline that is to be fitted, or was fitted before.
+
+    Attributes:
+        name: short, for a table.
+        about: what it knows and what it is fitted on, without a stop; how it was fitted follows.
+        function: makes the scores; of a module, so that another process can call it.
+        arguments: of `function`, made when they are needed.
+        num_steps: how many scores there will be.
+        path: where scores are kept; None: nowhere.
+    """
+
+    name: str
+    about: str
+    function: Callable[..., FittedScores]
+    arguments: Callable[[], tuple[Any, ...]]
+    num_steps: int
+    path: Path | None = None
+
+    def kept(self) -> FittedScores | None:
+        """What was fitted before."""
+        return None if self.path is None else _cached(self.path, self.num_steps)
+
+    def keep(self, fitted: FittedScores) -> FittedScores:
+        """What was fitted now, kept for the next evaluation."""
+        if self.path is not None:
+            _keep(self.path, fitted)
+        return fitted
+
+    def baseline(self, fitted: FittedScores) -> Baseline:
+        """As a report has it."""
+        return Baseline(self.name, f"{self.about}; {fitted.how}.", np.clip(fitted.confidence, 0.0, 1.0))
+
+
+@dataclass(slots=True)
+class FitPlan:
+    """What can be fitted to compare some steps with, and why the rest cannot."""
+
+    tasks: list[FitTask] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def fitted(self) -> Baselines:
+        """All of it, fitted here and now."""
+        found = [(task, task.kept() or task.keep(task.function(*task.arguments()))) for task in self.tasks]
+        return Baselines([task.baseline(fitted) for task, fitted in found], self.left_out)
+
+
 def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, data: DataConfig, *, seed: int) -> Baselines:
+    """Baselines fitted on the very labels that a checkpoint was trained on; see `trained_plan`."""
+    return trained_plan(steps, loaded, data, seed=seed).fitted()
+
+
+def trained_plan(steps: ScoredSteps, loaded: LoadedCheckpoint, data: DataConfig, *, seed: int) -> FitPlan:
     """Baselines fitted on the very labels that a checkpoint was trained on.
 
     Those are what is left of its training splits after held-out problems, `remove_overlap`, `max_train_samples` and
@@ -73,31 +127,29 @@ def trained_baselines(steps: ScoredSteps, loaded: LoadedCheckpoint, data: DataCo
         data: where the training data lies now.
         seed: draws the training steps, where there are more than a fit takes.
     """
-    result = Baselines()
     texts = seen_of_scored(steps)
     if texts is None:
-        result.left_out.append("the steps scored have no text")
-        return result
+        return FitPlan(left_out=["the steps scored have no text"])
     try:
         training = list(training_sets(loaded, data).values())
     except (DataError, ConfigError) as error:
-        result.left_out.append(f"baselines fitted on training data: {error}")
-        return result
+        return FitPlan(left_out=[f"baselines fitted on training data: {error}"])
     folder = (data.cache_dir or default_cache_dir()) / "baselines" / _cache_key(training, texts)
     size = sum(dataset.num_labels for dataset in training)
     used = f"{MOST_STEPS:,} of {size:,}" if size > MOST_STEPS else f"{size:,}"
     names = ", ".join(dict.fromkeys(dataset.name for dataset in training))
-    fitted_on: tuple[SeenSteps, FloatArray, ProblemArray] | None = None
-    for name, (fit, about) in FITS.items():
-        path = folder / f"{fit.__name__}.npz"
-        fitted = _cached(path, len(texts))
-        if fitted is None:
-            fitted_on = fitted_on or training_steps(training, seed=seed)
-            fitted = fit(*fitted_on, texts)
-            _keep(path, fitted)
-        about = f"{about}; fitted on {used} labelled training steps of {names}; {fitted.how}."
-        result.baselines.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
-    return result
+    said = f"fitted on {used} labelled training steps of {names}"
+    fitted_on = cache(lambda: training_steps(training, seed=seed))
+
+    def arguments() -> tuple[Any, ...]:
+        return (*fitted_on(), texts)
+
+    return FitPlan(
+        [
+            FitTask(name, f"{about}; {said}", fit, arguments, len(texts), folder / f"{fit.__name__}.npz")
+            for name, (fit, about) in FITS.items()
+        ]
+    )
 
 
 def own_baselines(steps: ScoredSteps) -> Baselines:
@@ -106,24 +158,26 @@ def own_baselines(steps: ScoredSteps) -> Baselines:
     They know data of this very kind, which the scorer may not: to beat them is harder than to beat baselines from
     elsewhere, and to fall short of them is no proof of a bad scorer.
     """
-    result = Baselines()
     texts = seen_of_scored(steps)
     if texts is None:
-        result.left_out.append("position, length and TF-IDF: not every labelled row has a `text`")
-        return result
+        return Baselines(left_out=["position, length and TF-IDF: not every labelled row has a `text`"])
     measured = steps.measured()
     if measured.num_problems < NUM_FOLDS:
-        result.left_out.append(f"position, length and TF-IDF: fewer than {NUM_FOLDS} problems to cross-fit over")
-        return result
+        few = f"position, length and TF-IDF: fewer than {NUM_FOLDS} problems to cross-fit over"
+        return Baselines(left_out=[few])
     capped = f", at most {MOST_STEPS:,} steps a fit" if len(texts) > MOST_STEPS else ""
-    for name, (fit, about) in FITS.items():
-        fitted = cross_fitted(fit, texts, measured.label, measured.problem)
-        about = (
-            f"{about}; cross-fitted over the problems evaluated here ({NUM_FOLDS} folds{capped}), no training data; "
-            f"{fitted.how}."
+    how = f"cross-fitted over the problems evaluated here ({NUM_FOLDS} folds{capped}), no training data"
+    tasks = [
+        FitTask(
+            name,
+            f"{about}; {how}",
+            cross_fitted,
+            partial(tuple, (fit, texts, measured.label, measured.problem)),
+            len(texts),
         )
-        result.baselines.append(Baseline(name, about, np.clip(fitted.confidence, 0.0, 1.0)))
-    return result
+        for name, (fit, about) in FITS.items()
+    ]
+    return FitPlan(tasks).fitted()
 
 
 def _training_config(folder: Path, data: DataConfig) -> Config:

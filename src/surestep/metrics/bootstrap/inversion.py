@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surestep.cores import in_threads
 from surestep.metrics.columns import FloatArray
 
 Size = Callable[[FloatArray], FloatArray]
@@ -92,7 +93,7 @@ def scaled_interval(
     calibrated = size(noise)
     candidates = np.array(_MULTIPLES)[:, None] * shape
     tail = 0.5 * (1.0 - level)
-    draws = np.stack([size(candidate + noise) for candidate in candidates])
+    draws = np.stack(list(in_threads(lambda candidate: size(candidate + noise), list(candidates))))
     sizes = size(candidates)
     at_least = max(seen, float(np.median(calibrated)))
     low = _where_reached(np.quantile(draws, 1.0 - tail, axis=1), sizes, seen)

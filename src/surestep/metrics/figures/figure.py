@@ -180,8 +180,7 @@ class Figure:
         ones = np.ones(p.shape) if weights is None else weights
         if isinstance(self.kind, Sums):
             columns = self.kind.columns(p, y, ones)
-            totals = {name: plain_total(columns, name, weights, steps.problem) for name in columns}
-            value = float(self.kind.value(totals))
+            value = float(self.kind.value(plain_totals(columns, weights, steps.problem)))
         elif isinstance(self.kind, Ranks):
             value = float(self.kind.value(steps.ranked)[0])
         else:
@@ -229,33 +228,60 @@ class PlainSteps:
         return steps.sums((np.ones(size) if self.weights is None else self.weights)[None, :])
 
 
-def plain_total(columns: Columns, name: str, weights: FloatArray | None, problem: IntArray | None) -> FloatArray:
-    """The sum of one column, every step counted `weights` times or once; `problem` None: each step is its own."""
+def plain_totals(columns: Columns, weights: FloatArray | None, problem: IntArray | None) -> Totals:
+    """The sum of each column, every step counted `weights` times or once; `problem` None: each step is its own."""
+    sums = SumsOfPairs(problem)
+    return {name: _plain_total(columns, name, weights, sums) for name in columns}
+
+
+def _plain_total(columns: Columns, name: str, weights: FloatArray | None, sums: SumsOfPairs) -> FloatArray:
     column = columns[name]
     if isinstance(column, Column):
         return column.total(weights)
     first, second = _operand(columns, column.first), _operand(columns, column.second)
-    bins = first.bin_of_each()
-    if problem is None:
+    if sums.problem is None:
         added = column.combine(first.values, second.values)
-        return bin_sums(bins, added if weights is None else added * weights, first.num_bins)
-    _, bins, added = problem_entries(columns, name, problem)
+        return bin_sums(first.bin_of_each(), added if weights is None else added * weights, first.num_bins)
+    _, bins, added = problem_entries(columns, name, sums)
     return bin_sums(bins, added, first.num_bins)
 
 
-def problem_entries(columns: Columns, name: str, problem: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
+class SumsOfPairs:
+    """Steps added up by problem and bin, where a step is: the pairs are found once for columns of the same bins.
+
+    Args:
+        problem: shape (N,), from 0; None where no column is summed by problem.
+    """
+
+    def __init__(self, problem: IntArray | None) -> None:
+        self.problem = problem
+        self._last: tuple[object, int, IntArray, IntArray] | None = None
+
+    def pairs(self, column: Column) -> tuple[IntArray, IntArray]:
+        """Problem times B plus bin of each pair that has an entry, ascending; and which pair each entry is of."""
+        is_plain = column.bins is not None and column.where is None and column.steps is None
+        if is_plain and self._last is not None and self._last[0] is column.bins and self._last[1] == column.num_bins:
+            return self._last[2:]
+        assert self.problem is not None
+        owner = self.problem if column.steps is None else self.problem[column.steps]
+        owner = owner if column.where is None else owner[column.where]
+        found = np.unique(owner * column.num_bins + column.bin_of_each(), return_inverse=True)
+        if is_plain:
+            self._last = column.bins, column.num_bins, *found
+        return found
+
+
+def problem_entries(columns: Columns, name: str, sums: SumsOfPairs) -> tuple[IntArray, IntArray, FloatArray]:
     """What each problem adds to each bin in which it has a step, since most have few: problem, bin, sum; (E,) each."""
     column = columns[name]
+    first = column if isinstance(column, Column) else _operand(columns, column.first)
+    pairs, pair = sums.pairs(first)
     if isinstance(column, Column):
-        owner = problem if column.steps is None else problem[column.steps]
-        values = column.values
-        if column.where is not None:
-            owner, values = owner[column.where], values[column.where]
-        pairs, pair = np.unique(owner * column.num_bins + column.bin_of_each(), return_inverse=True)
-        return pairs // column.num_bins, pairs % column.num_bins, bin_sums(pair, values, pairs.size)
-    first, second = _operand(columns, column.first), _operand(columns, column.second)
-    pairs, pair = np.unique(problem * first.num_bins + first.bin_of_each(), return_inverse=True)
-    added = column.combine(bin_sums(pair, first.values, pairs.size), bin_sums(pair, second.values, pairs.size))
+        values = column.values if column.where is None else column.values[column.where]
+        added = bin_sums(pair, values, pairs.size)
+    else:
+        second = _operand(columns, column.second)
+        added = column.combine(bin_sums(pair, first.values, pairs.size), bin_sums(pair, second.values, pairs.size))
     return pairs // first.num_bins, pairs % first.num_bins, np.asarray(added, np.float64)
 
 

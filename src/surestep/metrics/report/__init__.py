@@ -65,15 +65,9 @@ def build_report(
     baseline = baseline if baseline is not None else ConstantBaseline()
     bootstrap = Bootstrap(resamples, seed)
     steps = steps.measured().densely()
-    parts = {name: steps.for_dataset(name).densely() for name in steps.dataset_names}
     sections = {
-        name: make_section(
-            part,
-            baseline.per_dataset.get(name),
-            _bootstrap_of(name, part, steps, bootstrap),
-            part_of_tree=part_of_tree,
-        )
-        for name, part in parts.items()
+        name: _section_of(name, steps, baseline.per_dataset.get(name), bootstrap, part_of_tree)
+        for name in steps.dataset_names
     }
     overall = _overall(steps, baseline, sections, bootstrap, part_of_tree)
     per_dataset = {name: section.json for name, section in sections.items()}
@@ -87,12 +81,17 @@ def build_report(
     return report
 
 
-def _bootstrap_of(name: str, part: ScoredSteps, steps: ScoredSteps, bootstrap: Bootstrap) -> Bootstrap:
-    """Draws of a dataset's own: alike for all of them, they would make the interval of their mean too wide.
+def _section_of(
+    name: str, steps: ScoredSteps, training_mean: float | None, bootstrap: Bootstrap, part_of_tree: Sequence[str]
+) -> Section:
+    """The section of one dataset.
 
-    A dataset that holds all steps is drawn as all of them are: it is the same section.
+    Its draws are its own: alike for all of them, they would make the interval of their mean too wide. A dataset that
+    holds all steps is drawn as all of them are: it is the same section.
     """
-    return bootstrap if len(part) == len(steps) else Bootstrap(bootstrap.resamples, seed_for(bootstrap.seed, name))
+    part = steps.for_dataset(name).densely()
+    own = bootstrap if len(part) == len(steps) else Bootstrap(bootstrap.resamples, seed_for(bootstrap.seed, name))
+    return make_section(part, training_mean, own, part_of_tree=part_of_tree)
 
 
 def _overall(
@@ -104,8 +103,8 @@ def _overall(
 ) -> Section:
     """The section of all steps: where one dataset holds them all a copy of its own, compared with its own constant."""
     for section in sections.values():
-        if len(section.part) == len(steps):
-            return Section(deepcopy(section.json), section.part, section.draws, section.measure)
+        if section.num_steps == len(steps):
+            return Section(deepcopy(section.json), section.draws, section.measure)
     constants, _ = dataset_constants(steps, baseline)
     dataset_means = constants[steps.dataset] if len(sections) > 1 else None
     return make_section(steps, baseline.overall, bootstrap, dataset_means=dataset_means, part_of_tree=part_of_tree)
@@ -127,7 +126,7 @@ def _mean_r2(sections: Mapping[str, Section]) -> Json:
 def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline, sections: Mapping[str, Section]) -> Json:
     """Figures of a predictor that knows only which dataset a step came from."""
     for section in sections.values():
-        if len(section.part) == len(steps) > 0:
+        if section.num_steps == len(steps) > 0:
             of_constant = section.json["constant_baseline"]
             return {name: value for name, value in of_constant.items() if name not in {"constant", "intervals"}}
     constants, sources = dataset_constants(steps, baseline)

@@ -73,15 +73,16 @@ def baseline_table(
     `model_difference` where there are intervals.
     """
     named: list[tuple[str | None, Section]] = [(None, overall), *per_dataset.items()]
-    sections = {name: section for name, section in named if len(section.part)}
+    sections = {name: section for name, section in named if section.num_steps}
     measured: dict[str | None, list[Json]] = {}
     for name, section in sections.items():
-        if name is not None and len(section.part) == len(steps):
+        if name is not None and section.num_steps == len(steps):
             measured[name] = measured[None]
             section.json["beats_baselines"] = overall.json["beats_baselines"]
             continue
         rows = steps.dataset >= 0 if name is None else steps.dataset == steps.dataset_names.index(name)
-        scored = [section.part.with_confidence(baseline.confidence[rows]) for baseline in baselines]
+        part = steps if name is None else steps.select(rows).densely()
+        scored = [part.with_confidence(baseline.confidence[rows]) for baseline in baselines]
         found = _beside(section, scored)
         measured[name] = [json for json, _ in found]
         section.json["beats_baselines"] = {
@@ -107,7 +108,7 @@ def _beside(section: Section, baselines: Sequence[ScoredSteps]) -> list[tuple[Js
     none, or where there are too few problems to go by it.
     """
     chosen = [FIGURES[name] for name in COMPARED]
-    measures = [Measure(scored, chosen, num_problems=section.part.num_problems) for scored in baselines]
+    measures = [Measure(scored, chosen, num_problems=section.num_problems) for scored in baselines]
     if section.draws is not None:
         resample(measures, section.draws)
     found = []
@@ -115,7 +116,7 @@ def _beside(section: Section, baselines: Sequence[ScoredSteps]) -> list[tuple[Js
         json: Json = compute_figures(scored.confidence, scored.label, problem=scored.problem).to_json()
         beaten: Beaten = dict.fromkeys(COMPARED)
         if section.draws is not None:
-            enough = section.part.num_problems >= FEWEST_FOR_VERDICT
+            enough = section.num_problems >= FEWEST_FOR_VERDICT
             intervals = {name: measure.interval(name) for name in COMPARED}
             json["intervals"] = {name: value.to_json() for name, value in intervals.items() if value is not None}
             json["model_difference"] = differences = {}

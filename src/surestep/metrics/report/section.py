@@ -57,19 +57,28 @@ class Bootstrap:
 
 @dataclass(slots=True)
 class Section:
-    """A section, the steps it is about, and what later comparisons need.
+    """A section, and what later comparisons need: the steps it is about are not held.
 
     Attributes:
         json: as it is written.
-        part: the steps, measured and with dense problems.
         draws: what it was resampled with; None where there are no intervals.
         measure: of the model.
     """
 
     json: Json
-    part: ScoredSteps
     draws: Draws | None
     measure: Measure
+
+    @property
+    def num_steps(self) -> int:
+        """N."""
+        return self.measure.num_steps
+
+    @property
+    def num_problems(self) -> int:
+        """Problems of these steps."""
+        found: int = self.json["num_problems"]
+        return found
 
 
 def make_section(
@@ -123,10 +132,11 @@ def make_section(
     if reason is not None:
         section["no_intervals"] = reason
         section["assessment"] = assessment(section)
-        return Section(section, part, None, model)
+        return Section(section, None, model)
     draws = Draws(num_problems, bootstrap.resamples, bootstrap.seed)
     base = Measure(as_constant, [FIGURES[name] for name in CONSTANT_FIGURES], num_problems=num_problems)
     own = Measure(as_own, [FIGURES[name] for name in SKILL_FIGURES], num_problems=num_problems)
+    del as_constant, as_own  # a measure holds what it needs of them
     of_truth = [measure for found in (truth, *by_part) if found is not None for measure in found.measures.values()]
     drawn = [model, base, own, *broken_down.measures(), *of_truth]
     resample(drawn, draws)
@@ -138,7 +148,7 @@ def make_section(
     for found in (truth, *by_part):
         if found is not None:
             found.add_intervals()
-    return Section(section, part, draws, model)
+    return Section(section, draws, model)
 
 
 def why_no_intervals(num_problems: int, resamples: int) -> str | None:

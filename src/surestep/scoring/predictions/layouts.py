@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,21 +228,49 @@ _OTHER_NAMES = {
 """What others call the columns that tell the layouts apart."""
 
 
+@dataclass(slots=True)
+class LayoutOfFile:
+    """The layout of a file, once its first row was read: every other row has it too.
+
+    Attributes:
+        number: its place in `LAYOUTS`; None before the first row.
+        place: where that row stands.
+    """
+
+    number: int | None = None
+    place: str = ""
+
+    def of(self, record: Record) -> PredictionsLayout:
+        """The layout of the next row.
+
+        Raises:
+            DataError: it has none, or another one than the rows before it.
+        """
+        first = None if self.number is None else LAYOUTS[self.number]
+        layout = _layout_of(record, first)
+        if first is None:
+            self.number, self.place = LAYOUTS.index(layout), record.place
+        elif layout is not first:
+            raise record.error(
+                f"the row is {layout.name} ('{layout.column}'), {self.place} is {first.name} "
+                f"('{first.column}'); give them in files of their own"
+            )
+        return layout
+
+
 def read_parts(path: Path) -> Iterator[Part]:
     """Every row of a predictions file, whatever its layout; a file has one.
 
     Raises:
         DataError: it is missing, cut, of no known layout or of two, or a row is malformed; the message names the line.
     """
-    first: tuple[PredictionsLayout, Record] | None = None
-    for record in read_records(path):
-        layout = _layout_of(record, first[0] if first else None)
-        first = first or (layout, record)
-        if layout is not first[0]:
-            raise record.error(
-                f"the row is {layout.name} ('{layout.column}'), {first[1].place} is {first[0].name} "
-                f"('{first[0].column}'); give them in files of their own"
-            )
+    return parts_of(read_records(path), LayoutOfFile())
+
+
+def parts_of(records: Iterable[Record], of_file: LayoutOfFile) -> Iterator[Part]:
+    """The same of some records, in order, of a file of which `of_file` knows what was read before."""
+    for record in records:
+        layout = of_file.of(record)
         yield Part(record, layout.read(record), layout.is_by_solution)
 
 

@@ -15,8 +15,14 @@ import numpy as np
 
 from surestep.data.trees.identity import key_of
 from surestep.errors import DataError
-from surestep.scored import FIRST_STEP, FloatArray, ListedTexts, ScoredSteps, problem_hash
+from surestep.scored import FIRST_STEP, FloatArray, IntArray, ListedTexts, ScoredSteps, problem_hash
 from surestep.untrusted.bounds import shown
+
+_UNSAID = -2
+"""Stands for a step or a parent that a row does not say."""
+_ALONE = "\0\0"
+"""Begins the key of a row that is a problem of its own; its number among the rows, from 1, follows."""
+_SHARED_TEXTS = ("problem", "group")
 
 
 class RowColumns:
@@ -39,7 +45,6 @@ class RowColumns:
         self._problems: dict[str, int] = {}
         self._trees: dict[tuple[int, Any], int] = {}
         self._tree_ids: list[str] = []
-        self._last_step: dict[int, int] = {}
         self._has_texts = True
         self._key_of_last = "", ""
 
@@ -59,14 +64,13 @@ class RowColumns:
         numbers["true"].append(math.nan if true is None else true)
         # A dataset without a label keeps its place: its section then says that nothing was measured.
         dataset = self._datasets.setdefault(row.get("dataset", "all"), len(self._datasets))
-        tree = self._tree(row, dataset)
-        step, parent = self._place(row, tree)
+        step, parent = row.get("step"), row.get("parent")
         whole["ratings"].append(row.get("num_ratings", 0))
         whole["dataset"].append(dataset)
         whole["problem"].append(self._problems.setdefault(self._problem(row), len(self._problems)))
-        whole["tree"].append(tree)
-        whole["step"].append(step)
-        whole["parent"].append(parent)
+        whole["tree"].append(self._tree(row.get("problem_id"), dataset))
+        whole["step"].append(_UNSAID if step is None else step)
+        whole["parent"].append(_UNSAID if parent is None else parent)
         whole["position"].append(row.get("position", 1))
         self._lines.append(line or 0)
         self._add_texts(row, has_label=label is not None)
@@ -81,43 +85,54 @@ class RowColumns:
             return self._key_of_last[1]
         # No text's key begins so: what has no text is a problem of its dataset, or of its own.
         name = row.get("problem_id")
-        return f"\0{dataset}\0{name}" if name is not None else f"\0\0{len(self._numbers['label'])}"
+        return f"\0{dataset}\0{name}" if name is not None else f"{_ALONE}{len(self._numbers['label'])}"
 
-    def _tree(self, row: Mapping[str, Any], dataset: int) -> int:
-        name = row.get("problem_id")
+    def _tree(self, name: str | None, dataset: int) -> int:
         key = (dataset, len(self._tree_ids) if name is None else name)
         if key not in self._trees:
             self._trees[key] = len(self._tree_ids)
             self._tree_ids.append(name or "")
         return self._trees[key]
 
-    def _place(self, row: Mapping[str, Any], tree: int) -> tuple[int, int]:
-        """Step and parent; a row that does not say them follows the row of its tree before it."""
-        before = self._last_step.get(tree, FIRST_STEP)
-        step, parent = row.get("step"), row.get("parent")
-        if step is None:
-            step, parent = before + 1, before
-        elif parent is None:
-            parent = before
-        self._last_step[tree] = step
-        # A foreign file's parents may run in a circle; ours stand before their children.
-        return step, parent if FIRST_STEP <= parent < step else FIRST_STEP
+    def extend(self, other: RowColumns) -> None:
+        """The rows of `other` behind these, as if each had been added here."""
+        num_before = len(self._numbers["label"])
+        datasets = [self._datasets.setdefault(name, len(self._datasets)) for name in other._datasets]
+        problems = [self._problems.setdefault(_moved(key, num_before), len(self._problems)) for key in other._problems]
+        trees = [self._tree(None if isinstance(name, int) else name, datasets[of]) for of, name in other._trees]
+        for name, values in other._numbers.items():
+            self._numbers[name].extend(values)
+        numbers = {"dataset": datasets, "problem": problems, "tree": trees}
+        for name, whole in other._whole.items():
+            if name in numbers:
+                whole = array("q", np.array(numbers[name], np.int64)[np.frombuffer(whole, np.int64)].tobytes())
+            self._whole[name].extend(whole)
+        if not other._has_texts:
+            self._forget_texts()
+        elif self._has_texts:
+            for name, texts in other._texts.items():
+                self._texts[name] += map(self._once, texts) if name in _SHARED_TEXTS else texts
 
     def _add_texts(self, row: Mapping[str, Any], *, has_label: bool) -> None:
         if not self._has_texts:
             return
         text = row.get("text")
         if has_label and not isinstance(text, str):
-            self._has_texts = False  # and never will, so nothing of them is kept
-            self._texts.clear()
-            self._shared.clear()
+            self._forget_texts()
             return
-        # The steps of a problem come with its text each, one after the other or not.
-        for name in ("problem", "group"):
-            shared = str(row.get(name) or "")
-            self._texts[name].append(self._shared.setdefault(shared, shared))
+        for name in _SHARED_TEXTS:
+            self._texts[name].append(self._once(str(row.get(name) or "")))
         self._texts["text"].append(str(text or ""))
         self._texts["context"].append(row.get("context"))
+
+    def _once(self, text: str) -> str:
+        """The steps of a problem come with its text each, one after the other or not."""
+        return self._shared.setdefault(text, text)
+
+    def _forget_texts(self) -> None:
+        self._has_texts = False  # and never will have, so nothing of them is kept
+        self._texts.clear()
+        self._shared.clear()
 
     def _number(self, row: Mapping[str, Any], name: str, line: int | None) -> float | None:
         value = row.get(name)
@@ -169,6 +184,7 @@ class RowColumns:
             raise DataError("no labelled step has a confidence, so there is nothing to measure", path=self._path)
         whole = {name: np.frombuffer(values, np.int64) for name, values in self._whole.items()}
         texts = self._texts
+        step, parent = _places(whole["tree"], whole["step"], whole["parent"])
         return ScoredSteps(
             confidence=confidence,
             raw_confidence=_as_array(self._numbers["raw"]),
@@ -178,8 +194,8 @@ class RowColumns:
             dataset=whole["dataset"],
             problem=whole["problem"],
             tree=whole["tree"],
-            step=whole["step"],
-            parent=whole["parent"],
+            step=step,
+            parent=parent,
             position=whole["position"],
             dataset_names=tuple(self._datasets),
             tree_ids=self._tree_ids,
@@ -200,3 +216,31 @@ def _same(first: float, second: float) -> bool:
 
 def _as_array(values: array[float]) -> FloatArray:
     return np.frombuffer(values, np.float64)
+
+
+def _moved(key: str, num_before: int) -> str:
+    """The key of a problem when so many rows stand before those that it was made of."""
+    return f"{_ALONE}{int(key.removeprefix(_ALONE)) + num_before}" if key.startswith(_ALONE) else key
+
+
+def _places(tree: IntArray, step: IntArray, parent: IntArray) -> tuple[IntArray, IntArray]:
+    """Step and parent of each row, (N,); one that does not say them (`_UNSAID`) follows the row of its tree before it.
+
+    >>> no = _UNSAID
+    >>> tree, step, parent = np.array([0, 1, 0, 0]), np.array([no, 4, no, 7]), np.array([no, 1, no, no])
+    >>> [column.tolist() for column in _places(tree, step, parent)]
+    [[0, 4, 1, 7], [-1, 1, 0, 1]]
+    """
+    if (step == _UNSAID).any() or (parent == _UNSAID).any():
+        order, place = np.argsort(tree, kind="stable"), np.arange(tree.size)
+        is_first = np.diff(tree[order], prepend=-1) != 0
+        said, said_parent = step[order], parent[order]
+        # The last row of the tree, up to this one, that says its step; the rows behind it count on from there.
+        known = np.maximum.accumulate(np.where(is_first | (said != _UNSAID), place, 0))
+        steps = np.where(said == _UNSAID, FIRST_STEP + 1, said)[known] + place - known
+        before = np.where(is_first, FIRST_STEP, np.roll(steps, 1))
+        parents = np.where((said == _UNSAID) | (said_parent == _UNSAID), before, said_parent)
+        step, parent = np.empty_like(step), np.empty_like(parent)
+        step[order], parent[order] = steps, parents
+    # A foreign file's parents may run in a circle; ours stand before their children.
+    return step, np.where((parent >= FIRST_STEP) & (parent < step), parent, FIRST_STEP)

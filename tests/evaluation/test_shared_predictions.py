@@ -1,0 +1,152 @@
+"""A file of predictions that several processes read is what one row after another comes to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pickling_helper import Pickling
+from surestep.errors import DataError
+from surestep.scored import FIRST_STEP, ScoredSteps
+from surestep.scoring.predictions import shared_reading
+from surestep.scoring.predictions.layouts import read_parts
+from surestep.scoring.predictions.row_columns import RowColumns
+from surestep.scoring.predictions_file import read_predictions
+
+NUMBERS = st.sampled_from([0.0, 0.25, 0.5, 1, 1.0])
+
+
+def _optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+STEP_ROWS = st.builds(
+    lambda needed, more: needed | more,
+    st.fixed_dictionaries({"confidence": NUMBERS, "label": st.one_of(NUMBERS, st.none())}),
+    _optional(
+        dataset=st.sampled_from(["a", "b"]),
+        problem_id=st.sampled_from(["p", "q", 7]),
+        group=st.sampled_from(["g", "h"]),
+        problem=st.sampled_from(["One?", "one?", "two"]),
+        step=st.integers(0, 4),
+        parent=st.integers(FIRST_STEP, 4),
+        position=st.integers(1, 3),
+        raw_confidence=NUMBERS,
+        num_ratings=st.integers(0, 3),
+        text=st.just("a step"),
+        context=st.just("evidence"),
+    ),
+)
+SOLUTIONS = st.builds(
+    lambda scores, label, more: {"confidences": scores, "label": label} | more,
+    st.lists(st.one_of(NUMBERS, st.none()), min_size=2, max_size=3),
+    st.sampled_from([-1, 0, 1]),
+    _optional(id=st.sampled_from(["p", "q"]), problem_id=st.just("p"), dataset=st.just("b"), problem=st.just("one?")),
+)
+BROKEN = st.sampled_from(["{", "7", '{"label": 1}', '{"confidence": 2, "label": 1}', '{"confidences": [1]}', "", "  "])
+FILES = st.one_of(
+    *(
+        st.lists(st.one_of(rows.map(json.dumps), rows.map(json.dumps), rows.map(json.dumps), others), max_size=20)
+        for rows, others in ((STEP_ROWS, BROKEN), (STEP_ROWS, STEP_ROWS.map(json.dumps)), (SOLUTIONS, BROKEN))
+    )
+)
+
+
+def one_after_another(path: Path) -> ScoredSteps:
+    """Read row by row, in one process; step and parent by a loop that remembers the last step of each tree."""
+    found, places, last = RowColumns(path), [], {}
+    for part in read_parts(path):
+        for row in part.rows:
+            found.add(row, part.record.line, may_lack_confidence=part.is_solution)
+            tree = found._whole["tree"][-1]
+            before = last.get(tree, FIRST_STEP)
+            step, parent = row.get("step"), row.get("parent")
+            if step is None:
+                step, parent = before + 1, before
+            elif parent is None:
+                parent = before
+            last[tree] = step
+            places.append((step, parent if FIRST_STEP <= parent < step else FIRST_STEP))
+    steps = found.steps()
+    assert list(zip(steps.step.tolist(), steps.parent.tolist(), strict=True)) == places
+    return steps
+
+
+def outcome(read: Any, path: Path) -> Any:
+    """Everything that was read, or the error."""
+    try:
+        steps = read(path)
+    except DataError as error:
+        return type(error), str(error)
+    names = [name for name in steps.__dataclass_fields__ if name not in {"texts", "tree_ids", "dataset_names"}]
+    columns = [np.nan_to_num(getattr(steps, name), nan=-9.0).tolist() for name in names]
+    texts = None
+    if steps.texts is not None:
+        texts = [
+            (steps.texts.problem(row), steps.texts.step(row), steps.texts.context(row), steps.texts.group(row))
+            for row in range(len(steps))
+        ]
+    return columns, texts, list(steps.tree_ids), steps.dataset_names
+
+
+@contextmanager
+def shared(helper: Any, characters: int) -> Iterator[None]:
+    """Lines are handed over a few at a time."""
+
+    @contextmanager
+    def given_helpers(_number: int, _first: Any) -> Iterator[list[Any]]:
+        yield [helper] if helper is not None else []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_reading, "helpers", given_helpers)
+        patch.setattr(shared_reading, "BATCH", characters)
+        yield
+
+
+@settings(max_examples=60)
+@given(FILES, st.sampled_from([1, 150, 400]), st.sampled_from([0, 2, 10**9]))
+def test_columns_texts_and_errors_are_those_of_one_row_after_another(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], characters: int, lost_after: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "shared_predictions.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    expected = outcome(one_after_another, path)
+    for helper in (None, Pickling(lost_after)):
+        with shared(helper, characters):
+            assert outcome(read_predictions, path) == expected
+
+
+def test_an_array_and_a_table_are_read_as_before(tmp_path: Path) -> None:
+    rows = [{"confidence": 0.5, "label": 1, "problem_id": "p"}, {"confidence": 0.25, "label": 0, "problem_id": "p"}]
+    array, table = tmp_path / "array.jsonl", tmp_path / "table.csv"
+    array.write_text("\n" + json.dumps(rows), encoding="utf-8")
+    table.write_text("confidence,label,problem_id\n0.5,1,p\n0.25,0,p\n", encoding="utf-8")
+    for path in (array, table):
+        found = read_predictions(path)
+        assert found.confidence.tolist() == [0.5, 0.25]
+        assert (found.step.tolist(), found.parent.tolist()) == ([0, 1], [-1, 0])
+
+
+@pytest.mark.slow
+def test_a_process_helps_with_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real one, with the same columns."""
+    path = tmp_path / "many.jsonl"
+    rows = [{"confidence": 0.5, "label": number % 2, "problem_id": str(number // 3)} for number in range(9_000)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    asked: list[int] = []
+    helped = shared_reading.helpers_for
+    monkeypatch.setattr("surestep.data.records.helper_process.LEAST_SHARED", 1)
+    monkeypatch.setattr("surestep.data.records.helper_process.num_cores", lambda: 2)
+    monkeypatch.setattr(shared_reading, "helpers_for", lambda files: asked.append(helped(files)) or asked[-1])
+    monkeypatch.setattr(shared_reading, "BATCH", 2_000)
+    found = read_predictions(path)
+    assert asked == [1]
+    assert outcome(lambda _: found, path) == outcome(one_after_another, path)
