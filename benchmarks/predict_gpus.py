@@ -53,7 +53,8 @@ MOE = Run("30B mixture of experts, LoRA, `--fsdp true`", float("nan"), 30.5e9, 2
 
 
 MEASURED = {LORA.name: {1: 34_455, 2: 68_189, 4: 136_956}, FULL.name: {2: 44_404}}
-"""Tokens a second, found afterwards (docs/experiments/2026-11-28-four-h200s.md); of the full run, what `SHARDED` was taken from."""
+"""Tokens a second, found afterwards (docs/experiments/2026-11-28-four-h200s.md); of the full run, what `SHARDED` was
+taken from."""
 
 
 def unevenness(count: int, examples: int, steps: int = 20) -> float:

@@ -172,8 +172,8 @@ class TrainingConfig(Section):
         description=(
             "Record each shape of pass once and run it again (CUDA, fused layers, weights not shared out). `auto`: "
             "where passes are so short that the GPU would wait for Python; `true`: wherever it can be. "
-            "The numbers stay the same. Unless `false`, a server records short scoring passes, and other scoring long ones "
-            "where there are many; they round as packs of another length do."
+            "The numbers stay the same. Unless `false`, a server records short scoring passes, and other scoring long "
+            "ones where there are many; they round as packs of another length do."
         ),
     )
     token_budget: PositiveInt | None = Field(
