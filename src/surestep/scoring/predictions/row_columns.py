@@ -107,6 +107,7 @@ class RowColumns:
             if name in numbers:
                 whole = array("q", np.array(numbers[name], np.int64)[np.frombuffer(whole, np.int64)].tobytes())
             self._whole[name].extend(whole)
+        self._lines.extend(other._lines)
         if not other._has_texts:
             self._forget_texts()
         elif self._has_texts:
@@ -145,9 +146,8 @@ class RowColumns:
             raise DataError(f"{name} is {shown(value)}; allowed: a number from 0 to 1", path=self._path, line=line)
         return float(value)
 
-    def _check_once(self) -> None:
+    def _check_once(self, tree: IntArray, step: IntArray) -> None:
         """A step with two rows would count twice in every figure, and where they differ nobody knows which is meant."""
-        tree, step = (np.frombuffer(self._whole[name], np.int64) for name in ("tree", "step"))
         order = np.lexsort((step, tree))  # stable: of equal ones the earlier row first
         repeats = (tree[order[1:]] == tree[order[:-1]]) & (step[order[1:]] == step[order[:-1]])
         if not repeats.any():
@@ -175,16 +175,16 @@ class RowColumns:
         Raises:
             DataError: a step has several rows, none has a label, or none of those that have one a confidence.
         """
-        self._check_once()
+        whole = {name: np.frombuffer(values, np.int64) for name, values in self._whole.items()}
+        step, parent = _places(whole["tree"], whole["step"], whole["parent"])
+        self._check_once(whole["tree"], step)
         label = _as_array(self._numbers["label"])
         if np.isnan(label).all():
             raise DataError("no row has a label, so there is nothing to measure", path=self._path)
         confidence = _as_array(self._numbers["confidence"])
         if np.isnan(confidence[~np.isnan(label)]).all():
             raise DataError("no labelled step has a confidence, so there is nothing to measure", path=self._path)
-        whole = {name: np.frombuffer(values, np.int64) for name, values in self._whole.items()}
         texts = self._texts
-        step, parent = _places(whole["tree"], whole["step"], whole["parent"])
         return ScoredSteps(
             confidence=confidence,
             raw_confidence=_as_array(self._numbers["raw"]),
