@@ -87,7 +87,9 @@ def main() -> None:
     training.fsdp, training.gradient_checkpointing = args.fsdp, args.gradient_checkpointing
     hardware = choose_hardware(args.device, "auto")
     accelerator = make_accelerator(hardware)
-    hardware = replace(hardware, fuses_layers=args.fused and may_fuse_layers(config, accelerator.num_processes))
+    hardware = replace(
+        hardware, fuses_layers=args.fused and may_fuse_layers(training, config.lora, accelerator.num_processes)
+    )
     with group_closed(accelerator):
         together = together_with(accelerator)
         built = build_shape(config, hardware, args.shape)

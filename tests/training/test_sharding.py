@@ -339,4 +339,4 @@ def test_only_layers_with_frozen_weights_are_not_fused_before_they_are_sharded(
         (False, True, 2, True),
     ):
         config.lora.use_lora, config.training.fsdp = lora, fsdp
-        assert may_fuse_layers(config, processes) is fused
+        assert may_fuse_layers(config.training, config.lora, processes) is fused

@@ -121,7 +121,7 @@ def train(
     trackers_to_use(config.training.report_to, tensorboard=config.training.tensorboard)  # refused here where one lacks
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
     accelerator = make_accelerator(hardware)
-    hardware = replace(hardware, fuses_layers=may_fuse_layers(config, accelerator.num_processes))
+    hardware = replace(hardware, fuses_layers=may_fuse_layers(config.training, config.lora, accelerator.num_processes))
     nothing: tuple[str, ...] = ()
     with interrupted_by_signals(), group_closed(accelerator), ExitStack() as stack:
         found = main_process_alone(

@@ -75,7 +75,7 @@ class Draws:
     def of_blocks(self, function: Callable[[FloatArray], _Result]) -> Iterator[_Result]:
         """`function` of each of the blocks, in order, worked out in threads; it changes nothing.
 
-        >>> list(Draws(5, resamples=2).of_blocks(np.sum))
+        >>> [float(total) for total in Draws(5, resamples=2).of_blocks(np.sum)]
         [10.0]
         """
         make = self._maker()

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from accelerate import Accelerator
 
-from surestep.config import Config, TrainingConfig
+from surestep.config import LoraConfig, TrainingConfig
 from surestep.errors import DeviceError
 from surestep.model.sharding import shard_model
 from surestep.scoring.build_model import BuiltModel
 
 
-def may_fuse_layers(config: Config, num_processes: int) -> bool:
+def may_fuse_layers(training: TrainingConfig, lora: LoraConfig, num_processes: int) -> bool:
     """Whether layers can be fused in a run of so many processes.
 
     Fused layers with frozen weights hold them in one tensor, which cannot be shared out; trained ones are read where
     FSDP2 has just put them together.
     """
-    return not (config.training.fsdp and num_processes > 1 and config.lora.use_lora)
+    return not (training.fsdp and num_processes > 1 and lora.use_lora)
 
 
 def shard_if_asked(built: BuiltModel, training: TrainingConfig, accelerator: Accelerator) -> str | None:
