@@ -84,3 +84,14 @@ def test_every_command_that_prints_a_table_prints_json_too() -> None:
         and not re.search(r"args\.json|as_json", text)
     ]
     assert without == []
+
+
+SCORING = ["evaluate", "calibrate", "certify", "check", "score", "rerank", "generate", "serve", "watch"]
+
+
+@pytest.mark.parametrize("command", [*SCORING, "benchmark processbench", "benchmark best-of-n"])
+def test_what_scores_can_be_told_not_to_record_its_passes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever says `--cuda_graphs false` in a line has that flag."""
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    assert "--cuda_graphs" in capsys.readouterr().out

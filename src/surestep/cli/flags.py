@@ -150,7 +150,12 @@ def section_from_args(args: argparse.Namespace, section: type[S]) -> S:
         raise ConfigError([f"--{problem}" for problem in error.problems]) from None
 
 
-_SCORING_FLAGS_OF_TRAINING = {"training.device", "training.mixed_precision", "training.seed"}
+_SCORING_FLAGS_OF_TRAINING = {
+    "training.device",
+    "training.mixed_precision",
+    "training.cuda_graphs",
+    "training.seed",
+}
 
 
 def add_scoring_flags(parser: argparse.ArgumentParser, *, data_flag: str = "") -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _MODEL_FLAGS = frozenset(
     {
-        *("training.device", "training.mixed_precision", "model.backbone", "model.attention"),
+        *("training.device", "training.mixed_precision", "training.cuda_graphs", "model.backbone", "model.attention"),
         *("eval.eval_token_budget", "eval.scoring_weights"),
     }
 )
