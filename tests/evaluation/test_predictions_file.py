@@ -27,6 +27,9 @@ from surestep.evaluation.results.predictions import check_whole, predictions_bes
 from surestep.scored import ListedTexts
 from surestep.scoring.predictions.row_columns import RowColumns
 from surestep.scoring.predictions_file import (
+    _ROW as ROW_NAMES,
+)
+from surestep.scoring.predictions_file import (
     RowsInView,
     read_predictions,
     rows_of,
@@ -441,6 +444,9 @@ def test_rows_in_view_are_the_rows_that_are_written(data: st.DataObject) -> None
         assert list(row) == list(right)
         with pytest.raises(KeyError):
             row["nonsense"]
+    for name in (*ROW_NAMES, "nonsense"):
+        for default in (None, "all"):
+            assert view.column(name, default) == [row.get(name, default) for row in view]
 
 
 def held_while(read: Callable[[], object]) -> int:

@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
+from surestep.scoring.predictions_file import RowsInView
+
 Kind = Literal["confident and wrong", "unsure and right", "far above the truth", "far below the truth"]
 KINDS: tuple[Kind, ...] = ("confident and wrong", "unsure and right")
 """Told by the label, where nobody knows better."""
@@ -129,11 +131,11 @@ def worst_mistakes(rows: Sequence[Mapping[str, Any]], *, limit: int = MAX_MISTAK
             text, context, true_confidence.
         limit: most mistakes returned.
     """
-    confidence = np.array([float(row["confidence"]) for row in rows])
-    label = np.array([np.nan if row.get("label") is None else float(row["label"]) for row in rows])
-    truth = np.array([_probability(row.get("true_confidence")) for row in rows], np.float64)
+    confidence = np.array([float(value) for value in _column(rows, "confidence")])
+    label = np.array([np.nan if value is None else float(value) for value in _column(rows, "label")])
+    truth = np.array([_probability(value) for value in _column(rows, "true_confidence")], np.float64)
     is_labelled, is_known = ~np.isnan(label), ~np.isnan(truth)
-    names = [str(row.get("dataset", "all")) for row in rows]
+    names = [str(name) for name in _column(rows, "dataset", "all")]
     datasets = tuple(dict.fromkeys(names))
     number = {name: k for k, name in enumerate(datasets)}
     dataset = np.array([number[name] for name in names], np.int64)
@@ -174,10 +176,21 @@ def _datasets_with(rows: np.ndarray[Any, Any], dataset: np.ndarray[Any, Any], na
     return tuple(name for number, name in enumerate(names) if (rows & (dataset == number)).any())
 
 
+def _column(rows: Sequence[Mapping[str, Any]], name: str, default: Any = None) -> list[Any]:
+    """A value of every row."""
+    if isinstance(rows, RowsInView):
+        return rows.column(name, default)
+    return [row.get(name, default) for row in rows]
+
+
 def _key(rows: Sequence[Mapping[str, Any]], index: int) -> tuple[str, str]:
     """What names a row's problem; a row that names none is a problem of its own."""
     row = rows[index]
-    return str(row.get("dataset", "all")), str(row.get("problem_id", f"\0{index}"))
+    return _named(row.get("dataset", "all"), row.get("problem_id"), index)
+
+
+def _named(dataset: Any, problem_id: Any, index: int) -> tuple[str, str]:
+    return str(dataset), f"\0{index}" if problem_id is None else str(problem_id)
 
 
 def _one_per_problem(rows: Sequence[Mapping[str, Any]], ordered: np.ndarray[Any, Any], share: int) -> list[int]:
@@ -195,8 +208,9 @@ def _one_per_problem(rows: Sequence[Mapping[str, Any]], ordered: np.ndarray[Any,
 def _solutions(rows: Sequence[Mapping[str, Any]], wanted: Sequence[int]) -> dict[tuple[str, str], list[int]]:
     """The rows of each wanted problem, in the file's order."""
     found: dict[tuple[str, str], list[int]] = {_key(rows, index): [] for index in wanted}
-    for index in range(len(rows)):
-        if (members := found.get(_key(rows, index))) is not None:
+    named = zip(_column(rows, "dataset", "all"), _column(rows, "problem_id"), strict=True)
+    for index, (dataset, problem) in enumerate(named):
+        if (members := found.get(_named(dataset, problem, index))) is not None:
             members.append(index)
     return found
 
