@@ -38,8 +38,8 @@ FEWEST_PASSES = 4
 """Passes that are laid out at once, from which on recording them is worth its time: that of two or three."""
 
 _LONG_TO_START = 5e13
-"""Floating-point operations (those in 8 bits count half) of a scoring pass that Python needs longer to start than a GPU
-to run: it starts the kernels of 30 layers in 0.06 to 0.08 s, in which an H200 does 3e13 to 5e13."""
+"""Floating-point operations of a scoring pass that Python needs longer to start than a GPU to run: it starts the
+kernels of 30 layers in 0.06 to 0.08 s, in which an H200 does 3e13 to 5e13."""
 
 _AXES = (2048, 8192, 32768, 131072)
 """Places for the keys that a session's pass sees: the kernel's time follows what is seen, not the room for it."""
@@ -69,9 +69,10 @@ def longest_recorded(wanted: Literal["auto"] | bool, weights_in_products: int) -
     >>> longest_recorded("auto", 106_000_000), longest_recorded("auto", 3_600_000_000), longest_recorded(False, 1)
     (32768, 6944, 0)
     """
-    if wanted is not True:
-        return min(LONG_SIZES[-1], int(_LONG_TO_START / (2 * max(weights_in_products, 1)))) if wanted else 0
-    return LONG_SIZES[-1]
+    if wanted is False:
+        return 0
+    longest = LONG_SIZES[-1]
+    return longest if wanted is True else min(longest, int(_LONG_TO_START / (2 * max(weights_in_products, 1))))
 
 
 def size_for(num_tokens: int, num_needed: int, sizes: Sequence[int] = SHORT_SIZES) -> int | None:

@@ -6,6 +6,8 @@ Shapes: `P` tokens of the pack (a multiple of 128), `Q` blocks of 32 queries, `K
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -53,13 +55,21 @@ def block_lists(subtree_end_P: Tensor) -> Tensor:
     ]
     by_query = [_in_order_of(query, of, num_queries) for of, query in found]
     by_key = [(query, np.bincount(of, minlength=num_keys)) for of, query in found]
-    parts, starts = [], []
-    before_all = 2 * (num_queries + 1) + 2 * (num_keys + 1)
-    for indices, counts in (*by_query, *by_key):
-        starts.append(np.concatenate([[0], np.cumsum(counts)]) + before_all)
-        parts.append(indices)
-        before_all += len(indices)
-    return torch.from_numpy(np.concatenate([*starts, *parts]).astype(np.int32))
+    return _in_one_tensor([*by_query, *by_key])
+
+
+def _in_one_tensor(lists: Sequence[tuple[IntArray, IntArray]]) -> Tensor:
+    """int32: lists of numbers, and how many of them each block has, as starts and then numbers of all the lists.
+
+    >>> _in_one_tensor([(np.array([7, 8, 9]), np.array([1, 2]))]).tolist()
+    [3, 4, 6, 7, 8, 9]
+    """
+    before = sum(len(counts) + 1 for _, counts in lists)
+    starts = []
+    for numbers, counts in lists:
+        starts.append(np.concatenate([[0], np.cumsum(counts)]) + before)
+        before += len(numbers)
+    return torch.from_numpy(np.concatenate([*starts, *(numbers for numbers, _ in lists)]).astype(np.int32))
 
 
 def _expanded(of: IntArray, starts: IntArray, stops: IntArray) -> tuple[IntArray, IntArray]:
@@ -108,14 +118,8 @@ def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:
     first_partial = np.maximum(first_full, full_to // QUERY_BLOCK)
     starts_of_partial = np.stack([first_seen, first_partial], 1).ravel()
     stops_of_partial = np.stack([np.minimum(first_full, first_unseen), first_unseen], 1).ravel()
-    parts, starts = [], []
-    before_all = 2 * (num_queries + 1)
-    for of, query in (
+    found = [
         _expanded(np.repeat(key, 2), starts_of_partial, stops_of_partial),
         _expanded(key, first_full, first_partial),
-    ):
-        indices, counts = _in_order_of(query, of, num_queries)
-        starts.append(np.concatenate([[0], np.cumsum(counts)]) + before_all)
-        parts.append(indices)
-        before_all += len(indices)
-    return torch.from_numpy(np.concatenate([*starts, *parts]).astype(np.int32))
+    ]
+    return _in_one_tensor([_in_order_of(query, of, num_queries) for of, query in found])
