@@ -13,11 +13,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from surestep.model.attention import tree_kernel
+from surestep.model.attention import pooled_kernel, tree_kernel
 
-POINTERS = {"q", "k", "v", "out", "do", "lse", "delta", "dq", "dk", "dv", "end", "position", "lists", "index", "slot"}
-KINDS = {"lse": "*fp32", "delta": "*fp32", "end": "*i32", "position": "*i32", "lists": "*i32", "index": "*i32",
-         "slot": "*i64"}  # fmt: skip
+KINDS = {
+    **dict.fromkeys(("q", "k", "v", "out", "do", "dq", "dk", "dv"), "*bf16"),
+    **dict.fromkeys(("lse", "delta", "part", "sum"), "*fp32"),
+    **dict.fromkeys(("end", "position", "lists", "index"), "*i32"),
+    "slot": "*i64",
+}
+"""What pointers point at."""
 
 
 def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
@@ -25,12 +29,14 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
     target = GPUTarget("cuda", capability, 32)
     found = {}
     kernels = {
-        "forward": (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": False}),
+        "forward": (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": False, "PARTS": 1}),
         "query_gradient": (tree_kernel._query_gradient_kernel, tree_kernel.QUERY_GRADIENT, {}),
         "key_gradient": (tree_kernel._key_gradient_kernel, tree_kernel.KEY_GRADIENT, {}),
     }
     if capability == 89:  # once, for a GPU of little shared memory
-        kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": True})
+        kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": True, "PARTS": 8})
+        join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
+        kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})
     for name, (kernel, launch, more) in kernels.items():
         sizes = tree_kernel.tiles(32, 8, head_size, launch.rows) | {"WINDOW": 0} | more
         signature = {}
@@ -38,8 +44,8 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
             stem = argument.removesuffix("_ptr")
             if argument in sizes:
                 signature[argument] = "constexpr"
-            elif stem in POINTERS and argument.endswith("_ptr"):
-                signature[argument] = KINDS.get(stem, "*bf16")
+            elif stem in KINDS and argument.endswith("_ptr"):
+                signature[argument] = KINDS[stem]
             else:
                 signature[argument] = "fp32" if argument.endswith("scale") else "i32"
         # Every number but the scales is a multiple of 16, as Triton finds when it is called.
@@ -48,7 +54,8 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
             for place, argument in enumerate(kernel.arg_names)
             if signature[argument] not in ("constexpr", "fp32")
         }
-        source = ASTSource(kernel, signature, constexprs=sizes, attrs=attributes)
+        constants = {name: value for name, value in sizes.items() if name in kernel.arg_names}
+        source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
         compiled = triton.compile(source, target=target, options=launch.options)
         found[name] = compiled.metadata.shared
     return found

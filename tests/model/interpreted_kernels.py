@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_pos_emb
 
 from dense_mask import dense_mask
+from surestep.model.attention import pooled_kernel
 from surestep.model.attention.block_lists import block_lists
 from surestep.model.attention.interface import tree_attention
 from surestep.model.attention.tree_kernel import packed_attention
@@ -179,8 +180,10 @@ def main() -> None:
             without = packed_attention(query, key, value, *mask_arguments, scale, 0)[0]
             errors[f"window {window} against none"] = float((found - without).detach().abs().max())
     for heads, key_heads, window in ((4, 2, 0), (4, 1, 20), (7, 1, 0)):
-        name = f"pooled, {heads} of {key_heads}" + (f", window {window}" if window else "")
-        errors[name] = pooled_error(heads, key_heads, window, generator)
+        for programs in (1, 16, 256):
+            pooled_kernel._PROGRAMS = {0: programs}
+            name = f"pooled, {heads} of {key_heads}" + (f", window {window}" if window else "")
+            errors[f"{name}, {programs} programs"] = pooled_error(heads, key_heads, window, generator)
     for heads, key_heads, size, has_norms in ((8, 2, 32, True), (3, 3, 16, True), (6, 2, 16, True), (4, 2, 16, False)):
         name = f"heads, {heads} of {key_heads}" + (", normed" if has_norms else "")
         errors |= {

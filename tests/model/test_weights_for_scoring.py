@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import GPT2Config, Qwen2Config, Qwen3Config
 
 from model.test_fused import CONFIGS, SHAPE, batch, make_model
@@ -13,6 +14,7 @@ from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fast.fuse import projections
 from surestep.model.fast.projection import FrozenWeights
 from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
+from surestep.model.saved_weights import is_adapted
 
 
 def _logits(model: ConfidenceModel, *, half: bool = False) -> torch.Tensor:
@@ -37,6 +39,8 @@ def test_merged_adapters_score_alike(config: object, targets: list[str] | str, f
         model.fuse_layers()
     merge_adapters(model)
     torch.testing.assert_close(_logits(model), expected, rtol=1e-4, atol=1e-5)
+    assert not is_adapted(model)
+    assert not any(isinstance(module, BaseTunerLayer) for module in model.modules()), "nothing of PEFT is left"
     if fuse:
         assert all(one.adapters is None for one in projections(model.transformer))
     model.set_route("paths")

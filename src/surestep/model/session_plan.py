@@ -23,6 +23,7 @@ from surestep.model.attention.prepared_mask import (
     KernelMask,
     PassShape,
     PreparedMask,
+    chains,
     padded_lists,
     prepare_mask,
 )
@@ -48,40 +49,42 @@ def plan_session_pass(
         execution: `triton` where its kernel runs; everything else is executed as `dense`.
         shape: what a plan for the kernel is filled up to; unset, whole blocks.
     """
-    ends, starts = batch.subtree_end_P, batch.tree_starts
-    prefix_B = tuple(len(prefix) for prefix in prefixes)
-    subtree_end, positions, slots, index = [], [], [], []
-    shift = 0
-    for number, (start, end) in enumerate(batch.spans):
-        shift += prefix_B[number]
-        # A token of the prefix is above the whole tree.
-        subtree_end += [torch.full((prefix_B[number],), end + shift), ends[start:end] + shift]
-        positions += [torch.arange(prefix_B[number]), batch.positions_P[start:end]]
-        slots += [torch.from_numpy(prefixes[number]), torch.from_numpy(new_slots[start:end])]
-        index.append(torch.arange(start, end) + shift)
-    axis = KeyAxis(torch.cat(subtree_end), torch.cat(positions), prefix_B)
-    keys = PooledKeys(pool, axis, torch.cat(slots), torch.from_numpy(new_slots))
-    is_chain = [bool((ends[start:end] == end).all()) for start, end in batch.spans]
+    # In NumPy, and all trees at once: a step of many sessions is planned while the GPU waits for it.
+    ends_P, edges = batch.subtree_end_P.numpy(), np.asarray(batch.tree_starts)
+    sizes_B, prefix_B = np.diff(edges), np.array([len(prefix) for prefix in prefixes])
+    shift_B = np.cumsum(prefix_B)  # tokens of prefixes before the new ones of each tree
+    index_P = np.arange(edges[-1]) + np.repeat(shift_B, sizes_B)
+    prefix_index = np.arange(shift_B[-1]) + np.repeat(edges[:-1], prefix_B)
+    num_keys = int(edges[-1] + shift_B[-1])
+    subtree_end_V, positions_V, slots_V = (np.empty(num_keys, np.int64) for _ in range(3))
+    # A token of the prefix is above the whole tree.
+    subtree_end_V[prefix_index] = np.repeat(edges[1:] + shift_B, prefix_B)
+    subtree_end_V[index_P] = ends_P[: edges[-1]] + np.repeat(shift_B, sizes_B)
+    positions_V[prefix_index] = np.arange(shift_B[-1]) - np.repeat(shift_B - prefix_B, prefix_B)
+    positions_V[index_P] = batch.positions_P.numpy()[: edges[-1]]
+    slots_V[prefix_index] = np.concatenate(prefixes)
+    slots_V[index_P] = new_slots
+    axis = KeyAxis(torch.from_numpy(subtree_end_V), torch.from_numpy(positions_V), tuple(prefix_B.tolist()))
+    keys = PooledKeys(pool, axis, torch.from_numpy(slots_V), torch.from_numpy(new_slots))
+    is_chain = chains(batch)
     max_position, num_needed = int(batch.positions_P.max()), len(batch.label_index_S)
     batch = batch.padded_labels(LABEL_BLOCK if shape is None else shape.num_needed)
     if execution != "triton":
         return PreparedMask("dense", batch, max_position, is_chain, num_needed, keys=keys)
-    num_tokens, batch = starts[-1], batch.padded(FLEX_BLOCK if shape is None else shape.num_tokens)
+    batch = batch.padded(FLEX_BLOCK if shape is None else shape.num_tokens)
     plan = PreparedMask("triton", batch, max_position, is_chain, num_needed)
-    return _with_kernel(plan, keys, index, num_tokens, shape)
+    return _with_kernel(plan, keys, torch.from_numpy(index_P), shape)
 
 
-def _with_kernel(
-    plan: PreparedMask, keys: PooledKeys, index: list[torch.Tensor], num_tokens: int, shape: PassShape | None
-) -> PreparedMask:
+def _with_kernel(plan: PreparedMask, keys: PooledKeys, index: torch.Tensor, shape: PassShape | None) -> PreparedMask:
     """The plan with what the kernel reads: whole blocks of queries and of keys."""
-    num_keys, padding = len(keys.slots_V), len(plan.batch.tokens_P) - num_tokens
+    num_keys, padding = len(keys.slots_V), len(plan.batch.tokens_P) - len(index)
     # A query that is padding sees one key, itself, which is padding as well; what fills up the keys is seen by none.
     own = torch.arange(num_keys, num_keys + padding)
     rest = -(num_keys + padding) % KEY_BLOCK
     subtree_end = F.pad(torch.cat([keys.axis.subtree_end_V, own + 1]), (0, rest))
     positions = F.pad(keys.axis.positions_V, (0, padding + rest))
-    index_P = torch.cat([*index, own])
+    index_P = torch.cat([index, own])
     lists = padded_lists(pooled_block_lists(subtree_end, index_P), shape)
     unlisted = 0 if shape is None else shape.num_keys - len(subtree_end)
     plan.kernel_mask = KernelMask(

@@ -31,6 +31,9 @@ SHORT_SIZES = (*range(128, 1025, 128), 1280, 1536, *range(2048, 8193, 512))
 """Tokens of a server's recorded passes. From about 3,000 on a GPU takes longer than Python does, but in a server Python
 has other things to do as well, so these reach further."""
 
+_STEP_SIZES = (64,)
+"""Those of a session's passes besides: a step of one solution is a few dozen tokens."""
+
 LONG_SIZES = tuple(range(1024, 32769, 1024))
 """Tokens of the recorded passes of long work. Its packs are of about equal size, so that few of these come up."""
 
@@ -89,8 +92,12 @@ def size_for(num_tokens: int, num_needed: int, sizes: Sequence[int] = SHORT_SIZE
 def session_shape(
     num_tokens: int, num_needed: int, num_above: int, sizes: Sequence[int] = SHORT_SIZES
 ) -> PassShape | None:
-    """The shape of a session's pass of `num_tokens` new tokens below `num_above`; None: it is not recorded."""
-    size = size_for(num_tokens, num_needed, sizes)
+    """The shape of a session's pass of `num_tokens` new tokens below `num_above`; None: it is not recorded.
+
+    >>> session_shape(40, 1, 500), session_shape(100, 1, 2000)
+    (PassShape(num_tokens=64, num_keys=2048), PassShape(num_tokens=128, num_keys=8192))
+    """
+    size = size_for(num_tokens, num_needed, (*_STEP_SIZES, *sizes))
     if size is None:
         return None
     axis = next((n for n in _AXES if n >= size + num_above), None)

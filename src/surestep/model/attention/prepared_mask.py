@@ -139,7 +139,7 @@ class PreparedMask:
         return self._blocks[window]
 
 
-def _chains(batch: TreeBatch) -> list[bool]:
+def chains(batch: TreeBatch) -> list[bool]:
     """For each tree, whether all its tokens' subtrees end where the tree does."""
     # One transfer and one comparison for all trees; a check per tree would wait for the device once for each.
     ends_P, edges = batch.subtree_end_P.cpu().numpy(), np.asarray(batch.tree_starts)
@@ -161,20 +161,20 @@ def prepare_mask(batch: TreeBatch, execution: Execution, shape: PassShape | None
     blocks of 128: the model runs that one, and meets fewer different lengths. With a `shape` (`triton` only), all of it
     is filled up to that. A batch on the CPU is planned there, without waiting for a device.
     """
-    chains = _chains(batch)
+    is_chain = chains(batch)
     max_position = int(batch.positions_P.max()) if len(batch.positions_P) else 0
-    if execution == "varlen" and not all(chains):
+    if execution == "varlen" and not all(is_chain):
         execution = "flex"
     num_needed = len(batch.label_index_S)
     batch = batch.padded_labels(LABEL_BLOCK if shape is None else shape.num_needed)
     if execution == "dense":
-        return PreparedMask(execution, batch, max_position, chains, num_needed)
+        return PreparedMask(execution, batch, max_position, is_chain, num_needed)
     # Below 128 queries, FlexAttention takes its decoding kernel, which does not compile for every head size (torch
     # 2.11: "no valid choices").
     padded = batch.padded(FLEX_BLOCK if shape is None else shape.num_tokens)
     # To varlen, the padding is one more chain: nobody reads what it computes.
-    chains += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
-    plan = PreparedMask(execution, padded, max_position, chains, num_needed)
+    is_chain += [execution == "varlen"] * (len(padded.tree_starts) - len(batch.tree_starts))
+    plan = PreparedMask(execution, padded, max_position, is_chain, num_needed)
     device = batch.tokens_P.device
     if execution == "triton":
         plan.kernel_mask = KernelMask(

@@ -60,7 +60,9 @@ def _attend_block(
         # Finite, so that a row whose first block holds nothing for it stays a number; what it sums up there is wiped
         # out by the first key that it sees, and it sees itself.
         scores = tl.where(seen, scores, -1.0e30)
-    higher = tl.maximum(peak, tl.max(scores, 1))
+    # A whole number: with another one a weight is scaled by a power of two, which changes no digit of it. So weights
+    # are rounded to half precision alike, whatever the blocks are that keys are taken in.
+    higher = tl.maximum(peak, tl.ceil(tl.max(scores, 1)))
     p = tl.exp2(scores - higher[:, None])
     shrink = tl.exp2(peak - higher)
     total = total * shrink + tl.sum(p, 1)
@@ -74,9 +76,10 @@ def forward_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, end_ptr, position_ptr, lists_ptr, index_ptr, slot_ptr,
     q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
-    LIST: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr,
+    LIST: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    # Of a pass over pooled keys, `index` says where a query stands among the keys, and `slot` where a key lies.
+    # Of a pass over pooled keys, `index` says where a query stands among the keys, and `slot` where a key lies. With
+    # several `PARTS`, each program sees a part of its queries' keys, and what it finds is one of as many answers.
     key_head = tl.program_id(0)
     block = tl.program_id(1)
     row = tl.arange(0, BQ * GP)
@@ -97,19 +100,33 @@ def forward_kernel(
         place = tl.load(index_ptr + token)
     listed = block * BQ // LIST
     num_listed = num_tokens // LIST
-    for i in range(tl.load(lists_ptr + num_listed + 1 + listed), tl.load(lists_ptr + num_listed + 2 + listed)):
+    first_full, last_full = tl.load(lists_ptr + num_listed + 1 + listed), tl.load(lists_ptr + num_listed + 2 + listed)
+    first, last = tl.load(lists_ptr + listed), tl.load(lists_ptr + listed + 1)
+    if PARTS > 1:
+        num_full, num = last_full - first_full, last_full - first_full + last - first
+        size = tl.cdiv(num, PARTS)
+        start = tl.minimum(tl.program_id(2) * size, num)
+        stop = tl.minimum(start + size, num)
+        last_full = first_full + tl.minimum(stop, num_full)
+        first_full += tl.minimum(start, num_full)
+        last = first + tl.maximum(stop - num_full, 0)
+        first += tl.maximum(start - num_full, 0)
+        # A part without keys leaves the log of nothing, minus infinity, and no answer.
+        real = real & (stop > start)
+    for i in range(first_full, last_full):
         peak, total, acc = _attend_block(
             q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, place,
             k_stride, v_stride, scale, E, BN, WINDOW > 0, WINDOW, POOLED,
         )  # fmt: skip
-    for i in range(tl.load(lists_ptr + listed), tl.load(lists_ptr + listed + 1)):
+    for i in range(first, last):
         peak, total, acc = _attend_block(
             q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, place,
             k_stride, v_stride, scale, E, BN, True, WINDOW, POOLED,
         )  # fmt: skip
     out = (acc / total[:, None]).to(out_ptr.dtype.element_ty)
-    tl.store(out_ptr + (token[:, None] * num_heads + head[:, None]) * E + dim[None, :], out, mask=real[:, None])
-    tl.store(lse_ptr + token * num_heads + head, peak + tl.log2(total), mask=real)
+    place = (tl.program_id(2) * num_tokens + token) * num_heads + head
+    tl.store(out_ptr + place[:, None] * E + dim[None, :], out, mask=real[:, None])
+    tl.store(lse_ptr + place, peak + tl.log2(total), mask=(row % GP) < G)
 
 
 @triton.jit
@@ -293,7 +310,7 @@ def packed_attention(
     forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
         query, key, value, out, lse, subtree_end, positions, lists, positions, positions,
         *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
-        **sizes, WINDOW=window, POOLED=False, **FORWARD.options,
+        **sizes, WINDOW=window, POOLED=False, PARTS=1, **FORWARD.options,
     )  # fmt: skip
     return out, lse
 

@@ -17,7 +17,10 @@ from surestep.model.saved_weights import is_adapted
 
 @torch.no_grad()
 def merge_adapters(model: ConfidenceModel) -> None:
-    """Add every adapter to the weights that it adapts: summed in float32, rounded once to the weights' dtype."""
+    """Add every adapter to the weights that it adapts: summed in float32, rounded once to the weights' dtype.
+
+    Nothing of PEFT is left around them: its layers take time in every pass, even those that add nothing any more.
+    """
     from peft.tuners.lora import LoraLayer
 
     if not is_adapted(model):
@@ -28,6 +31,7 @@ def merge_adapters(model: ConfidenceModel) -> None:
     if model.is_fused:
         for projection in projections(model.transformer):
             projection.drop_adapters()
+    model.backbone = model.backbone.unload()
     model.weights_changed()
 
 

@@ -160,12 +160,7 @@ class SessionPasses:
                 if node is not None:
                     node.num_readers -= 1
         for path, above, steps in zip(paths, found, steps_of, strict=True):
-            held = above.path() if above is not None else []
-            raw = [*(node.raw for node in held), *(step.raw for step in steps)]
-            # What was given out before stays as it was, to the bit.
-            path.raw = [new if math.isnan(own) else own for own, new in zip(path.raw, raw, strict=True)]
-            nodes = [*held, *(step.node for step in steps)][: path.num_kept]
-            path.node = next((node for node in reversed(nodes) if node is not None), None)
+            _fill_in(path, above, steps)
 
     def _compute(self, trees: Sequence[NewTree]) -> None:
         """Find what is wanted of some trees, and hold what is to be kept."""
@@ -236,6 +231,24 @@ class SessionPasses:
         for value, number, source in zip(values_S, pack.tree_S, pack.source_S, strict=True):
             found[number][source] = value
         return found
+
+
+def _fill_in(path: WantedPath, above: Node | None, steps: Sequence[NewStep]) -> None:
+    """Give a path what is known of its steps now: those down to `above`, which was held, and `steps` behind it."""
+    num_held = 0 if above is None else above.depth
+    # What was given out before stays as it was, to the bit.
+    if above is not None and any(map(math.isnan, path.raw[1:num_held])):
+        path.raw[:num_held] = [
+            node.raw if math.isnan(own) else own for node, own in zip(above.path(), path.raw[:num_held], strict=True)
+        ]
+    path.raw[num_held:] = [
+        step.raw if math.isnan(own) else own for step, own in zip(steps, path.raw[num_held:], strict=True)
+    ]
+    kept = [step.node for step in steps[: max(0, path.num_kept - num_held)] if step.node is not None]
+    if kept:
+        path.node = kept[-1]
+    elif above is not None and path.num_kept > 0:
+        path.node = above if path.num_kept >= num_held else above.path()[path.num_kept - 1]
 
 
 def _tokens_that_fit(layout: KeyLayout, device: torch.device) -> int:

@@ -43,6 +43,7 @@ class Node:
         last_used: seconds on the cache's clock.
         num_children, num_sessions, num_readers: nodes below it, sessions that stand at it, planned passes that read it.
         is_held: whether its slots are still its own.
+        depth: nodes on the path to it, itself included.
     """
 
     namespace: bytes
@@ -58,6 +59,8 @@ class Node:
     num_sessions: int = 0
     num_readers: int = 0
     is_held: bool = True
+    depth: int = 1
+    _path_slots: SlotArray | None = None
 
     def path(self) -> list[Node]:
         """The nodes from the problem down to this one."""
@@ -75,8 +78,18 @@ class Node:
         return node
 
     def path_slots(self) -> SlotArray:
-        """The slots of all tokens from the start of the problem to the end of this step."""
-        return np.concatenate([node.slots for node in self.path()])
+        """The slots of all tokens from the start of the problem to the end of this step.
+
+        Kept at the step where they were last asked for, so that those of the next one are not gathered anew.
+        """
+        if self._path_slots is None:
+            above = self.parent
+            if above is not None and above._path_slots is not None:
+                self._path_slots = np.concatenate([above._path_slots, self.slots])
+                above._path_slots = None
+            else:
+                self._path_slots = np.concatenate([node.slots for node in self.path()])
+        return self._path_slots
 
 
 class PrefixCache:
@@ -173,6 +186,7 @@ class PrefixCache:
             namespace, self.weights_mark, digest, parent, tuple(segment), slots, raw, end, last_used=self._clock()
         )
         if parent is not None:
+            node.depth = parent.depth + 1
             parent.num_children += 1
         self._nodes[digest] = node
         self._tokens[namespace] = self._tokens.get(namespace, 0) + len(slots)
