@@ -31,6 +31,7 @@ from surestep.files import write_whole
 from surestep.scored import ScoredSteps, StepTexts
 from surestep.scoring.predictions.layouts import Row, read_row
 from surestep.scoring.predictions.row_columns import RowColumns
+from surestep.scoring.predictions.row_names import ids_number_rows, solution_and_problem
 from surestep.scoring.predictions.shared_reading import read_columns
 
 
@@ -236,6 +237,8 @@ def steps_of_rows(rows: Iterable[tuple[Mapping[str, Any], int | None]], *, path:
             first such row is named.
     """
     found = RowColumns(path)
-    for row, line in rows:
-        found.add(read_row(Record(dict(row), path or Path("rows"), line or 0)), line)
+    records = [Record(dict(row), path or Path("rows"), line or 0) for row, line in rows]
+    numbered = ids_number_rows(records)
+    for record in records:
+        found.add(read_row(record, *solution_and_problem(record, ids_number_rows=numbered)), record.line or None)
     return found.steps()
