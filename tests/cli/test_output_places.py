@@ -265,3 +265,16 @@ def test_training_says_what_its_validation_result_replaces(
         path.write_text(content)
     said = _replaced(tmp_path)
     assert said is None if line is None else line.format(path) in str(said)
+
+
+@pytest.mark.parametrize("below", ["", "/new", "/new/deep"])
+def test_a_file_in_place_of_the_folder_is_said_before_anything_is_scored(
+    fail: Fail, checkpoint: Path, below: str
+) -> None:
+    found = predictions("p.jsonl")
+    Path("file").write_text("mine")
+    benchmark = ("benchmark", "processbench", "--data", "p.jsonl", "--predictions", "p.jsonl", "--output_dir")
+    Path("p.jsonl").write_text('{"id": "a", "confidence": 0.5, "label": 1}\n')
+    for command in (evaluation(found, f"file{below}"), (*benchmark, f"file{below}")):
+        assert f"--output_dir file{below}: file is a file, where a folder is needed" in fail(*command)
+    assert Path("file").read_text() == "mine"

@@ -155,6 +155,15 @@ def test_a_file_is_scored_beside_itself_by_the_best_checkpoint_of_a_run(
     command("score", source, run_folder, "--overwrite")
 
 
+def test_a_backbone_that_is_not_used_is_said(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    """All weights of the checkpoint were trained, so that no other backbone has them."""
+    source = write(tmp_path / "rows.jsonl", ROWS[:1])
+    line = "backbone: the checkpoint's own, as all its weights were trained; --backbone other/model is not used"
+    said = command("score", source, checkpoint, "--backbone", "other/model")[0]
+    assert line in " ".join(said.split())
+    assert "is not used" not in command("score", source, checkpoint, "--overwrite")[0]
+
+
 def test_raw_solutions_say_how_they_were_split(command: Command, checkpoint: Path, tmp_path: Path) -> None:
     source = write(
         tmp_path / "rows.jsonl", [{"prompt": "1+1?", "response": "Add.\n\nSo 2."}, {"prompt": "2?", "response": " "}]
@@ -235,6 +244,7 @@ def test_candidates_are_ranked_as_in_python(command: Command, checkpoint: Path, 
         (["rows.jsonl", "--output", "-", "--output_format", "parquet"], "Parquet cannot be written to standard output"),
         (["rows.txt"], "its name does not say how it is laid out; say so with --format"),
         (["none.jsonl"], "no such file"),
+        (["rows.jsonl", "--output", "rows.txt/out.jsonl"], "(Not a directory); free space or name another --output"),
         (["folder"], "is a folder, not a file; name a file (the file comes first, then the checkpoint)"),
         (["rows.jsonl", "--output", "folder"], "is a folder, not a file; name a file"),
         (["broken.jsonl"], "broken.jsonl, line 1: not valid JSON"),

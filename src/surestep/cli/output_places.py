@@ -81,10 +81,12 @@ def refuse_run_folder(folder: Path) -> None:
     """Refuse to put results of an evaluation or a benchmark among the files of a run.
 
     Raises:
-        ConfigError: it is a run's folder, whose own result others would take these for.
+        ConfigError: it is a run's folder, whose own result others would take these for, or no folder.
     """
     from surestep.scoring.checkpoint.find import is_run
 
+    if file := next((place for place in (folder, *folder.parents) if _is_there(place)), None):
+        raise ConfigError(f"--output_dir {folder}: {file} is a file, where a folder is needed; name another")
     if folder.is_dir() and is_run(folder):
         raise ConfigError(
             f"--output_dir {folder} is the folder of a run: `compare`, `report` and `check` would take these figures "

@@ -137,7 +137,7 @@ class PartStore:
     def _state(self) -> dict[str, Any]:
         try:
             state = read_json(self.state_file)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter is said when it is written
             return {}
         except (OSError, ValueError) as error:
             raise ConfigError(
