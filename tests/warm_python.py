@@ -122,7 +122,9 @@ def _serve(address: Path) -> None:
     from surestep.evaluation.report.page import environment
 
     png.png_of = quick_png
-    environment().get_template("report.html.j2")  # compiled once
+    environment().filters.setdefault("cell", str)  # the card puts its own there before it is rendered
+    for name in environment().list_templates():
+        environment().get_template(name)  # compiled once
     get_checkpoint_conversion_mapping("")  # compiles a thousand patterns, once a process
     # A collection in a child would write to every object that it looks at, and so copy all memory of this process.
     gc.freeze()

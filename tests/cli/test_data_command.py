@@ -95,6 +95,7 @@ def test_fetch_shows_the_licence_and_checks(capsys, tmp_path: Path, mirror: Path
         (["fetch", "reveal"], ["agree to the terms", "--from FILE"]),
         (["fetch", "toy"], ["cannot be downloaded"]),
         (["inspect", "nothing"], ["unknown dataset nothing"]),
+        (["inspect", __file__], ["unknown dataset", f"surestep data inspect own --own_train {__file__}"]),
         (["inspect", "prm800k"], ["phase2_train.jsonl", "surestep data fetch prm800k"]),
         (["inspect", "--use_prm800k", "false", "--use_eqasc", "false"], ["every dataset is off"]),
     ],

@@ -48,6 +48,7 @@ def test_help_names_a_flag_once_with_what_it_takes(
         main([command, "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
+    assert [line for line in shown.splitlines() if len(line) > 80] == []
     described = [line for line in shown.splitlines() if line.startswith("  --")]
     for line in described:
         names = re.findall(r"--[\w.-]+", line)
@@ -56,6 +57,28 @@ def test_help_names_a_flag_once_with_what_it_takes(
             "the value stands behind the last name"
         )
     assert shown.splitlines().index("") <= 3, "the usage line does not list the flags, which follow"
+
+
+LONG = [("calibrate",), ("benchmark", "first-error"), ("data", "inspect"), ("train",)]
+
+
+@pytest.mark.parametrize("width", [50, 80])
+@pytest.mark.parametrize("command", LONG, ids=" ".join)
+def test_no_flag_is_wider_than_the_terminal(
+    command: tuple[str, ...], width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does breaking its names and values over lines lose one of them."""
+    shown = {}
+    for columns in (width, 1000):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        shown[columns] = capsys.readouterr().out
+    words = max((len(word) for word in re.findall(r"[^\s,|{}]+", shown[width])), default=0)
+    assert max(map(len, shown[width].splitlines())) <= max(width, words + 6)
+    for columns, text in shown.items():
+        shown[columns] = re.sub(r"\s+", "", text.partition("options:")[2])
+    assert shown[width] == shown[1000]
 
 
 def test_help_says_which_values_a_flag_takes(capsys: pytest.CaptureFixture[str]) -> None:

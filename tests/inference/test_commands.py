@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from containers import CONTAINERS
 from surestep import Scorer
 from surestep.cli.main import main
 from surestep.inference.tables.processes import Processes
@@ -68,6 +69,64 @@ def test_where_no_row_can_be_scored_the_command_fails(
         assert (len(read(place)), len(read(Path(where)))) == (0, 3)
 
 
+BAD_ROWS: dict[str, list[dict[str, Any]]] = {
+    "score": [{"question": "q", "completions": " "}, {"question": " ", "completions": "a"}],
+    "rerank": [{"question": "q", "candidates": []}, {"question": " ", "candidates": ["a"]}],
+}
+
+
+@pytest.mark.parametrize("layout", ["jsonl", "jsonl.gz", "csv", "parquet"])
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_a_second_run_says_what_the_first_said(
+    name: str, layout: str, command: Command, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Its counts, its message and its exit code, though nothing is done again."""
+    source = CONTAINERS[layout](tmp_path, BAD_ROWS[name])
+    output = tmp_path / f"out.{layout}"
+    arguments = (name, source, checkpoint, "--output", output)
+    said, error = command(*arguments, code=2)
+    assert said.endswith(f"wrote 0 rows to {output}\n")
+    assert error == (f"surestep: none of the 2 rows could be scored; {output}.bad.jsonl holds them with the reasons\n")
+    before = {path: path.stat().st_mtime_ns for path in (output, Path(f"{output}.bad.jsonl"))}
+    again, error_again = command(*arguments, code=2)
+    assert error_again == error
+    lines = said.splitlines()
+    done = f"{output} is finished already, from the same input and checkpoint: nothing is done again"
+    assert again.splitlines() == [*lines[:-2], done, lines[-2]]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    Path(f"{output}.bad.jsonl").unlink()
+    assert (
+        f"{output}.bad.jsonl held them with the reasons and is not there any more; --overwrite"
+        in command(*arguments, code=2)[1]
+    )
+
+
+@pytest.mark.parametrize("content", ["", "\n", "[1]\n", "{cut\n"])
+def test_a_file_without_a_row_is_refused_each_time(
+    command: Command, checkpoint: Path, tmp_path: Path, content: str
+) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text(content, "utf-8")
+    said = [command(name, source, checkpoint, code=2) for name in BAD_ROWS for _ in range(2)]
+    assert len(set(said)) == 1
+    assert said[0][1].count("\n") == 1
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_second_run_counts_some_bad_rows_again(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.jsonl", [ROWS[0], {"question": "q", "completions": []}, {"problem": "x" * 300}])
+    bad = tmp_path / "mine.jsonl"
+    arguments = ("score", source, checkpoint)
+    for _ in range(2):
+        assert f"2 rows could not be scored: {bad} holds them" in command(*arguments, "--bad_rows_file", bad)[0]
+    other = write(tmp_path / "other.jsonl", ROWS)
+    for flags, words in (((), "then 'mine.jsonl', now None"), (("--bad_rows_file", other), "now 'other.jsonl'")):
+        assert (
+            f"(bad rows file: then 'mine.jsonl', {words.rpartition(', ')[2]})" in command(*arguments, *flags, code=2)[1]
+        )
+    assert read(other) == ROWS
+
+
 def test_a_file_is_scored_beside_itself_by_the_best_checkpoint_of_a_run(
     command: Command, run_folder: Path, scorer: Scorer, tmp_path: Path
 ) -> None:
@@ -94,6 +153,15 @@ def test_a_file_is_scored_beside_itself_by_the_best_checkpoint_of_a_run(
     assert said.count("\n") == 1
     assert "was begun from something else (rows per part: then 4, now 1024)" in said
     command("score", source, run_folder, "--overwrite")
+
+
+def test_a_backbone_that_is_not_used_is_said(command: Command, checkpoint: Path, tmp_path: Path) -> None:
+    """All weights of the checkpoint were trained, so that no other backbone has them."""
+    source = write(tmp_path / "rows.jsonl", ROWS[:1])
+    line = "backbone: the checkpoint's own, as all its weights were trained; --backbone other/model is not used"
+    said = command("score", source, checkpoint, "--backbone", "other/model")[0]
+    assert line in " ".join(said.split())
+    assert "is not used" not in command("score", source, checkpoint, "--overwrite")[0]
 
 
 def test_raw_solutions_say_how_they_were_split(command: Command, checkpoint: Path, tmp_path: Path) -> None:
@@ -176,6 +244,7 @@ def test_candidates_are_ranked_as_in_python(command: Command, checkpoint: Path, 
         (["rows.jsonl", "--output", "-", "--output_format", "parquet"], "Parquet cannot be written to standard output"),
         (["rows.txt"], "its name does not say how it is laid out; say so with --format"),
         (["none.jsonl"], "no such file"),
+        (["rows.jsonl", "--output", "rows.txt/out.jsonl"], "(Not a directory); free space or name another --output"),
         (["folder"], "is a folder, not a file; name a file (the file comes first, then the checkpoint)"),
         (["rows.jsonl", "--output", "folder"], "is a folder, not a file; name a file"),
         (["broken.jsonl"], "broken.jsonl, line 1: not valid JSON"),

@@ -265,7 +265,7 @@ def test_a_folder_of_the_users_own_is_not_taken_away(overwrite: bool, tmp_path: 
     assert thesis.read_text() == "mine"
 
 
-@pytest.mark.parametrize("state", ["", "[]", '{"format_version": 9}', "\x00"])
+@pytest.mark.parametrize("state", ["", "[]", '{"format_version": 9}', "\x00", '{"format_version": 1, "finished": {}}'])
 def test_a_state_that_is_none_is_refused(state: str, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", numbered(3))
     (tmp_path / "out.jsonl.state.json").write_text(state)

@@ -58,12 +58,12 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: 
 def split_errors(
     heads: int, key_heads: int, size: int, has_norms: bool, generator: torch.Generator
 ) -> list[tuple[str, float]]:
-    """Of heads and of gradients, against transformers' norm and rotation."""
-    joined = torch.randn(128, (heads + 2 * key_heads) * size, generator=generator, requires_grad=True)
+    """Of heads and of gradients, against transformers' norm and rotation; three blocks of tokens, of 16 each."""
+    joined = torch.randn(48, (heads + 2 * key_heads) * size, generator=generator, requires_grad=True)
     norms = [Qwen3RMSNorm(size, eps=1e-3) for _ in range(2)] if has_norms else []
     for norm in norms:
         norm.weight.data = torch.randn(size, generator=generator)
-    angle = torch.rand(128, size // 2, generator=generator).repeat(1, 2) * 6
+    angle = torch.rand(48, size // 2, generator=generator).repeat(1, 2) * 6
     # Halves that differ, as no rotation has them: a mix-up would show.
     cos, sin = angle.cos() * torch.linspace(1, 2, size), angle.sin() * torch.linspace(2, 1, size)
     cos = cos.t().contiguous().t()  # a layout that the kernel does not read as it is

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from surestep.terminal_text import in_one_line
 
+_WORDS = re.compile(r"[^\s,]+(?:,\s*|\s+|$)")
 _WRONG = re.compile(r"unrecognized arguments: (?P<flag>[^\s=]+)|invalid choice: '(?P<choice>[^']*)'")
 
 
@@ -24,9 +25,20 @@ class ShortHelp(argparse.HelpFormatter):
         if not action.option_strings:
             return super()._format_action_invocation(action)
         names = list(dict.fromkeys(_with_underscores(name) for name in action.option_strings))
-        if action.nargs == 0:
-            return ", ".join(names)
-        return f"{', '.join(names)} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
+        text = ", ".join(names)
+        if action.nargs != 0:
+            text = f"{text} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
+        return self._in_lines(text)
+
+    def _in_lines(self, text: str) -> str:
+        """Broken behind a comma or a blank where it is wider than the terminal."""
+        room, indent = self._width - self._current_indent, " " * (self._current_indent + 2)
+        lines = [""]
+        for word in _WORDS.findall(text):
+            if lines[-1] and len(lines[-1]) + len(word.rstrip()) > room:
+                lines.append("  ")
+            lines[-1] += word
+        return f"\n{indent[2:]}".join(line.rstrip() for line in lines)
 
     def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None) -> str:
         shown = [action for action in actions if not action.option_strings or action.required]

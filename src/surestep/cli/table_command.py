@@ -192,7 +192,6 @@ def run_table(args: argparse.Namespace, command: TableCommand) -> int:
     processes = find_processes()
     layout = format_of(args.input, args.format)
     output, output_layout = _output(args, command, layout)
-    _check_places(args, output)
     if args.split is not None:
         check_rule(args.split)
     first, rows = with_first(read_rows(args.input, layout), args.input)
@@ -249,6 +248,7 @@ def output_of(args: argparse.Namespace, name: str, layout: Format, wanted: str |
     from surestep.inference.tables.rows import format_of
 
     output: Path = args.output or (STREAM if args.input == STREAM else _beside(args, name, wanted or layout, layout))
+    _check_bad_rows_file(args, output)
     if output == STREAM:
         chosen: Format = format_of(output, wanted or layout, flag="--output_format")
         if chosen == "parquet":
@@ -265,7 +265,7 @@ def output_of(args: argparse.Namespace, name: str, layout: Format, wanted: str |
     return output, chosen
 
 
-def _check_places(args: argparse.Namespace, output: Path) -> None:
+def _check_bad_rows_file(args: argparse.Namespace, output: Path) -> None:
     """Refuse a file for bad rows that is the input or the output, which it would replace."""
     if (bad_rows := args.bad_rows_file) is None:
         return
@@ -291,9 +291,9 @@ def _beside(args: argparse.Namespace, added: str, wanted: str, layout: Format) -
 
 def store_of(args: argparse.Namespace, output: Path, processes: Processes) -> PartStore:
     """Where the parts of an output lie."""
-    from surestep.inference.tables.parts import PartStore
+    from surestep.inference.tables.parts import PartStore, bad_rows_beside
 
-    return PartStore(output, args.bad_rows_file or output.with_name(f"{output.name}.bad.jsonl"), processes)
+    return PartStore(output, args.bad_rows_file or bad_rows_beside(output), processes)
 
 
 def write_file(
@@ -317,15 +317,22 @@ def write_file(
     begun = store.begin(made_from, overwrite=args.overwrite)
     if begun == "finished":
         console.print(f"{store.output} is finished already, from the same input and checkpoint: nothing is done again")
-        return 0
-    if begun == "continued":
-        console.print(f"· {store.output} was begun before: what is done is not done again")
-    total = count_rows(args.input, layout) if store.processes.is_first else None
-    with rows_done(console, doing, total) as advance:
-        counts = run_in_parts(job, store, made_from, advance=advance)
-    _say_counts(console, counts, str(store.output), str(store.bad_rows))
+        counts = store.totals()
+    else:
+        if begun == "continued":
+            console.print(f"· {store.output} was begun before: what is done is not done again")
+        total = count_rows(args.input, layout) if store.processes.is_first else None
+        with rows_done(console, doing, total) as advance:
+            counts = run_in_parts(job, store, made_from, advance=advance)
+    # What is said of the rows, and the exit code, are the same whether this run did the work or one before it.
+    reasons = _held_by(store.bad_rows)
+    if begun == "finished" and not store.bad_rows.is_file():
+        reasons = f"{store.bad_rows} held them with the reasons and is not there any more; --overwrite makes it anew"
+    _say_counts(console, counts, reasons)
+    if begun != "finished":
+        console.print(f"wrote {counts['rows']:,} rows to {store.output}")
     if store.processes.is_first:
-        _check_any(counts, str(store.bad_rows))
+        _check_any(counts, reasons)
     return 0
 
 
@@ -339,8 +346,9 @@ def write_stream(args: argparse.Namespace, doing: str, job: TableJob, console: C
     with _bad_rows_file(args, console) as say_bad, rows_done(console, doing, total) as advance:
         counts = run_streamed(job, sys.stdout.buffer, say_bad, advance=advance)
     where = "standard error" if args.bad_rows_file is None else str(args.bad_rows_file)
-    _say_counts(console, counts, "standard output", where)
-    _check_any(counts, where)
+    _say_counts(console, counts, _held_by(where))
+    console.print(f"wrote {counts['rows']:,} rows to standard output")
+    _check_any(counts, _held_by(where))
     return 0
 
 
@@ -362,22 +370,25 @@ def _bad_rows_file(args: argparse.Namespace, console: Console) -> Iterator[Calla
         yield write
 
 
-def _check_any(counts: Mapping[str, int], bad_rows: str) -> None:
+def _held_by(bad_rows: object) -> str:
+    return f"{bad_rows} holds them with the reasons"
+
+
+def _check_any(counts: Mapping[str, int], reasons: str) -> None:
     """Raise where not one row could be scored: who runs this in a script looks at the exit code.
 
     Raises:
         DataError: naming where the reasons are.
     """
     if counts["bad"] and not counts["rows"]:
-        raise DataError(f"none of the {counts['bad']:,} rows could be scored; {bad_rows} holds them with the reasons")
+        raise DataError(f"none of the {counts['bad']:,} rows could be scored; {reasons}")
 
 
-def _say_counts(console: Console, counts: Mapping[str, int], output: str, bad_rows: str) -> None:
+def _say_counts(console: Console, counts: Mapping[str, int], reasons: str) -> None:
     if unscored := counts["unscored"]:
         console.print(
             f"· {unscored:,} rows have steps beyond the longest path that the model takes: no confidence there"
         )
     if bad := counts["bad"]:
         what = "row" if bad == 1 else "rows"
-        console.print(f"· {bad:,} {what} could not be scored: {bad_rows} holds them with the reasons")
-    console.print(f"wrote {counts['rows']:,} rows to {output}")
+        console.print(f"· {bad:,} {what} could not be scored: {reasons}")

@@ -27,17 +27,17 @@ def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[s
         text = read_document(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: the {what} cannot be read ({reason})") from None
+        raise ConfigError(f"{path}: the {what} cannot be read ({reason}); check the path") from None
     try:
         values = load_yaml(text) if path.suffix in {".yaml", ".yml"} else load_json(text)
     except StrictReadError as error:
         raise ConfigError(f"{path}, line {error.line}: {error.problem}") from None
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: not valid JSON ({error.msg})") from None
+        raise ConfigError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); correct the {what}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from None
+        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct it") from None
     except ValueError as error:
         raise ConfigError(f"{path}: the {what} cannot be read ({error})") from None
     if not isinstance(values, dict):

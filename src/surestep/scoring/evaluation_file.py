@@ -6,6 +6,7 @@ Knows scored steps and what a run says of itself; scores nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 from surestep.config import EvalConfig
 from surestep.data.datasets import DATASETS
 from surestep.data.trees.step_kinds import STEP_KINDS, step_kind
+from surestep.disk import real_path
+from surestep.errors import ConfigError
 from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
 from surestep.metrics.bootstrap.draws import forget_draws
 from surestep.metrics.error_analysis.section import TextFacts, error_analysis
@@ -24,8 +27,12 @@ from surestep.scored import ScoredSteps
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.predictions_file import write_predictions
 from surestep.scoring.stored_split import StoredSplit
+from surestep.untrusted import read_json
+from surestep.untrusted.bounds import shown
 
 Json = dict[str, Any]
+OF_TRAINING = "what"
+"""Key of `eval_metrics.json` that the validation result has which training leaves, and no other evaluation."""
 PREDICTIONS_HASH = "predictions_sha256"
 """Key of `eval_metrics.json`: the hash of the predictions written with it, null where none were."""
 
@@ -123,6 +130,62 @@ def write_evaluation_files(folder: Path, report: Json, steps: ScoredSteps | None
         report[PREDICTIONS_HASH] = None if steps is None else sha256_of(group.unplaced(path))
         write_json(folder / METRICS, report)
     return count
+
+
+@dataclass(frozen=True)
+class StandingResult:
+    """The evaluation whose figures stand in a folder.
+
+    Attributes:
+        path: its `eval_metrics.json`.
+        split: what was scored; "" where the file cannot be read, so that it must be written again.
+        of: the checkpoint, the file of predictions, or the scorer, as the result names it.
+        made: when, in words; "" where it does not say.
+        is_of_training: whether training left it, as the validation result of its run.
+    """
+
+    path: Path
+    split: str
+    of: str
+    made: str
+    is_of_training: bool
+
+    def is_again(self, split: str, of: str) -> bool:
+        """Whether an evaluation of `of` would be this one again, wherever both are named from."""
+        return split == self.split and (of == self.of or real_path(Path(of)) == real_path(Path(self.of)))
+
+    def words(self) -> str:
+        """What it is, in half a sentence."""
+        if not self.split:
+            return f"{self.path}, which cannot be read"
+        split = f"{self.split} split"
+        made = f", made {self.made}" if self.made else ""
+        return f"{self.path}, the result of {shown(self.of)} ({split}{made})"
+
+
+def standing_result(folder: Path) -> StandingResult | None:
+    """The evaluation whose figures stand in `folder`; None where there are none.
+
+    Raises:
+        ConfigError: a file of that name stands there that no evaluation wrote.
+    """
+    path = folder / METRICS
+    if not path.exists():
+        return None
+    try:
+        values = read_json(path, allow_nan=True)
+    except (OSError, ValueError):
+        return StandingResult(path, "", "", "", is_of_training=False)
+    if not isinstance(values, dict) or not {"overall", "per_dataset"} <= values.keys():
+        raise ConfigError(
+            f"{path} is no result of an evaluation, and would be replaced; move it away, or name another --output_dir"
+        )
+    scorer = values.get("scorer")
+    named = scorer.get("spec") if isinstance(scorer, dict) else None
+    of = values.get("checkpoint") or values.get("predictions") or named or "another scorer"
+    made, split = str(values.get("made", "")), str(values.get("split", "unknown"))
+    is_of_training = split == "validation" and OF_TRAINING in values
+    return StandingResult(path, split, str(of), made, is_of_training=is_of_training)
 
 
 def dataset_facts(splits: Sequence[StoredSplit], steps: ScoredSteps) -> dict[str, Json]:

@@ -28,9 +28,10 @@ from surestep.collector import seldom_collecting
 from surestep.data.records.record import Record
 from surestep.data.trees.identity import normalize_text
 from surestep.files import write_whole
-from surestep.scored import ScoredSteps, StepTexts
+from surestep.scored import IntArray, ScoredSteps, StepTexts
 from surestep.scoring.predictions.layouts import Row, read_row
 from surestep.scoring.predictions.row_columns import RowColumns
+from surestep.scoring.predictions.row_names import ids_number_rows, solution_and_problem
 from surestep.scoring.predictions.shared_reading import read_columns
 
 
@@ -130,14 +131,14 @@ class RowView(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         value = self._rows.value(self._index, name)
-        if value is None and name != "label":  # which alone may be null
+        if _is_absent(name, value):
             raise KeyError(name)
         return value
 
     def get(self, name: str, default: Any = None) -> Any:
         """A value; `default` where the row has none, or null."""
         value = self._rows.value(self._index, name)
-        return default if value is None and name != "label" else value
+        return default if _is_absent(name, value) else value
 
     def whole(self) -> Row:
         """The row as `rows_of` gives it."""
@@ -176,14 +177,11 @@ class RowsInView(Sequence[RowView]):
 
     def column(self, name: str, default: Any = None) -> list[Any]:
         """What `get(name, default)` of every row gives, without making the rows."""
-        if name not in _NUMBERS_OF_ROW:
-            values = [self.value(place, name) for place in self._places.tolist()]
-        elif name == "raw_confidence" and not self._is_calibrated:
-            values = [None] * len(self)
+        if name in _NUMBERS_OF_ROW:
+            values = self._numbers(name, self._places)
         else:
-            numbers = getattr(self._steps, name)[self._places].tolist()
-            values = [None if number != number else number for number in numbers]
-        if default is None or name == "label":  # which alone may be null
+            values = [self.value(place, name) for place in self._places.tolist()]
+        if default is None or name in _MAY_BE_NULL:
             return values
         return [default if value is None else value for value in values]
 
@@ -195,18 +193,31 @@ class RowsInView(Sequence[RowView]):
         if name == "problem_id":
             return self._names[int(steps.tree[place])]
         if name in _NUMBERS_OF_ROW:
-            number = getattr(steps, name)[place].item()
-            is_absent = number != number or (name == "raw_confidence" and not self._is_calibrated)
-            return None if is_absent else number
+            return self._numbers(name, slice(place, place + 1))[0]
         if self._texts is None or name not in {"problem", "text", "context", "group"}:
             return None
         text = self._texts.step(place) if name == "text" else getattr(self._texts, name)(place)
         return text if text or name in {"problem", "text"} else None
 
+    def _numbers(self, name: str, places: IntArray | slice) -> list[Any]:
+        """Numbers of rows; None where one is not known, or is a raw confidence of which no map made another."""
+        is_said = name != "raw_confidence" or self._is_calibrated
+        numbers = getattr(self._steps, name)[places].tolist()
+        return [number if is_said and number == number else None for number in numbers]
+
     def whole(self, place: int) -> Row:
         """The row at `place` of the steps, as `rows_of` gives it."""
         row = {name: self.value(place, name) for name in _ROW}
-        return {name: value for name, value in row.items() if value is not None or name == "label"}
+        return {name: value for name, value in row.items() if not _is_absent(name, value)}
+
+
+def _is_absent(name: str, value: Any) -> bool:
+    """Whether a row has no such field."""
+    return value is None and name not in _MAY_BE_NULL
+
+
+_MAY_BE_NULL = frozenset({"label"})
+"""Fields that a row has whatever their value."""
 
 
 _ROW = (
@@ -236,6 +247,8 @@ def steps_of_rows(rows: Iterable[tuple[Mapping[str, Any], int | None]], *, path:
             first such row is named.
     """
     found = RowColumns(path)
-    for row, line in rows:
-        found.add(read_row(Record(dict(row), path or Path("rows"), line or 0)), line)
+    records = [Record(dict(row), path or Path("rows"), line or 0) for row, line in rows]
+    numbered = ids_number_rows(records)
+    for record in records:
+        found.add(read_row(record, *solution_and_problem(record, ids_number_rows=numbered)), record.line or None)
     return found.steps()

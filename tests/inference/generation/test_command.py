@@ -242,6 +242,29 @@ def test_bad_rows_go_aside(server: OpenAIServer, tmp_path: Path, capsys: pytest.
     assert len(reasons) == 3
 
 
+def test_where_every_row_is_bad_a_second_run_says_so_again(
+    server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "problems.jsonl"
+    source.write_text('{"question": " ", "answer": "1"}\n', "utf-8")
+    said = []
+    for _ in range(2):
+        assert main(arguments(source, server)) == 2
+        said.append(capsys.readouterr().err)
+    assert said[0] == said[1]
+    assert "none of the 1 rows could be scored" in said[0]
+
+
+def test_rows_aside_never_replace_the_input(
+    server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write(tmp_path / "problems.jsonl", 2)
+    before = source.read_bytes()
+    assert main(arguments(source, server, "--bad_rows_file", source, "--overwrite")) == 2
+    assert "is the input itself" in capsys.readouterr().err
+    assert source.read_bytes() == before
+
+
 @given(st.lists(st.booleans(), min_size=1, max_size=8), st.data())
 def test_pass_at_n_against_all_subsets(right: list[bool], data: st.DataObject) -> None:
     n = data.draw(st.integers(1, len(right)))

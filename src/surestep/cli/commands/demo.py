@@ -16,6 +16,10 @@ from surestep.cli.output.console import add_json_flag, result_console, say_json
 from surestep.cli.output.example_solutions import example_lines
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import TINY_BACKBONE, Config
+from surestep.errors import ConfigError
+from surestep.files import CONFIG
+from surestep.untrusted import read_json
+from surestep.untrusted.bounds import shown
 
 if TYPE_CHECKING:
     from surestep.scored import ScoredSteps
@@ -66,6 +70,24 @@ def demo_config(args: argparse.Namespace) -> Config:
     return config
 
 
+def _refuse_other(folder: Path) -> None:
+    """The demo starts anew each time, in place of the last one, but not of somebody's run of that name.
+
+    Raises:
+        ConfigError: naming its backbone.
+    """
+    try:
+        values = read_json(folder / CONFIG)
+        backbone = values["model"]["backbone"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return  # none, or half of one: what is not of a run is refused later
+    if backbone != TINY_BACKBONE:
+        raise ConfigError(
+            f"{folder} is a run of the backbone {shown(backbone)}, which the demo would replace; name another "
+            "--output_dir"
+        )
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 0 where the model beats R² 0.5 on held-out problems, else 1."""
     from surestep.cli.output.progress import TrainingDisplay, counting
@@ -80,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     console = result_console(args)
     config = demo_config(args)
     config.check()
+    _refuse_other(config.experiment_dir)
     console.print(
         f"Surestep demo: {TINY_BACKBONE} learns to score the steps of {config.data.arithmetic_problems:,} generated "
         "arithmetic problems.",

@@ -16,6 +16,7 @@ from surestep.cli.commands.report import say_written
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.main import run_command
 from surestep.cli.output.console import add_json_flag, result_console, say_json
+from surestep.cli.output_places import replaced_result
 from surestep.cli.parser import OneLineParser
 from surestep.cli.scorers import OpenedScorer, add_scorer_flags, one_of, opened_scorer
 from surestep.config import get_default_config
@@ -119,23 +120,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _locked(folder: Path, console: Console) -> Iterator[None]:
-    """Hold the lock of the folder that results go to.
-
-    Raises:
-        ConfigError: it is a run's, whose own result others would take these for.
-    """
+def _locked(folder: Path, console: Console, *, split: str, of: object) -> Iterator[None]:
+    """Hold the lock of the folder that results go to, and say what they replace there (`replaced_result`)."""
     from surestep.evaluation.results.results_folder import locked_results
-    from surestep.scoring.checkpoint.find import is_run
 
-    if folder.is_dir() and is_run(folder):
-        raise ConfigError(
-            f"--output_dir {folder} is the folder of a run: `compare`, `report` and `check` would take these figures "
-            "for those of its training; name a folder of its own, below it or elsewhere"
-        )
+    replaced_result(folder, split=split, of=str(of))  # refuses before anything is written
     advice = "wait until it has ended, or name another --output_dir"
     with locked_results(folder, command="surestep evaluate", advice=advice) as lines:
-        for line in lines:
+        for line in [*lines, *replaced_result(folder, split=split, of=str(of))]:
             console.print(f"· {line}", markup=False, highlight=False)
         yield
 
@@ -147,7 +139,7 @@ def _of_predictions(args: argparse.Namespace, console: Console) -> Evaluation:
     beside = args.predictions.with_name(f"eval_{args.predictions.name.split('.')[0]}")
     settings = override(get_default_config(), args).eval
     folder = args.output_dir or beside
-    with _locked(folder, console):
+    with _locked(folder, console, split="as given", of=args.predictions):
         return evaluate_predictions(args.predictions, output_dir=folder, settings=settings, with_page=settings.report)
 
 
@@ -163,7 +155,7 @@ def _of_checkpoint(args: argparse.Namespace, console: Console) -> Evaluation | N
         if not together.is_first:
             _help(args, config, together)
             return None
-        with _locked(folder, console):
+        with _locked(folder, console, split=args.split, of=args.checkpoint):
             return _evaluated(args, config, folder, console, together)
 
 
@@ -207,7 +199,7 @@ def _of_found(
     from surestep.evaluation.evaluate import evaluate_scorer
 
     folder = args.output_dir or config.output_dir / found.slug
-    with _locked(folder, console), counting(console) as progress:
+    with _locked(folder, console, split=args.split, of=found.scorer.spec), counting(console) as progress:
         return evaluate_scorer(
             found.scorer,
             config,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,11 @@ def inspect(config: Config, console: Console, *, names: list[str], num_examples:
     """
     unknown = [name for name in names if name not in DATASET_NAMES]
     if unknown:
-        raise ConfigError(f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(DATASET_NAMES)}")
+        file = next((name for name in unknown if Path(name).exists()), None)
+        hint = (
+            "" if file is None else f"; a file of your own: surestep data inspect own --own_train {shlex.quote(file)}"
+        )
+        raise ConfigError(f"unknown dataset {', '.join(unknown)}; allowed: {', '.join(DATASET_NAMES)}{hint}")
     if names:
         config = config.model_copy(deep=True)
         config.data.use_only(names)

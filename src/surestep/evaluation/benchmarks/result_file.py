@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from surestep.data.records.lines import missing_file
-from surestep.errors import DataError
+from surestep.disk import real_path
+from surestep.errors import ConfigError, DataError
 from surestep.files import sha256_of, write_json
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.predictions_file import write_rows
+from surestep.untrusted import read_json
+from surestep.untrusted.bounds import shown
 
 _DATA_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 
@@ -79,6 +82,55 @@ def find_data(*paths: Path) -> list[Path]:
 def file_facts(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Path, size and sha256 of each file."""
     return [{"path": str(path), "bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in paths]
+
+
+def replaced_by(
+    folder: Path, name: str, *, of: object, data: Sequence[Path], inputs: Sequence[Path | None], also: Sequence[str]
+) -> list[str]:
+    """A line where a result file would replace that of another scorer or other data.
+
+    Args:
+        folder: where results go.
+        name: of the result file, without ending.
+        of: the checkpoint, the file of predictions, or the scorer; None: confidences of the data itself.
+        data: what is measured on.
+        inputs: every file that is read, where there is one.
+        also: names of what else is written, without endings.
+
+    Raises:
+        ConfigError: a file that is read would be replaced, or one that no benchmark wrote.
+    """
+    path = folder / f"{name}.json"
+    for place in (path, *(folder / f"{other}.jsonl" for other in also)):
+        if any(one is not None and real_path(one) == real_path(place) for one in (*data, *inputs)):
+            raise ConfigError(f"{place} is read, and would be replaced by the result; name another --output_dir")
+    if not path.exists():
+        return []
+    try:
+        there = read_json(path, allow_nan=True)
+    except (OSError, ValueError):
+        return [f"replaces {path}, which cannot be read"]
+    if not isinstance(there, dict) or not isinstance(there.get("benchmark"), str):
+        raise ConfigError(
+            f"{path} is no result of `surestep benchmark`, and would be replaced; move it away, or name another "
+            "--output_dir"
+        )
+    if _measured(there) == ("" if of is None else str(of), _names(data)):
+        return []
+    return [f"replaces {path}, the result of {shown(_measured(there)[0] or 'its data')} (made {there.get('made')})"]
+
+
+def _names(data: Sequence[Path]) -> list[str]:
+    inside = (path.iterdir() if path.is_dir() else [path] for path in data)
+    return sorted(one.name for files in inside for one in files if one in data or one.name.endswith(_DATA_ENDINGS))
+
+
+def _measured(report: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Who was measured, and on which files."""
+    scorer, data = report.get("scorer"), report.get("data")
+    named = scorer.get("spec", "") if isinstance(scorer, dict) else ""
+    files = [Path(str(one.get("path"))).name for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+    return str(report.get("checkpoint") or report.get("predictions") or named), sorted(files)
 
 
 def write_official(folder: Path, result: BenchmarkResult) -> list[Path]:

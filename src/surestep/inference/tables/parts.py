@@ -10,6 +10,7 @@ only when all of it is there. Several processes of one machine share the parts. 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from surestep.disk import real_path
 from surestep.errors import ConfigError
 from surestep.files import place_of, sha256_of, storage_errors, write_json, write_text, write_whole
 from surestep.inference.tables.processes import Processes
@@ -53,6 +55,15 @@ class PartStore:
         """Where the parts lie until the output is finished."""
         return self.output.with_name(f"{self.output.name}.parts")
 
+    def _decided_by(self, made_from: Mapping[str, Any]) -> dict[str, Any]:
+        """All that must be the same for a run to go on with what is there.
+
+        Rows aside in a place of their own among it: another file there would be replaced, or taken away, in the end.
+        """
+        if self.bad_rows == bad_rows_beside(self.output):
+            return dict(made_from)
+        return {**made_from, "bad_rows_file": os.path.relpath(real_path(self.bad_rows), real_path(self.output).parent)}
+
     def _part(self, number: int, kind: str) -> Path:
         return self.folder / f"{number:06d}.{kind}"
 
@@ -67,6 +78,7 @@ class PartStore:
             ConfigError: the output is there, or is being made from something else.
             StorageError: the folder cannot be written.
         """
+        made_from = self._decided_by(made_from)
         if not self.processes.is_first:
             return self._join_others(made_from)
         state = {} if overwrite else self._state()
@@ -125,7 +137,7 @@ class PartStore:
     def _state(self) -> dict[str, Any]:
         try:
             state = read_json(self.state_file)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the latter is said when it is written
             return {}
         except (OSError, ValueError) as error:
             raise ConfigError(
@@ -133,6 +145,8 @@ class PartStore:
             ) from None
         if not isinstance(state, dict) or state.get("format_version") != FORMAT_VERSION:
             raise ConfigError(f"{self.state_file} was written by another Surestep; start anew with --overwrite")
+        if (finished := state.get("finished")) is not None and not _is_count(finished):
+            raise ConfigError(f"{self.state_file} does not say what was finished; start anew with --overwrite")
         return state
 
     def _write_state(self, made_from: Mapping[str, Any], finished: Mapping[str, Any] | None) -> None:
@@ -182,7 +196,7 @@ class PartStore:
             totals = {name: total + int(found.get(name, 0)) for name, total in totals.items()}
         self._join_bad(count, any_bad=totals["bad"] > 0)
         join([self._part(number, "rows") for number in range(count)], self.output)
-        self._write_state(made_from, {**totals, "sha256": sha256_of(self.output)})
+        self._write_state(self._decided_by(made_from), {**totals, "sha256": sha256_of(self.output)})
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def totals(self) -> dict[str, int]:
@@ -204,6 +218,19 @@ class PartStore:
         while not self._state().get("finished"):
             self.processes.check_launcher()
             time.sleep(_WAIT_S)
+
+
+def bad_rows_beside(output: Path) -> Path:
+    """Where rows that were not scored go unless the user says otherwise.
+
+    >>> bad_rows_beside(Path("rows.scored.csv")).name
+    'rows.scored.csv.bad.jsonl'
+    """
+    return output.with_name(f"{output.name}.bad.jsonl")
+
+
+def _is_count(finished: Any) -> bool:
+    return isinstance(finished, dict) and all(type(finished.get(name)) is int for name in COUNTS)
 
 
 def _difference(then: Any, now: Mapping[str, Any]) -> str:

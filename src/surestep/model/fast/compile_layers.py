@@ -40,7 +40,8 @@ def _with_settings(compiled: Callable[..., Any]) -> Callable[..., Any]:
 
     # Left to itself, a compiler for any length takes every Python float, too, for one that may change: each becomes a
     # tensor on the CPU, and a C++ program is written, compiled and loaded for their arithmetic.
-    fixed_floats = torch._dynamo.config.patch(specialize_float=True)
+    # Remembering what shapes an operation gives takes longer, where every size is a symbol, than asking again.
+    fixed_floats = torch._dynamo.config.patch(specialize_float=True, fake_tensor_cache_enabled=False)
     # Sizes that are equal in the first pass would be taken for one: as many needed steps as a head has numbers, and any
     # other count of steps compiles anew, in a recording, too, which that breaks off.
     sizes_apart = torch.fx.experimental._config.patch(use_duck_shape=False)  # type: ignore[attr-defined]

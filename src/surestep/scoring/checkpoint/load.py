@@ -140,6 +140,11 @@ def load_checkpoint(
         )
     if manifest.kind == "lora" and config.lora.base_precision != trained_with.lora.base_precision:
         built.reasons.append(_other_base(now=config.lora.base_precision, then=trained_with.lora.base_precision))
+    if manifest.kind == "full" and not trainable and config.model.backbone != trained_with.model.backbone:
+        built.reasons.append(
+            f"backbone: the checkpoint's own, as all its weights were trained; --backbone {config.model.backbone} is "
+            "not used"
+        )
     if AVERAGED_FROM in manifest.files:
         built.reasons.append(f"weights: the mean of several checkpoints, which {AVERAGED_FROM} names")
     built.calibration = read_calibration(folder)

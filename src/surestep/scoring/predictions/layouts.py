@@ -8,8 +8,8 @@ By solution, a row for each solution with a value for each of its steps, null wh
 
     {"dataset": "gsm8k", "id": "gsm8k-0", "confidences": [0.98, 0.31, null], "label": 1}
 
-Whatever reads predictions reads both. `subset` is another word for `dataset`, and `id` for `problem_id`; a file that
-names two different things with them (a solution `id` of a problem `problem_id`) is by solution.
+Whatever reads predictions reads both. `subset` is another word for `dataset`; what `id` and `problem_id` name is
+decided in `row_names`.
 
 Knows rows of files; knows no tree and no figure.
 """
@@ -26,17 +26,17 @@ from typing import Any
 from surestep.data.records.labels import as_number, read_label, read_name, whole_number
 from surestep.data.records.record import Record, read_records
 from surestep.scored import FIRST_STEP
+from surestep.scoring.predictions.row_names import ids_number_rows, solution_and_problem
 from surestep.untrusted.bounds import shown
 
 Row = dict[str, Any]
 MOST = 2**31 - 1
 """Of a step, a position, a number of ratings: what an array of whole numbers holds anywhere."""
 
-_NAMES = ("dataset", "problem_id", "group")
 _WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
 """Fields that hold whole numbers, and the least each may be."""
 
-_CHECKED = frozenset({*_NAMES, *_WHOLE})
+_CHECKED = frozenset({"dataset", "problem_id", "group", *_WHOLE})
 
 _CELLS_WITH_NUMBERS = ("confidence", "raw_confidence", "true_confidence", "label")
 """Fields of a row by step that hold numbers, which a CSV spells."""
@@ -54,24 +54,26 @@ class Part:
 
     Attributes:
         record: the row.
+        name: its solution's; "" where the row names none.
         rows: the steps that it is about, each as a row by step; `confidence` is None where a step was not scored, which
             only rows by solution may say.
         is_solution: whether these are all steps of a solution, in order.
     """
 
     record: Record
+    name: str
     rows: list[Row]
     is_solution: bool
 
     @property
     def subset(self) -> str:
         """The part of a benchmark: `subset`, else `dataset`; "" where the row names none."""
-        return read_name(self.record, "subset") or read_name(self.record, "dataset")
+        return subset_of(self.record)
 
-    @property
-    def name(self) -> str:
-        """The solution's name: `id`, else `problem_id`; "" where the row names none."""
-        return read_name(self.record, "id") or read_name(self.record, "problem_id")
+
+def subset_of(record: Record) -> str:
+    """`subset`, else `dataset`."""
+    return read_name(record, "subset") or read_name(record, "dataset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +84,22 @@ class PredictionsLayout:
         name: as documents call it.
         column: the column that tells it from the others.
         title: what a row is.
-        read: the rows by step of one row.
+        read: the rows by step of one row, of its solution and its problem (`solution_and_problem`).
         is_by_solution: see `Part.is_solution`.
     """
 
     name: str
     column: str
     title: str
-    read: Callable[[Record], list[Row]]
+    read: Callable[[Record, str, str], list[Row]]
     is_by_solution: bool
 
 
-def read_row(record: Record) -> Row:
+def read_row(record: Record, solution: str, problem: str) -> Row:
     """A row by step, its names and whole numbers as `read_name` and `whole_number` read them.
 
-    A field without one is absent.
+    A field without one is absent. `problem_id` is the name of the row's solution, and that of its problem beside it the
+    group of its solutions, where the row has no other (both as of `solution_and_problem`).
 
     Raises:
         DataError: a name is neither text nor a whole number, or a number is not whole or too small.
@@ -110,18 +113,16 @@ def read_row(record: Record) -> Row:
         for name, value in values.items()
         if name not in _CHECKED
     }
-    for name in _NAMES:
+    for name in ("dataset", "group"):
         if name in values and (text := read_name(record, name)):
             row[name] = text
-    for name, other in (("dataset", "subset"), ("problem_id", "id")):
-        # A column of these names that holds no name was never read, and is of no use here.
-        if (
-            name not in row
-            and other in values
-            and isinstance(record.get(other), str | int)
-            and (text := read_name(record, other))
-        ):
-            row[name] = text
+    # A column of this name that holds no name was never read, and is of no use here.
+    if "dataset" not in row and isinstance(record.get("subset"), str | int) and (text := read_name(record, "subset")):
+        row["dataset"] = text
+    if solution:
+        row["problem_id"] = solution
+    if problem:
+        row.setdefault("group", problem)
     for name, least in _WHOLE.items():
         number = values.get(name)
         if number is None:
@@ -141,7 +142,11 @@ def _number_in(cell: Any) -> Any:
     return cell if number is None else number
 
 
-def _read_solution(record: Record) -> list[Row]:
+def _read_step(record: Record, solution: str, problem: str) -> list[Row]:
+    return [read_row(record, solution, problem)]
+
+
+def _read_solution(record: Record, solution: str, problem: str) -> list[Row]:
     """The steps of a row by solution.
 
     Raises:
@@ -167,7 +172,7 @@ def _read_solution(record: Record) -> list[Row]:
         if "label" in lists:
             raise record.error("the row has 'label' (the first wrong step) and 'labels' (of every step); give one")
         lists["label"] = _labels_until_error(record, count)
-    common = _common(record)
+    common = _common(record, solution, problem)
     rows = []
     for number in range(count):
         row = common | {name: values[number] for name, values in lists.items()}
@@ -175,14 +180,10 @@ def _read_solution(record: Record) -> list[Row]:
     return rows
 
 
-def _common(record: Record) -> Row:
+def _common(record: Record, solution: str, problem_name: str) -> Row:
     """What all steps of a solution share."""
-    part = Part(record, [], True)
-    problem_name = read_name(record, "problem_id")
-    # Where solutions are named beside their problems, the problem's name says which of them belong together.
-    group = read_name(record, "group") or (problem_name if part.name != problem_name else "")
-    dataset = read_name(record, "dataset") or part.subset
-    named = {"dataset": dataset, "problem_id": part.name, "group": group}
+    group = read_name(record, "group") or problem_name
+    named = {"dataset": read_name(record, "dataset") or subset_of(record), "problem_id": solution, "group": group}
     row: Row = {name: value for name, value in named.items() if value}
     if isinstance(problem := record.get("problem"), str):
         row["problem"] = problem
@@ -216,7 +217,7 @@ def _labels_until_error(record: Record, count: int) -> list[float | None]:
     return [1.0 if number < label else 0.0 if number == label else None for number in range(count)]
 
 
-BY_STEP = PredictionsLayout("by step", "confidence", "one step a row", lambda record: [read_row(record)], False)
+BY_STEP = PredictionsLayout("by step", "confidence", "one step a row", _read_step, False)
 BY_SOLUTION = PredictionsLayout("by solution", "confidences", "one solution a row", _read_solution, True)
 LAYOUTS: tuple[PredictionsLayout, ...] = (BY_STEP, BY_SOLUTION)
 """Every layout; a new one is a record more."""
@@ -235,10 +236,12 @@ class LayoutOfFile:
     Attributes:
         number: its place in `LAYOUTS`; None before the first row.
         place: where that row stands.
+        ids_number_rows: whether `id` says nothing of solutions, see `row_names`.
     """
 
     number: int | None = None
     place: str = ""
+    ids_number_rows: bool = False
 
     def of(self, record: Record) -> PredictionsLayout:
         """The layout of the next row.
@@ -250,6 +253,9 @@ class LayoutOfFile:
         layout = _layout_of(record, first)
         if first is None:
             self.number, self.place = LAYOUTS.index(layout), record.place
+            self.ids_number_rows = (
+                layout is BY_STEP and bool(solution_and_problem(record)[1]) and _numbered(record.path)
+            )
         elif layout is not first:
             raise record.error(
                 f"the row is {layout.name} ('{layout.column}'), {self.place} is {first.name} "
@@ -271,7 +277,13 @@ def parts_of(records: Iterable[Record], of_file: LayoutOfFile) -> Iterator[Part]
     """The same of some records, in order, of a file of which `of_file` knows what was read before."""
     for record in records:
         layout = of_file.of(record)
-        yield Part(record, layout.read(record), layout.is_by_solution)
+        solution, problem = solution_and_problem(record, ids_number_rows=of_file.ids_number_rows)
+        yield Part(record, solution, layout.read(record, solution, problem), layout.is_by_solution)
+
+
+def _numbered(path: Path) -> bool:
+    """`ids_number_rows` of a file, of which a pipe is none: it can be read once only."""
+    return path.is_file() and ids_number_rows(read_records(path))
 
 
 def _layout_of(record: Record, before: PredictionsLayout | None) -> PredictionsLayout:

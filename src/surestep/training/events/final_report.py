@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from surestep.config import EvalConfig
+from surestep.errors import ConfigError
+from surestep.files import METRICS
 from surestep.model.sharding import is_sharded
 from surestep.scoring.checkpoint.load import load_all_weights
+from surestep.scoring.evaluation_file import standing_result
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.spread.spread_scorer import SpreadScorer
 from surestep.training.events.validate import write_validation_report
@@ -37,6 +40,8 @@ def final_report(
             take_over_weights(built.model)
     own = for_validation(scorer())
     own.say = trainer.view.say
+    if together.is_first and (line := _replaced(folder)):
+        trainer.view.say(line)
     is_spread = together.count > 1
     return write_validation_report(
         folder,
@@ -49,3 +54,12 @@ def final_report(
         settings=settings,
         loss=training.loss_options(),
     )
+
+
+def _replaced(folder: Path) -> str | None:
+    """A line where the result takes the place of another command's; one of a training before it is the run's own."""
+    try:
+        there = standing_result(folder)
+    except ConfigError:  # a run that was trained to its end leaves its result
+        return f"the validation result replaces {folder / METRICS}, which is no result of an evaluation"
+    return None if there is None or there.is_of_training else f"the validation result replaces {there.words()}"

@@ -17,7 +17,7 @@ from surestep.metrics.figures import FIGURES
 from surestep.metrics.measure import Measure
 from surestep.metrics.report import ConstantBaseline
 from surestep.scored import ScoredSteps
-from surestep.scoring.evaluation_file import dataset_facts, evaluation_report, write_evaluation_files
+from surestep.scoring.evaluation_file import OF_TRAINING, dataset_facts, evaluation_report, write_evaluation_files
 from surestep.scoring.model_scorer import ModelScorer
 from surestep.scoring.protocol import Scorer
 from surestep.scoring.score_split import score_split
@@ -221,7 +221,7 @@ def write_validation_report(
             **({"miscalibrated_by": moved_by} if moved_by else {}),
             "split": "validation",
             "checkpoint": str(checkpoint),
-            "what": "the best checkpoint on the whole validation set; the test splits were not used",
+            OF_TRAINING: "the best checkpoint on the whole validation set; the test splits were not used",
             "unscored": {name: facts["labels_beyond_position_limit"] for name, facts in datasets.items()},
             "datasets": datasets,
         },

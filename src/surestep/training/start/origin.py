@@ -14,6 +14,7 @@ from surestep.config import Config
 from surestep.lock import locked
 from surestep.scoring.checkpoint.load import read_config
 from surestep.scoring.checkpoint.manifest import Manifest, read_manifest
+from surestep.scoring.evaluation_file import standing_result
 from surestep.scoring.hardware import Hardware, nf4_device
 from surestep.training.experiment_folder import refuse_existing, restore_folder
 from surestep.training.optimizer.adamw_8bit import check_8bit_optimizer
@@ -68,6 +69,7 @@ def find_origin(
     resume_from = None if point is None else point.checkpoint
     if resume_from is None:
         refuse_existing(folder, overwrite=overwrite)
+        standing_result(config.validation_dir)  # refuses a file of that name that its own would replace
     nf4_device(config.lora, hardware)  # raises where a GPU or a library that it needs is missing
     if config.training.optimizer == "adamw_8bit":
         check_8bit_optimizer()

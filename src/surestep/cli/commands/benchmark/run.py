@@ -16,6 +16,7 @@ from rich.console import Console
 from surestep.cli.checkpoint_argument import is_ensemble
 from surestep.cli.flags import override
 from surestep.cli.output.console import result_console, say_json
+from surestep.cli.output_places import refuse_run_folder
 from surestep.cli.scorers import one_of, opened_scorer
 from surestep.errors import ConfigError
 
@@ -44,6 +45,9 @@ def run(args: argparse.Namespace) -> int:
 
     console = result_console(args)
     with _scorer(args, console) as (scorer, folder, save_rows, progress):
+        refuse_run_folder(folder)
+        for line in _replaced(args, folder, save_rows=save_rows):
+            console.print(f"· {line}", markup=False, highlight=False)
         result = _BENCHMARKS[args.benchmark](args, scorer, progress)
     from surestep.cli.output.benchmark_tables import print_result
     from surestep.evaluation.benchmarks.result_file import write_official, write_result
@@ -62,6 +66,23 @@ def run(args: argparse.Namespace) -> int:
             console.print(f"in the layout of the benchmark's own program: {written}", markup=False, highlight=False)
     console.print(f"results: {path}", markup=False, highlight=False)
     return 0
+
+
+def _replaced(args: argparse.Namespace, folder: Path, *, save_rows: bool) -> list[str]:
+    """What would be replaced, said before hours of scoring."""
+    from surestep.evaluation.benchmarks.result_file import replaced_by
+
+    name = RESULT_NAMES[args.benchmark]
+    official = [f"{name}_official", f"{name}_official_scores"] if getattr(args, "official_layout", False) else []
+    several = " ".join(map(str, args.checkpoints)) if is_ensemble(args) else None
+    return replaced_by(
+        folder,
+        name,
+        of=args.scorer or several or args.checkpoint or args.predictions,
+        data=args.data,
+        inputs=[args.predictions, *(getattr(args, name, None) for name in ("threshold_data", "threshold_predictions"))],
+        also=[*official, *([f"{name}_predictions"] if save_rows else [])],
+    )
 
 
 @contextmanager
