@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.collector import seldom_collecting
-from surestep.data.trees.tree_columns import TreeColumns
+from surestep.data.records.helper_process import HelperProcess
+from surestep.data.trees.tree_columns import AnyTree
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
@@ -274,13 +275,16 @@ def store_key(*parts: str) -> str:
 
 def write_store(
     folder: Path,
-    trees: Iterable[ReasoningTree | TreeColumns],
+    trees: Iterable[AnyTree],
     tokenizer: StepTokenizer,
     formatter: Formatter,
     *,
     notes: dict[str, Any],
+    started: Sequence[HelperProcess] = (),
 ) -> TreeStore:
     """Tokenise `trees` as they come and store them in `folder`; `notes` is written last, so it may fill up.
+
+    Processes that are `started` help; the store is the same to the byte.
 
     Raises:
         StorageError: the folder cannot be written (a full disk among the reasons); nothing is left behind.
@@ -288,7 +292,7 @@ def write_store(
     try:
         with unfinished(folder) as beside:
             with seldom_collecting():
-                files = write_arrays(beside, trees, tokenizer, formatter)
+                files = write_arrays(beside, trees, tokenizer, formatter, started)
             meta = {"version": STORE_VERSION, "text_format": [formatter.hash(), tokenizer.hash()], "notes": notes}
             (beside / META).write_text(meta_text(meta, files), encoding="utf-8")
             if not put_in_place(beside, folder):

@@ -10,8 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any
+from typing import Any, NamedTuple
 
+from surestep.data.records.disk_list import small_value_of
 from surestep.types import Node, ReasoningTree
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -119,3 +120,39 @@ class TreeColumns:
             *(self.texts, self.parents, self.confidences, self.num_ratings, self.contexts, self.true_confidences),
             strict=True,
         )
+
+
+class WaitingTree(NamedTuple):
+    """A tree as it is spelled, until somebody wants its columns.
+
+    Attributes:
+        spelled: see `TreeColumns.with_id`.
+        num_steps: of it.
+        dataset, text_hash: see `TreeColumns`.
+    """
+
+    spelled: str
+    num_steps: int
+    dataset: str
+    text_hash: int | None
+
+    def columns(self) -> TreeColumns:
+        """The tree."""
+        return TreeColumns.read(small_value_of(self.spelled), dataset=self.dataset, text_hash=self.text_hash)
+
+
+AnyTree = ReasoningTree | TreeColumns | WaitingTree
+
+
+def as_columns(tree: AnyTree) -> TreeColumns:
+    """The columns of a tree in any of its forms."""
+    if isinstance(tree, TreeColumns):
+        return tree
+    return tree.columns() if isinstance(tree, WaitingTree) else TreeColumns.of(tree)
+
+
+def num_steps(tree: AnyTree) -> int:
+    """How many steps it has."""
+    if isinstance(tree, WaitingTree):
+        return tree.num_steps
+    return len(tree.texts if isinstance(tree, TreeColumns) else tree.nodes)
