@@ -7,7 +7,7 @@ spelled, parked and tokenised in a third of the time. Knows how a tree is spelle
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -23,6 +23,16 @@ def spelled_number(value: float | None) -> str:
     if type(value) is float:
         return repr(value)
     return "null" if value is None else json.dumps(value)
+
+
+def spelled_numbers(values: Sequence[float | None]) -> Iterable[str]:
+    """`spelled_number` of each, sooner where all are floats."""
+    return map(repr if set(map(type, values)) <= {float} else spelled_number, values)
+
+
+def is_all_none(values: Sequence[object]) -> bool:
+    """Whether there is nothing among them."""
+    return not values or (values[0] is None and list(values).count(None) == len(values))
 
 
 @dataclass(slots=True)
@@ -80,14 +90,20 @@ class TreeColumns:
         >>> TreeColumns("1+1?", ["2"], [-1], [1.0], [1], [None], [None]).spelled()
         '["1+1?", [["2", -1, 1.0, 1, null, null]], ""]'
         """
-        # As `json.dumps` spells it, in two thirds of the time.
-        rows = ", ".join(
-            [
-                f"[{_quoted(text)}, {parent}, {spelled_number(confidence)}, {num_ratings}, "
-                f"{'null' if context is None else _quoted(context)}, {spelled_number(true)}]"
-                for text, parent, confidence, num_ratings, context, true in self._rows()
+        # As `json.dumps` spells it, in half of the time.
+        numbers = spelled_numbers(self.confidences)
+        if is_all_none(self.contexts) and is_all_none(self.true_confidences):
+            columns = zip(map(_quoted, self.texts), self.parents, numbers, self.num_ratings, strict=True)
+            parts = [
+                f"[{text}, {parent}, {number}, {ratings}, null, null]" for text, parent, number, ratings in columns
             ]
-        )
+        else:
+            parts = [
+                f"[{_quoted(text)}, {parent}, {number}, {num_ratings}, "
+                f"{'null' if context is None else _quoted(context)}, {spelled_number(true)}]"
+                for (text, parent, _, num_ratings, context, true), number in zip(self._rows(), numbers, strict=True)
+            ]
+        rows = ", ".join(parts)
         return f"[{_quoted(self.problem)}, [{rows}], {_quoted(self.group)}]"
 
     def with_id(self, spelled: str) -> str:
