@@ -49,7 +49,7 @@ DTYPES: dict[str, type] = {
     **dict.fromkeys(TEXTS, np.uint8),
     **{f"{name}_start": np.int64 for name in TEXTS},
 }
-CHUNK_TREES, CHUNK_NODES = 256, 2**13
+CHUNK_TREES, CHUNK_NODES = 256, 2**12
 """A chunk ends with the tree that reaches either."""
 
 

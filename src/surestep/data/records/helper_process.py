@@ -82,6 +82,7 @@ class HelperProcess:
         for thread in self._threads:
             thread.start()
         self._started = self.submit(first)
+        self._held: tuple[object, Future[None]] | None = None
         self.num_waiting = 0
 
     def is_ready(self) -> bool:
@@ -99,6 +100,13 @@ class HelperProcess:
         else:
             self._asked.put((content, result))
         return result
+
+    def hold(self, value: object) -> Future[None]:
+        """Done once what is called there by `_with_held` begins with `value`; sent again only where it is another."""
+        if self._held is None or self._held[0] != value:
+            self._held = value, self.submit(_hold, value)
+            self.taken()  # no task, so it takes no task's room
+        return self._held[1]
 
     def taken(self) -> None:
         """A result was used, so there is room for another."""
@@ -201,7 +209,7 @@ def in_order(
     begun: deque[_Begun[_Result]] = deque()
     coming = iter(tasks)
     work = _Work(function) if held is None else _Work(partial(function, held), partial(_with_held, function))
-    holding = [(helper, None if held is None else _given(helper, held)) for helper in started]
+    holding = [(helper, None if held is None else helper.hold(held)) for helper in started]
     end: BaseException | None = None
     while True:
         try:
@@ -232,12 +240,6 @@ def _hold(value: object) -> None:
 
 def _with_held(function: Callable[..., _Result], *task: Any) -> _Result:
     return function(_held, *task)
-
-
-def _given(helper: HelperProcess, held: object) -> Future[None]:
-    given = helper.submit(_hold, held)
-    helper.taken()  # no task, so it takes no task's room
-    return given
 
 
 def _is_there(future: Future[Any]) -> bool:
