@@ -262,19 +262,26 @@ def laid_out(trees: Sequence[TreeColumns], formatter: Formatter) -> tuple[list[s
     sources: list[int] = []
     sizes: list[int] = []
     for tree in trees:
+        num_steps = len(tree.parents)
+        sizes.append(num_steps + 1)
+        texts.append(formatter.format_problem(tree.problem))
+        parents.append(-1)
+        labels.append(None)
+        sources.append(-1)
+        if list(tree.parents) == list(range(-1, num_steps - 1)):  # one path, which is in order
+            texts += map(formatter.format_step, tree.texts, tree.contexts)
+            parents += range(num_steps)
+            labels += tree.confidences
+            sources += range(num_steps)
+            continue
         order = order_of(tree.parents)
-        place = [0] * (len(order) + 1)  # the last one is where parent -1 finds the problem
+        place = [0] * (num_steps + 1)  # the last one is where parent -1 finds the problem
         for rank, index in enumerate(order, start=1):
             place[index] = rank
-        texts.append(formatter.format_problem(tree.problem))
         texts += [formatter.format_step(tree.texts[i], tree.contexts[i]) for i in order]
-        parents.append(-1)
         parents += [place[tree.parents[i]] for i in order]
-        labels.append(None)
         labels += [tree.confidences[i] for i in order]
-        sources.append(-1)
         sources += order
-        sizes.append(len(order) + 1)
     # Of None, NumPy makes NaN.
     return texts, NodesOfTrees(
         np.array(parents, np.int32),
