@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.arrays import distinct
 from surestep.collector import seldom_collecting
 from surestep.data.records.helper_process import HelperProcess
 from surestep.data.trees.tree_columns import AnyTree
@@ -217,7 +218,7 @@ class TreeStore(Sequence[EncodedTree]):
 
     def num_problems(self, numbers: NDArray[np.int64] | None = None) -> int:
         """Problems, told apart by their keys, of all trees or of those with these numbers."""
-        return int(np.unique(self.problem_keys if numbers is None else self.problem_keys[numbers]).size)
+        return len(distinct(self.problem_keys if numbers is None else self.problem_keys[numbers]))
 
     def columns(self, numbers: NDArray[np.int64]) -> StepColumns:
         """The steps of the trees with these numbers, in this order, each tree's in the order it was read in."""
