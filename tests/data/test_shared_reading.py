@@ -287,6 +287,8 @@ def test_small_files_and_one_core_start_no_process(
     monkeypatch.setattr(helper_module, "LEAST_SHARED", 50)
     monkeypatch.setattr(helper_module, "num_cores", lambda: cores)
     assert source_of(path)._num_helpers() == expected
+    assert helper_module.helpers_for([path], least=size) == expected
+    assert helper_module.helpers_for([path], least=size + 1) == 0
     assert source_of(tmp_path / "absent.jsonl")._num_helpers() == 0
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from surestep.collector import seldom_collecting
 from surestep.data.datasets.dataset import Split
-from surestep.data.records.helper_process import HelperProcess
+from surestep.data.records.helper_process import HelperProcess, helpers_for
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.parked_trees import ParkedTrees
 from surestep.data.sources.source import Source
@@ -30,6 +30,10 @@ from surestep.types import ReasoningTree
 
 MANY_TREES = 100_000
 """From which what follows their last one takes seconds, and is said."""
+_LARGE_VOCABULARY = 10_000
+"""Tokens that are not sent to other processes at once."""
+_LARGE_FILES = 128 * 2**20
+"""Bytes of files from which a large vocabulary is worth sending."""
 
 ProgressFactory = Callable[[str], Callable[[int], None]]
 """Takes a title; gives a function that is told how many more trees are done, which may be a `StageCounter`."""
@@ -209,7 +213,7 @@ def prepare_sources(
                     with seldom_collecting():
                         parked = source.park(others=others, watch=watch, started=started)
                 check = partial(progress, f"checking the stored tokens of {sources[this].name} {sources[this].split}")
-                made = _Making(tokenizer, formatter, folders[this], started)
+                made = _Making(tokenizer, formatter, folders[this], _storing(started, source, tokenizer))
                 stores[this] = _stored(sources[this], parked, made, advance, check)
         if parked is not None:
             parked.close()
@@ -218,6 +222,12 @@ def prepare_sources(
         StoredSplit(source.name, source.split, store, source=source)
         for source, store in zip(sources, written, strict=True)
     ]
+
+
+def _storing(started: Sequence[HelperProcess], source: Source, tokenizer: StepTokenizer) -> Sequence[HelperProcess]:
+    """Those that help storing, too: a large vocabulary takes a second to send, and its words are learnt again there."""
+    is_large = len(tokenizer.tokenizer) > _LARGE_VOCABULARY
+    return started[: helpers_for(source.files, least=_LARGE_FILES)] if is_large else started
 
 
 @dataclass(frozen=True, slots=True)

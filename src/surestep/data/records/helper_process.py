@@ -154,10 +154,10 @@ class HelperProcess:
                 result.set_result(found)
 
 
-def helpers_for(files: Iterable[Path]) -> int:
-    """How many processes help reading these files: none where they are soon read."""
+def helpers_for(files: Iterable[Path], *, least: int = 0) -> int:
+    """How many processes help with these files: none where they are soon read, or have less than `least` bytes."""
     with suppress(OSError):  # whoever reads the files says so
-        if sum(path.stat().st_size for path in files) >= LEAST_SHARED:
+        if sum(path.stat().st_size for path in files) >= max(least, LEAST_SHARED):
             return min(num_cores(), MOST_PROCESSES) - 1
     return 0
 
