@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from surestep.data.records.helper_process import NoResultError
+from surestep.data.records.helper_process import NoResultError, _hold
 
 
 class Pickling:
@@ -29,6 +29,10 @@ class Pickling:
         except Exception as error:
             result.set_exception(NoResultError(str(error)))
         return result
+
+    def hold(self, value: object) -> Future[None]:
+        self.num_waiting -= 1
+        return self.submit(_hold, value)
 
     def taken(self) -> None:
         self.num_waiting -= 1

@@ -21,7 +21,7 @@ from layout_rows import VALID
 from pickling_helper import Pickling
 from surestep.data.datasets import DATASETS
 from surestep.data.records import helper_process as helper_module
-from surestep.data.records.helper_process import HelperProcess, batches, helpers, in_order
+from surestep.data.records.helper_process import HelperProcess, NoResultError, batches, helpers, in_order
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.records.record import Record
 from surestep.data.sources import source as source_module
@@ -231,6 +231,45 @@ def test_a_process_that_is_killed_loses_nothing(tmp_path: Path) -> None:
         assert of_values(abs, list(range(-30, 0)), started) == list(range(30, 0, -1))
 
 
+@pytest.mark.parametrize("garbage", [b"x", b"\xff" * 40], ids=["one byte", "a length beyond all memory"])
+def test_a_process_whose_answers_come_out_of_step_counts_as_lost(garbage: bytes) -> None:
+    with helpers(1, bool) as started:
+        started[0]._started.result(timeout=60)
+        with pytest.raises(NoResultError):
+            started[0].submit(os.write, 1, garbage).result(timeout=60)
+        started[0].taken()
+        # More than a pipe holds: nothing waits for a process that nobody reads from.
+        values = [str(number) * 50_000 for number in range(40)]
+        assert [found for _, found in in_order(len, ((value,) for value in values), started)] == list(map(len, values))
+
+
+def added(first: int, second: int) -> int:
+    return first + second
+
+
+def test_what_is_held_begins_every_call() -> None:
+    for started in ([], [Pickling()], [Pickling(2), Pickling()]):
+        found = in_order(added, ((number,) for number in range(20)), started, held=7)
+        assert [result for _, result in found] == list(range(7, 27))
+    cannot_be_sent = lambda number: 2 * number  # noqa: E731
+    found = in_order(map_value, ((number,) for number in range(5)), [Pickling()], held=cannot_be_sent)
+    assert [result for _, result in found] == [0, 2, 4, 6, 8]
+
+
+def map_value(function: Callable[[int], int], value: int) -> int:
+    return function(value)
+
+
+def test_a_process_holds_what_it_was_sent_last(started: list[HelperProcess]) -> None:
+    for base in (2, 2, 3):
+        given = started[0].hold(base)
+        given.result(timeout=60)
+        assert started[0].hold(base) is given
+        found = in_order(pow, ((number,) for number in range(20)), started, held=base)
+        assert [result for _, result in found] == [base**number for number in range(20)]
+    assert started[0].num_waiting == 0
+
+
 def test_no_process_is_started_where_none_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     for executable in ("", None, "/nowhere/python"):
         monkeypatch.setattr(sys, "executable", executable)
@@ -248,6 +287,8 @@ def test_small_files_and_one_core_start_no_process(
     monkeypatch.setattr(helper_module, "LEAST_SHARED", 50)
     monkeypatch.setattr(helper_module, "num_cores", lambda: cores)
     assert source_of(path)._num_helpers() == expected
+    assert helper_module.helpers_for([path], least=size) == expected
+    assert helper_module.helpers_for([path], least=size + 1) == 0
     assert source_of(tmp_path / "absent.jsonl")._num_helpers() == 0
 
 

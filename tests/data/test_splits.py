@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from surestep.arrays import distinct
 from surestep.data.sources import hold_out as splits
 from surestep.data.sources.hold_out import place, positions
 
@@ -77,3 +78,13 @@ def test_positions_never_change_between_versions() -> None:
 def test_a_fraction_out_of_range_is_refused(fraction: float) -> None:
     with pytest.raises(ValueError, match="allowed: above 0, at most"):
         held_out(["a", "b"], fraction=fraction, seed=0)
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 5), max_size=30), st.sampled_from([0.01, 0.1, 0.5]))
+def test_what_is_held_out_are_the_lowest_places(numbers: list[int], fraction: float) -> None:
+    places = np.array(numbers, np.uint64)
+    ranked = np.unique(places)
+    assert np.array_equal(distinct(places), ranked)
+    below = int(np.count_nonzero(splits.positions(ranked) < fraction))
+    lowest = ranked[: min(max(below, 1), len(ranked) // 2)]
+    assert np.array_equal(splits.held_out(places, fraction=fraction), np.isin(places, lowest))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 
 from surestep.encoding.load_tokenizer import load_tokenizer
+from surestep.encoding.tiny_tokenizer import PIECES
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.encoding.words import id_table as table_module
 from surestep.encoding.words import word_ids as words_module
 from surestep.encoding.words.id_table import IdTable
 from surestep.encoding.words.word_ids import in_python, word_ids
-from surestep.encoding.words.word_starts import qwen_starts
+from surestep.encoding.words.word_starts import qwen_starts, tiny_starts
 
 QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 PATTERNS = {
@@ -75,39 +77,48 @@ def test_every_short_text_of_every_kind_of_character_is_split_alike(name: str) -
     )
 
 
-def words_of(texts: list[str]) -> list[list[str]]:
+STARTS = {QWEN: qwen_starts, PIECES: tiny_starts}
+
+
+def words_of(texts: list[str], pattern: str) -> list[list[str]]:
     data = "".join(f"{text}\xff" for text in texts).encode("latin-1")
-    starts = qwen_starts(np.frombuffer(data, np.uint8)).tolist()
+    starts = STARTS[pattern](np.frombuffer(data, np.uint8)).tolist()
     words = [data[start:end].decode("latin-1") for start, end in itertools.pairwise([*starts, len(data)])]
     return [list(group) for is_end, group in itertools.groupby(words, "\xff".__eq__) if not is_end]
 
 
-def test_words_of_many_texts_are_those_that_the_pattern_finds() -> None:
-    translated = in_python(QWEN)
+@pytest.mark.parametrize("pattern", STARTS, ids=["Qwen", "tiny"])
+def test_words_of_many_texts_are_those_that_the_pattern_finds(pattern: str) -> None:
+    translated = in_python(pattern)
     assert translated is not None
     find = re.compile(translated, re.ASCII).findall
     for kinds, longest in (("a'1 \t\n.", 4), ("'slV.1 ", 4), (" \n\r.a", 5)):
         for length in range(1, longest + 1):
             texts = ["".join(text) for text in itertools.product(kinds, repeat=length)]
-            assert words_of(texts) == list(map(find, texts))
+            assert words_of(texts, pattern) == list(map(find, texts))
 
 
-@given(st.lists(ASCII.filter(bool) | LIKELY.filter(bool), min_size=1, max_size=5))
-def test_words_of_any_texts_are_those_that_the_pattern_finds(texts: list[str]) -> None:
+@pytest.mark.parametrize("pattern", STARTS, ids=["Qwen", "tiny"])
+@given(texts=st.lists(ASCII.filter(bool) | LIKELY.filter(bool), min_size=1, max_size=5))
+def test_words_of_any_texts_are_those_that_the_pattern_finds(pattern: str, texts: list[str]) -> None:
     texts = [text for text in texts if text.isascii()]
-    find = re.compile(str(in_python(QWEN)), re.ASCII).findall
-    assert words_of(texts) == list(map(find, texts))
+    find = re.compile(str(in_python(pattern)), re.ASCII).findall
+    assert words_of(texts, pattern) == list(map(find, texts))
 
 
-@given(st.lists(ASCII | LIKELY, min_size=1, max_size=5))
-def test_ids_of_many_texts_are_those_of_each(texts: list[str]) -> None:
-    words = TOKENIZERS["Qwen"]._words
+@pytest.mark.parametrize("name", ["Qwen", "tiny"])
+@given(texts=st.lists(ASCII | LIKELY, min_size=1, max_size=5))
+def test_ids_of_many_texts_are_those_of_each(name: str, texts: list[str]) -> None:
+    words = TOKENIZERS[name]._words
     assert words is not None
     texts = [text for text in texts if text.isascii()]
     expected = [words.joined(text) for text in texts]
     ids, lengths = words.of_texts([*texts, "x"], least=0)
     assert ids.tobytes() == b"".join([*expected, words.joined("x")])
     assert lengths.tolist()[:-1] == [len(each) // 4 for each in expected]
+    again = pickle.loads(pickle.dumps(words))  # as a process that helps gets them
+    assert list(map(again.joined, texts)) == expected
+    assert np.array_equal(again.of_texts([*texts, "x"], least=0)[0], ids)
 
 
 def test_a_small_table_gives_every_word_its_ids(monkeypatch: pytest.MonkeyPatch) -> None:

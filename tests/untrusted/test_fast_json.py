@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from surestep.untrusted import fast_json as fast_json_module
 from surestep.untrusted import parse_json
 from surestep.untrusted.fast_json import UNSURE, sure_parser
-from surestep.untrusted.json_text import record_parser
+from surestep.untrusted.json_text import record_parser, records_parser
 
 PIECES = [
     *('"', '"a"', '"b"', ":", " ", ",", "{", "}", "[", "]", "1", "-0", "1e5", "9" * 18, "9" * 20, "1e400", "\t", "\n"),
@@ -54,6 +55,31 @@ def test_any_text_is_read_or_refused_alike(text: str) -> None:
     assert outcome(text, fast=True) == outcome(text, fast=False)
 
 
+def check_many(texts: list[str]) -> None:
+    found = records_parser()(texts)
+    assert found is None or list(map(repr, found)) == [outcome(text, fast=False) for text in texts]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), min_size=1, max_size=4))
+@example(['{"a":1},{"b":[{}', "{}]}"])
+@example(['{"a":1', '"a":2}'])
+@example(['{"a":"\\u0022:","a":1}', "{}"])
+@example(["1,2", "3"])
+def test_several_texts_are_read_as_each_alone(texts: list[str]) -> None:
+    check_many(texts)
+
+
+@given(st.lists(st.tuples(VALUES, st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")])), min_size=1, max_size=5))
+def test_several_values_are_read_as_each_alone(values: list[tuple[object, tuple[str, str]]]) -> None:
+    check_many([spelled(value, between, by_number=False) for value, between in values])
+
+
+def test_what_stands_between_records_is_known_by_no_text() -> None:
+    number = fast_json_module._NUMBER_BETWEEN
+    for texts in ([f'{{"a":1}},{number},{{"b":[{{}}', "{}]}"], [f"1,{number},2", "3"], [f"[{number}]", f"{number}"]):
+        check_many(texts)
+
+
 @given(VALUES, st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :"), ("\t,", "\t:"), (",", "\r:")]), st.booleans())
 def test_values_are_read_alike_however_they_are_spelled(
     value: object, between: tuple[str, str], by_number: bool
@@ -69,12 +95,14 @@ def test_the_bound_on_nesting_holds_to_the_level(opening: str, closing: str, mon
         for levels in {1, 2, 3, 4, 50, 99, 100, 101, 127, 253, 254, 255, 299, 301}:
             text = opening * levels + "1" + closing * levels
             assert outcome(text, fast=True) == outcome(text, fast=False)
+            check_many([text, text])
 
 
 def test_a_lower_bound_on_digits_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SURESTEP_MAX_DIGITS", "5")
     for text in ('{"a": 12345}', '{"a": 123456}', '{"a": "123456"}'):
         assert outcome(text, fast=True) == outcome(text, fast=False)
+        check_many([text, "{}"])
 
 
 def test_ordinary_records_are_sure_and_others_are_not() -> None:
@@ -84,4 +112,6 @@ def test_ordinary_records_are_sure_and_others_are_not() -> None:
         assert parse(text) == json.loads(text)
     for text in ('{"a": 1, "a": 1}', "NaN", "9" * 19, '"\\ud800"', "{", '{"a" : "b :"}\t', "\udcff"):
         assert parse(text) is UNSURE
+        assert records_parser()(["{}", text]) is None
+    assert records_parser()(['{"a": [1, 2.5]}\n', "[]\n"]) == [{"a": [1, 2.5]}, []]
     assert sure_parser(10_000) is None

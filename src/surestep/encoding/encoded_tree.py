@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.data.trees.tree_columns import TreeColumns
+from surestep.data.trees.tree_columns import AnyTree, TreeColumns, as_columns
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.tokenizer import StepTokenizer
 from surestep.types import ROOT, ReasoningTree
@@ -217,9 +217,7 @@ def order_of(parents: Sequence[int]) -> list[int]:
     return order
 
 
-def encode_trees(
-    trees: Sequence[ReasoningTree | TreeColumns], tokenizer: StepTokenizer, formatter: Formatter
-) -> list[EncodedTree]:
+def encode_trees(trees: Sequence[AnyTree], tokenizer: StepTokenizer, formatter: Formatter) -> list[EncodedTree]:
     """Tokenise every problem and step on its own and join them by ids.
 
     Joining as text instead would let the tokenizer merge the end of a step with what follows it.
@@ -227,37 +225,69 @@ def encode_trees(
     return list(encode_together(trees, tokenizer, formatter).trees())
 
 
-def encode_together(
-    trees: Sequence[ReasoningTree | TreeColumns], tokenizer: StepTokenizer, formatter: Formatter
-) -> EncodedTrees:
+def encode_together(trees: Sequence[AnyTree], tokenizer: StepTokenizer, formatter: Formatter) -> EncodedTrees:
     """`encode_trees`, one after another in the same arrays."""
+    texts, nodes = laid_out([as_columns(tree) for tree in trees], formatter)
+    return nodes.with_tokens(*tokenizer.encode_joined(texts), tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class NodesOfTrees:
+    """What `EncodedTrees` holds of trees beside their tokens."""
+
+    parent_N: IntArray
+    label_N: LabelArray
+    source_N: IntArray
+    size_B: NDArray[np.int64]
+
+    def with_tokens(self, tokens: IntArray, lengths: NDArray[np.int64], tokenizer: StepTokenizer) -> EncodedTrees:
+        """The trees, with the tokens of the texts of their nodes and what the tokenizer puts around these.
+
+        Args:
+            tokens: of all nodes, one after another.
+            lengths: how many each node has.
+            tokenizer: that made them.
+        """
+        is_problem = np.zeros(len(self.parent_N), bool)
+        is_problem[np.cumsum(self.size_B) - self.size_B] = True
+        framed = _framed(tokens, lengths, is_problem, tokenizer)
+        return EncodedTrees(*framed, self.parent_N, self.label_N, self.source_N, self.size_B)
+
+
+def laid_out(trees: Sequence[TreeColumns], formatter: Formatter) -> tuple[list[str], NodesOfTrees]:
+    """The texts of all nodes of trees in the order of their tokens, and these nodes."""
     texts: list[str] = []
     parents: list[int] = []
     labels: list[float | None] = []
     sources: list[int] = []
     sizes: list[int] = []
     for tree in trees:
-        columns = tree if isinstance(tree, TreeColumns) else TreeColumns.of(tree)
-        order = order_of(columns.parents)
-        place = [0] * (len(order) + 1)  # the last one is where parent -1 finds the problem
+        num_steps = len(tree.parents)
+        sizes.append(num_steps + 1)
+        texts.append(formatter.format_problem(tree.problem))
+        parents.append(-1)
+        labels.append(None)
+        sources.append(-1)
+        if list(tree.parents) == list(range(-1, num_steps - 1)):  # one path, which is in order
+            texts += map(formatter.format_step, tree.texts, tree.contexts)
+            parents += range(num_steps)
+            labels += tree.confidences
+            sources += range(num_steps)
+            continue
+        order = order_of(tree.parents)
+        place = [0] * (num_steps + 1)  # the last one is where parent -1 finds the problem
         for rank, index in enumerate(order, start=1):
             place[index] = rank
-        texts.append(formatter.format_problem(columns.problem))
-        texts += [formatter.format_step(columns.texts[i], columns.contexts[i]) for i in order]
-        parents.append(-1)
-        parents += [place[columns.parents[i]] for i in order]
-        labels.append(None)
-        labels += [columns.confidences[i] for i in order]
-        sources.append(-1)
+        texts += [formatter.format_step(tree.texts[i], tree.contexts[i]) for i in order]
+        parents += [place[tree.parents[i]] for i in order]
+        labels += [tree.confidences[i] for i in order]
         sources += order
-        sizes.append(len(order) + 1)
-    size_B = np.array(sizes, np.int64)
-    is_problem = np.zeros(len(texts), bool)
-    is_problem[np.cumsum(size_B) - size_B] = True
-    tokens, lengths = _framed(*tokenizer.encode_joined(texts), is_problem, tokenizer)
     # Of None, NumPy makes NaN.
-    return EncodedTrees(
-        tokens, lengths, np.array(parents, np.int32), np.array(labels, np.float64), np.array(sources, np.int32), size_B
+    return texts, NodesOfTrees(
+        np.array(parents, np.int32),
+        np.array(labels, np.float64),
+        np.array(sources, np.int32),
+        np.array(sizes, np.int64),
     )
 
 

@@ -1,7 +1,8 @@
-"""The arrays of a token store, written as trees come: one thread reads trees while another turns them into tokens.
+"""The arrays of a token store, written as trees come: by this process with those that help, or by two threads of it.
 
-The tokenizer's own work needs no Python, so the two share the machine's cores; what is held is two chunks of trees.
-Knows the columns of a store; knows no folder's life (`token_store`, `store_files`).
+A process that helps makes whole chunks of columns, texts' ids among them; where the tokenizer's own library has to be
+asked, whose work needs no Python, one thread reads trees while another turns them into tokens. What is held is some
+chunks of trees. Knows the columns of a store; knows no folder's life (`token_store`, `store_files`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.data.records.helper_process import HelperProcess, in_order
 from surestep.data.trees.identity import key_of, normalize_text
-from surestep.data.trees.tree_columns import TreeColumns
-from surestep.encoding.encoded_tree import EncodedTrees, encode_together
+from surestep.data.trees.tree_columns import AnyTree, TreeColumns, WaitingTree, as_columns, num_steps
+from surestep.encoding.encoded_tree import EncodedTrees, NodesOfTrees, encode_together, laid_out
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.store_files import HashedFile
 from surestep.encoding.tokenizer import StepTokenizer
+from surestep.encoding.words.plain_texts import PartlyEncoded, PlainTexts
 from surestep.scored import problem_hash
 from surestep.types import ReasoningTree
 
@@ -45,17 +49,42 @@ DTYPES: dict[str, type] = {
     **dict.fromkeys(TEXTS, np.uint8),
     **{f"{name}_start": np.int64 for name in TEXTS},
 }
-CHUNK_TREES, CHUNK_NODES = 256, 2**13
+CHUNK_TREES, CHUNK_NODES = 256, 2**12
 """A chunk ends with the tree that reaches either."""
 
-Tree = ReasoningTree | TreeColumns
-_Chunk = list[Tree]
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """The columns of some trees but for their tokens, and how many bytes each text has. Can be pickled."""
+
+    numbers: dict[str, NDArray[Any]]
+    texts: dict[str, tuple[bytes, NDArray[np.int64]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    """What makes chunks in a process that has no tokenizer."""
+
+    plain_texts: PlainTexts
+    formatter: Formatter
 
 
 def write_arrays(
-    folder: Path, trees: Iterable[Tree], tokenizer: StepTokenizer, formatter: Formatter
+    folder: Path,
+    trees: Iterable[AnyTree],
+    tokenizer: StepTokenizer,
+    formatter: Formatter,
+    started: Sequence[HelperProcess] = (),
 ) -> dict[str, HashedFile]:
-    """Write all but `meta.json`; gives the files by their names, for their hashes."""
+    """Write all but `meta.json`; gives the files by their names, for their hashes.
+
+    Args:
+        folder: of the files.
+        trees: taken some chunks ahead.
+        tokenizer: of their texts.
+        formatter: likewise.
+        started: processes that help, where they can: where words have their ids in a table.
+    """
     num_nodes = num_tokens = 0
     num_bytes = dict.fromkeys(TEXTS, 0)
     with ExitStack() as stack:
@@ -65,16 +94,18 @@ def write_arrays(
             files[name].write(np.asarray(values, DTYPES[name]).tobytes())
 
         # Closed here and not when it is collected: no thread outlives an error or a Ctrl-C.
-        for chunk, encoded in stack.enter_context(closing(_encoded_chunks(trees, tokenizer, formatter))):
-            columns = [tree if isinstance(tree, TreeColumns) else TreeColumns.of(tree) for tree in chunk]
-            for name, values in _numbers(columns, encoded, num_nodes, num_tokens).items():
+        for chunk, encoded in stack.enter_context(closing(_encoded_chunks(trees, tokenizer, formatter, started))):
+            write("tree_node", num_nodes + encoded.first_nodes())
+            write("tree_token", num_tokens + encoded.first_tokens())
+            for name, values in _nodes(encoded).items():
                 write(name, values)
-            for name, texts in _texts(columns).items():
-                contents = [text.encode("utf-8", "surrogatepass") for text in texts]
-                ends = num_bytes[name] + np.cumsum([len(content) for content in contents], dtype=np.int64)
-                files[name].write(b"".join(contents))
+            for name, values in chunk.numbers.items():
+                write(name, values)
+            for name, (content, lengths) in chunk.texts.items():
+                ends = num_bytes[name] + np.cumsum(lengths)
+                files[name].write(content)
                 if len(ends):
-                    write(f"{name}_start", np.concatenate([[num_bytes[name]], ends[:-1]]))
+                    write(f"{name}_start", ends - lengths)
                     num_bytes[name] = int(ends[-1])
             num_nodes += len(encoded.parent_N)
             num_tokens += len(encoded.tokens_T)
@@ -86,26 +117,41 @@ def write_arrays(
 
 
 def _encoded_chunks(
-    trees: Iterable[Tree], tokenizer: StepTokenizer, formatter: Formatter
+    trees: Iterable[AnyTree], tokenizer: StepTokenizer, formatter: Formatter, started: Sequence[HelperProcess]
 ) -> Generator[tuple[_Chunk, EncodedTrees], None, None]:
-    """Chunks of trees with their tokens, in order; the next one is read while one is tokenised."""
+    """Chunks of trees with their tokens, in order."""
+    if started and tokenizer.plain_texts is not None:
+        tasks = ((chunk,) for chunk in _chunks(trees))
+        encoder = _Encoder(tokenizer.plain_texts, formatter)
+        for _, (shared, nodes, found) in in_order(_made_by, tasks, started, held=encoder):
+            yield shared, nodes.with_tokens(*tokenizer.completed(found), tokenizer)
+        return
+    # The next one is read while one is tokenised.
     with ThreadPoolExecutor(1, thread_name_prefix="tokenise") as pool:
-        before: tuple[_Chunk, Future[EncodedTrees]] | None = None
-        for chunk in _chunks(trees):
+        before: tuple[list[ReasoningTree | TreeColumns], Future[EncodedTrees]] | None = None
+        for waiting in _chunks(trees):
+            chunk = [tree.columns() if isinstance(tree, WaitingTree) else tree for tree in waiting]
             begun = pool.submit(encode_together, chunk, tokenizer, formatter)
             if before is not None:
-                yield before[0], before[1].result()
+                yield _chunk_of(list(map(as_columns, before[0]))), before[1].result()
             before = chunk, begun
         if before is not None:
-            yield before[0], before[1].result()
+            yield _chunk_of(list(map(as_columns, before[0]))), before[1].result()
 
 
-def _chunks(trees: Iterable[Tree]) -> Iterator[_Chunk]:
-    chunk: _Chunk = []
+def _made_by(encoder: _Encoder, trees: Sequence[AnyTree]) -> tuple[_Chunk, NodesOfTrees, PartlyEncoded]:
+    """A chunk, its nodes and the ids of its plain texts, in whichever process is free."""
+    columns = list(map(as_columns, trees))
+    texts, nodes = laid_out(columns, encoder.formatter)
+    return _chunk_of(columns), nodes, encoder.plain_texts.encode(texts)
+
+
+def _chunks(trees: Iterable[AnyTree]) -> Iterator[list[AnyTree]]:
+    chunk: list[AnyTree] = []
     num_nodes = 0
     for tree in trees:
         chunk.append(tree)
-        num_nodes += len(tree.texts if isinstance(tree, TreeColumns) else tree.nodes)
+        num_nodes += num_steps(tree)
         if len(chunk) == CHUNK_TREES or num_nodes >= CHUNK_NODES:
             yield chunk
             chunk, num_nodes = [], 0
@@ -113,7 +159,17 @@ def _chunks(trees: Iterable[Tree]) -> Iterator[_Chunk]:
         yield chunk
 
 
-def _numbers(trees: Sequence[TreeColumns], encoded: EncodedTrees, first_node: int, first_token: int) -> dict[str, Any]:
+def _nodes(encoded: EncodedTrees) -> dict[str, Any]:
+    return {
+        "tokens": encoded.tokens_T,
+        "node_length": encoded.length_N,
+        "parent": encoded.parent_N,
+        "source": encoded.source_N,
+        "label": encoded.label_N,
+    }
+
+
+def _chunk_of(trees: Sequence[TreeColumns]) -> _Chunk:
     text_hashes, keys = [], []
     for tree in trees:
         known = tree.text_hash
@@ -121,20 +177,27 @@ def _numbers(trees: Sequence[TreeColumns], encoded: EncodedTrees, first_node: in
         # A problem without a group is its text, whose normal form costs too much to make it twice.
         in_group = key_of(tree.problem, group=tree.group, dataset=tree.dataset) if tree.group else ""
         keys.append(problem_hash(in_group) if tree.group else text_hashes[-1])
-    return {
-        "tree_node": first_node + encoded.first_nodes(),
-        "tree_token": first_token + encoded.first_tokens(),
+    numbers = {
         "problem_key": keys,
         "text_hash": text_hashes,
-        "tokens": encoded.tokens_T,
-        "node_length": encoded.length_N,
-        "parent": encoded.parent_N,
-        "source": encoded.source_N,
-        "label": encoded.label_N,
-        "num_ratings": _of_steps([tree.num_ratings for tree in trees]),
-        "true_confidence": _of_steps([tree.true_confidences for tree in trees]),  # of None, NumPy makes NaN
+        "num_ratings": _of_steps(tree.num_ratings for tree in trees),
+        "true_confidence": _of_steps(tree.true_confidences for tree in trees),  # of None, NumPy makes NaN
         "has_context": [context is not None for tree in trees for context in tree.contexts],
     }
+    return _Chunk(
+        {name: np.array(values, DTYPES[name]) for name, values in numbers.items()},
+        {name: _joined(texts) for name, texts in _texts(trees).items()},
+    )
+
+
+def _joined(texts: Sequence[str]) -> tuple[bytes, NDArray[np.int64]]:
+    """The bytes of texts, and how many each has."""
+    whole = "".join(texts)
+    if whole.isascii():
+        lengths = list(map(len, texts))
+        return whole.encode("ascii"), np.array(lengths, np.int64)
+    contents = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return b"".join(contents), np.array(list(map(len, contents)), np.int64)
 
 
 def _of_steps(columns: Iterable[Iterable[Any]]) -> list[Any]:
@@ -147,6 +210,6 @@ def _texts(trees: Sequence[TreeColumns]) -> dict[str, list[str]]:
         "group": [tree.group for tree in trees],
         "dataset": [tree.dataset for tree in trees],
         "problem": [tree.problem for tree in trees],
-        "step": _of_steps([tree.texts for tree in trees]),
+        "step": _of_steps(tree.texts for tree in trees),
         "context": [context or "" for tree in trees for context in tree.contexts],
     }

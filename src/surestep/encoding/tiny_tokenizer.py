@@ -20,7 +20,7 @@ _WORDS = (
     *(" + ", " - ", " = ", "; ", ", ", "\n\n"),
 )
 # A digit; a word with the space after it; line breaks; signs with a space on either side; other spaces.
-_PIECES = r"\d| ?[^\s\p{L}\p{N}]+ ?|\p{L}+ ?|\n+|\s|\p{N}"
+PIECES = r"\d| ?[^\s\p{L}\p{N}]+ ?|\p{L}+ ?|\n+|\s|\p{N}"
 
 
 def build_tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -42,9 +42,7 @@ def build_tiny_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {token: index for index, token in enumerate([END_OF_TEXT, *byte_tokens, *words])}
     # Without merges a piece is one token where the vocabulary holds it whole, else its bytes.
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"), spell]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(PIECES), behavior="isolated"), spell])
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

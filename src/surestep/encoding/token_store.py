@@ -28,8 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.arrays import distinct
 from surestep.collector import seldom_collecting
-from surestep.data.trees.tree_columns import TreeColumns
+from surestep.data.records.helper_process import HelperProcess
+from surestep.data.trees.tree_columns import AnyTree
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
@@ -216,7 +218,7 @@ class TreeStore(Sequence[EncodedTree]):
 
     def num_problems(self, numbers: NDArray[np.int64] | None = None) -> int:
         """Problems, told apart by their keys, of all trees or of those with these numbers."""
-        return int(np.unique(self.problem_keys if numbers is None else self.problem_keys[numbers]).size)
+        return len(distinct(self.problem_keys if numbers is None else self.problem_keys[numbers]))
 
     def columns(self, numbers: NDArray[np.int64]) -> StepColumns:
         """The steps of the trees with these numbers, in this order, each tree's in the order it was read in."""
@@ -274,13 +276,16 @@ def store_key(*parts: str) -> str:
 
 def write_store(
     folder: Path,
-    trees: Iterable[ReasoningTree | TreeColumns],
+    trees: Iterable[AnyTree],
     tokenizer: StepTokenizer,
     formatter: Formatter,
     *,
     notes: dict[str, Any],
+    started: Sequence[HelperProcess] = (),
 ) -> TreeStore:
     """Tokenise `trees` as they come and store them in `folder`; `notes` is written last, so it may fill up.
+
+    Processes that are `started` help; the store is the same to the byte.
 
     Raises:
         StorageError: the folder cannot be written (a full disk among the reasons); nothing is left behind.
@@ -288,7 +293,7 @@ def write_store(
     try:
         with unfinished(folder) as beside:
             with seldom_collecting():
-                files = write_arrays(beside, trees, tokenizer, formatter)
+                files = write_arrays(beside, trees, tokenizer, formatter, started)
             meta = {"version": STORE_VERSION, "text_format": [formatter.hash(), tokenizer.hash()], "notes": notes}
             (beside / META).write_text(meta_text(meta, files), encoding="utf-8")
             if not put_in_place(beside, folder):

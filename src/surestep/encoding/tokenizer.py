@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from itertools import chain, compress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from surestep.encoding.formatter import CONFIDENCE_TOKEN, TextFrame
 from surestep.encoding.text_frame import chat_frame
+from surestep.encoding.words.plain_texts import PartlyEncoded, plain_texts
 from surestep.encoding.words.word_ids import word_ids
 from surestep.errors import BackboneError
 
@@ -103,6 +104,9 @@ class StepTokenizer:
         tokenizer: any `PreTrainedTokenizerBase`; the token is added where it is missing.
         frame: what stands around a problem; texts are to be formatted by `formatter_of(frame)`.
 
+    Attributes:
+        plain_texts: gives the ids of nearly all texts, without this tokenizer; None where they may be others.
+
     Raises:
         BackboneError: the tokenizer cannot keep its added tokens out of plain text, or has no frame of this kind.
     """
@@ -122,10 +126,7 @@ class StepTokenizer:
         self._added_pattern = added_tokens_pattern(tokenizer)
         self._backend = _batch_backend(tokenizer)
         self._words = None if self._backend is None else word_ids(self._backend)
-        added = sorted(filter(None, tokenizer.get_added_vocab()))
-        starts = sorted({token[0] for token in added})
-        self._may_be_added = re.compile(f"[{re.escape(''.join(starts))}]" if starts else r"(?!)")
-        self._is_added = re.compile("|".join(map(re.escape, added)) or r"(?!)")
+        self.plain_texts = None if self._words is None else plain_texts(self._words, tokenizer.get_added_vocab())
         self._hash = ""
         self._check_plain_text()
         self._frame = chat_frame(tokenizer) if frame == "chat" else None
@@ -161,16 +162,15 @@ class StepTokenizer:
 
     def encode_joined(self, texts: Sequence[str]) -> _JoinedIds:
         """`encode` as arrays: the ids of all texts one after another, and how many each text has."""
-        if self._words is None:
+        if self.plain_texts is None:
             return _joined(self.encode(texts))
-        may_be, is_added = self._may_be_added.search, self._is_added.search  # the second one takes longer
-        is_plain = np.array(
-            [text.isascii() and (may_be(text) is None or is_added(text) is None) for text in texts], bool
-        )
-        if is_plain.all():
-            return self._words.of_texts(texts)
-        plain = self._words.of_texts(list(compress(texts, is_plain)))
-        return _merged(is_plain, plain, _joined(self.encode(list(compress(texts, ~is_plain)))))
+        return self.completed(self.plain_texts.encode(texts))
+
+    def completed(self, found: PartlyEncoded) -> _JoinedIds:
+        """`encode_joined` of texts, most of which `plain_texts` has encoded."""
+        if not found.others:
+            return found.ids, found.lengths
+        return _merged(found.is_plain, (found.ids, found.lengths), _joined(self.encode(found.others)))
 
     def _encode_plain(self, texts: list[str]) -> list[list[int]]:
         if not texts:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from surestep.collector import seldom_collecting
 from surestep.data.datasets.dataset import Split
+from surestep.data.records.helper_process import HelperProcess, helpers_for
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.parked_trees import ParkedTrees
 from surestep.data.sources.source import Source
-from surestep.data.trees.tree_columns import TreeColumns
+from surestep.data.trees.tree_columns import AnyTree
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
@@ -29,6 +30,10 @@ from surestep.types import ReasoningTree
 
 MANY_TREES = 100_000
 """From which what follows their last one takes seconds, and is said."""
+_LARGE_VOCABULARY = 10_000
+"""Tokens that are not sent to other processes at once."""
+_LARGE_FILES = 128 * 2**20
+"""Bytes of files from which a large vocabulary is worth sending."""
 
 ProgressFactory = Callable[[str], Callable[[int], None]]
 """Takes a title; gives a function that is told how many more trees are done, which may be a `StageCounter`."""
@@ -199,14 +204,17 @@ def prepare_sources(
         alike = [other for other in range(number + 1, len(sources)) if stores[other] is None]
         alike = [number, *(other for other in alike if sources[other].reads_like(source))]
         parked: ParkedTrees | None = None
-        for this in alike:
-            advance = progress(titles[this])
-            if parked is None and not source.is_streamed:
-                watch = advance.reading if isinstance(advance, StageCounter) else None
-                with seldom_collecting():
-                    parked = source.park(others=[sources[other] for other in alike[1:]], watch=watch)
-            check = partial(progress, f"checking the stored tokens of {sources[this].name} {sources[this].split}")
-            stores[this] = _stored(sources[this], parked, folders[this], tokenizer, formatter, advance, check)
+        with source.helping() as started:
+            for this in alike:
+                advance = progress(titles[this])
+                if parked is None and not source.is_streamed:
+                    watch = advance.reading if isinstance(advance, StageCounter) else None
+                    others = [sources[other] for other in alike[1:]]
+                    with seldom_collecting():
+                        parked = source.park(others=others, watch=watch, started=started)
+                check = partial(progress, f"checking the stored tokens of {sources[this].name} {sources[this].split}")
+                made = _Making(tokenizer, formatter, folders[this], _storing(started, source, tokenizer))
+                stores[this] = _stored(sources[this], parked, made, advance, check)
         if parked is not None:
             parked.close()
     written = [store for store in stores if store is not None]
@@ -216,12 +224,26 @@ def prepare_sources(
     ]
 
 
+def _storing(started: Sequence[HelperProcess], source: Source, tokenizer: StepTokenizer) -> Sequence[HelperProcess]:
+    """Those that help storing, too: a large vocabulary takes a second to send, and its words are learnt again there."""
+    is_large = len(tokenizer.tokenizer) > _LARGE_VOCABULARY
+    return started[: helpers_for(source.files, least=_LARGE_FILES)] if is_large else started
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """What makes a store: of what, where, and the processes that help."""
+
+    tokenizer: StepTokenizer
+    formatter: Formatter
+    folder: Path
+    started: Sequence[HelperProcess]
+
+
 def _stored(
     source: Source,
     parked: ParkedTrees | None,
-    folder: Path,
-    tokenizer: StepTokenizer,
-    formatter: Formatter,
+    made: _Making,
     advance: Callable[[int], None],
     check: Callable[[], object],
 ) -> TreeStore:
@@ -232,8 +254,8 @@ def _stored(
     report = ReadReport()
     notes: dict[str, object] = {}
 
-    def trees() -> Iterator[ReasoningTree | TreeColumns]:
-        found: Iterable[ReasoningTree | TreeColumns]
+    def trees() -> Iterator[AnyTree]:
+        found: Iterable[AnyTree]
         if parked is None:
             found = source.read(report)
         else:
@@ -246,12 +268,10 @@ def _stored(
         if report["trees"] >= MANY_TREES:
             check()
 
-    return write_store(folder, trees(), tokenizer, formatter, notes=notes)
+    return write_store(made.folder, trees(), made.tokenizer, made.formatter, notes=notes, started=made.started)
 
 
-def _counted(
-    trees: Iterable[ReasoningTree | TreeColumns], advance: Callable[[int], None]
-) -> Iterator[ReasoningTree | TreeColumns]:
+def _counted(trees: Iterable[AnyTree], advance: Callable[[int], None]) -> Iterator[AnyTree]:
     for tree in trees:
         yield tree
         advance(1)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.arrays import distinct
 from surestep.config.data import AfterFirstError
 from surestep.encoding.difficulty import DifficultyName, tree_difficulty
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
@@ -264,7 +265,7 @@ def distinct_sets(sets: Iterable[TrainingSet]) -> list[TrainingSet]:
         groups.setdefault((dataset.store.folder, limits_of(dataset)), []).append(dataset)
     found = []
     for (first, *others), (_, limits) in zip(groups.values(), groups, strict=True):
-        chosen = np.unique(np.concatenate([first.chosen, *(other.chosen for other in others)]))
+        chosen = distinct(np.concatenate([first.chosen, *(other.chosen for other in others)]))
         is_same = np.array_equal(chosen, np.sort(first.chosen))
         found.append(first if is_same else limited_set(first.name, first.store, first.share, chosen, limits))
     return found

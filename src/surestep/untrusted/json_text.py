@@ -6,15 +6,19 @@ import gc
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
 
 from surestep.untrusted.bounds import DEPTH, DIGITS, DOCUMENT, Bound, shown
 from surestep.untrusted.encodings import not_utf8
-from surestep.untrusted.fast_json import LONGEST_NUMBER, UNSURE, sure_parser
+from surestep.untrusted.fast_json import LONGEST_NUMBER, UNSURE, sure_parser, sure_parser_of_many
 from surestep.untrusted.places import open_regular
+
+_PARSED_AT_ONCE = 16
+"""Lines: more gains little, and one that is unusual has all of them parsed alone."""
 
 
 def read_document(path: Path, *, bound: Bound = DOCUMENT) -> str:
@@ -114,6 +118,41 @@ def record_parser() -> Callable[[str], Any]:
         return value
 
     return parse
+
+
+def records_parser() -> Callable[[Sequence[str]], list[Any] | None]:
+    """The values of several records, sooner than `record_parser` gives each; None where it is to be asked after all.
+
+    >>> records_parser()(['{"step": 3}', '{"step": 4}']), records_parser()(['{"step": 3}', "{"])
+    ([{'step': 3}, {'step': 4}], None)
+    """
+    parse = None if DIGITS() < LONGEST_NUMBER else sure_parser_of_many(DEPTH())
+    return (lambda _texts: None) if parse is None else parse
+
+
+def parsed_lines(
+    lines: Iterable[tuple[int, str]], refuse: Callable[[Exception, int, str], NoReturn]
+) -> Iterator[tuple[int, Any]]:
+    """The values of numbered lines, blank ones passed over; of a list, for which nobody waits, several parsed at once.
+
+    Args:
+        lines: one JSON text each.
+        refuse: is told, in its turn, of a line that is none: why, its number and its text.
+    """
+    parse, parse_several = record_parser(), records_parser()
+    step = _PARSED_AT_ONCE if isinstance(lines, list) else 1
+    coming = ((line, text) for line, text in lines if text and not text.isspace())
+    while part := list(islice(coming, step)):
+        values = parse_several([text for _, text in part]) if step > 1 else None
+        if values is not None:
+            yield from zip((line for line, _ in part), values, strict=True)
+            continue
+        for line, text in part:
+            try:
+                value = parse(text)
+            except (ValueError, RecursionError) as error:
+                refuse(error, line, text)
+            yield line, value
 
 
 _DIGIT = re.compile("[0-9]")

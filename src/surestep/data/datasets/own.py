@@ -36,6 +36,7 @@ VERSION = 2
 FIELDS = frozenset({"problem", "steps", "confidences", "labels", "source", "id", "group"})
 RAW_FIELD = "solution"
 STEP_FIELDS = frozenset({"text", "confidence", "alternatives", "context"})
+_PLAIN_FIELDS = frozenset({"text", "confidence"})
 
 
 def read_own(
@@ -93,8 +94,30 @@ def _parse(record: Record, report: ReadReport, *, split: str | None, words: Labe
     labels = _labels(record, len(steps), words)
     parent = ROOT
     for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):
-        parent = _add_step(found, record, value, f"step {number}", parent, label, report, words)
+        plain = _plain_step(value, label)
+        if plain is not None:
+            parent = found.add(plain[0], parent, confidence=plain[1])
+        else:
+            parent = _add_step(found, record, value, f"step {number}", parent, label, report, words)
     return found
+
+
+def _plain_step(value: Any, label: float | None) -> tuple[str, float] | None:
+    """The text and the confidence of a labelled step that has nothing else and nothing wrong with it, as nearly all;
+    None where `_add_step` has to look."""
+    if type(value) is dict:
+        if not value.keys() <= _PLAIN_FIELDS:
+            return None
+        text, own = value.get("text"), value.get("confidence")
+        if own is not None:
+            if label is not None or type(own) is not float or not 0.0 <= own <= 1.0:
+                return None
+            label = own
+    else:
+        text = value
+    if label is None or type(text) is not str or not text or not text.isascii() or text.isspace():
+        return None
+    return text, label
 
 
 def _labels(record: Record, num_steps: int, words: LabelWords) -> list[float | None]:

@@ -102,16 +102,18 @@ class _Policy:
         self, records: Iterable[Record], file: RowFile, parse: Callable[[Record, ReadReport], _Row]
     ) -> Iterator[_Row]:
         """What `parse` makes of the records that do not contradict their layout."""
-        report = self._report
+        report, counted = self._report, ReadReport()
         for record in records:
             report.count("records")
-            counted = ReadReport()
+            if not counted.is_empty():  # nearly every row leaves it so
+                counted = ReadReport()
             try:
                 row = parse(file.renamed(record), counted)
             except BadRowError as error:
                 _leave_out(error, report, self._bad_rows)
                 continue
-            report.merge(counted)
+            if not counted.is_empty():
+                report.merge(counted)
             yield row
 
 

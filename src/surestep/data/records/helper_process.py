@@ -4,8 +4,10 @@ It is started as a program of its own: it runs nothing of the caller's script, i
 ends with its parent, however that ends. Where it cannot be started, or is lost, the work is done here. Knows no
 data.
 
-    parent -> helper   a length (8 bytes) and a pickled (function, arguments), again and again
-    helper -> parent   a length and the pickled result; a length of 0 where the function raised
+    parent -> helper   a mark (4 bytes), a length (8 bytes) and a pickled (function, arguments), again and again
+    helper -> parent   a mark, a length and the pickled result; a length of 0 where the function raised
+
+What does not begin with the mark came out of step, and the process counts as lost.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
@@ -35,7 +38,8 @@ MOST_PROCESSES = 4
 """That read together; more would wait for the one that takes what they read."""
 _MOST_WAITING = 12
 """Tasks begun whose results wait for one before them."""
-_LENGTH = struct.Struct("<Q")
+_HEAD = struct.Struct("<4sQ")
+_MARK = b"sure"
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
@@ -78,11 +82,12 @@ class HelperProcess:
         for thread in self._threads:
             thread.start()
         self._started = self.submit(first)
+        self._held: tuple[object, Future[None]] | None = None
         self.num_waiting = 0
 
     def is_ready(self) -> bool:
         """Whether it has begun to work: starting takes a second, and many on a busy machine."""
-        return self._started.done() and self._started.exception() is None
+        return _is_there(self._started)
 
     def submit(self, function: Callable[..., _Result], *arguments: Any) -> Future[_Result]:
         """The result to come; its exception is a `NoResultError`."""
@@ -95,6 +100,13 @@ class HelperProcess:
         else:
             self._asked.put((content, result))
         return result
+
+    def hold(self, value: object) -> Future[None]:
+        """Done once what is called there by `_with_held` begins with `value`; sent again only where it is another."""
+        if self._held is None or self._held[0] != value:
+            self._held = value, self.submit(_hold, value)
+            self.taken()  # no task, so it takes no task's room
+        return self._held[1]
 
     def taken(self) -> None:
         """A result was used, so there is room for another."""
@@ -117,7 +129,7 @@ class HelperProcess:
         while (asked := self._asked.get()) is not None:
             content, result = asked
             self._sent.put(result)
-            with suppress(OSError, ValueError):  # its end is seen where results are read
+            with suppress(Exception):  # its end is seen where results are read
                 _send(stream, content)
         self._sent.put(None)
 
@@ -128,9 +140,10 @@ class HelperProcess:
         while (result := self._sent.get()) is not None:
             content: bytes | None = None
             if not is_lost:
-                with suppress(OSError, ValueError):
+                with suppress(Exception):  # whatever it is: who waits for a result is to get on
                     content = _receive(stream)
-                is_lost = content is None
+                if is_lost := content is None:
+                    self._process.kill()  # or it waits for a reader, and whoever sends waits for it
             try:
                 if not content:
                     raise NoResultError
@@ -141,10 +154,10 @@ class HelperProcess:
                 result.set_result(found)
 
 
-def helpers_for(files: Iterable[Path]) -> int:
-    """How many processes help reading these files: none where they are soon read."""
+def helpers_for(files: Iterable[Path], *, least: int = 0) -> int:
+    """How many processes help with these files: none where they are soon read, or have less than `least` bytes."""
     with suppress(OSError):  # whoever reads the files says so
-        if sum(path.stat().st_size for path in files) >= LEAST_SHARED:
+        if sum(path.stat().st_size for path in files) >= max(least, LEAST_SHARED):
             return min(num_cores(), MOST_PROCESSES) - 1
     return 0
 
@@ -176,7 +189,11 @@ class _Begun(Generic[_Result]):
 
 
 def in_order(
-    function: Callable[..., _Result], tasks: Iterable[tuple[Any, ...]], started: Sequence[HelperProcess]
+    function: Callable[..., _Result],
+    tasks: Iterable[tuple[Any, ...]],
+    started: Sequence[HelperProcess],
+    *,
+    held: object = None,
 ) -> Iterator[tuple[tuple[Any, ...], _Result]]:
     """Every task with `function(*task)`, in order, each worked out by a helper or here, whoever is free.
 
@@ -184,12 +201,15 @@ def in_order(
         function: of a module, without effects; the same for the same task in every process.
         tasks: arguments and results can be pickled; taken a few ahead.
         started: the helpers; none: all is done here.
+        held: where it is not None, the first argument of every call, before the task's own; large, and sent once.
 
     Raises:
         Whatever `tasks` or `function` raises, once all results before it were given.
     """
     begun: deque[_Begun[_Result]] = deque()
     coming = iter(tasks)
+    work = _Work(function) if held is None else _Work(partial(function, held), partial(_with_held, function))
+    holding = [(helper, None if held is None else helper.hold(held)) for helper in started]
     end: BaseException | None = None
     while True:
         try:
@@ -199,24 +219,47 @@ def in_order(
         except Exception as error:
             end = error
             break
-        begun.append(_begin(function, task, started))
+        ready = [helper for helper, given in holding if helper.is_ready() and (given is None or _is_there(given))]
+        begun.append(_begin(work, task, ready))
         while begun and (begun[0].is_done() or len(begun) > _MOST_WAITING):
-            yield _finish(function, begun.popleft())
+            yield _finish(work.here, begun.popleft())
     while begun:
-        yield _finish(function, begun.popleft())
+        yield _finish(work.here, begun.popleft())
     if end is not None:
         raise end
 
 
-def _begin(
-    function: Callable[..., _Result], task: tuple[Any, ...], started: Sequence[HelperProcess]
-) -> _Begun[_Result]:
-    ready = (helper for helper in started if helper.is_ready())
+_held: Any = None
+"""In a helper: what `in_order` sent once."""
+
+
+def _hold(value: object) -> None:
+    global _held
+    _held = value
+
+
+def _with_held(function: Callable[..., _Result], *task: Any) -> _Result:
+    return function(_held, *task)
+
+
+def _is_there(future: Future[Any]) -> bool:
+    return future.done() and future.exception() is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Work(Generic[_Result]):
+    """A function as it is called here, and in a helper."""
+
+    here: Callable[..., _Result]
+    there: Callable[..., _Result] | None = None
+
+
+def _begin(work: _Work[_Result], task: tuple[Any, ...], ready: Sequence[HelperProcess]) -> _Begun[_Result]:
     least = min(ready, key=lambda helper: helper.num_waiting, default=None)
     if least is not None and least.num_waiting < AHEAD:
-        return _Begun(task, helper=least, future=least.submit(function, *task))
+        return _Begun(task, helper=least, future=least.submit(work.there or work.here, *task))
     try:
-        return _Begun(task, function(*task))
+        return _Begun(task, work.here(*task))
     except Exception as error:  # raised in its turn
         return _Begun(task, error=error)
 
@@ -258,17 +301,19 @@ def batches(values: Iterable[_Value], most: int, size: Callable[[_Value], int]) 
 
 
 def _send(stream: BinaryIO | Any, content: bytes) -> None:
-    stream.write(_LENGTH.pack(len(content)))
+    stream.write(_HEAD.pack(_MARK, len(content)))
     stream.write(content)
     stream.flush()
 
 
 def _receive(stream: BinaryIO | Any) -> bytes | None:
-    """The next message; None at the end."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
+    """The next message; None at the end, and where it is none."""
+    head = stream.read(_HEAD.size)
+    if len(head) < _HEAD.size:
         return None
-    (length,) = _LENGTH.unpack(head)
+    mark, length = _HEAD.unpack(head)
+    if mark != _MARK:
+        return None
     content: bytes = stream.read(length)
     return content if len(content) == length else None
 

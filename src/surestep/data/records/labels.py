@@ -142,9 +142,11 @@ def read_name(record: Record, field: str) -> str:
         DataError: anything else, naming file, line and value.
     """
     value = record.get(field)
+    if value is None:
+        return ""
     if type(value) is str and value.isascii():
         return value.strip()
-    if value is None or isinstance(value, str):
+    if isinstance(value, str):
         return (record.optional_text(field) or "").strip()
     return str(whole_number(record, value, f"'{field}'", "text or a whole number"))
 

@@ -126,6 +126,10 @@ class ReadReport:
             raise KeyError(reason)
         return self.counts.get(reason, 0)
 
+    def is_empty(self) -> bool:
+        """Whether nothing was counted and nothing noted."""
+        return not (self.counts or self.notes)
+
     def merge(self, other: ReadReport) -> None:
         """Adds all that `other` saw to this report."""
         for reason, number in other.counts.items():

@@ -23,7 +23,7 @@ from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, rea
 from surestep.data.records.lines import PACKED, count_lines, read_lines
 from surestep.errors import BadRowError, DataError
 from surestep.untrusted.bounds import HELD_WHOLE, LINE
-from surestep.untrusted.json_text import check_depth, json_decoder, parse_json, record_parser
+from surestep.untrusted.json_text import check_depth, json_decoder, parse_json, parsed_lines
 
 MAX_MESSAGE = 400
 """Longest message of a record's error, in characters."""
@@ -245,14 +245,7 @@ def opens_array(lines: Iterator[tuple[int, str]]) -> tuple[bool, Iterator[tuple[
 
 def read_objects(lines: Iterable[tuple[int, str]], path: Path, on_bad_row: OnBadRow) -> Iterator[Record]:
     """The records of some numbered lines of a file, one JSON object each; see `read_records`."""
-    parse = record_parser()
-    for line, text in lines:
-        if text.isspace() or not text:
-            continue
-        try:
-            value = parse(text)
-        except (ValueError, RecursionError) as error:
-            _refuse(error, path, line, text)
+    for line, value in parsed_lines(lines, lambda error, line, text: _refuse(error, path, line, text)):
         if isinstance(value, dict):
             yield Record(value, path, line)
         else:

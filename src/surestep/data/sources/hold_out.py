@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.arrays import distinct
+
 Side = Literal["held_out", "rest"]
 
 
@@ -46,10 +48,10 @@ def held_out(places: NDArray[np.uint64], *, fraction: float) -> NDArray[np.bool_
     """
     if not 0.0 < fraction <= 0.5:
         raise ValueError(f"fraction {fraction}; allowed: above 0, at most 0.5")
-    ranked = np.unique(places)
+    ranked = distinct(places)
     below = int(np.count_nonzero(positions(ranked) < fraction))
     count = min(max(below, 1), len(ranked) // 2)
-    return np.isin(places, ranked[:count])
+    return places <= ranked[count - 1] if count else np.zeros(len(places), bool)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from surestep.data.records.disk_list import DiskList, small_value_of
+from surestep.data.records.disk_list import DiskList
 from surestep.data.records.reading_report import ReadReport, Watch, WatchedReport
 from surestep.data.sources.hold_out import Division
 from surestep.data.sources.spelled_trees import Seeds, SpelledTree
-from surestep.data.trees.tree_columns import TreeColumns
+from surestep.data.trees.tree_columns import WaitingTree
 
 
 class ParkedTrees:
@@ -54,7 +54,7 @@ class ParkedTrees:
 
     def part(
         self, divisions: Iterable[Division], report: ReadReport, *, in_order: bool, dataset: str
-    ) -> tuple[int, Iterator[TreeColumns]]:
+    ) -> tuple[int, Iterator[WaitingTree]]:
         """How many trees are left by `divisions`, applied one after the other, and these; what was read is counted.
 
         Args:
@@ -84,11 +84,9 @@ class ParkedTrees:
             kept = kept[np.lexsort((by_content, by_key))]
         return len(kept), self._chosen(kept, dataset)
 
-    def _chosen(self, kept: NDArray[np.int64], dataset: str) -> Iterator[TreeColumns]:
+    def _chosen(self, kept: NDArray[np.int64], dataset: str) -> Iterator[WaitingTree]:
         for index in map(int, kept):
-            yield TreeColumns.read(
-                small_value_of(self._trees.spelled(index)), dataset=dataset, text_hash=self._text_hashes[index]
-            )
+            yield WaitingTree(self._trees.spelled(index), self._num_steps[index], dataset, self._text_hashes[index])
 
     def close(self) -> None:
         """Give the disk back."""

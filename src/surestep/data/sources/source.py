@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,12 +27,12 @@ from surestep.data.sources.parked_trees import ParkedTrees
 from surestep.data.sources.spelled_trees import Seeds, SpelledTree, spelled_tree, spelled_trees
 from surestep.data.trees.identity import VERSION as IDENTITY_VERSION
 from surestep.data.trees.text import VERSION as TEXT_VERSION
-from surestep.data.trees.tree_columns import TreeColumns
+from surestep.data.trees.tree_columns import TreeColumns, WaitingTree
 from surestep.errors import DataError
 from surestep.files import sha256_of
 from surestep.types import ReasoningTree
 
-_Tree = TypeVar("_Tree", ReasoningTree, TreeColumns)
+_Tree = TypeVar("_Tree", ReasoningTree, WaitingTree)
 
 ORDER_VERSION = 1
 """Changes whenever the order of the trees of a split, or of the steps within one, does; part of every fingerprint."""
@@ -106,9 +107,10 @@ class Source:
         if self.is_streamed:
             yield from self.not_empty(self._streamed(report), report)
             return
-        parked = self.park()
+        with self.helping() as started:
+            parked = self.park(started=started)
         for tree in self.part_of(parked, report)[1]:
-            yield tree.tree()
+            yield tree.columns().tree()
         parked.close()
 
     @property
@@ -124,19 +126,27 @@ class Source:
 
         return not (self.is_streamed or other.is_streamed) and read(self) == read(other)
 
-    def park(self, *, others: Iterable[Source] = (), watch: Watch | None = None) -> ParkedTrees:
+    @contextmanager
+    def helping(self) -> Iterator[list[HelperProcess]]:
+        """Processes that help reading, and storing what is read; ended when the block is left."""
+        with helpers(self._num_helpers(), _readers) as started:
+            yield started
+
+    def park(
+        self, *, others: Iterable[Source] = (), watch: Watch | None = None, started: Sequence[HelperProcess] = ()
+    ) -> ParkedTrees:
         """All trees of the files, for this source and for `others` that read alike.
 
         Args:
             others: whose parts will be taken too.
             watch: is told how far the reading is.
+            started: of `helping`.
 
         Raises:
             DataError: a file is broken.
         """
         seeds = dict.fromkeys(division.seed for source in (self, *others) for division in source.divisions)
-        with helpers(self._num_helpers(), _readers) as started:
-            return ParkedTrees(partial(self._spelled, started=started), seeds, watch=watch)
+        return ParkedTrees(partial(self._spelled, started=started), seeds, watch=watch)
 
     def _num_helpers(self) -> int:
         """Processes that help reading: what is not merged by problem is read by one, and so is what is soon read."""
@@ -151,7 +161,7 @@ class Source:
         drop = rows.drop_unlabelled_tails
         return spelled_trees(problems, report, seeds, drop_unlabelled_tails=drop, started=started)
 
-    def part_of(self, parked: ParkedTrees, report: ReadReport) -> tuple[int, Iterator[TreeColumns]]:
+    def part_of(self, parked: ParkedTrees, report: ReadReport) -> tuple[int, Iterator[WaitingTree]]:
         """How many of the parked trees are this source's, and these.
 
         Raises:

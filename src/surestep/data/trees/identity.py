@@ -68,17 +68,18 @@ _ESCAPED = re.compile(r"\\([$%])")
 # "×", "⋅" and "*" are one sign between numbers only: of vectors, × and ⋅ are different products, and a problem may
 # define an operation of its own for *.
 _TIMES = re.compile(r"(?<=\d) ?[×⋅*] ?(?=\d)")
-_OPERATORS = re.compile(r" ?([-+*/=<>^%×÷⋅±∓≤≥≠≈≡≅∼→∈∉∪∩⊂⊆∧∨]) ?")
+_OPERATOR = r"[-+*/=<>^%×÷⋅±∓≤≥≠≈≡≅∼→∈∉∪∩⊂⊆∧∨]"
+_OPERATORS = re.compile(rf" ?({_OPERATOR}) ?")
 _RATIO = re.compile(r"(?<=\d) : (?=\d)")
 _INSIDE_BRACKETS = re.compile(r"(?<=[(\[{]) | (?=[)\]}])")
 _BEFORE_PUNCTUATION = re.compile(r" (?=[,.;:?!](?: |$))")
 _SPACES = (
-    (_OPERATORS, r"\1", None),
-    (_RATIO, ":", (" : ",)),
-    (_INSIDE_BRACKETS, "", ("( ", "[ ", "{ ", " )", " ]", " }")),
-    (_BEFORE_PUNCTUATION, "", (" ,", " .", " ;", " :", " ?", " !")),
+    (_OPERATORS, r"\1", re.compile(_OPERATOR)),
+    (_RATIO, ":", re.compile(" : ")),
+    (_INSIDE_BRACKETS, "", re.compile(r"[(\[{] | [)\]}]")),
+    (_BEFORE_PUNCTUATION, "", re.compile(" [,.;:?!]")),
 )
-"""Where blanks are taken away, what stays in their place, and one of what a text has where there is such a place."""
+"""Where blanks are taken away, what stays in their place, and what finds sooner that a text has no such place."""
 # A final "!" goes after a word only: "Compute 5!" asks for a factorial.
 _TRAILING = re.compile(r"(?:[.?:; ]|(?<=[^\W\d_]{3}) ?!)+$")
 _ENDS = ".?:;! "
@@ -110,8 +111,8 @@ def normalize_text(text: str) -> str:
     if "*" in result or "×" in result or "⋅" in result:
         result = _TIMES.sub("*", result)
     if " " in result:  # which is all that these take away
-        for pattern, replacement, signs in _SPACES:
-            if signs is None or any(map(result.__contains__, signs)):
+        for pattern, replacement, sooner in _SPACES:
+            if sooner is None or sooner.search(result) is not None:
                 result = pattern.sub(replacement, result)
     if not (has_commands and "!" in result and _COMMAND_AT_END.search(result)):
         result = _without_end(result)

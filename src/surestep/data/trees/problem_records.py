@@ -97,7 +97,7 @@ class RecordSteps:
         """The record as it waits for the others of its problem."""
         return SpelledRecord(
             key_of_text(f"{len(self.name)} {self.name}{self.problem}"),
-            json.dumps((self.problem, self.name or self.place)),
+            f"[{_quoted(self.problem)}, {_quoted(self.name or self.place)}]",
             self._spelled_steps(),
             self.num_cleaned,
         )
@@ -106,8 +106,9 @@ class RecordSteps:
         """The group and the steps as `json.dumps` spells them, which takes a third longer for it."""
         steps = ", ".join(
             [
-                f"[{number}, {_quoted(text)}, {parent}, "
-                f"{spelled_number(confidence)}, "
+                f"[{number}, {_quoted(text)}, {parent}, {confidence!r}, null]"
+                if context is None and type(confidence) is float
+                else f"[{number}, {_quoted(text)}, {parent}, {spelled_number(confidence)}, "
                 f"{'null' if context is None else _quoted(context)}]"
                 for number, text, parent, confidence, context in self.added
             ]
@@ -190,10 +191,11 @@ def _of_one(problem: str, identity: str, group: str, added: list[list[Any]]) -> 
     """The tree of an only record; None where it has a step twice, or none."""
     if not added:
         return None
-    numbers, texts, parents, confidences, contexts = map(list, zip(*added, strict=True))
+    numbers, texts, parents, labels, contexts = map(list, zip(*added, strict=True))
     if numbers != list(range(len(added))):
         return None
-    labels = [None if confidence is None else float(confidence) for confidence in confidences]
+    if set(map(type, labels)) != {float}:
+        labels = [None if label is None else float(label) for label in labels]
     num_ratings = [int(label is not None) for label in labels]
     unknown = [None] * len(added)
     return TreeColumns(problem, texts, parents, labels, num_ratings, contexts, unknown, id=identity, group=group)

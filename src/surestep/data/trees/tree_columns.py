@@ -7,11 +7,12 @@ spelled, parked and tokenised in a third of the time. Knows how a tree is spelle
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any
+from typing import Any, NamedTuple
 
+from surestep.data.records.disk_list import small_value_of
 from surestep.types import Node, ReasoningTree
 
 _quoted = json.encoder.encode_basestring_ascii
@@ -22,6 +23,16 @@ def spelled_number(value: float | None) -> str:
     if type(value) is float:
         return repr(value)
     return "null" if value is None else json.dumps(value)
+
+
+def spelled_numbers(values: Sequence[float | None]) -> Iterable[str]:
+    """`spelled_number` of each, sooner where all are floats."""
+    return map(repr if set(map(type, values)) <= {float} else spelled_number, values)
+
+
+def is_all_none(values: Sequence[object]) -> bool:
+    """Whether there is nothing among them."""
+    return not values or (values[0] is None and list(values).count(None) == len(values))
 
 
 @dataclass(slots=True)
@@ -79,14 +90,20 @@ class TreeColumns:
         >>> TreeColumns("1+1?", ["2"], [-1], [1.0], [1], [None], [None]).spelled()
         '["1+1?", [["2", -1, 1.0, 1, null, null]], ""]'
         """
-        # As `json.dumps` spells it, in two thirds of the time.
-        rows = ", ".join(
-            [
-                f"[{_quoted(text)}, {parent}, {spelled_number(confidence)}, {num_ratings}, "
-                f"{'null' if context is None else _quoted(context)}, {spelled_number(true)}]"
-                for text, parent, confidence, num_ratings, context, true in self._rows()
+        # As `json.dumps` spells it, in half of the time.
+        numbers = spelled_numbers(self.confidences)
+        if is_all_none(self.contexts) and is_all_none(self.true_confidences):
+            columns = zip(map(_quoted, self.texts), self.parents, numbers, self.num_ratings, strict=True)
+            parts = [
+                f"[{text}, {parent}, {number}, {ratings}, null, null]" for text, parent, number, ratings in columns
             ]
-        )
+        else:
+            parts = [
+                f"[{_quoted(text)}, {parent}, {number}, {num_ratings}, "
+                f"{'null' if context is None else _quoted(context)}, {spelled_number(true)}]"
+                for (text, parent, _, num_ratings, context, true), number in zip(self._rows(), numbers, strict=True)
+            ]
+        rows = ", ".join(parts)
         return f"[{_quoted(self.problem)}, [{rows}], {_quoted(self.group)}]"
 
     def with_id(self, spelled: str) -> str:
@@ -119,3 +136,39 @@ class TreeColumns:
             *(self.texts, self.parents, self.confidences, self.num_ratings, self.contexts, self.true_confidences),
             strict=True,
         )
+
+
+class WaitingTree(NamedTuple):
+    """A tree as it is spelled, until somebody wants its columns.
+
+    Attributes:
+        spelled: see `TreeColumns.with_id`.
+        num_steps: of it.
+        dataset, text_hash: see `TreeColumns`.
+    """
+
+    spelled: str
+    num_steps: int
+    dataset: str
+    text_hash: int | None
+
+    def columns(self) -> TreeColumns:
+        """The tree."""
+        return TreeColumns.read(small_value_of(self.spelled), dataset=self.dataset, text_hash=self.text_hash)
+
+
+AnyTree = ReasoningTree | TreeColumns | WaitingTree
+
+
+def as_columns(tree: AnyTree) -> TreeColumns:
+    """The columns of a tree in any of its forms."""
+    if isinstance(tree, TreeColumns):
+        return tree
+    return tree.columns() if isinstance(tree, WaitingTree) else TreeColumns.of(tree)
+
+
+def num_steps(tree: AnyTree) -> int:
+    """How many steps it has."""
+    if isinstance(tree, WaitingTree):
+        return tree.num_steps
+    return len(tree.texts if isinstance(tree, TreeColumns) else tree.nodes)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.data.records.helper_process import batches
+from surestep.encoding.tiny_tokenizer import PIECES
 from surestep.encoding.words.id_table import IdTable
-from surestep.encoding.words.word_starts import END, QWEN, qwen_starts
+from surestep.encoding.words.word_starts import END, QWEN, qwen_starts, tiny_starts
 from surestep.untrusted import parse_json
 
 MOST_WORDS = 300_000
@@ -28,6 +29,8 @@ SLICE = 2**17
 
 Starts = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
 
+_STARTS: dict[str | None, Starts] = {QWEN: qwen_starts, PIECES: tiny_starts}
+"""Of patterns for which that is known."""
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """What a `ByteLevel` splits by where it has to: the pattern of tokenizers' own source."""
 _ALIKE = re.compile(
@@ -44,7 +47,7 @@ _PROBE = "It's  HE'LL say\t12,345 (x^2+y) = \\frac{1}{2}...\r\n\n  so  \n \n'tis
 
 
 class WordIds:
-    """The table; filled as words come. Several threads may ask.
+    """The table; filled as words come. Several threads may ask. Pickled, it is empty again.
 
     Args:
         model: of the tokenizer, byte-level byte-pair encoding.
@@ -53,10 +56,14 @@ class WordIds:
     """
 
     def __init__(self, model: Any, splits: re.Pattern[str], starts: Starts | None = None) -> None:
+        self._made_of = model, splits, starts
         self._find, self._starts = splits.findall, starts
         table = _Table(model)
         self._id_of = table.__getitem__
         self._many = IdTable(table.ids, most=MOST_WORDS)
+
+    def __reduce__(self) -> tuple[type[WordIds], tuple[Any, ...]]:
+        return WordIds, self._made_of
 
     def joined(self, text: str) -> bytes:
         """The ids of an ASCII text without added tokens, int32 each."""
@@ -121,7 +128,7 @@ def word_ids(backend: Any) -> WordIds | None:
     if translated is None or array("i").itemsize != 4:
         return None
     try:
-        found = WordIds(backend.model, re.compile(translated, re.ASCII), qwen_starts if pattern == QWEN else None)
+        found = WordIds(backend.model, re.compile(translated, re.ASCII), _STARTS.get(pattern))
         same = array("i", backend.encode(_PROBE, add_special_tokens=False).ids).tobytes()
         is_same = found.joined(_PROBE) == same == found.of_texts([_PROBE], least=0)[0].tobytes()
         return found if is_same else None

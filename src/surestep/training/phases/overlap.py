@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.arrays import distinct
 from surestep.scoring.stored_split import StoredSplit
 from surestep.training.phases.plan import TrainingPhase
 
@@ -38,4 +39,4 @@ def overlap_lines(phases: Sequence[TrainingPhase], validation: Mapping[str, Stor
 
 
 def _texts(phase: TrainingPhase) -> NDArray[np.uint64]:
-    return np.unique(np.concatenate([dataset.store.text_hashes[dataset.chosen] for dataset in phase.data.values()]))
+    return distinct(np.concatenate([dataset.store.text_hashes[dataset.chosen] for dataset in phase.data.values()]))
