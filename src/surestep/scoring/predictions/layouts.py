@@ -32,11 +32,11 @@ Row = dict[str, Any]
 MOST = 2**31 - 1
 """Of a step, a position, a number of ratings: what an array of whole numbers holds anywhere."""
 
-_NAMES = ("dataset", "problem_id", "group")
-_WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
+NAMES = ("dataset", "problem_id", "group")
+WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
 """Fields that hold whole numbers, and the least each may be."""
 
-_CHECKED = frozenset({*_NAMES, *_WHOLE})
+_CHECKED = frozenset({*NAMES, *WHOLE})
 
 _CELLS_WITH_NUMBERS = ("confidence", "raw_confidence", "true_confidence", "label")
 """Fields of a row by step that hold numbers, which a CSV spells."""
@@ -110,7 +110,7 @@ def read_row(record: Record) -> Row:
         for name, value in values.items()
         if name not in _CHECKED
     }
-    for name in _NAMES:
+    for name in NAMES:
         if name in values and (text := read_name(record, name)):
             row[name] = text
     for name, other in (("dataset", "subset"), ("problem_id", "id")):
@@ -122,7 +122,7 @@ def read_row(record: Record) -> Row:
             and (text := read_name(record, other))
         ):
             row[name] = text
-    for name, least in _WHOLE.items():
+    for name, least in WHOLE.items():
         number = values.get(name)
         if number is None:
             continue
