@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from surestep.config import EvalConfig
+from surestep.cores import in_threads
 from surestep.data.datasets import DATASETS
 from surestep.data.trees.step_kinds import STEP_KINDS, step_kind
 from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
@@ -47,28 +48,26 @@ def evaluation_report(
         constants: mean training labels.
         baselines: further predictors, a confidence for each measured step.
     """
-    report = build_report(
-        steps,
-        baseline=constants,
-        baselines=baselines,
-        part_of_tree=part_of_each_tree(steps),
-        resamples=settings.bootstrap_resamples,
-        seed=settings.bootstrap_seed,
-    )
+    intervals = {"resamples": settings.bootstrap_resamples, "seed": settings.bootstrap_seed}
+
+    def report() -> Json:
+        parts = part_of_each_tree(steps)
+        return build_report(steps, baseline=constants, baselines=baselines, part_of_tree=parts, **intervals)
+
+    def solutions() -> Json:
+        return solution_level_report(steps, **intervals)
+
+    def errors() -> Json:
+        facts, conflicts = text_facts(steps.measured(keep_texts=True)), _known_conflicts(about.get("datasets", {}))
+        return error_analysis(steps.measured(), facts, conflicts=conflicts, **intervals)
+
+    figures, solution_level, where_it_fails = in_threads(lambda made: made(), [report, solutions, errors])
     without_label = _count_by_dataset(steps, np.isnan(steps.label) & ~np.isnan(steps.confidence))
     content = {
         **about,
-        **report,
-        "solution_level": solution_level_report(
-            steps, resamples=settings.bootstrap_resamples, seed=settings.bootstrap_seed
-        ),
-        "error_analysis": error_analysis(
-            steps.measured(),
-            text_facts(steps.measured(keep_texts=True)),
-            conflicts=_known_conflicts(about.get("datasets", {})),
-            resamples=settings.bootstrap_resamples,
-            seed=settings.bootstrap_seed,
-        ),
+        **figures,
+        "solution_level": solution_level,
+        "error_analysis": where_it_fails,
         "num_steps_without_label": sum(without_label.values()),
         "steps_without_label": {name: count for name, count in without_label.items() if count},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

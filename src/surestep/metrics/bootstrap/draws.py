@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from surestep.cores import in_threads
+from surestep.cores import MOST_THREADS, in_threads
 from surestep.metrics.columns import FloatArray, IntArray
 
 _Result = TypeVar("_Result")
@@ -31,7 +31,7 @@ by them."""
 _BLOCK_ENTRIES = 2**21
 """16 MiB of counts."""
 _MOST_KEPT = 2**27
-"""128 MiB of counts, a byte each: those drawn last are kept, since a section asks for its draws several times."""
+"""128 MiB of counts, a byte each: as many as threads are kept, since a section asks for its own often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Draws:
         return np.concatenate([np.empty((0, table.shape[1])), *products])
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=MOST_THREADS)
 def _small_counts(draws: Draws) -> npt.NDArray[np.uint8] | None:
     """All draws, uint8 (R, G); None where a problem is drawn too often for a byte."""
     found = np.empty((draws.resamples, draws.num_problems), np.uint8)

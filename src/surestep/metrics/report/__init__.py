@@ -11,6 +11,7 @@ from copy import deepcopy
 
 import numpy as np
 
+from surestep.cores import in_threads
 from surestep.metrics.bootstrap.draws import seed_for
 from surestep.metrics.bootstrap.interval import DEFAULT_LEVEL, percentile
 from surestep.metrics.figures import compute_figures
@@ -65,11 +66,7 @@ def build_report(
     baseline = baseline if baseline is not None else ConstantBaseline()
     bootstrap = Bootstrap(resamples, seed)
     steps = steps.measured().densely()
-    sections = {
-        name: _section_of(name, steps, baseline.per_dataset.get(name), bootstrap, part_of_tree)
-        for name in steps.dataset_names
-    }
-    overall = _overall(steps, baseline, sections, bootstrap, part_of_tree)
+    overall, sections = _sections(steps, baseline, bootstrap, part_of_tree)
     per_dataset = {name: section.json for name, section in sections.items()}
     overall.json |= _mean_r2(sections)
     overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline, sections)
@@ -79,6 +76,26 @@ def build_report(
         report |= baseline_table(steps, [*constants, *baselines], overall, sections)
     report["bootstrap"] = {"resamples": resamples, "seed": seed, "level": DEFAULT_LEVEL}
     return report
+
+
+def _sections(
+    steps: ScoredSteps, baseline: ConstantBaseline, bootstrap: Bootstrap, part_of_tree: Sequence[str]
+) -> tuple[Section, dict[str, Section]]:
+    """The section of all steps, and those of the datasets by name."""
+    counts = np.bincount(steps.dataset, minlength=len(steps.dataset_names))
+
+    def made(name: str | None) -> Section:
+        if name is None:
+            return _overall(steps, baseline, bootstrap, part_of_tree)
+        return _section_of(name, steps, baseline.per_dataset.get(name), bootstrap, part_of_tree)
+
+    if len(steps) in counts:  # one dataset holds all steps: a copy of its own, compared with its own constant
+        parts = list(in_threads(made, steps.dataset_names))
+        of_all = parts[counts.tolist().index(len(steps))]
+        overall = Section(deepcopy(of_all.json), of_all.draws, of_all.measure)
+    else:
+        overall, *parts = in_threads(made, [None, *steps.dataset_names])  # the largest first
+    return overall, dict(zip(steps.dataset_names, parts, strict=True))
 
 
 def _section_of(
@@ -95,18 +112,11 @@ def _section_of(
 
 
 def _overall(
-    steps: ScoredSteps,
-    baseline: ConstantBaseline,
-    sections: Mapping[str, Section],
-    bootstrap: Bootstrap,
-    part_of_tree: Sequence[str],
+    steps: ScoredSteps, baseline: ConstantBaseline, bootstrap: Bootstrap, part_of_tree: Sequence[str]
 ) -> Section:
-    """The section of all steps: where one dataset holds them all a copy of its own, compared with its own constant."""
-    for section in sections.values():
-        if section.num_steps == len(steps):
-            return Section(deepcopy(section.json), section.draws, section.measure)
+    """The section of all steps of several datasets."""
     constants, _ = dataset_constants(steps, baseline)
-    dataset_means = constants[steps.dataset] if len(sections) > 1 else None
+    dataset_means = constants[steps.dataset] if len(steps.dataset_names) > 1 else None
     return make_section(steps, baseline.overall, bootstrap, dataset_means=dataset_means, part_of_tree=part_of_tree)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.cores import in_threads
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT
 from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.columns import FloatArray
@@ -75,15 +76,20 @@ def baseline_table(
     named: list[tuple[str | None, Section]] = [(None, overall), *per_dataset.items()]
     sections = {name: section for name, section in named if section.num_steps}
     measured: dict[str | None, list[Json]] = {}
+
+    def beside(name: str | None) -> list[tuple[Json, Beaten]]:
+        rows = steps.dataset >= 0 if name is None else steps.dataset == steps.dataset_names.index(name)
+        part = steps if name is None else steps.select(rows).densely()
+        return _beside(sections[name], [part.with_confidence(baseline.confidence[rows]) for baseline in baselines])
+
+    compared = [name for name, section in sections.items() if name is None or section.num_steps < len(steps)]
+    of_each = dict(zip(compared, in_threads(beside, compared), strict=True))
     for name, section in sections.items():
-        if name is not None and section.num_steps == len(steps):
+        if name not in of_each:  # it holds all steps
             measured[name] = measured[None]
             section.json["beats_baselines"] = overall.json["beats_baselines"]
             continue
-        rows = steps.dataset >= 0 if name is None else steps.dataset == steps.dataset_names.index(name)
-        part = steps if name is None else steps.select(rows).densely()
-        scored = [part.with_confidence(baseline.confidence[rows]) for baseline in baselines]
-        found = _beside(section, scored)
+        found = of_each[name]
         measured[name] = [json for json, _ in found]
         section.json["beats_baselines"] = {
             baseline.name: beaten for baseline, (_, beaten) in zip(baselines, found, strict=True)

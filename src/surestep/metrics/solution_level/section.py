@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.cores import in_threads
 from surestep.metrics.benchmarks.aggregation import AGGREGATIONS
 from surestep.metrics.bootstrap.draws import FEWEST_PROBLEMS, Draws, seed_for
 from surestep.metrics.bootstrap.interval import percentile
@@ -66,11 +67,13 @@ def solution_level_report(steps: ScoredSteps, *, resamples: int, seed: int) -> J
         resamples: of the problems; 0 for no intervals.
         seed: of the resamples.
     """
-    sections = {}
-    for name in steps.dataset_names:
+
+    def section_of(name: str) -> Json:
         part = steps.for_dataset(name)
         own = seed if len(steps.dataset_names) == 1 else seed_for(seed, name)
-        sections[name] = solution_section(solutions_of(part), resamples=resamples, seed=own, steps=part.measured())
+        return solution_section(solutions_of(part), resamples=resamples, seed=own, steps=part.measured())
+
+    sections = dict(zip(steps.dataset_names, in_threads(section_of, steps.dataset_names), strict=True))
     return {"per_dataset": sections, "notes": NOTES}
 
 

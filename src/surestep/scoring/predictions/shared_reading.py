@@ -6,7 +6,7 @@ columns, and the message about the first row that is malformed, are those of one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ class SomeRows:
         return read_objects(enumerate(lines, self.first_line), self.path, refuse_bad_row)
 
 
-def read_shared(path: Path, function: Callable[[SomeRows], _Result]) -> Iterator[_Result]:
+def read_shared(path: Path, function: Callable[[SomeRows], _Result]) -> Generator[_Result, None, None]:
     """`function` of all rows of a predictions file, some at a time, in order.
 
     Args:

@@ -43,7 +43,7 @@ class TextColumn:
 
     def of(self, row: int) -> str | None:
         """The text of one row."""
-        return self.values[self.place[row]]
+        return self.values[int(self.place[row])]
 
     def listed(self) -> list[str | None]:
         """The text of every row."""
