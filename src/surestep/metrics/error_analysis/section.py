@@ -16,7 +16,7 @@ import numpy as np
 
 from surestep.cores import in_threads
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT, Draws, seed_for
-from surestep.metrics.columns import FloatArray, IntArray
+from surestep.metrics.columns import FloatArray, IntArray, distinct
 from surestep.metrics.error_analysis.raters import agreement, raters_section
 from surestep.metrics.figures.pointwise import calibration_in_the_large, mae, mse, nll, r2
 from surestep.metrics.figures.ranking import auroc
@@ -161,12 +161,12 @@ def _groupings(
 
 def _named(key: str, names: Sequence[str], number: IntArray) -> Grouping:
     """Groups by number into `names`; those without a step are left out."""
-    used, group = np.unique(number, return_inverse=True)
-    return Grouping(tuple({key: names[index]} for index in used.tolist()), group.astype(np.int64), GROUP_FIGURES)
+    used, group = distinct(number)
+    return Grouping(tuple({key: names[index]} for index in used.tolist()), group, GROUP_FIGURES)
 
 
 def _by_length(length: IntArray) -> Grouping:
-    used, group = np.unique(np.searchsorted(LENGTH_STARTS, length, side="right") - 1, return_inverse=True)
+    used, group = distinct(np.searchsorted(LENGTH_STARTS, length, side="right") - 1)
     ends = [*(start - 1 for start in LENGTH_STARTS[1:]), None]
     rows = tuple({"from": LENGTH_STARTS[index], "to": ends[index]} for index in used.tolist())
-    return Grouping(rows, group.astype(np.int64), GROUP_FIGURES)
+    return Grouping(rows, group, GROUP_FIGURES)

@@ -69,7 +69,7 @@ def build_report(
     overall, sections = _sections(steps, baseline, bootstrap, part_of_tree)
     per_dataset = {name: section.json for name, section in sections.items()}
     overall.json |= _mean_r2(sections)
-    overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline, sections)
+    overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline, overall, sections)
     report: Json = {"overall": overall.json, "per_dataset": per_dataset, "notes": notes()}
     if baselines is not None:
         constants = constant_baselines(steps, baseline)
@@ -92,7 +92,7 @@ def _sections(
     if len(steps) in counts:  # one dataset holds all steps: a copy of its own, compared with its own constant
         parts = list(in_threads(made, steps.dataset_names))
         of_all = parts[counts.tolist().index(len(steps))]
-        overall = Section(deepcopy(of_all.json), of_all.draws, of_all.measure)
+        overall = Section(deepcopy(of_all.json), of_all.draws, of_all.measure, of_all.constants)
     else:
         overall, *parts = in_threads(made, [None, *steps.dataset_names])  # the largest first
     return overall, dict(zip(steps.dataset_names, parts, strict=True))
@@ -133,7 +133,9 @@ def _mean_r2(sections: Mapping[str, Section]) -> Json:
     return result
 
 
-def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline, sections: Mapping[str, Section]) -> Json:
+def _dataset_mean_baseline(
+    steps: ScoredSteps, baseline: ConstantBaseline, overall: Section, sections: Mapping[str, Section]
+) -> Json:
     """Figures of a predictor that knows only which dataset a step came from."""
     for section in sections.values():
         if section.num_steps == len(steps) > 0:
@@ -142,6 +144,7 @@ def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline, secti
     constants, sources = dataset_constants(steps, baseline)
     confidence = constants[steps.dataset] if constants.size else np.empty(0)
     figures = compute_figures(confidence, steps.label, problem=steps.problem)
+    overall.constants.append((confidence, figures))
     return {"source": _common_source(list(sources.values())), **figures.to_json()}
 
 

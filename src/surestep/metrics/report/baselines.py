@@ -119,7 +119,10 @@ def _beside(section: Section, baselines: Sequence[ScoredSteps]) -> list[tuple[Js
         resample(measures, section.draws)
     found = []
     for scored, measure in zip(baselines, measures, strict=True):
-        json: Json = compute_figures(scored.confidence, scored.label, problem=scored.problem).to_json()
+        figures = section.figures_of(scored.confidence)
+        if figures is None:
+            figures = compute_figures(scored.confidence, scored.label, problem=scored.problem)
+        json: Json = figures.to_json()
         beaten: Beaten = dict.fromkeys(COMPARED)
         if section.draws is not None:
             enough = section.num_problems >= FEWEST_FOR_VERDICT
