@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from surestep.metrics.bootstrap.draws import DrawnCounts, Draws
 from surestep.metrics.bootstrap.interval import Interval, inverted, percentile
@@ -299,7 +301,7 @@ class _Place:
     serves: list[tuple[str, str]]
     added: ProblemSums
 
-    def table(self) -> FloatArray:
+    def table(self) -> npt.NDArray[Any]:
         assert self.added.table is not None
         return self.added.table
 

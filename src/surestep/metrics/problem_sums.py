@@ -32,14 +32,15 @@ class ProblemSums:
         content: the same for columns of one selection of steps to which problems add the same.
         is_binned: whether the sums have an axis of bins.
         width: B, 1 for one sum over all.
-        table: the sums, (G, B); None where they are held by what is in them.
+        table: the sums, (G, B), of the narrowest type that holds each exactly; None where they are held by what is in
+            them.
         entries: scipy's csc_array (B, up to G) of the sums that are not 0; None where there is a table.
     """
 
     content: str
     is_binned: bool
     width: int
-    table: FloatArray | None
+    table: npt.NDArray[Any] | None
     entries: Any = None
 
     def parts(self) -> tuple[npt.NDArray[Any], ...]:
@@ -80,7 +81,8 @@ class SumsOfProblems:
     def _of(self, columns: Columns, name: str) -> ProblemSums:
         width, binned = width_of(columns, name), is_binned(columns, name)
         if width * self._num_problems <= max(self._problem.size, _SMALL_TABLE if width == 1 else 0):
-            found = ProblemSums("", binned, width, problem_table(columns, name, self._problem, self._num_problems))
+            table = narrow(problem_table(columns, name, self._problem, self._num_problems))
+            found = ProblemSums("", binned, width, table)
         else:
             entries = _matrix(*problem_entries(columns, name, self._pairs), width)
             found = ProblemSums("", binned, width, None, entries)
@@ -91,6 +93,20 @@ class SumsOfProblems:
                 return replace(made, is_binned=binned)
         alike.append(replace(found, content=f"{sum(map(len, self._made.values()))}"))
         return alike[-1]
+
+
+def narrow(sums: FloatArray) -> npt.NDArray[Any]:
+    """The same numbers, exactly, in as few bytes as hold them: half of all sums are counts of steps.
+
+    >>> [narrow(np.array(values)).dtype.name for values in ([3.0, 0.0], [0.5, 300.0], [0.1, 1.0], [-0.0, 1.0])]
+    ['uint8', 'float32', 'float64', 'float32']
+    """
+    for kind in (np.uint8, np.float32):
+        with np.errstate(invalid="ignore", over="ignore"):
+            narrower = sums.astype(kind)
+        if _same_bytes(narrower.astype(np.float64), sums):
+            return narrower
+    return sums
 
 
 def _same_bytes(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from surestep.config import EvalConfig
-from surestep.cores import in_threads
 from surestep.data.datasets import DATASETS
 from surestep.data.trees.step_kinds import STEP_KINDS, step_kind
 from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
 from surestep.metrics.bootstrap.draws import forget_draws
-from surestep.metrics.error_analysis.section import TextFacts, error_analysis
+from surestep.metrics.error_analysis.section import NOTES as OF_ERRORS
+from surestep.metrics.error_analysis.section import TextFacts, errors_of_dataset
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report
-from surestep.metrics.solution_level.section import solution_level_report
+from surestep.metrics.solution_level.section import NOTES as OF_SOLUTIONS
+from surestep.metrics.solution_level.section import solutions_of_dataset
 from surestep.scored import ScoredSteps
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.predictions_file import write_predictions
@@ -48,26 +49,39 @@ def evaluation_report(
         constants: mean training labels.
         baselines: further predictors, a confidence for each measured step.
     """
-    intervals = {"resamples": settings.bootstrap_resamples, "seed": settings.bootstrap_seed}
+    resamples, seed = settings.bootstrap_resamples, settings.bootstrap_seed
+    measured, facts = steps.measured(), text_facts(steps.measured(keep_texts=True))
+    conflicts = _known_conflicts(about.get("datasets", {}))
+    solutions: dict[str, Json] = {}
+    errors: dict[str, Json] = {}
 
-    def report() -> Json:
-        parts = part_of_each_tree(steps)
-        return build_report(steps, baseline=constants, baselines=baselines, part_of_tree=parts, **intervals)
+    def add_solutions(name: str) -> None:
+        solutions[name] = solutions_of_dataset(steps, name, resamples=resamples, seed=seed)
 
-    def solutions() -> Json:
-        return solution_level_report(steps, **intervals)
+    def add_errors(name: str) -> None:
+        errors[name] = errors_of_dataset(measured, facts, name, conflicts=conflicts, resamples=resamples, seed=seed)
 
-    def errors() -> Json:
-        facts, conflicts = text_facts(steps.measured(keep_texts=True)), _known_conflicts(about.get("datasets", {}))
-        return error_analysis(steps.measured(), facts, conflicts=conflicts, **intervals)
+    def in_file_order(sections: dict[str, Json]) -> dict[str, Json]:
+        return {name: sections[name] for name in steps.dataset_names}
 
-    figures, solution_level, where_it_fails = in_threads(lambda made: made(), [report, solutions, errors])
+    figures = build_report(
+        steps,
+        baseline=constants,
+        baselines=baselines,
+        part_of_tree=part_of_each_tree(steps),
+        resamples=resamples,
+        seed=seed,
+        beside=(add_solutions, add_errors),
+    )
     without_label = _count_by_dataset(steps, np.isnan(steps.label) & ~np.isnan(steps.confidence))
     content = {
         **about,
         **figures,
-        "solution_level": solution_level,
-        "error_analysis": where_it_fails,
+        "solution_level": {
+            "per_dataset": {name: solutions[name] for name in steps.dataset_names},
+            "notes": OF_SOLUTIONS,
+        },
+        "error_analysis": {"per_dataset": in_file_order(errors), "notes": OF_ERRORS},
         "num_steps_without_label": sum(without_label.values()),
         "steps_without_label": {name: count for name, count in without_label.items() if count},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

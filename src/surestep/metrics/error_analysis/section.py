@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from surestep.cores import in_threads
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT, Draws, seed_for
 from surestep.metrics.columns import FloatArray, IntArray, distinct
 from surestep.metrics.error_analysis.raters import agreement, raters_section
@@ -89,17 +88,29 @@ def error_analysis(
     >>> [round(row["share_of_error"], 3) for row in found["by_position"]], found["left_out"]["by_kind"]
     ([0.015, 0.985], 'the steps scored have no text')
     """
-
-    def section_of(name: str) -> Json:
-        rows = steps.dataset == steps.dataset_names.index(name)
-        own = seed if len(steps.dataset_names) == 1 else seed_for(seed, name)
-        part = steps.select(rows).densely()
-        of_part = None if facts is None else TextFacts(facts.kinds, facts.kind[rows], facts.length[rows])
-        known = (conflicts or {}).get(name)
-        return error_section(part, of_part, conflicts=known, resamples=resamples, seed=own)
-
-    sections = dict(zip(steps.dataset_names, in_threads(section_of, steps.dataset_names), strict=True))
+    sections = {
+        name: errors_of_dataset(steps, facts, name, conflicts=conflicts, resamples=resamples, seed=seed)
+        for name in steps.dataset_names
+    }
     return {"per_dataset": sections, "notes": NOTES}
+
+
+def errors_of_dataset(
+    steps: ScoredSteps,
+    facts: TextFacts | None,
+    name: str,
+    *,
+    conflicts: Mapping[str, int] | None,
+    resamples: int,
+    seed: int,
+) -> Json:
+    """The section of one dataset; arguments as of `error_analysis`."""
+    rows = steps.dataset == steps.dataset_names.index(name)
+    own = seed if len(steps.dataset_names) == 1 else seed_for(seed, name)
+    part = steps.select(rows).densely()
+    of_part = None if facts is None else TextFacts(facts.kinds, facts.kind[rows], facts.length[rows])
+    known = (conflicts or {}).get(name)
+    return error_section(part, of_part, conflicts=known, resamples=resamples, seed=own)
 
 
 def error_section(

@@ -6,8 +6,9 @@ model and no text; whoever writes the file adds what was scored and how.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 
@@ -36,6 +37,7 @@ def build_report(
     part_of_tree: Sequence[str] = (),
     resamples: int = 0,
     seed: int = 0,
+    beside: Sequence[Callable[[str], object]] = (),
 ) -> Json:
     """All figures of `steps`, overall and per dataset.
 
@@ -50,6 +52,8 @@ def build_report(
             true confidences are known, `truth_by_part` has the regret of each.
         resamples: how often the problems are resampled for intervals; 0 for none.
         seed: of the resamples.
+        beside: called with the name of each dataset while its section is made: what asks for the same draws of the same
+            problems finds them kept then.
 
     Returns:
         `overall`, `per_dataset` by name, and `notes`, which say how each figure was made. A section
@@ -66,7 +70,7 @@ def build_report(
     baseline = baseline if baseline is not None else ConstantBaseline()
     bootstrap = Bootstrap(resamples, seed)
     steps = steps.measured().densely()
-    overall, sections = _sections(steps, baseline, bootstrap, part_of_tree)
+    overall, sections = _sections(steps, baseline, bootstrap, part_of_tree, beside)
     per_dataset = {name: section.json for name, section in sections.items()}
     overall.json |= _mean_r2(sections)
     overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline, overall, sections)
@@ -79,7 +83,11 @@ def build_report(
 
 
 def _sections(
-    steps: ScoredSteps, baseline: ConstantBaseline, bootstrap: Bootstrap, part_of_tree: Sequence[str]
+    steps: ScoredSteps,
+    baseline: ConstantBaseline,
+    bootstrap: Bootstrap,
+    part_of_tree: Sequence[str],
+    beside: Sequence[Callable[[str], object]],
 ) -> tuple[Section, dict[str, Section]]:
     """The section of all steps, and those of the datasets by name."""
     counts = np.bincount(steps.dataset, minlength=len(steps.dataset_names))
@@ -87,7 +95,11 @@ def _sections(
     def made(name: str | None) -> Section:
         if name is None:
             return _overall(steps, baseline, bootstrap, part_of_tree)
-        return _section_of(name, steps, baseline.per_dataset.get(name), bootstrap, part_of_tree)
+        of_name = partial(_section_of, name, steps, baseline.per_dataset.get(name), bootstrap, part_of_tree)
+        work: list[Callable[[], object]] = [of_name, *(partial(other, name) for other in beside)]
+        section, *_ = in_threads(lambda one: one(), work)
+        assert isinstance(section, Section)
+        return section
 
     if len(steps) in counts:  # one dataset holds all steps: a copy of its own, compared with its own constant
         parts = list(in_threads(made, steps.dataset_names))
