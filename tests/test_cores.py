@@ -15,6 +15,7 @@ from surestep.cores import in_threads
 from surestep.metrics.bootstrap import draws as draws_module
 from surestep.metrics.figures import cells as cells_module
 from surestep.metrics.report import build_report
+from surestep.metrics.report import section as section_module
 from surestep.scored import ScoredSteps
 
 
@@ -106,6 +107,7 @@ def test_a_report_is_the_same_to_the_digit_on_any_number_of_cores(monkeypatch: p
     """Blocks of a few draws each, so that there is something to share."""
     monkeypatch.setattr(draws_module, "_BLOCK_ENTRIES", 150)
     monkeypatch.setattr(cells_module, "_FEWEST_STEPS", 0)
+    monkeypatch.setattr(section_module, "FEWEST_SHARED", 0)
     rng = np.random.default_rng(0)
     steps = ScoredSteps.of_columns(
         rng.random(400),

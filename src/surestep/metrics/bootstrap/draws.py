@@ -64,7 +64,7 @@ class Draws:
     def _one(self, number: int) -> IntArray:
         random = np.random.default_rng([self.seed, number])
         drawn = random.integers(0, self.num_problems, self.num_problems)
-        return np.bincount(drawn, minlength=self.num_problems).astype(np.int64)
+        return np.bincount(drawn, minlength=self.num_problems).astype(np.int64, copy=False)
 
     def blocks(self) -> Iterator[FloatArray]:
         """The same counts as float64, several draws at a time, (b, G): few enough to hold beside the data.

@@ -12,7 +12,6 @@ from functools import partial
 
 import numpy as np
 
-from surestep.cores import in_threads
 from surestep.metrics.bootstrap.draws import seed_for
 from surestep.metrics.bootstrap.interval import DEFAULT_LEVEL, percentile
 from surestep.metrics.figures import compute_figures
@@ -21,7 +20,7 @@ from surestep.metrics.report.baselines import baseline_table, constant_baselines
 from surestep.metrics.report.constants import ConstantBaseline as ConstantBaseline
 from surestep.metrics.report.constants import dataset_constants
 from surestep.metrics.report.notes import notes
-from surestep.metrics.report.section import Bootstrap, Section, make_section
+from surestep.metrics.report.section import Bootstrap, Section, for_each, make_section
 from surestep.scored import ScoredSteps
 
 MIXED_MEANS = "training_mean_where_known_else_evaluated_mean"
@@ -97,16 +96,16 @@ def _sections(
             return _overall(steps, baseline, bootstrap, part_of_tree)
         of_name = partial(_section_of, name, steps, baseline.per_dataset.get(name), bootstrap, part_of_tree)
         work: list[Callable[[], object]] = [of_name, *(partial(other, name) for other in beside)]
-        section, *_ = in_threads(lambda one: one(), work)
+        section, *_ = for_each(lambda one: one(), work, len(steps))
         assert isinstance(section, Section)
         return section
 
     if len(steps) in counts:  # one dataset holds all steps: a copy of its own, compared with its own constant
-        parts = list(in_threads(made, steps.dataset_names))
+        parts = list(for_each(made, steps.dataset_names, len(steps)))
         of_all = parts[counts.tolist().index(len(steps))]
         overall = Section(deepcopy(of_all.json), of_all.draws, of_all.measure, of_all.constants)
     else:
-        overall, *parts = in_threads(made, [None, *steps.dataset_names])  # the largest first
+        overall, *parts = for_each(made, [None, *steps.dataset_names], len(steps))  # the largest first
     return overall, dict(zip(steps.dataset_names, parts, strict=True))
 
 

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from surestep.cores import in_threads
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT
 from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.columns import FloatArray
 from surestep.metrics.figures import FIGURES, compute_figures
 from surestep.metrics.measure import Measure, resample
 from surestep.metrics.report.constants import EVALUATED_MEAN, ConstantBaseline, constant_of, dataset_constants
-from surestep.metrics.report.section import Section
+from surestep.metrics.report.section import Section, for_each
 from surestep.metrics.report.verdict import COMPARED, sentences
 from surestep.scored import ScoredSteps
 
@@ -83,7 +82,7 @@ def baseline_table(
         return _beside(sections[name], [part.with_confidence(baseline.confidence[rows]) for baseline in baselines])
 
     compared = [name for name, section in sections.items() if name is None or section.num_steps < len(steps)]
-    of_each = dict(zip(compared, in_threads(beside, compared), strict=True))
+    of_each = dict(zip(compared, for_each(beside, compared, len(steps)), strict=True))
     for name, section in sections.items():
         if name not in of_each:  # it holds all steps
             measured[name] = measured[None]

@@ -7,12 +7,13 @@ Legend: N steps, R draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from surestep.cores import in_threads
 from surestep.metrics.bootstrap.draws import FEWEST_PROBLEMS, Draws
 from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.columns import FloatArray
@@ -38,8 +39,12 @@ SKILL_FIGURES = ("mse", "nll")
 CONSTANT, DATASET_MEAN = "constant_baseline", "dataset_mean_baseline"
 """What skill is measured against, by its key in the section."""
 CONSTANT_FIGURES = ("mse", "mae", "nll", "brier")
+FEWEST_SHARED = 2**14
+"""Steps from which sections are worth the starting of threads."""
 
 Json = dict[str, Any]
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +161,11 @@ def make_section(
         if found is not None:
             found.add_intervals()
     return Section(section, draws, model, known)
+
+
+def for_each(function: Callable[[_Task], _Result], tasks: Sequence[_Task], num_steps: int) -> Iterator[_Result]:
+    """`function` of each of the tasks of a report on so many steps, in order: in threads where there are many steps."""
+    return in_threads(function, tasks) if num_steps >= FEWEST_SHARED else map(function, tasks)
 
 
 def why_no_intervals(num_problems: int, resamples: int) -> str | None:
