@@ -15,6 +15,7 @@ from surestep.cores import in_threads
 from surestep.metrics.bootstrap import draws as draws_module
 from surestep.metrics.figures import cells as cells_module
 from surestep.metrics.report import build_report
+from surestep.metrics.report import section as section_module
 from surestep.scored import ScoredSteps
 
 
@@ -54,6 +55,40 @@ def test_what_is_not_taken_is_not_worked_out(monkeypatch: pytest.MonkeyPatch) ->
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("core")]
 
 
+def test_tasks_of_tasks_come_in_order_in_the_same_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three levels deep, so that threads wait for each other's parts, and no thread more than cores."""
+    monkeypatch.setattr(cores, "num_cores", lambda: 2)
+    places: set[str] = set()
+
+    def level(task: tuple[int, ...]) -> Any:
+        places.add(threading.current_thread().name)
+        return task if len(task) == 3 else list(in_threads(level, [(*task, place) for place in range(4)]))
+
+    for _ in range(20):
+        found = list(in_threads(level, [(place,) for place in range(3)]))
+        assert found == [[[(a, b, c) for c in range(4)] for b in range(4)] for a in range(3)]
+    assert places <= {"core 0", "core 1"}
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("core")]
+
+
+def test_an_error_in_a_part_of_a_task_is_that_of_the_task_and_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cores, "num_cores", lambda: 2)
+    begun: list[int] = []
+
+    def part(value: int) -> float:
+        begun.append(value)
+        return 1 / (value % 100 - 3)
+
+    def task(first: int) -> list[float]:
+        return list(in_threads(part, range(first, first + 100)))
+
+    found = in_threads(task, [100 * number for number in range(50)])
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert len(begun) < 1000
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("core")]
+
+
 def test_linear_algebra_uses_one_thread_in_each_and_as_many_as_before_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -72,6 +107,7 @@ def test_a_report_is_the_same_to_the_digit_on_any_number_of_cores(monkeypatch: p
     """Blocks of a few draws each, so that there is something to share."""
     monkeypatch.setattr(draws_module, "_BLOCK_ENTRIES", 150)
     monkeypatch.setattr(cells_module, "_FEWEST_STEPS", 0)
+    monkeypatch.setattr(section_module, "FEWEST_SHARED", 0)
     rng = np.random.default_rng(0)
     steps = ScoredSteps.of_columns(
         rng.random(400),

@@ -6,12 +6,10 @@ Knows no work in particular.
 from __future__ import annotations
 
 import os
-from collections import deque
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
-from itertools import islice
 from typing import Any, TypeVar
 
 _Task = TypeVar("_Task")
@@ -31,8 +29,11 @@ def num_cores() -> int:
 def in_threads(function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> Iterator[_Result]:
     """The result of every task, in order, each worked out by whichever thread is free.
 
+    A task may ask for the same of parts of its own: its thread works on these, and so does any that has no task of its
+    own left, so that large tasks and parts of the last one keep all threads busy.
+
     What is made does not depend on how many threads there are: whoever asks cuts the work into the same tasks
-    everywhere. At most one result for each thread waits to be taken. While several threads work, the linear algebra
+    everywhere. At most two results for each thread wait to be taken. While several threads work, the linear algebra
     of NumPy and SciPy uses one thread in each, so that its sums do not depend on the number of cores either.
 
     Args:
@@ -49,16 +50,144 @@ def in_threads(function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> 
     if number < 2:
         yield from map(function, tasks)
         return
-    with ExitStack() as stack:
-        stack.enter_context(_linear_algebra().limit(limits=1, user_api="blas"))
-        pool = ThreadPoolExecutor(number, thread_name_prefix="core")
-        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-        coming = iter(tasks)
-        begun: deque[Future[_Result]] = deque(pool.submit(function, task) for task in islice(coming, 2 * number))
-        while begun:
-            found = begun.popleft().result()
-            begun.extend(pool.submit(function, task) for task in islice(coming, 1))
-            yield found
+    call = _Call(function, tasks, 2 * number, getattr(_HERE, "call", None))
+    _THREADS.open(call, number)
+    try:
+        for place in range(len(tasks)):
+            yield _THREADS.result(call, place)
+    finally:
+        _THREADS.close(call)
+
+
+class _LeftError(BaseException):
+    """Nobody asks any more for the task that this thread works on."""
+
+
+class _Call:
+    """Tasks that somebody asks for; all but `tasks` and `inside` change under the lock of the threads.
+
+    Args:
+        most: results that may wait.
+        inside: the call of whose task this one is a part; None for one from outside.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], tasks: Sequence[Any], most: int, inside: _Call | None) -> None:
+        self._function, self._tasks, self._most, self._inside = function, tasks, most, inside
+        self._num_begun = self._num_taken = self.num_running = 0
+        self._found: dict[int, tuple[Any, BaseException | None]] = {}
+        self.is_closed = False
+
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody asks for its results any more."""
+        return self.is_closed or (self._inside is not None and self._inside.is_left)
+
+    def begin(self) -> int | None:
+        """The place of a task to work on; None where there is none, or too many results wait."""
+        if self.is_left or self._num_begun == min(len(self._tasks), self._num_taken + self._most):
+            return None
+        self._num_begun += 1
+        self.num_running += 1
+        return self._num_begun - 1
+
+    def work(self, place: int) -> tuple[Any, BaseException | None]:
+        """What a task comes to: a result, or an error."""
+        before, _HERE.call = getattr(_HERE, "call", None), self
+        try:
+            return self._function(self._tasks[place]), None
+        except BaseException as error:  # raised where it is asked for
+            return None, error
+        finally:
+            _HERE.call = before
+
+    def end(self, place: int, found: tuple[Any, BaseException | None]) -> None:
+        """Keep what a task came to until it is taken."""
+        self.num_running -= 1
+        self._found[place] = found
+
+    def take(self, place: int) -> tuple[Any, BaseException | None] | None:
+        """What a task came to; None where it has not ended."""
+        found = self._found.pop(place, None)
+        self._num_taken += found is not None
+        return found
+
+
+class _Threads:
+    """The threads of all calls that are open, which end with the last one."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._calls: list[_Call] = []
+        self._running: list[threading.Thread] = []
+        self._limits = ExitStack()
+
+    def open(self, call: _Call, number: int) -> None:
+        """Begin to work on `call`, in at least `number` threads."""
+        with self._changed:
+            if not self._calls:
+                self._limits.enter_context(_linear_algebra().limit(limits=1, user_api="blas"))
+            self._calls.append(call)
+            for place in range(len(self._running), number):
+                self._running.append(threading.Thread(target=self._work, name=f"core {place}", daemon=True))
+                self._running[-1].start()
+            self._changed.notify_all()
+
+    def result(self, call: _Call, place: int) -> Any:
+        """The result of a task; one of these threads works on others until it is there."""
+        is_one = threading.current_thread() in self._running
+        with self._changed:
+            while (found := call.take(place)) is None:
+                if call.is_left:
+                    raise _LeftError
+                # Not on what was asked for before: it may be large, and the result is waited for.
+                if not (is_one and self._did_one(self._calls[self._calls.index(call) :])):
+                    self._changed.wait()
+            self._changed.notify_all()
+        if found[1] is not None:
+            raise found[1]
+        return found[0]
+
+    def close(self, call: _Call) -> None:
+        """Begin no more of its tasks, and wait for those that run."""
+        ended: list[threading.Thread] = []
+        with self._changed:
+            call.is_closed = True
+            self._changed.notify_all()
+            while call.num_running:
+                self._changed.wait()
+            self._calls.remove(call)
+            if not self._calls:
+                ended, self._running = self._running, []
+                self._limits.close()
+                self._changed.notify_all()
+        for thread in ended:
+            thread.join()
+
+    def _work(self) -> None:
+        here = threading.current_thread()
+        with self._changed:
+            while here in self._running:
+                if not self._did_one(self._calls):  # the largest first
+                    self._changed.wait()
+
+    def _did_one(self, calls: Sequence[_Call]) -> bool:
+        """Whether there was a task to work on, which was done, the lock let go meanwhile."""
+        for call in calls:
+            if (place := call.begin()) is not None:
+                self._changed.release()
+                try:
+                    found = call.work(place)
+                finally:
+                    self._changed.acquire()
+                call.end(place, found)
+                self._changed.notify_all()
+                return True
+        return False
+
+
+_HERE = threading.local()
+"""`call`: that of the task which this thread works on."""
+_THREADS = _Threads()
 
 
 @cache

@@ -20,7 +20,7 @@ from surestep.arrays import BoolArray as BoolArray
 from surestep.arrays import FloatArray as FloatArray
 from surestep.arrays import IntArray as IntArray
 from surestep.arrays import KeyArray as KeyArray
-from surestep.arrays import check_range, check_unit_interval, own_array, whole_numbers
+from surestep.arrays import check_range, check_unit_interval, distinct, own_array, whole_numbers
 from surestep.errors import DataError
 
 FIRST_STEP = -1
@@ -240,10 +240,10 @@ class ScoredSteps:
 
     def densely(self) -> Self:
         """Problems without a row left out and the others numbered 0 to G − 1 in the same order: before drawing."""
-        used, problem = np.unique(self.problem, return_inverse=True)
+        used, problem = distinct(self.problem)
         if used.size == self.problem_keys.size:
             return self
-        return replace(self, problem=problem.astype(np.int64), problem_keys=self.problem_keys[used])
+        return replace(self, problem=problem, problem_keys=self.problem_keys[used])
 
     def for_dataset(self, name: str) -> Self:
         """The rows of one dataset.

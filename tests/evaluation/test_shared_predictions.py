@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,33 @@ from hypothesis import strategies as st
 
 from pickling_helper import Pickling
 from surestep.errors import DataError
+from surestep.evaluation.compare.join import _keyed_rows
+from surestep.evaluation.results.same_data import OVERALL
 from surestep.scored import FIRST_STEP, ScoredSteps
 from surestep.scoring.predictions import shared_reading
 from surestep.scoring.predictions.layouts import read_parts
 from surestep.scoring.predictions.row_columns import RowColumns
+from surestep.scoring.predictions.shared_reading import read_shared
+from surestep.scoring.predictions.sure_rows import sure_rows
 from surestep.scoring.predictions_file import read_predictions
 
 NUMBERS = st.sampled_from([0.0, 0.25, 0.5, 1, 1.0])
+ODD = st.sampled_from(
+    [
+        '{"confidence": -0.0, "label": 1}',
+        '{"confidence": 0.5, "label": NaN, "step": 3.0}',
+        '{"confidence": 0.5, "label": 0.5, "dataset": "  ", "problem_id": " p "}',
+        '{"confidence": 0.5, "label": 1, "problem_id": "q", "extra": "x"}',
+        '{"confidence": 0.5, "label": 1, "problem_id": "q", "problem_id": "p"}',
+        '{"confidence": 0.5, "label": true, "problem_id": "\\ud83d"}',
+        '{"confidence": 0.5, "label": 1} {"confidence": 0.5, "label": 1}',
+        '{"confidence": 5e-1, "label": 1e-400, "id": "p", "subset": "b"}',
+        '{"confidence": 0.5, "label": 1, "position": 0}',
+        '{"confidence": null, "label": 1}',
+        '{"confidence": 0.5, "problem": " One?", "text": "}", "context": null}\r',
+        '{"confidence": 0.5, "label": 1, "problem_id": "{", "text": "a\\nb", "problem": ""}',
+    ]
+)
 
 
 def _optional(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -55,7 +76,12 @@ BROKEN = st.sampled_from(["{", "7", '{"label": 1}', '{"confidence": 2, "label": 
 FILES = st.one_of(
     *(
         st.lists(st.one_of(rows.map(json.dumps), rows.map(json.dumps), rows.map(json.dumps), others), max_size=20)
-        for rows, others in ((STEP_ROWS, BROKEN), (STEP_ROWS, STEP_ROWS.map(json.dumps)), (SOLUTIONS, BROKEN))
+        for rows, others in (
+            (STEP_ROWS, BROKEN),
+            (STEP_ROWS, STEP_ROWS.map(json.dumps)),
+            (STEP_ROWS, ODD),
+            (SOLUTIONS, BROKEN),
+        )
     )
 )
 
@@ -98,8 +124,8 @@ def outcome(read: Any, path: Path) -> Any:
 
 
 @contextmanager
-def shared(helper: Any, characters: int) -> Iterator[None]:
-    """Lines are handed over a few at a time."""
+def shared(helper: Any, characters: int, least_sure: int = 0) -> Iterator[None]:
+    """Lines are handed over a few at a time, and read as columns from `least_sure` characters on."""
 
     @contextmanager
     def given_helpers(_number: int, _first: Any) -> Iterator[list[Any]]:
@@ -108,20 +134,71 @@ def shared(helper: Any, characters: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared_reading, "helpers", given_helpers)
         patch.setattr(shared_reading, "BATCH", characters)
+        patch.setattr(shared_reading, "LEAST_SURE", least_sure)
         yield
 
 
 @settings(max_examples=60)
-@given(FILES, st.sampled_from([1, 150, 400]), st.sampled_from([0, 2, 10**9]))
+@given(FILES, st.sampled_from([1, 150, 400]), st.sampled_from([0, 2, 10**9]), st.sampled_from(["\n", ""]))
 def test_columns_texts_and_errors_are_those_of_one_row_after_another(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], characters: int, lost_after: int
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], characters: int, lost_after: int, end: str
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "shared_predictions.jsonl"
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + end, encoding="utf-8")
     expected = outcome(one_after_another, path)
-    for helper in (None, Pickling(lost_after)):
-        with shared(helper, characters):
+    for helper, least_sure in ((None, 0), (Pickling(lost_after), 0), (None, 10**9)):
+        with shared(helper, characters, least_sure):
             assert outcome(read_predictions, path) == expected
+
+
+def keyed(path: Path, dataset: str) -> Any:
+    """The columns and keys that `compare` joins rows by, or why there are none, or the error."""
+    found, numbers = RowColumns(path), []
+    try:
+        for part in read_shared(path, partial(_keyed_rows, dataset=dataset)):
+            if part.why_not:
+                return part.why_not
+            found.extend(part.columns)
+            numbers += part.numbers
+    except DataError as error:
+        return str(error)
+    return {name: values.tolist() for name, values in found._whole.items()}, str(found._numbers), numbers
+
+
+@settings(max_examples=20)
+@given(FILES, st.sampled_from([1, 150]), st.sampled_from(["a", "b", "all", OVERALL]))
+def test_what_compare_joins_is_what_one_row_after_another_gives(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], characters: int, dataset: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "keyed_predictions.jsonl"
+    named = [
+        line.replace('{"confidence"', '{"dataset": "a", "problem_id": "p", "step": 1, "confidence"') for line in lines
+    ]
+    for content in (lines, named):
+        path.write_text("\n".join(content) + "\n", encoding="utf-8")
+        with shared(None, 10**9, 10**9):
+            expected = keyed(path, dataset)
+        for helper in (None, Pickling()):
+            with shared(helper, characters):
+                assert keyed(path, dataset) == expected
+
+
+def test_plain_rows_are_read_as_columns_and_doubtful_ones_are_not() -> None:
+    row = {"dataset": "a", "problem_id": "p", "step": 1, "confidence": 0.5, "label": None, "text": "{", "group": " "}
+    plain = json.dumps(row) + "\n"
+    rows = sure_rows(plain * 3, 5)
+    assert rows is not None
+    assert (rows.line.tolist(), rows.texts["text"].listed(), rows.has("group").any()) == ([5, 6, 7], ["{"] * 3, False)
+    assert np.isnan(rows.numbers["label"]).all()
+    for doubtful in (
+        {"step": -1},
+        {"confidence": 1.5},
+        {"confidence": None},
+        {"problem_id": 7},
+        {"more": 1},
+        {"label": True},
+    ):
+        assert sure_rows(plain + json.dumps(row | doubtful) + "\n", 1) is None
 
 
 def test_an_array_and_a_table_are_read_as_before(tmp_path: Path) -> None:

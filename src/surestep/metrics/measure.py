@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from surestep.metrics.bootstrap.draws import Draws
+from surestep.metrics.bootstrap.draws import DrawnCounts, Draws
 from surestep.metrics.bootstrap.interval import Interval, inverted, percentile
 from surestep.metrics.columns import FloatArray, UndefinedFigureError
 from surestep.metrics.figures import FIGURES
@@ -31,8 +33,10 @@ MOST_GROUPS = 4096
 """How finely draws tell confidences apart. AUROC moves by less than 1 / groups² from it, before it is shifted back."""
 _ENTRIES_AT_ONCE = 2**17
 """What the figures of rankings are computed from at a time: it stays in the fast memory."""
-_DRAWS_AT_ONCE = 64
+_DRAWS_AT_ONCE = 80
 """Draws whose counts are made ready for the cells of all measures at a time."""
+_FEWEST_DRAWS = 64
+"""Draws that are wanted at a time where they are few: each step is then looked at once for so many."""
 _TABLE_ENTRIES = 2**22
 """32 MiB of what problems add; a wider table is taken in slices of columns."""
 
@@ -201,7 +205,7 @@ class _DrawByDraw:
                 found[figure.name].append(kind.value(sums[figure.reads]))
         for figure in self._weighted:
             assert steps is not None
-            values = [_weighted(figure, steps, row[steps.problem]) for row in counts.values]
+            values = [_weighted(figure, steps, np.asarray(row, np.float64)[steps.problem]) for row in counts.values]
             found[figure.name].append(np.array(values))
         return {name: np.concatenate(blocks) for name, blocks in found.items()}
 
@@ -250,7 +254,8 @@ def resample(measures: Sequence[Measure], draws: Draws) -> None:
         table = np.concatenate([np.empty((draws.num_problems, 0)), *(place.table() for place in some)], axis=1)
         products = [np.empty((0, table.shape[1]))]
         once = _OncePerDraw(others, held) if number == 0 else _OncePerDraw((), ())
-        for product, at_once in draws.of_blocks(partial(_of_block, table=table, once=once)):
+        work = partial(_of_block, draws=draws, table=table, once=once)
+        for product, at_once in draws.of_blocks(work, at_least=_FEWEST_DRAWS):
             products.append(product)
             for figures, sums_held in at_once:
                 for other, found in zip(others, figures, strict=True):
@@ -281,11 +286,11 @@ class _OncePerDraw:
 
 
 def _of_block(
-    block: FloatArray, *, table: FloatArray, once: _OncePerDraw
+    block: DrawnCounts, *, draws: Draws, table: FloatArray, once: _OncePerDraw
 ) -> tuple[FloatArray, list[tuple[list[dict[str, FloatArray]], list[FloatArray]]]]:
-    """The sums of a block's draws of problems, (b, G), over `table`; and what `once` makes of some at a time."""
+    """The sums of some draws of problems, (b, G), over `table`; and what `once` makes of some at a time."""
     firsts = range(0, len(block), _DRAWS_AT_ONCE) if once.others or once.held else range(0)
-    return block @ table, [once.of(Counts(block[first : first + _DRAWS_AT_ONCE])) for first in firsts]
+    return draws.products(block, table), [once.of(Counts(block[first : first + _DRAWS_AT_ONCE])) for first in firsts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +301,7 @@ class _Place:
     serves: list[tuple[str, str]]
     added: ProblemSums
 
-    def table(self) -> FloatArray:
+    def table(self) -> npt.NDArray[Any]:
         assert self.added.table is not None
         return self.added.table
 

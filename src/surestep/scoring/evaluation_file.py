@@ -20,9 +20,11 @@ from surestep.disk import real_path
 from surestep.errors import ConfigError
 from surestep.files import METRICS, PREDICTIONS, sha256_of, write_json, written_together
 from surestep.metrics.bootstrap.draws import forget_draws
-from surestep.metrics.error_analysis.section import TextFacts, error_analysis
+from surestep.metrics.error_analysis.section import NOTES as OF_ERRORS
+from surestep.metrics.error_analysis.section import TextFacts, errors_of_dataset
 from surestep.metrics.report import Baseline, ConstantBaseline, build_report
-from surestep.metrics.solution_level.section import solution_level_report
+from surestep.metrics.solution_level.section import NOTES as OF_SOLUTIONS
+from surestep.metrics.solution_level.section import solutions_of_dataset
 from surestep.scored import ScoredSteps
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 from surestep.scoring.predictions_file import write_predictions
@@ -54,28 +56,39 @@ def evaluation_report(
         constants: mean training labels.
         baselines: further predictors, a confidence for each measured step.
     """
-    report = build_report(
+    resamples, seed = settings.bootstrap_resamples, settings.bootstrap_seed
+    measured, facts = steps.measured(), text_facts(steps.measured(keep_texts=True))
+    conflicts = _known_conflicts(about.get("datasets", {}))
+    solutions: dict[str, Json] = {}
+    errors: dict[str, Json] = {}
+
+    def add_solutions(name: str) -> None:
+        solutions[name] = solutions_of_dataset(steps, name, resamples=resamples, seed=seed)
+
+    def add_errors(name: str) -> None:
+        errors[name] = errors_of_dataset(measured, facts, name, conflicts=conflicts, resamples=resamples, seed=seed)
+
+    def in_file_order(sections: dict[str, Json]) -> dict[str, Json]:
+        return {name: sections[name] for name in steps.dataset_names}
+
+    figures = build_report(
         steps,
         baseline=constants,
         baselines=baselines,
         part_of_tree=part_of_each_tree(steps),
-        resamples=settings.bootstrap_resamples,
-        seed=settings.bootstrap_seed,
+        resamples=resamples,
+        seed=seed,
+        beside=(add_solutions, add_errors),
     )
     without_label = _count_by_dataset(steps, np.isnan(steps.label) & ~np.isnan(steps.confidence))
     content = {
         **about,
-        **report,
-        "solution_level": solution_level_report(
-            steps, resamples=settings.bootstrap_resamples, seed=settings.bootstrap_seed
-        ),
-        "error_analysis": error_analysis(
-            steps.measured(),
-            text_facts(steps.measured(keep_texts=True)),
-            conflicts=_known_conflicts(about.get("datasets", {})),
-            resamples=settings.bootstrap_resamples,
-            seed=settings.bootstrap_seed,
-        ),
+        **figures,
+        "solution_level": {
+            "per_dataset": {name: solutions[name] for name in steps.dataset_names},
+            "notes": OF_SOLUTIONS,
+        },
+        "error_analysis": {"per_dataset": in_file_order(errors), "notes": OF_ERRORS},
         "num_steps_without_label": sum(without_label.values()),
         "steps_without_label": {name: count for name, count in without_label.items() if count},
         "made": datetime.now(UTC).isoformat(timespec="seconds"),

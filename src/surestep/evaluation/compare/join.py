@@ -6,8 +6,10 @@ Knows predictions files; a step is named by its dataset, problem and number.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from surestep.evaluation.results.same_data import OVERALL
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.paired import paired_differences
 from surestep.scored import IntArray, KeyArray, ScoredSteps
-from surestep.scoring.predictions.layouts import Part, read_parts
+from surestep.scoring.predictions.layouts import Part
 from surestep.scoring.predictions.row_columns import RowColumns
+from surestep.scoring.predictions.shared_reading import SomeRows, read_shared
+from surestep.scoring.predictions.sure_rows import SureRows
 
 KEY_FIELDS = ("dataset", "problem_id", "step")
 _READ_FIELDS = (*KEY_FIELDS, "group", "problem", "confidence", "raw_confidence", "label", "position")
@@ -88,15 +92,12 @@ def read_keyed(run: FoundEvaluation, dataset: str) -> KeyedSteps:
 
 def _read_keyed(path: Path, run: FoundEvaluation, dataset: str) -> KeyedSteps:
     found, numbers = RowColumns(path), array("Q")
-    with seldom_collecting():
-        for part, values in _rows_of(path, dataset):
-            if lacking := [name for name in KEY_FIELDS if values.get(name) is None]:
-                why = f"{path}, line {part.record.line}: the row has no {lacking[0]}, so it cannot be joined"
-                return KeyedSteps(None, _NO_KEYS, why)
-            found.add(values, part.record.line)
-            if values.get("label") is not None:
-                # Each with its length: no two steps are spelled alike.
-                numbers.extend(key_of_text("".join(f"{len(name)} {name}" for name in _key(values))))
+    with seldom_collecting(), closing(read_shared(path, partial(_keyed_rows, dataset=dataset))) as parts:
+        for part in parts:
+            if part.why_not:
+                return KeyedSteps(None, _NO_KEYS, part.why_not)
+            found.extend(part.columns)
+            numbers.extend(part.numbers)
     if not numbers:
         return KeyedSteps(None, _NO_KEYS, f"{path} has no labelled row of {dataset}")
     keys = np.array(numbers, np.uint64).reshape(-1, 2)
@@ -108,9 +109,48 @@ def _read_keyed(path: Path, run: FoundEvaluation, dataset: str) -> KeyedSteps:
     return KeyedSteps(predictions, keys, path=path)
 
 
-def _rows_of(path: Path, dataset: str) -> Iterator[tuple[Part, Json]]:
+@dataclass(frozen=True, slots=True)
+class _KeyedRows:
+    """Some rows of a file, and the two halves of the key of each that is labelled; or why a row has no key."""
+
+    columns: RowColumns
+    numbers: array[int]
+    why_not: str = ""
+
+
+def _keyed_rows(rows: SomeRows, *, dataset: str) -> _KeyedRows:
+    """The scored rows of a dataset, or of all (`OVERALL`)."""
+    found, numbers = RowColumns(rows.path), array("Q")
+    sure = rows.sure()
+    if sure is not None and (sure := _of_dataset(sure, dataset)) is not None:
+        found.add_rows(sure)
+        labelled = sure.select(~np.isnan(sure.numbers["label"]))
+        names = (labelled.texts["dataset"].listed(), labelled.texts["problem_id"].listed())
+        for name, problem, step in zip(*names, labelled.whole["step"].tolist(), strict=True):
+            numbers.extend(_number_of((str(name), str(problem), str(step))))
+        return _KeyedRows(found, numbers)
+    for part, values in _rows_of(rows.parts(), dataset):
+        if lacking := [name for name in KEY_FIELDS if values.get(name) is None]:
+            why = f"{rows.path}, line {part.record.line}: the row has no {lacking[0]}, so it cannot be joined"
+            return _KeyedRows(found, numbers, why)
+        found.add(values, part.record.line)
+        if values.get("label") is not None:
+            numbers.extend(_number_of(_key(values)))
+    return _KeyedRows(found, numbers)
+
+
+def _of_dataset(rows: SureRows, dataset: str) -> SureRows | None:
+    """What `_rows_of` gives of the same rows; None where one lacks a part of its key."""
+    rows = rows.only(_READ_FIELDS)
+    if dataset != OVERALL:
+        names = rows.texts["dataset"]
+        rows = rows.select(np.array([(name or "all") == dataset for name in names.values])[names.place])
+    return rows if all(rows.has(name).all() for name in KEY_FIELDS) else None
+
+
+def _rows_of(parts: Iterable[Part], dataset: str) -> Iterator[tuple[Part, Json]]:
     """The scored rows of a dataset, or of all (`OVERALL`), with what is read of them."""
-    for part in read_parts(path):
+    for part in parts:
         for row in part.rows:
             values = {name: row[name] for name in _READ_FIELDS if name in row}
             is_unscored = part.is_solution and values["confidence"] is None
@@ -120,6 +160,11 @@ def _rows_of(path: Path, dataset: str) -> Iterator[tuple[Part, Json]]:
 
 def _key(values: Json) -> tuple[str, str, str]:
     return values["dataset"], values["problem_id"], str(values["step"])
+
+
+def _number_of(key: tuple[str, str, str]) -> tuple[int, int]:
+    """128 bits for a key; with the length of each part, no two steps are spelled alike."""
+    return key_of_text("".join(f"{len(name)} {name}" for name in key))
 
 
 def matching_rows(first: KeyArray, second: KeyArray) -> tuple[IntArray, IntArray]:

@@ -17,10 +17,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from surestep.cores import in_threads
+from surestep.cores import MOST_THREADS, in_threads
 from surestep.metrics.columns import FloatArray, IntArray
 
 _Result = TypeVar("_Result")
+DrawnCounts = npt.NDArray[np.uint8] | FloatArray
+"""How often each problem is drawn, (b, G), whole numbers."""
 
 DEFAULT_RESAMPLES = 1000
 FEWEST_PROBLEMS = 2
@@ -31,7 +33,7 @@ by them."""
 _BLOCK_ENTRIES = 2**21
 """16 MiB of counts."""
 _MOST_KEPT = 2**27
-"""128 MiB of counts, a byte each: those drawn last are kept, since a section asks for its draws several times."""
+"""128 MiB of counts, a byte each: as many as threads are kept, since a section asks for its own often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Draws:
     def _one(self, number: int) -> IntArray:
         random = np.random.default_rng([self.seed, number])
         drawn = random.integers(0, self.num_problems, self.num_problems)
-        return np.bincount(drawn, minlength=self.num_problems).astype(np.int64)
+        return np.bincount(drawn, minlength=self.num_problems).astype(np.int64, copy=False)
 
     def blocks(self) -> Iterator[FloatArray]:
         """The same counts as float64, several draws at a time, (b, G): few enough to hold beside the data.
@@ -70,27 +72,43 @@ class Draws:
         >>> [block.shape for block in Draws(5, resamples=2).blocks()]
         [(2, 5)]
         """
-        return map(self._maker(), self._spans())
+        make, _ = self._maker()
+        return (np.asarray(make(rows), np.float64) for rows in self._spans())
 
-    def of_blocks(self, function: Callable[[FloatArray], _Result]) -> Iterator[_Result]:
-        """`function` of each of the blocks, in order, worked out in threads; it changes nothing.
+    def of_blocks(self, function: Callable[[DrawnCounts], _Result], *, at_least: int = 1) -> Iterator[_Result]:
+        """`function` of the counts of some draws at a time, (b, G), in order, in threads; it changes nothing.
+
+        Args:
+            function: of counts of any type, bytes where they fit; `in_blocks` has the blocks of float64 among them.
+            at_least: draws that are wanted at a time, where they are bytes.
 
         >>> [float(total) for total in Draws(5, resamples=2).of_blocks(np.sum)]
         [10.0]
         """
-        make = self._maker()
-        return in_threads(lambda rows: function(make(rows)), self._spans())
+        make, is_small = self._maker()
+        blocks = -(-at_least // self._block_size()) if is_small else 1
+        return in_threads(lambda rows: function(make(rows)), self._spans(blocks))
 
-    def _spans(self) -> list[range]:
-        """The draws of each block: the same on every machine, since sums over a block may depend on its length."""
-        size = max(1, _BLOCK_ENTRIES // max(self.num_problems, 1))
+    def in_blocks(self, counts: DrawnCounts) -> Iterator[FloatArray]:
+        """The counts of some whole blocks, as `of_blocks` gives them, block by block."""
+        size = self._block_size()
+        for start in range(0, len(counts), size):
+            yield np.asarray(counts[start : start + size], np.float64)
+
+    def _block_size(self) -> int:
+        return max(1, _BLOCK_ENTRIES // max(self.num_problems, 1))
+
+    def _spans(self, blocks: int = 1) -> list[range]:
+        """The draws of so many blocks: the same on every machine, since sums over a block may depend on its length."""
+        size = self._block_size() * blocks
         return [range(start, min(start + size, self.resamples)) for start in range(0, self.resamples, size)]
 
-    def _maker(self) -> Callable[[range], FloatArray]:
+    def _maker(self) -> tuple[Callable[[range], DrawnCounts], bool]:
+        """What gives the counts of some draws, and whether these are bytes."""
         counts = _small_counts(self) if self.resamples * self.num_problems <= _MOST_KEPT else None
         if counts is None:
-            return lambda rows: np.array([self._one(row) for row in rows], dtype=np.float64)
-        return lambda rows: counts[rows.start : rows.stop].astype(np.float64)
+            return lambda rows: np.array([self._one(row) for row in rows], dtype=np.float64), False
+        return lambda rows: counts[rows.start : rows.stop], True
 
     def sums(self, table: FloatArray) -> FloatArray:
         """What each draw of the rows of `table`, (G, F), one a problem, adds up to: (R, F).
@@ -98,11 +116,15 @@ class Draws:
         >>> Draws(5, resamples=2).sums(np.ones((5, 3))).tolist()
         [[5.0, 5.0, 5.0], [5.0, 5.0, 5.0]]
         """
-        products = self.of_blocks(lambda counts: np.asarray(counts @ table))
+        products = self.of_blocks(lambda counts: self.products(counts, table))
         return np.concatenate([np.empty((0, table.shape[1])), *products])
 
+    def products(self, counts: DrawnCounts, table: FloatArray) -> FloatArray:
+        """The same of some whole blocks of draws: (b, F)."""
+        return np.concatenate([block @ table for block in self.in_blocks(counts)])
 
-@lru_cache(maxsize=1)
+
+@lru_cache(maxsize=MOST_THREADS)
 def _small_counts(draws: Draws) -> npt.NDArray[np.uint8] | None:
     """All draws, uint8 (R, G); None where a problem is drawn too often for a byte."""
     found = np.empty((draws.resamples, draws.num_problems), np.uint8)

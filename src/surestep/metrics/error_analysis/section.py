@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT, Draws, seed_for
-from surestep.metrics.columns import FloatArray, IntArray
+from surestep.metrics.columns import FloatArray, IntArray, distinct
 from surestep.metrics.error_analysis.raters import agreement, raters_section
 from surestep.metrics.figures.pointwise import calibration_in_the_large, mae, mse, nll, r2
 from surestep.metrics.figures.ranking import auroc
@@ -88,15 +88,29 @@ def error_analysis(
     >>> [round(row["share_of_error"], 3) for row in found["by_position"]], found["left_out"]["by_kind"]
     ([0.015, 0.985], 'the steps scored have no text')
     """
-    sections = {}
-    for index, name in enumerate(steps.dataset_names):
-        rows = steps.dataset == index
-        own = seed if len(steps.dataset_names) == 1 else seed_for(seed, name)
-        part = steps.select(rows).densely()
-        of_part = None if facts is None else TextFacts(facts.kinds, facts.kind[rows], facts.length[rows])
-        known = (conflicts or {}).get(name)
-        sections[name] = error_section(part, of_part, conflicts=known, resamples=resamples, seed=own)
+    sections = {
+        name: errors_of_dataset(steps, facts, name, conflicts=conflicts, resamples=resamples, seed=seed)
+        for name in steps.dataset_names
+    }
     return {"per_dataset": sections, "notes": NOTES}
+
+
+def errors_of_dataset(
+    steps: ScoredSteps,
+    facts: TextFacts | None,
+    name: str,
+    *,
+    conflicts: Mapping[str, int] | None,
+    resamples: int,
+    seed: int,
+) -> Json:
+    """The section of one dataset; arguments as of `error_analysis`."""
+    rows = steps.dataset == steps.dataset_names.index(name)
+    own = seed if len(steps.dataset_names) == 1 else seed_for(seed, name)
+    part = steps.select(rows).densely()
+    of_part = None if facts is None else TextFacts(facts.kinds, facts.kind[rows], facts.length[rows])
+    known = (conflicts or {}).get(name)
+    return error_section(part, of_part, conflicts=known, resamples=resamples, seed=own)
 
 
 def error_section(
@@ -158,12 +172,12 @@ def _groupings(
 
 def _named(key: str, names: Sequence[str], number: IntArray) -> Grouping:
     """Groups by number into `names`; those without a step are left out."""
-    used, group = np.unique(number, return_inverse=True)
-    return Grouping(tuple({key: names[index]} for index in used.tolist()), group.astype(np.int64), GROUP_FIGURES)
+    used, group = distinct(number)
+    return Grouping(tuple({key: names[index]} for index in used.tolist()), group, GROUP_FIGURES)
 
 
 def _by_length(length: IntArray) -> Grouping:
-    used, group = np.unique(np.searchsorted(LENGTH_STARTS, length, side="right") - 1, return_inverse=True)
+    used, group = distinct(np.searchsorted(LENGTH_STARTS, length, side="right") - 1)
     ends = [*(start - 1 for start in LENGTH_STARTS[1:]), None]
     rows = tuple({"from": LENGTH_STARTS[index], "to": ends[index]} for index in used.tolist())
-    return Grouping(rows, group.astype(np.int64), GROUP_FIGURES)
+    return Grouping(rows, group, GROUP_FIGURES)

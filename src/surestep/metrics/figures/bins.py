@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from surestep.metrics.columns import FloatArray, IntArray, bin_sums, check_unit_interval
+from surestep.metrics.columns import FloatArray, IntArray, bin_sums, check_unit_interval, distinct
 
 NUM_BINS = 10
 
@@ -67,13 +67,25 @@ def equal_mass_bins(
     check_unit_interval("confidence", p)
     if p.size == 0:
         return np.empty(0, dtype=np.int64)
-    w = np.ones(p.shape) if weights is None else np.asarray(weights, dtype=np.float64)
-    _, group = np.unique(p, return_inverse=True)
-    mass = bin_sums(group, w)
+    w = None if weights is None else np.asarray(weights, dtype=np.float64)
+    if w is not None and not (w == 1.0).all():
+        _, group = distinct(p)
+        return _bin_of_each(bin_sums(group, w), num_bins)[group]
+    # Counts of equal confidences need no order of the steps, and bins only their least confidences.
+    ordered = np.sort(p)
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    bin_of_group = _bin_of_each(np.diff(starts, append=p.size).astype(np.float64), num_bins)
+    firsts = np.flatnonzero(np.diff(bin_of_group, prepend=-1))
+    bins: IntArray = bin_of_group[firsts][np.searchsorted(ordered[starts[firsts[1:]]], p, side="right")]
+    return bins
+
+
+def _bin_of_each(mass: FloatArray, num_bins: int) -> IntArray:
+    """The bin of each group of equal confidences, ascending, of which each has this mass."""
     below = np.cumsum(mass) - mass
     # Doubled, so that with whole weights both sides of the division are exact and floor cannot slip.
     bin_of_group = np.floor(num_bins * (2.0 * below + mass) / (2.0 * mass.sum()))
-    bins: IntArray = np.minimum(bin_of_group, num_bins - 1).astype(np.int64)[group]
+    bins: IntArray = np.minimum(bin_of_group, num_bins - 1).astype(np.int64)
     return bins
 
 
@@ -118,7 +130,7 @@ def reliability_equal_mass(
     p = np.asarray(confidence, dtype=np.float64)
     y = np.asarray(label, dtype=np.float64)
     # Numbered anew without the empty bins.
-    _, bins = np.unique(equal_mass_bins(p, num_bins), return_inverse=True)
+    _, bins = distinct(equal_mass_bins(p, num_bins))
     num_used = int(bins.max()) + 1 if bins.size else 0
     lower = np.full(num_used, np.inf)
     upper = np.full(num_used, -np.inf)

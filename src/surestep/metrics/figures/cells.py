@@ -19,6 +19,7 @@ from surestep.metrics.columns import FloatArray, IntArray, bin_sums
 _FEWEST_STEPS = 2**11
 """With fewer steps a plain sum is done before scipy is imported."""
 _WORD = np.uint64
+_PROBLEMS_AT_ONCE = 2**10
 _FIELDS = (np.uint16, np.uint32, np.uint64)
 """What a sum is held in: the narrowest that holds the largest one."""
 
@@ -27,10 +28,10 @@ class Counts:
     """How often each problem counts in some draws, and the same as words: made once for all who sum over cells.
 
     Args:
-        values: whole numbers, (R, G).
+        values: whole numbers, (R, G), of any type: bytes are the fastest.
     """
 
-    def __init__(self, values: FloatArray) -> None:
+    def __init__(self, values: npt.NDArray[Any]) -> None:
         self.values = values
         self.largest = float(values.max(initial=0.0))
         self._packed: dict[type[Any], npt.NDArray[np.uint64]] = {}
@@ -38,15 +39,22 @@ class Counts:
     @cached_property
     def by_problem(self) -> FloatArray:
         """The counts of a problem side by side: (G, R)."""
-        return np.ascontiguousarray(self.values.T)
+        return np.ascontiguousarray(self.values.T, np.float64)
 
     def packed(self, field: type[Any]) -> npt.NDArray[np.uint64]:
         """The counts of a problem side by side, as many to a word as fit: (G, words)."""
         if field not in self._packed:
             in_word = np.dtype(_WORD).itemsize // np.dtype(field).itemsize
-            room = np.zeros((self.values.shape[1], -(-len(self.values) // in_word) * in_word), field)
-            room[:, : len(self.values)] = self.values.astype(field).T
-            self._packed[field] = room.view(_WORD)
+            num_words, num_problems = -(-len(self.values) // in_word), self.values.shape[1]
+            self._packed[field] = room = np.empty((num_problems, num_words), _WORD)
+            # Words are made draw by draw, and a few thousand turned at a time: four times faster than count by count.
+            for first in range(0, num_problems, _PROBLEMS_AT_ONCE):
+                some = self.values[:, first : first + _PROBLEMS_AT_ONCE]
+                fields = np.zeros((num_words, some.shape[1], in_word), field)
+                for place in range(in_word):
+                    of_place = some[place::in_word]
+                    fields[: len(of_place), :, place] = of_place
+                room[first : first + _PROBLEMS_AT_ONCE] = fields.view(_WORD)[:, :, 0].T
         return self._packed[field]
 
 

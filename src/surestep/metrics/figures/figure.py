@@ -17,7 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from surestep.metrics.bootstrap.inversion import Inverted
-from surestep.metrics.columns import BoolArray, FloatArray, IntArray, UndefinedFigureError, bin_sums, check_columns
+from surestep.metrics.columns import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    UndefinedFigureError,
+    bin_sums,
+    check_columns,
+    distinct,
+)
 from surestep.metrics.figures.rank_sums import RankedSteps, RankSums
 
 Totals = Mapping[str, FloatArray]
@@ -218,7 +226,7 @@ class PlainSteps:
         self.weights = None if weights is None else checked
         self.problem: IntArray | None = None
         if problem is not None:
-            self.problem = np.unique(np.asarray(problem), return_inverse=True)[1].astype(np.int64)
+            self.problem = distinct(np.asarray(problem))[1]
 
     @cached_property
     def ranked(self) -> RankSums:
@@ -265,7 +273,7 @@ class SumsOfPairs:
         assert self.problem is not None
         owner = self.problem if column.steps is None else self.problem[column.steps]
         owner = owner if column.where is None else owner[column.where]
-        found = np.unique(owner * column.num_bins + column.bin_of_each(), return_inverse=True)
+        found = distinct(owner * column.num_bins + column.bin_of_each())
         if is_plain:
             self._last = column.bins, column.num_bins, *found
         return found

@@ -6,8 +6,9 @@ model and no text; whoever writes the file adds what was scored and how.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from surestep.metrics.report.baselines import baseline_table, constant_baselines
 from surestep.metrics.report.constants import ConstantBaseline as ConstantBaseline
 from surestep.metrics.report.constants import dataset_constants
 from surestep.metrics.report.notes import notes
-from surestep.metrics.report.section import Bootstrap, Section, make_section
+from surestep.metrics.report.section import Bootstrap, Section, for_each, make_section
 from surestep.scored import ScoredSteps
 
 MIXED_MEANS = "training_mean_where_known_else_evaluated_mean"
@@ -35,6 +36,7 @@ def build_report(
     part_of_tree: Sequence[str] = (),
     resamples: int = 0,
     seed: int = 0,
+    beside: Sequence[Callable[[str], object]] = (),
 ) -> Json:
     """All figures of `steps`, overall and per dataset.
 
@@ -49,6 +51,8 @@ def build_report(
             true confidences are known, `truth_by_part` has the regret of each.
         resamples: how often the problems are resampled for intervals; 0 for none.
         seed: of the resamples.
+        beside: called with the name of each dataset while its section is made: what asks for the same draws of the same
+            problems finds them kept then.
 
     Returns:
         `overall`, `per_dataset` by name, and `notes`, which say how each figure was made. A section
@@ -65,20 +69,44 @@ def build_report(
     baseline = baseline if baseline is not None else ConstantBaseline()
     bootstrap = Bootstrap(resamples, seed)
     steps = steps.measured().densely()
-    sections = {
-        name: _section_of(name, steps, baseline.per_dataset.get(name), bootstrap, part_of_tree)
-        for name in steps.dataset_names
-    }
-    overall = _overall(steps, baseline, sections, bootstrap, part_of_tree)
+    overall, sections = _sections(steps, baseline, bootstrap, part_of_tree, beside)
     per_dataset = {name: section.json for name, section in sections.items()}
     overall.json |= _mean_r2(sections)
-    overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline, sections)
+    overall.json["dataset_mean_baseline"] = _dataset_mean_baseline(steps, baseline, overall, sections)
     report: Json = {"overall": overall.json, "per_dataset": per_dataset, "notes": notes()}
     if baselines is not None:
         constants = constant_baselines(steps, baseline)
         report |= baseline_table(steps, [*constants, *baselines], overall, sections)
     report["bootstrap"] = {"resamples": resamples, "seed": seed, "level": DEFAULT_LEVEL}
     return report
+
+
+def _sections(
+    steps: ScoredSteps,
+    baseline: ConstantBaseline,
+    bootstrap: Bootstrap,
+    part_of_tree: Sequence[str],
+    beside: Sequence[Callable[[str], object]],
+) -> tuple[Section, dict[str, Section]]:
+    """The section of all steps, and those of the datasets by name."""
+    counts = np.bincount(steps.dataset, minlength=len(steps.dataset_names))
+
+    def made(name: str | None) -> Section:
+        if name is None:
+            return _overall(steps, baseline, bootstrap, part_of_tree)
+        of_name = partial(_section_of, name, steps, baseline.per_dataset.get(name), bootstrap, part_of_tree)
+        work: list[Callable[[], object]] = [of_name, *(partial(other, name) for other in beside)]
+        section, *_ = for_each(lambda one: one(), work, len(steps))
+        assert isinstance(section, Section)
+        return section
+
+    if len(steps) in counts:  # one dataset holds all steps: a copy of its own, compared with its own constant
+        parts = list(for_each(made, steps.dataset_names, len(steps)))
+        of_all = parts[counts.tolist().index(len(steps))]
+        overall = Section(deepcopy(of_all.json), of_all.draws, of_all.measure, of_all.constants)
+    else:
+        overall, *parts = for_each(made, [None, *steps.dataset_names], len(steps))  # the largest first
+    return overall, dict(zip(steps.dataset_names, parts, strict=True))
 
 
 def _section_of(
@@ -95,18 +123,11 @@ def _section_of(
 
 
 def _overall(
-    steps: ScoredSteps,
-    baseline: ConstantBaseline,
-    sections: Mapping[str, Section],
-    bootstrap: Bootstrap,
-    part_of_tree: Sequence[str],
+    steps: ScoredSteps, baseline: ConstantBaseline, bootstrap: Bootstrap, part_of_tree: Sequence[str]
 ) -> Section:
-    """The section of all steps: where one dataset holds them all a copy of its own, compared with its own constant."""
-    for section in sections.values():
-        if section.num_steps == len(steps):
-            return Section(deepcopy(section.json), section.draws, section.measure)
+    """The section of all steps of several datasets."""
     constants, _ = dataset_constants(steps, baseline)
-    dataset_means = constants[steps.dataset] if len(sections) > 1 else None
+    dataset_means = constants[steps.dataset] if len(steps.dataset_names) > 1 else None
     return make_section(steps, baseline.overall, bootstrap, dataset_means=dataset_means, part_of_tree=part_of_tree)
 
 
@@ -123,7 +144,9 @@ def _mean_r2(sections: Mapping[str, Section]) -> Json:
     return result
 
 
-def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline, sections: Mapping[str, Section]) -> Json:
+def _dataset_mean_baseline(
+    steps: ScoredSteps, baseline: ConstantBaseline, overall: Section, sections: Mapping[str, Section]
+) -> Json:
     """Figures of a predictor that knows only which dataset a step came from."""
     for section in sections.values():
         if section.num_steps == len(steps) > 0:
@@ -132,6 +155,7 @@ def _dataset_mean_baseline(steps: ScoredSteps, baseline: ConstantBaseline, secti
     constants, sources = dataset_constants(steps, baseline)
     confidence = constants[steps.dataset] if constants.size else np.empty(0)
     figures = compute_figures(confidence, steps.label, problem=steps.problem)
+    overall.constants.append((confidence, figures))
     return {"source": _common_source(list(sources.values())), **figures.to_json()}
 
 

@@ -20,7 +20,7 @@ from surestep.metrics.columns import FloatArray
 from surestep.metrics.figures import FIGURES, compute_figures
 from surestep.metrics.measure import Measure, resample
 from surestep.metrics.report.constants import EVALUATED_MEAN, ConstantBaseline, constant_of, dataset_constants
-from surestep.metrics.report.section import Section
+from surestep.metrics.report.section import Section, for_each
 from surestep.metrics.report.verdict import COMPARED, sentences
 from surestep.scored import ScoredSteps
 
@@ -75,15 +75,20 @@ def baseline_table(
     named: list[tuple[str | None, Section]] = [(None, overall), *per_dataset.items()]
     sections = {name: section for name, section in named if section.num_steps}
     measured: dict[str | None, list[Json]] = {}
+
+    def beside(name: str | None) -> list[tuple[Json, Beaten]]:
+        rows = steps.dataset >= 0 if name is None else steps.dataset == steps.dataset_names.index(name)
+        part = steps if name is None else steps.select(rows).densely()
+        return _beside(sections[name], [part.with_confidence(baseline.confidence[rows]) for baseline in baselines])
+
+    compared = [name for name, section in sections.items() if name is None or section.num_steps < len(steps)]
+    of_each = dict(zip(compared, for_each(beside, compared, len(steps)), strict=True))
     for name, section in sections.items():
-        if name is not None and section.num_steps == len(steps):
+        if name not in of_each:  # it holds all steps
             measured[name] = measured[None]
             section.json["beats_baselines"] = overall.json["beats_baselines"]
             continue
-        rows = steps.dataset >= 0 if name is None else steps.dataset == steps.dataset_names.index(name)
-        part = steps if name is None else steps.select(rows).densely()
-        scored = [part.with_confidence(baseline.confidence[rows]) for baseline in baselines]
-        found = _beside(section, scored)
+        found = of_each[name]
         measured[name] = [json for json, _ in found]
         section.json["beats_baselines"] = {
             baseline.name: beaten for baseline, (_, beaten) in zip(baselines, found, strict=True)
@@ -113,7 +118,10 @@ def _beside(section: Section, baselines: Sequence[ScoredSteps]) -> list[tuple[Js
         resample(measures, section.draws)
     found = []
     for scored, measure in zip(baselines, measures, strict=True):
-        json: Json = compute_figures(scored.confidence, scored.label, problem=scored.problem).to_json()
+        figures = section.figures_of(scored.confidence)
+        if figures is None:
+            figures = compute_figures(scored.confidence, scored.label, problem=scored.problem)
+        json: Json = figures.to_json()
         beaten: Beaten = dict.fromkeys(COMPARED)
         if section.draws is not None:
             enough = section.num_problems >= FEWEST_FOR_VERDICT

@@ -7,12 +7,13 @@ Legend: N steps, R draws.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 
+from surestep.cores import in_threads
 from surestep.metrics.bootstrap.draws import FEWEST_PROBLEMS, Draws
 from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.columns import FloatArray
@@ -38,8 +39,12 @@ SKILL_FIGURES = ("mse", "nll")
 CONSTANT, DATASET_MEAN = "constant_baseline", "dataset_mean_baseline"
 """What skill is measured against, by its key in the section."""
 CONSTANT_FIGURES = ("mse", "mae", "nll", "brier")
+FEWEST_SHARED = 2**14
+"""Steps from which sections are worth the starting of threads."""
 
 Json = dict[str, Any]
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +68,22 @@ class Section:
         json: as it is written.
         draws: what it was resampled with; None where there are no intervals.
         measure: of the model.
+        constants: confidences that know nothing of a step, (N,), and their figures on these steps.
     """
 
     json: Json
     draws: Draws | None
     measure: Measure
+    constants: list[tuple[FloatArray, FigureSet]] = field(default_factory=list)
 
     @property
     def num_steps(self) -> int:
         """N."""
         return self.measure.num_steps
+
+    def figures_of(self, confidence: FloatArray) -> FigureSet | None:
+        """The figures of a confidence, (N,), that is one of `constants`."""
+        return next((found for known, found in self.constants if np.array_equal(known, confidence)), None)
 
     @property
     def num_problems(self) -> int:
@@ -109,6 +120,7 @@ def make_section(
     if dataset_means is not None:
         against, as_own = DATASET_MEAN, part.with_confidence(dataset_means)
         of_own = compute_figures(as_own.confidence, part.label, names=SKILL_FIGURES)
+    known = [(np.broadcast_to(as_constant.confidence[:1], len(part)), of_constant)]  # as long, but no longer held
     broken_down = _BrokenDown(part, num_problems)
     truth = truth_of(part, num_problems=num_problems)
     by_part = truth_by_part(part, part_of_tree, num_problems=num_problems)
@@ -132,7 +144,7 @@ def make_section(
     if reason is not None:
         section["no_intervals"] = reason
         section["assessment"] = assessment(section)
-        return Section(section, None, model)
+        return Section(section, None, model, known)
     draws = Draws(num_problems, bootstrap.resamples, bootstrap.seed)
     base = Measure(as_constant, [FIGURES[name] for name in CONSTANT_FIGURES], num_problems=num_problems)
     own = Measure(as_own, [FIGURES[name] for name in SKILL_FIGURES], num_problems=num_problems)
@@ -148,7 +160,12 @@ def make_section(
     for found in (truth, *by_part):
         if found is not None:
             found.add_intervals()
-    return Section(section, draws, model)
+    return Section(section, draws, model, known)
+
+
+def for_each(function: Callable[[_Task], _Result], tasks: Sequence[_Task], num_steps: int) -> Iterator[_Result]:
+    """`function` of each of the tasks of a report on so many steps, in order: in threads where there are many steps."""
+    return in_threads(function, tasks) if num_steps >= FEWEST_SHARED else map(function, tasks)
 
 
 def why_no_intervals(num_problems: int, resamples: int) -> str | None:

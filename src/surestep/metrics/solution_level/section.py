@@ -66,12 +66,15 @@ def solution_level_report(steps: ScoredSteps, *, resamples: int, seed: int) -> J
         resamples: of the problems; 0 for no intervals.
         seed: of the resamples.
     """
-    sections = {}
-    for name in steps.dataset_names:
-        part = steps.for_dataset(name)
-        own = seed if len(steps.dataset_names) == 1 else seed_for(seed, name)
-        sections[name] = solution_section(solutions_of(part), resamples=resamples, seed=own, steps=part.measured())
+    sections = {name: solutions_of_dataset(steps, name, resamples=resamples, seed=seed) for name in steps.dataset_names}
     return {"per_dataset": sections, "notes": NOTES}
+
+
+def solutions_of_dataset(steps: ScoredSteps, name: str, *, resamples: int, seed: int) -> Json:
+    """The section of one dataset; arguments as of `solution_level_report`."""
+    part = steps.for_dataset(name)
+    own = seed if len(steps.dataset_names) == 1 else seed_for(seed, name)
+    return solution_section(solutions_of(part), resamples=resamples, seed=own, steps=part.measured())
 
 
 def solution_section(found: JudgedSolutions, *, resamples: int, seed: int, steps: ScoredSteps | None = None) -> Json:

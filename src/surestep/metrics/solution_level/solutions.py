@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surestep.metrics.benchmarks.aggregation import aggregate_all
-from surestep.metrics.columns import POSITIVE_LABEL, BoolArray, FloatArray, IntArray
+from surestep.metrics.columns import POSITIVE_LABEL, BoolArray, FloatArray, IntArray, distinct
 from surestep.scored import FIRST_STEP, ScoredSteps
 
 LEFT_OUT = {
@@ -91,28 +91,80 @@ def solutions_of(steps: ScoredSteps) -> JudgedSolutions:
     """
     whole = in_whole_trees(steps)
     left_out = dict.fromkeys(LEFT_OUT, 0) | {"in_broken_trees": int((~whole).sum())}
-    rows_of: list[IntArray] = []
-    is_right: list[bool] = []
     kept = steps.select(whole)
-    for _, rows in kept.paths():
+    found = _Found(left_out)
+    in_order = np.lexsort((kept.step, kept.tree))
+    firsts = np.flatnonzero(np.diff(kept.tree[in_order], prepend=-1))
+    is_chain = _are_chains(kept, in_order, firsts)
+    chains = np.repeat(is_chain, np.diff(firsts, append=in_order.size))
+    found.add_chains(kept, in_order[chains], np.diff(firsts, append=in_order.size)[is_chain])
+    branched = np.sort(in_order[~chains])
+    is_branched = np.zeros(len(kept), np.bool_)
+    is_branched[branched] = True
+    for tree, rows in kept.select(is_branched).paths():
+        found.add(kept, tree, branched[rows])
+    return found.judged(kept)
+
+
+class _Found:
+    """Solutions of which it is known whether they are right, and how many others there are."""
+
+    def __init__(self, left_out: dict[str, int]) -> None:
+        self._left_out = left_out
+        self._solutions: list[tuple[int, IntArray, bool]] = []
+
+    def add(self, kept: ScoredSteps, tree: int, rows: IntArray) -> None:
+        """A solution: its tree, and its rows from the first step to the last."""
         known = _is_right(kept.label[rows])
         if known is None:
-            left_out["without_label"] += 1
+            self._left_out["without_label"] += 1
         elif np.isnan(kept.confidence[rows]).any():
-            left_out["without_score"] += 1
+            self._left_out["without_score"] += 1
         else:
-            rows_of.append(rows)
-            is_right.append(known)
-    problems = np.array([kept.problem[rows[0]] for rows in rows_of], np.int64)
-    confidence = [kept.confidence[rows] for rows in rows_of]
-    is_raw = kept.raw_confidence is kept.confidence
-    return JudgedSolutions(
-        confidence,
-        confidence if is_raw else [kept.raw_confidence[rows] for rows in rows_of],
-        np.array(is_right, np.bool_),
-        np.unique(problems, return_inverse=True)[1].astype(np.int64).reshape(-1),
-        left_out,
-    )
+            self._solutions.append((tree, rows, known))
+
+    def add_chains(self, kept: ScoredSteps, rows: IntArray, lengths: IntArray) -> None:
+        """The same of many: trees of one solution each, whose rows follow each other; so many rows each."""
+        if not rows.size:
+            return
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        label = kept.label[rows]
+        is_wrong = np.logical_or.reduceat(label < POSITIVE_LABEL, starts)  # NaN is not below
+        is_known = is_wrong | ~np.isnan(label[ends - 1])
+        is_scored = ~np.logical_or.reduceat(np.isnan(kept.confidence[rows]), starts)
+        self._left_out["without_label"] += int((~is_known).sum())
+        self._left_out["without_score"] += int((is_known & ~is_scored).sum())
+        trees, each = kept.tree[rows[starts]].tolist(), np.split(rows, starts[1:])
+        taken = np.flatnonzero(is_known & is_scored).tolist()
+        self._solutions += [(trees[place], each[place], not is_wrong[place]) for place in taken]
+
+    def judged(self, kept: ScoredSteps) -> JudgedSolutions:
+        """All of them, by tree; those of one tree in the order in which they came."""
+        solutions = sorted(self._solutions, key=lambda solution: solution[0])
+        rows_of = [rows for _, rows, _ in solutions]
+        lengths = np.array([rows.size for rows in rows_of], np.int64)
+        all_rows = np.concatenate([np.empty(0, np.int64), *rows_of])
+        starts = np.cumsum(lengths) - lengths
+        confidence = np.split(kept.confidence[all_rows], starts[1:]) if rows_of else []
+        is_raw = kept.raw_confidence is kept.confidence
+        raw = np.split(kept.raw_confidence[all_rows], starts[1:]) if rows_of and not is_raw else []
+        return JudgedSolutions(
+            confidence,
+            confidence if is_raw else raw,
+            np.array([is_right for _, _, is_right in solutions], np.bool_),
+            distinct(kept.problem[all_rows[starts]])[1],
+            self._left_out,
+        )
+
+
+def _are_chains(steps: ScoredSteps, in_order: IntArray, firsts: IntArray) -> BoolArray:
+    """Of each tree whether each step follows the one before it; rows `in_order`, a tree from each of `firsts` on."""
+    if not firsts.size:
+        return np.empty(0, np.bool_)
+    before = np.concatenate(([FIRST_STEP], steps.step[in_order][:-1]))
+    before[firsts] = FIRST_STEP
+    return np.logical_and.reduceat(steps.parent[in_order] == before, firsts)
 
 
 def in_whole_trees(steps: ScoredSteps) -> BoolArray:

@@ -33,10 +33,11 @@ Row = dict[str, Any]
 MOST = 2**31 - 1
 """Of a step, a position, a number of ratings: what an array of whole numbers holds anywhere."""
 
-_WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
+NAMES = ("dataset", "problem_id", "group")
+WHOLE = {"step": 0, "parent": FIRST_STEP, "position": 1, "num_ratings": 0}
 """Fields that hold whole numbers, and the least each may be."""
 
-_CHECKED = frozenset({"dataset", "problem_id", "group", *_WHOLE})
+_CHECKED = frozenset({*NAMES, *WHOLE})
 
 _CELLS_WITH_NUMBERS = ("confidence", "raw_confidence", "true_confidence", "label")
 """Fields of a row by step that hold numbers, which a CSV spells."""
@@ -117,13 +118,18 @@ def read_row(record: Record, solution: str, problem: str) -> Row:
         if name in values and (text := read_name(record, name)):
             row[name] = text
     # A column of this name that holds no name was never read, and is of no use here.
-    if "dataset" not in row and isinstance(record.get("subset"), str | int) and (text := read_name(record, "subset")):
+    if (
+        "dataset" not in row
+        and "subset" in values
+        and isinstance(record.get("subset"), str | int)
+        and (text := read_name(record, "subset"))
+    ):
         row["dataset"] = text
     if solution:
         row["problem_id"] = solution
     if problem:
         row.setdefault("group", problem)
-    for name, least in _WHOLE.items():
+    for name, least in WHOLE.items():
         number = values.get(name)
         if number is None:
             continue

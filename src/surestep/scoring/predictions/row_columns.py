@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ import numpy as np
 
 from surestep.data.trees.identity import key_of
 from surestep.errors import DataError
-from surestep.scored import FIRST_STEP, FloatArray, IntArray, ListedTexts, ScoredSteps, problem_hash
+from surestep.scored import FIRST_STEP, BoolArray, FloatArray, IntArray, ListedTexts, ScoredSteps, problem_hash
+from surestep.scoring.predictions.sure_rows import UNSAID, SureRows
 from surestep.untrusted.bounds import shown
 
-_UNSAID = -2
-"""Stands for a step or a parent that a row does not say."""
 _ALONE = "\0\0"
 """Begins the key of a row that is a problem of its own; its number among the rows, from 1, follows."""
 _SHARED_TEXTS = ("problem", "group")
+_WHERE_UNSAID = {"ratings": 0, "position": 1}
 
 
 class RowColumns:
@@ -62,20 +62,23 @@ class RowColumns:
         numbers["raw"].append(math.nan if raw is None else raw)
         numbers["label"].append(math.nan if label is None else label)
         numbers["true"].append(math.nan if true is None else true)
-        # A dataset without a label keeps its place: its section then says that nothing was measured.
-        dataset = self._datasets.setdefault(row.get("dataset", "all"), len(self._datasets))
+        dataset = self._dataset(row)
         step, parent = row.get("step"), row.get("parent")
         whole["ratings"].append(row.get("num_ratings", 0))
         whole["dataset"].append(dataset)
-        whole["problem"].append(self._problems.setdefault(self._problem(row), len(self._problems)))
+        whole["problem"].append(self._problem(row, len(numbers["label"])))
         whole["tree"].append(self._tree(row.get("problem_id"), dataset))
-        whole["step"].append(_UNSAID if step is None else step)
-        whole["parent"].append(_UNSAID if parent is None else parent)
+        whole["step"].append(UNSAID if step is None else step)
+        whole["parent"].append(UNSAID if parent is None else parent)
         whole["position"].append(row.get("position", 1))
         self._lines.append(line or 0)
         self._add_texts(row, has_label=label is not None)
 
-    def _problem(self, row: Mapping[str, Any]) -> str:
+    def _problem(self, row: Mapping[str, Any], number: int) -> int:
+        return self._problems.setdefault(self._problem_key(row, number), len(self._problems))
+
+    def _problem_key(self, row: Mapping[str, Any], number: int) -> str:
+        """What tells the problem of the row of that number, from 1, from others."""
         dataset, group, problem = row.get("dataset", "all"), row.get("group"), row.get("problem")
         if group:
             return key_of("", group=group, dataset=dataset)
@@ -85,7 +88,7 @@ class RowColumns:
             return self._key_of_last[1]
         # No text's key begins so: what has no text is a problem of its dataset, or of its own.
         name = row.get("problem_id")
-        return f"\0{dataset}\0{name}" if name is not None else f"{_ALONE}{len(self._numbers['label'])}"
+        return f"\0{dataset}\0{name}" if name is not None else f"{_ALONE}{number}"
 
     def _tree(self, name: str | None, dataset: int) -> int:
         key = (dataset, len(self._tree_ids) if name is None else name)
@@ -93,6 +96,53 @@ class RowColumns:
             self._trees[key] = len(self._tree_ids)
             self._tree_ids.append(name or "")
         return self._trees[key]
+
+    def add_rows(self, rows: SureRows) -> None:
+        """All of `rows`, as if each had been added; what they share is looked up once."""
+        first = len(self._numbers["label"]) + 1
+        texts, whole, numbers = rows.texts, dict(rows.whole), dict(rows.numbers)
+        has_raw = ~np.isnan(numbers["raw_confidence"])
+        raw = np.where(has_raw, numbers["raw_confidence"], numbers["confidence"])
+        for name, values in (("confidence", numbers["confidence"]), ("raw", raw), ("label", numbers["label"])):
+            self._numbers[name].frombytes(values.tobytes())
+        self._numbers["true"].frombytes(numbers["true_confidence"].tobytes())
+
+        def numbered(names: Sequence[str], number_of: Callable[[dict[str, Any], int], int]) -> IntArray:
+            """The number of each row, asked for at the first row of those that are alike in `names`."""
+            is_alone = texts["problem_id"].place < 0 if "problem_id" in names else np.zeros(len(rows), np.bool_)
+            at, like = _alike([texts[name].place for name in names], is_alone=is_alone)
+            # A text that is not there is absent from the row, as in what `read_row` gives.
+            found = ({name: text for name in names if (text := texts[name].of(row)) is not None} for row in at.tolist())
+            given = [number_of(row, first + place) for row, place in zip(found, at.tolist(), strict=True)]
+            return np.array(given, np.int64)[like]
+
+        whole["dataset"] = numbered(("dataset",), lambda row, _: self._dataset(row))
+        whole["problem"] = numbered(("dataset", "group", "problem", "problem_id"), self._problem)
+        whole["tree"] = numbered(
+            ("dataset", "problem_id"), lambda row, _: self._tree(row.get("problem_id"), self._dataset(row))
+        )
+        for name, values in (("ratings", whole.pop("num_ratings")), ("position", whole.pop("position"))):
+            whole[name] = np.where(values == UNSAID, _WHERE_UNSAID[name], values)
+        for name, values in whole.items():
+            self._whole[name].frombytes(values.tobytes())
+        self._lines.frombytes(rows.line.tobytes())
+        self._add_texts_of(rows)
+
+    def _add_texts_of(self, rows: SureRows) -> None:
+        if not self._has_texts:
+            return
+        texts = rows.texts
+        if (~np.isnan(rows.numbers["label"]) & (texts["text"].place < 0)).any():
+            self._forget_texts()
+            return
+        for name in _SHARED_TEXTS:
+            self._texts[name] += (self._once(text or "") for text in texts[name].listed())
+        self._texts["text"] += (text or "" for text in texts["text"].listed())
+        self._texts["context"] += texts["context"].listed()
+
+    def _dataset(self, row: Mapping[str, Any]) -> int:
+        # A dataset without a label keeps its place: its section then says that nothing was measured.
+        return self._datasets.setdefault(row.get("dataset", "all"), len(self._datasets))
 
     def extend(self, other: RowColumns) -> None:
         """The rows of `other` behind these, as if each had been added here."""
@@ -218,28 +268,49 @@ def _as_array(values: array[float]) -> FloatArray:
     return np.frombuffer(values, np.float64)
 
 
+def _alike(columns: Sequence[IntArray], *, is_alone: BoolArray) -> tuple[IntArray, IntArray]:
+    """The first row of each kind of rows, ascending, and which kind each row is; two alike have equal columns.
+
+    Args:
+        columns: shape (N,) each, at least -1.
+        is_alone: shape (N,), rows that are like no other one.
+
+    >>> [found.tolist() for found in _alike([np.array([4, 2, 4, 4])], is_alone=np.array([False, False, False, True]))]
+    [[0, 1, 3], [0, 1, 0, 2]]
+    """
+    kind = np.where(is_alone, np.arange(is_alone.size) + 1, 0)
+    for column in columns:
+        # Numbered anew each time, so that no product of counts becomes too large.
+        kind = np.unique(kind * (column.max(initial=0) + 2) + column + 1, return_inverse=True)[1]
+    _, first, kind = np.unique(kind, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(order.size)
+    return first[order], rank[kind]
+
+
 def _moved(key: str, num_before: int) -> str:
     """The key of a problem when so many rows stand before those that it was made of."""
     return f"{_ALONE}{int(key.removeprefix(_ALONE)) + num_before}" if key.startswith(_ALONE) else key
 
 
 def _places(tree: IntArray, step: IntArray, parent: IntArray) -> tuple[IntArray, IntArray]:
-    """Step and parent of each row, (N,); one that does not say them (`_UNSAID`) follows the row of its tree before it.
+    """Step and parent of each row, (N,); one that does not say them (`UNSAID`) follows the row of its tree before it.
 
-    >>> no = _UNSAID
+    >>> no = UNSAID
     >>> tree, step, parent = np.array([0, 1, 0, 0]), np.array([no, 4, no, 7]), np.array([no, 1, no, no])
     >>> [column.tolist() for column in _places(tree, step, parent)]
     [[0, 4, 1, 7], [-1, 1, 0, 1]]
     """
-    if (step == _UNSAID).any() or (parent == _UNSAID).any():
+    if (step == UNSAID).any() or (parent == UNSAID).any():
         order, place = np.argsort(tree, kind="stable"), np.arange(tree.size)
         is_first = np.diff(tree[order], prepend=-1) != 0
         said, said_parent = step[order], parent[order]
         # The last row of the tree, up to this one, that says its step; the rows behind it count on from there.
-        known = np.maximum.accumulate(np.where(is_first | (said != _UNSAID), place, 0))
-        steps = np.where(said == _UNSAID, FIRST_STEP + 1, said)[known] + place - known
+        known = np.maximum.accumulate(np.where(is_first | (said != UNSAID), place, 0))
+        steps = np.where(said == UNSAID, FIRST_STEP + 1, said)[known] + place - known
         before = np.where(is_first, FIRST_STEP, np.roll(steps, 1))
-        parents = np.where((said == _UNSAID) | (said_parent == _UNSAID), before, said_parent)
+        parents = np.where((said == UNSAID) | (said_parent == UNSAID), before, said_parent)
         step, parent = np.empty_like(step), np.empty_like(parent)
         step[order], parent[order] = steps, parents
     # A foreign file's parents may run in a circle; ours stand before their children.
