@@ -20,7 +20,7 @@ from surestep.arrays import BoolArray as BoolArray
 from surestep.arrays import FloatArray as FloatArray
 from surestep.arrays import IntArray as IntArray
 from surestep.arrays import KeyArray as KeyArray
-from surestep.arrays import check_range, check_unit_interval, distinct, own_array, whole_numbers
+from surestep.arrays import check_range, check_unit_interval, distinct, distinct_and_places, own_array, whole_numbers
 from surestep.errors import DataError
 
 FIRST_STEP = -1
@@ -183,7 +183,7 @@ class ScoredSteps:
         repeated = [n for n in self.dataset_names if self.dataset_names.count(n) > 1]
         if repeated:
             raise DataError(f"dataset_names holds {repeated[0]!r} more than once; allowed: each name once")
-        if np.unique(self.problem_keys).size < self.problem_keys.size:
+        if distinct(self.problem_keys).size < self.problem_keys.size:
             raise DataError("problem_keys holds a key more than once; allowed: one problem a key")
         check_range("num_ratings", self.num_ratings, 0, None)
         check_range("dataset", self.dataset, 0, len(self.dataset_names) - 1)
@@ -204,7 +204,7 @@ class ScoredSteps:
     @property
     def num_problems(self) -> int:
         """How many different problems have a row."""
-        return int(np.unique(self.problem).size)
+        return int(distinct(self.problem).size)
 
     def measured(self, *, keep_texts: bool = False) -> Self:
         """The rows that have a label and a confidence: what figures read."""
@@ -240,7 +240,7 @@ class ScoredSteps:
 
     def densely(self) -> Self:
         """Problems without a row left out and the others numbered 0 to G − 1 in the same order: before drawing."""
-        used, problem = distinct(self.problem)
+        used, problem = distinct_and_places(self.problem)
         if used.size == self.problem_keys.size:
             return self
         return replace(self, problem=problem, problem_keys=self.problem_keys[used])

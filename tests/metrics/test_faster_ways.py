@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surestep import arrays
-from surestep.arrays import distinct
+from surestep.arrays import distinct_and_places
 from surestep.metrics.bootstrap import draws as draws_module
 from surestep.metrics.bootstrap.draws import Draws
 from surestep.metrics.figures.bins import equal_mass_bins
@@ -36,7 +36,7 @@ def test_distinct_values_and_their_places_are_those_of_unique(seed: int, kind: s
     }[kind]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "MOST_LOOKED_UP", looked_up)
-        found, place = distinct(values)
+        found, place = distinct_and_places(values)
     expected, expected_place = np.unique(values, return_inverse=True)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(place, expected_place)

@@ -15,6 +15,7 @@ import numpy as np
 from surestep.arrays import BoolArray as BoolArray
 from surestep.arrays import FloatArray as FloatArray
 from surestep.arrays import IntArray as IntArray
+from surestep.arrays import distinct
 from surestep.errors import DataError
 from surestep.metrics import equal_width_bins, step_nll
 
@@ -80,7 +81,7 @@ class CalibrationData:
     @property
     def num_problems(self) -> int:
         """How many problems have a step here."""
-        return int(np.unique(self.problem).size)
+        return int(distinct(self.problem).size)
 
     def select(self, mask: BoolArray) -> Self:
         """The rows where `mask`, bool [N], is true."""

@@ -18,7 +18,7 @@ from surestep.arrays import BoolArray as BoolArray
 from surestep.arrays import FloatArray as FloatArray
 from surestep.arrays import IntArray as IntArray
 from surestep.arrays import check_unit_interval as check_unit_interval
-from surestep.arrays import distinct as distinct
+from surestep.arrays import distinct_and_places as distinct_and_places
 
 POSITIVE_LABEL = 0.5
 """A label of at least this counts as "the step is right" wherever a binary label is needed."""

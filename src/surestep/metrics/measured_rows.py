@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
+from surestep.arrays import distinct
 from surestep.metrics.columns import BoolArray, FloatArray, IntArray
 from surestep.scored import ScoredSteps
 
@@ -36,7 +35,7 @@ class MeasuredRows:
     @property
     def num_problems(self) -> int:
         """How many different problems have a row."""
-        return int(np.unique(self.problem).size)
+        return int(distinct(self.problem).size)
 
     @classmethod
     def of(cls, steps: ScoredSteps | MeasuredRows, rows: BoolArray | None = None) -> MeasuredRows:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from surestep.arrays import distinct
 from surestep.evaluation.baselines.step_texts import SeenSteps
 
 FloatArray = npt.NDArray[np.float64]
@@ -161,12 +162,12 @@ def _choose_strength(features: Any, label: FloatArray, problem: ProblemArray) ->
     """The C with the lowest NLL on held-out problems, and how it was chosen; the strongest where all are alike."""
     from sklearn.model_selection import GroupKFold
 
-    num_folds = min(NUM_FOLDS, np.unique(problem).size)
+    num_folds = min(NUM_FOLDS, distinct(problem).size)
     if num_folds < 2:
         return 1.0, "one problem only, so not chosen"
     rows = draw_rows(len(label), most=MOST_STEPS_TO_CHOOSE, seed=0)
     label, problem, features = label[rows], problem[rows], features[rows]
-    num_folds = min(NUM_FOLDS, np.unique(problem).size)
+    num_folds = min(NUM_FOLDS, distinct(problem).size)
     if num_folds < 2:
         return 1.0, "one problem only, so not chosen"
     loss = np.zeros(len(STRENGTHS))

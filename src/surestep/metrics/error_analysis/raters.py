@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.arrays import distinct
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT, Draws
 from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.columns import FloatArray
@@ -78,7 +79,7 @@ def raters_section(
         return {"left_out": UNKNOWN_COUNTS if not part.num_ratings.any() else NEVER_TWICE}
     steps, count = part.select(again), part.num_ratings[again]
     low, high = low[again], high[again]
-    num_problems = int(np.unique(part.problem).size)
+    num_problems = int(distinct(part.problem).size)
     error = Measure(steps, (mse,), num_problems=num_problems)
     ends: dict[str, tuple[Measure, Measure]] = {}
     for name, variance in (("low", low), ("high", _highest_with(low, high, conflicts))):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT, Draws, seed_for
-from surestep.metrics.columns import FloatArray, IntArray, distinct
+from surestep.metrics.columns import FloatArray, IntArray, distinct_and_places
 from surestep.metrics.error_analysis.raters import agreement, raters_section
 from surestep.metrics.figures.pointwise import calibration_in_the_large, mae, mse, nll, r2
 from surestep.metrics.figures.ranking import auroc
@@ -172,12 +172,12 @@ def _groupings(
 
 def _named(key: str, names: Sequence[str], number: IntArray) -> Grouping:
     """Groups by number into `names`; those without a step are left out."""
-    used, group = distinct(number)
+    used, group = distinct_and_places(number)
     return Grouping(tuple({key: names[index]} for index in used.tolist()), group, GROUP_FIGURES)
 
 
 def _by_length(length: IntArray) -> Grouping:
-    used, group = distinct(np.searchsorted(LENGTH_STARTS, length, side="right") - 1)
+    used, group = distinct_and_places(np.searchsorted(LENGTH_STARTS, length, side="right") - 1)
     ends = [*(start - 1 for start in LENGTH_STARTS[1:]), None]
     rows = tuple({"from": LENGTH_STARTS[index], "to": ends[index]} for index in used.tolist())
     return Grouping(rows, group, GROUP_FIGURES)

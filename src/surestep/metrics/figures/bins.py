@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from surestep.metrics.columns import FloatArray, IntArray, bin_sums, check_unit_interval, distinct
+from surestep.metrics.columns import FloatArray, IntArray, bin_sums, check_unit_interval, distinct_and_places
 
 NUM_BINS = 10
 
@@ -69,7 +69,7 @@ def equal_mass_bins(
         return np.empty(0, dtype=np.int64)
     w = None if weights is None else np.asarray(weights, dtype=np.float64)
     if w is not None and not (w == 1.0).all():
-        _, group = distinct(p)
+        _, group = distinct_and_places(p)
         return _bin_of_each(bin_sums(group, w), num_bins)[group]
     # Counts of equal confidences need no order of the steps, and bins only their least confidences.
     ordered = np.sort(p)
@@ -130,7 +130,7 @@ def reliability_equal_mass(
     p = np.asarray(confidence, dtype=np.float64)
     y = np.asarray(label, dtype=np.float64)
     # Numbered anew without the empty bins.
-    _, bins = distinct(equal_mass_bins(p, num_bins))
+    _, bins = distinct_and_places(equal_mass_bins(p, num_bins))
     num_used = int(bins.max()) + 1 if bins.size else 0
     lower = np.full(num_used, np.inf)
     upper = np.full(num_used, -np.inf)

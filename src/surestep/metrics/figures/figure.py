@@ -24,7 +24,7 @@ from surestep.metrics.columns import (
     UndefinedFigureError,
     bin_sums,
     check_columns,
-    distinct,
+    distinct_and_places,
 )
 from surestep.metrics.figures.rank_sums import RankedSteps, RankSums
 
@@ -226,7 +226,7 @@ class PlainSteps:
         self.weights = None if weights is None else checked
         self.problem: IntArray | None = None
         if problem is not None:
-            self.problem = distinct(np.asarray(problem))[1]
+            self.problem = distinct_and_places(np.asarray(problem))[1]
 
     @cached_property
     def ranked(self) -> RankSums:
@@ -273,7 +273,7 @@ class SumsOfPairs:
         assert self.problem is not None
         owner = self.problem if column.steps is None else self.problem[column.steps]
         owner = owner if column.where is None else owner[column.where]
-        found = distinct(owner * column.num_bins + column.bin_of_each())
+        found = distinct_and_places(owner * column.num_bins + column.bin_of_each())
         if is_plain:
             self._last = column.bins, column.num_bins, *found
         return found

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, IntArray, bin_sums, distinct
+from surestep.metrics.columns import POSITIVE_LABEL, FloatArray, IntArray, bin_sums, distinct_and_places
 from surestep.metrics.figures.bins import equal_mass_bins
 from surestep.metrics.figures.cells import Cells, Counts
 
@@ -41,7 +41,7 @@ class RankedSteps:
     def __init__(self, confidence: FloatArray, label: FloatArray, problem: IntArray) -> None:
         order = np.argsort(confidence, kind="stable")
         self.problem = problem[order]
-        self.labels, self.label_index = distinct(label[order])
+        self.labels, self.label_index = distinct_and_places(label[order])
         self._sorted = confidence[order]
         self.starts = _starts(self._sorted)
 

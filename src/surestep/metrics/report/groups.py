@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from surestep.metrics.columns import BoolArray, FloatArray, IntArray, distinct
+from surestep.metrics.columns import BoolArray, FloatArray, IntArray, distinct_and_places
 from surestep.metrics.figures.bins import (
     equal_mass_bins,
     equal_width_bins,
@@ -82,7 +82,7 @@ def by_position(position: IntArray) -> Grouping:
     ({'from': 1, 'to': 1}, {'from': 11, 'to': 15})
     """
     bins = np.searchsorted(POSITION_STARTS, position, side="right") - 1
-    used, group = distinct(bins)
+    used, group = distinct_and_places(bins)
     ends = [*(start - 1 for start in POSITION_STARTS[1:]), None]
     rows = tuple({"from": POSITION_STARTS[k], "to": ends[k]} for k in used.tolist())
     return Grouping(rows, group, POSITION_FIGURES)
@@ -94,10 +94,10 @@ def by_label(label: FloatArray) -> Grouping:
     >>> by_label(np.array([1.0, 0.0, 1.0])).rows
     ({'label': 0.0}, {'label': 1.0})
     """
-    values, group = distinct(label)
+    values, group = distinct_and_places(label)
     if values.size <= MOST_LABEL_VALUES:
         return Grouping(tuple({"label": value} for value in values.tolist()), group, LABEL_FIGURES)
-    used, group = distinct(equal_width_bins(label, NUM_LABEL_RANGES))
+    used, group = distinct_and_places(equal_width_bins(label, NUM_LABEL_RANGES))
     rows = tuple({"from": k / NUM_LABEL_RANGES, "to": (k + 1) / NUM_LABEL_RANGES} for k in used.tolist())
     return Grouping(rows, group, LABEL_FIGURES)
 
@@ -120,7 +120,7 @@ def reliability_rows(part: ScoredSteps, num_problems: int) -> dict[str, list[Mea
     p, y = part.confidence, part.label
     mass = equal_mass_bins(p)
     # The table of equal mass lists only the bins that hold a step.
-    _, used = distinct(mass)
+    _, used = distinct_and_places(mass)
     tables = {
         "equal_width": (reliability_equal_width(p, y), equal_width_bins(p)),
         "equal_mass": (reliability_equal_mass(p, y), used),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surestep.metrics.benchmarks.aggregation import aggregate_all
-from surestep.metrics.columns import POSITIVE_LABEL, BoolArray, FloatArray, IntArray, distinct
+from surestep.metrics.columns import POSITIVE_LABEL, BoolArray, FloatArray, IntArray, distinct_and_places
 from surestep.scored import FIRST_STEP, ScoredSteps
 
 LEFT_OUT = {
@@ -153,7 +153,7 @@ class _Found:
             confidence,
             confidence if is_raw else raw,
             np.array([is_right for _, _, is_right in solutions], np.bool_),
-            distinct(kept.problem[all_rows[starts]])[1],
+            distinct_and_places(kept.problem[all_rows[starts]])[1],
             self._left_out,
         )
 
