@@ -66,7 +66,7 @@ class SumsOfProblems:
     >>> sums = SumsOfProblems(np.array([0, 1, 1]), 2)
     >>> ones, same = (sums.add({"x": Column(np.ones(3))})["x"] for _ in range(2))
     >>> ones.table.tolist(), ones.content == same.content
-    ([[1.0], [2.0]], True)
+    ([[1], [2]], True)
     """
 
     def __init__(self, problem: IntArray, num_problems: int) -> None:
