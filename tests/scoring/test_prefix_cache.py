@@ -180,3 +180,17 @@ def test_a_step_is_held_once_and_below_held_steps_only() -> None:
     store.cache.clear()
     with pytest.raises(ValueError, match="not held"):
         store.cache.insert(b"", node, (3,), np.array([8]), 0.5)
+
+
+@given(st.lists(paths, min_size=1, max_size=6), st.data())
+def test_the_slots_of_a_path_are_those_of_its_steps_in_whatever_order_nodes_are_asked(
+    entries: list[Path], data: st.DataObject
+) -> None:
+    """They are kept where they were asked for last, and handed on to the next step: forks go back and forth."""
+    store = Store()
+    nodes = [node for path in entries for node in store.hold(path).path()]
+    for node in data.draw(st.lists(st.sampled_from(nodes), max_size=10)):
+        assert node.path_slots().tolist() == [slot for above in node.path() for slot in above.slots.tolist()]
+        assert node.depth == len(node.path())
+    store.cache.clear()
+    assert all(node._path_slots is None for node in nodes), "a node that went keeps nothing"

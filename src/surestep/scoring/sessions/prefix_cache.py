@@ -268,6 +268,7 @@ class PrefixCache:
     def _remove(self, node: Node) -> None:
         del self._nodes[node.digest]
         node.is_held = False
+        node._path_slots = None  # a session may hold the node for as long as it is open
         if node.parent is not None:
             node.parent.num_children -= 1
             node.parent.num_sessions += node.num_sessions
