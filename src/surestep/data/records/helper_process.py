@@ -38,6 +38,9 @@ MOST_PROCESSES = 4
 """That read together; more would wait for the one that takes what they read."""
 _MOST_WAITING = 12
 """Tasks begun whose results wait for one before them."""
+_PIPE = 2**20
+"""Bytes that a pipe holds, where it may: a task or a result. With the usual 64 kB a thread that reads one asks a dozen
+times for Python's lock while this process computes, some milliseconds each, and the helper waits for it."""
 _HEAD = struct.Struct("<4sQ")
 _MARK = b"sure"
 
@@ -73,6 +76,8 @@ class HelperProcess:
             stderr=subprocess.DEVNULL,
             env=package_environment(),
         )
+        for stream in (self._process.stdin, self._process.stdout):
+            _widen(stream)
         self._asked: queue.SimpleQueue[tuple[bytes, Future[Any]] | None] = queue.SimpleQueue()
         self._sent: queue.SimpleQueue[Future[Any] | None] = queue.SimpleQueue()
         self.num_waiting = 0
@@ -298,6 +303,13 @@ def batches(values: Iterable[_Value], most: int, size: Callable[[_Value], int]) 
         raise
     if batch:
         yield batch
+
+
+def _widen(pipe: Any) -> None:
+    with suppress(ImportError, AttributeError, OSError):  # Linux alone lets it be set, and not without end
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def _send(stream: BinaryIO | Any, content: bytes) -> None:
