@@ -48,10 +48,11 @@ def distinct_and_places(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int
         least = int(values.min())
         span = int(values.max()) - least + 1
         if span <= 2 * values.size + MOST_LOOKED_UP:
-            from_least = values - least
+            from_least = values.astype(np.int64, copy=False) - least  # which narrow numbers may not hold
             is_there = np.zeros(span, np.bool_)
             is_there[from_least] = True
-            return np.flatnonzero(is_there) + least, (np.cumsum(is_there) - 1)[from_least]
+            found = (np.flatnonzero(is_there) + least).astype(values.dtype, copy=False)
+            return found, (np.cumsum(is_there) - 1)[from_least]
     elif values.size and values.dtype.kind == "f":
         ordered = np.sort(values)
         found = ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
