@@ -21,7 +21,11 @@ SEEDS = st.integers(0, 10**6)
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
-@given(SEEDS, st.sampled_from(["near", "far", "negative", "narrow", "few", "many", "none", "names"]), st.sampled_from([2, 4096]))
+@given(
+    SEEDS,
+    st.sampled_from(["near", "far", "negative", "narrow", "few", "many", "none", "names"]),
+    st.sampled_from([2, 4096]),
+)
 def test_distinct_values_and_their_places_are_those_of_unique(seed: int, kind: str, looked_up: int) -> None:
     rng = np.random.default_rng(seed)
     size = int(rng.integers(1, 60))
