@@ -34,8 +34,8 @@ def test_distinct_values_and_their_places_are_those_of_unique(seed: int, kind: s
         "far": rng.integers(-(2**62), 2**62, size),
         "negative": rng.integers(-5, 5, size),
         "narrow": rng.integers(-128, 128, size, dtype=np.int8),
-        "few": rng.choice([0.0, 0.5, 1.0, np.nan], size, p=[0.5, 0.2, 0.29, 0.01]),
-        "many": rng.random(size),
+        "few": rng.choice([0.0, -0.0, 0.5, 1.0, np.nan], size, p=[0.3, 0.2, 0.2, 0.29, 0.01]),
+        "many": rng.choice([-0.0, *rng.random(size)], size),
         "none": rng.random(0),
         "names": rng.choice(["a", "b"], size),
     }[kind]
@@ -46,6 +46,7 @@ def test_distinct_values_and_their_places_are_those_of_unique(seed: int, kind: s
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(place, expected_place)
     assert found.dtype == expected.dtype
+    assert kind not in {"few", "many"} or not np.signbit(found).any()
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
