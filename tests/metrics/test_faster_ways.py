@@ -21,7 +21,11 @@ SEEDS = st.integers(0, 10**6)
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
-@given(SEEDS, st.sampled_from(["near", "far", "negative", "few", "many", "none", "names"]), st.sampled_from([2, 4096]))
+@given(
+    SEEDS,
+    st.sampled_from(["near", "far", "negative", "narrow", "few", "many", "none", "names"]),
+    st.sampled_from([2, 4096]),
+)
 def test_distinct_values_and_their_places_are_those_of_unique(seed: int, kind: str, looked_up: int) -> None:
     rng = np.random.default_rng(seed)
     size = int(rng.integers(1, 60))
@@ -29,8 +33,9 @@ def test_distinct_values_and_their_places_are_those_of_unique(seed: int, kind: s
         "near": rng.integers(0, 20, size),
         "far": rng.integers(-(2**62), 2**62, size),
         "negative": rng.integers(-5, 5, size),
-        "few": rng.choice([0.0, 0.5, 1.0, np.nan], size, p=[0.5, 0.2, 0.29, 0.01]),
-        "many": rng.random(size),
+        "narrow": rng.integers(-128, 128, size, dtype=np.int8),
+        "few": rng.choice([0.0, -0.0, 0.5, 1.0, np.nan], size, p=[0.3, 0.2, 0.2, 0.29, 0.01]),
+        "many": rng.choice([-0.0, *rng.random(size)], size),
         "none": rng.random(0),
         "names": rng.choice(["a", "b"], size),
     }[kind]
@@ -40,6 +45,8 @@ def test_distinct_values_and_their_places_are_those_of_unique(seed: int, kind: s
     expected, expected_place = np.unique(values, return_inverse=True)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(place, expected_place)
+    assert found.dtype == expected.dtype
+    assert kind not in {"few", "many"} or not np.signbit(found).any()
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)

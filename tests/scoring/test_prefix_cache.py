@@ -69,6 +69,19 @@ def test_a_path_is_found_by_its_steps_in_its_namespace_and_not_by_its_tokens(
     assert len(store.cache) == 0
 
 
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=8))
+def test_one_step_of_a_path_that_grows_keeps_its_slots_and_none_once_it_is_let_go(growth: list[int]) -> None:
+    store = Store()
+    path: Path = ()
+    for count in growth:
+        path += tuple((len(path) + number,) for number in range(count))
+        node = store.hold(path)
+        assert node.path_slots().tolist() == list(range(len(path)))
+        assert [above for above in node.path() if above._path_slots is not None] == [node]
+    store.cache.clear()
+    assert all(above._path_slots is None for above in node.path())
+
+
 def test_joining_namespace_and_format_otherwise_gives_other_nodes() -> None:
     def root(namespace: bytes, text_format: str) -> bytes:
         cache = PrefixCache(lambda _: None, text_format=text_format, capacity=10)

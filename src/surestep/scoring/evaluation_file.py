@@ -84,10 +84,7 @@ def evaluation_report(
     content = {
         **about,
         **figures,
-        "solution_level": {
-            "per_dataset": {name: solutions[name] for name in steps.dataset_names},
-            "notes": OF_SOLUTIONS,
-        },
+        "solution_level": {"per_dataset": in_file_order(solutions), "notes": OF_SOLUTIONS},
         "error_analysis": {"per_dataset": in_file_order(errors), "notes": OF_ERRORS},
         "num_steps_without_label": sum(without_label.values()),
         "steps_without_label": {name: count for name, count in without_label.items() if count},

@@ -80,15 +80,18 @@ class Node:
     def path_slots(self) -> SlotArray:
         """The slots of all tokens from the start of the problem to the end of this step.
 
-        Kept at the step where they were last asked for, so that those of the next one are not gathered anew.
+        Kept at the step where they were last asked for, so that those of a later one are not gathered anew: while a
+        path grows by however many steps at a time, one step of it keeps them.
         """
         if self._path_slots is None:
-            above = self.parent
+            parts, above = [self.slots], self.parent
+            while above is not None and above._path_slots is None:
+                parts.append(above.slots)
+                above = above.parent
             if above is not None and above._path_slots is not None:
-                self._path_slots = np.concatenate([above._path_slots, self.slots])
+                parts.append(above._path_slots)
                 above._path_slots = None
-            else:
-                self._path_slots = np.concatenate([node.slots for node in self.path()])
+            self._path_slots = np.concatenate(parts[::-1])
         return self._path_slots
 
 
