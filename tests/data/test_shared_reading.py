@@ -247,6 +247,20 @@ def added(first: int, second: int) -> int:
     return first + second
 
 
+def test_a_system_that_refuses_wide_pipes_has_a_helper_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="a system without it has pipes of one size")
+    asked = []
+
+    def refused(*arguments: Any) -> int:
+        asked.append(arguments)
+        raise PermissionError("beyond what a user may hold")
+
+    monkeypatch.setattr(fcntl, "fcntl", refused)
+    with helpers(1, bool) as started:
+        assert started[0].submit(len, "four").result(timeout=60) == 4
+    assert len(asked) == (2 if hasattr(fcntl, "F_SETPIPE_SZ") else 0)
+
+
 def test_what_is_held_begins_every_call() -> None:
     for started in ([], [Pickling()], [Pickling(2), Pickling()]):
         found = in_order(added, ((number,) for number in range(20)), started, held=7)
