@@ -9,7 +9,8 @@ For each number of solutions that grow at the same time (`--at_once`), three way
     one pass    all solutions are scored once, when they are finished: what no step-by-step scoring can reach
 
 and eight candidates for the next step in the middle of a solution, as `score_candidates` and as a packed tree. Tokens
-are counted, times are medians of the repeats after one round to warm up. Random weights know nothing: differences
+are counted, times are medians of the repeats after one round to warm up; with `--processor_time` they are those of the
+process on its processors, which others on the machine disturb less (CPU only). Random weights know nothing: differences
 between session and one pass are those of the arithmetic. Prints one JSON line.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", choices=("auto", "no", "bf16", "fp16"))
     parser.add_argument("--compile", action="store_true", help="compile the decoder layers")
     parser.add_argument("--cuda_graphs", action="store_true", help="record short passes, as a server does")
+    parser.add_argument("--processor_time", action="store_true", help="seconds of processors, on a CPU")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--additions", type=int, default=1, help="in a step, about 30 tokens each (default: 1)")
     parser.add_argument("--at_once", type=int, nargs="+", default=[1, 16])
@@ -163,10 +166,19 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="append the JSON line to this file too")
     arguments = parser.parse_args()
     built, scorer = built_model(arguments)
+    if arguments.processor_time and built.hardware.device.type != "cpu":
+        parser.error("--processor_time says nothing of a GPU; add --device cpu, or leave it out")
+
+    def measured(work: Callable[[], object]) -> float:
+        if not arguments.processor_time:
+            return seconds(work, built.hardware.device)
+        start = time.process_time()
+        work()
+        return time.process_time() - start
 
     def measure(work: Callable[[], object], tokens: int) -> dict[str, Any]:
         work()
-        times = [seconds(work, built.hardware.device) for _ in range(arguments.repeats)]
+        times = [measured(work) for _ in range(arguments.repeats)]
         return {"tokens": tokens, "seconds": float(np.median(times)), "times_s": times}
 
     record = {
@@ -175,6 +187,7 @@ def main() -> None:
         "route": built.model.route,
         "compiled": built.is_compiled,
         "recorded": scorer.recorded is not None,
+        "clock": "processor" if arguments.processor_time else "wall",
         **environment(built.hardware),
         "growing": [
             growing(scorer, at_once, arguments.steps, arguments.additions, measure) for at_once in arguments.at_once

@@ -14,6 +14,7 @@ from surestep.config.own_data import switches
 from surestep.config.training import unset_by
 from surestep.errors import ConfigError
 from surestep.untrusted import read_document
+from surestep.untrusted.json_text import fault_of
 
 
 def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[str, Any]:
@@ -33,7 +34,9 @@ def read_config_file(path: Path | str, *, what: str = "configuration") -> dict[s
     except StrictReadError as error:
         raise ConfigError(f"{path}, line {error.line}: {error.problem}") from None
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}); correct the {what}") from None
+        raise ConfigError(
+            f"{path}, line {error.lineno}: not valid JSON ({fault_of(error)}); correct the {what}"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

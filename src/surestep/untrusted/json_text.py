@@ -159,6 +159,15 @@ _DIGIT = re.compile("[0-9]")
 _LONG_NUMBERS: dict[int, re.Pattern[str]] = {}
 
 
+def fault_of(error: json.JSONDecodeError) -> str:
+    """What is wrong, in the parser's words, of which some end as if a place followed.
+
+    >>> fault_of(json.JSONDecodeError("Unterminated string starting at", "", 0))
+    'Unterminated string'
+    """
+    return error.msg.removesuffix(" at").removesuffix(" starting")
+
+
 def has_long_number(text: str) -> bool:
     """Whether `text` has more digits in a row than a number may have; they may also stand within a string."""
     most = DIGITS()

@@ -23,7 +23,7 @@ from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, rea
 from surestep.data.records.lines import PACKED, count_lines, read_lines
 from surestep.errors import BadRowError, DataError
 from surestep.untrusted.bounds import HELD_WHOLE, LINE
-from surestep.untrusted.json_text import check_depth, json_decoder, parse_json, parsed_lines
+from surestep.untrusted.json_text import check_depth, fault_of, json_decoder, parse_json, parsed_lines
 
 MAX_MESSAGE = 400
 """Longest message of a record's error, in characters."""
@@ -142,7 +142,7 @@ def why_no_json(error: Exception, text: str) -> str:
     if isinstance(error, json.JSONDecodeError):
         if error.msg == "Extra data" and text[: error.pos].rstrip(" \t\n").endswith("\r"):
             return BARE_RETURN  # one object behind the other, in what is one line
-        return f"{error.msg}, column {error.colno}"
+        return f"{fault_of(error)}, column {error.colno}"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.arrays import distinct
 from surestep.data.records.labels import read_name
 from surestep.data.records.record import Record
 from surestep.errors import DataError
@@ -82,4 +83,4 @@ def ids_number_rows(records: Iterable[Record]) -> bool:
 
 def _any_again(hashes: array[int]) -> bool:
     values = np.frombuffer(hashes, np.uint64) if hashes else np.empty(0, np.uint64)
-    return np.unique(values).size < values.size
+    return distinct(values).size < values.size

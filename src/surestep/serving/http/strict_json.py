@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from surestep.serving.http.failures import Failure
 from surestep.untrusted import parse_json
+from surestep.untrusted.json_text import fault_of
 
 _LARGE = 32_768
 """Bytes from which a body is parsed in the encoder thread: below, the loop is held for less than a millisecond."""
@@ -59,6 +60,8 @@ def _parsed(body: bytes) -> Any:
     try:
         return parse_json(text, allow_nan=False, unique_keys=True)
     except json.JSONDecodeError as error:
-        raise Failure(400, f"the body is not JSON: {error.msg}, line {error.lineno}, column {error.colno}") from None
+        raise Failure(
+            400, f"the body is not JSON: {fault_of(error)}, line {error.lineno}, column {error.colno}"
+        ) from None
     except ValueError as error:
         raise Failure(400, f"the body cannot be read: {error}") from None
