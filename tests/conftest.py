@@ -46,8 +46,8 @@ LONGEST = {"test_best_practices.py", "test_notebooks.py", "test_package.py", "te
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first: at the end, no process waits for another that is left with one of them."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """The quick tests first; of the slow ones the longest: at the end, no process waits for another that has one."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, item.path.name not in LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)
