@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -217,7 +218,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def quick_python() -> Iterator[Path]:
-    """A folder with a `python` and a `surestep` that start fast (see `warm_python`)."""
-    with warm_python() as folder:
+def quick_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a `python` and a `surestep` that start fast (see `warm_python`), the same in all test processes."""
+    own = tmp_path_factory.getbasetemp()
+    with warm_python(own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) as folder:
         yield folder

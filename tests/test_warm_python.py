@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+
+import warm_python
 
 
 @pytest.mark.slow
@@ -24,6 +27,29 @@ import pytest
 def test_it_ends_as_its_command_did(quick_python: Path, code: str, expected: int) -> None:
     ran = subprocess.run([quick_python / "python", "-c", code], check=False, stderr=subprocess.DEVNULL)
     assert ran.returncode == expected
+
+
+@pytest.mark.slow
+def test_whoever_comes_second_has_the_same_one_and_the_last_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that only answers stands for the warm one."""
+    code = "import socket, sys, time; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[3]); time.sleep(600)"
+    script = tmp_path / "server.py"
+    script.write_text(f"import sys; sys.argv.insert(1, '')\n{code}", encoding="utf-8")
+    monkeypatch.setattr(warm_python, "__file__", str(script))
+    first, second = (warm_python.warm_python(tmp_path) for _ in range(2))
+    folder = first.__enter__()
+    pid, _ = json.loads((tmp_path / "warm-python.json").read_text())
+    assert second.__enter__() == folder
+    first.__exit__(None, None, None)
+    os.kill(pid, 0)  # it is there
+    assert (folder / "python").is_file()
+    second.__exit__(None, None, None)
+    assert os.waitpid(pid, 0) == (pid, signal.SIGTERM)
+    assert not folder.exists()
+    with warm_python.warm_python(tmp_path) as another:
+        assert another != folder
 
 
 @pytest.mark.slow

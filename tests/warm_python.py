@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
@@ -80,8 +81,40 @@ sys.exit(code)
 
 
 @contextlib.contextmanager
-def warm_python() -> Iterator[Path]:
-    """A folder with the quick `python` and `surestep`, for as long as the context lasts."""
+def warm_python(place: Path) -> Iterator[Path]:
+    """A folder with the quick `python` and `surestep`, for as long as the context lasts.
+
+    Processes that name the same `place`, a folder, share one server: the first starts it, the last ends it.
+    """
+    named = place / "warm-python.json"
+    with (place / "warm-python.users").open("w") as users:
+        with _alone(place):
+            if not named.exists():
+                server, folder = _start()
+                named.write_text(json.dumps([server.pid, str(folder)]), encoding="utf-8")
+            fcntl.flock(users, fcntl.LOCK_SH)
+            pid, found = json.loads(named.read_text(encoding="utf-8"))
+        try:
+            yield Path(found) / "bin"
+        finally:
+            with _alone(place), contextlib.suppress(BlockingIOError):  # somebody else uses it
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                named.unlink()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                shutil.rmtree(found, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Nobody else starts or ends the server of `place` meanwhile."""
+    with (place / "warm-python.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _start() -> tuple[subprocess.Popen[bytes], Path]:
+    """A server that answers, and its folder with the commands in `bin`."""
     # A socket's path may have no more than about a hundred characters, so it cannot lie in pytest's folder.
     folder = Path(tempfile.mkdtemp(prefix="warm-"))
     address = folder / "socket"
@@ -90,23 +123,19 @@ def warm_python() -> Iterator[Path]:
     environment.pop("HF_HUB_OFFLINE", None)
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([sys.executable, __file__, "serve", str(address)], env=environment, stderr=log)
-    try:
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while not address.exists():
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the server did not start: {(folder / 'log').read_text()}")
-            time.sleep(0.05)
-        commands = folder / "bin"
-        commands.mkdir()
-        for name, prefix in _COMMANDS.items():
-            client = _CLIENT.format(python=sys.executable, address=str(address), prefix=prefix)
-            (commands / name).write_text(client, encoding="utf-8")
-            (commands / name).chmod(0o755)
-        yield commands
-    finally:
-        server.terminate()
-        server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not address.exists():
+        if server.poll() is not None or time.monotonic() > deadline:
+            server.kill()
+            raise RuntimeError(f"the server did not start: {(folder / 'log').read_text()}")
+        time.sleep(0.05)
+    commands = folder / "bin"
+    commands.mkdir()
+    for name, prefix in _COMMANDS.items():
+        client = _CLIENT.format(python=sys.executable, address=str(address), prefix=prefix)
+        (commands / name).write_text(client, encoding="utf-8")
+        (commands / name).chmod(0o755)
+    return server, folder
 
 
 def _serve(address: Path) -> None:

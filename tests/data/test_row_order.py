@@ -157,13 +157,10 @@ def read(source: Source, rows: list[dict[str, Any]]) -> list[ReasoningTree]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", DIFFERENTLY_MADE)
-@pytest.mark.parametrize("divided", [False, True])
-@given(seed=st.integers(0, 2**32))
+@given(seed=st.integers(0, 2**32), divided=st.booleans())
 @settings(max_examples=25, deadline=None)
-def test_shuffled_rows_are_the_same_split(
-    layout: str, divided: bool, tmp_path_factory: pytest.TempPathFactory, seed: int
-) -> None:
-    path: Path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+def test_shuffled_rows_are_the_same_split(layout: str, tmp_path: Path, seed: int, divided: bool) -> None:
+    path = tmp_path / "rows.jsonl"
     division = (Division(0.4, 1, "rest"),) if divided else ()
     source = Source(layout, layout, "train", layout, (path,), divisions=division)
     rows = rows_of(layout, seed, 24)
