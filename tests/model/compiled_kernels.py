@@ -33,7 +33,7 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         "query_gradient": (tree_kernel._query_gradient_kernel, tree_kernel.QUERY_GRADIENT, {}),
         "key_gradient": (tree_kernel._key_gradient_kernel, tree_kernel.KEY_GRADIENT, {}),
     }
-    if capability == 89:  # once, for a GPU of little shared memory
+    if capability == 80:  # once, for a GPU of little shared memory
         kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": True, "PARTS": 8})
         join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
         kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})

@@ -153,7 +153,7 @@ def main() -> None:
     errors: dict[str, float] = {}
     for heads, key_heads, size, num_tokens, window in (
         (4, 2, 32, 256, 0),
-        (8, 1, 16, 256, 0),
+        (8, 1, 16, 128, 0),
         (3, 1, 16, 128, 0),
         (7, 1, 16, 128, 0),
         (16, 1, 16, 128, 0),

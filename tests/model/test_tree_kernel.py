@@ -65,8 +65,12 @@ def test_new_tokens_over_keys_in_scattered_slots_equal_attention_written_out(
     assert errors[f"pooled, {case}, {programs} programs"] < 1e-5
 
 
-SHARED_MEMORY = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 120: 101_376}
-"""Bytes that a block may share on GPUs of a compute capability."""
+SHARED_MEMORY = {80: 101_376, 90: 232_448, 120: 101_376}
+"""Bytes that a block may share on GPUs of a compute capability.
+
+8.0, 8.6 and 8.9 get the same kernel from Triton: it is compiled for the one that has the fewest instructions, and held
+to the least memory, that of 8.6 and 8.9.
+"""
 
 
 def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them() -> None:
@@ -75,7 +79,7 @@ def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them() -> None:
     assert list(found) == [str(capability) for capability in SHARED_MEMORY]
     for capability, limit in SHARED_MEMORY.items():
         needed = found[str(capability)]
-        pooled = {"pooled_forward", "pooled_join"} if capability == 89 else set()
+        pooled = {"pooled_forward", "pooled_join"} if capability == 80 else set()
         assert set(needed) == {"forward", "query_gradient", "key_gradient"} | pooled
         assert max(needed.values()) <= limit, (capability, needed)
 
