@@ -95,8 +95,7 @@ def assert_same_run(mine: Config, theirs: Config) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [True, False])
-@pytest.mark.parametrize("stopped_at", [5, 7])
+@pytest.mark.parametrize(("lora", "stopped_at"), [(True, 5), (True, 7), (False, 7)])
 def test_a_crash_loses_nothing_but_the_steps_since_the_last_checkpoint(
     settings, uninterrupted, lora: bool, stopped_at: int
 ) -> None:
@@ -112,8 +111,7 @@ def test_a_crash_loses_nothing_but_the_steps_since_the_last_checkpoint(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("stopped_at", [1, 8, 9])
+@pytest.mark.parametrize(("number", "stopped_at"), [(signal.SIGINT, 1), (signal.SIGTERM, 8), (signal.SIGTERM, 9)])
 def test_a_signal_stops_with_a_checkpoint_and_resumes_as_if_it_had_not_come(
     settings, uninterrupted, number, stopped_at: int
 ) -> None:
