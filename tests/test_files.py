@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import hashlib
 import os
@@ -9,9 +10,19 @@ from pathlib import Path
 
 import pytest
 
+import surestep
 from surestep import files
 from surestep.errors import StorageError
-from surestep.files import sha256_of, write_folder_whole, write_json, write_text, write_whole, written_together
+from surestep.files import (
+    OUTPUT_ADVICE,
+    sha256_of,
+    storage_errors,
+    write_folder_whole,
+    write_json,
+    write_text,
+    write_whole,
+    written_together,
+)
 
 
 def test_a_file_takes_its_place_whole(tmp_path: Path) -> None:
@@ -42,10 +53,37 @@ def test_after_an_error_the_former_content_stands(tmp_path: Path, error: Excepti
 
 def test_a_failed_write_names_place_reason_and_advice(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageError, match=r"file/inside cannot be written \(.+\); free space or choose another"):
+    with pytest.raises(StorageError, match=r"file/inside cannot be written \(.+\); choose another"):
         write_text(tmp_path / "file" / "inside", "text")
     with pytest.raises(StorageError, match="set --cache_dir"):
         write_text(tmp_path / "file" / "inside", "text", advice="set --cache_dir")
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_only_where_space_is_missing_the_advice_is_to_free_some(number: int, tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as caught, storage_errors(tmp_path, OUTPUT_ADVICE):
+        raise OSError(number, os.strerror(number))
+    said = f"{tmp_path} cannot be written ({os.strerror(number)}); "
+    is_full = number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    assert str(caught.value) == said + ("free space or " if is_full else "") + "choose another --output_dir"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="the system has no /proc")
+def test_a_place_where_nothing_can_be_made_is_no_question_of_space() -> None:
+    with pytest.raises(StorageError, match=r"^/proc/x/a\.txt cannot be written \(.+\); choose another --output_dir$"):
+        write_text(Path("/proc/x/a.txt"), "text")
+
+
+def test_no_message_is_made_with_advice_to_free_space_but_by_the_kind_of_error() -> None:
+    """`_check_space` alone has counted it."""
+    found = []
+    for path in sorted(Path(surestep.__file__).parent.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for raised in ast.walk(ast.parse(text)) if "free space or" in text else ():
+            if isinstance(raised, ast.Raise | ast.JoinedStr) and "free space or" in ast.unparse(raised):
+                found.append(path.name)
+    assert set(found) == {"download.py"}
+    assert len(found) == 2, "the statement and its text"
 
 
 def test_json_without_numbers_that_are_none(tmp_path: Path) -> None:

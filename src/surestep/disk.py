@@ -1,4 +1,4 @@
-"""Removing files and folders whole, what killed processes left, and waiting until names and contents are on the disk.
+"""Removing files and folders whole, what killed processes left, waiting for the disk, and what mends its refusals.
 
 What is removed is renamed first, so that half of it never has its name. What is unfinished, or about to go, lies beside
 its place under a hidden name with a random token; only such names are ever cleaned up. Knows no format and no run.
@@ -6,6 +6,7 @@ its place under a hidden name with a random token; only such names are ever clea
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -21,7 +22,21 @@ OLD = ".old"
 """What the name of a file or folder ends with that is being removed; one that a killed process left may be removed."""
 REPLACED = f".replaced{OLD}"
 """The same, of one in whose place another is being put: until that is there, it is the only one."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""A full disk, a used-up quota, a file-size limit: raised by a write, which knows no file name."""
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{12}(?:\.part|\.old|\.replaced\.old)")
+
+
+def advice_after(error: Exception, advice: str) -> str:
+    """How to mend a refused write: "free space or ..." without its first half where no space is missing.
+
+    >>> advice_after(OSError(errno.ENOSPC, ""), "free space or choose another --output_dir")
+    'free space or choose another --output_dir'
+    >>> advice_after(OSError(errno.ENOENT, ""), "free space or choose another --output_dir")
+    'choose another --output_dir'
+    """
+    is_other = isinstance(error, OSError) and error.errno not in FULL
+    return advice.removeprefix("free space or ") if is_other else advice
 
 
 def real_path(path: Path) -> Path:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from surestep.disk import REPLACED, delete, name_beside, remove_whole, sync_folder, sync_tree
+from surestep.disk import REPLACED, advice_after, delete, name_beside, remove_whole, sync_folder, sync_tree
 from surestep.errors import StorageError
 from surestep.untrusted import open_regular
 
@@ -75,7 +75,7 @@ def storage_errors(path: Path, advice: str = OUTPUT_ADVICE) -> Iterator[None]:
 
     Args:
         path: the file or folder that is written.
-        advice: how to mend it, put at the end of the message.
+        advice: how to mend it, put at the end of the message (`advice_after`).
 
     Raises:
         StorageError: a full disk, a missing permission, a file where a folder is needed.
@@ -83,7 +83,8 @@ def storage_errors(path: Path, advice: str = OUTPUT_ADVICE) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path} cannot be written ({error.strerror or error}); {advice}") from None
+        mend = advice_after(error, advice)
+        raise StorageError(f"{path} cannot be written ({error.strerror or error}); {mend}") from None
 
 
 def place_of(path: Path) -> Path:

@@ -20,6 +20,7 @@ from surestep import __version__
 from surestep.cli.checkpoint_argument import settle_checkpoint
 from surestep.cli.output_places import check_output_places
 from surestep.cli.parser import OneLineParser
+from surestep.disk import FULL, advice_after
 from surestep.errors import ConfigError, StorageError, SurestepError
 from surestep.stop_signals import Interrupted, interrupted_by_signals
 from surestep.terminal_text import in_one_line, print_to, visible
@@ -56,9 +57,6 @@ _FOLDERS = {
     "sweep": "tuning.",
 }
 """Subcommand to the folder within `commands` that its module lies in, where it is in one."""
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""A full disk, a used-up quota, a file-size limit: raised by a write, which knows no file name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,9 +147,10 @@ def run_command(args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None and error.errno not in _FULL:
+        if error.filename is None and error.errno not in FULL:
             raise
-        advice = "use a shorter path" if error.errno == errno.ENAMETOOLONG else "free space or choose another folder"
+        is_long = error.errno == errno.ENAMETOOLONG
+        advice = "use a shorter path" if is_long else advice_after(error, "free space or choose another folder")
         mended = StorageError(f"{error.filename or 'the disk'}: {error.strerror}; {advice}")
         print_to(sys.stderr, f"surestep: {in_one_line(str(mended))}")
         return 2

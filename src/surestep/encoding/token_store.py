@@ -32,6 +32,7 @@ from surestep.arrays import distinct
 from surestep.collector import seldom_collecting
 from surestep.data.records.helper_process import HelperProcess
 from surestep.data.trees.tree_columns import AnyTree
+from surestep.disk import advice_after
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.step_columns import StepColumns
@@ -303,7 +304,6 @@ def write_store(
                 put_in_place(beside, folder)
         return TreeStore(folder)
     except (OSError, DamagedStoreError) as error:
-        raise StorageError(
-            f"{folder}: the tokenised data cannot be written ({getattr(error, 'strerror', None) or error}); "
-            "free space or set --cache_dir to another folder"
-        ) from None
+        why = getattr(error, "strerror", None) or error
+        mend = advice_after(error, "free space or set --cache_dir to another folder")
+        raise StorageError(f"{folder}: the tokenised data cannot be written ({why}); {mend}") from None

@@ -23,7 +23,7 @@ from surestep.data.fetch.http_transfer import (
     without_secrets,
 )
 from surestep.data.fetch.part_file import PartFile, open_part
-from surestep.disk import PART, real_path
+from surestep.disk import PART, advice_after, real_path
 from surestep.errors import DownloadError, StorageError
 from surestep.files import sha256_of
 from surestep.untrusted import open_regular
@@ -229,4 +229,5 @@ def _check_space(num_bytes: int | None, file: RemoteFile, part: PartFile) -> Non
 
 def _storage_error(error: OSError, folder: Path, file: RemoteFile) -> StorageError:
     what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
-    return StorageError(f"{error.filename or folder}: {what} while fetching {file.name}; free space or set --data_dir")
+    mend = advice_after(error, "free space or set --data_dir")
+    return StorageError(f"{error.filename or folder}: {what} while fetching {file.name}; {mend}")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from surestep.disk import advice_after
 from surestep.errors import StorageError
 
 IN_MEMORY = 16 * 2**20
@@ -101,7 +102,5 @@ def _named(work: Callable[[], _Result]) -> _Result:
             folder = tempfile.gettempdir()
         except OSError:  # none of the usual ones can be written
             folder = "no folder for temporary files"
-        raise StorageError(
-            f"{folder}: temporary data cannot be written ({error.strerror}); "
-            "free space or set the environment variable TMPDIR to another folder"
-        ) from None
+        mend = advice_after(error, "free space or set the environment variable TMPDIR to another folder")
+        raise StorageError(f"{folder}: temporary data cannot be written ({error.strerror}); {mend}") from None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.calibration.calibration import Calibration
+from surestep.disk import advice_after
 from surestep.errors import CheckpointError, ConfigError, StorageError
 from surestep.files import CALIBRATION
 from surestep.scoring.checkpoint.certificate_file import remove_stale_certificate
@@ -95,8 +96,8 @@ def store_calibration(folder: Path, manifest: Manifest, calibration: Calibration
     try:
         replace_file(folder, manifest, CALIBRATION, content)
     except OSError as error:
+        mend = advice_after(error, "free space or allow writing there and run the command again")
         raise StorageError(
-            f"{folder}: the calibration cannot be written ({error.strerror}); free space or allow writing there and "
-            "run the command again; the checkpoint is still valid"
+            f"{folder}: the calibration cannot be written ({error.strerror}); {mend}; the checkpoint is still valid"
         ) from None
     return line

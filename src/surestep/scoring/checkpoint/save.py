@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from surestep.config import Config
+from surestep.disk import advice_after
 from surestep.errors import StorageError
 from surestep.files import CALIBRATION, CONFIG, write_folder_whole
 from surestep.model.saved_weights import BACKBONE_FOLDER, is_adapted, save_weights
@@ -52,14 +53,12 @@ def save_checkpoint(
                 write_state(beside / "training_state")
             write_manifest(beside, _describe(built, step, label_means, label_mean))
     except (StorageError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own kind
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        mend = advice_after(cause, "free space or name another --output_dir")
         raise StorageError(
-            f"{folder}: the checkpoint cannot be written ({_reason(error)}); free space or name another "
-            f"--output_dir{', then continue with --resume' if write_state is not None else ''}"
+            f"{folder}: the checkpoint cannot be written ({getattr(cause, 'strerror', None) or error}); {mend}"
+            f"{', then continue with --resume' if write_state is not None else ''}"
         ) from None
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error.__context__, "strerror", None) or error)
 
 
 def _describe(built: BuiltModel, step: int, label_means: dict[str, float], label_mean: float | None) -> Manifest:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from surestep import __version__
+from surestep.disk import advice_after
 from surestep.errors import CheckpointError, StorageError
 from surestep.files import CALIBRATION, CERTIFICATES, write_folder_whole, write_json
 from surestep.model.confidence_model import ConfidenceModel
@@ -106,7 +107,8 @@ def export_for_vllm(
         with write_folder_whole(folder) as beside:
             _write(beside, loaded, chosen)
     except SafetensorError as error:  # a full disk, as an error of its own kind
-        raise StorageError(f"{folder} cannot be written ({error}); free space or name another --output_dir") from None
+        mend = advice_after(error, "free space or name another --output_dir")
+        raise StorageError(f"{folder} cannot be written ({error}); {mend}") from None
     return VllmExport(chosen.layout, tuple(lines), command_for(chosen.layout, folder))
 
 
