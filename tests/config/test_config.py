@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
+import surestep
 import surestep.config as config_package
 from surestep.config import Config, get_default_config, get_lora_config
 from surestep.config.trackers import wanted_trackers
 from surestep.errors import ConfigError, StorageError
+from surestep.untrusted import SHA256, checked
 
 DOCUMENTED = {
     "training.learning_rate": 2e-5,
@@ -140,9 +144,9 @@ BAD: list[tuple[Callable[[Config], Any], str, Any, str]] = [
     (lambda c: c.data, "prm800k_weight", -0.1, "greater than or equal to 0"),
     (lambda c: c.data, "use_prm800k", "perhaps", "true or false$"),
     (lambda c: c.data, "max_length", 0, "greater than or equal to 8"),
-    (lambda c: c, "experiment_name", "a/b", "match pattern"),
-    (lambda c: c, "experiment_name", "../up", "match pattern"),
-    (lambda c: c, "experiment_name", "", "match pattern"),
+    (lambda c: c, "experiment_name", "a/b", "letters, digits and _ .*, a letter or digit first$"),
+    (lambda c: c, "experiment_name", "../up", "letters, digits and _ .*, a letter or digit first$"),
+    (lambda c: c, "experiment_name", "", "letters, digits and _ .*, a letter or digit first$"),
     (lambda c: c, "training", 5, "TrainingConfig"),
 ]
 
@@ -411,3 +415,24 @@ def test_a_file_of_before_keeps_its_meaning() -> None:
     assert wanted_trackers(old.report_to, tensorboard=old.tensorboard) == ([], True)
     both = Config.from_dict({"training": {"tensorboard": False, "report_to": "tensorboard"}})
     assert any("report_to names tensorboard, but training.tensorboard is false" in line for line in both.problems())
+
+
+def test_no_field_has_a_pattern_that_only_pydantic_can_say() -> None:
+    """It would say the pattern itself; `Matching` has words for it."""
+    source = Path(surestep.__file__).parent
+    found = [
+        f"{path.relative_to(source)}, line {call.lineno}"
+        for path in sorted(source.rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in {"Field", "StringConstraints"}
+        if any(keyword.arg == "pattern" for keyword in call.keywords)
+    ]
+    assert found == []
+
+
+def test_a_record_with_a_text_of_another_form_is_one_sentence() -> None:
+    record = TypeAdapter(dict[str, Annotated[str, SHA256]])
+    assert checked({"a": "0" * 64}, record) == {"a": "0" * 64}
+    for value in ("0" * 63, "G" * 64, "0" * 64 + "\n"):
+        with pytest.raises(ValueError, match=r"^a is '.+'; allowed: 64 digits from 0 to f$"):
+            checked({"a": value}, record)

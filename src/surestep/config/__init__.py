@@ -25,6 +25,7 @@ from surestep.data.datasets import DATASET_NAMES
 from surestep.errors import ConfigError
 from surestep.files import write_text
 from surestep.settings import Section, describe
+from surestep.untrusted import NAME
 
 __all__ = [
     "DATASET_NAMES",
@@ -51,10 +52,8 @@ class Config(Section):
     0.0001
     """
 
-    experiment_name: str = Field(
-        "surestep",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$",
-        description="Names the run's folder: `<output_dir>/<experiment_name>`.",
+    experiment_name: Annotated[str, NAME] = Field(
+        "surestep", description="Names the run's folder: `<output_dir>/<experiment_name>`."
     )
     output_dir: Path = Field(Path("outputs"), description="Folder that holds the runs.")
     model: ModelConfig = Field(default_factory=ModelConfig)

@@ -7,7 +7,7 @@ its rhythm of logs and checkpoints) is no phase's. Knows the fields; reads no da
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -17,6 +17,7 @@ from surestep.config.read import lay_over
 from surestep.config.training import DEFAULT_MAX_STEPS, TrainingConfig
 from surestep.errors import ConfigError
 from surestep.settings import Section
+from surestep.untrusted import NAME
 
 if TYPE_CHECKING:
     from surestep.config import Config
@@ -72,9 +73,7 @@ class PhaseConfig(Section):
     {'name': 'easy', 'data': {}, 'training': {'max_steps': 10}}
     """
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", description="Names the phase in logs, lines and reports."
-    )
+    name: Annotated[str, NAME] = Field(description="Names the phase in logs, lines and reports.")
     data: PhaseData = Field(default_factory=PhaseData, description="Fields of `data` that differ in this phase.")
     training: PhaseTraining = Field(
         default_factory=PhaseTraining, description="Fields of `training` that differ; `max_steps` is the phase's own."

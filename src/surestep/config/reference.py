@@ -22,6 +22,7 @@ from surestep.config.other_names import ALIASES
 from surestep.config.phases import PHASE_PRESETS, PHASE_TRAINING_FIELDS, RUN_DATA_FIELDS
 from surestep.files import write_text
 from surestep.settings import OneOf
+from surestep.untrusted import Matching
 
 _INTRODUCTION = """\
 # Configuration reference
@@ -149,9 +150,8 @@ def _words(annotation: Any, metadata: list[Any]) -> str:
     if choices := next((part for part in metadata if isinstance(part, OneOf)), None):
         return " or ".join(f"`{name}`" for name in choices.names())
     words = _SIMPLE[annotation]
-    pattern = next((found for part in metadata if (found := getattr(part, "pattern", None))), None)
-    if pattern is not None:
-        return f"{words} matching `{pattern}`"
+    if form := next((part for part in metadata if isinstance(part, Matching)), None):
+        return f"{words}: {form.words}"
     return f"{words}, not empty" if any(isinstance(part, MinLen) for part in metadata) else words
 
 

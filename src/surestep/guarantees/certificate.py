@@ -19,7 +19,7 @@ from surestep.guarantees.path_scores import ScoreName
 from surestep.guarantees.promises import PROMISES
 from surestep.guarantees.promises.promise import Promise, Rule
 from surestep.guarantees.terms import Terms
-from surestep.untrusted import checked_record
+from surestep.untrusted import Matching, checked_record
 
 FORMAT_VERSION: Literal[1] = 1
 ALL = "all"
@@ -29,7 +29,7 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
 _Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 _Name = Annotated[str, Field(max_length=1024)]
-_Decimal = Annotated[str, Field(pattern=r"^-?(inf|[0-9.e+-]{1,32})$")]
+_Decimal = Annotated[str, Matching(r"-?(inf|[0-9.e+-]{1,32})", "a number or inf, as a text")]
 
 
 class _StoredRule(TypedDict):

@@ -16,10 +16,13 @@ from __future__ import annotations
 
 from surestep.untrusted.json_text import has_lone_surrogate, parse_json, read_document, read_json, read_json_lines
 from surestep.untrusted.places import open_regular, place_inside, relative_name
-from surestep.untrusted.schema import checked, checked_record
+from surestep.untrusted.schema import NAME, SHA256, Matching, checked, checked_record
 from surestep.untrusted.yaml_text import parse_yaml
 
 __all__ = [
+    "NAME",
+    "SHA256",
+    "Matching",
     "checked",
     "checked_record",
     "has_lone_surrogate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
@@ -10,9 +11,35 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from surestep.untrusted.bounds import shown
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema
 
 T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Matching:
+    """Annotates a text that `pattern` matches from end to end; errors say what is allowed in `words`."""
+
+    pattern: str
+    words: str
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def _check(self, value: str) -> str:
+        from pydantic_core import PydanticCustomError
+
+        if re.fullmatch(self.pattern, value) is None:
+            raise PydanticCustomError("no_match", "{words}", {"words": self.words})
+        return value
+
+
+NAME = Matching(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", "letters, digits and _ . + -, a letter or digit first")
+"""A text that may name a folder."""
+SHA256 = Matching(r"[0-9a-f]{64}", "64 digits from 0 to f")
 
 
 def checked(values: object, schema: TypeAdapter[T]) -> T:
@@ -66,6 +93,8 @@ def first_mistake(details: Sequence[Mapping[str, Any]]) -> str:
         return f"{where} is missing"
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
         return f"{where} is no field of it"
+    if first["type"] == "no_match":
+        message = f"allowed: {message}"
     if first["type"] == "value_error":
         return f"{where}: {message}"
     return f"{where} is {shown(first['input'])}; {message[:1].lower()}{message[1:]}"

@@ -28,7 +28,7 @@ from surestep.data.trees.split_steps import AUTO, RULES, TAG, check_rule, split_
 from surestep.errors import InputError
 from surestep.settings import Section
 from surestep.types import ROOT, ReasoningTree
-from surestep.untrusted import parse_json
+from surestep.untrusted import Matching, parse_json
 
 VERSION = 2
 """Changes whenever the trees made from the same file change."""
@@ -36,6 +36,7 @@ VERSION = 2
 FIELDS = frozenset({"problem", "steps", "confidences", "labels", "source", "id", "group"})
 RAW_FIELD = "solution"
 STEP_FIELDS = frozenset({"text", "confidence", "alternatives", "context"})
+_NAME = Matching(r"[A-Za-z0-9_.-]+", "letters, digits and _ . -")
 _PLAIN_FIELDS = frozenset({"text", "confidence"})
 
 
@@ -227,7 +228,7 @@ class Fields(Section):
             "alike; unset: such a row is refused."
         ),
     )
-    own_name: str = Field("own", pattern=r"^[A-Za-z0-9_.-]+$", description="Its name in reports.")
+    own_name: Annotated[str, _NAME] = Field("own", description="Its name in reports.")
 
 
 def _splits(fields: Fields, request: SplitRequest) -> SplitPlan:

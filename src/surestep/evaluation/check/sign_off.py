@@ -20,11 +20,14 @@ from surestep.files import SIGN_OFFS, write_json
 from surestep.scoring.checkpoint.find import locked_run
 from surestep.scoring.checkpoint.manifest import manifest_sha256
 from surestep.settings import Section
-from surestep.untrusted import read_json
+from surestep.untrusted import SHA256, Matching, read_json
 
 SignedItem = Literal["backup", "error_analysis"]
 SIGNED_ITEMS: tuple[SignedItem, ...] = get_args(SignedItem)
 """The points of the checklist that may be signed off; each is an `item` of the findings."""
+
+
+_TIME = Matching(r"[0-9]{4}(-[0-9]{2}){2}T([0-9]{2}:){2}[0-9]{2}\+00:00", "a time such as 2026-11-29T06:30:00+00:00")
 
 
 class SignOff(Section):
@@ -41,9 +44,9 @@ class SignOff(Section):
 
     item: SignedItem
     by: Annotated[str, Field(min_length=1, max_length=200)]
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]
+    date: Annotated[str, _TIME]
     checkpoint: str
-    manifest_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    manifest_sha256: Annotated[str, SHA256]
     note: Annotated[str, Field(max_length=2000)] = ""
 
     def __str__(self) -> str:

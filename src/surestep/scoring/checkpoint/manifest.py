@@ -19,14 +19,14 @@ from surestep.disk import leftovers, name_beside, real_path, remove_leftovers, s
 from surestep.errors import CheckpointError
 from surestep.files import MANIFEST, sha256_of
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
-from surestep.untrusted import checked, checked_record, place_inside, read_document, read_json, relative_name
+from surestep.untrusted import SHA256, checked, checked_record, place_inside, read_document, read_json, relative_name
 from surestep.untrusted.bounds import shown
 
 FORMAT_VERSION: Literal[1] = 1
 _OWN_HASH = "manifest_sha256"
 
 _Name = Annotated[str, Field(max_length=1024)]
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Sha256 = Annotated[str, SHA256]
 
 
 class Entry(TypedDict):

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from surestep.config.trackers import TrackerName, wanted_trackers
 from surestep.errors import CheckpointError, ConfigError
@@ -26,16 +26,17 @@ from surestep.files import TRACKER_RUNS, write_json
 from surestep.terminal_text import in_one_line
 from surestep.training.events import TrainingEvents
 from surestep.training.events.records import StepRecord, ValidationRecord
-from surestep.untrusted import checked, read_json
+from surestep.untrusted import Matching, checked, read_json
 
 PROJECT = "surestep"
 """W&B's project and MLflow's and Aim's experiment, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME name another."""
 FINAL_FIGURES = ("mse", "mae", "r2", "ece", "nll", "brier", "auroc", "accuracy", "skill")
 """What is told of the final report, where it has a value."""
 
-_RUN_NAMES: TypeAdapter[dict[TrackerName, str]] = TypeAdapter(
-    dict[TrackerName, Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]]
+_RUN_NAME = Matching(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "at most 128 letters, digits and _ . -, a letter or digit first"
 )
+_RUN_NAMES: TypeAdapter[dict[TrackerName, str]] = TypeAdapter(dict[TrackerName, Annotated[str, _RUN_NAME]])
 
 
 @dataclass(frozen=True)
