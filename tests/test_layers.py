@@ -26,7 +26,7 @@ LAYERS = (
     {"lock", "scored", "settings"},
     {"files"},
     {"arrays", "untrusted"},
-    {"types", "errors", "hub", "terminal_text", "disk", "stop_signals", "collector", "cores"},
+    {"types", "errors", "hub", "terminal_text", "disk", "stop_signals", "collector", "cores", "counted"},
 )
 """From the top down; packages of one layer never import each other."""
 
@@ -45,6 +45,7 @@ WITHOUT_TORCH = {
     "arrays",
     "collector",
     "cores",
+    "counted",
     "disk",
     "errors",
     "files",

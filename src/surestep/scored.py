@@ -21,6 +21,7 @@ from surestep.arrays import FloatArray as FloatArray
 from surestep.arrays import IntArray as IntArray
 from surestep.arrays import KeyArray as KeyArray
 from surestep.arrays import check_range, check_unit_interval, distinct, distinct_and_places, own_array, whole_numbers
+from surestep.counted import counted
 from surestep.errors import DataError
 
 FIRST_STEP = -1
@@ -164,7 +165,7 @@ class ScoredSteps:
     def _freeze(self, name: str, column: FloatArray | IntArray, num_rows: int) -> None:
         if column.shape != (num_rows,):
             raise DataError(
-                f"predictions have {num_rows} confidences but {name} of shape {column.shape}; "
+                f"predictions have {counted(num_rows, 'confidence')} but {name} of shape {column.shape}; "
                 f"allowed: shape ({num_rows},), one entry a step"
             )
         object.__setattr__(self, name, column)

@@ -72,7 +72,7 @@ def test_processbench_from_a_checkpoint_and_again_from_what_it_saved(
     common = ("benchmark", "processbench", "--data", data, "--resamples", "20")
     out = succeed(*common, "--checkpoint", checkpoint, "--output_dir", tmp_path / "r", "--save_predictions")
     report = json.loads((tmp_path / "r" / "processbench.json").read_text())
-    assert "1 records whose error index is outside their steps" in out
+    assert "1 record whose error index is outside its steps" in out
     assert report["step"] == 1
     assert len(report["manifest_sha256"]) == len(report["data"][0]["sha256"]) == 64
     assert report["settings"]["model"]["backbone"]
@@ -157,7 +157,7 @@ def test_scores_of_another_scorer_and_answers_that_are_missing(succeed: Command,
     assert report["by_n"]["2"]["methods"]["best_score"]["accuracy"] == 0.0
     assert report["by_n"]["2"]["answered_only"]["best_score"]["accuracy"] == 1.0
     assert "only candidates with an answer" in out
-    assert "1 candidates have no answer" in out
+    assert "1 candidate has no answer" in out
     assert "no vote is weighted by 'score': some scores are below 0" in out
     confidences = [{"id": f"p/{n}", "confidences": [0.5, 0.5 + n / 10]} for n in range(2)]
     by_step = write(tmp_path / "t.jsonl", confidences)
@@ -173,7 +173,7 @@ def test_problems_with_fewer_candidates_are_named(succeed: Command, tmp_path: Pa
     out = succeed("benchmark", "best-of-n", "--data", data)
     assert "problems have 1 to 2 candidates; --n measures larger N" in out
     assert "N = 2" not in out
-    assert "N = 2: 1 problems have fewer candidates" in succeed("benchmark", "best-of-n", "--data", data, "--n", "1,2")
+    assert "N = 2: 1 problem has fewer candidates" in succeed("benchmark", "best-of-n", "--data", data, "--n", "1,2")
 
 
 def test_the_papers_protocol_and_ties_are_said(succeed: Command, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_the_papers_protocol_and_ties_are_said(succeed: Command, tmp_path: Path)
     found = write(tmp_path / "p.jsonl", [CONFIDENCES[0], {"id": "m-1", "confidences": [0.9, 0.5]}])
     out = succeed("benchmark", "processbench", "--data", data, "--predictions", found, "--protocol", "paper")
     assert "gsm8k (tuned on it)" in out
-    assert "1 steps have a confidence equal to the threshold 0.5: they are called wrong" in out
+    assert "1 step has a confidence equal to the threshold 0.5: called wrong" in out
     report = json.loads((tmp_path / "eval_p" / "processbench.json").read_text())
     assert [at["subsets"]["gsm8k"]["f1"] for at in report["thresholds"]] == [0.0, 1.0]
 
@@ -193,8 +193,8 @@ def test_prmbench_in_the_layout_of_its_own_program(succeed: Command, tmp_path: P
     common = ("benchmark", "prmbench", "--data", data)
     found = write(tmp_path / "p.jsonl", [rows[0], {"id": "redundency_1", "confidences": [0.9, 0.5, 0.8]}])
     out = succeed(*common, "--predictions", found, "--official_layout", "--step_numbers", "remove")
-    assert "1 steps whose number in front" in out
-    assert "1 empty steps kept" in out
+    assert "1 step whose number in front" in out
+    assert "1 empty step kept" in out
     folder = tmp_path / "eval_p"
     first = json.loads((folder / "prmbench.json").read_text())
     assert first["overall"]["similarity"] == pytest.approx(1 / 3)
@@ -203,8 +203,8 @@ def test_prmbench_in_the_layout_of_its_own_program(succeed: Command, tmp_path: P
     again = json.loads((tmp_path / "again" / "prmbench.json").read_text())
     assert again["categories"] == first["categories"]
     out = succeed(*common, "--predictions", write(tmp_path / "q.jsonl", rows[1:]))
-    assert "1 solutions left out of every figure: a step of theirs was not scored" in out
-    assert "1 solutions before the change have no line in the predictions" in out
+    assert "1 solution left out of every figure: a step of theirs was not scored" in out
+    assert "1 solution before the change without a line in the predictions" in out
     assert "redundency: no solution was scored to its end, so it has no figures" in out
     assert "not in the data: redundency" not in out
 

@@ -253,7 +253,7 @@ def test_steps_that_a_layout_drops_cannot_count_as_wrong(succeed: Succeed, fail:
     scores = tmp_path / "scores.jsonl"
     scores.write_text("".join(json.dumps({"id": one, "confidences": [0.9]}) + "\n" for one in ids), encoding="utf-8")
     flags = ("certify", "--predictions", scores, "--data", data, "--format", "prm800k", "--alpha", 0.2)
-    assert "12 steps that nobody judged, behind the last judged one, were not read" in succeed(*flags)
+    assert "12 steps that nobody judged, behind the last judged one, not read" in succeed(*flags)
     of_evaluate = [json.dumps({"dataset": "prm800k", "id": one, "confidences": [0.9]}) for one in ids]
     scores.write_text("\n".join(of_evaluate) + "\n", encoding="utf-8")
     assert "drops 12 steps that nobody judged" in fail(*flags, "--unlabelled", "wrong")

@@ -144,7 +144,7 @@ def test_a_dataset_without_a_label_is_said_and_the_rest_measured(tmp_path: Path,
     path = tmp_path / "theirs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     shown = succeed("evaluate", "--predictions", path, "--report", "false")
-    assert "b: 4 steps have no label and are in no figure" in shown
+    assert "b: 4 steps without a label, in no figure" in shown
     report = json.loads((tmp_path / "eval_theirs" / "eval_metrics.json").read_text(encoding="utf-8"))
     assert report["steps_without_label"] == {"b": 4}
     assert report["per_dataset"]["a"]["num_steps"] == report["overall"]["num_steps"] == 6

@@ -173,5 +173,5 @@ def test_nothing_but_bad_rows_is_an_error_that_shows_them(tmp_path: Path) -> Non
     config.data.use_prm800k = config.data.use_eqasc = False
     config.data.use_own, config.data.own_test, config.data.bad_rows = True, path, "skip"
     (source,) = enabled_sources(config.data, "test")
-    with pytest.raises(DataError, match=r"no labelled problem.*1 rows that contradict.*own\.jsonl, line 1.*1\.5"):
+    with pytest.raises(DataError, match=r"no labelled problem.*1 row that contradicts.*own\.jsonl, line 1.*1\.5"):
         list(source.read(ReadReport()))

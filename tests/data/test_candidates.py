@@ -106,7 +106,7 @@ def test_what_is_missing_is_counted(write_jsonl) -> None:
         (nested({"steps": ["a"], "correct": 1}), "'correct' 1"),
         (nested({"correct": True}), "neither 'steps' nor 'solution'"),
         (nested({"steps": ["a", ""], "correct": True}), "step 2 of candidate 1 is empty"),
-        (nested({"steps": ["a"], "correct": True, "confidences": [0.5, 0.5]}), "2 confidences for 1 steps"),
+        (nested({"steps": ["a"], "correct": True, "confidences": [0.5, 0.5]}), "2 confidences for 1 step"),
         (nested({"steps": ["a"], "correct": True, "confidences": [1.5]}), "confidence 1 of candidate 1 is 1.5"),
         (nested({"steps": ["a"], "correct": True, "confidences": [float("nan")]}), "is nan"),
         (nested({"steps": ["a"], "correct": True, "answer": [1]}), "'answer' [1]"),

@@ -204,7 +204,7 @@ def test_csv_fields_may_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> No
 def test_a_csv_row_of_the_wrong_width_names_its_line(tmp_path: Path) -> None:
     error = failure(write_csv(tmp_path / "a.csv", [["a", "b"], ["1", "2"], ["3"]]))
     assert error.line == 3
-    assert "1 fields, the header 2" in str(error)
+    assert "1 field, the header 2" in str(error)
 
 
 def test_a_csv_cut_inside_a_quoted_field_is_an_error(tmp_path: Path) -> None:

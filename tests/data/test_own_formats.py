@@ -110,7 +110,7 @@ def test_a_label_out_of_range_names_line_value_and_range(write_jsonl: Write, val
         ),
         ({"problem": "p", "steps": [{"text": "a", "confidance": 1}]}, "has the field 'confidance'"),
         ({"problem": "p", "steps": [3]}, "step 1 is the number 3"),
-        ({"problem": "p", "steps": ["a"], "confidences": [1, 0]}, "2 confidences for 1 steps"),
+        ({"problem": "p", "steps": ["a"], "confidences": [1, 0]}, "2 confidences for 1 step"),
         ({"problem": "p", "steps": [{"text": "a", "confidence": 1}], "confidences": [1]}, "keep one"),
         ({"problem": "p", "steps": "a"}, "'steps' is text; allowed: a list"),
         ({"problem": "p", "steps": ["a"], "id": [1]}, "'id' is"),
@@ -151,7 +151,7 @@ def test_stepwise_rows_of_one_prompt_share_their_prefix(write_jsonl: Write) -> N
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"prompt": "p", "completions": ["a", "b"], "labels": [True]}, "1 labels for 2 completions"),
+        ({"prompt": "p", "completions": ["a", "b"], "labels": [True]}, "1 label for 2 completions"),
         ({"prompt": "p", "completions": [], "labels": []}, "'completions' is empty"),
         ({"prompt": "p", "completions": [" "], "labels": [True]}, "step 1 is empty"),
         (
@@ -250,7 +250,7 @@ def test_math_shepherd_verdicts_as_a_list(write_jsonl: Write) -> None:
     [
         ({"input": "Q Step 1: a", "label": "Q Step 1: a"}, "no step tag"),
         ({"input": "Q Step 1: a ки"}, "'label' and 'value' are missing"),
-        ({"input": "Q Step 1: a ки", "value": ["+", "-"]}, "2 verdicts for 1 step tags"),
+        ({"input": "Q Step 1: a ки", "value": ["+", "-"]}, "2 verdicts for 1 step tag"),
         ({"input": "Q Step 1: a ки", "value": ["good"]}, "verdict 1 is 'good'"),
         ({"input": "Q Step 1: a ки", "value": [2]}, "verdict 1 is 2"),
         (shepherd("Q first: a ки", "+"), "no 'Step 1:'"),

@@ -210,7 +210,7 @@ def test_a_split_left_without_problems_says_why(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text('{"problem": "p", "steps": ["a"]}\n', encoding="utf-8")
     (source,) = enabled_sources(config(tmp_path, use_own=True, own_train=path), "train")
-    with pytest.raises(DataError, match=r"no labelled problem for train in .*mine\.jsonl; 1 records read"):
+    with pytest.raises(DataError, match=r"no labelled problem for train in .*mine\.jsonl; 1 record read"):
         list(source.read(ReadReport()))
 
 

@@ -151,7 +151,7 @@ def test_rows_of_our_own_layout_may_hold_raw_solutions(write_jsonl: Any) -> None
     assert [(node.text, node.confidence) for node in tree.nodes] == [("Add.", 1.0), ("So 4.", 0.5)]
     with pytest.raises(DataError, match=r"'steps' is missing; .* --own_split auto"):
         list(read_own(path, report=ReadReport()))
-    with pytest.raises(DataError, match="2 confidences for 1 steps"):
+    with pytest.raises(DataError, match="2 confidences for 1 step"):
         list(read_own(path, report=ReadReport(), split="tag:#"))
     report = ReadReport()
     (tree,) = read_own(write_jsonl(row | {"steps": ["Add."], "confidences": [1]}), report=report, split="auto")

@@ -194,7 +194,7 @@ def test_a_subset_of_one_problem_is_measured_as_far_as_it_goes(tmp_path: Path) -
 
 def test_a_file_without_usable_solutions_says_why(tmp_path: Path) -> None:
     data = write_json(tmp_path / "math.json", [MATH[0] | {"label": 7}])
-    with pytest.raises(DataError, match=r"no usable solution; .*1 records whose error index is outside"):
+    with pytest.raises(DataError, match=r"no usable solution; .*1 record whose error index is outside"):
         processbench(data)
     with pytest.raises(DataError, match="no usable solution"):
         processbench(write_json(tmp_path / "empty.json", []))
@@ -252,7 +252,7 @@ def test_the_subset_decides_where_ids_repeat(tmp_path: Path) -> None:
     ("rows", "words"),
     [
         ([{"id": "gsm-0", "confidences": [0.5]}], "no confidences for the solution 'gsm-1' of gsm8k"),
-        ([{"id": "gsm-0", "confidences": [0.5, 0.5]}], r"line 1: 2 confidences for 'gsm-0' of 1 steps"),
+        ([{"id": "gsm-0", "confidences": [0.5, 0.5]}], r"line 1: 2 confidences for 'gsm-0' of 1 step"),
         ([{"id": "gsm-0", "confidences": [1.01]}], "line 1: confidence 1 is 1.01; allowed: a number from 0 to 1"),
         ([{"id": "gsm-0", "confidences": [float("nan")]}], "confidence 1 is nan"),
         ([{"id": "gsm-0", "confidences": 0.5}], "'confidences' is 0.5; allowed: a list"),

@@ -131,7 +131,7 @@ def test_predictions_of_any_scorer(tmp_path: Path, rows: list[dict[str, Any]], k
             [{"id": "p", "candidate": 0, "score": 1}, {"id": "p", "candidate": 1, "confidences": [0.5]}],
             "some candidates have 'confidences' and others a 'score'",
         ),
-        ([{"id": "p", "candidate": n, "confidences": [0.5]} for n in (0, 1)], "1 confidences for candidate 0 of 'p'"),
+        ([{"id": "p", "candidate": n, "confidences": [0.5]} for n in (0, 1)], "1 confidence for candidate 0 of 'p'"),
         ([{"id": "p", "candidate": 0, "confidences": [-3.5, 1]}], "a reward of another range is a 'score'"),
     ],
 )

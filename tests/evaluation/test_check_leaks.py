@@ -30,7 +30,7 @@ def test_near_copies_are_shown_and_fail_only_where_bounded() -> None:
     words = " ".join(f"word{i}" for i in range(30))
     train, test = ProblemSet("a", [words]), ProblemSet("b", [words + " and more", "other"])
     (shown,) = check_leaks([train], [test], LeakBounds())
-    assert (shown.status, shown.value) == ("pass", "0 shared, 1 near copies")
+    assert (shown.status, shown.value) == ("pass", "0 shared, 1 near copy")
     assert "near copies: 'word0 word1" in shown.detail
     (failed,) = check_leaks([train], [test], LeakBounds(max_near=0))
     assert (failed.status, failed.target) == ("fail", "shared ≤ 0, near ≤ 0")

@@ -114,7 +114,7 @@ def test_what_cannot_be_probed_is_counted_not_dropped() -> None:
     assert results["right_after_wrong"].num_not_possible == 1  # no wrong step in its dataset
     findings = {f.what: f for f in check_probes(probe_scorer(Fake(honest), [one_step]), TARGETS)}
     assert findings["shuffled_steps"].status == "skipped"
-    assert "1 of 1 problems do not allow it" in findings["shuffled_steps"].detail
+    assert "1 of 1 problem do not allow it" in findings["shuffled_steps"].detail
     assert "move" not in findings["empty_steps"].detail
 
 

@@ -182,7 +182,7 @@ def test_raw_solutions_say_how_they_were_split(command: Command, checkpoint: Pat
 def test_a_step_beyond_the_limit_is_null_and_said(command: Command, checkpoint: Path, tmp_path: Path) -> None:
     source = write(tmp_path / "rows.jsonl", [{"problem": "p", "steps": ["a", "x" * 300]}])
     said, _ = command("score", source, checkpoint)
-    assert "1 rows have steps beyond the longest path that the model takes" in said
+    assert "1 row has steps beyond the longest path that the model takes" in said
     (row,) = read(tmp_path / "rows.scored.jsonl")
     assert (row["confidences"][1], row["min"], row["mean"]) == (None, None, None)
 

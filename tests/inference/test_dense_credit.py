@@ -110,7 +110,7 @@ def test_steps_without_a_score_are_refused_or_carried() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"scores": [[0.5]]}, "1 scores and 2 last tokens"),
+        ({"scores": [[0.5]]}, "1 score and 2 last tokens"),
         ({"scores": [[0.5, 1.5]]}, "score 1.5; allowed: 0 to 1"),
         ({"scores": [[0.5, float("nan")]]}, "score nan"),
         ({"scores": [[]], "last_tokens": [[]]}, "no step to credit"),

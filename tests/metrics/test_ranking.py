@@ -84,7 +84,7 @@ def test_one_class_is_undefined_with_its_reason(figure: Any, label: float) -> No
 def test_without_half_can_be_undefined_where_the_whole_is_not() -> None:
     p, y = [0.1, 0.9], [0.0, 0.5]
     assert auroc(p, y) == 1.0
-    with pytest.raises(UndefinedFigureError, match="only one class: all 1 steps count as wrong"):
+    with pytest.raises(UndefinedFigureError, match="only one class: all 1 step count as wrong"):
         auroc_without_half(p, y)
     with pytest.raises(UndefinedFigureError, match="no labelled steps"):
         auroc_without_half([0.1, 0.9], [0.5, 0.5])

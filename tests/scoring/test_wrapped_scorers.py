@@ -61,7 +61,7 @@ def test_a_function_is_asked_for_each_path_and_shared_steps_have_the_mean() -> N
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        ([0.5], "gave 1 scores for 2 steps"),
+        ([0.5], "gave 1 score for 2 steps"),
         ([0.5, 1.5], "gave the score 1.5"),
         ([0.5, "1"], "gave the score '1'"),
         ([0.5, True], "gave the score True"),

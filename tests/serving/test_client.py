@@ -114,7 +114,7 @@ def test_a_connection_that_fails_is_tried_again_with_growing_pauses() -> None:
         ([httpx2.Response(404, text="<html>")], ServerError, "an answer that is not Surestep's"),
         ([httpx2.Response(200, text="<html>")], ServerError, "is it a Surestep server?"),
         ([reply(200, {"confidences": [0.5]})], ServerError, "is it a Surestep server?"),
-        ([reply(200, {"confidences": [], "raw": []})], ServerError, "0 confidences for 1 steps"),
+        ([reply(200, {"confidences": [], "raw": []})], ServerError, "0 confidences for 1 step"),
         ([httpx2.Response(200, text='{"confidences": [NaN], "raw": [1]}')], ServerError, "NaN"),
     ],
 )

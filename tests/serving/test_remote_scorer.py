@@ -125,7 +125,7 @@ def test_an_address_with_a_path_is_asked_there_and_more_fields_go_along() -> Non
     ("body", "words"),
     [
         ({"data": [{"index": 0, "score": 3.5}]}, "gave the score 3.5"),
-        ({"data": [{"index": 0, "score": 0.5}, {"index": 1, "score": 0.5}]}, "gave 2 scores for 1 steps"),
+        ({"data": [{"index": 0, "score": 0.5}, {"index": 1, "score": 0.5}]}, "gave 2 scores for 1 step"),
         ({"data": [{"index": 4, "score": 0.5}]}, "do not say each question once"),
         ({"data": [{"index": 0, "score": "0.5"}]}, "gave the score '0.5'"),
         ({"datum": []}, "does it speak vLLM's /score?"),

@@ -115,7 +115,7 @@ WRONG: list[tuple[Any, int, str]] = [
     ({"problem": "p", "steps": ["a"], "threshold": "0.5"}, 422, "threshold is '0.5'"),
     ({"problem": "p", "steps": ["a"], "threshold": 1.5}, 422, "threshold is 1.5"),
     ({"problem": "p", "steps": ["a"], "treshold": 0.5}, 422, "treshold is no field of it"),
-    ({"problem": "p", "steps": ["a"], "contexts": ["c", "d"]}, 422, "contexts has 2 entries for 1 steps"),
+    ({"problem": "p", "steps": ["a"], "contexts": ["c", "d"]}, 422, "contexts has 2 entries for 1 step"),
     ({"problem": "unreadable", "steps": ["a"]}, 422, "cannot be read"),
 ]
 

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 from surestep import __version__
 from surestep.config.trackers import TrackerName
+from surestep.counted import counted
 from surestep.errors import DeviceError
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
 from surestep.model.precision.fp8 import runs_fp8
@@ -145,10 +146,10 @@ def _is_of(needed: Requirement, extra: str) -> bool:
 
 
 def _devices() -> Iterator[Finding]:
-    cores, threads = psutil.cpu_count(logical=False) or os.cpu_count(), torch.get_num_threads()
+    cores, threads = psutil.cpu_count(logical=False) or os.cpu_count() or 1, torch.get_num_threads()
     memory = psutil.virtual_memory()
     free = f"{memory.total / _GB:.0f} GB of memory ({memory.available / _GB:.0f} free)"
-    yield Finding("CPU", "ok", f"{cores} cores, {threads} threads for torch, {free}")
+    yield Finding("CPU", "ok", f"{counted(cores, 'core')}, {counted(threads, 'thread')} for torch, {free}")
     if not torch.cuda.is_available():
         build = (
             "a CPU build of torch" if torch.version.cuda is None else f"torch for CUDA {torch.version.cuda}, no device"

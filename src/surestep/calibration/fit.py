@@ -26,6 +26,7 @@ from surestep.calibration.choose import (
 )
 from surestep.calibration.gain import CalibrationData, FloatArray, IntArray
 from surestep.calibration.maps.confidence_map import ConfidenceMap
+from surestep.counted import counted
 from surestep.errors import DataError
 from surestep.metrics import nll
 
@@ -144,7 +145,7 @@ def _judge(
     if rows.all():
         return verdict("it is all the data, so the pooled map is its own")
     if part.num_problems < least_problems:
-        return verdict(f"{part.num_problems} problems; a map of its own needs {least_problems}")
+        return verdict(f"{counted(part.num_problems, 'problem')}; a map of its own needs {least_problems}")
     if _lacks_a_kind(part, LEAST_OF_EACH_KIND) or any(
         _lacks_a_kind(part.select(folds[rows] != fold), 0.0) for fold in range(NUM_FOLDS)
     ):
@@ -168,8 +169,8 @@ def _judge(
 def _refuse_too_little(data: CalibrationData) -> None:
     if len(data) < LEAST_LABELS or data.num_problems < LEAST_PROBLEMS:
         raise DataError(
-            f"{len(data)} labelled steps of {data.num_problems} problems are too few to calibrate on; needed: "
-            f"{LEAST_LABELS} steps of {LEAST_PROBLEMS} problems; name more labelled data with --data"
+            f"{counted(len(data), 'labelled step')} of {counted(data.num_problems, 'problem')} are too few to calibrate "
+            f"on; needed: {LEAST_LABELS} steps of {LEAST_PROBLEMS} problems; name more labelled data with --data"
         )
     _refuse_one_kind(data, least=LEAST_OF_EACH_KIND)
 
@@ -178,9 +179,9 @@ def _refuse_one_kind(data: CalibrationData, *, least: float) -> None:
     if _lacks_a_kind(data, least):
         right = float(data.label.sum())
         raise DataError(
-            f"the labels are (almost) of one kind: {right:g} right and {len(data) - right:g} wrong among {len(data)} "
-            f"steps; a map needs at least {LEAST_OF_EACH_KIND:g} of each, spread over problems; name other labelled "
-            "data with --data"
+            f"the labels are (almost) of one kind: {right:g} right and {len(data) - right:g} wrong among "
+            f"{counted(len(data), 'step')}; a map needs at least {LEAST_OF_EACH_KIND:g} of each, spread over problems; "
+            "name other labelled data with --data"
         )
 
 

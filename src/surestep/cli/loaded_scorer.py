@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from surestep.cli.checkpoint_argument import named_checkpoints
 from surestep.cli.flags import override
+from surestep.counted import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,7 @@ def load_scorer(args: argparse.Namespace, console: Console, processes: Processes
             say(one.line)
     if processes.count > 1:
         use_gpu(processes.local_rank)
-        say(f"{processes.count} processes share the rows")
+        say(f"{counted(processes.count, 'process shares', 'processes share')} the rows")
     scorer = Scorer.from_configs(
         [(one.folder, override(for_scoring_here(read_config(one.folder)), args)) for one in found],
         calibrated=args.calibration == "pooled",

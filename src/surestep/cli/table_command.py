@@ -17,6 +17,7 @@ from surestep.cli.checkpoint_argument import ENSEMBLE, add_checkpoint
 from surestep.cli.flags import add_config_flags, fields
 from surestep.cli.loaded_scorer import checkpoint_facts, load_scorer
 from surestep.cli.output.console import make_console
+from surestep.counted import counted
 from surestep.disk import real_path
 from surestep.errors import ConfigError, DataError
 from surestep.untrusted.whole_numbers import whole_number
@@ -330,7 +331,7 @@ def write_file(
         reasons = f"{store.bad_rows} held them with the reasons and is not there any more; --overwrite makes it anew"
     _say_counts(console, counts, reasons)
     if begun != "finished":
-        console.print(f"wrote {counts['rows']:,} rows to {store.output}")
+        console.print(f"wrote {counted(counts['rows'], 'row')} to {store.output}")
     if store.processes.is_first:
         _check_any(counts, reasons)
     return 0
@@ -347,7 +348,7 @@ def write_stream(args: argparse.Namespace, doing: str, job: TableJob, console: C
         counts = run_streamed(job, sys.stdout.buffer, say_bad, advance=advance)
     where = "standard error" if args.bad_rows_file is None else str(args.bad_rows_file)
     _say_counts(console, counts, _held_by(where))
-    console.print(f"wrote {counts['rows']:,} rows to standard output")
+    console.print(f"wrote {counted(counts['rows'], 'row')} to standard output")
     _check_any(counts, _held_by(where))
     return 0
 
@@ -381,13 +382,14 @@ def _check_any(counts: Mapping[str, int], reasons: str) -> None:
         DataError: naming where the reasons are.
     """
     if counts["bad"] and not counts["rows"]:
-        raise DataError(f"none of the {counts['bad']:,} rows could be scored; {reasons}")
+        raise DataError(f"none of the {counted(counts['bad'], 'row')} could be scored; {reasons}")
 
 
 def _say_counts(console: Console, counts: Mapping[str, int], reasons: str) -> None:
     if unscored := counts["unscored"]:
         console.print(
-            f"· {unscored:,} rows have steps beyond the longest path that the model takes: no confidence there"
+            f"· {counted(unscored, 'row has', 'rows have')} steps beyond the longest path that the model takes: no "
+            "confidence there"
         )
     if bad := counts["bad"]:
         what = "row" if bad == 1 else "rows"

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import httpx2
 
+from surestep.counted import counted
 from surestep.errors import InputError, ServerError, SurestepError
 from surestep.guarantees.certified import Certified
 from surestep.guarantees.monitoring import MonitorReading
@@ -155,7 +156,7 @@ def _scores(steps: Sequence[str], answer: Any) -> SolutionScores:
     certified = None if part is None else Certified(int(part["num_kept"]), tuple(part["levels"]), str(part["promise"]))
     scores = SolutionScores(tuple(steps), _numbers(answer["confidences"]), _numbers(answer["raw"]), certified)
     if not len(scores.confidences) == len(scores.raw) == len(steps):
-        raise ValueError(f"{len(scores.confidences)} confidences for {len(steps)} steps")
+        raise ValueError(f"{counted(len(scores.confidences), 'confidence')} for {counted(len(steps), 'step')}")
     return scores
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from surestep.config.own_data import unread_own_data
 from surestep.config.training import DEFAULT_WARMUP_STEPS, OWN_SHAPES
+from surestep.counted import counted
 from surestep.data.datasets import DATASET_NAMES, name_is_taken
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def warnings(config: Config) -> list[str]:
         return found
     return [
         *found,
-        f"warmup takes {warmup:,} steps and the run has {steps:,}: the learning rate only rises, to "
+        f"warmup takes {counted(warmup, 'step')} and the run has {steps:,}: the learning rate only rises, to "
         f"{peak * steps / warmup:.2g} of {peak:g}; shorten it (--warmup_ratio 0.1) or train longer (--max_steps)",
     ]
 
@@ -50,7 +51,7 @@ def _long_average(training: TrainingConfig) -> list[str]:
     if decay is None or (span := 1 / (1 - decay)) < training.max_steps:
         return []
     return [
-        f"training.ema_decay {decay:g} averages the weights over about {span:,.0f} steps and the run has "
+        f"training.ema_decay {decay:g} averages the weights over about {counted(round(span), 'step')} and the run has "
         f"{training.max_steps:,}: its beginning stays in the average; a lower decay (0.9: 10 steps) forgets it"
     ]
 

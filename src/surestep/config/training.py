@@ -21,6 +21,7 @@ from surestep.config.loss import (
 )
 from surestep.config.other_names import OPTIMIZERS
 from surestep.config.trackers import ReportTo
+from surestep.counted import counted
 from surestep.metrics.figures import with_direction
 from surestep.settings import OneOf, Section
 
@@ -242,8 +243,8 @@ class TrainingConfig(Section):
         steps = math.ceil(self.num_train_epochs * num_examples / at_once)
         super().__setattr__("max_steps", steps)  # both stay: the configuration says what was asked, and what it came to
         return (
-            f"{self.num_train_epochs:g} epochs of {num_examples:,} training trees are {steps:,} steps of {at_once} "
-            "(--max_steps overrides)"
+            f"{self.num_train_epochs:g} epochs of {num_examples:,} training trees are {counted(steps, 'step')} of "
+            f"{at_once} (--max_steps overrides)"
         )
 
     def loss_options(self) -> LossOptions:

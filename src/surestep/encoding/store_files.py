@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from surestep.counted import counted
 from surestep.disk import PART, delete
 from surestep.files import sha256_of
 from surestep.untrusted import open_regular, read_json
@@ -74,7 +75,7 @@ def read_whole_store(folder: Path, *, version: int, names: list[str]) -> dict[st
         for name, expected in meta["files"].items():
             size = (folder / name).stat().st_size
             if size != expected["size"]:
-                raise DamagedStoreError(f"{name} has {size:,} bytes instead of {expected['size']:,}")
+                raise DamagedStoreError(f"{name} has {counted(size, 'byte')} instead of {expected['size']:,}")
         for name, expected in meta["files"].items():
             if sha256_of(folder / name) != expected["sha256"]:
                 raise DamagedStoreError(f"{name} has changed")

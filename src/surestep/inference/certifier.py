@@ -13,6 +13,7 @@ import numpy as np
 
 from surestep.arrays import FloatArray
 from surestep.calibration.calibration import Calibration
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.guarantees.certificate import Certificate
 from surestep.guarantees.certified import Certified, certified_part, last_score, uncovered
@@ -134,7 +135,7 @@ def hand_out(certificate: Certificate, results: Iterable[SolutionScores], datase
     reason = uncovered(certificate, dataset, use="best", policy=policy.id, count=len(seen))
     if rule is not None and not reason and not _stopped_early(policy, seen):
         few, many = rule.facts["solutions"]
-        reason = "" if few <= len(seen) <= many else f"it is for {few} to {many} solutions, not {len(seen)}"
+        reason = "" if few <= len(seen) <= many else f"it is for {few} to {counted(many, 'solution')}, not {len(seen)}"
     if reason or rule is None:
         raise InputError(
             f"the certificate says nothing of this: {reason}; hand out as it was certified, or certify again"

@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
+from surestep.counted import counted
 from surestep.data.benchmarks.final_answer import written_answer
 from surestep.errors import ConfigError
 from surestep.inference.generation.requests import Ask, Continuation, Generator, OpenGenerator, RefusedError, seed_of
@@ -79,7 +80,8 @@ class CriticSettings:
                 raise ConfigError(f"the scorer critic: its prompt lacks {needed}")
         if settings.votes > 1 and settings.temperature == 0:
             raise ConfigError(
-                f"the scorer critic: {settings.votes} votes at temperature 0 are all alike; set temperature above 0"
+                f"the scorer critic: {counted(settings.votes, 'vote')} at temperature 0 are all alike; set "
+                "temperature above 0"
             )
         return settings
 

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from surestep.counted import counted
 from surestep.errors import InputError
 
 FloatArray = NDArray[np.float64]
@@ -97,7 +98,8 @@ def token_rewards(
         raise InputError(f"mask has shape {mask.shape} and type {mask.dtype}; allowed: [responses, columns], bool")
     if not len(scores) == len(last_tokens) == len(mask):
         raise InputError(
-            f"{len(scores)} scores, {len(last_tokens)} last_tokens, {len(mask)} rows of mask; allowed: as many"
+            f"{counted(len(scores), 'score')}, {len(last_tokens)} last_tokens, {counted(len(mask), 'row')} of mask; "
+            "allowed: as many"
         )
     if not 0.0 < gamma <= 1.0:
         raise InputError(f"gamma is {gamma}; allowed: above 0, at most 1")
@@ -130,7 +132,10 @@ def _checked(
     if unscored not in ("refuse", "carry"):
         raise InputError(f"unscored is {unscored!r}; allowed: refuse, carry")
     if len(scores) != len(ends):
-        raise InputError(f"{where} has {len(scores)} scores and {len(ends)} last tokens; allowed: one for each step")
+        raise InputError(
+            f"{where} has {counted(len(scores), 'score')} and {counted(len(ends), 'last token')}; allowed: one for "
+            "each step"
+        )
     values: list[float] = []
     before = 0
     for step, (score, end) in enumerate(zip(scores, ends, strict=True)):
@@ -179,7 +184,10 @@ def token_advantages(
         InputError: not as many groups as responses.
     """
     if len(groups) != len(rewards):
-        raise InputError(f"{len(groups)} groups and {len(rewards)} rows of rewards; allowed: one for each response")
+        raise InputError(
+            f"{counted(len(groups), 'group')} and {counted(len(rewards), 'row')} of rewards; allowed: one for each "
+            "response"
+        )
     returns = returns_to_go(rewards, mask, gamma=gamma)
     first = [returns[row, columns[0]] if len(columns := np.flatnonzero(mask[row])) else 0.0 for row in range(len(mask))]
     of_group: dict[Hashable, list[float]] = {}

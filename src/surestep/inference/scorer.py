@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from surestep.counted import counted
 from surestep.data.trees.split_steps import check_rule, split_steps
 from surestep.errors import InputError
 from surestep.inference.certifier import Certifier, HandedOut, hand_out
@@ -350,8 +351,8 @@ class Scorer:
         if unscored:
             total, most = sum(len(result.steps) for result in results), self.model_scorer.max_positions
             self._say(
-                f"{unscored:,} of {total:,} steps of {what} end beyond the longest path that the model takes "
-                f"({most:,} tokens) and have no confidence"
+                f"{unscored:,} of {counted(total, 'step')} of {what} end beyond the longest path that the model takes "
+                f"({counted(most or 0, 'token')}) and have no confidence"
             )
 
     def _splitter(self, rule: str | None) -> Splitter | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.trees.tree_builder import TreeBuilder
 from surestep.errors import InputError
@@ -98,7 +99,7 @@ def checked_solution(item: object, what: str, *, split: Splitter | None = None) 
     else:
         parts = _items(item, what)
         if len(parts) != 2:
-            raise InputError(f"{what} has {len(parts)} parts; {allowed}")
+            raise InputError(f"{what} has {counted(len(parts), 'part')}; {allowed}")
         problem, steps = parts
     return Solution(
         checked_text(problem, f"the problem of {what}"), checked_steps(steps, f"the steps of {what}", split=split)

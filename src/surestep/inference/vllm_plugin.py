@@ -29,6 +29,7 @@ from typing_extensions import TypedDict
 from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps import Identity
 from surestep.config.model import Activation, Width
+from surestep.counted import counted
 from surestep.encoding.encoded_tree import encode_problem, encode_steps
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
@@ -202,8 +203,8 @@ def _rows_at_steps(output: Any, confidence_id: int) -> Tensor:
     if data.ndim == 2 and len(data) == len(tokens):
         return data[at_steps]
     raise InputError(
-        f"vLLM gave an output of shape {list(data.shape)} for {len(at_steps)} steps; start it with --pooler-config as "
-        "in pooler_config.json"
+        f"vLLM gave an output of shape {list(data.shape)} for {counted(len(at_steps), 'step')}; start it with "
+        "--pooler-config as in pooler_config.json"
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.metrics.bootstrap.draws import FEWEST_PROBLEMS, Draws
 from surestep.metrics.bootstrap.interval import percentile
 from surestep.metrics.figures import FIGURES
@@ -102,7 +103,7 @@ def _difference(name: str, one: Measure, two: Measure, draws: Draws) -> Differen
     interval = percentile(differences, most_undefined=MAX_UNDEFINED)
     missing = interval.undefined_resamples
     if interval.low is None or interval.high is None:
-        return without(f"on {missing} of {differences.size} resamples {name} has no value")
+        return without(f"on {missing} of {counted(differences.size, 'resample')} {name} has no value")
     return Difference(
         name, first, second, first - second, interval.low, interval.high, num_steps, num_problems, num_undefined=missing
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from surestep.config.model import HeadLayers, HeadPooling
+from surestep.counted import counted
 from surestep.errors import BackboneError
 
 _SMALLEST = 1e-6
@@ -87,8 +88,8 @@ class HeadInput(nn.Module):
             return states[-1].index_select(0, rows)
         if len(states) != len(self.weights):
             raise BackboneError(
-                f"this backbone gives the hidden states of {len(states)} layers, not {len(self.weights)}, so they "
-                "cannot be mixed; use --head_layers last"
+                f"this backbone gives the hidden states of {counted(len(states), 'layer')}, not "
+                f"{len(self.weights)}, so they cannot be mixed; use --head_layers last"
             )
         mixed: Tensor = sum(
             weight * _normed(state.index_select(0, rows))

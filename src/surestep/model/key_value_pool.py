@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from surestep.counted import counted
+
 SlotArray = NDArray[np.int64]
 
 PADDING_SLOT = 0
@@ -118,7 +120,7 @@ class KeyValuePool:
             ValueError: more come back than were handed out.
         """
         if self._num_free + len(slots) > self.num_slots:
-            raise ValueError(f"{len(slots)} slots come back and {self.num_used} are out")
+            raise ValueError(f"{counted(len(slots), 'slot comes', 'slots come')} back and {self.num_used} are out")
         if not len(slots):
             return
         index = torch.from_numpy(slots).to(self.slots.device)

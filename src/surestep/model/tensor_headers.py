@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from surestep.counted import counted
 from surestep.errors import CheckpointError
 from surestep.untrusted import open_regular, parse_json
 from surestep.untrusted.bounds import TENSOR_HEADER, TENSORS
@@ -62,7 +63,7 @@ def _read(path: Path) -> Iterator[tuple[str, Shape]]:
         end = last
         yield name, shape
     if end != size - _LENGTH_BYTES - length:
-        raise ValueError(f"its tensors have {end} bytes, the file {size - _LENGTH_BYTES - length}")
+        raise ValueError(f"its tensors have {counted(end, 'byte')}, the file {size - _LENGTH_BYTES - length}")
 
 
 def _entry(name: str, values: Any) -> tuple[Shape, int, int]:
@@ -77,7 +78,9 @@ def _entry(name: str, values: Any) -> tuple[Shape, int, int]:
     if not (_are_counts(shape) and _are_counts(offsets) and len(offsets) == 2 and len(shape) <= 16):
         raise ValueError(f"the tensor {shown} has no shape or no place")
     if math.prod(shape) * bits != (offsets[1] - offsets[0]) * 8:
-        raise ValueError(f"the tensor {shown} has {offsets[1] - offsets[0]} bytes, which is not what its shape takes")
+        raise ValueError(
+            f"the tensor {shown} has {counted(offsets[1] - offsets[0], 'byte')}, which is not what its shape takes"
+        )
     return tuple(shape), offsets[0], offsets[1]
 
 

@@ -10,6 +10,7 @@ import torch
 from surestep.calibration.calibration import Calibration
 from surestep.config import Config, LoraConfig
 from surestep.config.evaluation import ScoringWeights
+from surestep.counted import counted
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.text_frame import formatter_of
@@ -97,7 +98,8 @@ class BuiltModel:
             return "compile: off (4-bit layers were not measured compiled); --compile true"
         if wanted == "auto" and (num_tokens < _WORTH_COMPILING or self.model.route == "paths"):
             return (
-                f"compile: off (about {num_tokens:,.0f} tokens are too few to repay the compile time); --compile true"
+                f"compile: off (about {counted(round(num_tokens), 'token is', 'tokens are')} too few to repay "
+                "the compile time); --compile true"
             )
         if not compile_layers(self.model.transformer):
             return "compile: off (this backbone's layers are not of a kind that can be compiled)"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.config import DataConfig
+from surestep.counted import counted
 from surestep.data.sources.choose import Source, enabled_sources
 from surestep.encoding.difficulty import easiest
 from surestep.encoding.formatter import Formatter
@@ -136,7 +137,7 @@ def _sample(
         problems = store.num_problems(np.flatnonzero(shared))
         found.overlaps.append({"train": name, "evaluated": other, "problems": problems, "trees": int(shared.sum())})
         fate = "removed" if other in removed else "kept; --remove_overlap drops them"
-        found.lines.append(f"{problems:,} training problems of {name} also occur in {other} ({fate})")
+        found.lines.append(f"{counted(problems, 'training problem')} of {name} also occur in {other} ({fate})")
         is_shared |= shared
         if other in removed:
             keep &= ~shared
@@ -159,8 +160,8 @@ def _sample(
     }
     if len(unused):
         found.lines.append(
-            f"{name}: max_train_samples {cap:,} leaves out {len(unused):,} of {len(left):,} training trees, with "
-            f"{num_unused:,} labels"
+            f"{name}: max_train_samples {cap:,} leaves out {len(unused):,} of "
+            f"{counted(len(left), 'training tree')}, with {counted(num_unused, 'label')}"
         )
     return index
 
@@ -174,7 +175,8 @@ def _say_relabelled(dataset: TrainingSet, index: NDArray[np.int64], found: Examp
     }
     found.lines.append(
         f"{dataset.name}: after_first_error {dataset.after_first_error}: behind the first wrong step of a path, "
-        f"{taken:,} labels are left out, {changed:,} changed to wrong, and {given:,} steps without one labelled wrong"
+        f"{counted(taken, 'label is', 'labels are')} left out, {changed:,} changed to wrong, and "
+        f"{counted(given, 'step')} without one labelled wrong"
     )
 
 
@@ -193,8 +195,8 @@ def _easiest(
     num_labels = count_labels(store, left_out)
     found.selection[name] |= {"trees_beyond_easiest_share": len(left_out), "labels_beyond_easiest_share": num_labels}
     found.lines.append(
-        f"{name}: easiest_share {share:g} leaves out {len(left_out):,} of {len(index):,} training trees, with "
-        f"{num_labels:,} labels, as more difficult ({data.difficulty} above "
+        f"{name}: easiest_share {share:g} leaves out {len(left_out):,} of {counted(len(index), 'training tree')}, with "
+        f"{counted(num_labels, 'label')}, as more difficult ({data.difficulty} above "
         f"{np.nanmax(difficulty[is_in], initial=0.0):g})"
     )
     return index[is_in]

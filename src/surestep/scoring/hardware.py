@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from surestep.config import Config, LoraConfig
+from surestep.counted import counted
 from surestep.errors import ConfigError, DeviceError
 from surestep.model.confidence_model import Route
 from surestep.model.precision.bitsandbytes_available import bitsandbytes_problem
@@ -84,7 +85,9 @@ def use_gpu(number: int) -> None:
     if not torch.cuda.is_available():
         return
     if number >= (count := torch.cuda.device_count()):
-        raise DeviceError(f"process {number} has no GPU of its own ({count} here); launch {count} processes")
+        raise DeviceError(
+            f"process {number} has no GPU of its own ({count} here); launch {counted(count, 'process', 'processes')}"
+        )
     torch.cuda.set_device(number)
 
 

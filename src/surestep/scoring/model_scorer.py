@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from surestep.calibration.calibration import Calibration
+from surestep.counted import counted
 from surestep.encoding.encoded_tree import EncodedTree, encode_trees
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.limits import cut_tree, limit_tree
@@ -105,7 +106,10 @@ class PackedPasses:
             return f"passes: not recorded ({reason})"
         self._record(SHORT_SIZES)
         longest = SHORT_SIZES[-1]
-        return f"passes of up to {longest:,} tokens: recorded once for each size (CUDA graphs); --cuda_graphs false"
+        return (
+            f"passes of up to {counted(longest, 'token')}: recorded once for each size (CUDA graphs); "
+            "--cuda_graphs false"
+        )
 
     def _reason_not_to_record(self) -> str | None:
         reason = reason_model_is_not_recorded(self.model)
@@ -205,7 +209,7 @@ class PackedPasses:
             advice="set --eval_token_budget lower, or score on a device with more memory",
         )
         torch.cuda.empty_cache()
-        self.say(f"out of memory: scoring continues with {self.token_budget} tokens in a pass")
+        self.say(f"out of memory: scoring continues with {counted(self.token_budget, 'token')} in a pass")
 
     def _confidences(self, pack: Pack) -> Confidences:
         """Start on a pack; what it gives may still be on its way."""

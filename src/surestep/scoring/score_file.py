@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.errors import DataError
 from surestep.files import sha256_of
 from surestep.scored import FloatArray
@@ -158,13 +159,14 @@ class FileScorer:
         found, count = self.rows[key], len(tree.nodes)
         if found.is_whole and len(found.confidence) != count:
             raise DataError(
-                f"{len(found.confidence)} confidences for {tree.id!r} of {count} steps; give one each",
+                f"{counted(len(found.confidence), 'confidence')} for {tree.id!r} of {counted(count, 'step')}; give "
+                "one each",
                 path=self.path,
                 line=found.line,
             )
         if found.confidence and (last := max(found.confidence)) >= count:
             raise DataError(
-                f"step {last} of {tree.id!r}, which has {count} steps; steps count from 0",
+                f"step {last} of {tree.id!r}, which has {counted(count, 'step')}; steps count from 0",
                 path=self.path,
                 line=found.lines.get(last, found.line),
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
+from surestep.counted import counted
 from surestep.errors import DeviceError
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.hardware import Hardware
@@ -115,7 +116,7 @@ def halved(num_tokens: int, *, may_shrink: bool, doing: str, advice: str) -> int
         DeviceError: they may not shrink (set by hand, say), or are too few already.
     """
     if not may_shrink or num_tokens < _SMALLEST:
-        raise DeviceError(f"out of memory with {num_tokens} tokens {doing}; {advice}")
+        raise DeviceError(f"out of memory with {counted(num_tokens, 'token')} {doing}; {advice}")
     return num_tokens // 2
 
 

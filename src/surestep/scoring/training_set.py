@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from surestep.arrays import distinct
 from surestep.config.data import AfterFirstError
+from surestep.counted import counted
 from surestep.encoding.difficulty import DifficultyName, tree_difficulty
 from surestep.encoding.encoded_tree import EncodedTree, Nodes, path_sums
 from surestep.encoding.first_error import labels_after_first_error
@@ -188,7 +189,7 @@ def limited_set(name: str, store: TreeStore, share: float, index: NDArray[np.int
     used = labels > 0
     if not used.any():
         raise DataError(
-            f"{name}: no training problem keeps a label ({len(index)} read, {loss.labels} labels, "
+            f"{name}: no training problem keeps a label ({len(index)} read, {counted(loss.labels, 'label')}, "
             f"{loss.labels_too_long} beyond max_length {max_length}, {loss.labels_too_deep} beyond "
             f"max_steps_per_example {max_steps}); raise these limits or disable it with --use_{name} false"
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from surestep.counted import counted
 from surestep.errors import ConfigError
 from surestep.untrusted import read_document
 
@@ -55,7 +56,7 @@ class ApiKeys:
         for name, key in keys:
             if len(key) < _SHORTEST or not key.isascii() or not key.isprintable():
                 raise ConfigError(
-                    f"the API key {name} has {len(key)} letters; allowed: from {_SHORTEST}, ASCII; "
+                    f"the API key {name} has {counted(len(key), 'letter')}; allowed: from {_SHORTEST}, ASCII; "
                     "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
                 )
             hashed = _hashed(key.encode())
@@ -113,7 +114,9 @@ def read_api_keys(file: Path | None, environment: Mapping[str, str] = os.environ
     for number, line in enumerate(lines, start=1):
         words = [] if line.lstrip().startswith("#") else line.split()
         if len(words) > 2:
-            raise ConfigError(f"--api_keys_file {file}, line {number} has {len(words)} words; allowed: `name key`")
+            raise ConfigError(
+                f"--api_keys_file {file}, line {number} has {counted(len(words), 'word')}; allowed: `name key`"
+            )
         if words:
             entries.append((words[0], words[1]) if len(words) == 2 else (f"key-{number}", words[0]))
     if not entries:

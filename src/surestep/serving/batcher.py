@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from surestep.counted import counted
 from surestep.errors import InputError, SurestepError
 from surestep.serving.fair_queue import FairQueue
 from surestep.serving.pass_runner import (
@@ -232,10 +233,10 @@ class Batcher:
             nodes = request.tree.nodes
             texts = [request.tree.problem, *(text for node in nodes for text in (node.text, node.context or ""))]
         if sum(map(len, texts)) > _LETTERS_PER_TOKEN * limit:
-            raise TooLargeError(f"the request has more than {limit:,} tokens")
+            raise TooLargeError(f"the request has more than {counted(limit, 'token')}")
         encoded = self._runner.encode(request)
         if encoded.num_tokens > limit:
-            raise TooLargeError(f"the request has {encoded.num_tokens:,} tokens; allowed: {limit:,}")
+            raise TooLargeError(f"the request has {counted(encoded.num_tokens, 'token')}; allowed: {limit:,}")
         pieces: Sequence[EncodedRequest] = self._runner.pieces(encoded, self._speed.pass_budget)
         return pieces
 
@@ -344,7 +345,7 @@ class Batcher:
         try:
             results = await self._threads.run(self._runner.run, [piece.encoded for piece in pieces])
             if len(results) != len(pieces):
-                raise RuntimeError(f"{len(results)} results for {len(pieces)} requests")
+                raise RuntimeError(f"{counted(len(results), 'result')} for {counted(len(pieces), 'request')}")
         except Exception as error:
             self._watch.pass_failed(error, num_requests=len(pieces))
             if len(pieces) == 1:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.inference.certifier import Certifier
 from surestep.inference.result import SolutionScores
@@ -216,10 +217,12 @@ class Service:
         for node in tree.nodes:
             depths.append(1 + (0 if node.parent == ROOT else depths[node.parent]))
         if depths and max(depths) > self.settings.max_steps:
-            raise InputError(f"a solution has {max(depths):,} steps; allowed: {self.settings.max_steps:,}")
+            raise InputError(f"a solution has {counted(max(depths), 'step')}; allowed: {self.settings.max_steps:,}")
         count = len(tree.nodes) - len({node.parent for node in tree.nodes} - {ROOT})
         if count > self.settings.max_candidates:
-            raise InputError(f"the request has {count:,} candidates; allowed: {self.settings.max_candidates:,}")
+            raise InputError(
+                f"the request has {counted(count, 'candidate')}; allowed: {self.settings.max_candidates:,}"
+            )
 
     async def score_in_parts(self, tree: ReasoningTree, dataset: str | None = None) -> NodeScores:
         """A tree of solutions that are taken each alone: where it is too large as a whole, in halves.
@@ -254,7 +257,9 @@ class Service:
             InputError: there are more trees than a request may have candidates; see also `score_tree`.
         """
         if len(trees) > self.settings.max_candidates:
-            raise InputError(f"the request has {len(trees):,} solutions; allowed: {self.settings.max_candidates:,}")
+            raise InputError(
+                f"the request has {counted(len(trees), 'solution')}; allowed: {self.settings.max_candidates:,}"
+            )
         tasks = [asyncio.create_task(self.score_in_parts(tree, dataset)) for tree in trees]
         try:
             return [list(scores.confidence) for scores in await asyncio.gather(*tasks)]
@@ -270,7 +275,10 @@ def chain_of(problem: str, steps: Sequence[str], contexts: Sequence[str | None] 
         InputError: steps and contexts differ in number, or a text is blank.
     """
     if contexts is not None and len(contexts) != len(steps):
-        raise InputError(f"contexts has {len(contexts):,} entries for {len(steps):,} steps; allowed: one a step")
+        raise InputError(
+            f"contexts has {counted(len(contexts), 'entry', 'entries')} for {counted(len(steps), 'step')}; allowed: "
+            "one a step"
+        )
     evidence = contexts or [None] * len(steps)
     nodes = (Node(text, i - 1, context=context) for i, (text, context) in enumerate(zip(steps, evidence, strict=True)))
     return _tree(problem, tuple(nodes))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from surestep.counted import counted
 from surestep.serving.pass_runner import SessionHandle
 from surestep.serving.settings import ServeConfig
 
@@ -70,7 +71,7 @@ class SessionStore:
         own = sum(session.owner == owner for session in self._sessions.values())
         if own >= self._most_of_one:
             raise TooManySessionsError(
-                f"you have {own:,} sessions open, as many as allowed; close one, or wait for expiry"
+                f"you have {counted(own, 'session')} open, as many as allowed; close one, or wait for expiry"
             )
         if len(self._sessions) >= self._settings.max_sessions:
             raise TooManySessionsError("as many sessions are open as allowed; try again later")

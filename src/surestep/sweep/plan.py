@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from surestep.config import Config
+from surestep.counted import counted
 from surestep.errors import ConfigError
 from surestep.files import CONFIG
 from surestep.metrics.figures import FIGURES
@@ -99,8 +100,8 @@ class SweepPlan:
             count = len(list(space.points())) if size is None else size  # the former says which range has no steps
             if settings.trials is not None and settings.trials < count:
                 raise ConfigError(
-                    f"--trials is {settings.trials}, but the grid has {count} combinations and is tried as a whole; "
-                    "leave --trials out, or choose --sampler random or tpe"
+                    f"--trials is {settings.trials}, but the grid has {counted(count, 'combination')} and is tried "
+                    "as a whole; leave --trials out, or choose --sampler random or tpe"
                 )
             trials = count
         return cls(base, space, sampler, trials, settings.seeds, settings.pruning == "median")

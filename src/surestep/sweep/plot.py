@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from surestep.counted import counted
 from surestep.evaluation.report.charts.chart import Axis, Chart, Line, Panel, Points, axis
 from surestep.metrics.figures import FIGURES
 from surestep.metrics.report.wording import number, with_interval
@@ -36,7 +37,7 @@ def sweep_chart(plan: SweepPlan, results: Mapping[str, Any]) -> Chart | None:
     best = next(k for k, row in enumerate(rows) if row["trial"] == results["best"]["trial"])
     marks.append(Points([at[best]], [y[best]], "wrong", [tips[best]], name="best", sizes=[0.6]))
     title = FIGURES[plan.metric].title
-    seeds = f", mean of {plan.num_seeds} seeds with its 95 % interval" if plan.num_seeds > 1 else ""
+    seeds = f", mean of {counted(plan.num_seeds, 'seed')} with its 95 % interval" if plan.num_seeds > 1 else ""
     return Chart(
         name="sweep",
         title=f"Sweep {plan.name}",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surestep.config import TrainingConfig
+from surestep.counted import counted
 from surestep.data.records.reading_report import ReadReport
 from surestep.scoring.stored_split import StoredSplit
 from surestep.scoring.training_set import TrainingSet
@@ -108,8 +109,8 @@ def _large_problem(dataset: TrainingSet) -> list[str]:
         return []
     return [
         f"{dataset.name}: one problem ({largest.id}) holds {largest.labels:,} of {dataset.num_labels:,} training "
-        f"labels ({share:.0%}), so every label of the other {largest.num_problems - 1:,} problems counts for less; "
-        "keep a sample of its steps and alternatives in the file, or leave it out"
+        f"labels ({share:.0%}), so every label of the other {counted(largest.num_problems - 1, 'problem')} counts "
+        "for less; keep a sample of its steps and alternatives in the file, or leave it out"
     ]
 
 
@@ -147,7 +148,7 @@ def _limits(dataset: TrainingSet) -> list[str]:
         if count
     ]
     return [
-        f"{dataset.name}: the limits drop {loss.labels_dropped:,} of {loss.labels:,} training labels "
+        f"{dataset.name}: the limits drop {loss.labels_dropped:,} of {counted(loss.labels, 'training label')} "
         f"({loss.labels_dropped / loss.labels:.0%}): {', '.join(causes)}; "
         "evaluation scores every step up to the backbone's position limit"
     ]
@@ -158,6 +159,6 @@ def _passes(dataset: TrainingSet, passes: float, steps_from: str) -> list[str]:
     if passes <= MANY_PASSES:
         return []
     return [
-        f"{dataset.name}: about {passes:.1f} passes over its {len(dataset):,} trees; above {MANY_PASSES:.0f} watch "
-        f"validation for overfitting (fewer {steps_from}, or early_stopping_patience)"
+        f"{dataset.name}: about {passes:.1f} passes over its {counted(len(dataset), 'tree')}; above "
+        f"{MANY_PASSES:.0f} watch validation for overfitting (fewer {steps_from}, or early_stopping_patience)"
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.config import TrainingConfig
+from surestep.counted import counted
 from surestep.disk import (
     OLD,
     PART,
@@ -160,7 +161,7 @@ def check_space(folder: Path, training: TrainingConfig, model: ConfidenceModel) 
     if free >= total:
         return None
     return (
-        f"the run's {count} checkpoints take about {_size(total)}, {folder.parent} has "
+        f"the run's {counted(count, 'checkpoint takes', 'checkpoints take')} about {_size(total)}, {folder.parent} has "
         f"{_size(free)} free: set --save_total_limit or a larger --save_steps"
     )
 

@@ -252,7 +252,7 @@ def test_where_every_row_is_bad_a_second_run_says_so_again(
         assert main(arguments(source, server)) == 2
         said.append(capsys.readouterr().err)
     assert said[0] == said[1]
-    assert "none of the 1 rows could be scored" in said[0]
+    assert "none of the 1 row could be scored" in said[0]
 
 
 def test_rows_aside_never_replace_the_input(

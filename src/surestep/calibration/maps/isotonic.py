@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from surestep.calibration.gain import FloatArray
 from surestep.calibration.maps.confidence_map import ConfidenceMap, check_finite
+from surestep.counted import counted
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,10 @@ class Isotonic(ConfidenceMap):
         object.__setattr__(self, "values", tuple(map(float, self.values)))
         points, values = np.array(self.points), np.array(self.values)
         if not points.size or points.shape != values.shape:
-            raise ValueError(f"{points.size} points and {values.size} values; allowed: as many of each, at least one")
+            raise ValueError(
+                f"{counted(points.size, 'point')} and {counted(values.size, 'value')}; allowed: as many of each, at "
+                "least one"
+            )
         if (points[1:] <= points[:-1]).any() or (values[1:] < values[:-1]).any():
             raise ValueError("the points or the values of an isotonic map do not rise")
         if points[0] < 0 or points[-1] > 1 or values[0] < 0 or values[-1] > 1 or not 0 <= self.clip <= 0.5:
@@ -93,7 +97,7 @@ class Isotonic(ConfidenceMap):
 
     def in_words(self) -> str:
         """Its size; the points are too many to read."""
-        return f"isotonic ({len(self.points)} points, kept {self.clip:.2g} off 0 and 1)"
+        return f"isotonic ({counted(len(self.points), 'point')}, kept {self.clip:.2g} off 0 and 1)"
 
 
 def clip_for(num_steps: float) -> float:

@@ -13,6 +13,7 @@ from surestep.cli.output.console import add_json_flag, next_command, result_cons
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.cli.scorers import forms_shown, one_of, opened_scorer
 from surestep.config import Config, get_default_config
+from surestep.counted import counted
 from surestep.data.datasets import LAYOUTS
 from surestep.data.datasets.dataset import AUTO_LAYOUT
 from surestep.errors import ConfigError
@@ -245,7 +246,7 @@ def _show(
             console.print(f"· {name}: {note}", markup=False, highlight=False)
         if found["labels_beyond_position_limit"]:
             console.print(
-                f"· {name}: {found['labels_beyond_position_limit']} labelled steps {unscored}",
+                f"· {name}: {counted(found['labels_beyond_position_limit'], 'labelled step')} {unscored}",
                 markup=False,
             )
     if with_table:
@@ -274,7 +275,8 @@ def _table(result: CalibrationResult) -> FittedTable:
 
     about = result.calibration.about
     table = FittedTable(
-        f"{about['num_steps']:,} steps of {about['num_problems']:,} problems, figures of held-out folds"
+        f"{counted(about['num_steps'], 'step')} of {counted(about['num_problems'], 'problem')}, figures of held-out "
+        "folds"
     )
     table.add_columns_of(*FIGURES, first="map")
 
@@ -290,7 +292,8 @@ def _table(result: CalibrationResult) -> FittedTable:
             add(f"{dataset}: none (before)", result.held_out["identity"]["per_dataset"][dataset])
             add(f"{dataset}: pooled, within folds", result.held_out[WITHIN_FOLDS]["per_dataset"][dataset])
     table.remark = (
-        f"Each step is mapped by a map fitted without its problem ({about['num_folds']} folds over problems). * is "
+        f"Each step is mapped by a map fitted without its problem ({counted(about['num_folds'], 'fold')} over "
+        "problems). * is "
         "stored, fitted on all steps. The last row of all repeats the choice in each fold: expect that on new problems."
     )
     return table

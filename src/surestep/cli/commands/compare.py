@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from surestep.cli.output.console import add_json_flag, make_console, say_json
+from surestep.counted import counted
 from surestep.errors import ConfigError
 
 _COLUMNS = ("mse", "mae", "r2", "ece", "nll", "auroc", "accuracy")
@@ -109,7 +110,7 @@ def _print(result: dict[str, Any]) -> None:
     if len(result["runs"]) > 1:
         console.print(
             f"differences are to {result['best']}, on the steps that both scored, with {result['level']:.0%} intervals "
-            f"by {result['resamples']:,} paired resamples of problems (seed {result['seed']})",
+            f"by {counted(result['resamples'], 'paired resample')} of problems (seed {result['seed']})",
             markup=False,
             highlight=False,
         )

@@ -27,6 +27,7 @@ from surestep.cli.flags import add_config_flags, config_from_args, fields
 from surestep.cli.inspection.inspect import inspect
 from surestep.cli.output.console import add_json_flag, make_console, say
 from surestep.config import DataConfig
+from surestep.counted import counted
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
 from surestep.data.datasets.dataset import Dataset
 from surestep.data.fetch.download import fetch_file
@@ -107,8 +108,8 @@ class _File:
     num_rows: int | None
 
     def line(self) -> str:
-        rows = "" if self.num_rows is None else f", {self.num_rows:,} rows"
-        return f"{self.path} ({self.num_bytes:,} bytes{rows})"
+        rows = "" if self.num_rows is None else f", {counted(self.num_rows, 'row')}"
+        return f"{self.path} ({counted(self.num_bytes, 'byte')}{rows})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ def _fetch(data: DataConfig, console: Console, *, names: list[str], only: str | 
                 checked = (
                     "sha256 matches" if file.sha256 else "no official sha256 is known, so only its length was checked"
                 )
-                console.print(f"{path} ({size:,} bytes, {checked})", markup=False)
+                console.print(f"{path} ({counted(size, 'byte')}, {checked})", markup=False)
 
 
 def _progress(console: Console) -> Progress:

@@ -16,6 +16,7 @@ from surestep.cli.output.console import add_json_flag, result_console, say_json
 from surestep.cli.output.example_solutions import example_lines
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import TINY_BACKBONE, Config
+from surestep.counted import counted
 from surestep.errors import ConfigError
 from surestep.files import CONFIG
 from surestep.untrusted import read_json
@@ -194,7 +195,9 @@ def _table(reports: dict[str, dict[str, Any]]) -> FittedTable:
     from surestep.metrics.report.wording import number
 
     steps = next(iter(reports.values()))
-    table = FittedTable(f"{steps['num_steps']:,} steps of {steps['num_problems']:,} held-out problems")
+    table = FittedTable(
+        f"{counted(steps['num_steps'], 'step')} of {counted(steps['num_problems'], 'held-out problem')}"
+    )
     table.add_columns_of("noisy regret", *_FIGURES, "clean MSE", first="scorer")
     for name, report in reports.items():
         truth = report["truth"]

@@ -20,6 +20,7 @@ from surestep.cli.output_places import replaced_result
 from surestep.cli.parser import OneLineParser
 from surestep.cli.scorers import OpenedScorer, add_scorer_flags, one_of, opened_scorer
 from surestep.config import get_default_config
+from surestep.counted import counted
 from surestep.errors import ConfigError
 from surestep.files import PREDICTIONS
 from surestep.inference.tables.processes import refuse_several_processes
@@ -95,14 +96,18 @@ def run(args: argparse.Namespace) -> int:
     for row in evaluation.report["baselines"]:
         console.print(f"· {row['name']}: {row['about']}", markup=False, highlight=False)
     for name, count in evaluation.report["steps_without_label"].items():
-        console.print(f"· {name}: {count:,} steps have no label and are in no figure", markup=False, highlight=False)
+        console.print(
+            f"· {name}: {counted(count, 'step')} without a label, in no figure",
+            markup=False,
+            highlight=False,
+        )
     for name, count in evaluation.report.get("labels_without_confidence", {}).items():
-        line = f"· {name}: {count:,} labelled steps have no confidence and are in no figure"
+        line = f"· {name}: {counted(count, 'labelled step')} without a confidence, in no figure"
         console.print(line, markup=False, highlight=False)
     for name, dataset in evaluation.report.get("datasets", {}).items():
         if count := dataset["labels_beyond_position_limit"]:
             why = "got no score" if who == "scorer" else "are beyond the backbone's position limit and were not scored"
-            console.print(f"· {name}: {count} labelled steps {why}", markup=False)
+            console.print(f"· {name}: {counted(count, 'labelled step')} {why}", markup=False)
         for note in dataset["reading"]["notes"]:
             console.print(f"· {name}: {note}", markup=False, highlight=False)
     if "calibration" in evaluation.report:
@@ -110,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     for line in scorer_lines(evaluation.report):
         console.print(f"· {line}", markup=False, highlight=False)
     if evaluation.num_predictions is not None:
-        console.print(f"{evaluation.num_predictions:,} predictions: {evaluation.path.with_name(PREDICTIONS)}")
+        console.print(f"{counted(evaluation.num_predictions, 'prediction')}: {evaluation.path.with_name(PREDICTIONS)}")
     if evaluation.written is not None:
         say_written(console, evaluation.written)
     for sentence in evaluation.left:

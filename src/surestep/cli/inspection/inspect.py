@@ -19,6 +19,7 @@ from surestep.cli.inspection.planned_run import planned_run, print_planned_run
 from surestep.cli.output.console import say
 from surestep.cli.output.progress import counting
 from surestep.config import Config, DataConfig
+from surestep.counted import counted
 from surestep.data.datasets import BENCHMARKS, DATASET_NAMES
 from surestep.data.datasets.dataset import SPLITS, Dataset, Split
 from surestep.data.inspect.describe import NUM_BINS, Description, observe
@@ -91,7 +92,7 @@ def inspect(config: Config, console: Console, *, names: list[str], num_examples:
         _print(look, console, config.data.max_steps_per_example)
     print_planned_run(run, console)
     for first, second, overlap in overlaps:
-        shared = f"{overlap.num_shared:,} of {overlap.num_left:,} problems of {first} also occur in {second}"
+        shared = f"{overlap.num_shared:,} of {counted(overlap.num_left, 'problem')} of {first} also occur in {second}"
         example = f", e.g. {overlap.examples[0][:80]!r}" if overlap.examples else ""
         console.print(f"overlap: {shared}{example}", markup=False)
     for sentence in missing:
@@ -178,8 +179,8 @@ def _print(look: _Look, console: Console, cap: int | None) -> None:
     console.rule(look.title, align="left")
     lines = [f"files: {', '.join(map(str, look.source.files)) or 'generated'}"]
     lines.append(
-        f"{values['num_trees']:,} trees, {values['num_steps']:,} steps, {values['num_labels']:,} labelled; "
-        f"mean label {_figure(values['mean_label'])}"
+        f"{counted(values['num_trees'], 'tree')}, {counted(values['num_steps'], 'step')}, {values['num_labels']:,} "
+        f"labelled; mean label {_figure(values['mean_label'])}"
     )
     common = ", ".join(f"{value:g}: {count:,}" for value, count in values["common_labels"])
     lines.append(f"labels: {common}")
@@ -189,7 +190,7 @@ def _print(look: _Look, console: Console, cap: int | None) -> None:
     if cap is not None and look.source.split == "train":
         beyond = _figure(look.description.share_beyond(cap))
         lines.append(f"share of labels deeper than {cap} steps: {beyond} (what max_steps_per_example {cap} leaves out)")
-    lines.append(f"longest step: {values['longest_step_characters']:,} characters")
+    lines.append(f"longest step: {counted(values['longest_step_characters'], 'character')}")
     for line in [*lines, "what the reader saw:", *(f"  - {sentence}" for sentence in look.report.lines())]:
         console.print(line, markup=False)
     for tree in look.examples:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from surestep.config import TINY_BACKBONE, Config
+from surestep.counted import counted
 from surestep.errors import BackboneError, SurestepError
 
 if TYPE_CHECKING:
@@ -84,13 +85,16 @@ def _lines(run: dict[str, Any]) -> Iterator[str]:
     if "not_shown" in run:
         yield f"not shown, because train would not start: {run['not_shown']}"
         return
-    yield f"seed {run['seed']}; {run['max_steps']:,} steps of {run['examples_per_step']:,} trees (with one process)"
+    yield (
+        f"seed {run['seed']}; {counted(run['max_steps'], 'step')} of {counted(run['examples_per_step'], 'tree')} "
+        "(with one process)"
+    )
     for name, dataset in run["datasets"].items():
         held_out = run["validation"].get(dataset.get("dataset", name), {"problems": 0, "trees": 0, "labels": 0})
         yield (
             f"{name}: {dataset['share_of_loss']:.1%} of the loss; {_problems(dataset, 'training ')} with "
-            f"{dataset['labels']:,} labels, about {dataset['expected_passes']:.1f} passes; "
-            f"{_problems(held_out, 'validation ')} with {held_out['labels']:,} labels"
+            f"{counted(dataset['labels'], 'label')}, about {dataset['expected_passes']:.1f} passes; "
+            f"{_problems(held_out, 'validation ')} with {counted(held_out['labels'], 'label')}"
         )
         yield from (f"    {cost}" for cost in _costs(run, dataset, run["selection"][name]))
     yield from (f"· {line}" for line in [*run["warnings"], *run["lines"]])
@@ -99,12 +103,15 @@ def _lines(run: dict[str, Any]) -> Iterator[str]:
 def _costs(run: dict[str, Any], dataset: dict[str, Any], selection: dict[str, Any]) -> Iterator[str]:
     """What each setting leaves out of the labels that were read, in the order in which they act."""
     read = {"problems": selection["problems_read"], "trees": selection["trees_read"]}
-    yield f"read: {_problems(read, 'training ')} with {selection['labels_read']:,} labels"
+    yield f"read: {_problems(read, 'training ')} with {counted(selection['labels_read'], 'label')}"
     shared, labels = selection["trees_in_evaluated_splits"], selection["labels_in_evaluated_splits"]
     state = "takes out" if run["remove_overlap"] else "is off; it would take out"
-    yield f"remove_overlap {state} {shared:,} trees with {labels:,} labels"
+    yield f"remove_overlap {state} {counted(shared, 'tree')} with {counted(labels, 'label')}"
     unused, labels = selection["trees_beyond_max_train_samples"], selection["labels_beyond_max_train_samples"]
-    yield f"max_train_samples {_set(run['max_train_samples'])} leaves out {unused:,} trees with {labels:,} labels"
+    yield (
+        f"max_train_samples {_set(run['max_train_samples'])} leaves out {counted(unused, 'tree')} with "
+        f"{counted(labels, 'label')}"
+    )
     before = dataset["labels_before_limits"]
     for name, beyond in (
         ("max_steps_per_example", dataset["labels_beyond_max_steps_per_example"]),
@@ -113,7 +120,7 @@ def _costs(run: dict[str, Any], dataset: dict[str, Any], selection: dict[str, An
         if name == "max_length" and run["max_length_not_known"]:
             yield f"max_length {run[name]:,}: what it drops is not known ({run['max_length_not_known']})"
         else:
-            yield f"{name} {_set(run[name])} drops {beyond:,} of {before:,} labels{_share(beyond, before)}"
+            yield f"{name} {_set(run[name])} drops {beyond:,} of {counted(before, 'label')}{_share(beyond, before)}"
     if emptied := dataset["trees_left_without_label"]:
         yield f"trees left without a label, and so without use: {emptied:,}"
 
@@ -124,7 +131,7 @@ def _problems(counts: Mapping[str, int], of: str) -> str:
     >>> _problems({"problems": 2, "trees": 4}, "training "), _problems({"problems": 2, "trees": 2}, "")
     ('2 training problems in 4 trees', '2 problems')
     """
-    trees = "" if counts["trees"] == counts["problems"] else f" in {counts['trees']:,} trees"
+    trees = "" if counts["trees"] == counts["problems"] else f" in {counted(counts['trees'], 'tree')}"
     return f"{counts['problems']:,} {of}problems{trees}"
 
 

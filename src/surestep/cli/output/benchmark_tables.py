@@ -9,6 +9,7 @@ from rich.console import Console
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.cli.output.solution_tables import solutions_table
 from surestep.cli.output.tables import scorer_lines
+from surestep.counted import counted
 from surestep.metrics.report.wording import number, with_interval
 
 
@@ -112,7 +113,7 @@ def best_of_n_table(by_n: dict[str, Any]) -> FittedTable:
     table = FittedTable("Best-of-N: right answers over all N-subsets")
     table.add_column("choice")
     for n, section in by_n.items():
-        table.add_column(f"N = {n}\n{section['num_problems']:,} problems", justify="right")
+        table.add_column(f"N = {n}\n{counted(section['num_problems'], 'problem')}", justify="right")
     for method in next(iter(by_n.values()))["methods"]:
         found = [section["methods"][method] for section in by_n.values()]
         style = "dim" if method in ("pass", "random_choice") else None
@@ -177,37 +178,47 @@ def _lines(report: dict[str, Any]) -> list[str]:
             lines += [f"{name}: {figure} undefined: {why}" for figure, why in section["undefined"].items()]
         lines += [f"the threshold's data: {line}" for line in _reading(at.get("reading_there"))]
         if left_out := at.get("solutions_not_measured_there"):
-            lines.append(f"the threshold's data: {left_out:,} solutions left out: a step of theirs was not scored")
+            lines.append(
+                f"the threshold's data: {counted(left_out, 'solution')} left out: a step of theirs was not scored"
+            )
         if unscored := at.get("steps_not_scored_there"):
-            lines.append(f"the threshold's data: {unscored:,} steps not scored")
+            lines.append(f"the threshold's data: {counted(unscored, 'step')} not scored")
         if shared := at.get("problems_shared_with_evaluated"):
-            lines.append(f"{shared:,} problems of the threshold's data are evaluated too, with other solutions")
+            lines.append(f"{counted(shared, 'problem')} of the threshold's data evaluated too, with other solutions")
     if silent := report.get("candidates_without_answer"):
-        lines.append(f"{silent:,} candidates have no answer: measured with them, and only with those that have one")
+        lines.append(
+            f"{counted(silent, 'candidate has', 'candidates have')} no answer: measured with them, and only with "
+            "those that have one"
+        )
     if "answers" in report:
         kinds = report["answers"]["distinct_by_kind"]
         lines.append(report["answers"]["comparison"])
         if kinds.get("spelling"):
-            lines.append(f"{kinds['spelling']:,} distinct answers could be compared by their spelling only")
+            lines.append(f"{counted(kinds['spelling'], 'distinct answer')} could be compared by their spelling only")
     first: dict[str, Any] = next(iter(report.get("by_n", {}).values()), {"methods": {}})["methods"]
     if "best_score" in first and "weighted_majority_score" not in first:
         lines.append("no vote is weighted by 'score': some scores are below 0")
     counts = report.get("num_candidates", {"smallest": 0, "largest": 0})
     if counts["smallest"] < counts["largest"]:
         lines.append(
-            f"problems have {counts['smallest']:,} to {counts['largest']:,} candidates; --n measures larger N on those "
-            "that have enough"
+            f"problems have {counts['smallest']:,} to {counted(counts['largest'], 'candidate')}; --n measures "
+            "larger N on those that have enough"
         )
     for n, section in report.get("by_n", {}).items():
         if section["problems_with_fewer_candidates"]:
-            lines.append(f"N = {n}: {section['problems_with_fewer_candidates']:,} problems have fewer candidates")
+            lines.append(
+                f"N = {n}: {counted(section['problems_with_fewer_candidates'], 'problem has', 'problems have')} "
+                "fewer candidates"
+            )
         if section["weighted_majority_subsets"]["problems_with_drawn"]:
             worst = max(section["weighted_majority_subsets"]["standard_error"].values(), default=0.0)
             lines.append(
                 f"N = {n}: weighted majority over drawn subsets, standard error up to {100 * worst:.2f} points"
             )
     if report.get("predictions_not_used"):
-        lines.append(f"{report['predictions_not_used']:,} lines of the predictions belong to no evaluated solution")
+        lines.append(
+            f"{counted(report['predictions_not_used'], 'line')} of the predictions without an evaluated solution"
+        )
     for name, source in report.get("sources", {}).items():
         lines.append(f"{name or 'unnamed'}: {100 * source['accuracy']:.1f} % of {source['num_candidates']:,} are right")
     return list(dict.fromkeys(lines))
@@ -217,7 +228,7 @@ def _left_out(report: dict[str, Any]) -> list[str]:
     """Solutions that are in no figure, and why."""
     value = report.get("solutions_not_measured", 0)
     count = sum(value.values()) if isinstance(value, dict) else value
-    lines = [f"{count:,} solutions left out of every figure: a step of theirs was not scored"] if count else []
+    lines = [f"{counted(count, 'solution')} left out of every figure: a step of theirs was not scored"] if count else []
     if report["benchmark"] == "prmbench":
         found = {*report["categories"], *report["categories_not_in_data"]}
         lines += [
@@ -228,11 +239,11 @@ def _left_out(report: dict[str, Any]) -> list[str]:
         ]
     if absent := report.get("originals_not_in_predictions"):
         lines.append(
-            f"{absent:,} solutions before the change have no line in the predictions: they are in neither `correct` "
+            f"{counted(absent, 'solution')} before the change without a line in the predictions: in neither `correct` "
             "nor `similarity`"
         )
     if repeated := report.get("predictions_repeated"):
-        lines.append(f"{repeated:,} lines of the predictions repeat a solution: its first line counts")
+        lines.append(f"{counted(repeated, 'line')} of the predictions for a solution once more: its first line counts")
     return lines
 
 
@@ -242,8 +253,8 @@ def _ties(report: dict[str, Any]) -> list[str]:
     if "ties" in report:
         found.append((report["threshold"], report["ties"]))
     return [
-        f"{ties:,} steps have a confidence equal to the threshold {threshold:.4g}: they are called wrong, as right "
-        "means above it"
+        f"{counted(ties, 'step has', 'steps have')} a confidence equal to the threshold {threshold:.4g}: called "
+        "wrong, as right means above it"
         for threshold, ties in found
         if ties
     ]

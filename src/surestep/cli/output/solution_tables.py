@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from surestep.cli.output.fitted_table import FittedTable
+from surestep.counted import counted
 from surestep.metrics.report.wording import FIGURE_DIGITS, ends_of, number, with_interval
 
 _COLUMNS = {
@@ -48,8 +49,8 @@ def solutions_table(sections: Mapping[str, dict[str, Any]]) -> FittedTable | Non
 def sibling_lines(sections: Mapping[str, dict[str, Any]]) -> list[str]:
     """How often the better of two steps that follow the same step has the higher confidence, a line each."""
     return [
-        f"{name}: of {found['num_pairs']:,} pairs of sibling steps the better one has the higher confidence in "
-        f"{with_interval(100 * found['accuracy'], _percent(found['interval']), 1)} percent"
+        f"{name}: of {counted(found['num_pairs'], 'pair')} of sibling steps the better one has the higher "
+        f"confidence in {with_interval(100 * found['accuracy'], _percent(found['interval']), 1)} percent"
         for name, section in sections.items()
         if (found := section.get("sibling_pairs")) and found["num_pairs"]
     ]

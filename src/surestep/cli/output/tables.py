@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from surestep.cli.output.fitted_table import FittedTable
+from surestep.counted import counted
 from surestep.metrics.figures import FIGURES, in_tables
 from surestep.metrics.report.assessment import few_problems, too_few
 from surestep.metrics.report.truth import regret_rows
@@ -92,8 +93,8 @@ def scorer_lines(report: dict[str, Any]) -> list[str]:
     lines = [_cost_line(report["cost"])] if "cost" in report else []
     if votes := report.get("votes"):
         lines.append(
-            f"{votes['asked']:,} votes, {votes['unreadable']:,} of them unreadable; solutions without a readable vote: "
-            f"{votes['solutions_without_vote']:,}, refused as too long: {votes['solutions_refused']:,}"
+            f"{counted(votes['asked'], 'vote')}, {votes['unreadable']:,} of them unreadable; solutions without a "
+            f"readable vote: {votes['solutions_without_vote']:,}, refused as too long: {votes['solutions_refused']:,}"
         )
     return lines
 
@@ -110,7 +111,10 @@ def _cost_line(cost: dict[str, Any]) -> str:
     read, written = ("unknown" if count is None else f"{count:,}" for count in counts)
     known = [count for count in counts if count is not None]
     a_step = f" ({sum(known) / steps:,.1f} a step)" if steps and len(known) == 2 else ""
-    return f"scoring took {seconds:,.1f} s for {steps:,} steps{each}; tokens read: {read}, written: {written}{a_step}"
+    return (
+        f"scoring took {seconds:,.1f} s for {counted(steps, 'step')}{each}; tokens read: {read}, written: "
+        f"{written}{a_step}"
+    )
 
 
 def calibration_line(found: dict[str, Any]) -> str:

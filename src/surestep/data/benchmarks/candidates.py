@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from surestep.counted import counted
 from surestep.data.benchmarks.answer_spelling import normalize_answer
 from surestep.data.benchmarks.answers import answer_name
 from surestep.data.benchmarks.final_answer import written_answer
@@ -151,7 +152,9 @@ def _candidate(record: Record, what: str, source: str, report: ReadReport, rule:
     steps = _steps(record, what, report, rule)
     confidences, score = read_confidences(record, what), read_score(record, what)
     if confidences is not None and steps is not None and len(confidences) != len(steps):
-        raise record.error(f"{what} has {len(confidences)} confidences for {len(steps)} steps; give one each")
+        raise record.error(
+            f"{what} has {counted(len(confidences), 'confidence')} for {counted(len(steps), 'step')}; give one each"
+        )
     report.count("candidates")
     if steps is None and confidences is None and score is None:
         raise record.error(f"{what} has neither 'steps' nor 'solution'; give one of them")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from surestep.counted import counted
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import as_integer, read_name
 from surestep.data.records.reading_report import ReadReport
@@ -126,7 +127,9 @@ def _solution(
     wrong = _error_steps(record)
     outside = [number for number in wrong if not 1 <= number <= len(steps)]
     if outside:
-        report.count("error_index_outside", len(outside), where=f"{record.place}: {outside[0]} of {len(steps)} steps")
+        report.count(
+            "error_index_outside", len(outside), where=f"{record.place}: {outside[0]} of {counted(len(steps), 'step')}"
+        )
         report.count("error_record_outside", where=record.place)
     original = record.optional_text("original_question") or record.optional_text("question")
     problem = record.optional_text("modified_question") or original

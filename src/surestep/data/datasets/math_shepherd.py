@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from surestep.counted import counted
 from surestep.data.datasets.dataset import Dataset, RowKeys
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import read_label
@@ -120,7 +121,9 @@ def _verdicts(record: Record, pieces: list[str], num_steps: int) -> list[float |
     if not values:
         raise record.error("'label' and 'value' are missing; allowed: the verdicts as one of them")
     if len(values) not in (len(pieces), num_steps):
-        raise record.error(f"'{name}' has {len(values)} verdicts for {len(pieces)} step tags; give one each")
+        raise record.error(
+            f"'{name}' has {counted(len(values), 'verdict')} for {counted(len(pieces), 'step tag')}; give one each"
+        )
     found = [_verdict(record, value, f"verdict {number}") for number, value in enumerate(values, start=1)]
     return found[-num_steps:]
 

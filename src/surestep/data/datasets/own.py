@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from surestep.counted import counted
 from surestep.data.datasets.dataset import AUTO_LAYOUT, Dataset, RowKeys, SplitPlan, SplitRequest, Weight
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import LabelWords, read_label, read_name
@@ -129,7 +130,7 @@ def _labels(record: Record, num_steps: int, words: LabelWords) -> list[float | N
         raise record.error("'confidences' and 'labels' are one thing, and both are given; keep one")
     values, one = record.items(given[0]), given[0].removesuffix("s")
     if len(values) != num_steps:
-        raise record.error(f"{len(values)} {given[0]} for {num_steps} steps; give one each, null if unknown")
+        raise record.error(f"{len(values)} {given[0]} for {counted(num_steps, 'step')}; give one each, null if unknown")
     return [read_label(record, value, f"{one} {number}", words) for number, value in enumerate(values, start=1)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from surestep.counted import counted
 from surestep.data.datasets.dataset import Dataset, RowKeys
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import LabelWords, read_label
@@ -45,7 +46,9 @@ def _parse(record: Record, report: ReadReport, *, words: LabelWords) -> RecordSt
     if not steps:
         raise record.error("'completions' is empty; allowed: at least one step")
     if len(labels) != len(steps):
-        raise record.error(f"{len(labels)} labels for {len(steps)} completions; give one each, null if unknown")
+        raise record.error(
+            f"{counted(len(labels), 'label')} for {counted(len(steps), 'completion')}; give one each, null if unknown"
+        )
     found = RecordSteps(record, record.text("prompt"))
     parent = ROOT
     for number, (step, value) in enumerate(zip(steps, labels, strict=True), start=1):

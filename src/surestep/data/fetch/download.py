@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surestep.counted import counted
 from surestep.data.datasets.dataset import RemoteFile
 from surestep.data.fetch.http_transfer import (
     PartRefusedError,
@@ -141,7 +142,9 @@ class _Transfer:
                     if isinstance(fault, PartRefusedError):
                         self.part.go_on_from(0)
                     if attempt == num_attempts:
-                        raise DownloadError(f"{fault} ({num_attempts} attempts); run the command again") from None
+                        raise DownloadError(
+                            f"{fault} ({counted(num_attempts, 'attempt')}); run the command again"
+                        ) from None
                 await asyncio.sleep(wait_s * 2 ** (attempt - 1))
         return None
 
@@ -164,14 +167,14 @@ class _Transfer:
                 _add(chunk, self.file, self.part)
                 self.progress(self.part.size, answer.total or self.file.num_bytes)
         if answer.total is not None and self.part.size < answer.total:
-            raise PassingError(f"the connection broke after {self.part.size:,} of {answer.total:,} bytes")
+            raise PassingError(f"the connection broke after {self.part.size:,} of {counted(answer.total, 'byte')}")
 
     def _check_announced(self, total: int) -> None:
         known = self.file.num_bytes
         if known is not None and total != known:
             self.part.go_on_from(0)
             raise DownloadError(
-                f"the server announces {total:,} bytes, the file has {known:,}; name a mirror with --from"
+                f"the server announces {counted(total, 'byte')}, the file has {known:,}; name a mirror with --from"
             )
         if total > DOWNLOAD():
             raise DownloadError(DOWNLOAD.exceeded("the server announces"))
@@ -188,7 +191,7 @@ def _add(chunk: bytes, file: RemoteFile, part: PartFile) -> None:
         part.go_on_from(0)
         if file.num_bytes is None:
             raise DownloadError(DOWNLOAD.exceeded("it holds"))
-        raise DownloadError(f"it holds more than its {file.num_bytes:,} bytes; name a mirror with --from")
+        raise DownloadError(f"it holds more than its {counted(file.num_bytes, 'byte')}; name a mirror with --from")
     part.write(chunk)
 
 
@@ -209,7 +212,7 @@ def _check_part(file: RemoteFile, part: PartFile) -> None:
         if not part.size:
             fault = "it is empty"
         elif file.num_bytes not in {None, part.size}:
-            fault = f"it has {part.size:,} bytes, expected {file.num_bytes:,}"
+            fault = f"it has {counted(part.size, 'byte')}, expected {file.num_bytes:,}"
     elif (found := sha256_of(part.path)) != file.sha256:
         fault = f"sha256 is {found}, expected {file.sha256}" if part.size else "it is empty"
     if fault:
@@ -223,7 +226,7 @@ def _check_space(num_bytes: int | None, file: RemoteFile, part: PartFile) -> Non
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(
-            f"{folder}: {file.name} needs {needed:,} bytes, {free:,} are free; free space or set --data_dir"
+            f"{folder}: {file.name} needs {counted(needed, 'byte')}, {free:,} are free; free space or set --data_dir"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from surestep.counted import counted
 from surestep.types import ROOT, Node, ReasoningTree
 
 
@@ -21,7 +22,7 @@ def render_tree(tree: ReasoningTree, *, max_lines: int = 24, width: int = 100) -
     lines = [_cut(tree.problem, width)]
     for shown, (node, level) in enumerate(_in_order(tree)):
         if len(lines) + 1 >= max_lines and shown + 1 < len(tree.nodes):
-            lines.append(f"  … {len(tree.nodes) - shown} more steps")
+            lines.append(f"  … {counted(len(tree.nodes) - shown, 'more step')}")
             break
         evidence = f"  [evidence: {_cut(node.context, 40)}]" if node.context else ""
         lines.append(_cut(f"{'    ' * level}  {_confidence(node)}  {_flat(node.text)}{evidence}", width))

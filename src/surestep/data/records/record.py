@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from surestep.counted import counted
 from surestep.data.records.arrow_file import PARQUET, count_arrow, is_arrow, read_arrow, with_names, with_plain_numbers
 from surestep.data.records.lines import PACKED, count_lines, read_lines
 from surestep.errors import BadRowError, DataError
@@ -317,7 +318,9 @@ def read_csv(lines: Iterator[tuple[int, str]], path: Path, on_bad_row: OnBadRow)
             elif row and len(row) < len(header) and not ends_whole:
                 raise cut_file(path, line)
             elif row:
-                message = f"the row has {len(row)} fields, the header {len(header)}; quote fields that hold commas"
+                message = (
+                    f"the row has {counted(len(row), 'field')}, the header {len(header)}; quote fields that hold commas"
+                )
                 on_bad_row(BadRowError(message, path=path, line=line))
             line = reader.line_num + 1
     except csv.Error as error:

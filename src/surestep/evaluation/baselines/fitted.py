@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surestep.arrays import distinct
+from surestep.counted import counted
 from surestep.evaluation.baselines.step_texts import SeenSteps
 
 FloatArray = npt.NDArray[np.float64]
@@ -152,9 +153,9 @@ def logistic(features: Any, label: FloatArray, problem: ProblemArray, evaluated:
     if model is None:
         return FittedScores(np.full(evaluated.shape[0], float(label.mean())), "its labels are of one kind")
     iterations = int(model.n_iter_.max())
-    ended = f"converged after {iterations:,} iterations"
+    ended = f"converged after {counted(iterations, 'iteration')}"
     if iterations >= MOST_ITERATIONS:
-        ended = f"stopped after {iterations:,} iterations without having converged"
+        ended = f"stopped after {counted(iterations, 'iteration')} without having converged"
     return FittedScores(_predict(model, evaluated), f"C = {strength:g} ({chosen}), {ended}")
 
 

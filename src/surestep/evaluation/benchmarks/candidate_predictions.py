@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from surestep.counted import counted
 from surestep.data.benchmarks.candidates import CandidateSet, read_confidences, read_score
 from surestep.data.records.labels import read_name
 from surestep.data.records.reading_report import ReadReport
@@ -73,8 +74,8 @@ class CandidateScores:
                 continue
             if len(value) != len(candidate.steps):
                 raise DataError(
-                    f"{len(value)} confidences for candidate {place} of {found.id!r}, which has "
-                    f"{len(candidate.steps)} steps; give one each",
+                    f"{counted(len(value), 'confidence')} for candidate {place} of {found.id!r}, which has "
+                    f"{counted(len(candidate.steps), 'step')}; give one each",
                     path=self.path,
                     line=line,
                 )

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.data.benchmarks.prmbench import PrmbenchSolution
 from surestep.data.records.labels import read_name
 from surestep.data.records.record import Record, read_records
@@ -142,7 +143,8 @@ class OfficialResults:
                 )
         if values is not None and len(values) > len(tree.nodes):
             raise DataError(
-                f"{len(values)} verdicts for {tree.id!r} of {len(tree.nodes)} steps; give one each",
+                f"{counted(len(values), 'verdict')} for {tree.id!r} of {counted(len(tree.nodes), 'step')}; give one "
+                "each",
                 path=self.path,
                 line=found.line,
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from surestep.counted import counted
 from surestep.guarantees.certificate import ALL, Certificate
 from surestep.guarantees.cutoff import EVERYTHING_KEPT
 from surestep.guarantees.path_scores import as_confidence
@@ -44,14 +45,14 @@ def lines_of(certificate: Certificate) -> Iterator[Line]:
         for sentence in _notes(report):
             yield "Reading", f"{name}: {sentence}"
     for reason, count in about.get("left_out", {}).items():
-        yield "Left out", f"{count:,} problems: {reason}"
+        yield "Left out", f"{counted(count, 'problem')}: {reason}"
     yield "", "Not promised for one problem, for a dataset apart, after a change of model, prompt, sampling or search"
 
 
 def _notes(report: dict[str, Any]) -> list[str]:
     """What reading a dataset left out that a promise depends on, and its notes."""
     tail = report.get("counts", {}).get("unlabelled_tail", 0)
-    dropped = [f"{tail:,} steps that nobody judged, behind the last judged one, were not read"] if tail else []
+    dropped = [f"{counted(tail, 'step')} that nobody judged, behind the last judged one, not read"] if tail else []
     return [*dropped, *report.get("notes", [])]
 
 
@@ -66,7 +67,7 @@ def _from(certificate: Certificate, rule: Rule) -> str:
         how = f"the best of {many if few == many else f'{few} to {many}'} by {certificate.terms.policy}"
     unlabelled = _UNLABELLED[certificate.terms.judging.unlabelled]
     parts = [
-        ", ".join(part for part in (f"{rule.critical.n:,} problems", how) if part),
+        ", ".join(part for part in (f"{counted(rule.critical.n, 'problem')}", how) if part),
         f"{rule.num_wrong:,} hold a wrong step",
         f"{about.get('unlabelled_share', 0.0):.1%} of steps unlabelled ({unlabelled})",
         _seen_words(about.get("seen")),
@@ -92,9 +93,10 @@ def _rule(certificate: Certificate, rule: Rule) -> str:
     if rule.cutoff == EVERYTHING_KEPT:
         return f"keep every step: {rule.num_wrong:,} of {rule.critical.n:,} problems hold a wrong one"
     where = (
-        f"{_ordinal(rule.k)} largest of {rule.critical.n:,} critical values"
+        f"{_ordinal(rule.k)} largest of {counted(rule.critical.n, 'critical value')}"
         if rule.counts_whole_problems
-        else f"from {rule.critical.values.size:,} weighted critical values of {rule.critical.n:,} problems"
+        else f"from {counted(rule.critical.values.size, 'weighted critical value')} of "
+        f"{counted(rule.critical.n, 'problem')}"
     )
     return f"keep steps while the {what} is above {as_confidence(rule.cutoff, score):.4g} ({where})"
 

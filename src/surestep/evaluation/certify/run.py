@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.data.inspect.near_copies import near_copies_within
 from surestep.data.records.reading_report import ReadReport
 from surestep.data.sources.source import Source
@@ -105,7 +106,8 @@ def check_tails(reading: Mapping[str, Any], terms: Terms) -> None:
         dropped = report.get("counts", {}).get("unlabelled_tail", 0)
         if dropped and terms.judging.unlabelled == "wrong":
             raise DataError(
-                f"{name}: its layout drops {dropped:,} steps that nobody judged behind the last judged one, so that "
+                f"{name}: its layout drops {counted(dropped, 'step')} that nobody judged behind the last judged "
+                "one, so that "
                 "--unlabelled wrong cannot count them; take --unlabelled ignore, or give whole trees in the layout own"
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from surestep.counted import counted
 from surestep.disk import real_path
 from surestep.errors import CheckpointError
 from surestep.evaluation.check.finding import Finding
@@ -40,7 +41,12 @@ def check_backup(folder: Path, manifest: Manifest | None, backup: Path) -> Findi
     elif copy.stat().st_dev == folder.stat().st_dev:
         detail += " is on the same disk as the original: one failure can destroy both"
     return Finding(
-        "backup", _WHAT, "pass", value=f"{len(copied.files)} files, hashes equal", target=target, detail=detail
+        "backup",
+        _WHAT,
+        "pass",
+        value=f"{counted(len(copied.files), 'file')}, hashes equal",
+        target=target,
+        detail=detail,
     )
 
 
@@ -70,5 +76,5 @@ def _differences(original: Manifest, copied: Manifest) -> str:
         name for name in {*original.files, *copied.files} if original.files.get(name) != copied.files.get(name)
     )
     if names:
-        return f"{len(names)} files differ: {', '.join(names[:3])}"
+        return f"{counted(len(names), 'file differs', 'files differ')}: {', '.join(names[:3])}"
     return "" if original.step == copied.step else f"it is of step {copied.step}, not {original.step}"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from surestep.config import DataConfig
+from surestep.counted import counted
 from surestep.disk import real_path
 from surestep.errors import CheckpointError, SurestepError
 from surestep.evaluation.check.finding import Finding
@@ -37,7 +38,7 @@ def check_intact(folder: Path) -> tuple[Manifest | None, Finding]:
             "intact", what, "fail", value="damaged", target="intact", detail=str(error), mend="restore it from a backup"
         )
     files = len(manifest.files)
-    return manifest, Finding("intact", what, "pass", value=f"{files} files", target="intact")
+    return manifest, Finding("intact", what, "pass", value=f"{counted(files, 'file')}", target="intact")
 
 
 def check_steps(folder: Path, manifest: Manifest | None, least: int) -> Finding:
@@ -99,7 +100,7 @@ def check_evaluated(folder: Path, found: FoundEvaluation | None, error: str, dat
                 "evaluated",
                 f"{name} test",
                 "pass" if steps else "fail",
-                value=f"{steps:,} labelled steps in {section.get('num_problems') or 0:,} problems",
+                value=f"{counted(steps, 'labelled step')} in {counted(section.get('num_problems') or 0, 'problem')}",
                 target="scored",
                 mend="" if steps else command,
                 numbers={"dataset": name, "num_steps": steps},
@@ -167,7 +168,9 @@ def check_error_analysis(found: FoundEvaluation | None) -> Finding:
         assert steps is not None, "a place of predictions was found"
         scored = steps.measured()
         far = int((np.abs(scored.confidence - scored.label) >= CONFIDENTLY_WRONG).sum())
-        names.append(f"{found.predictions.name} ({far:,} of {len(scored):,} steps off by {CONFIDENTLY_WRONG} or more)")
+        names.append(
+            f"{found.predictions.name} ({far:,} of {counted(len(scored), 'step')} off by {CONFIDENTLY_WRONG} or more)"
+        )
     if not names:
         mend = "evaluate with --save_predictions true, then read the worst fifty"
         return Finding("error_analysis", what, "fail", value="no report, no predictions", detail=detail, mend=mend)

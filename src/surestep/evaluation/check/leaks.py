@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surestep.config import DataConfig
+from surestep.counted import counted
 from surestep.data.datasets import BENCHMARKS
 from surestep.data.datasets.dataset import Split
 from surestep.data.inspect.near_copies import find_near_copies
@@ -120,8 +121,8 @@ def _check(train: ProblemSet, test: ProblemSet, bounds: LeakBounds) -> Finding:
     shared = [_short(problem) for problem in overlap.examples[:_SHOWN]]
     pairs = [f"{_short(problem)} near {_short(other)}" for problem, other in near[:_SHOWN]]
     details = [
-        f"of {overlap.num_left:,} evaluated and {overlap.num_right:,} training problems",
-        f"{test.num_without:,} records without a problem" if test.num_without else "",
+        f"of {overlap.num_left:,} evaluated and {counted(overlap.num_right, 'training problem')}",
+        f"{counted(test.num_without, 'record')} without a problem" if test.num_without else "",
         f"shared: {', '.join(shared)}" if shared else "",
         f"near copies: {', '.join(pairs)}" if pairs else "",
     ]
@@ -130,7 +131,7 @@ def _check(train: ProblemSet, test: ProblemSet, bounds: LeakBounds) -> Finding:
         "leaks",
         f"{train.name} train in {test.name}",
         "fail" if too_many or too_near else "pass",
-        value=f"{overlap.num_shared} shared, {len(near)} near copies",
+        value=f"{overlap.num_shared} shared, {counted(len(near), 'near copy', 'near copies')}",
         target=target,
         detail="; ".join(part for part in details if part),
         mend="train without them (--remove_overlap for your own tests), or do not report this set"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from surestep.counted import counted
 from surestep.evaluation.check.finding import Finding
 from surestep.evaluation.check.probe_changes import PERTURBATIONS
 from surestep.evaluation.check.run_probes import Move, ProbeResult
@@ -33,8 +34,8 @@ def _check(result: ProbeResult, targets: ProbeTargets) -> Finding:
     bound = targets.bounds.get(result.name)
     perturbation = PERTURBATIONS[result.name]
     about = {"changes": perturbation.changes, "source": perturbation.source, "expected": perturbation.expected}
-    counted = [
-        f"{number} of {result.num_problems + result.num_not_possible + result.num_unscored} problems {words}"
+    left_out = [
+        f"{number} of {counted(result.num_problems + result.num_not_possible + result.num_unscored, 'problem')} {words}"
         for number, words in (
             (result.num_not_possible, "do not allow it"),
             (result.num_unscored, "are beyond the scorer's limit"),
@@ -47,7 +48,7 @@ def _check(result: ProbeResult, targets: ProbeTargets) -> Finding:
             result.name,
             "skipped",
             value="not measured",
-            detail="; ".join(counted),
+            detail="; ".join(left_out),
             numbers={"probe": result.name, **about, **_counts(result)},
         )
     moves = {name: result.moves[name] for name in targets.aggregations}
@@ -59,7 +60,12 @@ def _check(result: ProbeResult, targets: ProbeTargets) -> Finding:
     said = (
         f"a good scorer's score {_EXPECTED[perturbation.expected]}: by {first} {'so' if as_expected else 'NOT so'} here"
     )
-    details = [f"in {result.num_problems} problems", f"other joins: {others}" if others else "", said, *counted]
+    details = [
+        f"in {counted(result.num_problems, 'problem')}",
+        f"other joins: {others}" if others else "",
+        said,
+        *left_out,
+    ]
     return Finding(
         "probes",
         result.name,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from surestep.counted import counted
 from surestep.data.benchmarks.candidates import CandidateSet
 from surestep.evaluation.check.finding import Finding, Status
 from surestep.evaluation.check.probe_changes import PERTURBATIONS
@@ -59,7 +60,7 @@ def check_attack(
     shared = {name: value for name, value in found.to_dict().items() if name != "choices"}
     shared["source"] = source
     if not found.num_problems:
-        why = f"every one of {found.num_left_out} problems has a candidate beyond the scorer's limit"
+        why = f"every one of {counted(found.num_left_out, 'problem')} has a candidate beyond the scorer's limit"
         return [_not_measured(_attack_name(source), "flipped", targets.max_flipped, why, numbers=shared)]
     findings = []
     for how in targets.aggregations:
@@ -92,13 +93,15 @@ def _rise(found: Rises, wrong: Rises, bound: float | None, numbers: dict[str, An
     what = f"highest rise ({found.aggregation})"
     given = numbers["num_solutions_given"]
     if found.mean.value is None:
-        return _not_measured(what, "mean", bound, f"{given} solutions, none scored in a changed form", numbers=numbers)
+        return _not_measured(
+            what, "mean", bound, f"{counted(given, 'solution')}, none scored in a changed form", numbers=numbers
+        )
     details = [
-        f"{found.num_solutions} solutions of {found.num_problems} problems",
+        f"{counted(found.num_solutions, 'solution')} of {counted(found.num_problems, 'problem')}",
         f"nine in ten of them by at most {_figure(found.quantile_90)}",
         _crossing(found),
         _strongest(found),
-        f"the {wrong.num_solutions} wrong ones alone {_figure(wrong.mean)}, {_crossing(wrong)}",
+        f"the {counted(wrong.num_solutions, 'wrong one')} alone {_figure(wrong.mean)}, {_crossing(wrong)}",
         f"{given - found.num_solutions} left out, beyond the scorer's limit" if given > found.num_solutions else "",
     ]
     return _finding(what, f"mean {_figure(found.mean)}", "mean", bound, found.mean.value, details, numbers)
@@ -108,13 +111,13 @@ def _candidates(found: Attack) -> list[str]:
     """What is the same however steps are joined."""
     others = sum(copies.num_other_answer for copies in found.copies.values())
     return [
-        f"{found.num_problems} problems with {found.num_candidates} candidates, {found.num_contested} with right and "
-        "wrong ones",
+        f"{counted(found.num_problems, 'problem')} with {counted(found.num_candidates, 'candidate')}, "
+        f"{found.num_contested} with right and wrong ones",
         f"right by chance {_figure(found.chance)}",
         f"by majority vote {_figure(found.majority_before)}, and {_figure(found.majority_after)} where every attacked "
         "candidate votes twice",
-        f"{others} copies left out, from which another answer would be read" if others else "",
-        f"{found.num_left_out} problems left out, beyond the scorer's limit" if found.num_left_out else "",
+        f"{counted(others, 'copy', 'copies')} left out, from which another answer would be read" if others else "",
+        f"{counted(found.num_left_out, 'problem')} left out, beyond the scorer's limit" if found.num_left_out else "",
     ]
 
 

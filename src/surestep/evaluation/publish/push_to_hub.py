@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from surestep.counted import counted
 from surestep.evaluation.publish.card import PublishedCard, published_card
 from surestep.evaluation.report.model_card import HUB_NAME
 from surestep.files import MANIFEST
@@ -134,7 +135,9 @@ def _lines(folder: Path, what: Upload, card: PublishedCard, *, private: bool, fo
     lines = [] if found_by is None else [found_by]
     at = "" if what.revision is None else f", branch {what.revision}"
     kind = "private" if private else "public, to everybody"
-    lines.append(f"{folder} -> {what.name} ({kind}{at}): {len(what.files) + 1} files, {size_in_words(what.num_bytes)}")
+    lines.append(
+        f"{folder} -> {what.name} ({kind}{at}): {counted(len(what.files) + 1, 'file')}, {size_in_words(what.num_bytes)}"
+    )
     lines += [f"  {name} ({size_in_words(path.stat().st_size)})" for name, path in what.files.items()]
     lines.append(f"  README.md: the card, {card.source}")
     lines += what.left_out

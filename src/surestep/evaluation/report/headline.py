@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from surestep.counted import counted
 from surestep.metrics.figures import FIGURES as TABLE
 from surestep.metrics.report.assessment import ROUGH_ECE, assessment, few_problems
 from surestep.metrics.report.truth import PART_REGRETS, regret_rows
@@ -149,8 +150,8 @@ def _against_constant(overall: Mapping[str, Any], skill: float) -> str:
     by_how_much = f"{'less' if skill > 0 else 'more'} by that share than "
     how = "" if said == number(0.0) else by_how_much
     return (
-        f"Its skill is {said}: its squared error is {how}that of {beside}, over {overall['num_steps']:,} labelled "
-        f"steps of {overall['num_problems']:,} problems."
+        f"Its skill is {said}: its squared error is {how}that of {beside}, over "
+        f"{counted(overall['num_steps'], 'labelled step')} of {counted(overall['num_problems'], 'problem')}."
     )
 
 
@@ -181,7 +182,7 @@ def _plain_words(overall: Mapping[str, Any]) -> list[str]:
         ends = filled[-1:] if len(filled) == 1 else [filled[-1], filled[0]]
         parts = [
             f"{row['lower']:g} to {row['upper']:g}, the mean label was {number(row['mean_label'])} "
-            f"({row['count']:,} steps)"
+            f"({counted(row['count'], 'step')})"
             for row in ends
         ]
         sentences.append("Where the confidence was " + "; where it was ".join(parts) + ".")
@@ -248,7 +249,7 @@ def regret_by_part(report: Mapping[str, Any]) -> list[tuple[str, str, list[tuple
     return [
         (
             row["part"],
-            f"{row.get('num_steps_clean', 0):,} clean, {row.get('num_steps_noisy', 0):,} noisy steps",
+            f"{row.get('num_steps_clean', 0):,} clean, {counted(row.get('num_steps_noisy', 0), 'noisy step')}",
             [
                 (number(row.get(name), SMALL_DIGITS), interval_text(ends_of(row, name), SMALL_DIGITS))
                 for name in PART_REGRETS

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.scoring.predictions_file import RowsInView
 
 Kind = Literal["confident and wrong", "unsure and right", "far above the truth", "far below the truth"]
@@ -302,4 +303,4 @@ def _whole(value: object) -> int:
 
 def _cut(value: object, most: int) -> str:
     text = "" if value is None else str(value).strip()
-    return text if len(text) <= most else f"{text[:most]}… [{len(text) - most:,} more characters]"
+    return text if len(text) <= most else f"{text[:most]}… [{counted(len(text) - most, 'more character')}]"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surestep import __version__
+from surestep.counted import counted
 from surestep.data.datasets import DATASETS, PUBLIC_DATASETS
 from surestep.evaluation.report.headline import FIGURES, baselines_table, shown_figures, value_of, verdict
 from surestep.evaluation.report.made_from import (
@@ -204,7 +205,7 @@ def trained_on(run: RunFiles) -> list[UsedDataset]:
     found = []
     for name, values in (run.data_report.get("datasets") or {}).items():
         share = share_text(values["share_of_loss"])
-        counts = f"{values['problems']:,} problems, {values['labels']:,} labels, {share} of the loss"
+        counts = f"{counted(values['problems'], 'problem')}, {counted(values['labels'], 'label')}, {share} of the loss"
         # Of a run in phases, a dataset stands here once for each phase that draws from it.
         phase, is_of_phase, _ = name.rpartition(": ") if "dataset" in values else ("", "", name)
         role = f"training, phase {phase}" if is_of_phase else "training"
@@ -215,7 +216,11 @@ def trained_on(run: RunFiles) -> list[UsedDataset]:
 def measured_on(report: Mapping[str, Any]) -> list[UsedDataset]:
     """Every dataset with figures in the report."""
     return [
-        _used(name, "evaluation", f"{section['num_problems']:,} problems, {section['num_steps']:,} labels")
+        _used(
+            name,
+            "evaluation",
+            f"{counted(section['num_problems'], 'problem')}, {counted(section['num_steps'], 'label')}",
+        )
         for name, section in report["per_dataset"].items()
     ]
 

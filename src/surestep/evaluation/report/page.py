@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surestep import __version__
+from surestep.counted import counted
 from surestep.evaluation.report.charts import confidence as report_charts
 from surestep.evaluation.report.charts import positions as report_positions
 from surestep.evaluation.report.charts import risk_coverage as report_risk_charts
@@ -276,7 +277,7 @@ def _reading_notes(sources: Sources) -> list[str]:
         for name, dataset in (values or {}).items():
             notes += [f"{name}: {note}" for note in (dataset.get("reading") or {}).get("notes", [])]
             if beyond := dataset.get("labels_beyond_position_limit"):
-                notes.append(f"{name}: {beyond:,} labelled steps are beyond the position limit and were not scored")
+                notes.append(f"{name}: {counted(beyond, 'labelled step')} beyond the position limit, not scored")
     notes += [str(line) for line in sources.run.data_report.get("lines", [])]
     return list(dict.fromkeys(notes))
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from surestep.counted import counted
 from surestep.disk import real_path
 from surestep.errors import DataError
 from surestep.files import METRICS, PREDICTIONS, sha256_of
@@ -110,7 +111,7 @@ def read_predictions_of(report: Mapping[str, Any], folder: Path) -> ScoredSteps 
 def _of_another(report: Mapping[str, Any], measured: ScoredSteps, path: Path) -> DataError:
     found, overall = mse(measured.confidence, measured.label), report["overall"]
     return DataError(
-        f"{len(measured):,} labelled rows with an MSE of {found:.6f}, but {METRICS} beside it says "
+        f"{counted(len(measured), 'labelled row')} with an MSE of {found:.6f}, but {METRICS} beside it says "
         f"{overall['num_steps']:,} and {overall.get('mse')}; remove it or restore the one that belongs to it, or "
         "measure it with surestep evaluate --predictions",
         path=path,

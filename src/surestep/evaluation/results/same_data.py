@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from surestep.counted import counted
 from surestep.evaluation.results.find import FoundEvaluation
 
 OVERALL = "overall"
@@ -52,7 +53,7 @@ def differences_of_data(runs: Sequence[FoundEvaluation], dataset: str) -> list[s
 
 
 def _words(outline: tuple[Any, ...]) -> str:
-    return f"{outline[0]} steps in {outline[1]} problems with mean label {outline[2]}"
+    return f"{counted(outline[0], 'step')} in {counted(outline[1], 'problem')} with mean label {outline[2]}"
 
 
 def unknown_data(runs: Sequence[FoundEvaluation], dataset: str) -> list[str]:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surestep.arrays import FloatArray
+from surestep.counted import counted
 from surestep.guarantees.cutoff import NOTHING_KEPT, cutoff, levels, order, smallest_count
 from surestep.guarantees.format_version import check_format_version
 from surestep.guarantees.monitoring.running_statistics import (
@@ -128,7 +129,10 @@ class Monitor:
         if not 0.0 < self.alpha < 1.0:
             raise ValueError(f"alpha is {self.alpha}; allowed: above 0 and below 1")
         if len(self.largest) != len(self.weights):
-            raise ValueError(f"{len(self.largest)} largest values with {len(self.weights)} weights; allowed: one each")
+            raise ValueError(
+                f"{counted(len(self.largest), 'largest value')} with {counted(len(self.weights), 'weight')}; "
+                "allowed: one each"
+            )
         values, weights = np.array(self.largest, np.float64), np.array(self.weights, np.float64)
         if np.isnan(values).any() or np.isposinf(values).any():
             raise ValueError("a largest value is not a number; allowed: finite, or -inf for no scored step")
@@ -227,15 +231,15 @@ class Monitor:
             return f"no alarm: {self.why_no_alarm()}"
         return (
             f"{who} with probability at most {share} (average over problems and calibration sets), at whatever step "
-            f"one looks, up to step {self.promised_until}; calibrated on {self.num_problems} problems with "
-            f"{self.lengths[0]} to {self.lengths[1]} steps"
+            f"one looks, up to step {self.promised_until}; calibrated on {counted(self.num_problems, 'problem')} with "
+            f"{self.lengths[0]} to {counted(self.lengths[1], 'step')}"
         )
 
     def why_no_alarm(self) -> str:
         """The line for a monitor that has no threshold."""
         needed, n0 = smallest_count(self.alpha), self.num_problems
         what = "right solution" if self.covers == "right_solutions" else "solution"
-        return f"no rule at {self.alpha:g}: needs {needed} problems with a {what}, has {n0}; it never alarms"
+        return f"no rule at {self.alpha:g}: needs {counted(needed, 'problem')} with a {what}, has {n0}; it never alarms"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without loss."""
@@ -337,7 +341,7 @@ class MonitorRun:
             level = monitor.level(self._largest) if step <= until or not monitor.num_problems else None
             return MonitorReading(step, False, level, until, monitor.why_no_alarm())
         if step > until:
-            beyond = f"step {step} is beyond the {until} steps of the longest calibrated solution"
+            beyond = f"step {step} is beyond the {counted(until, 'step')} of the longest calibrated solution"
             note = (
                 f"{beyond}: the alarm came before that"
                 if was_stopped

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.files import SELECTIVE as SELECTIVE_FILE
 from surestep.guarantees.critical_values import CriticalValues, solutions_of
 from surestep.guarantees.path_scores import as_confidence
@@ -128,13 +129,17 @@ class _HandedOut(Promise):
         """See `Promise`."""
         found, facts = rule_of(rule), rule.facts
         few, many = facts["solutions"]
-        of = "the only solution of each" if many <= 1 else f"of {few} to {many} solutions each, {facts['policy']}"
+        of = (
+            "the only solution of each"
+            if many <= 1
+            else f"of {few} to {counted(many, 'solution')} each, {facts['policy']}"
+        )
         start = (
-            f"{found.num_problems:,} problems, {of}; {rule.num_wrong:,} of these are wrong; the cut-offs to test are "
-            f"from the scores of {facts['scores_only']:,} others"
+            f"{counted(found.num_problems, 'problem')}, {of}; {rule.num_wrong:,} of these are wrong; the cut-offs "
+            f"to test are from the scores of {facts['scores_only']:,} others"
         )
         if facts["unjudged"]:
-            start += f"; {facts['unjudged']:,} problems without a label do not count"
+            start += f"; {counted(facts['unjudged'], 'problem')} without a label left out"
         if not rule.exists:
             return [("From", start), ("Rule", found.in_words())]
         what = "lowest raw confidence" if terms.judging.score == "min" else "product of confidences"

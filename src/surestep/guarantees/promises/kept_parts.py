@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from surestep.arrays import BoolArray, FloatArray, IntArray
+from surestep.counted import counted
 from surestep.guarantees.critical_values import (
     CriticalValues,
     Judging,
@@ -185,10 +186,10 @@ def _covers_chosen(use: Use, policy: str | None, count: int, terms: Terms, rule:
     if many <= 1:
         return "" if use == "solution" else "it is for the only solution of a problem, not for the best of several"
     if use == "solution":
-        return f"it is for the best of {few} to {many} solutions by {terms.policy}, not for one as it is"
+        return f"it is for the best of {few} to {counted(many, 'solution')} by {terms.policy}, not for one as it is"
     if policy != terms.policy:
         return f"it is for the best by {terms.policy}, not by {policy}"
-    return "" if few <= count <= many else f"it is for the best of {few} to {many} solutions, not of {count}"
+    return "" if few <= count <= many else f"it is for the best of {few} to {counted(many, 'solution')}, not of {count}"
 
 
 def _covers_random(use: Use, policy: str | None, count: int, terms: Terms, rule: Rule) -> str:
@@ -197,7 +198,7 @@ def _covers_random(use: Use, policy: str | None, count: int, terms: Terms, rule:
 
 def _covers_tree(use: Use, policy: str | None, count: int, terms: Terms, rule: Rule) -> str:
     many = rule.facts["solutions"][1]
-    return "" if count <= many else f"it is for trees of at most {many} solutions, not {count}"
+    return "" if count <= many else f"it is for trees of at most {counted(many, 'solution')}, not {count}"
 
 
 CHOSEN = Promise("chosen", "chosen path", "at most {alpha} of problems keep a wrong step", chosen_rule, _covers_chosen)

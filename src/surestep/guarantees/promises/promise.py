@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from surestep.counted import counted
 from surestep.files import CERTIFICATE
 from surestep.guarantees.binomial import TOLERANCE, beta_quantile
 from surestep.guarantees.critical_values import CriticalValues
@@ -175,7 +176,10 @@ def no_rule(terms: Terms, n: int) -> str:
     >>> no_rule(Terms(alpha=0.05), 12)
     'no rule at 0.05: needs 19 problems, has 12; the smallest alpha with a rule is 1/13 = 0.077'
     """
-    start = f"no rule at {terms.alpha:g}: needs {needed(terms)} problems, has {n}; the smallest alpha with a rule is"
+    start = (
+        f"no rule at {terms.alpha:g}: needs {counted(needed(terms), 'problem')}, has {n}; the smallest alpha "
+        "with a rule is"
+    )
     if terms.delta is None:
         return f"{start} 1/{n + 1} = {smallest_alpha(n):.3f}"
     return f"{start} {math.ceil(smallest_alpha_pac(n, terms.delta) * 1000) / 1000:.3f}"

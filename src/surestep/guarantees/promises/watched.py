@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.files import MONITOR as MONITOR_FILE
 from surestep.guarantees.critical_values import CriticalValues
 from surestep.guarantees.cutoff import EVERYTHING_KEPT
@@ -88,7 +89,7 @@ class _Watched(Promise):
         how = "one drawn solution each" if monitor.solutions == "drawn" else "the mean over each one's right solutions"
         start = f"{n0:,} of {facts['problems']:,} problems have a solution that is right throughout; {how}"
         if facts["solutions_unjudged"]:
-            start += f"; {facts['solutions_unjudged']:,} solutions without a label do not count"
+            start += f"; {counted(facts['solutions_unjudged'], 'solution')} without a label left out"
         if facts["unlabelled_share"]:
             start += f"; {facts['unlabelled_share']:.1%} of their steps unlabelled ({terms.judging.unlabelled})"
         if not monitor.can_alarm:
@@ -103,8 +104,8 @@ class _Watched(Promise):
             ("Risk", f"at most {monitor.expected_false_alarms:.2%} of right solutions are ever stopped"),
             (
                 "Length",
-                f"calibrated on {shortest} to {longest} steps; beyond step {longest} nothing is promised and no alarm "
-                "is given: that none comes says nothing there",
+                f"calibrated on {shortest} to {counted(longest, 'step')}; beyond step {longest} nothing is promised "
+                "and no alarm is given: that none comes says nothing there",
             ),
             ("Finds", _finds(rule)),
         ]

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from surestep.arrays import BoolArray, FloatArray
+from surestep.counted import counted
 from surestep.guarantees.binomial import binomial_cdf
 from surestep.guarantees.cutoff import smallest_count_pac
 from surestep.guarantees.format_version import check_format_version
@@ -158,7 +159,7 @@ class SelectiveRule:
             return (
                 f"no rule at {share} with {often} confidence: {needed} handed out and none of them wrong is the least "
                 f"that passes, twice as many must be expected; {self.tested} cut-offs were tested on "
-                f"{self.num_problems} problems"
+                f"{counted(self.num_problems, 'problem')}"
             )
         return (
             f"of the solutions handed out at most {share} are wrong, with {often} confidence over calibration sets; "

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Self
 
+from surestep.counted import counted
 from surestep.guarantees.binomial import beta_quantile
 from surestep.guarantees.format_version import check_format_version
 
@@ -55,12 +56,14 @@ class LabelledAudit:
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= self.n:
-            raise ValueError(f"an audit of the {self.k}th largest of {self.n} values; allowed: 1 to {self.n}")
+            raise ValueError(
+                f"an audit of the {self.k}th largest of {counted(self.n, 'value')}; allowed: 1 to {self.n}"
+            )
         self.tolerated = _tolerated(self.k, self.n)
         if not self.log_wealth:
             self.log_wealth = [0.0] * len(self.bets)
         if len(self.log_wealth) != len(self.bets):
-            raise ValueError(f"an audit with {len(self.log_wealth)} wealths; allowed: {len(self.bets)}")
+            raise ValueError(f"an audit with {counted(len(self.log_wealth), 'wealth')}; allowed: {len(self.bets)}")
 
     @property
     def bets(self) -> tuple[float, ...]:
@@ -104,7 +107,7 @@ class LabelledAudit:
         """What it says, in a line."""
         if not self.count:
             return "no audit: none of the new problems has labels, and without labels nothing is known of the risk"
-        found = f"{self.losses:g} of {self.count} labelled problems kept a wrong step"
+        found = f"{self.losses:g} of {counted(self.count, 'labelled problem')} kept a wrong step"
         tolerated = f"{100 * self.tolerated:.1f}%, the most that chance in calibration explains (95%)"
         if self.warned_at is not None:
             return (

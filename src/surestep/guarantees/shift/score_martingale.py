@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.guarantees.format_version import check_format_version
 
 FORMAT_VERSION = 1
@@ -102,7 +103,7 @@ class ScoreMartingale:
 
     def in_words(self) -> str:
         """What it says, in a line."""
-        count = f"{len(self.new)} new problems beside {len(self.reference)} of calibration"
+        count = f"{counted(len(self.new), 'new problem')} beside {len(self.reference)} of calibration"
         if self.unscored:
             count += f" ({self.unscored} more have no score)"
         if self.warned_at is not None:

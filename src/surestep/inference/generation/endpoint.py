@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx2
 
+from surestep.counted import counted
 from surestep.errors import InputError, ServerError
 from surestep.hub import http_host
 from surestep.inference.generation.completion_protocol import (
@@ -257,8 +258,8 @@ class EndpointConnection:
                 content += chunk
                 if len(content) > limit:
                     raise ServerError(
-                        f"the endpoint {self._endpoint.url} answers with more than {limit:,} bytes, which so many "
-                        "tokens cannot be"
+                        f"the endpoint {self._endpoint.url} answers with more than {counted(limit, 'byte')}, which "
+                        "so many tokens cannot be"
                     )
             return response.status_code, response.headers, bytes(content)
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from surestep.counted import counted
 from surestep.errors import BackboneError, InputError
 from surestep.hub import from_cache_only
 from surestep.inference.generation.decoding import Drawing, Row, Written, write_on
@@ -81,8 +82,8 @@ class TransformersGenerator:
             ) from None
         if missing := sorted(report["missing_keys"]):
             raise BackboneError(
-                f"{name}: {len(missing)} weights are missing from its files ({', '.join(missing[:3])}, ...); it would "
-                "write at random"
+                f"{name}: {counted(len(missing), 'weight is', 'weights are')} missing from its files "
+                f"({', '.join(missing[:3])}, ...); it would write at random"
             )
         return cls(model.to(hardware.device), tokenizer, name=str(name), batch_size=batch_size)
 
@@ -156,7 +157,8 @@ class TransformersGenerator:
         room = one.max_tokens if self._longest is None else min(one.max_tokens, self._longest - len(ids))
         if not ids or room < 1:
             raise RefusedError(
-                f"the problem has {len(ids):,} tokens with its prompt; {self.name} takes 1 to {self._longest or 0:,}"
+                f"the problem has {counted(len(ids), 'token')} with its prompt; {self.name} takes 1 to "
+                f"{self._longest or 0:,}"
             )
         return Row(tuple(ids), one.seed, room)
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.data.templated import Message, ReadSolution, SolutionReader
 from surestep.errors import InputError, UnreadableAnswerError
 from surestep.inference.dense_credit import Form, token_rewards, token_spans_by_decoding
@@ -101,7 +102,9 @@ class AnswerRewards:
             InputError: not as many prompts as answers, or as `of`.
         """
         if len(prompts) != len(answers):
-            raise InputError(f"{len(prompts)} prompts and {len(answers)} answers; allowed: as many of each")
+            raise InputError(
+                f"{counted(len(prompts), 'prompt')} and {counted(len(answers), 'answer')}; allowed: as many of each"
+            )
         return self.of([self.reading(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)])
 
     def reading(self, prompt: Any, answer: Any) -> Callable[[], ReadSolution]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.inference.reward_functions.answer_rewards import AnswerRewards, SolutionScorer, rewards_of
 
@@ -27,7 +28,10 @@ def reward_func(
 
     def reward(queries: Sequence[str], prompts: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
         if len(queries) != len(prompts):
-            raise InputError(f"{len(queries)} queries and {len(prompts)} prompts; allowed: as many of each")
+            raise InputError(
+                f"{counted(len(queries), 'query', 'queries')} and {counted(len(prompts), 'prompt')}; allowed: as "
+                "many of each"
+            )
         pairs = list(zip(queries, prompts, strict=True))
         found = rewards.of([partial(rewards.reader.query, query, prompt) for query, prompt in pairs])
         numbers = rewards.numbers(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.inference.reward_functions.answer_rewards import AnswerRewards, SolutionScorer, rewards_of
 
@@ -28,7 +29,7 @@ class PRM:
         """
         if len(questions) != len(outputs):
             raise InputError(
-                f"{len(questions)} questions and {len(outputs)} lists of outputs; allowed: as many of each"
+                f"{counted(len(questions), 'question')} and {len(outputs)} lists of outputs; allowed: as many of each"
             )
         prompts = [question for question, answers in zip(questions, outputs, strict=True) for _ in answers]
         found = self._rewards.beside(prompts, [answer for answers in outputs for answer in answers])

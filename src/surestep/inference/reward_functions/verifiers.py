@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.inference.dense_credit import Form, token_advantages
 from surestep.inference.reward_functions.answer_rewards import AnswerRewards, RewardedAnswer, SolutionScorer, rewards_of
@@ -98,11 +99,13 @@ def _turns(trace: Any) -> tuple[list[Any], Any]:
     """The messages before the one sampled turn of a trace, and the node of that turn."""
     branches = trace.branches
     if len(branches) != 1:
-        raise InputError(f"the trace has {len(branches)} branches; allowed: 1, a rollout of one conversation")
+        raise InputError(
+            f"the trace has {counted(len(branches), 'branch', 'branches')}; allowed: 1, a rollout of one conversation"
+        )
     nodes = branches[0].nodes
     sampled = [index for index, node in enumerate(nodes) if node.sampled]
     if sampled != [len(nodes) - 1]:
-        raise InputError(f"the trace has {len(sampled)} sampled turns; allowed: 1, at its end")
+        raise InputError(f"the trace has {counted(len(sampled), 'sampled turn')}; allowed: 1, at its end")
     return [node.message for node in nodes[:-1]], nodes[-1]
 
 

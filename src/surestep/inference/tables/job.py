@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
+from surestep.counted import counted
 from surestep.data.records.given_rows import to_json
 from surestep.errors import BadRowError, ConfigError, DataError, InputError
 from surestep.files import write_whole
@@ -256,6 +257,6 @@ def with_first(rows: Iterator[Row | BadRow], source: Path) -> tuple[Row, Iterato
     if not seen:
         raise DataError("holds no rows", path=source)
     assert isinstance(seen[0], BadRow)
-    rest = "" if len(seen) == 1 else f" (none of the first {len(seen)} rows can be read)"
+    rest = "" if len(seen) == 1 else f" (none of the first {counted(len(seen), 'row')} can be read)"
     reason = f"{seen[0].reason}{rest}"
     raise DataError(reason, path=source, line=seen[0].line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from surestep.counted import counted
 from surestep.metrics.bootstrap.draws import FEWEST_FOR_VERDICT
 from surestep.metrics.error_analysis.section import TABLES
 from surestep.metrics.report.wording import number
@@ -59,16 +60,16 @@ def sentences(name: str, section: Mapping[str, Any]) -> list[str]:
     said = [sentence for table in TABLES if section.get(table) for sentence in _of_table(table, section[table])]
     if section["num_problems"] < FEWEST_FOR_VERDICT:
         said = [
-            f"{section['num_problems']:,} problems are too few to say where the model fails (at least "
-            f"{FEWEST_FOR_VERDICT} are needed); the tables show what was counted."
+            f"{counted(section['num_problems'], 'problem is', 'problems are')} too few to say where the model fails "
+            f"(at least {FEWEST_FOR_VERDICT} are needed); the tables show what was counted."
         ]
     elif "no_intervals" in section:
         said = [f"No intervals, so nothing is concluded from the tables ({section['no_intervals']})."]
     judged = sum(not row["few_problems"] for table in TABLES for row in section.get(table) or ())
     if judged and "no_intervals" not in section:
         said.append(
-            f"{judged} groups were looked at; of intervals of 95 %, about one in twenty is off by chance: take a "
-            "single group that barely stands out for no finding."
+            f"{counted(judged, 'group was', 'groups were')} looked at; of intervals of 95 %, about one in twenty is "
+            "off by chance: take a single group that barely stands out for no finding."
         )
     # Why there is no table by ratings is why nothing is known of raters, which follows.
     left_out = {table: reason for table, reason in section["left_out"].items() if table != "by_agreement"}
@@ -138,15 +139,15 @@ def _of_raters(raters: Mapping[str, Any]) -> list[str]:
         return [f"How much of the error is the raters' cannot be said: {raters['left_out']}."]
     again, mse = raters["num_steps"], raters["mse"]
     said = (
-        f"On the {again:,} steps rated more than once ({raters['num_problems']:,} problems), "
+        f"On the {counted(again, 'step')} rated more than once ({counted(raters['num_problems'], 'problem')}), "
         f"{_range(raters['of_raters'])} of the MSE of {number(mse, 4)} is the raters' and {_range(raters['of_model'])} "
         f"the model's; ratings certainly differ on {raters['num_steps_not_alike']:,} of them."
     )
     found = [said]
     if raters["few_problems"]:
         found.append(
-            f"{raters['num_problems']:,} problems are too few to say how far raters limit the model (at least "
-            f"{FEWEST_FOR_VERDICT} are needed)."
+            f"{counted(raters['num_problems'], 'problem is', 'problems are')} too few to say how far raters limit "
+            f"the model (at least {FEWEST_FOR_VERDICT} are needed)."
         )
     if raters["num_steps_not_alike"] * 20 < again:
         found.append(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from surestep.counted import counted
 from surestep.metrics.columns import (
     POSITIVE_LABEL,
     FloatArray,
@@ -106,7 +107,9 @@ r2 = Figure(
     Sums(_r2_columns, _r2),
     range=(-np.inf, 1.0),
     meaning="Share of the labels' variance explained; 1 is best, 0 is their own mean.",
-    undefined=lambda p, y: f"all {y.size} labels equal {y[0]:g}, so there is no variance to explain",
+    undefined=lambda p, y: (
+        f"all {counted(y.size, 'label equals', 'labels equal')} {y[0]:g}, so there is no variance to explain"
+    ),
 )
 """Share of the labels' variance explained, 1 − Σ w (p − y)² / Σ w (y − ȳ)².
 
@@ -157,7 +160,7 @@ accuracy = Figure(
     mean_of(lambda p, y: (p >= POSITIVE_LABEL) == (y > POSITIVE_LABEL), where=lambda p, y: y != POSITIVE_LABEL),
     range=(0.0, 1.0),
     meaning="Share of steps rightly called right or wrong at a confidence of 0.5.",
-    undefined=lambda p, y: f"all {y.size} labels are exactly 0.5, which accuracy leaves out",
+    undefined=lambda p, y: f"all {counted(y.size, 'label is', 'labels are')} exactly 0.5, which accuracy leaves out",
 )
 """Share of steps where [p ≥ 0.5] equals [y > 0.5], among those with y ≠ 0.5.
 

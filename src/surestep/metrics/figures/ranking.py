@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.metrics.columns import POSITIVE_LABEL, FloatArray
 from surestep.metrics.figures.figure import Figure, Ranks, ratio
 from surestep.metrics.figures.rank_sums import Classes, RankSums
@@ -55,7 +56,7 @@ def _one_class(p: FloatArray, y: FloatArray) -> str:
     if not y.size:
         return "there are no labelled steps"
     kind = "right (label >= 0.5)" if y[0] >= POSITIVE_LABEL else "wrong (label < 0.5)"
-    return f"only one class: all {y.size} steps count as {kind}"
+    return f"only one class: all {counted(y.size, 'step')} count as {kind}"
 
 
 def _one_class_without_half(p: FloatArray, y: FloatArray) -> str:

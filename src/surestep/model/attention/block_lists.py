@@ -103,7 +103,7 @@ def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:
     """
     if len(index_P) % QUERY_BLOCK or len(subtree_end_V) % KEY_BLOCK:
         raise ValueError(
-            f"{len(index_P)} queries and {len(subtree_end_V)} keys are no whole blocks; pad the plan first"
+            f"queries ({len(index_P)}) and keys ({len(subtree_end_V)}) are no whole blocks; pad the plan first"
         )
     num_queries, num_keys = len(index_P) // QUERY_BLOCK, len(subtree_end_V) // KEY_BLOCK
     place, key = index_P.cpu().numpy(), np.arange(num_keys)

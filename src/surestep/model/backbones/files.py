@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from surestep.counted import counted
 from surestep.errors import BackboneError
 from surestep.files import sha256_of
 from surestep.untrusted import open_regular, read_json
@@ -55,8 +56,8 @@ def weight_files(folder: Path) -> list[str]:
     shards = listed_shards(folder / first)
     if missing := [name for name in shards if not (folder / name).is_file()]:
         raise BackboneError(
-            f"{folder}: {len(missing)} of {len(shards)} files with weights are missing ({', '.join(missing[:3])}); "
-            "copy or download the backbone again"
+            f"{folder}: {len(missing)} of {counted(len(shards), 'file')} with weights are missing "
+            f"({', '.join(missing[:3])}); copy or download the backbone again"
         )
     return sorted([first, *shards])
 

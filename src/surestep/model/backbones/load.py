@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from surestep.config import TINY_BACKBONE
+from surestep.counted import counted
 from surestep.errors import BackboneError
 from surestep.hub import from_cache_only
 from surestep.model.attention.executions import can_run_kernel, heads_of
@@ -191,8 +192,8 @@ def load_pretrained(
     missing = sorted(report["missing_keys"])
     if missing:
         raise BackboneError(
-            f"{name}: {len(missing)} weights are missing from its files ({', '.join(missing[:3])}, ...); "
-            "they would be random, so the backbone is refused"
+            f"{name}: {counted(len(missing), 'weight is', 'weights are')} missing from its files "
+            f"({', '.join(missing[:3])}, ...); they would be random, so the backbone is refused"
         )
     unexpected = sorted(report["unexpected_keys"])
     if exact and unexpected:

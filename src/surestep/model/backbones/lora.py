@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from surestep.config import LoraConfig
+from surestep.counted import counted
 from surestep.errors import BackboneError, CheckpointError, ConfigError
 from surestep.model.backbones.decoder_stack import decoder_stack
 from surestep.model.backbones.silence_transformers import silence_transformers
@@ -186,7 +187,7 @@ def describe_adapters(backbone: Any) -> str:
         if names:
             (with_attention if layer.attention else without).append(names)
     parts = [
-        f"{_listed(set().union(*groups), transformer)} in {len(groups)} of {len(layers)} layers{where}"
+        f"{_listed(set().union(*groups), transformer)} in {len(groups)} of {counted(len(layers), 'layer')}{where}"
         for groups, where in ((with_attention, ""), (without, " (without attention)"))
         if groups
     ]
@@ -195,7 +196,7 @@ def describe_adapters(backbone: Any) -> str:
         parts.append(f"{', '.join(sorted(outside))} outside the layers")
     missing = len(layers) - len(with_attention) - len(without)
     if missing:
-        parts.append(f"nothing in {missing} layers")
+        parts.append(f"nothing in {counted(missing, 'layer')}")
     return f"adapters: {'; '.join(parts)}"
 
 

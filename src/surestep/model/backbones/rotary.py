@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import nn
 
+from surestep.counted import counted
+
 _FIXED = "fixed"
 """A rotary embedding of this type updates nothing: transformers looks for `longrope` and `dynamic` only."""
 
@@ -54,8 +56,8 @@ def describe_limit(text_config: Any) -> str | None:
     """A line about rotary factors that are kept fixed; None where there are none."""
     for name, original in _changing(text_config):
         return (
-            f"positions: paths of up to {original:,} tokens ({name} rotary factors change where a pass holds a longer "
-            "path, so those for shorter ones are kept)"
+            f"positions: paths of up to {counted(original, 'token')} ({name} rotary factors change where a pass "
+            "holds a longer path, so those for shorter ones are kept)"
         )
     return None
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, TypeAdapter
 from typing_extensions import TypedDict
 
+from surestep.counted import counted
 from surestep.disk import leftovers, name_beside, real_path, remove_leftovers, sync_folder
 from surestep.errors import CheckpointError
 from surestep.files import MANIFEST, sha256_of
@@ -279,7 +280,9 @@ def _compare(folder: Path, files: dict[str, Entry]) -> None:
             raise CheckpointError(f"{path} is missing; restore the checkpoint from a backup")
         size = path.stat().st_size
         if size != expected["size"]:
-            raise CheckpointError(f"{path} has {size} bytes instead of {expected['size']}; restore it from a backup")
+            raise CheckpointError(
+                f"{path} has {counted(size, 'byte')} instead of {expected['size']}; restore it from a backup"
+            )
         if sha256_of(path) != expected["sha256"]:
             raise CheckpointError(f"{path} has changed since it was written (sha256 differs); restore it from a backup")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surestep.counted import counted
 from surestep.errors import CheckpointError, UploadError
 from surestep.files import CONFIG, MANIFEST
 from surestep.hub import from_cache_only
@@ -177,7 +178,10 @@ def upload(
         stale = sorted(name for name in there - additions.keys() - _STAYS if _is_own(name))
         operations += [CommitOperationDelete(name, is_folder=False) for name in stale]
         if stale:
-            say(f"{len(stale)} files of the former upload go ({', '.join(stale[:3])}{', ...' if stale[3:] else ''})")
+            say(
+                f"{counted(len(stale), 'file')} of the former upload go "
+                f"({', '.join(stale[:3])}{', ...' if stale[3:] else ''})"
+            )
         made = api.create_commit(
             what.name, operations, commit_message=message or "Upload with Surestep", revision=what.revision
         )
@@ -197,7 +201,7 @@ def size_in_words(num_bytes: int) -> str:
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
-    return f"{num_bytes} bytes"
+    return f"{counted(num_bytes, 'byte')}"
 
 
 def _prepare(api: Any, what: Upload, *, private: bool, update: bool, say: Callable[[str], None]) -> set[str]:

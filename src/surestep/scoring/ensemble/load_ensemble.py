@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from surestep.config import Config
+from surestep.counted import counted
 from surestep.errors import CheckpointError
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.build_model import is_nf4
@@ -127,8 +128,8 @@ def _reasons(members: Sequence[LoadedCheckpoint], shared: int) -> Iterator[str]:
     size = sum(weight.numel() * weight.element_size() for one in members for weight in one.built.model.parameters())
     held = f"{_shown(shared)} more are shared by members" if shared else "members share none"
     yield (
-        f"ensemble: the mean of {len(members)} checkpoints, each of which reads every token; {_shown(size - shared)} "
-        f"of weights in memory, {held}"
+        f"ensemble: the mean of {counted(len(members), 'checkpoint')}, each of which reads every token; "
+        f"{_shown(size - shared)} of weights in memory, {held}"
     )
     mapped = [member.folder.name for member in members if member.built.calibration is not None]
     promised = [

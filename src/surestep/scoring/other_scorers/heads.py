@@ -21,6 +21,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from surestep.counted import counted
 from surestep.errors import BackboneError, CheckpointError
 from surestep.model.backbones.files import read_backbone_config, weight_files
 from surestep.model.head import ConfidenceHead
@@ -87,7 +88,9 @@ class FoundHead:
         """The row for right without the one for wrong, float64."""
         file, shape = self.tensors[name]
         if width is not None and shape[1:] != (width,):
-            raise BackboneError(f"{file}: {name} has the shape {list(shape)}; its hidden states have {width} numbers")
+            raise BackboneError(
+                f"{file}: {name} has the shape {list(shape)}; its hidden states have {counted(width, 'number')}"
+            )
         with safe_open(file, framework="pt") as weights:
             rows = weights.get_slice(name)
             right = rows[self.rows[0] : self.rows[0] + 1][0].double()

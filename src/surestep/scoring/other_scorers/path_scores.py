@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.encoding.formatter import Formatter
 from surestep.errors import InputError
 from surestep.scored import FloatArray
@@ -67,7 +68,7 @@ def checked_scores(values: object, count: int, who: str) -> list[float | None]:
         raise InputError(f"{who} gave {shown(values)}; allowed: a list of numbers, one a step")
     found = list(values)
     if len(found) != count:
-        raise InputError(f"{who} gave {len(found)} scores for {count} steps; allowed: one a step")
+        raise InputError(f"{who} gave {counted(len(found), 'score')} for {counted(count, 'step')}; allowed: one a step")
     return [None if value is None else checked_score(value, who) for value in found]
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surestep.counted import counted
 from surestep.data.records.labels import as_number, read_label, read_name, whole_number
 from surestep.data.records.record import Record, read_records
 from surestep.scored import FIRST_STEP
@@ -172,8 +173,8 @@ def _read_solution(record: Record, solution: str, problem: str) -> list[Row]:
         lists["text"] = [record.as_text(value, f"step {number}") for number, value in steps]
     for name, values in lists.items():
         if len(values) != count:
-            plural = {"text": "steps", "confidence": "confidences"}.get(name, f"{name}s")
-            raise record.error(f"{len(values)} {plural} for {count} confidences; give one each")
+            said = counted(len(values), "step" if name == "text" else name)
+            raise record.error(f"{said} for {counted(count, 'confidence')}; give one each")
     if record.get("label") is not None:
         if "label" in lists:
             raise record.error("the row has 'label' (the first wrong step) and 'labels' (of every step); give one")
@@ -217,7 +218,7 @@ def _labels_until_error(record: Record, count: int) -> list[float | None]:
     label = whole_number(record, record.get("label"), "'label'", allowed)
     assert label is not None
     if not NO_ERROR <= label < count:
-        raise record.error(f"'label' is {shown(label)} of a solution with {count} steps; allowed: {allowed}")
+        raise record.error(f"'label' is {shown(label)} of a solution with {counted(count, 'step')}; allowed: {allowed}")
     if label == NO_ERROR:
         return [1.0] * count
     return [1.0 if number < label else 0.0 if number == label else None for number in range(count)]

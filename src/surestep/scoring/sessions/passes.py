@@ -14,6 +14,7 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
+from surestep.counted import counted
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
 from surestep.errors import DeviceError
@@ -129,8 +130,8 @@ class SessionPasses:
             if len(paths) == 1:
                 num_tokens = sum(map(len, paths[0].segments))
                 raise DeviceError(
-                    f"out of memory with a path of {num_tokens} tokens in a session; keep fewer tokens, or score on a "
-                    "device with more memory"
+                    f"out of memory with a path of {counted(num_tokens, 'token')} in a session; keep fewer tokens, "
+                    "or score on a device with more memory"
                 ) from None
         torch.cuda.empty_cache()
         half = len(paths) // 2

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.encoding.encoded_tree import Segment, encode_problem, encode_steps
 from surestep.errors import InputError
 from surestep.guarantees.monitoring import Monitor
@@ -75,7 +76,7 @@ class SessionScorer:
         keep_unused: bool = False,
     ) -> None:
         if max_tokens is not None and max_tokens < 1:
-            raise InputError(f"sessions that keep {max_tokens} tokens; allowed: 1 or more")
+            raise InputError(f"sessions that keep {counted(max_tokens, 'token')}; allowed: 1 or more")
         self._scorer = scorer
         self._monitor = scorer.monitor if monitor is None else monitor
         self._passes = SessionPasses(scorer, max_tokens, keep_unused)

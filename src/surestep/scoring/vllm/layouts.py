@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from surestep.calibration.calibration import Calibration
 from surestep.calibration.maps import ConfidenceMap, Identity, Platt, Temperature
+from surestep.counted import counted
 from surestep.errors import CheckpointError
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.head import ConfidenceHead
@@ -198,5 +199,5 @@ def _hidden_layers(head: ConfidenceHead) -> tuple[list[int], bool]:
 def _described(widths: list[int], is_relu: bool) -> str:
     if not widths:
         return "is linear"
-    layers = "one hidden layer" if len(widths) == 1 else f"{len(widths)} hidden layers"
+    layers = "one hidden layer" if len(widths) == 1 else f"{counted(len(widths), 'hidden layer')}"
     return f"has {layers} ({', '.join(map(str, widths))} {'ReLU' if is_relu else 'GELU'} units)"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.serving.protocols.protocol import Answer, Protocol, Read, RequestBody, RequestReader, Shape, keys
 
@@ -45,7 +46,10 @@ def _read_openrlhf(request: OpenRLHFRequest, reader: RequestReader) -> list[Read
     if request.prompts is None:
         return [reader.text(query) for query in request.query]
     if len(request.prompts) != len(request.query):
-        raise InputError(f"{len(request.query)} queries and {len(request.prompts)} prompts; allowed: as many of each")
+        raise InputError(
+            f"{counted(len(request.query), 'query', 'queries')} and {counted(len(request.prompts), 'prompt')}; "
+            "allowed: as many of each"
+        )
     return [reader.query(query, prompt) for query, prompt in zip(request.query, request.prompts, strict=True)]
 
 

@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
+from surestep.counted import counted
 from surestep.data.templated import ReadSolution
 from surestep.errors import InputError, UnreadableAnswerError
 from surestep.serving.http.failures import error_answers
@@ -241,7 +242,8 @@ def _check(solutions: Sequence[Read], settings: ProtocolSettings) -> None:
         raise InputError("the request holds no solution; allowed: one or more")
     if len(solutions) > settings.max_solutions:
         raise InputError(
-            f"the request holds {len(solutions)} solutions; allowed: {settings.max_solutions}; send several requests"
+            f"the request holds {counted(len(solutions), 'solution')}; allowed: {settings.max_solutions}; send "
+            "several requests"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.serving.protocols.protocol import Answer, Protocol, Read, RequestBody, RequestReader, Scored, Shape, keys
 
@@ -52,7 +53,9 @@ def _read_sequence(parts: list[str], reader: RequestReader) -> Read:
         return reader.text(parts[0])
     if len(parts) == 2:
         return reader.beside(parts[0], parts[1])
-    raise InputError(f"an input has {len(parts)} texts; allowed: one text, or a pair of problem and solution")
+    raise InputError(
+        f"an input has {counted(len(parts), 'text')}; allowed: one text, or a pair of problem and solution"
+    )
 
 
 def _prediction(one: Scored) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.serving.protocols.protocol import Answer, Protocol, Read, RequestBody, RequestReader, Shape, keys
 from surestep.untrusted.bounds import shown
@@ -120,7 +121,9 @@ def _read_score(request: ScoreRequest, reader: RequestReader) -> list[Read]:
         raise InputError("allowed: text_1 and text_2, or queries and documents, or queries and items: one pair of them")
     problems, solutions = map(_as_list, given[0])
     if len(problems) > 1 and len(problems) != len(solutions):
-        raise InputError(f"{len(problems)} problems and {len(solutions)} solutions; allowed: 1:1, 1:N or N:N")
+        raise InputError(
+            f"{counted(len(problems), 'problem')} and {counted(len(solutions), 'solution')}; allowed: 1:1, 1:N or N:N"
+        )
     if not problems:
         raise InputError("there is no problem; allowed: one, or one for each solution")
     if len(problems) == 1:

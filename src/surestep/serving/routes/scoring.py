@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.inference.rerank import ranked
 from surestep.serving.http.context import CURRENT
@@ -44,7 +45,7 @@ def scoring_router(service: Service) -> APIRouter:
         """Scores all candidates together; what they begin with together is scored once."""
         most = service.settings.max_candidates
         if len(body.candidates) > most:
-            raise InputError(f"the request has {len(body.candidates):,} candidates; allowed: {most:,}")
+            raise InputError(f"the request has {counted(len(body.candidates), 'candidate')}; allowed: {most:,}")
         tree, paths = tree_of_candidates(body.problem, body.candidates)
         scores = await service.score_in_parts(tree, body.dataset)
         solutions = [solution_of(steps, scores, path) for steps, path in zip(body.candidates, paths, strict=True)]

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from surestep.counted import counted
 from surestep.errors import InputError
 from surestep.serving.batcher import TooLateError
 from surestep.serving.http.context import CURRENT, current_caller
@@ -97,7 +98,7 @@ def sessions_router(service: Service) -> APIRouter:
         caller = current_caller()
         store.check_room(caller.name)
         if len(body.problem) > 16 * service.speed.request_limit:
-            raise Failure(413, f"the problem has more than {service.speed.request_limit:,} tokens")
+            raise Failure(413, f"the problem has more than {counted(service.speed.request_limit, 'token')}")
         handle = await service.threads.run(service.runner.open_session, body.problem, caller.namespace)
         return answer(await keep(handle))
 
@@ -117,9 +118,9 @@ def sessions_router(service: Service) -> APIRouter:
             if at < count and handle.steps[at] == body.step:
                 return added(handle, at)
             if at != count:
-                raise Failure(409, f"the session has {count:,} steps, and the request says {at:,}")
+                raise Failure(409, f"the session has {counted(count, 'step')}, and the request says {at:,}")
             if count >= settings.max_steps:
-                raise InputError(f"the session has {count:,} steps, as many as allowed")
+                raise InputError(f"the session has {counted(count, 'step')}, as many as allowed")
             await submit(SessionStep(handle, (body.step,), body.context))
             return added(handle, at)
 
@@ -127,7 +128,9 @@ def sessions_router(service: Service) -> APIRouter:
     async def candidates(id: str, body: CandidatesBody) -> CandidatesAnswer:
         """All in one pass; none of them is kept."""
         if len(body.steps) > settings.max_candidates:
-            raise InputError(f"the request has {len(body.steps):,} candidates; allowed: {settings.max_candidates:,}")
+            raise InputError(
+                f"the request has {counted(len(body.steps), 'candidate')}; allowed: {settings.max_candidates:,}"
+            )
         async with alone_with(id) as session:
             new = await submit(SessionStep(session.handle, tuple(body.steps), body.context, keep=False))
             return CandidatesAnswer(confidences=list(new.confidence), raw=list(new.raw))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from surestep.counted import counted
 from surestep.training.events import RunView, TrainingEvents
 from surestep.training.events.records import StepDone
 from surestep.training.schedule import Rhythm
@@ -67,7 +68,10 @@ class UnusedSpeed:
         if self.on_gpu and mean < BUSY_PASS:
             # Passes that are nearly full are small because the budget is.
             setting = "--token_budget" if mean > self.token_budget / 2 else "--batch_size"
-            return f"speed: a pass holds {mean:,.0f} tokens on average and the GPU waits between them; raise {setting}"
+            return (
+                f"speed: a pass holds {counted(round(mean), 'token')} on average and the GPU waits between them; "
+                f"raise {setting}"
+            )
         return None
 
 

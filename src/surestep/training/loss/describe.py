@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from surestep.config.loss import LossOptions
+from surestep.counted import counted
 from surestep.scoring.training_set import TrainingSet
 
 
@@ -30,7 +31,8 @@ def loss_lines(options: LossOptions, data: Mapping[str, TrainingSet], *, token_b
         largest = max(dataset.largest_tree() for dataset in data.values())
         if largest > token_budget:
             lines.append(
-                f"steps are compared within whole trees, so none is cut: the largest, of up to {largest:,} tokens, is "
+                "steps are compared within whole trees, so none is cut: the largest, of up to "
+                f"{counted(largest, 'token')}, is "
                 f"a pass of its own beyond the token budget of {token_budget:,}; where memory does not hold it, lower "
                 "--max_length or --max_steps_per_example, or set --gradient_checkpointing true"
             )

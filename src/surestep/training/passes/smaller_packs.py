@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from surestep.counted import counted
 from surestep.errors import DeviceError
 from surestep.scoring.token_budget import halved
 
@@ -37,7 +38,7 @@ class PassBudget:
         free()
         torch.cuda.empty_cache()
         self.num_tokens = smaller
-        self._say(f"out of memory: continuing with {self.num_tokens} tokens in a pass")
+        self._say(f"out of memory: continuing with {counted(self.num_tokens, 'token')} in a pass")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surestep.arrays import distinct
+from surestep.counted import counted
 from surestep.scoring.stored_split import StoredSplit
 from surestep.training.phases.plan import TrainingPhase
 
@@ -25,7 +26,10 @@ def overlap_lines(phases: Sequence[TrainingPhase], validation: Mapping[str, Stor
         others = np.concatenate([np.zeros(0, np.uint64), *texts[:index], *texts[index + 1 :]])
         earlier = np.concatenate([np.zeros(0, np.uint64), *texts[:index]])
         if index and (shared := int(np.isin(mine, earlier).sum())):
-            lines.append(f"phase {phase.name}: {shared:,} of its {len(mine):,} problems were in a phase before it")
+            lines.append(
+                f"phase {phase.name}: {shared:,} of its {counted(len(mine), 'problem')} "
+                f"{'was' if shared == 1 else 'were'} in a phase before it"
+            )
         if not set(phase.data) & set(validation):
             alone = ", nor share any of its problems with another phase" if not np.isin(mine, others).any() else ""
             lines.append(
@@ -34,7 +38,7 @@ def overlap_lines(phases: Sequence[TrainingPhase], validation: Mapping[str, Stor
                 "the run's own `data` too, outside of the phases"
             )
         elif index and not np.isin(mine, earlier).any():
-            lines.append(f"phase {phase.name}: none of its {len(mine):,} problems was in a phase before it")
+            lines.append(f"phase {phase.name}: none of its {counted(len(mine), 'problem')} was in a phase before it")
     return lines
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from surestep.config import TrainingConfig
+from surestep.counted import counted
 from surestep.scoring.training_set import TrainingSet
 from surestep.training.loss import effective_ratings, label_weights
 from surestep.training.mixture import Mixture
@@ -83,8 +84,8 @@ class TrainingPhase:
         examples = self.settings.per_device_train_batch_size * self.settings.gradient_accumulation_steps
         return (
             f"phase {self.number} of {self.of}, {self.name}: steps {self.first_step + 1:,} to {self.last_step:,}; "
-            f"learning rate {self.settings.learning_rate:g}, {examples:,} examples a step and device, "
-            f"{sum(map(len, self.data.values())):,} training trees"
+            f"learning rate {self.settings.learning_rate:g}, {counted(examples, 'example')} a step and device, "
+            f"{counted(sum(map(len, self.data.values())), 'training tree')}"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from accelerate import Accelerator
 
 from surestep.config import LoraConfig, TrainingConfig
+from surestep.counted import counted
 from surestep.errors import DeviceError
 from surestep.model.sharding import shard_model
 from surestep.scoring.build_model import BuiltModel
@@ -36,11 +37,17 @@ def shard_if_asked(built: BuiltModel, training: TrainingConfig, accelerator: Acc
             else None
         )
     if not training.fsdp:
-        return f"{count} processes: each holds the whole model (data parallel); --fsdp true shares it out"
+        return (
+            f"{counted(count, 'process', 'processes')}: each holds the whole model (data parallel); --fsdp true "
+            "shares it out"
+        )
     if accelerator.scaler is not None:
         raise DeviceError(
             "training.fsdp does not go with fp16, whose loss is scaled: use --mixed_precision bf16 or no, or --fsdp "
             "false"
         )
     shard_model(built.model, built.hardware.device, built.hardware.compute_dtype)
-    return f"{count} processes: each holds 1/{count} of weights, gradients and moments (FSDP2, as set)"
+    return (
+        f"{counted(count, 'process', 'processes')}: each holds 1/{count} of weights, gradients and moments "
+        "(FSDP2, as set)"
+    )

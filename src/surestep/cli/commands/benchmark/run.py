@@ -18,6 +18,7 @@ from surestep.cli.flags import override
 from surestep.cli.output.console import result_console, say_json
 from surestep.cli.output_places import refuse_run_folder
 from surestep.cli.scorers import one_of, opened_scorer
+from surestep.counted import counted
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         print_result(result.report, console)
     if rows is not None:
         beside = path.with_name(f"{path.stem}_predictions.jsonl")
-        console.print(f"{len(rows):,} lines of confidences: {beside}", markup=False, highlight=False)
+        console.print(f"{counted(len(rows), 'line')} of confidences: {beside}", markup=False, highlight=False)
     if getattr(args, "official_layout", False):
         for written in write_official(folder, result):
             console.print(f"in the layout of the benchmark's own program: {written}", markup=False, highlight=False)

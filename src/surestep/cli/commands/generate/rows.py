@@ -23,6 +23,7 @@ from surestep.cli.table_command import (
     write_file,
     write_stream,
 )
+from surestep.counted import counted
 from surestep.errors import ConfigError
 from surestep.inference.generation.settings import GenerationSettings
 from surestep.untrusted import parse_json
@@ -166,10 +167,10 @@ def _tell(args: argparse.Namespace, output: Path, settings: GenerationSettings, 
         if row[f"{args.prefix}stopped"] is not None:
             stopped[row[f"{args.prefix}stopped"]] += 1
     for reason, count in stopped.most_common(5):
-        console.print(f"· {count:,} problems ended early: {reason}")
+        console.print(f"· {counted(count, 'problem')} ended early: {reason}")
     console.print(
-        f"· {counts['candidates']:,} solutions ({counts['truncated']:,} of them break off) of {counts['problems']:,} "
-        f"problems, {counts['tokens']:,} tokens"
+        f"· {counted(counts['candidates'], 'solution')} ({counts['truncated']:,} of them break off) of "
+        f"{counts['problems']:,} problems, {counted(counts['tokens'], 'token')}"
     )
     report = measure_accuracy(
         _output_rows(output), is_search=settings.is_search, prefix=args.prefix, resamples=args.bootstrap_resamples

@@ -12,6 +12,7 @@ from surestep.cli.flags import PRESETS, add_config_flags, fields, override
 from surestep.cli.output.console import add_json_flag, result_console, say
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import Config
+from surestep.counted import counted
 from surestep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
             trees = [bushy(random, **shape) for _ in range(min(count, 2000))]
         else:
             trees = [chain(length, random, **shape) for length in chain_lengths(min(count, 20000), longest=longest)]
-        name = "as documented: 4 x 4 examples" if budget is None else f"passes of {budget:,} tokens"
+        name = "as documented: 4 x 4 examples" if budget is None else f"passes of {counted(budget, 'token')}"
         chosen = config.model_copy(deep=True)
         if budget is not None:
             chosen.training.per_device_train_batch_size, chosen.training.gradient_accumulation_steps = examples, 1

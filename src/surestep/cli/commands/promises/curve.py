@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
+from surestep.counted import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -36,7 +38,9 @@ def write_curve(
         costs = np.array([max(1, len(own)) for own in ids], np.float64)
     problems = sampled_solutions(steps, terms, costs)
     points = curve_of(problems, terms.policy)
-    table = Table(title=f"cost ({args.cost}) and accuracy of {len(problems):,} problems; a description, no promise")
+    table = Table(
+        title=f"cost ({args.cost}) and accuracy of {counted(len(problems), 'problem')}; a description, no promise"
+    )
     for name in HEADER:
         table.add_column(name, justify="left" if name == HEADER[0] else "right")
     for point in points:

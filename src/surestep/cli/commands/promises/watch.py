@@ -11,6 +11,7 @@ from surestep.cli.commands.promises.problems import trees_in_order
 from surestep.cli.flags import add_scoring_flags, override
 from surestep.cli.output.console import make_console
 from surestep.config import get_default_config
+from surestep.counted import counted
 from surestep.data.datasets import LAYOUTS
 from surestep.errors import ConfigError
 
@@ -124,4 +125,7 @@ def _show(watch: Watch) -> None:
         for title, sentence in lines:
             console.print(f"{title:<12} {sentence}", markup=False, highlight=False)
     if watch.repeated:
-        console.print(f"· {watch.repeated:,} problems were looked at before and are not counted again", markup=False)
+        console.print(
+            f"· {counted(watch.repeated, 'problem was', 'problems were')} looked at before: not counted again",
+            markup=False,
+        )

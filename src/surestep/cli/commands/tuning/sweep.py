@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from surestep.cli.flags import add_config_flags, add_section_flags, config_from_args, section_from_args
 from surestep.cli.output.console import add_json_flag, next_command, result_console, say_json
+from surestep.counted import counted
 from surestep.errors import ConfigError
 from surestep.sweep.plan import BEST_CONFIG, PLOT, SweepPlan, SweepSettings
 from surestep.sweep.presets import PRESETS
@@ -84,10 +85,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _beginning(plan: SweepPlan) -> list[str]:
     space = ", ".join(f"{path} {values}" for path, values in plan.space.values.items())
-    seeds = f", {plan.num_seeds} seeds each" if plan.num_seeds > 1 else ""
+    seeds = f", {counted(plan.num_seeds, 'seed')} each" if plan.num_seeds > 1 else ""
     return [
         f"sweep {plan.name}: {space}",
-        f"{plan.trials} trials ({plan.sampler}){seeds}, by the validation {plan.metric} of each run's best checkpoint",
+        f"{counted(plan.trials, 'trial')} ({plan.sampler}){seeds}, by the validation {plan.metric} of each run's "
+        "best checkpoint",
     ]
 
 

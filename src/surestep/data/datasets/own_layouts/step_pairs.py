@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from surestep.counted import counted
 from surestep.data.datasets.dataset import Dataset, RowKeys
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.reading_report import ReadReport
@@ -104,7 +105,7 @@ def _texts(record: Record, name: str, *, one: bool = False) -> list[str]:
     if not texts or not all(texts):
         raise record.error(f"'{name}' is empty or has an empty step; allowed: text or a list of steps")
     if one and len(texts) > 1:
-        raise record.error(f"'{name}' has {len(texts)} messages; allowed: one, the problem")
+        raise record.error(f"'{name}' has {counted(len(texts), 'message')}; allowed: one, the problem")
     return texts
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from surestep.counted import counted
 from surestep.data.datasets.dataset import Dataset, RowKeys
 from surestep.data.records.bad_rows import BadRows
 from surestep.data.records.labels import whole_number
@@ -60,7 +61,10 @@ def _add_solution(found: RecordSteps, solution: Record, what: str, report: ReadR
         raise solution.error(f"'steps' of {what} is empty; allowed: at least one step")
     labels = labels or [None] * len(steps)
     if len(labels) != len(steps):
-        raise solution.error(f"{what} has {len(labels)} labels for {len(steps)} steps; give one each, null if unknown")
+        raise solution.error(
+            f"{what} has {counted(len(labels), 'label')} for {counted(len(steps), 'step')}; give one each, null if "
+            "unknown"
+        )
     parents = [ROOT]
     for number, (value, label) in enumerate(zip(steps, labels, strict=True), start=1):
         text = _step(solution, value, f"step {number} of {what}")

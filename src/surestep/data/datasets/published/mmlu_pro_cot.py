@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from surestep.counted import counted
 from surestep.data.datasets.dataset import Dataset, RemoteFile, RowKeys
 from surestep.data.datasets.published.solution_rows import listed
 from surestep.data.records.bad_rows import BadRows
@@ -54,7 +55,9 @@ def _parse(record: Record, report: ReadReport) -> RecordSteps:
     if not steps:
         raise record.error("'chain_of_thoughts' is empty; allowed: at least one step")
     if len(labels) != len(steps):
-        raise record.error(f"{len(labels)} labels for {len(steps)} steps; give one each, null if unknown")
+        raise record.error(
+            f"{counted(len(labels), 'label')} for {counted(len(steps), 'step')}; give one each, null if unknown"
+        )
     parent = ROOT
     for number, (step, value) in enumerate(zip(steps, labels, strict=True), start=1):
         text = record.as_text(step, f"step {number}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from surestep.counted import counted
 from surestep.data.datasets.processbench import Solution, solution_of, tree_of
 from surestep.data.records.bad_rows import BadRows, read_rows
 from surestep.data.records.labels import as_integer
@@ -105,7 +106,9 @@ def _row(record: Record, solution: JudgedSolution, number: int) -> Record:
 def _labelled(row: Record, solution: JudgedSolution, report: ReadReport) -> ReasoningTree | None:
     """A solution of which every step was judged."""
     if len(solution.labels) != len(solution.steps):
-        raise row.error(f"{len(solution.labels)} labels for {len(solution.steps)} steps; give one each")
+        raise row.error(
+            f"{counted(len(solution.labels), 'label')} for {counted(len(solution.steps), 'step')}; give one each"
+        )
     if not solution.problem.strip():
         raise row.error("the problem is empty; allowed: text")
     place = f"{row.path.name.split('.')[0]}:{row.number or row.line}"

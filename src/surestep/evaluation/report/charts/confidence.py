@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.evaluation.report.charts.chart import (
     Bars,
     Chart,
@@ -156,7 +157,7 @@ def before_and_after(predictions: ScoredSteps) -> Chart:
         x = [row.mean_confidence or 0.0 for row in filled]
         y = [row.mean_label or 0.0 for row in filled]
         tips = [
-            f"{said}: {row.count:,} steps\nmean confidence {number(a)}\nmean label {number(b)}"
+            f"{said}: {counted(row.count, 'step')}\nmean confidence {number(a)}\nmean label {number(b)}"
             for row, a, b in zip(filled, x, y, strict=True)
         ]
         marks += [Line(x, y, role, said), Points(x, y, role, tips)]  # type: ignore[arg-type]
@@ -190,7 +191,9 @@ def histogram(predictions: ScoredSteps) -> Chart:
             base=[0.0] * HISTOGRAM_BINS,
             top=wrong.tolist(),
             role="wrong",
-            tips=[f"{count:,.0f} wrong steps at {place}" for count, place in zip(wrong, places, strict=True)],
+            tips=[
+                f"{counted(round(count), 'wrong step')} at {place}" for count, place in zip(wrong, places, strict=True)
+            ],
             name="label below 0.5",
         ),
         Bars(
@@ -198,7 +201,9 @@ def histogram(predictions: ScoredSteps) -> Chart:
             base=wrong.tolist(),
             top=(wrong + right).tolist(),
             role="right",
-            tips=[f"{count:,.0f} right steps at {place}" for count, place in zip(right, places, strict=True)],
+            tips=[
+                f"{counted(round(count), 'right step')} at {place}" for count, place in zip(right, places, strict=True)
+            ],
             name="label 0.5 or above",
         ),
     )
@@ -220,7 +225,7 @@ def _place(row: Mapping[str, Any]) -> str:
 def _said_of_bin(row: Mapping[str, Any], interval: Ends | None, *, is_binary: bool) -> str:
     """What a reader is shown of a bin, a line each."""
     lines = [
-        f"confidence {_place(row)}: {row['count']:,} steps",
+        f"confidence {_place(row)}: {counted(row['count'], 'step')}",
         f"mean confidence {number(row['mean_confidence'])}",
         f"mean label{' (share right)' if is_binary else ''} {number(row['mean_label'])}",
     ]

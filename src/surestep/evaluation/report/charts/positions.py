@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from surestep.counted import counted
 from surestep.evaluation.report.charts.chart import (
     Axis,
     Bars,
@@ -81,7 +82,7 @@ def only_one_position(groups: Sequence[PositionGroup]) -> str:
     if len(groups) != 1:
         return ""
     (group,) = groups
-    steps = f"All {group.count:,} steps stand" if group.count != 1 else "The only step stands"
+    steps = f"All {counted(group.count, 'step')} stand" if group.count != 1 else "The only step stands"
     where = f"position{'' if group.name.isdecimal() else 's'} {group.name}"
     of = "their solutions" if group.count != 1 else "its solution"
     return f"{steps} at {where} of {of}, so there are no charts by step position."
@@ -127,7 +128,10 @@ def error_by_position(groups: Sequence[PositionGroup]) -> Chart:
     y = [group.mse for group in groups]
     low = [group.mse if group.low is None else group.low for group in groups]
     high = [group.mse if group.high is None else group.high for group in groups]
-    tips = [f"step {group.name}: {FIGURES['mse'].title} {number(group.mse)}, {group.count:,} steps" for group in groups]
+    tips = [
+        f"step {group.name}: {FIGURES['mse'].title} {number(group.mse)}, {counted(group.count, 'step')}"
+        for group in groups
+    ]
     bars = Bars(
         left=[value - 0.4 for value in x],
         right=[value + 0.4 for value in x],
