@@ -168,9 +168,10 @@ def _judge(
 
 def _refuse_too_little(data: CalibrationData) -> None:
     if len(data) < LEAST_LABELS or data.num_problems < LEAST_PROBLEMS:
+        found = f"{counted(len(data), 'labelled step')} of {counted(data.num_problems, 'problem')}"
         raise DataError(
-            f"{counted(len(data), 'labelled step')} of {counted(data.num_problems, 'problem')} are too few to calibrate "
-            f"on; needed: {LEAST_LABELS} steps of {LEAST_PROBLEMS} problems; name more labelled data with --data"
+            f"{found} are too few to calibrate on; needed: {LEAST_LABELS} steps of {LEAST_PROBLEMS} problems; "
+            "name more labelled data with --data"
         )
     _refuse_one_kind(data, least=LEAST_OF_EACH_KIND)
 
