@@ -137,7 +137,8 @@ def _sample(
         problems = store.num_problems(np.flatnonzero(shared))
         found.overlaps.append({"train": name, "evaluated": other, "problems": problems, "trees": int(shared.sum())})
         fate = "removed" if other in removed else "kept; --remove_overlap drops them"
-        found.lines.append(f"{counted(problems, 'training problem')} of {name} also occur in {other} ({fate})")
+        occur = "occurs" if problems == 1 else "occur"
+        found.lines.append(f"{counted(problems, 'training problem')} of {name} also {occur} in {other} ({fate})")
         is_shared |= shared
         if other in removed:
             keep &= ~shared
