@@ -331,7 +331,7 @@ def test_a_budget_set_by_hand_is_not_shrunk(run_config: Any, monkeypatch) -> Non
     config = run_config(token_budget=4000)
     with memory_that_ends_at(1, monkeypatch), pytest.raises(DeviceError) as caught:
         train(config, Watcher())
-    for words in ("4000 tokens", "--token_budget", "--gradient_checkpointing"):
+    for words in ("4,000 tokens", "--token_budget", "--gradient_checkpointing"):
         assert words in str(caught.value)
 
 
