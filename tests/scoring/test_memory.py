@@ -136,5 +136,5 @@ def test_scoring_a_token_takes_far_less_than_training_on_it() -> None:
 def test_half_of_the_tokens_or_a_line() -> None:
     assert halved(64, may_shrink=True, doing="in a pass", advice="lower it") == 32
     for tokens, may_shrink in ((63, True), (4000, False)):
-        with pytest.raises(DeviceError, match=f"out of memory with {tokens} tokens in a pass; lower it"):
+        with pytest.raises(DeviceError, match=f"out of memory with {tokens:,} tokens in a pass; lower it"):
             halved(tokens, may_shrink=may_shrink, doing="in a pass", advice="lower it")
