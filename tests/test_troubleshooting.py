@@ -17,14 +17,24 @@ _ROW = re.compile(r"^\| `(?P<message>[^`]+)`", re.MULTILINE)
 MESSAGES = [found["message"] for found in _ROW.finditer(PAGE.read_text(encoding="utf-8"))]
 
 
+def _text(part: ast.expr) -> str:
+    """A part of an f-string: its text, \\0 for what is filled in, with the noun of several where `counted` has one."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    value = part.value if isinstance(part, ast.FormattedValue) else part
+    if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "counted":
+        words = [word.value for word in value.args[1:] if isinstance(word, ast.Constant)]
+        return f"\0 {words[1] if len(words) > 1 else f'{words[0]}s'}" if words else "\0"
+    return "\0"
+
+
 def _texts() -> set[str]:
     """Every text of the source; what is filled in is \\0."""
     found = set()
     for path in sorted((ROOT / "src").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                parts = (part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
-                found.add("".join(map(str, parts)))
+                found.add("".join(map(_text, node.values)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.add(node.value)
     return found

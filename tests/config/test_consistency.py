@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from surestep.config import DATASET_NAMES, Config, get_lora_config
+from surestep.counted import counted
 from surestep.data.datasets import LAYOUTS
 
 CHANGES = st.lists(
@@ -90,7 +91,7 @@ def test_a_warmup_that_is_not_shorter_than_the_run_is_said(steps: int, warmup: i
     said = config.warnings()
     assert len(said) == int(warmup >= steps)
     if said:
-        assert f"warmup takes {warmup:,} steps and the run has {steps:,}" in said[0]
+        assert f"warmup takes {counted(warmup, 'step')} and the run has {steps:,}" in said[0]
 
 
 def test_a_share_that_rounds_to_the_whole_run_is_said_too() -> None:

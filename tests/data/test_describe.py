@@ -50,7 +50,7 @@ def test_long_trees_say_how_many_steps_are_not_shown() -> None:
     lines = render_tree(chain("p", [f"s{number}" for number in range(5000)]), max_lines=10)
     assert len(lines) == 10
     shown = sum("s" in line and "more" not in line for line in lines)
-    assert lines[-1].strip() == f"… {5000 - shown} more steps"
+    assert lines[-1].strip() == f"… {5000 - shown:,} more steps"
 
 
 def test_no_line_is_wider_than_asked() -> None:

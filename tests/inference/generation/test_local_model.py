@@ -152,7 +152,7 @@ def test_loading(tmp_path: Path, llama: TransformersGenerator) -> None:
         TransformersGenerator.load(tmp_path / "nothing", device="cpu")
     from backbones import save_backbone
 
-    with pytest.raises(BackboneError, match="weights are missing"):
+    with pytest.raises(BackboneError, match="1 weight is missing"):
         TransformersGenerator.load(save_backbone("llama", tmp_path / "headless"), device="cpu")
     with pytest.raises(InputError, match="batch_size"):
         TransformersGenerator(llama.model, llama.tokenizer, batch_size=0)

@@ -174,7 +174,7 @@ class ReadReport:
         """Plain values for a JSON file; `from_dict` reads them back."""
         return {
             "counts": {name: self.counts[name] for name in REASONS if name in self.counts},
-            "meanings": {name: _said(REASONS[name], 2) for name in REASONS if name in self.counts},
+            "meanings": {name: _said(REASONS[name], self.counts[name]) for name in REASONS if name in self.counts},
             "places": dict(self.places),
             "notes": list(self.notes),
         }
