@@ -86,7 +86,7 @@ def test_a_pass_that_breaks_off_leaves_no_trace(
             passes = break_pass(patch, number, where)
             train(tight, watcher)
         assert len(passes) == SETTINGS["max_steps"] + 1, "one pass was repeated"
-        assert f"out of memory: continuing with {ROOMY // 2} tokens in a pass" in watcher.of("say")
+        assert f"out of memory: continuing with {ROOMY // 2:,} tokens in a pass" in watcher.of("say")
         for step in (2, 4, 5):
             name = f"checkpoint_step_{step}"
             same_weights(calm.experiment_dir / name, tight.experiment_dir / name)
