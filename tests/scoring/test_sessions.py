@@ -636,9 +636,11 @@ def _with_precision(small_config: Callable[..., Config], name: str) -> Config:
 
 
 def test_candidates_may_come_from_anything_that_gives_them(scorer: ModelScorer) -> None:
-    with SessionScorer(scorer).open("1+1?") as session:
-        listed = session.score_candidates(["It is 2.", "It is 3."])
-        assert session.score_candidates(text for text in ("It is 2.", "It is 3.")) == listed
+    texts = ["It is 2.", "It is 3."]
+    with SessionScorer(scorer).open("1+1?") as session, SessionScorer(scorer).open("1+1?") as other:
+        listed = session.score_candidates(texts)
+        # Asked again, a session computes less than the first time, which some processors round otherwise.
+        assert other.score_candidates(text for text in texts) == listed
         assert len(listed) == 2
 
 
