@@ -37,6 +37,22 @@ def test_every_shape_is_measured_with_every_work_and_its_peer(tmp_path: Path) ->
     assert all(cell.program == OURS for cell in cells())
 
 
+def test_peers_do_as_much_as_ours_where_a_sweep_says_how_much(tmp_path: Path) -> None:
+    of_peers = {"score": ["--examples", "4"], "lora": ["--device", "cpu"]}
+    for cell in cells_of(
+        ["4b"], tuple(WORKS), ours=("ours",), flags=(), peers=tmp_path, peer_python="python", of_peers=of_peers
+    ):
+        words = of_peers.get(cell.work, []) if cell.program != OURS else []
+        assert list(cell.command[-2:]) == words or not words
+
+
+def test_a_measurement_whose_warm_up_did_not_end_says_so() -> None:
+    row = ROW | {"settings": {"warm_up_complete": False, "warm_up_rounds": 4}}
+    ours = {"shape": "4b", "work": "lora", "program": OURS, "found": {"rows": [row, ROW]}}
+    found = table_rows([ours, {"shape": "4b", "work": "lora", "program": "TRL", "failed": "no module trl"}])
+    assert [("after 4 rounds" in row.note, "TRL" in row.note) for row in found] == [(True, True), (False, True)]
+
+
 def test_one_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) -> None:
     log, asked = tmp_path / "log.jsonl", []
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surestep.bench.warm_up import still_warming
 from surestep.files import write_text
 from surestep.terminal_text import in_one_line
 from surestep.untrusted import parse_json, read_json_lines
@@ -85,6 +86,7 @@ def cells_of(
     flags: Sequence[str],
     peers: Path | None,
     peer_python: str,
+    of_peers: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Cell]:
     """All measurements, each of ours before its peer's.
 
@@ -95,6 +97,7 @@ def cells_of(
         flags: what each of ours gets beside.
         peers: the folder with the peers' scripts; None for no peers.
         peer_python: the Python that runs them.
+        of_peers: what each peer gets beside, by its work, so that it does as much as ours, on the same device.
     """
     for shape in shapes:
         for work in works:
@@ -102,7 +105,7 @@ def cells_of(
             for peer in PEERS if peers is not None else ():
                 if peer.work == work and peers is not None:
                     words = (peer_python, str(peers / peer.script), *peer.words, "--shape", shape)
-                    yield Cell(shape, work, peer.name, words)
+                    yield Cell(shape, work, peer.name, (*words, *(of_peers or {}).get(work, ())))
 
 
 def measured(cells: Sequence[Cell], log: Path, *, run: Run, say: Callable[[str], None]) -> list[Json]:
@@ -214,7 +217,7 @@ def table_rows(results: Sequence[Json]) -> list[TableRow]:
                     spread=row["spread"],
                     peer="" if found is None else found["program"],
                     peer_tokens_per_s=None if found is None else found["found"]["tokens_per_s"],
-                    note=absent,
+                    note="; ".join(filter(None, [still_warming(row.get("settings", {})), absent])),
                 )
             )
     return rows

@@ -21,6 +21,7 @@ from surestep.cli.checkpoint_argument import settle_checkpoint
 from surestep.cli.output_places import check_output_places
 from surestep.cli.parser import OneLineParser
 from surestep.errors import ConfigError, StorageError, SurestepError
+from surestep.inference.tables.processes import find_processes
 from surestep.stop_signals import Interrupted, interrupted_by_signals
 from surestep.terminal_text import in_one_line, print_to, visible
 
@@ -135,7 +136,8 @@ def run_command(args: argparse.Namespace) -> int:
     try:
         with interrupted_by_signals():
             check_output_places(args)
-            if (line := settle_checkpoint(args)) is not None:
+            line = settle_checkpoint(args)
+            if line is not None and find_processes(on_several_machines=True).is_first:
                 print_to(sys.stderr, f"· {line}")
             return int(args.run(args))
     except ConfigError as error:
