@@ -72,10 +72,13 @@ def run_config(args: argparse.Namespace) -> Config:
 
 def _conclude(trained: TrainedRun, console: Console, *, as_json: bool) -> int:
     """Say how the run ended and what comes next; the exit code."""
+    from surestep.training.processes import is_main_process
+
     result = trained.result
     if result.stopped_by is not None:
-        console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is complete")
-        console.print("continue with the same command and --resume", markup=False)
+        if is_main_process():
+            console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is complete")
+            console.print("continue with the same command and --resume", markup=False)
         return 128 + int(result.stopped_by)
     if trained.validation is None:  # not the main process of several
         return 0
