@@ -145,6 +145,19 @@ def test_a_peer_stands_beside_each_row(tmp_path: Path) -> None:
     assert [(row.tokens_per_s, row.peer_tokens_per_s) for row in rows] == [(20.0, 5.0)] * 2
 
 
+def test_a_peer_stands_beside_the_work_that_it_does(tmp_path: Path) -> None:
+    names = ["mixed lengths, passes of 512", "64 candidates, as a tree, passes of 512", "64 candidates, flat"]
+    ours = {"rows": [ROW | {"name": name} for name in names]}
+    (tmp_path / "peer_padded.py").touch()
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return ended(out=json.dumps({"tokens_per_s": 5.0} if command[1].endswith(".py") else ours))
+
+    scored = [cell for cell in cells(tmp_path) if cell.work == "score"][:2]
+    rows = table_rows(measured(scored, tmp_path / "log", run=run, say=lambda _: None))
+    assert [row.peer_tokens_per_s for row in rows] == [5.0, None, None]
+
+
 @pytest.mark.parametrize(
     ("new_at", "expected"),
     [

@@ -40,19 +40,22 @@ class Peer:
         work: which of `WORKS` it does.
         script: the file in the folder of peers that measures it.
         words: its arguments, before `--shape`.
+        beside: how the names of our rows begin that do the same work.
     """
 
     name: str
     work: str
     script: str
     words: tuple[str, ...]
+    beside: str = ""
 
 
 PEERS = (
     Peer("TRL, batch 16", "lora", "peer_trl.py", ("--batch", "16")),
-    Peer("padded, batch 16", "score", "peer_padded.py", ("score", "--batch", "16")),
+    Peer("padded, batch 16", "score", "peer_padded.py", ("score", "--batch", "16"), beside="mixed lengths"),
 )
-"""Nobody else's full fine-tuning is measured yet."""
+"""Nobody else's full fine-tuning is measured yet, nor are candidates that share their problem."""
+_BESIDE = {peer.name: peer.beside for peer in PEERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,9 @@ class TableRow:
 
 
 def table_rows(results: Sequence[Json]) -> list[TableRow]:
-    """A line for each row of ours, its peer beside it; peers that could not be measured are named.
+    """A line for each row of ours, beside it the peer that does the same work.
+
+    Peers that could not be measured are named in a note.
 
     >>> found = {"rows": [{"name": "x", "tokens_per_s": 10.0, "ceiling_share": 0.5, "peak_gb": 1.0, "spread": 0.1}]}
     >>> ours = {"shape": "4b", "work": "lora", "program": "surestep", "found": found}
@@ -207,6 +212,7 @@ def table_rows(results: Sequence[Json]) -> list[TableRow]:
         if "failed" in ours:
             rows.append(TableRow(shape, work, note="; ".join(filter(None, [ours["failed"], absent]))))
         for row in ours.get("found", {}).get("rows", ()):
+            peer = found if found is not None and row["name"].startswith(_BESIDE.get(found["program"], "")) else None
             rows.append(
                 TableRow(
                     shape,
@@ -215,8 +221,8 @@ def table_rows(results: Sequence[Json]) -> list[TableRow]:
                     ceiling_share=row["ceiling_share"],
                     peak_gb=row["peak_gb"],
                     spread=row["spread"],
-                    peer="" if found is None else found["program"],
-                    peer_tokens_per_s=None if found is None else found["found"]["tokens_per_s"],
+                    peer="" if peer is None else peer["program"],
+                    peer_tokens_per_s=None if peer is None else peer["found"]["tokens_per_s"],
                     note="; ".join(filter(None, [still_warming(row.get("settings", {})), absent])),
                 )
             )
