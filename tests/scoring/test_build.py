@@ -12,7 +12,7 @@ import torch
 from scores import scores_of
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
-from surestep.errors import BackboneError, DeviceError
+from surestep.errors import BackboneError, ConfigError, DeviceError
 from surestep.model.attention import interface as attention
 from surestep.scoring import build_model as build_module
 from surestep.scoring.build_model import base_dtype, build_model
@@ -253,3 +253,10 @@ def test_one_switch_turns_the_whole_fast_path_off(
     assert (reason_model_is_not_recorded(built.model) is None) is fast
     assert any(reason.startswith("fast path: off (as set)") for reason in built.reasons) is not fast
     assert for_scoring_here(config).model.fast_path, "what scores a checkpoint chooses anew"
+
+
+def test_flags_that_contradict_the_switch_are_refused_over_a_checkpoint_too(small_config: Make) -> None:
+    config = small_config("llama")
+    config.model.fast_path, config.model.compile = False, True
+    with pytest.raises(ConfigError, match=r"model\.compile is true, but model\.fast_path is false"):
+        build_model(config, CPU)

@@ -26,7 +26,7 @@ def problems(config: Config) -> list[str]:
         *config.training.loss_options().problems(),
         *_place_problems(config),
         *_precision_problems(config),
-        *_plain_path_problems(config),
+        *fast_path_problems(config),
         *_sharding_problems(config),
     ]
 
@@ -127,7 +127,7 @@ def _precision_problems(config: Config) -> list[str]:
     return []
 
 
-def _plain_path_problems(config: Config) -> list[str]:
+def fast_path_problems(config: Config) -> list[str]:
     """What is part of the fast path, or needs it, where the fast path is switched off, by name."""
     if config.model.fast_path:
         return []

@@ -9,12 +9,13 @@ import torch
 
 from surestep.calibration.calibration import Calibration
 from surestep.config import Config, LoraConfig
+from surestep.config.consistency import fast_path_problems
 from surestep.config.evaluation import ScoringWeights
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.text_frame import formatter_of
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.errors import DeviceError
+from surestep.errors import ConfigError, DeviceError
 from surestep.guarantees.certificate import ALL, Certificate
 from surestep.guarantees.monitoring import Monitor
 from surestep.guarantees.promises.watched import monitor_of
@@ -181,7 +182,13 @@ def assemble(
     """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device.
 
     `adapter_targets` are the layers that saved adapters adapt; else `lora_target_modules` says which.
+
+    Raises:
+        BackboneError: the backbone reads later tokens.
+        DeviceError, ConfigError: what the settings need is not here, or is switched off (`model.fast_path`).
     """
+    if problems := fast_path_problems(config):  # of flags that lie over a checkpoint's settings, too
+        raise ConfigError(problems)
     torch.manual_seed(config.training.seed)
     has_kernel = backbone.suits_kernel and kernel_runs_on(hardware.device)
     route, reason = choose_route(config.model.attention, hardware, has_kernel=has_kernel)
