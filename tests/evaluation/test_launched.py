@@ -78,6 +78,10 @@ def test_what_a_run_stands_for_is_said_by_the_first_process_alone(
         ["evaluate", "--checkpoint", "one", "two"],
         ["calibrate", "--scorer", "constant:0.5"],
         ["calibrate", "--checkpoint", "one", "--remove"],
+        ["bench", "train"],
+        ["export", "--checkpoint", "one", "--output_dir", "three"],
+        ["check", "one"],
+        ["demo"],
     ],
 )
 def test_what_nobody_shares_out_is_refused_to_several_processes(

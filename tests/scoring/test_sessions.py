@@ -638,7 +638,8 @@ def _with_precision(small_config: Callable[..., Config], name: str) -> Config:
 def test_candidates_may_come_from_anything_that_gives_them(scorer: ModelScorer) -> None:
     with SessionScorer(scorer).open("1+1?") as session:
         listed = session.score_candidates(["It is 2.", "It is 3."])
-        assert session.score_candidates(text for text in ("It is 2.", "It is 3.")) == listed
+        again = session.score_candidates(text for text in ("It is 2.", "It is 3."))
+        assert again == pytest.approx(listed, rel=1e-5), "the problem is held by now: a pass of another length"
         assert len(listed) == 2
 
 
