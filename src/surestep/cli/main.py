@@ -132,7 +132,7 @@ def _check_alone(args: argparse.Namespace) -> None:
         instead = "train, evaluate, calibrate, score and rerank share theirs out"
         if command == "bench":
             instead = "several GPUs are measured by benchmarks/several_gpus.py"
-        refuse_several_processes(f"surestep {command}", instead=instead)
+        refuse_several_processes(command, instead=instead)
 
 
 def run_command(args: argparse.Namespace) -> int:
