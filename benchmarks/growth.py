@@ -1,12 +1,14 @@
-"""How cost grows with size, and with which exponent: chains, problem trees, candidates, and rows of a file.
+"""How cost grows, and with which exponent: with the backbone, chains, trees, candidates, rows of a file, processes.
 
     python benchmarks/growth.py                                            all parts, small sizes
-    python benchmarks/growth.py --parts length tree candidates --device cuda --shape qwen3-4b
+    python benchmarks/growth.py --parts length tree candidates --device cuda --shape 4b
+    python benchmarks/growth.py --parts backbone processes --device cuda --shape 4b
     python benchmarks/growth.py --parts dataset --rows 1000 10000 100000 1000000
 
-`length`, `tree` and `candidates` run the functions of `surestep bench` on random weights, at constant tokens a pass.
-`dataset` writes files in the user's own format and lets a fresh process read each, as a run does: first without a
-cache, then from it. Prints tables; between two columns stands the exponent, the slope of log cost over log size, and at
+`length`, `tree` and `candidates` run the functions of `surestep bench` on random weights, at constant tokens a pass;
+`backbone` does so for one shape after the other. `dataset` is in `growth_dataset.py`. `processes` starts
+`several_gpus.py` under torchrun; each process has the work of one alone, so that a step that takes as long as with one
+has the exponent 0. Prints tables; between two columns stands the exponent, the slope of log cost over log size, and at
 the end the slope of a line through all of them. 1 is linear.
 """
 
@@ -14,84 +16,42 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import random as plain_random
 import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import growth_dataset
 import numpy as np
-import psutil
+from growth_table import Growth, say, table
 
-PARTS = ("length", "tree", "candidates", "dataset")
+PARTS = ("backbone", "length", "tree", "candidates", "dataset", "processes")
+OF_ONE_MODEL = ("length", "tree", "candidates")
 SMALL = {
     "lengths": [256, 1024, 4096],
     "nodes": [4, 16, 64, 256],
     "counts": [1, 4, 16, 64],
     "rows": [1_000, 10_000, 100_000],
+    "shapes": ["small", "135m"],
+    "processes": [1, 2],
 }
 LARGE = {
     "lengths": [256, 1024, 4096, 16384, 32768],
     "nodes": [4, 16, 64, 256, 1024],
     "counts": [1, 4, 16, 64, 256],
     "rows": [1_000, 10_000, 100_000, 1_000_000],
+    "shapes": ["135m", "0.6b", "1.7b", "4b", "8b"],
+    "processes": [1, 2, 4],
 }
 TRAINING_PASS = {"cpu": 4096, "cuda": 16384}
 SCORING_PASS = {"cpu": 4096, "cuda": 32768}
+BACKBONE_PASS = {"cpu": 512, "cuda": 16384}
+"""Tokens a pass, of training and of scoring, where shapes are compared: those of a large one take minutes on a CPU."""
 MOST_ROW_TOKENS = {"cpu": 20_000, "cuda": 60_000}
 """Paths as rows are not run where one tree's paths hold more tokens."""
-
-
-@dataclass
-class Growth:
-    """One measured quantity over sizes: a row of a table, and one line of JSON.
-
-    Attributes:
-        values: None where it was not run, or failed; `notes` says why.
-        is_cost: exponents say something of it.
-    """
-
-    part: str
-    name: str
-    unit: str
-    sizes: list[int]
-    values: list[float | None]
-    is_cost: bool = True
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def exponents(self) -> list[float | None]:
-        """Between each size and the next."""
-        return [slope(self.sizes[i : i + 2], self.values[i : i + 2]) for i in range(len(self.sizes) - 1)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        found = asdict(self)
-        if self.is_cost:
-            found |= {"exponents": self.exponents, "exponent": slope(self.sizes, self.values)}
-        return found
-
-
-def slope(sizes: Sequence[int], values: Sequence[float | None]) -> float | None:
-    """Slope of the least-squares line of log value over log size; None where fewer than two were measured.
-
-    >>> slope([1, 10, 100], [2.0, 20.0, 200.0])
-    1.0
-    """
-    known = [(math.log(size), math.log(value)) for size, value in zip(sizes, values, strict=True) if value]
-    if len(known) < 2:
-        return None
-    x, y = np.array(known).T
-    return round(float(np.polyfit(x, y, 1)[0]), 6)
 
 
 # --- length, tree, candidates
@@ -100,7 +60,7 @@ def slope(sizes: Sequence[int], values: Sequence[float | None]) -> float | None:
 class Bench:
     """A model of a known shape, and the two measurements of `surestep bench` on any trees."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, *, shape: str = "", tokens: int = 0) -> None:
         from surestep.bench.backbone_shapes import build_shape
         from surestep.bench.timing import environment, matmul_ceiling
         from surestep.config import get_lora_config
@@ -111,14 +71,14 @@ class Bench:
         hardware = choose_hardware(args.device, "auto")
         self.kind: str = hardware.device.type
         self.ceiling = matmul_ceiling(hardware)
-        self.built = build_shape(self.config, hardware, args.shape)
+        self.built = build_shape(self.config, hardware, shape or args.shape)
         decision = self.built.compile_if_worth(self.config.model.compile, float("inf"))
         for line in [*self.built.reasons, *([decision] if decision else [])]:
             print(f"· {line}", file=sys.stderr)
-        self.about = {"shape": args.shape, "ceiling_tflops": self.ceiling / 1e12, **environment(hardware)}
+        self.about = {"shape": shape or args.shape, "ceiling_tflops": self.ceiling / 1e12, **environment(hardware)}
         self.repeats = args.repeats
-        self.training_pass = args.training_pass or TRAINING_PASS[self.kind]
-        self.scoring_pass = args.scoring_pass or SCORING_PASS[self.kind]
+        self.training_pass = args.training_pass or tokens or TRAINING_PASS[self.kind]
+        self.scoring_pass = args.scoring_pass or tokens or SCORING_PASS[self.kind]
         self.ids = {
             "num_ids": self.built.model.embedding.weight.shape[0],
             "confidence_id": self.built.model.confidence_id,
@@ -269,188 +229,71 @@ def measure_candidates(bench: Bench, counts: list[int]) -> list[Growth]:
     return [*found, Growth("candidates", "flat / tree", "", counts, ratios, False)]
 
 
-# --- dataset
+def measure_backbone(args: argparse.Namespace, shapes: list[str]) -> list[Growth]:
+    """One shape after the other, on chains of the usual mixed lengths."""
+    from surestep.bench.example_work import chain, chain_lengths
+
+    sizes: list[int] = []
+    costs: dict[str, list[float | None]] = {"training (LoRA)": [], "scoring": []}
+    notes: dict[str, list[str]] = {name: [] for name in costs}
+    for shape in shapes:
+        bench = Bench(args, shape=shape, tokens=BACKBONE_PASS["cpu" if device_of(args) == "cpu" else "cuda"])
+        sizes.append(round(bench.built.weights_in_products / 1e6))
+        for name, tokens in zip(costs, (bench.training_pass, bench.scoring_pass), strict=True):
+            random = np.random.default_rng(0)
+            lengths = chain_lengths(max(2, tokens // 235))
+            trees = [chain(min(length, tokens), random, **bench.ids) for length in lengths]
+            say(f"{shape}: {sizes[-1]:,} million weights in products, {name}, {tokens:,} tokens a pass")
+            run = (
+                partial(bench.scoring, trees)
+                if name == "scoring"
+                else partial(bench.training, trees, per_step=len(trees))
+            )
+            cost = attempt(run, notes[name], f"{name}, {shape}")
+            mean = float(np.mean([tree.num_tokens for tree in trees]))
+            costs[name].append(None if cost is None else cost / mean * 1e6)
+        del bench
+    return [Growth("backbone", f"{name}, µs a token", "µs", sizes, costs[name], True, notes[name]) for name in costs]
 
 
-def write_rows(path: Path, rows: int, steps: int) -> None:
-    """`rows` records in the user's own format: sums, every tenth about the problem of a row somewhere before it."""
-    random = plain_random.Random(0)
-    draw = random.randrange
-    with path.open("w", encoding="utf-8") as file:
-        for row in range(rows):
-            number = draw(row) if row % 10 == 9 else row
-            written = [
-                {
-                    "text": f"{number} + {random.randrange(1000)} = {random.randrange(10**6)}",
-                    "confidence": random.random(),
-                }
-                for _ in range(steps)
-            ]
-            problem = f"start {number}; add 3; sub 17; add {number % 97}; which number stands in the register?"
-            file.write(json.dumps({"problem": problem, "steps": written}) + "\n")
-
-
-class Memory:
-    """Resident memory of this process, looked at every few milliseconds: what it holds itself, and mapped files.
-
-    Where the system does not tell the two apart (it does on Linux), all counts as held.
-    """
-
-    def __init__(self) -> None:
-        self.peak_held = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    @staticmethod
-    def now() -> tuple[float, float]:
-        """MB held and MB mapped from files."""
-        try:
-            lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-            kibibytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith("Rss")}
-            return kibibytes["RssAnon"] * 1024 / 1e6, kibibytes["RssFile"] * 1024 / 1e6
-        except (OSError, KeyError):
-            return psutil.Process().memory_info().rss / 1e6, 0.0
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.01):
-            self.peak_held = max(self.peak_held, self.now()[0])
-
-    @contextmanager
-    def watched(self) -> Any:
-        """Look until the block ends."""
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            self._thread.join()
-            self.peak_held = max(self.peak_held, self.now()[0])
-
-
-def read_once(args: argparse.Namespace) -> dict[str, float]:
-    """What one process does with a file: tokenise (or find it done), prepare the run's data, draw and pack steps."""
-    import gc
-
-    from surestep.config import Config
-    from surestep.data.sources.choose import enabled_sources
-    from surestep.encoding.formatter import Formatter
-    from surestep.encoding.load_tokenizer import load_tokenizer
-    from surestep.scoring.stored_split import prepare_source
-    from surestep.training.mixture import Mixture
-    from surestep.training.step_data import prefetch_steps
-    from surestep.training.training_sets import load_run_data
-
-    config = Config()
-    config.data.use_prm800k = config.data.use_eqasc = config.data.use_reveal = config.data.use_arithmetic = False
-    config.data.use_own, config.data.own_train, config.data.cache_dir = True, args.read, args.cache
-    tokenizer, formatter = load_tokenizer(args.tokenizer), Formatter()
-    tokenizer.encode(["the tokenizer's own threads and caches belong to the start"] * 64)
-    gc.collect()
-    before = Memory.now()[0]
-    found: dict[str, float] = {}
-    with Memory().watched() as memory:
-        start = time.perf_counter()
-        for split in ("train", "validation"):
-            for source in enabled_sources(config.data, split, seed=config.training.seed):
-                prepare_source(source, tokenizer, formatter, cache_dir=args.cache)
-        found["prepare_s"] = time.perf_counter() - start
-        start = time.perf_counter()
-        data = load_run_data(config, tokenizer, formatter, max_positions=None)
-        found["open_s"] = time.perf_counter() - start
-        found["read_peak_mb"] = max(memory.peak_held, Memory.now()[0]) - before
-        start = time.perf_counter()
-        mixture = Mixture({"own": 1.0}, {"own": len(data.training["own"])}, seed=0)
-        steps = prefetch_steps(
-            mixture, data.training, {"own": 1.0}, first_step=0, last_step=201, num_examples=16, token_budget=4096
-        )
-        next(steps)
-        found["first_pack_s"] = time.perf_counter() - start
-        start = time.perf_counter()
-        done = sum(1 for _ in steps)
-        found["steps_per_s"] = done / (time.perf_counter() - start)
-        gc.collect()
-        held, mapped = Memory.now()
-    found |= {
-        "start_mb": before,
-        "peak_mb": memory.peak_held - before,
-        "steady_mb": held - before,
-        "mapped_mb": mapped,
-        "examples": len(data.training["own"]),
-        "tokens": data.training["own"].store.num_tokens,
-    }
+def measure_processes(args: argparse.Namespace, counts: list[int]) -> list[Growth]:
+    """A step of one, two and more processes, each with the work of one alone."""
+    program = str(Path(__file__).with_name("several_gpus.py"))
+    kind = device_of(args)
+    tokens = args.training_pass or (2048 if kind == "cpu" else TRAINING_PASS["cuda"])
+    words = ["--shape", args.shape, "--device", kind, "--token_budget", str(tokens), "--repeats", str(args.repeats)]
+    words += ["--examples", "8", "--steps", "1", "--warmup", "1"] if kind == "cpu" else []
+    found = []
+    for name, more in (
+        ("LoRA, data parallel", ["--preset", "lora"]),
+        ("full, sharded", ["--preset", "full", "--fsdp"]),
+    ):
+        steps: list[float | None] = []
+        rates: list[float | None] = []
+        notes: list[str] = []
+        for count in counts:
+            launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+            say(f"{count} processes: {name}")
+            done = subprocess.run(
+                [sys.executable, *launch, program, *words, *more], capture_output=True, text=True, check=False
+            )
+            line = next((line for line in done.stdout.splitlines() if line.startswith("{")), None)
+            if line is None:
+                last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+                notes.append(f"{count} processes, {name}: exit code {done.returncode}, {last[:120]}")
+            result = {} if line is None else json.loads(line)
+            steps.append(result.get("step_s"))
+            rates.append(result.get("tokens_per_s"))
+        found.append(Growth("processes", f"{name}: a step, the same work for each, s", "s", counts, steps, True, notes))
+        found.append(Growth("processes", f"{name}: tokens/s of all", "1/s", counts, rates, False))
     return found
 
 
-def measure_dataset(args: argparse.Namespace, sizes: list[int]) -> list[Growth]:
-    """Files of growing size, each read by a fresh process without a cache, and by another one from it."""
-    runs: dict[str, list[dict[str, float]]] = {"first": [], "second": []}
-    for rows in sizes:
-        with tempfile.TemporaryDirectory() as name:
-            file, cache = Path(name) / "train.jsonl", Path(name) / "cache"
-            write_rows(file, rows, args.row_steps)
-            say(f"{rows:,} rows, {file.stat().st_size / 1e6:,.1f} MB")
-            command = [
-                sys.executable,
-                __file__,
-                "--read",
-                str(file),
-                "--cache",
-                str(cache),
-                "--tokenizer",
-                args.tokenizer,
-            ]
-            for which, results in runs.items():
-                # The reader's temporary files go beside the cache, on a disk.
-                environment = os.environ | {"TMPDIR": name}
-                output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
-                results.append(json.loads(output.splitlines()[-1]))
-                say(f"  {which}: {output.splitlines()[-1]}")
+def device_of(args: argparse.Namespace) -> str:
+    """`cpu` or `cuda`, as asked for or found."""
+    import torch
 
-    def row(name: str, unit: str, which: str, *keys: str, is_cost: bool = True) -> Growth:
-        values: list[float | None] = [sum(run[key] for key in keys) for run in runs[which]]
-        return Growth("dataset", name, unit, sizes, values, is_cost)
-
-    return [
-        row("first run: read and tokenise", "s", "first", "prepare_s"),
-        row("first run: the rest of start-up", "s", "first", "open_s"),
-        row("second run: open", "s", "second", "prepare_s", "open_s"),
-        row("second run: to the first packed step", "s", "second", "first_pack_s"),
-        row("steps packed a second", "1/s", "second", "steps_per_s", is_cost=False),
-        row("before anything is read", "MB", "first", "start_mb", is_cost=False),
-        row("first run: peak above that", "MB", "first", "peak_mb"),
-        row("second run: peak above that", "MB", "second", "peak_mb"),
-        row("second run: steady above that", "MB", "second", "steady_mb"),
-        row("mapped files (given back when asked)", "MB", "second", "mapped_mb", is_cost=False),
-    ]
-
-
-# --- tables
-
-
-def say(text: str) -> None:
-    """Progress, apart from the tables."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def table(rows: Sequence[Growth]) -> str:
-    """A Markdown table of one part: a value a size, exponents between them below, the overall one last."""
-    sizes = rows[0].sizes
-    unit = {"length": "tokens", "tree": "nodes", "candidates": "candidates", "dataset": "rows"}[rows[0].part]
-    lines = [f"| {rows[0].part} | " + " | ".join(f"{size:,} {unit}" for size in sizes) + " | exponent |"]
-    lines.append("|" + "---|" * (len(sizes) + 2))
-    for row in rows:
-        steps = [f" (^{value:.2f})" if value is not None else "" for value in row.exponents] if row.is_cost else []
-        cells = [shown(value) + (steps[i - 1] if i and steps else "") for i, value in enumerate(row.values)]
-        overall = slope(row.sizes, row.values) if row.is_cost else None
-        lines.append(f"| {row.name} | " + " | ".join(cells) + f" | {'' if overall is None else f'{overall:.2f}'} |")
-    return "\n".join([*lines, *(f"- {note}" for row in rows for note in row.notes)])
-
-
-def shown(value: float | None) -> str:
-    """Three figures or so."""
-    if value is None:
-        return ""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    return str(args.device) if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def parse() -> argparse.Namespace:
@@ -458,7 +301,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--shape", choices=("small", "qwen3-4b"), default="small")
+    parser.add_argument("--shape", default="small", help="of `surestep bench --shape`, but for `backbone`")
+    parser.add_argument("--shapes", nargs="+", help="backbones, from small to large")
+    parser.add_argument("--processes", type=int, nargs="+", help="processes, one a GPU")
     parser.add_argument("--lengths", type=int, nargs="+", help="tokens of a chain")
     parser.add_argument("--nodes", type=int, nargs="+", help="nodes of a problem tree, the problem included")
     parser.add_argument("--counts", type=int, nargs="+", help="candidates of one problem")
@@ -469,31 +314,37 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--row_steps", type=int, default=4, help="steps in one row of a file (default: 4)")
     parser.add_argument("--tokenizer", default="builtin:tiny", help="builtin:tiny or a folder, for the rows")
     parser.add_argument("--output", type=Path, metavar="FILE", help="append one JSON line for each row of the tables")
-    parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--cache", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    from surestep.bench.backbone_shapes import SHAPES
+
+    for shape in (args.shape, *(args.shapes or ())):
+        if shape not in SHAPES:
+            parser.error(f"no shape {shape!r}; allowed: {', '.join(SHAPES)}")
+    return args
 
 
 def main() -> None:
-    """Measure the parts asked for; as `--read`, be the process that is measured."""
+    """Measure the parts asked for."""
     args = parse()
-    if args.read is not None:
-        print(json.dumps(read_once(args)))
-        return
-    bench = Bench(args) if set(args.parts) - {"dataset"} else None
-    defaults = LARGE if bench is not None and bench.kind == "cuda" else SMALL
+    kind = device_of(args)
+    bench = Bench(args) if set(args.parts) & set(OF_ONE_MODEL) else None
+    sizes = {name: getattr(args, name) or (LARGE if kind == "cuda" else SMALL)[name] for name in SMALL}
     about: dict[str, Any] = {"cores": os.cpu_count(), "load": os.getloadavg()[0]} | (bench.about if bench else {})
     for part in args.parts:
         if part == "dataset":
-            rows = measure_dataset(args, args.rows or SMALL["rows"])
+            rows = growth_dataset.measure(args, args.rows or SMALL["rows"])
+        elif part == "backbone":
+            rows = measure_backbone(args, sizes["shapes"])
+        elif part == "processes":
+            rows = measure_processes(args, sizes["processes"])
         else:
             assert bench is not None
             if part == "length":
-                rows = measure_length(bench, args.lengths or defaults["lengths"])
+                rows = measure_length(bench, sizes["lengths"])
             elif part == "tree":
-                rows = measure_tree(bench, args.nodes or defaults["nodes"], MOST_ROW_TOKENS[bench.kind])
+                rows = measure_tree(bench, sizes["nodes"], MOST_ROW_TOKENS[bench.kind])
             else:
-                rows = measure_candidates(bench, args.counts or defaults["counts"])
+                rows = measure_candidates(bench, sizes["counts"])
         print(table(rows) + "\n", flush=True)
         if args.output is not None:
             with args.output.open("a", encoding="utf-8") as file:

@@ -63,6 +63,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=sorted(SHAPES), default="small")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--batch", type=int, nargs="+", default=[8])
     parser.add_argument("--examples", type=int, default=192, help="rows to train on, whatever the batch")
     parser.add_argument("--checkpointing", action="store_true", help="as TRL does by default")
@@ -96,7 +97,7 @@ def measure(arguments: argparse.Namespace, batch: int) -> dict[str, object]:
             [int(random.integers(2)) if place % 30 == 29 else -100 for place in range(length)] for length in lengths
         ]
     data = Rows([random.integers(2, vocabulary, n).tolist() for n in lengths], labels)
-    on_gpu = torch.cuda.is_available()
+    on_gpu = arguments.device == "cuda" or (arguments.device == "auto" and torch.cuda.is_available())
     with torch.device("cuda" if on_gpu else "cpu"):
         config = shape_config(arguments.shape, num_labels=2, pad_token_id=0)
         model = AutoModelForTokenClassification.from_config(config, dtype=torch.bfloat16 if on_gpu else torch.float32)

@@ -112,8 +112,12 @@ def main() -> None:
         cells = []
         for run in (LORA, FULL):
             speed, found = tokens_per_second(run, count), MEASURED[run.name].get(count)
-            cells.append(f"{speed:,.0f}, {found:,} ({found / speed - 1:+.1%})" if found else "")
-        print(f"| {count} | " + " | ".join(cells) + " |")
+            if run is FULL and count == 1:  # nothing is shared out
+                cells.append("")
+                continue
+            found_off = f"{100 * (found / speed - 1):+.1f} %".replace("-", "−") if found else ""
+            cells.append(f"{speed:,.0f}, {found:,} ({found_off})" if found else f"{speed:,.0f}, not measured")
+        print(f"| {count} |" + "".join(f" {cell} |" if cell else " |" for cell in cells))
     print()
     print("| GPUs | " + " | ".join(f"{run.name}: GB" for run in (LORA, FULL, MOE)) + " |")
     print("|---|---|---|---|")

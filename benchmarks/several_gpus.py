@@ -6,7 +6,8 @@
 
 Prints one line of JSON: tokens a second over all processes (the median over repeats), their spread, seconds of a step,
 and the peak of each process's memory. Chains and trees are mixed, long with short, unless `--work` names one. Each
-process gets the same number of examples as one alone, so that perfect growth is the number of processes.
+process gets the same number of examples as one alone, so that perfect growth is the number of processes. What is timed
+are steps that all processes have gone through before, in a round in which none recorded or compiled anything.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +24,8 @@ from numpy.typing import NDArray
 from surestep.bench.backbone_shapes import SHAPES, build_shape
 from surestep.bench.example_work import bushy, chain, chain_lengths, run_data
 from surestep.bench.timing import environment, synchronize
+from surestep.bench.train import MOST_ROUNDS
+from surestep.bench.warm_up import compiled_graphs, warm_until_nothing_new
 from surestep.config import get_default_config, get_lora_config
 from surestep.encoding.encoded_tree import EncodedTree, Nodes
 from surestep.model.sharding import is_sharded
@@ -109,20 +113,33 @@ def main() -> None:
             together=together,
         )
         built.model.train()
-        steps = trainer.bare_steps()
-        for _ in range(args.warmup):
-            next(steps)
-        rates, seconds = [], []
-        for _ in range(args.repeats):
-            synchronize(hardware.device)
-            together.wait()
-            start = time.perf_counter()
-            tokens = sum(next(steps).num_tokens for _ in range(args.steps))
-            synchronize(hardware.device)
-            together.wait()
-            seconds.append((time.perf_counter() - start) / args.steps)
-            rates.append(tokens / seconds[-1] / args.steps)
-        steps.close()
+        rates: list[float] = []
+        seconds: list[float] = []
+
+        def one_round() -> None:
+            """The same steps each time; those of the last round count."""
+            trainer.view.state.step, trainer.view.state.drawn = 0, dict.fromkeys(data, 0)
+            rates.clear()
+            seconds.clear()
+            with closing(trainer.bare_steps()) as steps:
+                for _ in range(args.warmup):
+                    next(steps)
+                for _ in range(args.repeats):
+                    synchronize(hardware.device)
+                    together.wait()
+                    start = time.perf_counter()
+                    tokens = sum(next(steps).num_tokens for _ in range(args.steps))
+                    synchronize(hardware.device)
+                    together.wait()
+                    seconds.append((time.perf_counter() - start) / args.steps)
+                    rates.append(tokens / seconds[-1] / args.steps)
+
+        def made() -> int:
+            """What all processes have recorded and compiled: they go on, and stop, together."""
+            return int(together.summed([float(trainer.optimizer_step.num_recorded + compiled_graphs())])[0])
+
+        on_gpu = hardware.device.type == "cuda"
+        warm = warm_until_nothing_new(one_round, made, fewest=1, quiet=int(on_gpu), most=MOST_ROUNDS)
         peaks = [float(peak[0]) for peak in together.gathered(np.array([memory_used_gb(hardware.device)]))]
         if together.is_first:
             record = {
@@ -136,6 +153,8 @@ def main() -> None:
                 "spread": float((max(rates) - min(rates)) / np.median(rates)),
                 "step_s": float(np.median(seconds)),
                 "peak_gb": peaks,
+                "warm_up_rounds": warm.rounds,
+                "warm_up_complete": warm.is_complete,
                 **{name: getattr(args, name) for name in ("shape", "preset", "work", "examples", "token_budget")},
                 **environment(hardware),
             }

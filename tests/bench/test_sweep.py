@@ -37,6 +37,22 @@ def test_every_shape_is_measured_with_every_work_and_its_peer(tmp_path: Path) ->
     assert all(cell.program == OURS for cell in cells())
 
 
+def test_peers_do_as_much_as_ours_where_a_sweep_says_how_much(tmp_path: Path) -> None:
+    of_peers = {"score": ["--examples", "4"], "lora": ["--device", "cpu"]}
+    for cell in cells_of(
+        ["4b"], tuple(WORKS), ours=("ours",), flags=(), peers=tmp_path, peer_python="python", of_peers=of_peers
+    ):
+        words = of_peers.get(cell.work, []) if cell.program != OURS else []
+        assert list(cell.command[-2:]) == words or not words
+
+
+def test_a_measurement_whose_warm_up_did_not_end_says_so() -> None:
+    row = ROW | {"settings": {"warm_up_complete": False, "warm_up_rounds": 4}}
+    ours = {"shape": "4b", "work": "lora", "program": OURS, "found": {"rows": [row, ROW]}}
+    found = table_rows([ours, {"shape": "4b", "work": "lora", "program": "TRL", "failed": "no module trl"}])
+    assert [("after 4 rounds" in row.note, "TRL" in row.note) for row in found] == [(True, True), (False, True)]
+
+
 def test_one_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) -> None:
     log, asked = tmp_path / "log.jsonl", []
 
@@ -127,6 +143,19 @@ def test_a_peer_stands_beside_each_row(tmp_path: Path) -> None:
 
     rows = table_rows(measured(cells(tmp_path)[:2], tmp_path / "log", run=run, say=lambda _: None))
     assert [(row.tokens_per_s, row.peer_tokens_per_s) for row in rows] == [(20.0, 5.0)] * 2
+
+
+def test_a_peer_stands_beside_the_work_that_it_does(tmp_path: Path) -> None:
+    names = ["mixed lengths, passes of 512", "64 candidates, as a tree, passes of 512", "64 candidates, flat"]
+    ours = {"rows": [ROW | {"name": name} for name in names]}
+    (tmp_path / "peer_padded.py").touch()
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return ended(out=json.dumps({"tokens_per_s": 5.0} if command[1].endswith(".py") else ours))
+
+    scored = [cell for cell in cells(tmp_path) if cell.work == "score"][:2]
+    rows = table_rows(measured(scored, tmp_path / "log", run=run, say=lambda _: None))
+    assert [row.peer_tokens_per_s for row in rows] == [5.0, None, None]
 
 
 @pytest.mark.parametrize(

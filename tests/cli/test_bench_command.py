@@ -70,6 +70,27 @@ def test_a_sweep_prints_one_table_and_goes_on_where_it_was(
     assert len(asked) == 2
 
 
+def test_peers_of_a_sweep_get_its_device_and_as_many_examples(
+    tmp_path: Path, succeed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, list[str]] = {}
+    row = {"name": "as documented", "tokens_per_s": 2e4, "ceiling_share": 0.5, "peak_gb": 1.0, "spread": 0.1}
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        asked[Path(command[1]).name] = list(command)
+        return subprocess.CompletedProcess(command, 0, json.dumps({"rows": [row], "tokens_per_s": 5e3}), "")
+
+    monkeypatch.setattr(sweep, "run_process", run)
+    for peer in sweep.PEERS:
+        (tmp_path / peer.script).touch()
+    less = ("--examples", "4", "--steps", "1", "--repeats", "2", "--device", "cpu")
+    words = ("--shapes", "small", "--works", "lora", "score", "--peers", tmp_path, *less)
+    shown = succeed("bench", "sweep", *words, "--output", tmp_path / "sweep.jsonl")
+    assert "batch 16 5,000" in shown
+    assert asked["peer_padded.py"][-6:] == ["--device", "cpu", "--repeats", "2", "--examples", "4"]
+    assert asked["peer_trl.py"][-4:] == ["--device", "cpu", "--examples", "16"], "a whole batch"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -79,6 +100,13 @@ def test_a_sweep_prints_one_table_and_goes_on_where_it_was(
         (["sweep", "--works", "walk"], ["--works", "walk", "score"]),
         (["sweep", "--peers", "nowhere"], ["--peers", "nowhere", "peer_trl.py"]),
         (["score", "--shape", "small", "--backbone", "builtin:tiny"], ["--shape", "--backbone"]),
+        (["sweep", "--shape", "4b"], ["--shape", "--shapes"]),
+        (["sweep", "--preset", "lora"], ["--preset", "--works"]),
+        (["sweep", "--backbone", "builtin:tiny"], ["--backbone", "bench train"]),
+        (["train", "--shapes", "4b"], ["--shapes", "bench sweep"]),
+        (["score", "--works", "lora"], ["--works", "bench sweep"]),
+        (["trees", "--peers", "benchmarks"], ["--peers", "bench sweep"]),
+        (["score", "--peer_python", "python"], ["--peer_python", "bench sweep"]),
     ],
 )
 def test_misuse_is_told_in_a_line(arguments: list[str], words: list[str], fail: Callable[..., str]) -> None:

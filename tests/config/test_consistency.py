@@ -120,3 +120,23 @@ def test_what_weights_that_are_shared_out_do_not_go_with_is_refused_by_name(fiel
     (found,) = [problem for problem in config.problems() if "fsdp" in problem]
     assert field in found
     assert "--fsdp false" in found
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "otherwise"),
+    [
+        ("lora.base_precision", "fp8", "--base_precision same"),
+        ("model.compile", True, "--compile auto"),
+        ("training.cuda_graphs", True, "--cuda_graphs auto"),
+    ],
+)
+def test_what_needs_the_fast_path_is_refused_without_it(field: str, value: object, otherwise: str) -> None:
+    config = get_lora_config()
+    section, name = field.split(".")
+    setattr(getattr(config, section), name, value)
+    assert config.problems() == []
+    config.model.fast_path = False
+    (found,) = config.problems()
+    assert field in found
+    assert otherwise in found
+    assert "--fast_path true" in found

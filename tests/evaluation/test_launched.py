@@ -55,6 +55,21 @@ def test_two_processes_evaluate_and_calibrate_as_one(
     assert fitted_by_two["pooled"] == fitted["pooled"] | close
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_a_run_stands_for_is_said_by_the_first_process_alone(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoint_step_2").mkdir(parents=True)
+    (run / "checkpoint_step_2" / "manifest.json").touch()
+    for name, value in {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["calibrate", "--checkpoint", str(run), "--remove"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("is a run: none is marked as best") == (rank == 0)
+    assert "the work of one process" in said
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -63,6 +78,10 @@ def test_two_processes_evaluate_and_calibrate_as_one(
         ["evaluate", "--checkpoint", "one", "two"],
         ["calibrate", "--scorer", "constant:0.5"],
         ["calibrate", "--checkpoint", "one", "--remove"],
+        ["bench", "train"],
+        ["export", "--checkpoint", "one", "--output_dir", "three"],
+        ["check", "one"],
+        ["demo"],
     ],
 )
 def test_what_nobody_shares_out_is_refused_to_several_processes(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
+from runs import Watcher
+from runs_together import assert_same_run
 from surestep.bench.backbone_shapes import build_shape
 from surestep.bench.example_work import bushy, chain, chain_lengths, run_data
 from surestep.config import Config, get_default_config, get_lora_config
@@ -14,8 +18,10 @@ from surestep.training.optimizer_step import OptimizerStep
 from surestep.training.passes import recorded as replay
 from surestep.training.passes.recorded import records_passes
 from surestep.training.processes import make_accelerator
+from surestep.training.run import train
 from surestep.training.step_data import TrainingPack
 from surestep.training.trainer import Trainer
+from two_processes import copy_up_to
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -114,3 +120,21 @@ def test_an_average_beside_replayed_passes_leaves_the_weights_as_they_are() -> N
     assert losses == pytest.approx(expected_losses, rel=1e-4)
     for name, value in weights.items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-5, msg=name)
+
+
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+def test_a_recorded_run_that_was_cut_goes_on_as_it_was(run_config: Callable[..., Config], lora: bool) -> None:
+    """Its first passes after the cut run as usual, until they are recorded anew."""
+
+    def made(name: str) -> Config:
+        settings = {"eval_steps": 4, "save_steps": 6, "max_steps": 12, "token_budget": 240, "lora_dropout": 0.1}
+        place = {"device": "cuda", "mixed_precision": "bf16", "cuda_graphs": True, "compile": False}
+        return run_config("qwen3", lora=lora, experiment_name=name, **settings, **place)
+
+    whole, cut, watcher = made("whole"), made("cut"), Watcher()
+    train(whole, Watcher())
+    copy_up_to(whole.experiment_dir, cut.experiment_dir, 6)
+    train(cut, watcher, resume=True)
+    assert watcher.of("started") == [(6, 12)]
+    assert any("passes: recorded once for each shape" in line for line in watcher.of("say"))
+    assert_same_run(cut, whole, rel=1e-3)

@@ -12,11 +12,12 @@ import torch
 from scores import scores_of
 from strategies import random_tree
 from surestep.config import Config, get_lora_config
-from surestep.errors import BackboneError, DeviceError
+from surestep.errors import BackboneError, ConfigError, DeviceError
 from surestep.model.attention import interface as attention
 from surestep.scoring import build_model as build_module
 from surestep.scoring.build_model import base_dtype, build_model
-from surestep.scoring.hardware import Hardware, choose_hardware, choose_route, memory_used_gb
+from surestep.scoring.hardware import Hardware, choose_hardware, choose_route, for_scoring_here, memory_used_gb
+from surestep.scoring.recorded_passes import reason_model_is_not_recorded
 from surestep.scoring.token_budget import scoring_token_budget
 
 CPU = choose_hardware("cpu", "no")
@@ -230,3 +231,32 @@ def test_an_explicit_scoring_budget_overrides(build_small: Callable[..., Any], m
 
 def test_memory_is_in_gigabytes() -> None:
     assert 0.01 < memory_used_gb(torch.device("cpu")) < 1000
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_one_switch_turns_the_whole_fast_path_off(
+    fast: bool, small_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether layers may be fused, are compiled, and passes recorded; as on a GPU, on which nothing is run here."""
+    may_fuse: list[bool] = []
+    monkeypatch.setattr(
+        build_module, "make_fast", lambda model, hardware, reasons: may_fuse.append(hardware.fuses_layers)
+    )
+    monkeypatch.setattr(build_module, "compile_layers", lambda transformer: True)
+    config = small_config("llama", lora=True)
+    config.model.fast_path = fast
+    built = build_model(config, CPU)
+    assert may_fuse == [fast]
+    built.hardware = GPU
+    assert (built.compile_if_worth("auto", float("inf")) is not None) is built.is_compiled is fast
+    built.model.route, built.model.is_fused = "triton", may_fuse[0]
+    assert (reason_model_is_not_recorded(built.model) is None) is fast
+    assert any(reason.startswith("fast path: off (as set)") for reason in built.reasons) is not fast
+    assert for_scoring_here(config).model.fast_path, "what scores a checkpoint chooses anew"
+
+
+def test_flags_that_contradict_the_switch_are_refused_over_a_checkpoint_too(small_config: Make) -> None:
+    config = small_config("llama")
+    config.model.fast_path, config.model.compile = False, True
+    with pytest.raises(ConfigError, match=r"model\.compile is true, but model\.fast_path is false"):
+        build_model(config, CPU)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launched import launch_two
+from launched import ACCELERATE, launch_two
 from runs import Watcher, logged, tensors
 from surestep.config import Config
 from surestep.scoring.checkpoint.find import list_checkpoints
@@ -30,7 +30,8 @@ def test_two_processes_are_one_with_twice_the_batch(
     settings["ema_decay"] = 0.5  # the weights themselves are compared, too, and their average is on both processes
     two = run_config(experiment_name="two", per_device_train_batch_size=2, **settings)
     two.save(tmp_path / "two.json")
-    done = launch_two(quick_python, "python", [SCRIPT, "--config", tmp_path / "two.json"])
+    words = [SCRIPT, "--config", tmp_path / "two.json"]
+    done = launch_two(quick_python, "python", words, launcher=ACCELERATE)  # torchrun starts all other pairs
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("step 1/8") == done.stdout.count("next: python evaluate.py") == 1
     one = run_config(experiment_name="one", per_device_train_batch_size=4, **settings)

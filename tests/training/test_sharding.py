@@ -33,6 +33,7 @@ from surestep.scoring.checkpoint.save import save_checkpoint
 from surestep.scoring.model_scorer import to_batch
 from surestep.training.run import train
 from surestep.training.run_state import RunState, read_state
+from surestep.training.sharding import start
 from surestep.training.sharding.checkpoint import write_checkpoint
 from surestep.training.sharding.start import may_fuse_layers
 from surestep.training.sharding.state import SHARDED_FOLDER, names_in_shards, write_shards
@@ -325,6 +326,27 @@ def test_fused_layers_that_are_trained_in_full_stay_fused_when_sharded(
         assert sharded.keys() == gradients.keys()
         for name, gradient in gradients.items():
             assert (sharded[name] - gradient).norm() <= 5 * scale * gradient.norm().clamp_min(1e-3), name
+
+
+@pytest.mark.parametrize(
+    ("device", "fused", "words"),
+    [
+        ("cuda", True, "layers are not compiled"),
+        ("cuda", False, "neither fused nor compiled"),
+        ("cpu", False, "as set)"),
+    ],
+)
+def test_what_sharding_costs_on_a_gpu_is_said(
+    device: str, fused: bool, words: str, small_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "shard_model", lambda *_: None)
+    hardware = SimpleNamespace(device=torch.device(device), compute_dtype=torch.float32)
+    built: Any = SimpleNamespace(model=SimpleNamespace(is_fused=fused), hardware=hardware)
+    training, two = small_config("qwen3").training, SimpleNamespace(num_processes=2, scaler=None)
+    training.fsdp = True
+    said = start.shard_if_asked(built, training, two)  # type: ignore[arg-type]
+    assert said is not None
+    assert said.endswith(words)
 
 
 def test_only_layers_with_frozen_weights_are_not_fused_before_they_are_sharded(

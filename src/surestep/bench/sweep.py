@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from surestep.bench.warm_up import still_warming
 from surestep.files import write_text
 from surestep.terminal_text import in_one_line
 from surestep.untrusted import parse_json, read_json_lines
@@ -39,19 +40,22 @@ class Peer:
         work: which of `WORKS` it does.
         script: the file in the folder of peers that measures it.
         words: its arguments, before `--shape`.
+        beside: how the names of our rows begin that do the same work.
     """
 
     name: str
     work: str
     script: str
     words: tuple[str, ...]
+    beside: str = ""
 
 
 PEERS = (
     Peer("TRL, batch 16", "lora", "peer_trl.py", ("--batch", "16")),
-    Peer("padded, batch 16", "score", "peer_padded.py", ("score", "--batch", "16")),
+    Peer("padded, batch 16", "score", "peer_padded.py", ("score", "--batch", "16"), beside="mixed lengths"),
 )
-"""Nobody else's full fine-tuning is measured yet."""
+"""Nobody else's full fine-tuning is measured yet, nor are candidates that share their problem."""
+_BESIDE = {peer.name: peer.beside for peer in PEERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ def cells_of(
     flags: Sequence[str],
     peers: Path | None,
     peer_python: str,
+    of_peers: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[Cell]:
     """All measurements, each of ours before its peer's.
 
@@ -95,6 +100,7 @@ def cells_of(
         flags: what each of ours gets beside.
         peers: the folder with the peers' scripts; None for no peers.
         peer_python: the Python that runs them.
+        of_peers: what each peer gets beside, by its work, so that it does as much as ours, on the same device.
     """
     for shape in shapes:
         for work in works:
@@ -102,7 +108,7 @@ def cells_of(
             for peer in PEERS if peers is not None else ():
                 if peer.work == work and peers is not None:
                     words = (peer_python, str(peers / peer.script), *peer.words, "--shape", shape)
-                    yield Cell(shape, work, peer.name, words)
+                    yield Cell(shape, work, peer.name, (*words, *(of_peers or {}).get(work, ())))
 
 
 def measured(cells: Sequence[Cell], log: Path, *, run: Run, say: Callable[[str], None]) -> list[Json]:
@@ -186,7 +192,9 @@ class TableRow:
 
 
 def table_rows(results: Sequence[Json]) -> list[TableRow]:
-    """A line for each row of ours, its peer beside it; peers that could not be measured are named.
+    """A line for each row of ours, beside it the peer that does the same work.
+
+    Peers that could not be measured are named in a note.
 
     >>> found = {"rows": [{"name": "x", "tokens_per_s": 10.0, "ceiling_share": 0.5, "peak_gb": 1.0, "spread": 0.1}]}
     >>> ours = {"shape": "4b", "work": "lora", "program": "surestep", "found": found}
@@ -204,6 +212,7 @@ def table_rows(results: Sequence[Json]) -> list[TableRow]:
         if "failed" in ours:
             rows.append(TableRow(shape, work, note="; ".join(filter(None, [ours["failed"], absent]))))
         for row in ours.get("found", {}).get("rows", ()):
+            peer = found if found is not None and row["name"].startswith(_BESIDE.get(found["program"], "")) else None
             rows.append(
                 TableRow(
                     shape,
@@ -212,9 +221,9 @@ def table_rows(results: Sequence[Json]) -> list[TableRow]:
                     ceiling_share=row["ceiling_share"],
                     peak_gb=row["peak_gb"],
                     spread=row["spread"],
-                    peer="" if found is None else found["program"],
-                    peer_tokens_per_s=None if found is None else found["found"]["tokens_per_s"],
-                    note=absent,
+                    peer="" if peer is None else peer["program"],
+                    peer_tokens_per_s=None if peer is None else peer["found"]["tokens_per_s"],
+                    note="; ".join(filter(None, [still_warming(row.get("settings", {})), absent])),
                 )
             )
     return rows

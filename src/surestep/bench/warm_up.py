@@ -6,8 +6,9 @@ measurement that holds some of these says how long getting ready takes. Knows co
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,20 @@ def warm_until_nothing_new(
         total += max(0, now - before)
         before = now
     return WarmUp(done, without >= min(quiet, done), total)
+
+
+def still_warming(settings: Mapping[str, Any]) -> str:
+    """What a reader should know of a measurement's warm-up (`Measurement.settings`); empty where it was complete.
+
+    >>> still_warming({"warm_up_complete": True, "warm_up_rounds": 2}), still_warming({})
+    ('', '')
+    >>> still_warming({"warm_up_complete": False, "warm_up_rounds": 4})
+    'still recorded or compiled new shapes after 4 rounds, so its speed is a lower bound'
+    """
+    if settings.get("warm_up_complete", True):
+        return ""
+    rounds = settings.get("warm_up_rounds")
+    return f"still recorded or compiled new shapes after {rounds} rounds, so its speed is a lower bound"
 
 
 def compiled_graphs() -> int:

@@ -164,7 +164,8 @@ def add_scoring_flags(parser: argparse.ArgumentParser, *, data_flag: str = "") -
     `data_flag`: see `add_config_flags`.
     """
     paths = {path for path, _ in fields()}
-    kept = {path for path in paths if path.startswith(("data.", "eval.", "model.backbone", "model.attention"))}
+    of_model = ("model.backbone", "model.attention", "model.fast_path")
+    kept = {path for path in paths if path.startswith(("data.", "eval.", *of_model))}
     exclude = frozenset(paths - kept - _SCORING_FLAGS_OF_TRAINING)
     add_config_flags(parser, exclude=exclude, from_file=False, data_flag=data_flag)
 

@@ -22,6 +22,7 @@ from surestep.cli.output_places import check_output_places
 from surestep.cli.parser import OneLineParser
 from surestep.disk import FULL, advice_after
 from surestep.errors import ConfigError, StorageError, SurestepError
+from surestep.inference.tables.processes import find_processes, refuse_several_processes
 from surestep.stop_signals import Interrupted, interrupted_by_signals
 from surestep.terminal_text import in_one_line, print_to, visible
 
@@ -57,6 +58,9 @@ _FOLDERS = {
     "sweep": "tuning.",
 }
 """Subcommand to the folder within `commands` that its module lies in, where it is in one."""
+
+_ANY_NUMBER = frozenset({"train", "evaluate", "calibrate", "score", "rerank", "serve", "doctor"})
+"""Commands that a launcher may start several times: they share their work out, or (the last two) write nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,6 +123,16 @@ def module_of(command: str) -> Any:
     return importlib.import_module(f"surestep.cli.commands.{_FOLDERS.get(command, '')}{command}")
 
 
+def _check_alone(args: argparse.Namespace) -> None:
+    """Each of several processes would do the whole work, into the same files."""
+    command = getattr(args, "command", None)
+    if command is not None and command not in _ANY_NUMBER:
+        instead = "train, evaluate, calibrate, score and rerank share theirs out"
+        if command == "bench":
+            instead = "several GPUs are measured by benchmarks/several_gpus.py"
+        refuse_several_processes(command, instead=instead)
+
+
 def run_command(args: argparse.Namespace) -> int:
     """Call the chosen command and translate what it raises."""
     # Read when torch loads its OpenMP: threads that wait for each other spin for microseconds, then sleep. Spinning
@@ -132,8 +146,10 @@ def run_command(args: argparse.Namespace) -> int:
     warnings.formatwarning = _visible_warning
     try:
         with interrupted_by_signals():
+            _check_alone(args)
             check_output_places(args)
-            if (line := settle_checkpoint(args)) is not None:
+            line = settle_checkpoint(args)
+            if line is not None and find_processes(on_several_machines=True).is_first:
                 print_to(sys.stderr, f"· {line}")
             return int(args.run(args))
     except ConfigError as error:

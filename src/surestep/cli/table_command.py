@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _MODEL_FLAGS = frozenset(
     {
         *("training.device", "training.mixed_precision", "training.cuda_graphs", "model.backbone", "model.attention"),
-        *("eval.eval_token_budget", "eval.scoring_weights"),
+        *("model.fast_path", "eval.eval_token_budget", "eval.scoring_weights"),
     }
 )
 """What of the configuration scoring a file heeds."""

@@ -27,6 +27,7 @@ def problems(config: Config) -> list[str]:
         *config.training.loss_options().problems(),
         *_place_problems(config),
         *_precision_problems(config),
+        *fast_path_problems(config),
         *_sharding_problems(config),
     ]
 
@@ -125,6 +126,25 @@ def _precision_problems(config: Config) -> list[str]:
     if lora.base_precision == "nf4" and config.training.device == "cpu":
         return ["lora.base_precision is nf4, which needs a CUDA GPU: use --base_precision same on the CPU"]
     return []
+
+
+def fast_path_problems(config: Config) -> list[str]:
+    """What is part of the fast path, or needs it, where the fast path is switched off, by name."""
+    if config.model.fast_path:
+        return []
+    refused = {
+        "model.compile is true": (config.model.compile is True, "--compile auto"),
+        "training.cuda_graphs is true": (config.training.cuda_graphs is True, "--cuda_graphs auto"),
+        "lora.base_precision is fp8, which needs fused layers": (
+            config.lora.base_precision == "fp8",
+            "--base_precision same",
+        ),
+    }
+    return [
+        f"{what}, but model.fast_path is false: use {otherwise}, or --fast_path true"
+        for what, (holds, otherwise) in refused.items()
+        if holds
+    ]
 
 
 def _sharding_problems(config: Config) -> list[str]:

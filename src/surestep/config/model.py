@@ -63,6 +63,14 @@ class ModelConfig(Section):
             "Slower: layers are not fused."
         ),
     )
+    fast_path: bool = Field(
+        True,
+        description=(
+            "The fast path on a GPU: fused layers, compiled layers (`compile`) and recorded passes (`cuda_graphs`), "
+            "each where it can be had and pays. `false` switches all of it off: the family's own layers, one kernel "
+            "after the other."
+        ),
+    )
     compile: Literal["auto"] | bool = Field(
         "auto",
         description=(

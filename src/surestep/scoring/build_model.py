@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 from surestep.calibration.calibration import Calibration
 from surestep.config import Config, LoraConfig
+from surestep.config.consistency import fast_path_problems
 from surestep.config.evaluation import ScoringWeights
 from surestep.counted import counted
 from surestep.encoding.formatter import Formatter
 from surestep.encoding.load_tokenizer import load_tokenizer
 from surestep.encoding.text_frame import formatter_of
 from surestep.encoding.tokenizer import StepTokenizer
-from surestep.errors import DeviceError
+from surestep.errors import ConfigError, DeviceError
 from surestep.guarantees.certificate import ALL, Certificate
 from surestep.guarantees.monitoring import Monitor
 from surestep.guarantees.promises.watched import monitor_of
@@ -51,6 +52,7 @@ class BuiltModel:
 
     Attributes:
         reasons: one line for each choice that the program made.
+        on_fast_path: whether layers may be fused and compiled (`model.fast_path`); passes are recorded of fused ones.
         calibration: the maps that belong to these weights, if any were fitted.
         certificate: what these weights and maps promise of new problems, if it was certified.
         monitor: the same of solutions that run.
@@ -63,6 +65,7 @@ class BuiltModel:
     backbone: Backbone
     hardware: Hardware
     reasons: list[str]
+    on_fast_path: bool = True
     is_compiled: bool = False
     calibration: Calibration | None = None
     certificate: Certificate | None = None
@@ -90,7 +93,7 @@ class BuiltModel:
         Returns what was decided, in a line; None where there is nothing to decide.
         """
         on_gpu = self.hardware.device.type == "cuda"
-        if self.is_compiled or wanted is False or not (on_gpu or wanted is True):
+        if self.is_compiled or wanted is False or not (on_gpu or wanted is True) or not self.on_fast_path:
             return None
         if self.model.head.input.reads_layers:
             return "compile: off (the head reads the hidden states between layers: model.head_layers mix)"
@@ -181,11 +184,20 @@ def assemble(
     """Put head, adapters and `<CONFIDENCE>` row around a loaded backbone and move it to its device.
 
     `adapter_targets` are the layers that saved adapters adapt; else `lora_target_modules` says which.
+
+    Raises:
+        BackboneError: the backbone reads later tokens.
+        DeviceError, ConfigError: what the settings need is not here, or is switched off (`model.fast_path`).
     """
+    if problems := fast_path_problems(config):  # of flags that lie over a checkpoint's settings, too
+        raise ConfigError(problems)
     torch.manual_seed(config.training.seed)
     has_kernel = backbone.suits_kernel and kernel_runs_on(hardware.device)
     route, reason = choose_route(config.model.attention, hardware, has_kernel=has_kernel)
     reasons = [*hardware.reasons, reason]
+    if not config.model.fast_path:
+        hardware = replace(hardware, fuses_layers=False)
+        reasons.append("fast path: off (as set); the family's own layers, nothing fused, compiled or recorded")
     module = backbone.module
     limit = describe_limit(module.config.get_text_config())
     if limit is not None:
@@ -216,7 +228,8 @@ def assemble(
     if config.training.gradient_checkpointing:
         with silence_transformers():  # the new name of this function is not in every version that we support
             model.transformer.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return BuiltModel(model, tokenizer, formatter_of(config.model.text_frame), backbone, hardware, reasons)
+    formatter, fast = formatter_of(config.model.text_frame), config.model.fast_path
+    return BuiltModel(model, tokenizer, formatter, backbone, hardware, reasons, on_fast_path=fast)
 
 
 def make_fast(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) -> None:
@@ -266,7 +279,8 @@ def use_fp8(model: ConfidenceModel, hardware: Hardware, *, setting: str, otherwi
             f"{setting} is fp8, which needs a GPU of compute capability 9.0 (Hopper) or later; use {otherwise}"
         )
     if not model.is_fused or model.route == "paths":
-        raise DeviceError(f"{setting} is fp8, which needs layers of {', '.join(FAMILIES)}; use {otherwise}")
+        known = ", ".join(FAMILIES)
+        raise DeviceError(f"{setting} is fp8, which needs fused layers: {known}, and --fast_path true; use {otherwise}")
     try:
         hold_in_fp8(model.transformer)
     except ValueError as error:

@@ -98,6 +98,7 @@ def for_scoring_here(config: Config) -> Config:
     """
     here = config.model_copy(deep=True)
     here.training.device, here.model.attention, here.training.cuda_graphs = "auto", "auto", "auto"
+    here.model.fast_path = True
     if here.training.mixed_precision == "fp16" and not torch.cuda.is_available():
         here.training.mixed_precision = "auto"
     base_that_fits(here.lora, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -20,6 +20,10 @@ half the memory (docs/experiments/README.md)."""
 ENOUGH_AT_LENGTH = 2048
 """The `max_length` that `ENOUGH_CUDA` is for, the default one; see `enough_tokens`."""
 
+_FUSED_SHARE = 0.53
+"""What fused layers keep of what is counted for their family's own: 3.4 of 6.4 MB a token of Qwen3-4B with LoRA, by the
+peaks at 4,096 to 16,384 tokens a pass (docs/how-to/fit-a-gpu.md)."""
+
 MOST_SCORED = {"cpu": 4096, "cuda": 32768}
 """Tokens in a scoring pass, by kind of device, beyond which more of them are no faster."""
 
@@ -35,11 +39,18 @@ def activation_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, ch
 
     Counted for a pre-norm transformer with rotary positions and a gated MLP: about ten tensors of the hidden size,
     four each of queries, keys and values, and four of the MLP's width in every layer. On Qwen3-4B that gives
-    6.4 MB a token, where 115 GB at 16,384 tokens were measured.
+    6.4 MB a token, where 115 GB at 16,384 tokens were measured of the family's own layers. Of fused ones it is a bound
+    (`kept_bytes_per_token`), and what free memory allows is planned with it.
     """
     hidden, layers, per_layer = _sizes(model)
     elements = layers * hidden + per_layer if checkpointing else layers * per_layer
     return elements * hardware.compute_dtype.itemsize
+
+
+def kept_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, checkpointing: bool) -> int:
+    """The same as it was measured: fused layers keep less, unless activations are recomputed anyway."""
+    counted = activation_bytes_per_token(model, hardware, checkpointing=checkpointing)
+    return round(_FUSED_SHARE * counted) if model.is_fused and not checkpointing else counted
 
 
 def scoring_bytes_per_token(model: ConfidenceModel, hardware: Hardware) -> int:
@@ -98,7 +109,8 @@ def training_token_budget(
     per_token = activation_bytes_per_token(model, hardware, checkpointing=checkpointing)
     if hardware.device.type == "cuda":
         held = sum(parameter.nbytes for parameter in parameters) + gradients + moment_bytes
-        wanted = min(wanted, enough_tokens(max_length, held_bytes=held, bytes_per_token=per_token))
+        kept = kept_bytes_per_token(model, hardware, checkpointing=checkpointing)
+        wanted = min(wanted, enough_tokens(max_length, held_bytes=held, bytes_per_token=kept))
     return max(1, min(wanted, int(free / per_token)))
 
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 _MODEL_FLAGS = frozenset(
     {
         *("training.device", "training.mixed_precision", "training.cuda_graphs"),
-        *("model.backbone", "model.attention", "model.compile", "eval.eval_token_budget", "eval.scoring_weights"),
+        *("model.backbone", "model.attention", "model.fast_path", "model.compile"),
+        *("eval.eval_token_budget", "eval.scoring_weights"),
     }
 )
 """What of the configuration a server heeds."""

@@ -72,10 +72,13 @@ def run_config(args: argparse.Namespace) -> Config:
 
 def _conclude(trained: TrainedRun, console: Console, *, as_json: bool) -> int:
     """Say how the run ended and what comes next; the exit code."""
+    from surestep.training.processes import is_main_process
+
     result = trained.result
     if result.stopped_by is not None:
-        console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is complete")
-        console.print("continue with the same command and --resume", markup=False)
+        if is_main_process():
+            console.print(f"stopped by {result.stopped_by.name} after step {result.steps}; {result.last} is complete")
+            console.print("continue with the same command and --resume", markup=False)
         return 128 + int(result.stopped_by)
     if trained.validation is None:  # not the main process of several
         return 0
@@ -92,13 +95,14 @@ def _conclude(trained: TrainedRun, console: Console, *, as_json: bool) -> int:
 
 def _resumed(args: argparse.Namespace, config: Config) -> Config:
     """The run's own configuration, with the flags given now on top; each changed setting is printed."""
+    from surestep.training.processes import is_main_process
     from surestep.training.start.origin import resumed_config
 
     saved = resumed_config(config.experiment_dir)
     resumed = override(saved, args)
     before, after = saved.to_dict(), resumed.to_dict()
     changed = [path for path in flag_values(args) if _get(before, path) != _get(after, path)]
-    if changed:
+    if changed and is_main_process():
         say(f"· resuming with other settings than the run was started with: {', '.join(changed)}")
     return resumed
 

@@ -74,8 +74,10 @@ def find_processes(*, on_several_machines: bool = False) -> Processes:
     return Processes(rank, count, local, f"{os.getppid()}:{os.environ.get('MASTER_PORT', '')}")
 
 
-def refuse_several_processes(what: str) -> None:
+def refuse_several_processes(what: str, *, instead: str = "several share one --checkpoint out") -> None:
     """Raise where a launcher started several processes for `what` one of them does alone.
+
+    `instead` says what several do.
 
     Raises:
         ConfigError: it did.
@@ -83,7 +85,7 @@ def refuse_several_processes(what: str) -> None:
     if (count := find_processes(on_several_machines=True).count) > 1:
         raise ConfigError(
             f"{what} is the work of one process, and a launcher started {count}: start it without torchrun or "
-            "accelerate launch (several share one --checkpoint out)"
+            f"accelerate launch ({instead})"
         )
 
 

@@ -25,7 +25,7 @@ from surestep.scoring.checkpoint.manifest import Manifest, manifest_sha256, read
 from surestep.scoring.checkpoint.versions import git_commit, library_versions
 
 _LEFT_OUT = frozenset({CALIBRATION, *CERTIFICATES, AVERAGED_FROM})
-_CHANGE_NO_WEIGHT = frozenset({"backbone", "revision", "mlp_dropout", "compile", "attention"})
+_CHANGE_NO_WEIGHT = frozenset({"backbone", "revision", "mlp_dropout", "fast_path", "compile", "attention"})
 """Fields of `model` that may differ between the members: where the backbone lies is known by its hash."""
 
 

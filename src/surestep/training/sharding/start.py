@@ -47,7 +47,10 @@ def shard_if_asked(built: BuiltModel, training: TrainingConfig, accelerator: Acc
             "false"
         )
     shard_model(built.model, built.hardware.device, built.hardware.compute_dtype)
+    slower = ""
+    if built.hardware.device.type == "cuda":
+        slower = "; layers are not compiled" if built.model.is_fused else "; layers are neither fused nor compiled"
     return (
         f"{counted(count, 'process', 'processes')}: each holds 1/{count} of weights, gradients and moments "
-        "(FSDP2, as set)"
+        f"(FSDP2, as set){slower}"
     )

@@ -16,7 +16,7 @@ from surestep.data.datasets import SOLUTION_LAYOUTS, TREE_LAYOUTS
 _FLAGS = frozenset(
     {
         *("training.device", "training.mixed_precision", "training.cuda_graphs", "model.backbone", "model.attention"),
-        *("eval.eval_token_budget", "eval.save_predictions", "data.bad_rows"),
+        *("model.fast_path", "eval.eval_token_budget", "eval.save_predictions", "data.bad_rows"),
     }
 )
 """What of the configuration a benchmark heeds."""

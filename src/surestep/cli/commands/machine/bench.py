@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from surestep.cli.commands.machine.bench_sweep import DEFAULT_LOG, add_sweep_flags, run_sweep
+from surestep.cli.commands.machine.bench_sweep import DEFAULT_LOG, add_sweep_flags, refuse_unread_flags, run_sweep
 from surestep.cli.flags import PRESETS, add_config_flags, fields, override
 from surestep.cli.output.console import add_json_flag, result_console, say
 from surestep.cli.output.fitted_table import FittedTable
@@ -38,9 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "work", choices=sorted(_WORKS), help="; ".join(f"{name}: {text}" for name, text in _WORKS.items())
     )
-    parser.add_argument(
-        "--preset", choices=sorted(PRESETS), default="lora", help="settings to start from (default: lora)"
-    )
+    parser.add_argument("--preset", choices=sorted(PRESETS), help="settings to start from (default: lora)")
     parser.add_argument(
         "--shape",
         help="random weights of this shape, made in memory: 135m, 0.6b, 1.7b, 4b (qwen3-4b), 8b, 30b-moe or small "
@@ -52,7 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=4, help="optimiser steps in one repeat (default: 4)")
     parser.add_argument("--repeats", type=int, default=3, help="repeats, of which the median counts (default: 3)")
     parser.add_argument(
-        "--examples", type=int, help="examples in one optimiser step, or scored (default: fills a pass)"
+        "--examples",
+        type=int,
+        help="examples in one optimiser step, or scored (default: as documented, and what fills two passes; scored: "
+        "1024, on a CPU 64)",
     )
     add_json_flag(parser)
     parser.add_argument(
@@ -68,6 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure; 0 when done."""
+    refuse_unread_flags(args)
     if args.work == "sweep":
         return run_sweep(args)
     from surestep.bench.backbone_shapes import SHAPES, build_shape
@@ -118,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _base(args: argparse.Namespace) -> Config:
-    config: Config = PRESETS[args.preset]()
+    config: Config = PRESETS[args.preset or "lora"]()
     config.training.warmup_steps = 0
     return config
 
@@ -202,6 +204,8 @@ def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> i
 
 
 def _print(console: Console, rows: Sequence[Measurement]) -> None:
+    from surestep.bench.warm_up import still_warming
+
     table = FittedTable()
     titles = ("tokens/s", "steps/s", "of ceiling", "peak GB", "padding", "first step", "spread")
     table.add_columns_of(*titles, first="work")
@@ -218,3 +222,6 @@ def _print(console: Console, rows: Sequence[Measurement]) -> None:
         )
     console.print(table)
     console.print("steps/s: labelled steps trained on, or steps scored; spread: of the repeats", markup=False)
+    for row in rows:
+        if remark := still_warming(row.settings):
+            console.print(f"· {row.name}: {remark}", markup=False, highlight=False)

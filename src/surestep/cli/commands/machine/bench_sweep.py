@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from surestep.cli.flags import given_flags
+from surestep.cli.flags import flag_values, given_flags
 from surestep.cli.output.console import result_console, say, say_json
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.errors import ConfigError
@@ -32,7 +32,30 @@ def add_sweep_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="also run the scripts of other programs in this folder: benchmarks/ of a checkout",
     )
-    group.add_argument("--peer_python", default=sys.executable, help="the Python that has what they need (TRL, say)")
+    group.add_argument(
+        "--peer_python", metavar="PYTHON", help="the Python that has what they need (TRL, say; default: this one)"
+    )
+
+
+_PEER_WORKS = ("lora", "score")
+_PEER_BATCH = 16
+"""Rows in a peer's batch, of which it trains whole ones."""
+_OF_SWEEP, _OF_ONE = ("shapes", "works", "peers", "peer_python"), ("shape", "preset")
+
+
+def refuse_unread_flags(args: argparse.Namespace) -> None:
+    """Refuse the flags that the chosen work would not heed.
+
+    Raises:
+        ConfigError: naming the first of them, and what to do instead.
+    """
+    is_sweep = args.work == "sweep"
+    for name in _OF_ONE if is_sweep else _OF_SWEEP:
+        if getattr(args, name) is not None:
+            instead = {"shape": "use --shapes", "preset": "use --works lora or full"}.get(name, "bench sweep does")
+            raise ConfigError(f"bench {args.work} does not read --{name}: {instead}, or leave it out")
+    if is_sweep and "model.backbone" in flag_values(args):
+        raise ConfigError("bench sweep measures shapes (--shapes): for a --backbone, use bench train, trees or score")
 
 
 def run_sweep(args: argparse.Namespace) -> int:
@@ -56,7 +79,8 @@ def run_sweep(args: argparse.Namespace) -> int:
             ours=_COMMAND,
             flags=[*flags, *given_flags(args)],
             peers=args.peers,
-            peer_python=args.peer_python,
+            peer_python=args.peer_python or sys.executable,
+            of_peers=_peer_words(args),
         )
     )
     log = args.output or DEFAULT_LOG
@@ -66,6 +90,17 @@ def run_sweep(args: argparse.Namespace) -> int:
     else:
         _print(args, table_rows(results), log)
     return 1 if any("failed" in result for result in results if result["program"] == OURS) else 0
+
+
+def _peer_words(args: argparse.Namespace) -> dict[str, list[str]]:
+    """What peers get of the sweep's flags: as many examples as ours, where they are given, and the device."""
+    device = flag_values(args).get("training.device", "auto")
+    words: dict[str, list[str]] = {work: [] if device == "auto" else ["--device", str(device)] for work in _PEER_WORKS}
+    words["score"] += ["--repeats", str(args.repeats)]
+    if args.examples is not None:
+        words["score"] += ["--examples", str(args.examples)]
+        words["lora"] += ["--examples", str(max(_PEER_BATCH, args.examples * args.steps * args.repeats))]
+    return words
 
 
 def _print(args: argparse.Namespace, rows: Sequence[TableRow], log: Path) -> None:
