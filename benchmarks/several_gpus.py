@@ -139,7 +139,7 @@ def main() -> None:
             return int(together.summed([float(trainer.optimizer_step.num_recorded + compiled_graphs())])[0])
 
         on_gpu = hardware.device.type == "cuda"
-        warm = warm_until_nothing_new(one_round, made, fewest=1, quiet=int(on_gpu), most=MOST_ROUNDS)
+        warm = warm_until_nothing_new(one_round, made, fewest=2 if on_gpu else 1, quiet=int(on_gpu), most=MOST_ROUNDS)
         peaks = [float(peak[0]) for peak in together.gathered(np.array([memory_used_gb(hardware.device)]))]
         if together.is_first:
             record = {

@@ -33,6 +33,7 @@ def test_a_table_and_a_line_of_json(
     assert json.loads(output.read_text(encoding="utf-8")) == record
     assert record["bench"] == work
     assert record["ceiling_tflops"] > 0
+    assert record["sustained_tflops"] > 0
     assert "torch" in record["versions"]
     assert len(record["rows"]) == rows
     for row in record["rows"]:

@@ -65,13 +65,34 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 def matmul_ceiling(hardware: Hardware, repeats: int = 10) -> float:
-    """Floating-point operations a second of one large matrix product on random numbers."""
+    """Floating-point operations a second of one large matrix product on random numbers, on a machine that rested."""
+    product, operations = _large_product(hardware)
+    for _ in range(3):
+        product()
+    times = [seconds(product, hardware.device) for _ in range(repeats)]
+    return float(operations / np.median(times))
+
+
+def sustained_ceiling(hardware: Hardware, duration: float = 1.0) -> float:
+    """The same of products one after another, in the second half of `duration` seconds.
+
+    A GPU at its power limit lowers its clock within a tenth of a second; no work of any length goes faster than this.
+    """
+    product, operations = _large_product(hardware)
+    start = time.perf_counter()
+    rates: list[float] = []
+    while (elapsed := time.perf_counter() - start) < duration or not rates:
+        took = seconds(lambda: [product() for _ in range(20)], hardware.device)
+        if elapsed >= duration / 2 or took > duration / 2:
+            rates.append(20 * operations / took)
+    return float(np.median(rates))
+
+
+def _large_product(hardware: Hardware) -> tuple[Callable[[], object], int]:
+    """A matrix product, and its floating-point operations."""
     size = _CEILING_SIZE[hardware.device.type]
     a, b = (torch.randn(size, size, device=hardware.device, dtype=hardware.compute_dtype) for _ in range(2))
-    for _ in range(3):
-        a @ b
-    times = [seconds(lambda: torch.matmul(a, b), hardware.device) for _ in range(repeats)]
-    return float(2 * size**3 / np.median(times))
+    return lambda: torch.matmul(a, b), 2 * size**3
 
 
 def environment(hardware: Hardware) -> dict[str, Any]:

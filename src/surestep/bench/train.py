@@ -123,7 +123,7 @@ def bench_training(
     warm = warm_until_nothing_new(
         one_round,
         lambda: trainer.optimizer_step.num_recorded + compiled_graphs(),
-        fewest=1,
+        fewest=2 if on_gpu else 1,
         quiet=1 if on_gpu else 0,
         most=MOST_ROUNDS,
     )

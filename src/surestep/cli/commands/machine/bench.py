@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if args.work == "sweep":
         return run_sweep(args)
     from surestep.bench.backbone_shapes import SHAPES, build_shape
-    from surestep.bench.timing import environment, matmul_ceiling
+    from surestep.bench.timing import environment, matmul_ceiling, sustained_ceiling
     from surestep.scoring.build_model import prepare_for_scoring
     from surestep.scoring.hardware import choose_hardware, nf4_device
     from surestep.training.optimizer.adamw_8bit import check_8bit_optimizer
@@ -94,20 +94,27 @@ def run(args: argparse.Namespace) -> int:
         check_8bit_optimizer()
     nf4_device(config.lora, hardware)
     ceiling = matmul_ceiling(hardware)
+    sustained = sustained_ceiling(hardware)
     built = build_shape(config, hardware, shape)
     if args.work == "score":
         prepare_for_scoring(built, config.eval.scoring_weights)
     compiling = built.compile_if_worth(config.model.compile, float("inf"))
     for line in [*built.reasons, *([compiling] if compiling else [])]:
         console.print(f"· {line}", markup=False, highlight=False)
-    console.print(f"· matrix products reach {ceiling / 1e12:,.2f} TFLOP/s here; that is the ceiling", markup=False)
+    console.print(
+        f"· ceiling: {ceiling / 1e12:,.2f} TFLOP/s, one large matrix product; {sustained / 1e12:,.2f} sustained for a "
+        "second",
+        markup=False,
+        highlight=False,
+    )
     rows = _measure(args, config, built, ceiling)
     if not args.json:
-        _print(console, rows)
+        _print(console, rows, ceiling / sustained)
     record: dict[str, Any] = {
         "bench": args.work,
         "backbone": built.backbone.name,
         "ceiling_tflops": ceiling / 1e12,
+        "sustained_tflops": sustained / 1e12,
         **environment(hardware),
         "rows": [row.to_dict() for row in rows],
     }
@@ -203,11 +210,11 @@ def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> i
     return max(4, 2 * budget // mean)
 
 
-def _print(console: Console, rows: Sequence[Measurement]) -> None:
+def _print(console: Console, rows: Sequence[Measurement], held_back: float) -> None:
     from surestep.bench.warm_up import still_warming
 
     table = FittedTable()
-    titles = ("tokens/s", "steps/s", "of ceiling", "peak GB", "padding", "first step", "spread")
+    titles = ("tokens/s", "steps/s", "of ceiling", "of sustained", "peak GB", "padding", "first step", "spread")
     table.add_columns_of(*titles, first="work")
     for row in rows:
         table.add_cells(
@@ -215,6 +222,7 @@ def _print(console: Console, rows: Sequence[Measurement]) -> None:
             f"{row.tokens_per_s:,.0f}",
             f"{row.labels_per_s:,.1f}",
             f"{row.ceiling_share:.0%}",
+            f"{row.ceiling_share * held_back:.0%}",
             f"{row.peak_gb:.1f}",
             f"{row.padding:.1%}",
             f"{row.first_step_s:.1f} s",
