@@ -143,7 +143,7 @@ def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bo
 @pytest.mark.parametrize("has_norms", [True, False])
 @pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (7, 1, 64), (4, 4, 16)])
 def test_heads_are_split_within_the_rounding_of_bf16(heads: int, key_heads: int, size: int, has_norms: bool) -> None:
-    from surestep.model.fast.split_heads_kernel import split_heads
+    from surestep.model.fast.heads.split_heads_kernel import split_heads
 
     torch.manual_seed(0)
     joined = torch.randn(512, (heads + 2 * key_heads) * size, device="cuda", dtype=torch.bfloat16, requires_grad=True)
@@ -163,6 +163,32 @@ def test_heads_are_split_within_the_rounding_of_bf16(heads: int, key_heads: int,
     expected_gradients = torch.autograd.grad(expected, [exact, *weights], upstream)
     for part, own in zip([*found, *gradients], [*expected, *expected_gradients], strict=True):
         assert (part - own).norm() / own.norm() < 0.01
+
+
+@pytest.mark.parametrize("has_norms", [True, False])
+@pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (7, 1, 64), (16, 8, 128)])
+def test_attention_over_a_joined_product_is_that_over_its_heads(
+    heads: int, key_heads: int, size: int, has_norms: bool
+) -> None:
+    """Queries that are normed and rotated as they are read: the same numbers, in another order of instructions."""
+    from surestep.model.attention.tree_kernel import packed_attention
+    from surestep.model.fast.heads.joined_attention import joined_attention
+    from surestep.model.fast.heads.split_heads_kernel import split_heads
+
+    random = np.random.default_rng(4)
+    torch.manual_seed(0)
+    batch = to_batch(pack_trees([_tree(random, 40, is_chain=False) for _ in range(3)])).padded(128)
+    count = len(batch.tokens_P)
+    joined = torch.randn(count, (heads + 2 * key_heads) * size, device="cuda", dtype=torch.bfloat16)
+    weights = [torch.rand(size, device="cuda") + 0.5 for _ in range(2)] if has_norms else [None, None]
+    angle = torch.rand(count, size // 2, device="cuda").repeat(1, 2) * 6
+    facts = (*weights, angle.cos().bfloat16(), angle.sin().bfloat16(), heads, key_heads, 1e-6)
+    mask = [
+        part.cuda() for part in (batch.subtree_end_P.int(), batch.positions_P.int(), block_lists(batch.subtree_end_P))
+    ]
+    found = joined_attention(joined, *facts, *mask, size**-0.5, 0)
+    expected = packed_attention(*split_heads(joined, *facts), *mask, size**-0.5, 0)[0]
+    assert (found.float() - expected.float()).norm() / expected.float().norm() < 0.003
 
 
 @pytest.mark.parametrize("window", [0, 50])

@@ -13,10 +13,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from surestep.model.attention import pooled_kernel, tree_kernel
+from surestep.model.attention import pooled_kernel, tree_gradient_kernel, tree_kernel
 
 KINDS = {
     **dict.fromkeys(("q", "k", "v", "out", "do", "dq", "dk", "dv"), "*bf16"),
+    **dict.fromkeys(("q_weight", "cos", "sin"), "*bf16"),
     **dict.fromkeys(("lse", "delta", "part", "sum"), "*fp32"),
     **dict.fromkeys(("end", "position", "lists", "index"), "*i32"),
     "slot": "*i64",
@@ -24,17 +25,23 @@ KINDS = {
 """What pointers point at."""
 
 
+PLAIN = {"POOLED": False, "PARTS": 1, "ROTATE": False, "NORM": False}
+"""Of a forward pass over whole trees."""
+
+
 def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
     """Bytes that a block of each kernel shares."""
     target = GPUTarget("cuda", capability, 32)
     found = {}
     kernels = {
-        "forward": (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": False, "PARTS": 1}),
-        "query_gradient": (tree_kernel._query_gradient_kernel, tree_kernel.QUERY_GRADIENT, {}),
-        "key_gradient": (tree_kernel._key_gradient_kernel, tree_kernel.KEY_GRADIENT, {}),
+        "forward": (tree_kernel.forward_kernel, tree_kernel.FORWARD, PLAIN),
+        "forward_rotating": (tree_kernel.forward_kernel, tree_kernel.FORWARD, PLAIN | {"ROTATE": True, "NORM": True}),
+        "query_gradient": (tree_gradient_kernel.query_gradient_kernel, tree_kernel.QUERY_GRADIENT, {}),
+        "key_gradient": (tree_gradient_kernel.key_gradient_kernel, tree_kernel.KEY_GRADIENT, {}),
     }
     if capability == 80:  # once, for a GPU of little shared memory
-        kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, {"POOLED": True, "PARTS": 8})
+        pooled = PLAIN | {"POOLED": True, "PARTS": 8}
+        kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, pooled)
         join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
         kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})
     for name, (kernel, launch, more) in kernels.items():
@@ -47,7 +54,7 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
             elif stem in KINDS and argument.endswith("_ptr"):
                 signature[argument] = KINDS[stem]
             else:
-                signature[argument] = "fp32" if argument.endswith("scale") else "i32"
+                signature[argument] = "fp32" if argument.endswith(("scale", "eps")) else "i32"
         # Every number but the scales is a multiple of 16, as Triton finds when it is called.
         attributes = {
             (place,): [["tt.divisibility", 16]]

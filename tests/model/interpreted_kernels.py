@@ -15,8 +15,12 @@ from surestep.model.attention.block_lists import block_lists
 from surestep.model.attention.interface import tree_attention
 from surestep.model.attention.tree_kernel import packed_attention
 from surestep.model.fast import norm_kernel
+from surestep.model.fast.adapters.hashed_dropout import Dropout
+from surestep.model.fast.adapters.kernels import PieceTable, low_rank_gradient_on_gpu, low_rank_on_gpu
+from surestep.model.fast.gated_kernel import gated_gradient_on_gpu, gated_on_gpu
+from surestep.model.fast.heads.joined_attention import joined_attention
+from surestep.model.fast.heads.split_heads_kernel import keys_of, split_heads
 from surestep.model.fast.norm_kernel import sum_norm_gradient_on_gpu, sum_norm_on_gpu, sum_norm_quantised_on_gpu
-from surestep.model.fast.split_heads_kernel import split_heads
 from surestep.model.key_value_pool import KeyLayout, KeyValuePool
 from surestep.model.precision.fp8 import quantise_rows
 from surestep.model.precision.fp8_mlp import quantise_gated, quantise_gated_gradient
@@ -73,17 +77,34 @@ def split_errors(
     query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1)
     weights = [norm.weight for norm in norms]
     found = split_heads(joined, *(weights or [None, None]), cos, sin, heads, key_heads, 1e-3)
+    keys = keys_of(joined.detach(), weights[1] if has_norms else None, cos, sin, heads, key_heads, 1e-3)
     upstream = [torch.randn(part.shape, generator=generator) for part in found]
     gradients = torch.autograd.grad(found, [joined, *weights], upstream)
     expected = torch.autograd.grad((query, key, value), [joined, *weights], upstream)
     parts = zip(found, (query, key, value), strict=True)
     return [
         ("values", max(float((part - own).detach().abs().max()) for part, own in parts)),
+        ("keys alone", float((keys - found[1]).detach().abs().max())),
         *(
             (f"gradient {place}", float((part - own).abs().max() / own.abs().max()))
             for place, (part, own) in enumerate(zip(gradients, expected, strict=True))
         ),
     ]
+
+
+def joined_error(heads: int, key_heads: int, size: int, has_norms: bool, generator: torch.Generator) -> float:
+    """Of attention over a joined product, against heads that are split first."""
+    ends = nested_ends(128, generator)
+    positions = dense_mask(ends, torch.zeros_like(ends)).sum(1) - 1
+    mask = ends.int(), positions.int(), block_lists(ends)
+    joined = torch.randn(128, (heads + 2 * key_heads) * size, generator=generator)
+    weights = [torch.randn(size, generator=generator) for _ in range(2)] if has_norms else [None, None]
+    # Halves that differ, and a layout that the kernel does not read as it is.
+    cos, sin = (torch.randn(size, 128, generator=generator).t() for _ in range(2))
+    facts = (*weights, cos, sin, heads, key_heads, 1e-3)
+    found = joined_attention(joined, *facts, *mask, 0.3, 50)
+    expected = packed_attention(*split_heads(joined, *facts), *mask, 0.3, 50)[0]
+    return float((found - expected).abs().max())
 
 
 def pooled_error(heads: int, key_heads: int, window: int, generator: torch.Generator) -> float:
@@ -148,6 +169,62 @@ def norm_errors(rows: int, width: int, generator: torch.Generator) -> dict[str, 
     return {name: float((one - other).detach().abs().max() / other.abs().max()) for name, (one, other) in pairs.items()}
 
 
+def adapter_errors(rows: int, width: int, ranks: int, dropout: float, generator: torch.Generator) -> dict[str, float]:
+    """Of adapters' thin products and their gradients, against the same written out."""
+    made = [torch.randn(*size, generator=generator) for size in ((rows, width + 3), (ranks, width), (rows, ranks + 5))]
+    x, a, of_low = made[0][:, :width], made[1], made[2][:, :ranks]  # rows that lie apart
+    above = torch.randn(rows, width, generator=generator)
+    mask = Dropout(torch.tensor(-12345, dtype=torch.int32), torch.tensor(2**31 - 5, dtype=torch.int32), dropout)
+    scale = torch.rand(ranks, generator=generator)
+    wide = torch.full((rows, width + ranks), torch.nan)
+    low_rank_on_gpu(x, a, wide[:, :width], wide[:, width:], mask)
+    low = torch.full((rows, ranks), torch.nan)
+    low_rank_on_gpu(x, a, None, low, mask)
+    of_x = torch.full((rows, width), torch.nan)
+    of_a = low_rank_gradient_on_gpu(x, of_low, above, of_x, a, scale, mask)
+    in_place = above.clone()
+    low_rank_gradient_on_gpu(x, of_low, in_place, in_place, a, scale, mask)
+    alone = low_rank_gradient_on_gpu(x, of_low, None, None, a, scale, mask)
+    expected_low, expected_x = mask(x) @ a.t(), above + mask(of_low @ a)
+    pairs = {
+        "copy": (wide[:, :width], x),
+        "product behind it": (wide[:, width:], expected_low),
+        "product": (low, expected_low),
+        "gradient of the input": (of_x, expected_x),
+        "gradient in place": (in_place, expected_x),
+        "gradient of A": (of_a, of_low.t() @ mask(x) * scale[:, None]),
+        "gradient of A alone": (alone, of_a),
+    }
+    return {name: float((one - other).abs().max() / other.abs().max()) for name, (one, other) in pairs.items()}
+
+
+def copy_errors(generator: torch.Generator) -> float:
+    """Of tensors that one kernel copies to where they belong, scaled; other numbers there stay."""
+    sizes = [(3, 40), (700, 5), (1, 1), (16, 129)]
+    tensors = [torch.randn(*size, generator=generator) for size in sizes]
+    held = [torch.full((rows, width + 7), 9.0) for rows, width in sizes]
+    pieces = [
+        (to[:, 2 : 2 + x.shape[1]], x, 1.0 + place) for place, (to, x) in enumerate(zip(held, tensors, strict=True))
+    ]
+    PieceTable(pieces).copy()
+    errors = [float((to - x * factor).abs().max()) for to, x, factor in pieces]
+    untouched = sum(int((to != 9.0).sum()) for to in held) - sum(x.numel() for x in tensors)
+    return max(*errors, float(abs(untouched)))
+
+
+def gated_errors(rows: int, width: int, generator: torch.Generator) -> dict[str, float]:
+    """Of silu(gate) · up and its gradient, against autograd."""
+    joined = (3 * torch.randn(rows, 2 * width, generator=generator)).requires_grad_()
+    upstream = torch.randn(rows, width, generator=generator)
+    expected = torch.nn.functional.silu(joined[:, :width]) * joined[:, width:]
+    (expected_gradient,) = torch.autograd.grad(expected, joined, upstream)
+    pairs = {
+        "product": (gated_on_gpu(joined.detach()), expected),
+        "gradient": (gated_gradient_on_gpu(joined.detach(), upstream), expected_gradient),
+    }
+    return {name: float((one - other).detach().abs().max() / other.abs().max()) for name, (one, other) in pairs.items()}
+
+
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
     errors: dict[str, float] = {}
@@ -189,6 +266,9 @@ def main() -> None:
         errors |= {
             f"{name}, {what}": error for what, error in split_errors(heads, key_heads, size, has_norms, generator)
         }
+    for heads, key_heads, size, has_norms in ((4, 2, 32, True), (3, 1, 16, True), (7, 1, 16, False)):
+        name = f"joined, {heads} of {key_heads}" + (", normed" if has_norms else "")
+        errors[name] = joined_error(heads, key_heads, size, has_norms, generator)
     x = torch.randn(7, 40, generator=generator)
     x[3] = 0
     small, scales = quantise_rows_on_gpu(x, torch.float32, 448.0)
@@ -212,6 +292,12 @@ def main() -> None:
     for rows, width in ((4, 40), (11, 24), (3, 64)):
         found_errors = norm_errors(rows, width, generator)
         errors |= {f"norm of {rows} rows, {name}": error for name, error in found_errors.items()}
+    for rows, width, ranks, dropout in ((70, 40, 8, 0.0), (130, 200, 24, 0.3), (5, 64, 8, 0.5)):
+        of_adapters = adapter_errors(rows, width, ranks, dropout, generator)
+        errors |= {f"adapters of {rows} rows, {name}": error for name, error in of_adapters.items()}
+    errors["pieces in their places"] = copy_errors(generator)
+    for rows, width in ((7, 40), (3, 2100)):
+        errors |= {f"gates of {width}, {name}": error for name, error in gated_errors(rows, width, generator).items()}
     broken = joined.clone()
     broken[2, 5] = torch.inf
     small, scales = quantise_gated_on_gpu(broken, torch.float32, 448.0)

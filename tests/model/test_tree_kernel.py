@@ -80,15 +80,21 @@ def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them() -> None:
     for capability, limit in SHARED_MEMORY.items():
         needed = found[str(capability)]
         pooled = {"pooled_forward", "pooled_join"} if capability == 80 else set()
-        assert set(needed) == {"forward", "query_gradient", "key_gradient"} | pooled
+        assert set(needed) == {"forward", "forward_rotating", "query_gradient", "key_gradient"} | pooled
         assert max(needed.values()) <= limit, (capability, needed)
 
 
 @pytest.mark.parametrize("heads", ["8 of 2, normed", "3 of 3, normed", "6 of 2, normed", "4 of 2"])
 def test_heads_are_split_normed_and_rotated_as_transformers_does(errors: dict[str, float], heads: str) -> None:
     found = {name: error for name, error in errors.items() if name.startswith(f"heads, {heads}, ")}
-    assert len(found) == (4 if "normed" in heads else 2), "values, and gradients of the input and of both weights"
+    gradients = 3 if "normed" in heads else 1
+    assert len(found) == 2 + gradients, "values, keys alone, and gradients of the input and of both weights"
     assert max(found.values()) < 1e-5, found
+
+
+@pytest.mark.parametrize("heads", ["4 of 2, normed", "3 of 1, normed", "7 of 1"])
+def test_attention_over_a_joined_product_is_that_over_its_heads(errors: dict[str, float], heads: str) -> None:
+    assert errors[f"joined, {heads}"] < 1e-5
 
 
 def test_rows_are_scaled_as_the_reference_scales_them(errors: dict[str, float]) -> None:
@@ -104,3 +110,20 @@ def test_rows_are_scaled_as_the_reference_scales_them(errors: dict[str, float]) 
 @pytest.mark.parametrize("what", ["sum", "norm", "gradient", "weight", "sum before 8 bits", "scales", "rows"])
 def test_a_sum_and_its_norm_are_those_of_the_family(errors: dict[str, float], rows: int, what: str) -> None:
     assert errors[f"norm of {rows} rows, {what}"] < 1e-5
+
+
+@pytest.mark.parametrize("rows", [70, 130, 5], ids=["without dropout", "several ranks", "few rows"])
+def test_thin_products_of_adapters_are_those_written_out(errors: dict[str, float], rows: int) -> None:
+    found = {name: error for name, error in errors.items() if name.startswith(f"adapters of {rows} rows, ")}
+    assert len(found) == 7
+    assert max(found.values()) < 1e-5, found
+
+
+def test_all_adapters_of_a_model_are_rounded_by_one_kernel(errors: dict[str, float]) -> None:
+    assert errors["pieces in their places"] < 1e-6
+
+
+@pytest.mark.parametrize("width", [40, 2100])
+def test_gates_and_their_gradients_are_those_of_autograd(errors: dict[str, float], width: int) -> None:
+    assert errors[f"gates of {width}, product"] < 1e-6
+    assert errors[f"gates of {width}, gradient"] < 1e-6

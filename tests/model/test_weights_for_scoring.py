@@ -59,11 +59,14 @@ def test_merged_half_precision_weights_are_rounded_once() -> None:
     adapter, size = projection.adapters.of_layers[0], projection.adapters.sizes[0]
     assert adapter is not None
     assert isinstance(projection.weights, FrozenWeights)
-    weight = projection.weights.weight_ND
-    base = weight[:size].float()
-    exact = (base + adapter.scale * adapter.b @ adapter.a).detach()
-    rest = weight[size:].clone()
+    base = torch.cat([layer.weight for layer in projection.layers]).float()
+    rest = base[size:].bfloat16()
+    exact = (base[:size] + adapter.scale * adapter.b @ adapter.a).detach()
     merge_adapters(model)
+    assert type(projection.weights) is FrozenWeights
+    weight = projection.weights.weight_ND
+    assert weight.is_contiguous()
+    assert weight.data_ptr() == projection.layers[0].weight.data_ptr(), "held once"
     assert torch.equal(weight[:size], exact.bfloat16())
     assert torch.equal(weight[size:], rest), "keys and values have no adapters"
 

@@ -22,6 +22,7 @@ from surestep.model.attention.one_path_per_row import path_rows
 from surestep.model.attention.prepared_mask import Execution, PreparedMask, prepare_mask
 from surestep.model.backbones.rotary import fix_rotary_factors
 from surestep.model.backbones.silence_transformers import silence_transformers
+from surestep.model.fast.adapters.adapters import CopiedAdapters
 from surestep.model.fast.decoder_layers import narrow_layers
 from surestep.model.fast.fuse import can_fuse, fuse, projections
 from surestep.model.head import ConfidenceHead
@@ -74,6 +75,7 @@ class ConfidenceModel(nn.Module):
         # What the fused layers draw their dropout masks from; no part of what is saved.
         self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int32), persistent=False)
         self._rounded: list[RoundedWeights] = []
+        self._adapters = CopiedAdapters([])
         self.weights_version = 0
         self.is_fused = False
         self.is_narrowed = False
@@ -147,6 +149,8 @@ class ConfidenceModel(nn.Module):
         return torch.where(is_confidence[..., None], self.confidence_row.to(embedded.dtype), embedded)
 
     def _packed(self, plan: PreparedMask) -> Tensor:
+        if self.is_fused:
+            self._round_adapters()
         output = self.transformer(
             inputs_embeds=self.embed(plan.batch.tokens_P[None]),
             position_ids=plan.batch.positions_P[None],
@@ -166,6 +170,13 @@ class ConfidenceModel(nn.Module):
         if not self.is_narrowed:
             hidden = hidden.index_select(0, plan.batch.label_index_S)
         return hidden[: plan.num_needed]
+
+    def _round_adapters(self) -> None:
+        """Bring the copies that fused layers read up to date."""
+        copies = [copies for one in projections(self.transformer) if (copies := one.copies) is not None]
+        if copies != self._adapters.copies:
+            self._adapters = CopiedAdapters(copies)
+        self._adapters.bring_up_to_date()
 
     def _paths(self, batch: TreeBatch) -> Tensor:
         rows = path_rows(batch)

@@ -29,17 +29,10 @@ from torch import Tensor
 
 from surestep.errors import DeviceError
 from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK
+from surestep.model.attention.head_rotation import Rotation, rotated_rows
+from surestep.model.attention.tree_gradient_kernel import key_gradient_kernel, query_gradient_kernel, visible
 
 LOG2_E = 1.4426950408889634
-
-
-@triton.jit
-def _visible(end_ptr, position_ptr, token, keys, WINDOW: tl.constexpr):
-    # `token` and `keys` lie along different axes of the tile.
-    seen = (keys <= token) & (token < tl.load(end_ptr + keys))
-    if WINDOW > 0:
-        seen = seen & (tl.load(position_ptr + token) - tl.load(position_ptr + keys) < WINDOW)
-    return seen
 
 
 @triton.jit
@@ -56,7 +49,7 @@ def _attend_block(
     k = tl.load(k_ptr + rows[None, :] * k_stride + dim[:, None])
     scores = tl.dot(q, k) * scale
     if MASKED:
-        seen = _visible(end_ptr, position_ptr, token[:, None], keys[None, :], WINDOW)
+        seen = visible(end_ptr, position_ptr, token[:, None], keys[None, :], WINDOW)
         # Finite, so that a row whose first block holds nothing for it stays a number; what it sums up there is wiped
         # out by the first key that it sees, and it sees itself.
         scores = tl.where(seen, scores, -1.0e30)
@@ -74,9 +67,11 @@ def _attend_block(
 @triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, end_ptr, position_ptr, lists_ptr, index_ptr, slot_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale,
+    q_weight_ptr, cos_ptr, sin_ptr,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale, eps,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
     LIST: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr, PARTS: tl.constexpr,
+    ROTATE: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
     # Of a pass over pooled keys, `index` says where a query stands among the keys, and `slot` where a key lies. With
     # several `PARTS`, each program sees a part of its queries' keys, and what it finds is one of as many answers.
@@ -87,9 +82,14 @@ def forward_kernel(
     head = key_head * G + row % GP
     real = (row % GP) < G
     dim = tl.arange(0, E)
-    q = tl.load(
-        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
-    )
+    if ROTATE:
+        # Rows that stand for no head repeat the last one.
+        start = token * q_stride + tl.minimum(head, key_head * G + G - 1) * q_head
+        q = rotated_rows(q_ptr, start, q_weight_ptr, cos_ptr, sin_ptr, token, eps, E, BQ * GP, NORM)
+    else:
+        q = tl.load(
+            q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
+        )
     k_ptr += key_head * k_head
     v_ptr += key_head * v_head
     peak = tl.full([BQ * GP], -1.0e30, tl.float32)
@@ -127,131 +127,6 @@ def forward_kernel(
     place = (tl.program_id(2) * num_tokens + token) * num_heads + head
     tl.store(out_ptr + place[:, None] * E + dim[None, :], out, mask=real[:, None])
     tl.store(lse_ptr + place, peak + tl.log2(total), mask=(row % GP) < G)
-
-
-@triton.jit
-def _query_block(
-    q, do, lse, delta, dq, block, k_ptr, v_ptr, end_ptr, position_ptr, token,
-    k_stride, v_stride, scale,
-    E: tl.constexpr, BN: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr,
-):  # fmt: skip
-    keys = block * BN + tl.arange(0, BN)
-    dim = tl.arange(0, E)
-    k = tl.load(k_ptr + keys[:, None] * k_stride + dim[None, :])
-    v = tl.load(v_ptr + keys[:, None] * v_stride + dim[None, :])
-    p = tl.exp2(tl.dot(q, tl.trans(k)) * scale - lse[:, None])
-    if MASKED:
-        p = tl.where(_visible(end_ptr, position_ptr, token[:, None], keys[None, :], WINDOW), p, 0.0)
-    ds = p * (tl.dot(do, tl.trans(v)) - delta[:, None])
-    return tl.dot(ds.to(k.dtype), k, dq)
-
-
-@triton.jit
-def _query_gradient_kernel(
-    q_ptr, k_ptr, v_ptr, out_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, end_ptr, position_ptr, lists_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale, back_scale,
-    G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
-    LIST: tl.constexpr, WINDOW: tl.constexpr,
-):  # fmt: skip
-    key_head = tl.program_id(0)
-    block = tl.program_id(1)
-    row = tl.arange(0, BQ * GP)
-    token = block * BQ + row // GP
-    head = key_head * G + row % GP
-    real = (row % GP) < G
-    dim = tl.arange(0, E)
-    q = tl.load(
-        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
-    )
-    place = (token[:, None] * num_heads + head[:, None]) * E + dim[None, :]
-    do = tl.load(do_ptr + place, mask=real[:, None], other=0.0)
-    out = tl.load(out_ptr + place, mask=real[:, None], other=0.0)
-    delta = tl.sum(do.to(tl.float32) * out.to(tl.float32), 1)
-    tl.store(delta_ptr + token * num_heads + head, delta, mask=real)
-    lse = tl.load(lse_ptr + token * num_heads + head, mask=real, other=0.0)
-    k_ptr += key_head * k_head
-    v_ptr += key_head * v_head
-    dq = tl.zeros([BQ * GP, E], tl.float32)
-    listed = block * BQ // LIST
-    num_listed = num_tokens // LIST
-    for i in range(tl.load(lists_ptr + num_listed + 1 + listed), tl.load(lists_ptr + num_listed + 2 + listed)):
-        dq = _query_block(
-            q, do, lse, delta, dq, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
-            k_stride, v_stride, scale, E, BN, WINDOW > 0, WINDOW,
-        )  # fmt: skip
-    for i in range(tl.load(lists_ptr + listed), tl.load(lists_ptr + listed + 1)):
-        dq = _query_block(
-            q, do, lse, delta, dq, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
-            k_stride, v_stride, scale, E, BN, True, WINDOW,
-        )  # fmt: skip
-    tl.store(dq_ptr + place, (dq * back_scale).to(dq_ptr.dtype.element_ty), mask=real[:, None])
-
-
-@triton.jit
-def _key_block(
-    k, v, dk, dv, start, row, keys, key_head, q_ptr, do_ptr, lse_ptr, delta_ptr, end_ptr, position_ptr,
-    q_stride, q_head, num_heads, scale,
-    G: tl.constexpr, GP: tl.constexpr, E: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr,
-):  # fmt: skip
-    token = start + row // GP
-    head = key_head * G + row % GP
-    real = (row % GP) < G
-    dim = tl.arange(0, E)
-    q = tl.load(
-        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
-    )
-    lse = tl.load(lse_ptr + token * num_heads + head, mask=real, other=0.0)
-    p = tl.exp2(tl.dot(k, tl.trans(q)) * scale - lse[None, :])
-    if MASKED:
-        p = tl.where(_visible(end_ptr, position_ptr, token[None, :], keys[:, None], WINDOW), p, 0.0)
-    # Rows that stand for no head read zeros of `do`, so they add nothing to either sum.
-    do = tl.load(
-        do_ptr + (token[:, None] * num_heads + head[:, None]) * E + dim[None, :], mask=real[:, None], other=0.0
-    )
-    delta = tl.load(delta_ptr + token * num_heads + head, mask=real, other=0.0)
-    dv = tl.dot(p.to(do.dtype), do, dv)
-    ds = p * (tl.dot(v, tl.trans(do)) - delta[None, :])
-    dk = tl.dot(ds.to(q.dtype), q, dk)
-    return dk, dv
-
-
-@triton.jit
-def _key_gradient_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, end_ptr, position_ptr, lists_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, num_key_heads, scale, back_scale,
-    G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
-    LIST: tl.constexpr, WINDOW: tl.constexpr,
-):  # fmt: skip
-    key_head = tl.program_id(0)
-    block = tl.program_id(1)
-    keys = block * BN + tl.arange(0, BN)
-    dim = tl.arange(0, E)
-    k = tl.load(k_ptr + key_head * k_head + keys[:, None] * k_stride + dim[None, :])
-    v = tl.load(v_ptr + key_head * v_head + keys[:, None] * v_stride + dim[None, :])
-    dk = tl.zeros([BN, E], tl.float32)
-    dv = tl.zeros([BN, E], tl.float32)
-    row = tl.arange(0, BQ * GP)
-    starts = lists_ptr + 2 * (num_tokens // LIST + 1)
-    num_blocks = num_tokens // BN
-    # A listed block of queries may be several tiles of them.
-    TILES: tl.constexpr = LIST // BQ
-    first, last = tl.load(starts + num_blocks + 1 + block), tl.load(starts + num_blocks + 2 + block)
-    for i in range(first * TILES, last * TILES):
-        start = tl.load(lists_ptr + i // TILES) * LIST + i % TILES * BQ
-        dk, dv = _key_block(
-            k, v, dk, dv, start, row, keys, key_head, q_ptr, do_ptr, lse_ptr, delta_ptr, end_ptr, position_ptr,
-            q_stride, q_head, num_heads, scale, G, GP, E, WINDOW > 0, WINDOW,
-        )  # fmt: skip
-    first, last = tl.load(starts + block), tl.load(starts + block + 1)
-    for i in range(first * TILES, last * TILES):
-        start = tl.load(lists_ptr + i // TILES) * LIST + i % TILES * BQ
-        dk, dv = _key_block(
-            k, v, dk, dv, start, row, keys, key_head, q_ptr, do_ptr, lse_ptr, delta_ptr, end_ptr, position_ptr,
-            q_stride, q_head, num_heads, scale, G, GP, E, True, WINDOW,
-        )  # fmt: skip
-    place = (keys[:, None] * num_key_heads + key_head) * E + dim[None, :]
-    tl.store(dk_ptr + place, (dk * back_scale).to(dk_ptr.dtype.element_ty))
-    tl.store(dv_ptr + place, dv.to(dv_ptr.dtype.element_ty))
 
 
 class Launch(NamedTuple):
@@ -298,6 +173,21 @@ def packed_attention(
     `subtree_end` and `positions` are int32 [P], `lists` is from `block_lists`; a `window` of 0 is none. The last
     dimension of the inputs must be contiguous.
     """
+    return attended(query, key, value, subtree_end, positions, lists, scale, window)
+
+
+def attended(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    subtree_end: Tensor,
+    positions: Tensor,
+    lists: Tensor,
+    scale: float,
+    window: int,
+    rotation: Rotation | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `packed_attention`, without a gradient; with a `rotation`, of queries before their norm and rotation."""
     num_tokens, num_heads, head_dim = query.shape
     if max(query.numel(), num_tokens * query.stride(0)) >= 2**31:
         raise DeviceError(
@@ -307,10 +197,13 @@ def packed_attention(
     out = query.new_empty((num_tokens, num_heads, head_dim))
     lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
     sizes = tiles(num_heads, key.shape[1], head_dim, FORWARD.rows)
+    weight, cos, sin, eps = rotation or (None, query, query, 0.0)
+    read = query if weight is None else weight, cos, sin
     forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
-        query, key, value, out, lse, subtree_end, positions, lists, positions, positions,
-        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
-        **sizes, WINDOW=window, POOLED=False, PARTS=1, **FORWARD.options,
+        query, key, value, out, lse, subtree_end, positions, lists, positions, positions, *read,
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E, eps,
+        **sizes, WINDOW=window, POOLED=False, PARTS=1, ROTATE=rotation is not None, NORM=weight is not None,
+        **FORWARD.options,
     )  # fmt: skip
     return out, lse
 
@@ -344,13 +237,13 @@ def packed_attention_backward(
     sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
     strides = (*query.stride()[:2], *key.stride()[:2], *value.stride()[:2])
     # The query's kernel goes first: it also computes `delta`, which the other one reads.
-    _query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
+    query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
         query, key, value, out, gradient, lse, delta, dq, subtree_end, positions, lists,
         *strides, num_tokens, num_heads, scale * LOG2_E, scale,
         **sizes, WINDOW=window, **QUERY_GRADIENT.options,
     )  # fmt: skip
     sizes = tiles(num_heads, num_key_heads, head_dim, KEY_GRADIENT.rows)
-    _key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
+    key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
         query, key, value, gradient, lse, delta, dk, dv, subtree_end, positions, lists,
         *strides, num_tokens, num_heads, num_key_heads, scale * LOG2_E, scale,
         **sizes, WINDOW=window, **KEY_GRADIENT.options,

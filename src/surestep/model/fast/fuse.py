@@ -40,7 +40,7 @@ def projections(transformer: Any) -> Iterator[Projection]:
     """Every projection of a fused transformer."""
     for layer in transformer.layers:
         yield from (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o)
-        yield from (layer.mlp.surestep_gate, layer.mlp.surestep_up, layer.mlp.surestep_down)
+        yield from (*layer.mlp.surestep_gates, layer.mlp.surestep_down)
 
 
 def fuse(transformer: Any, seed: Tensor) -> None:
@@ -58,8 +58,7 @@ def fuse(transformer: Any, seed: Tensor) -> None:
         }
         exchange_class(attention, FusedAttention, fused)
         fused = {
-            "surestep_gate": Projection([mlp.gate_proj], seed, 5 * number + 2),
-            "surestep_up": Projection([mlp.up_proj], seed, 5 * number + 3),
+            "surestep_gates": _gates(mlp, seed, 5 * number + 2),
             "surestep_down": Projection([mlp.down_proj], seed, 5 * number + 4),
         }
         exchange_class(mlp, FusedMLP, fused)
@@ -73,15 +72,29 @@ def hold_in_fp8(transformer: Any) -> None:
     """
     for layer in transformer.layers:
         mlp = layer.mlp
-        parts = mlp.surestep_gate, mlp.surestep_up, mlp.surestep_down
-        weights = [weight for part in parts if (weight := part.single_frozen_weight()) is not None]
-        is_whole = len(weights) == len(parts) and isinstance(mlp.act_fn, nn.SiLU | SiLUActivation)
+        parts = *mlp.surestep_gates, mlp.surestep_down
+        is_whole = all(part.is_frozen_alone for part in parts) and _is_silu(mlp)
         for projection in (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o, *(() if is_whole else parts)):
             projection.to_fp8()
         if is_whole:
+            weights = [layer.weight.detach() for part in parts for layer in part.layers]
             for weight in weights:
                 check_fp8_sizes(weight)
-            object.__setattr__(mlp, "surestep_fp8", Fp8Mlp(*(weight.detach() for weight in weights)))
+            object.__setattr__(mlp, "surestep_fp8", Fp8Mlp(*weights))
+
+
+def _gates(mlp: Any, seed: Tensor, number: int) -> tuple[Projection, ...]:
+    """Gate and up: as one where they are frozen, of one layout and gated as `gated_product` does, else as two."""
+    gate, up = mlp.gate_proj, mlp.up_proj
+    bases = [getattr(layer, "base_layer", layer) for layer in (gate, up)]
+    is_frozen = not any(parameter.requires_grad for base in bases for parameter in base.parameters())
+    if is_frozen and _is_silu(mlp) and (bases[0].bias is None) == (bases[1].bias is None):
+        return (Projection([gate, up], seed, number),)
+    return Projection([gate], seed, number), Projection([up], seed, number + 1)
+
+
+def _is_silu(mlp: Any) -> bool:
+    return isinstance(mlp.act_fn, nn.SiLU | SiLUActivation)
 
 
 def _linear_layers(layer: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from surestep.model.attention.executions import kernel_attention
 from surestep.model.attention.interface import tree_attention
-from surestep.model.attention.prepared_mask import PreparedMask
+from surestep.model.attention.prepared_mask import KernelMask, PreparedMask
 from surestep.model.fast.projection import Projection
 from surestep.model.precision.fp8 import Fp8Rows
 
@@ -51,6 +51,9 @@ class FusedAttention:
         joined = self.surestep_qkv(rows, self.training)
         mask = surestep_mask.kernel_mask
         has_kernel = mask is not None and joined.is_cuda and position_embeddings[0].shape[-1] == self.head_dim
+        if has_kernel and surestep_mask.keys is None and not torch.is_grad_enabled():
+            attended = self._attend_in_kernel(mask, joined, *position_embeddings)
+            return self._output(attended, surestep_mask)  # type: ignore[no-any-return]
         split = self._split_in_kernel if has_kernel else self._split
         query, key, value = split(joined, *position_embeddings)
         if mask is not None and surestep_mask.keys is None:
@@ -67,7 +70,10 @@ class FusedAttention:
                 scaling=self.scaling,
                 sliding_window=self.surestep_window,
             )
-        attended = attended.squeeze(0).flatten(-2)
+        return self._output(attended.squeeze(0), surestep_mask)  # type: ignore[no-any-return]
+
+    def _output(self: Any, attended: Tensor, surestep_mask: PreparedMask) -> tuple[Tensor, None]:
+        attended = attended.flatten(-2)
         if self.surestep_is_last:
             attended = attended.index_select(0, surestep_mask.batch.label_index_S)
         return self.surestep_o(attended, self.training).unsqueeze(0), None
@@ -84,11 +90,22 @@ class FusedAttention:
 
     def _split_in_kernel(self: Any, joined: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `_split`, by our own kernel."""
-        from surestep.model.fast.split_heads_kernel import split_heads
+        from surestep.model.fast.heads.split_heads_kernel import split_heads
 
+        query, key, value = split_heads(joined, *self._heads(cos, sin))
+        return query.unsqueeze(0).transpose(1, 2), key.unsqueeze(0).transpose(1, 2), value.unsqueeze(0).transpose(1, 2)
+
+    def _attend_in_kernel(self: Any, mask: KernelMask, joined: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """[P, H, E], by our own kernels, where nothing is trained."""
+        from surestep.model.fast.heads.joined_attention import joined_attention
+
+        scale = self.head_dim**-0.5 if self.scaling is None else self.scaling
+        return joined_attention(joined, *self._heads(cos, sin), *mask, scale, self.surestep_window or 0)  # type: ignore[no-any-return]
+
+    def _heads(self: Any, cos: Tensor, sin: Tensor) -> tuple[Any, ...]:
+        """How our kernels norm and rotate the heads of a joined product."""
         has_norms = hasattr(self, "q_norm")
-        query, key, value = split_heads(
-            joined,
+        return (
             self.q_norm.weight if has_norms else None,
             self.k_norm.weight if has_norms else None,
             cos.squeeze(0),
@@ -97,4 +114,3 @@ class FusedAttention:
             self.config.num_key_value_heads,
             self.q_norm.variance_epsilon if has_norms else 0.0,
         )
-        return query.unsqueeze(0).transpose(1, 2), key.unsqueeze(0).transpose(1, 2), value.unsqueeze(0).transpose(1, 2)

@@ -3,6 +3,7 @@
 A `Projection` is a `HeldWeights`, which says how the product is computed, and adapters beside it where there are any:
 
     FrozenWeights           laid one after another in one tensor, multiplied as they are
+    AdaptedWeights          the same, and copies of adapters beside them: one operation
     TrainedWeights          apart, as the optimiser knows them; rounded in every pass where products run in less
     RoundedTrainedWeights   the same, rounded once after every update (`RoundedWeights`)
     Fp8Weights              frozen, in 8-bit floats
@@ -15,7 +16,6 @@ Shapes: `P` tokens of the pack, `D` width of the input, `N` outputs of all layer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from surestep.model.attention.executions import product_dtype
-from surestep.model.fast.adapter_linear import linear_with_adapter
-from surestep.model.fast.hashed_dropout import drop
+from surestep.model.fast.adapters.adapted_linear import adapted_linear
+from surestep.model.fast.adapters.adapters import Adapter, AdapterCopies, Adapters, padded_ranks
 from surestep.model.precision.float32_weights import RoundedWeights, linear_in_half
 from surestep.model.precision.fp8 import LONGEST_ROW, Fp8Rows, Fp8Weight
 
@@ -39,39 +39,82 @@ class HeldWeights(Protocol):
         """[P, N]: x Wᵀ + bias."""
         ...
 
-    def product_with_adapter(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
-        """[P, N]: x Wᵀ + bias + low bᵀ."""
+    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
+        """[P, N]: x Wᵀ + bias, and the adapters' share; in training, their input is dropped out."""
         ...
 
 
 class FrozenWeights:
-    """Frozen weights in one tensor; the layers keep views of it, so memory stays as it was."""
+    """Frozen weights in one tensor; the layers keep views of it, so memory stays as it was.
+
+    Args:
+        layers: whose weights they are.
+        ranks: columns of zeros that are left behind the weights' own.
+    """
 
     reads_fp8 = False
 
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+    def __init__(self, layers: Sequence[nn.Linear], ranks: int = 0) -> None:
         # Parameters, so that a compiler takes their sizes for fixed.
         self.weight_ND: Tensor = layers[0].weight
         self.bias_N: Tensor | None = layers[0].bias
-        if len(layers) > 1:
-            self.weight_ND = _frozen([layer.weight for layer in layers])
-            parts = torch.split(self.weight_ND.detach(), [layer.out_features for layer in layers])
+        if len(layers) > 1 or ranks or not layers[0].weight.is_contiguous():
+            self.weight_ND = _frozen([F.pad(layer.weight.detach(), (0, ranks)) for layer in layers])
+            own = self.weight_ND.detach()[:, : layers[0].in_features]
+            parts = torch.split(own, [layer.out_features for layer in layers])
             for layer, part in zip(layers, parts, strict=True):
                 layer.weight.data = part
-            self.bias_N = None if layers[0].bias is None else _frozen([layer.bias for layer in layers])
+        if len(layers) > 1 and layers[0].bias is not None:
+            self.bias_N = _frozen([layer.bias for layer in layers])
 
     def product(self, x_PD: Tensor | Fp8Rows) -> Tensor:
         """[P, N]: x Wᵀ + bias."""
         assert isinstance(x_PD, Tensor)
         return F.linear(x_PD, self.weight_ND, self.bias_N)
 
-    def product_with_adapter(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
-        """[P, N]: x Wᵀ + bias + low bᵀ, in the dtype of the weights."""
-        dtype = self.weight_ND.dtype
-        y_PN: Tensor = linear_with_adapter(
-            x_PD.to(dtype), self.weight_ND, self.bias_N, low_PR.to(dtype), b_NR.to(dtype)
+    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
+        """Not theirs to give: beside adapters, frozen weights are `AdaptedWeights`."""
+        raise NotImplementedError
+
+
+class AdaptedWeights(FrozenWeights):
+    """Frozen weights and rounded copies of the adapters beside them.
+
+    Where the output is the wider side, the adapters' B lie behind the weights' columns (see `adapted_linear`).
+    `weight_ND` is then [N, D + R].
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear], adapters: Adapters) -> None:
+        num_inputs, num_outputs = layers[0].in_features, sum(adapters.sizes)
+        ranks = padded_ranks(adapters.ranks)
+        self.is_wide = num_inputs <= num_outputs
+        super().__init__(layers, ranks if self.is_wide else 0)
+        weight_ND = self.weight_ND.detach()
+        beside_NR = weight_ND[:, num_inputs:]
+        if not self.is_wide:
+            beside_NR = nn.Parameter(weight_ND.new_zeros((num_outputs, ranks)), requires_grad=False)
+        self.copies = AdapterCopies(adapters, beside_NR)
+
+    def product(self, x_PD: Tensor | Fp8Rows) -> Tensor:
+        """Not theirs to give: without adapters they are `FrozenWeights`."""
+        raise NotImplementedError
+
+    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
+        """[P, N]: x Wᵀ + bias, and the adapters' share, in the dtype of the weights."""
+        dropout = adapters.dropping(training)
+        y_PN, _ = adapted_linear(
+            x_PD.to(self.weight_ND.dtype),
+            self.weight_ND,
+            self.bias_N,
+            self.copies.a_RD,
+            None if self.is_wide else self.copies.b_NR,
+            [adapter.a for adapter in adapters.present],
+            [adapter.b for adapter in adapters.present],
+            self.copies.scale_R,
+            adapters.outputs,
+            *dropout,
         )
-        return y_PN
+        return y_PN  # type: ignore[no-any-return]
 
 
 class TrainedWeights:
@@ -94,9 +137,10 @@ class TrainedWeights:
         y_PN: Tensor = linear_in_half(x_PD.to(dtype), self.in_half(dtype), weights, bias_N)
         return y_PN
 
-    def product_with_adapter(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
-        """[P, N]: x Wᵀ + bias + low bᵀ."""
-        return torch.addmm(self.product(x_PD), low_PR, b_NR.t())
+    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
+        """[P, N]: x Wᵀ + bias, and the adapters' share; in training, their input is dropped out."""
+        low_PR = adapters.low_rank_input(x_PD, training)
+        return torch.addmm(self.product(x_PD), low_PR, adapters.scaled_b().to(low_PR.dtype).t())
 
     def rounds_to(self, dtype: torch.dtype) -> bool:
         """Whether a product in `dtype` rounds the weights: they are float32 and it is less."""
@@ -147,9 +191,10 @@ class Fp8Weights:
             return self.weight.of_rows(x_PD, self.bias_N)
         return self.weight(x_PD.to(product_dtype(x_PD)), self.bias_N)
 
-    def product_with_adapter(self, x_PD: Tensor, low_PR: Tensor, b_NR: Tensor) -> Tensor:
-        """[P, N]: x Wᵀ + bias + low bᵀ, in the dtype of `low`."""
-        return self.weight(x_PD.to(low_PR.dtype), self.bias_N, low_PR, b_NR)
+    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
+        """[P, N]: x Wᵀ + bias, and the adapters' share in half precision; in training, their input is dropped out."""
+        low_PR = adapters.low_rank_input(x_PD, training)
+        return self.weight(x_PD.to(low_PR.dtype), self.bias_N, low_PR, adapters.scaled_b().to(low_PR.dtype))
 
 
 def check_fp8_sizes(weight_ND: Tensor) -> None:
@@ -163,53 +208,6 @@ def check_fp8_sizes(weight_ND: Tensor) -> None:
         raise ValueError(f"fp8 needs sizes in multiples of 16, this weight has {shape}")
     if max(shape) > LONGEST_ROW:
         raise ValueError(f"fp8 takes rows of up to {LONGEST_ROW}, this weight has {shape}")
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """Low-rank weights of one layer: its output gains `scale` · B A x."""
-
-    a: nn.Parameter
-    b: nn.Parameter
-    scale: float
-
-
-class Adapters:
-    """The adapters of a projection's layers: one product with all their A, and one dropout mask.
-
-    Args:
-        of_layers: of each layer, None where it has none; at least one has.
-        sizes: outputs of each layer.
-        dropout: of their input, in training.
-        seed: int32 scalar of the whole model, drawn anew for every pass in training.
-        salt: another one for every projection of a model: their dropout masks differ.
-    """
-
-    def __init__(
-        self, of_layers: Sequence[Adapter | None], sizes: Sequence[int], *, dropout: float, seed: Tensor, salt: int
-    ) -> None:
-        self.of_layers = list(of_layers)
-        self.sizes = list(sizes)
-        self.dropout = dropout
-        self.seed = seed
-        self.salt = torch.tensor(salt, dtype=torch.int32, device=seed.device)
-
-    def low_rank_input(self, x_PD: Tensor, training: bool) -> Tensor:
-        """[P, R]: x Aᵀ of all adapters; in training, their input is dropped out."""
-        dropped_PD = drop(x_PD, self.seed + self.salt, self.dropout) if training and self.dropout > 0 else x_PD
-        return F.linear(dropped_PD, torch.cat([adapter.a for adapter in self.of_layers if adapter is not None]))
-
-    def scaled_b(self) -> Tensor:
-        """float32 [N, R]: the layers' B, scaled, each beside the ranks of its own A."""
-        ranks = [0 if adapter is None else adapter.a.shape[0] for adapter in self.of_layers]
-        rows, before = [], 0
-        for adapter, size, rank in zip(self.of_layers, self.sizes, ranks, strict=True):
-            if adapter is None:
-                rows.append(self.seed.new_zeros((size, sum(ranks)), dtype=torch.float32))
-            else:
-                rows.append(F.pad(adapter.b * adapter.scale, (before, sum(ranks) - before - rank)))
-            before += rank
-        return torch.cat(rows)
 
 
 class Projection:
@@ -228,8 +226,8 @@ class Projection:
     def __init__(self, layers: Sequence[Any], seed: Tensor, number: int) -> None:
         self.layers: list[nn.Linear] = [getattr(layer, "base_layer", layer) for layer in layers]
         is_trained = any(layer.weight.requires_grad for layer in self.layers)
-        self.weights: HeldWeights = TrainedWeights(self.layers) if is_trained else FrozenWeights(self.layers)
         of_layers = [_adapter_of(layer) for layer in layers]
+        self.weights: HeldWeights
         self.adapters: Adapters | None = None
         if any(of_layers):
             self.adapters = Adapters(
@@ -239,14 +237,24 @@ class Projection:
                 seed=seed,
                 salt=2 * number,
             )
+        if is_trained:
+            self.weights = TrainedWeights(self.layers)
+        elif self.adapters is not None:
+            self.weights = AdaptedWeights(self.layers, self.adapters)
+        else:
+            self.weights = FrozenWeights(self.layers)
 
     def __call__(self, x_PD: Tensor | Fp8Rows, training: bool) -> Tensor:
         """[P, N], the layers' outputs side by side; in training, the adapters' input is dropped out."""
         if self.adapters is None:
             return self.weights.product(x_PD)
         assert isinstance(x_PD, Tensor), "adapters read their input in half precision"
-        low_PR = self.adapters.low_rank_input(x_PD, training)
-        return self.weights.product_with_adapter(x_PD, low_PR, self.adapters.scaled_b().to(low_PR.dtype))
+        return self.weights.adapted_product(x_PD, self.adapters, training)
+
+    @property
+    def copies(self) -> AdapterCopies | None:
+        """Rounded copies of the adapters, that passes read; None where there are none."""
+        return self.weights.copies if isinstance(self.weights, AdaptedWeights) else None
 
     @property
     def reads_fp8(self) -> bool:
@@ -277,6 +285,8 @@ class Projection:
     def drop_adapters(self) -> None:
         """Compute without adapters from now on: they were merged into the weights."""
         self.adapters = None
+        if isinstance(self.weights, AdaptedWeights):
+            self.weights = FrozenWeights(self.layers)
 
     def to_fp8(self) -> None:
         """Run the frozen weights in 8-bit floats from now on.
@@ -286,13 +296,12 @@ class Projection:
         """
         if not isinstance(self.weights, FrozenWeights):
             raise ValueError("only frozen weights can be held in fp8")
-        self.weights = Fp8Weights(self.weights)
+        self.weights = Fp8Weights(FrozenWeights(self.layers))
 
-    def single_frozen_weight(self) -> Tensor | None:
-        """[N, D], where the projection is a frozen weight and nothing else: no bias and no adapters."""
-        held = self.weights
-        is_lone = isinstance(held, FrozenWeights) and held.bias_N is None and self.adapters is None
-        return held.weight_ND if is_lone else None  # type: ignore[attr-defined]
+    @property
+    def is_frozen_alone(self) -> bool:
+        """Whether it is frozen weights and nothing else: no bias and no adapters."""
+        return type(self.weights) is FrozenWeights and self.weights.bias_N is None
 
     def single_trained_weight(self, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         """One layer's float32 weight rounded to `dtype`, and the weight, where there is nothing else."""

@@ -3,9 +3,6 @@
 Each number is read once and written once, forward and backward; a compiler's kernels for the same arithmetic read
 rows twice and write the gradients' parts before they join them. Everything between is float32 and is rounded once.
 
-The norm is that of Qwen3 (RMS of a head, Zhang and Sennrich, 2019), the rotation that of all families in
-`surestep.model.backbones.families` (RoPE, Su et al., 2021, halves of a head as pairs).
-
 Shapes: `P` tokens of the pack (a multiple of 128), `H` query heads, `K` key heads, `E` head dimension (a power of two),
 `N` = (H + 2 K) E.
 """
@@ -20,14 +17,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from surestep.model.attention.head_rotation import halves, normed_and_rotated, weight_halves
+
 _TOKENS = 16
 """Tokens that a block of threads works on, of one key head and its query heads."""
-
-
-@triton.jit
-def _halves(start_ptr, token, stride, E: tl.constexpr):
-    place = start_ptr + token[:, None] * stride + tl.arange(0, E // 2)[None, :]
-    return tl.load(place).to(tl.float32), tl.load(place + E // 2).to(tl.float32)
 
 
 @triton.jit
@@ -38,46 +31,39 @@ def _store_halves(start_ptr, token, stride, first, second, E: tl.constexpr):
 
 
 @triton.jit
-def _weight_halves(weight_ptr, E: tl.constexpr):
-    half = tl.arange(0, E // 2)
-    first = tl.load(weight_ptr + half).to(tl.float32)[None, :]
-    return first, tl.load(weight_ptr + E // 2 + half).to(tl.float32)[None, :]
-
-
-@triton.jit
 def _head_forward(
     x_ptr, out_ptr, weight_ptr, token, x_stride, out_stride, cos1, cos2, sin1, sin2, eps,
     E: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
-    x1, x2 = _halves(x_ptr, token, x_stride, E)
-    if NORM:
-        w1, w2 = _weight_halves(weight_ptr, E)
-        scale = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / E + eps)[:, None]
-        x1, x2 = x1 * scale * w1, x2 * scale * w2
-    _store_halves(out_ptr, token, out_stride, x1 * cos1 - x2 * sin1, x2 * cos2 + x1 * sin2, E)
+    x1, x2 = halves(x_ptr, token * x_stride, E)
+    x1, x2 = normed_and_rotated(x1, x2, weight_ptr, cos1, cos2, sin1, sin2, eps, E, NORM)
+    _store_halves(out_ptr, token, out_stride, x1, x2, E)
 
 
 @triton.jit
 def _forward_kernel(
     x_ptr, q_ptr, k_ptr, v_ptr, q_weight_ptr, k_weight_ptr, cos_ptr, sin_ptr, eps,
-    K: tl.constexpr, G: tl.constexpr, E: tl.constexpr, BT: tl.constexpr, NORM: tl.constexpr,
+    K: tl.constexpr, G: tl.constexpr, E: tl.constexpr, BT: tl.constexpr, NORM: tl.constexpr, ONLY_KEYS: tl.constexpr,
 ):  # fmt: skip
     key_head = tl.program_id(0)
     token = tl.program_id(1).to(tl.int64) * BT + tl.arange(0, BT)
-    cos1, cos2 = _halves(cos_ptr, token, E, E)
-    sin1, sin2 = _halves(sin_ptr, token, E, E)
+    cos1, cos2 = halves(cos_ptr, token * E, E)
+    sin1, sin2 = halves(sin_ptr, token * E, E)
     N: tl.constexpr = (G + 2) * K * E
-    for member in tl.static_range(G):
-        head = key_head * G + member
-        _head_forward(
-            x_ptr + head * E, q_ptr + head * E, q_weight_ptr, token, N, G * K * E, cos1, cos2, sin1, sin2, eps, E, NORM
-        )
+    if not ONLY_KEYS:
+        for member in tl.static_range(G):
+            head = key_head * G + member
+            _head_forward(
+                x_ptr + head * E, q_ptr + head * E, q_weight_ptr, token, N, G * K * E,
+                cos1, cos2, sin1, sin2, eps, E, NORM,
+            )  # fmt: skip
     x_ptr += (G * K + key_head) * E
     _head_forward(
         x_ptr, k_ptr + key_head * E, k_weight_ptr, token, N, K * E, cos1, cos2, sin1, sin2, eps, E, NORM
     )  # fmt: skip
-    v1, v2 = _halves(x_ptr + K * E, token, N, E)
-    _store_halves(v_ptr + key_head * E, token, K * E, v1, v2, E)
+    if not ONLY_KEYS:
+        v1, v2 = halves(x_ptr + K * E, token * N, E)
+        _store_halves(v_ptr + key_head * E, token, K * E, v1, v2, E)
 
 
 @triton.jit
@@ -85,11 +71,11 @@ def _head_backward(
     x_ptr, g_ptr, dx_ptr, weight_ptr, token, x_stride, g_stride, cos1, cos2, sin1, sin2, eps, dw1, dw2,
     E: tl.constexpr, NORM: tl.constexpr, TRAINED: tl.constexpr,
 ):  # fmt: skip
-    g1, g2 = _halves(g_ptr, token, g_stride, E)
+    g1, g2 = halves(g_ptr, token * g_stride, E)
     d1, d2 = g1 * cos1 + g2 * sin2, g2 * cos2 - g1 * sin1
     if NORM:
-        x1, x2 = _halves(x_ptr, token, x_stride, E)
-        w1, w2 = _weight_halves(weight_ptr, E)
+        x1, x2 = halves(x_ptr, token * x_stride, E)
+        w1, w2 = weight_halves(weight_ptr, E)
         scale = tl.rsqrt((tl.sum(x1 * x1, 1) + tl.sum(x2 * x2, 1)) / E + eps)[:, None]
         x1, x2 = x1 * scale, x2 * scale
         if TRAINED:
@@ -111,8 +97,8 @@ def _backward_kernel(
     key_head = tl.program_id(0)
     tile = tl.program_id(1).to(tl.int64)
     token = tile * BT + tl.arange(0, BT)
-    cos1, cos2 = _halves(cos_ptr, token, E, E)
-    sin1, sin2 = _halves(sin_ptr, token, E, E)
+    cos1, cos2 = halves(cos_ptr, token * E, E)
+    sin1, sin2 = halves(sin_ptr, token * E, E)
     N: tl.constexpr = (G + 2) * K * E
     # Summed over tokens once, at the end: a sum across threads for every head took longer than all the rest.
     dw1 = tl.zeros([BT, E // 2], tl.float32)
@@ -137,7 +123,7 @@ def _backward_kernel(
     if TRAINED:
         tl.store(dw_ptr + E + half, tl.sum(dw1, 0))
         tl.store(dw_ptr + E + E // 2 + half, tl.sum(dw2, 0))
-    v1, v2 = _halves(gv_ptr + key_head * E, token, K * E, E)
+    v1, v2 = halves(gv_ptr + key_head * E, token * (K * E), E)
     _store_halves(dx_ptr + of_key + K * E, token, N, v1, v2, E)
 
 
@@ -157,16 +143,41 @@ def split_heads(
     Queries and keys are normed by `q_weight` and `k_weight` [E] (or not: both None) and then rotated by `cos` and
     `sin` [P, E]. `joined` must be contiguous.
     """
+    query, key, value = _empty(joined, cos.shape[1], num_heads, num_key_heads)
+    _split(joined, query, key, value, q_weight, k_weight, cos, sin, eps, only_keys=False)
+    return query, key, value
+
+
+def keys_of(
+    joined: Tensor, k_weight: Tensor | None, cos: Tensor, sin: Tensor, num_heads: int, num_key_heads: int, eps: float
+) -> Tensor:
+    """The keys of `split_heads` alone. Has no gradient."""
+    key = joined.new_empty((joined.shape[0], num_key_heads, cos.shape[1]))
+    query = joined.new_empty((0, num_heads, cos.shape[1]))
+    _split(joined, query, key, key, k_weight, k_weight, cos, sin, eps, only_keys=True)
+    return key
+
+
+def _split(
+    joined: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    q_weight: Tensor | None,
+    k_weight: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    eps: float,
+    *,
+    only_keys: bool,
+) -> None:
     num_tokens, dim = cos.shape
     if num_tokens % _TOKENS:
         raise ValueError(f"{num_tokens} tokens are no multiple of {_TOKENS}; pad the batch first")
-    cos, sin = cos.contiguous(), sin.contiguous()
-    query, key, value = _empty(joined, dim, num_heads, num_key_heads)
-    _forward_kernel[(num_key_heads, num_tokens // _TOKENS)](
-        joined, query, key, value, *_weights(joined, q_weight, k_weight), cos, sin, eps,
-        **_sizes(dim, num_heads, num_key_heads, q_weight),
+    _forward_kernel[(key.shape[1], num_tokens // _TOKENS)](
+        joined, query, key, value, *_weights(joined, q_weight, k_weight), cos.contiguous(), sin.contiguous(), eps,
+        **_sizes(dim, query.shape[1], key.shape[1], q_weight), ONLY_KEYS=only_keys,
     )  # fmt: skip
-    return query, key, value
 
 
 @split_heads.register_fake

@@ -1,0 +1,1 @@
+"""From the joined product of queries, keys and values to attended heads."""
