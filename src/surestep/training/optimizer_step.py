@@ -24,6 +24,7 @@ from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.spread.together import Together
 from surestep.training.loss import step_losses
 from surestep.training.optimizer.averaged_weights import AveragedWeights, put_raw_weights
+from surestep.training.optimizer.clipped_update import clip_and_step
 from surestep.training.optimizer.parameter_groups import (
     Role,
     build_optimizer,
@@ -228,8 +229,7 @@ class OptimizerStep:
             self._budget.shrink(self._drop_gradients)
             packs = self._pack_again(packs)
         with not_repeated(f"the weights were updated in step {packs.step + 1}"):
-            grad_norm = self._accelerator.clip_grad_norm_(self.model.parameters(), self._settings.max_grad_norm)
-            self.optimizer.step()
+            grad_norm = clip_and_step(self.optimizer, self.model, self._accelerator, self._settings.max_grad_norm)
             if self._average is not None:
                 self._average.update()
             self._built.model.weights_changed()
