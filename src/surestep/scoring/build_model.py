@@ -246,7 +246,7 @@ def make_fast(model: ConfidenceModel, hardware: Hardware, reasons: list[str]) ->
         reasons.append(f"head: reads more than the last layer at <CONFIDENCE> ({read.described()}); layers not fused")
     may_fuse = hardware.fuses_layers and hardware.device.type == "cuda" and model.route != "paths" and read.is_plain
     if may_fuse and model.fuse_layers():
-        reasons.append("layers: fused (queries, keys and values as one product, frozen gate and up too, adapters in it)")
+        reasons.append("layers: fused (queries, keys and values as one product, so gate and up where frozen)")
     if model.route != "paths" and read.is_plain and model.narrow_layers():
         reasons.append("last layer: past its attention, only the tokens that are read (exact)")
     if is_nf4(model):
