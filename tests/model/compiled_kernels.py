@@ -14,12 +14,15 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from surestep.model.attention import pooled_kernel, tree_gradient_kernel, tree_kernel
+from surestep.model.fast.adapters import kernels as adapter_kernels
+from surestep.model.fast.adapters.adapted_linear import MOST_RANKS
 
 KINDS = {
     **dict.fromkeys(("q", "k", "v", "out", "do", "dq", "dk", "dv"), "*bf16"),
     **dict.fromkeys(("q_weight", "cos", "sin"), "*bf16"),
-    **dict.fromkeys(("lse", "delta", "part", "sum"), "*fp32"),
-    **dict.fromkeys(("end", "position", "lists", "index"), "*i32"),
+    **dict.fromkeys(("x", "a", "copy", "low", "of_low", "above", "of_x"), "*bf16"),
+    **dict.fromkeys(("lse", "delta", "part", "sum", "scale"), "*fp32"),
+    **dict.fromkeys(("end", "position", "lists", "index", "seed", "salt"), "*i32"),
     "slot": "*i64",
 }
 """What pointers point at."""
@@ -44,6 +47,13 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, pooled)
         join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
         kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})
+        for ranks in (48, MOST_RANKS):
+            launch = adapter_kernels.low_rank_launch(ranks)
+            more = launch | {"COPY": True, "DROP": True}
+            kernels[f"adapters, {ranks} ranks"] = (adapter_kernels._low_rank_kernel, _options(launch), more)
+            launch = adapter_kernels.gradient_launch(ranks)
+            more = launch | {"SPLITS": 16, "OF_X": True, "DROP": True}
+            kernels[f"adapters' gradient, {ranks} ranks"] = (adapter_kernels._gradient_kernel, _options(launch), more)
     for name, (kernel, launch, more) in kernels.items():
         sizes = tree_kernel.tiles(32, 8, head_size, launch.rows) | {"WINDOW": 0} | more
         signature = {}
@@ -54,7 +64,7 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
             elif stem in KINDS and argument.endswith("_ptr"):
                 signature[argument] = KINDS[stem]
             else:
-                signature[argument] = "fp32" if argument.endswith(("scale", "eps")) else "i32"
+                signature[argument] = "fp32" if argument.endswith(("scale", "eps", "factor")) else "i32"
         # Every number but the scales is a multiple of 16, as Triton finds when it is called.
         attributes = {
             (place,): [["tt.divisibility", 16]]
@@ -66,6 +76,10 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         compiled = triton.compile(source, target=target, options=launch.options)
         found[name] = compiled.metadata.shared
     return found
+
+
+def _options(launch: dict[str, int]) -> tree_kernel.Launch:
+    return tree_kernel.Launch(64, {name: launch[name] for name in ("num_warps", "num_stages")})
 
 
 def main() -> None:

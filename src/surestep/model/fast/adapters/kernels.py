@@ -4,15 +4,13 @@ A compiler makes three kernels of them: one drops the input out and writes it, o
 it to the layer's output. Here the input is read once, forward and backward; its dropout mask is computed where the
 numbers are (see `hashed_dropout`).
 
-Shapes: `P` rows, `D` inputs, `R` ranks (at most `adapted_linear.MOST_RANKS`, of which a block of
-threads holds sums).
+Shapes: `P` rows, `D` inputs, `R` ranks, at most `adapted_linear.MOST_RANKS`: a block of threads holds sums of all of them.
 """
 
 # Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
 # mypy: disable-error-code="no-untyped-def, misc, untyped-decorator"
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import triton
@@ -165,7 +163,7 @@ def low_rank_on_gpu(x: Tensor, a: Tensor, copy: Tensor | None, low: Tensor, mask
     to = low if copy is None else copy
     _low_rank_kernel[(triton.cdiv(len(x), _LOW_RANK["BM"]),)](
         x, a, to, low, mask.seed, mask.salt, len(x), width, x.stride(0), to.stride(0), low.stride(0),
-        *mask.threshold_and_factor, **_ranks(ranks), **_LOW_RANK, COPY=copy is not None, DROP=mask.is_on,
+        *mask.threshold_and_factor, **low_rank_launch(ranks), COPY=copy is not None, DROP=mask.is_on,
     )  # fmt: skip
 
 
@@ -184,10 +182,22 @@ def low_rank_gradient_on_gpu(
     _gradient_kernel[(triton.cdiv(width, _GRADIENT["BK"]), splits)](
         x, of_low, above, to, a, scale, parts, mask.seed, mask.salt, len(x), width,
         x.stride(0), of_low.stride(0), above.stride(0),
-        *mask.threshold_and_factor, **_ranks(ranks), **_GRADIENT, SPLITS=splits, OF_X=of_x is not None, DROP=mask.is_on,
+        *mask.threshold_and_factor, **gradient_launch(ranks), SPLITS=splits, OF_X=of_x is not None, DROP=mask.is_on,
     )  # fmt: skip
     return parts.sum(0)
 
 
-def _ranks(ranks: int) -> dict[str, Any]:
+def low_rank_launch(ranks: int) -> dict[str, int]:
+    """Sizes and options of `low_rank_on_gpu`'s kernel."""
+    launch = _ranks(ranks) | _LOW_RANK
+    # With three stages a block would share 115 kB, more than some GPUs have.
+    return launch | {"num_stages": 2} if launch["RP"] > 64 else launch
+
+
+def gradient_launch(ranks: int) -> dict[str, int]:
+    """Sizes and options of `low_rank_gradient_on_gpu`'s kernel."""
+    return _ranks(ranks) | _GRADIENT
+
+
+def _ranks(ranks: int) -> dict[str, int]:
     return {"R": ranks, "RP": max(16, triton.next_power_of_2(ranks))}
