@@ -4,7 +4,7 @@ A compiler makes three kernels of them: one drops the input out and writes it, o
 it to the layer's output. Here the input is read once, forward and backward; its dropout mask is computed where the
 numbers are (see `hashed_dropout`).
 
-Shapes: `P` rows, `D` inputs, `R` ranks, at most `adapted_linear.MOST_RANKS`: a block of threads holds sums of all of them.
+Shapes: `P` rows, `D` inputs, `R` ranks, at most `adapted_linear.MOST_RANKS`: a block of threads sums up all of them.
 """
 
 # Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
