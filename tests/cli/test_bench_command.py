@@ -114,3 +114,36 @@ def test_misuse_is_told_in_a_line(arguments: list[str], words: list[str], fail: 
     line = fail("bench", *arguments)
     for word in words:
         assert word in line
+
+
+@pytest.mark.parametrize("work", ["train", "score"])
+def test_a_profile_names_what_takes_the_time(
+    work: str,
+    tmp_path: Path,
+    succeed: Callable[..., str],
+    backbone_folder: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
+    budget = ["--budgets", "600"]
+    shown = succeed("bench", work, *QUICK, "--backbone", backbone_folder("llama"), *budget, "--profile", "5")
+    row = json.loads(shown.splitlines()[-1])["rows"][0]
+    profile = row["settings"]["profile"]
+    assert len(profile["kernels"]) == 5
+    times = [kernel["seconds"] for kernel in profile["kernels"]]
+    assert times == sorted(times, reverse=True)
+    assert 0 < sum(times) <= profile["busy_s"]
+    assert any("mm" in kernel["name"] for kernel in profile["kernels"]), "matrix products are among the longest"
+    assert profile["runs"] > sum(kernel["runs"] for kernel in profile["kernels"]) > 0
+    assert profile["kernels"][0]["name"] in shown.rsplit("\n", 2)[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["train", "--profile", "0"], "at least 1"),
+        (["sweep", "--profile", "3"], "use it with bench train"),
+    ],
+)
+def test_a_profile_of_nothing_is_refused(flags: list[str], words: str, fail: Callable[..., str]) -> None:
+    assert words in fail("bench", *flags)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from surestep.bench.kernels import kernels_of
 from surestep.bench.timing import Measurement, seconds, synchronize
 from surestep.bench.train import flops_per_token
 from surestep.bench.warm_up import compiled_graphs, warm_until_nothing_new
@@ -29,8 +30,12 @@ def bench_scoring(
     *,
     ceiling: float,
     repeats: int = 3,
+    profiled: int = 0,
 ) -> Measurement:
-    """Time `repeats` times the scoring of every step of `trees`, after rounds in which nothing new is made any more."""
+    """Time `repeats` times the scoring of every step of `trees`, after rounds in which nothing new is made any more.
+
+    With `profiled`, `settings` name as many kernels that take the time of one more repeat (`kernels_of`).
+    """
     device = built.hardware.device
 
     def score() -> None:
@@ -53,6 +58,7 @@ def bench_scoring(
         torch.cuda.empty_cache()  # what was measured before belongs to another row
         torch.cuda.reset_peak_memory_stats(device)
     times = [seconds(score, device) for _ in range(repeats)]
+    kernels = kernels_of(score, device, profiled) if profiled else None
     median = float(np.median(times))
     tokens = sum(tree.num_tokens for tree in trees)
     return Measurement(
@@ -66,5 +72,6 @@ def bench_scoring(
         reserved_gb=memory_reserved_gb(device),
         first_step_s=first,
         settings={"token_budget": scorer.token_budget, "compiled": built.is_compiled, "times_s": times}
-        | {"warm_up_rounds": warm.rounds + 1, "warm_up_complete": warm.is_complete},
+        | {"warm_up_rounds": warm.rounds + 1, "warm_up_complete": warm.is_complete}
+        | ({} if kernels is None else {"profile": kernels}),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from surestep.bench.example_work import run_data
+from surestep.bench.kernels import kernels_of
 from surestep.bench.timing import Measurement, synchronize
 from surestep.bench.warm_up import compiled_graphs, warm_until_nothing_new
 from surestep.config import Config
@@ -76,6 +77,7 @@ def bench_training(
     steps: int = 8,
     repeats: int = 3,
     warmup: int | None = None,
+    profiled: int = 0,
 ) -> Measurement:
     """Time `repeats` times `steps` optimiser steps, in a round of the very same steps that met nothing new any more.
 
@@ -83,7 +85,8 @@ def bench_training(
     the last one was still disturbed.
 
     The optimiser step draws, packs, moves, runs, clips and updates as in a run; logs, validation and checkpoints are
-    left out. `ceiling` in floating-point operations a second; `warmup` are steps at the beginning of each round.
+    left out. `ceiling` in floating-point operations a second; `warmup` are steps at the beginning of each round. With
+    `profiled`, `settings` name as many kernels that take the time of one more repeat (`kernels_of`).
     """
     device = built.hardware.device
     on_gpu = device.type == "cuda"
@@ -110,8 +113,11 @@ def bench_training(
     built.model.train()
     rounds: list[_Round] = []
 
+    def start_again() -> None:
+        trainer.view.state.step, trainer.view.state.drawn = 0, dict.fromkeys(data, 0)  # the same steps
+
     def one_round() -> None:
-        trainer.view.state.step, trainer.view.state.drawn = 0, dict.fromkeys(data, 0)  # the same steps again
+        start_again()
         rounds.append(_timed_round(trainer, warmup=warmup, steps=steps, repeats=repeats))
 
     synchronize(device)
@@ -127,6 +133,13 @@ def bench_training(
         quiet=1 if on_gpu else 0,
         most=MOST_ROUNDS,
     )
+    kernels = None
+    if profiled:
+        start_again()
+        with closing(trainer.bare_steps()) as stream:
+            for _ in range(warmup):
+                next(stream)
+            kernels = kernels_of(lambda: [next(stream) for _ in range(steps)], device, profiled)
     last = rounds[-1]
     times, tokens, labels, run = last.times, last.tokens, last.labels, last.tokens_run
     # Repeats hold different examples, so rates are compared and not times.
@@ -153,5 +166,6 @@ def bench_training(
             "warm_up_rounds": warm.rounds,
             "warm_up_complete": warm.is_complete,
             "recorded_passes": trainer.optimizer_step.num_recorded,
-        },
+        }
+        | ({} if kernels is None else {"profile": kernels}),
     )

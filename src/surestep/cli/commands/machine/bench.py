@@ -14,6 +14,7 @@ from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import Config
 from surestep.counted import counted
 from surestep.errors import ConfigError
+from surestep.terminal_text import in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="examples in one optimiser step, or scored (default: as documented, and what fills two passes; scored: "
         "1024, on a CPU 64)",
     )
+    parser.add_argument(
+        "--profile",
+        type=int,
+        metavar="N",
+        help="also list the N kernels (on a CPU, operations) that take most of the time, of one more repeat",
+    )
     add_json_flag(parser)
     parser.add_argument(
         "--output",
@@ -82,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--shape is {args.shape!r}; allowed: {', '.join(SHAPES)}")
     if args.steps < 1 or args.repeats < 1 or (args.examples is not None and args.examples < 1):
         raise ConfigError("--steps, --repeats and --examples must be at least 1")
+    if args.profile is not None and args.profile < 1:
+        raise ConfigError(f"--profile is {args.profile}; how many kernels to list must be at least 1")
     config = override(_base(args), args)
     config.check()
     named = config.model.backbone != Config().model.backbone
@@ -163,7 +172,13 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
             ]
             rows += [
                 bench_scoring(
-                    f"{name}, passes of {budget:,}", built, scorer, work, ceiling=ceiling, repeats=args.repeats
+                    f"{name}, passes of {budget:,}",
+                    built,
+                    scorer,
+                    work,
+                    ceiling=ceiling,
+                    repeats=args.repeats,
+                    profiled=args.profile or 0,
                 )
                 for name, work in works
             ]
@@ -195,6 +210,7 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
                 ceiling=ceiling,
                 steps=args.steps,
                 repeats=args.repeats,
+                profiled=args.profile or 0,
             )
         )
     return rows
@@ -233,3 +249,19 @@ def _print(console: Console, rows: Sequence[Measurement], held_back: float) -> N
     for row in rows:
         if remark := still_warming(row.settings):
             console.print(f"· {row.name}: {remark}", markup=False, highlight=False)
+        if profile := row.settings.get("profile"):
+            _print_profile(console, row.name, profile)
+
+
+def _print_profile(console: Console, name: str, profile: dict[str, Any]) -> None:
+    wall, busy = profile["wall_s"], profile["busy_s"]
+    table = FittedTable(title=f"{name}: {wall:,.3f} s, of which {busy:,.3f} s ({busy / wall:.0%}) busy")
+    table.add_columns_of("ms", "share", "runs", first="kernel")
+    for kernel in profile["kernels"]:
+        table.add_cells(
+            in_one_line(kernel["name"])[:60],
+            f"{kernel['seconds'] * 1e3:,.1f}",
+            f"{kernel['seconds'] / wall:.0%}",
+            f"{kernel['runs']:,}",
+        )
+    console.print(table)

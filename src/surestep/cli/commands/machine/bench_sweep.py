@@ -40,7 +40,7 @@ def add_sweep_flags(parser: argparse.ArgumentParser) -> None:
 _PEER_WORKS = ("lora", "score")
 _PEER_BATCH = 16
 """Rows in a peer's batch, of which it trains whole ones."""
-_OF_SWEEP, _OF_ONE = ("shapes", "works", "peers", "peer_python"), ("shape", "preset")
+_OF_SWEEP, _OF_ONE = ("shapes", "works", "peers", "peer_python"), ("shape", "preset", "profile")
 
 
 def refuse_unread_flags(args: argparse.Namespace) -> None:
@@ -52,7 +52,11 @@ def refuse_unread_flags(args: argparse.Namespace) -> None:
     is_sweep = args.work == "sweep"
     for name in _OF_ONE if is_sweep else _OF_SWEEP:
         if getattr(args, name) is not None:
-            instead = {"shape": "use --shapes", "preset": "use --works lora or full"}.get(name, "bench sweep does")
+            instead = {
+                "shape": "use --shapes",
+                "preset": "use --works lora or full",
+                "profile": "use it with bench train, trees or score",
+            }.get(name, "bench sweep does")
             raise ConfigError(f"bench {args.work} does not read --{name}: {instead}, or leave it out")
     if is_sweep and "model.backbone" in flag_values(args):
         raise ConfigError("bench sweep measures shapes (--shapes): for a --backbone, use bench train, trees or score")
