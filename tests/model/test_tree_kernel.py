@@ -80,7 +80,9 @@ def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them() -> None:
     for capability, limit in SHARED_MEMORY.items():
         needed = found[str(capability)]
         pooled = {"pooled_forward", "pooled_join"} if capability == 80 else set()
-        assert set(needed) == {"forward", "forward_rotating", "query_gradient", "key_gradient"} | pooled
+        adapters = {f"low_rank{what}_{ranks}" for what in ("", "_gradient") for ranks in (64, 128)}
+        attention = {"forward", "forward_rotating", "query_gradient", "key_gradient"}
+        assert set(needed) == attention | adapters | pooled
         assert max(needed.values()) <= limit, (capability, needed)
 
 

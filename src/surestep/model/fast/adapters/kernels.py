@@ -24,7 +24,9 @@ from surestep.model.fast.adapters.hashed_dropout import FIRST, GOLDEN, SECOND, D
 _LOW_RANK = {"BM": 64, "BK": 128, "num_warps": 4, "num_stages": 3}
 _GRADIENT = {"BM": 64, "BK": 64, "num_warps": 8, "num_stages": 3}
 """The fastest of some thirty each on an H200, for inputs of 1,024 and 2,048
-(docs/experiments/2026-11-29-adapters-in-one-product.md)."""
+(docs/experiments/2026-11-29-adapters-in-one-product.md). A block may share 99 kB on many GPUs."""
+_MANY_RANKS = 64
+"""With more than these, a third block of numbers on its way does not fit what a block of threads may share."""
 _SPLITS = 16
 """Shares of the rows whose sums are made apart; a constant, so that sums do not depend on the GPU."""
 _FIRST, _SECOND = tl.constexpr(FIRST), tl.constexpr(SECOND)
@@ -165,7 +167,7 @@ def low_rank_on_gpu(x: Tensor, a: Tensor, copy: Tensor | None, low: Tensor, mask
     to = low if copy is None else copy
     _low_rank_kernel[(triton.cdiv(len(x), _LOW_RANK["BM"]),)](
         x, a, to, low, mask.seed, mask.salt, len(x), width, x.stride(0), to.stride(0), low.stride(0),
-        *mask.threshold_and_factor, **_ranks(ranks), **_LOW_RANK, COPY=copy is not None, DROP=mask.is_on,
+        *mask.threshold_and_factor, **low_rank_options(ranks), COPY=copy is not None, DROP=mask.is_on,
     )  # fmt: skip
 
 
@@ -184,9 +186,19 @@ def low_rank_gradient_on_gpu(
     _gradient_kernel[(triton.cdiv(width, _GRADIENT["BK"]), splits)](
         x, of_low, above, to, a, scale, parts, mask.seed, mask.salt, len(x), width,
         x.stride(0), of_low.stride(0), above.stride(0),
-        *mask.threshold_and_factor, **_ranks(ranks), **_GRADIENT, SPLITS=splits, OF_X=of_x is not None, DROP=mask.is_on,
+        *mask.threshold_and_factor, **gradient_options(ranks), SPLITS=splits, OF_X=of_x is not None, DROP=mask.is_on,
     )  # fmt: skip
     return parts.sum(0)
+
+
+def low_rank_options(ranks: int) -> dict[str, Any]:
+    """How the kernel of thin products is started: ranks, tile, and Triton's own options."""
+    return _ranks(ranks) | _LOW_RANK | ({"num_stages": 2} if ranks > _MANY_RANKS else {})
+
+
+def gradient_options(ranks: int) -> dict[str, Any]:
+    """The same of the kernel of their gradients."""
+    return _ranks(ranks) | _GRADIENT
 
 
 def _ranks(ranks: int) -> dict[str, Any]:
