@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
+from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import GPT2Config, Qwen2Config, Qwen3Config
 
 from model.test_fused import CONFIGS, SHAPE, batch, make_model
@@ -69,6 +70,35 @@ def test_merged_half_precision_weights_are_rounded_once() -> None:
     assert weight.data_ptr() == projection.layers[0].weight.data_ptr(), "held once"
     assert torch.equal(weight[:size], exact.bfloat16())
     assert torch.equal(weight[size:], rest), "keys and values have no adapters"
+
+
+def test_weights_that_lay_beside_adapters_are_given_up_as_these_are_merged() -> None:
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), "all-linear")
+    model.fuse_layers()
+    _logits(model)  # as the probe does: passes keep what they read
+    held = [StorageWeakRef(one.copies.b_NR.untyped_storage()) for one in projections(model.transformer) if one.copies]
+    merge_adapters(model)
+    assert len(held) == 3 * 4
+    assert all(storage.expired() for storage in held)
+
+
+@pytest.mark.parametrize("fuse_first", [True, False])
+def test_a_copy_of_a_model_follows_its_own_adapters(fuse_first: bool) -> None:
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), "all-linear")
+    if fuse_first:
+        model.fuse_layers()
+    before = _logits(model)
+    copied = copy.deepcopy(model)
+    if not copied.is_fused:
+        copied.fuse_layers()
+    for name, parameter in copied.named_parameters():
+        if "lora_B" in name:
+            parameter.data.zero_()
+    without = _logits(copied)
+    assert float((without - before).abs().max()) > 1e-3, "adapters matter here"
+    assert torch.equal(_logits(model), before), "the model keeps its own"
+    merge_adapters(copied)
+    torch.testing.assert_close(_logits(copied), without)
 
 
 @pytest.mark.parametrize("config", [Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16)], ids=["bias", "none"])

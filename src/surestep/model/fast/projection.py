@@ -15,6 +15,7 @@ Shapes: `P` tokens of the pack, `D` width of the input, `N` outputs of all layer
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -243,6 +244,19 @@ class Projection:
             self.weights = AdaptedWeights(self.layers, self.adapters)
         else:
             self.weights = FrozenWeights(self.layers)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Projection:
+        """Frozen weights, their layers' views and the adapters' copies lie in one tensor there, too."""
+        copied = copy.copy(self)
+        memo[id(self)] = copied
+        copied.layers, copied.adapters = copy.deepcopy(self.layers, memo), copy.deepcopy(self.adapters, memo)
+        if not isinstance(self.weights, FrozenWeights):
+            copied.weights = copy.deepcopy(self.weights, memo)
+        elif copied.adapters is None:
+            copied.weights = FrozenWeights(copied.layers)
+        else:
+            copied.weights = AdaptedWeights(copied.layers, copied.adapters)
+        return copied
 
     def __call__(self, x_PD: Tensor | Fp8Rows, training: bool) -> Tensor:
         """[P, N], the layers' outputs side by side; in training, the adapters' input is dropped out."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -144,6 +144,10 @@ class CopiedAdapters:
         self._parameters = [parameter for _, parameter, _ in self._pieces]
         self._places: list[int] | None = None
         self._table: PieceTable | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of a model looks for its own: places in memory mean nothing there.
+        return CopiedAdapters, ([],)
 
     def bring_up_to_date(self) -> None:
         """Round the adapters into their copies; before every pass that reads them.
