@@ -12,7 +12,8 @@ from transformers import GPT2Config, Qwen2Config, Qwen3Config
 
 from model.test_fused import CONFIGS, SHAPE, batch, make_model
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fast.fuse import projections
+from surestep.model.fast.adapters.adapters import CopiedAdapters
+from surestep.model.fast.fuse import hold_in_fp8, projections
 from surestep.model.fast.projection import FrozenWeights
 from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
 from surestep.model.saved_weights import is_adapted
@@ -99,6 +100,28 @@ def test_a_copy_of_a_model_follows_its_own_adapters(fuse_first: bool) -> None:
     assert torch.equal(_logits(model), before), "the model keeps its own"
     merge_adapters(copied)
     torch.testing.assert_close(_logits(copied), without)
+
+
+@pytest.mark.parametrize("targets", [["gate_proj"], "all-linear"], ids=["gate", "all"])
+def test_gates_that_are_too_long_as_one_are_held_in_fp8_apart(
+    targets: list[str] | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(Qwen3Config(**SHAPE | {"intermediate_size": 128}, head_dim=16), targets, dropout=0.5)
+    model.fuse_layers()
+    gates = model.transformer.layers[0].mlp.surestep_gates[0]
+    for module in ("fuse", "projection"):
+        monkeypatch.setattr(f"surestep.model.fast.{module}.LONGEST_ROW", gates.num_outputs // 2)
+    x = torch.randn(7, gates.layers[0].in_features)
+    _logits(model)  # copies are up to date
+    together = gates(x, True)
+    parts = gates.apart()
+    CopiedAdapters([part.copies for part in parts if part.copies is not None]).bring_up_to_date()
+    torch.testing.assert_close(torch.cat([part(x, True) for part in parts], 1), together)
+    model.eval()
+    expected = _logits(model)
+    hold_in_fp8(model.transformer)
+    assert [len(layer.mlp.surestep_gates) for layer in model.transformer.layers] == [2] * 3
+    assert 0 < float((_logits(model) - expected).norm() / expected.norm()) < 0.5
 
 
 @pytest.mark.parametrize("config", [Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16)], ids=["bias", "none"])

@@ -271,6 +271,11 @@ class Projection:
         return self.weights.copies if isinstance(self.weights, AdaptedWeights) else None
 
     @property
+    def num_outputs(self) -> int:
+        """Of all its layers."""
+        return sum(layer.out_features for layer in self.layers)
+
+    @property
     def reads_fp8(self) -> bool:
         """Whether it takes `Fp8Rows`: adapters would want the input in half precision beside them."""
         return self.adapters is None and self.weights.reads_fp8
@@ -301,6 +306,17 @@ class Projection:
         self.adapters = None
         if isinstance(self.weights, AdaptedWeights):
             self.weights = FrozenWeights(self.layers)
+
+    def apart(self) -> list[Projection]:
+        """Its frozen layers as projections of their own, which compute the same, dropout masks included."""
+        found = []
+        for place, layer in enumerate(self.layers):
+            one = copy.copy(self)
+            one.layers = [layer]
+            one.adapters = None if self.adapters is None else self.adapters.of(place)
+            one.weights = FrozenWeights([layer]) if one.adapters is None else AdaptedWeights([layer], one.adapters)
+            found.append(one)
+        return found
 
     def to_fp8(self) -> None:
         """Run the frozen weights in 8-bit floats from now on.

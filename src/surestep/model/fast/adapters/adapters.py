@@ -9,6 +9,7 @@ Shapes: `P` tokens of the pack, `D` width of the input, `N` outputs of all layer
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,14 @@ class Adapters:
     def ranks(self) -> int:
         """Of all of them together."""
         return sum(adapter.a.shape[0] for adapter in self.present)
+
+    def of(self, place: int) -> Adapters | None:
+        """Those of one layer; None where it has none. Their dropout mask is that of all."""
+        if self.of_layers[place] is None:
+            return None
+        one = copy.copy(self)
+        one.of_layers, one.sizes = [self.of_layers[place]], [self.sizes[place]]
+        return one
 
     def dropping(self, training: bool) -> Dropout:
         """The dropout of their input."""
