@@ -16,7 +16,6 @@ from triton.compiler import ASTSource
 
 from surestep.model.attention import pooled_kernel, tree_gradient_kernel, tree_kernel
 from surestep.model.fast.adapters import kernels as adapter_kernels
-from surestep.model.fast.adapters.adapted_linear import MOST_RANKS
 
 KINDS = {
     **dict.fromkeys(("q", "k", "v", "out", "do", "dq", "dk", "dv"), "*bf16"),
@@ -50,7 +49,7 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
     for name, (kernel, launch, more) in kernels.items():
         sizes = tree_kernel.tiles(32, 8, head_size, launch.rows) | {"WINDOW": 0} | more
         found[name] = _shared(kernel, capability, sizes, launch.options)
-    for ranks in (adapter_kernels._MANY_RANKS, MOST_RANKS):
+    for ranks in (adapter_kernels._MANY_RANKS, adapter_kernels.MOST_RANKS):
         for name, kernel, options, more in (
             ("low_rank", adapter_kernels._low_rank_kernel, adapter_kernels.low_rank_options(ranks), {"COPY": True}),
             (

@@ -114,7 +114,7 @@ def test_a_sum_and_its_norm_are_those_of_the_family(errors: dict[str, float], ro
     assert errors[f"norm of {rows} rows, {what}"] < 1e-5
 
 
-@pytest.mark.parametrize("rows", [70, 130, 5], ids=["without dropout", "several ranks", "few rows"])
+@pytest.mark.parametrize("rows", [70, 130, 5, 9], ids=["without dropout", "several ranks", "few rows", "shares"])
 def test_thin_products_of_adapters_are_those_written_out(errors: dict[str, float], rows: int) -> None:
     found = {name: error for name, error in errors.items() if name.startswith(f"adapters of {rows} rows, ")}
     assert len(found) == 7
