@@ -50,17 +50,14 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         sizes = tree_kernel.tiles(32, 8, head_size, launch.rows) | {"WINDOW": 0} | more
         found[name] = _shared(kernel, capability, sizes, launch.options)
     for ranks in (adapter_kernels._MANY_RANKS, adapter_kernels.MOST_RANKS):
-        for name, kernel, options, more in (
-            ("low_rank", adapter_kernels._low_rank_kernel, adapter_kernels.low_rank_options(ranks), {"COPY": True}),
-            (
-                "low_rank_gradient",
-                adapter_kernels._gradient_kernel,
-                adapter_kernels.gradient_options(ranks),
-                {"OF_X": True, "SPLITS": adapter_kernels._SPLITS},
-            ),
+        forward, backward = adapter_kernels.low_rank_options(ranks), adapter_kernels.gradient_options(ranks)
+        sizes = {"COPY": True, "OF_X": True, "SPLITS": adapter_kernels._SPLITS, "DROP": True}
+        for name, kernel, options in (
+            ("low_rank", adapter_kernels._low_rank_kernel, forward),
+            ("low_rank_gradient", adapter_kernels._gradient_kernel, backward),
         ):
             own = {key: options.pop(key) for key in ("num_warps", "num_stages")}
-            found[f"{name}_{ranks}"] = _shared(kernel, capability, options | more | {"DROP": True}, own)
+            found[f"{name}_{ranks}"] = _shared(kernel, capability, options | sizes, own)
     return found
 
 
