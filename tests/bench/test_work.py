@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import runpy
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModel
 
 from surestep.bench.backbone_shapes import shape_config
 from surestep.bench.example_work import bushy, candidates, chain, chain_lengths, paths_of, run_data
+from surestep.bench.timing import sustained_ceiling
 from surestep.encoding.encoded_tree import EncodedTree
+from surestep.scoring.hardware import choose_hardware
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SHAPE = {"num_ids": 500, "confidence_id": 400}
@@ -94,3 +98,19 @@ def test_a_run_reads_the_examples_as_they_are() -> None:
     assert len(examples) == 4
     assert examples.labels_per_example == trees[0].num_labels
     assert examples[2].tokens_T.tolist() == trees[2].tokens_T.tolist()
+
+
+def test_a_sustained_ceiling_holds_one_product_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of a GPU's products take 134 MB each."""
+    product, kept, most = torch.matmul, weakref.WeakSet[Tensor](), []
+
+    def watched(a: Tensor, b: Tensor) -> Tensor:
+        found = product(a[:8], b)
+        kept.add(found)
+        most.append(len(kept))
+        return found
+
+    monkeypatch.setattr(torch, "matmul", watched)
+    assert sustained_ceiling(choose_hardware("cpu", "no"), duration=0.01) > 0
+    assert len(most) >= 20
+    assert max(most) == 1

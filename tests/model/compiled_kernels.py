@@ -1,4 +1,4 @@
-"""Run by test_tree_kernel.py: compiles the attention kernels for GPUs that need not be there.
+"""Run by test_tree_kernel.py: compiles the kernels that share much for GPUs that need not be there.
 
 Its arguments are the size of a head and compute capabilities. Prints as JSON, by capability, what a block of each
 kernel shares.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -15,7 +16,6 @@ from triton.compiler import ASTSource
 
 from surestep.model.attention import pooled_kernel, tree_gradient_kernel, tree_kernel
 from surestep.model.fast.adapters import kernels as adapter_kernels
-from surestep.model.fast.adapters.adapted_linear import MOST_RANKS
 
 KINDS = {
     **dict.fromkeys(("q", "k", "v", "out", "do", "dq", "dk", "dv"), "*bf16"),
@@ -34,8 +34,6 @@ PLAIN = {"POOLED": False, "PARTS": 1, "ROTATE": False, "NORM": False}
 
 def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
     """Bytes that a block of each kernel shares."""
-    target = GPUTarget("cuda", capability, 32)
-    found = {}
     kernels = {
         "forward": (tree_kernel.forward_kernel, tree_kernel.FORWARD, PLAIN),
         "forward_rotating": (tree_kernel.forward_kernel, tree_kernel.FORWARD, PLAIN | {"ROTATE": True, "NORM": True}),
@@ -47,39 +45,43 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, pooled)
         join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
         kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})
-        for ranks in (48, MOST_RANKS):
-            launch = adapter_kernels.low_rank_launch(ranks)
-            more = launch | {"COPY": True, "DROP": True}
-            kernels[f"adapters, {ranks} ranks"] = (adapter_kernels._low_rank_kernel, _options(launch), more)
-            launch = adapter_kernels.gradient_launch(ranks)
-            more = launch | {"SPLITS": 16, "OF_X": True, "DROP": True}
-            kernels[f"adapters' gradient, {ranks} ranks"] = (adapter_kernels._gradient_kernel, _options(launch), more)
+    found = {}
     for name, (kernel, launch, more) in kernels.items():
         sizes = tree_kernel.tiles(32, 8, head_size, launch.rows) | {"WINDOW": 0} | more
-        signature = {}
-        for argument in kernel.arg_names:
-            stem = argument.removesuffix("_ptr")
-            if argument in sizes:
-                signature[argument] = "constexpr"
-            elif stem in KINDS and argument.endswith("_ptr"):
-                signature[argument] = KINDS[stem]
-            else:
-                signature[argument] = "fp32" if argument.endswith(("scale", "eps", "factor")) else "i32"
-        # Every number but the scales is a multiple of 16, as Triton finds when it is called.
-        attributes = {
-            (place,): [["tt.divisibility", 16]]
-            for place, argument in enumerate(kernel.arg_names)
-            if signature[argument] not in ("constexpr", "fp32")
-        }
-        constants = {name: value for name, value in sizes.items() if name in kernel.arg_names}
-        source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
-        compiled = triton.compile(source, target=target, options=launch.options)
-        found[name] = compiled.metadata.shared
+        found[name] = _shared(kernel, capability, sizes, launch.options)
+    for ranks in (adapter_kernels._MANY_RANKS, adapter_kernels.MOST_RANKS):
+        forward, backward = adapter_kernels.low_rank_options(ranks), adapter_kernels.gradient_options(ranks)
+        sizes = {"COPY": True, "OF_X": True, "SPLITS": adapter_kernels._SPLITS, "DROP": True}
+        for name, kernel, options in (
+            ("low_rank", adapter_kernels._low_rank_kernel, forward),
+            ("low_rank_gradient", adapter_kernels._gradient_kernel, backward),
+        ):
+            own = {key: options.pop(key) for key in ("num_warps", "num_stages")}
+            found[f"{name}_{ranks}"] = _shared(kernel, capability, options | sizes, own)
     return found
 
 
-def _options(launch: dict[str, int]) -> tree_kernel.Launch:
-    return tree_kernel.Launch(64, {name: launch[name] for name in ("num_warps", "num_stages")})
+def _shared(kernel: Any, capability: int, sizes: dict[str, Any], options: dict[str, int]) -> int:
+    signature = {}
+    for argument in kernel.arg_names:
+        stem = argument.removesuffix("_ptr")
+        if argument in sizes:
+            signature[argument] = "constexpr"
+        elif stem in KINDS and argument.endswith("_ptr"):
+            signature[argument] = KINDS[stem]
+        else:
+            signature[argument] = "fp32" if argument.endswith(("scale", "eps", "factor")) else "i32"
+    # Every number but the scales is a multiple of 16, as Triton finds when it is called.
+    attributes = {
+        (place,): [["tt.divisibility", 16]]
+        for place, argument in enumerate(kernel.arg_names)
+        if signature[argument] not in ("constexpr", "fp32")
+    }
+    constants = {name: value for name, value in sizes.items() if name in kernel.arg_names}
+    source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    shared: int = compiled.metadata.shared
+    return shared
 
 
 def main() -> None:

@@ -292,7 +292,7 @@ def main() -> None:
     for rows, width in ((4, 40), (11, 24), (3, 64)):
         found_errors = norm_errors(rows, width, generator)
         errors |= {f"norm of {rows} rows, {name}": error for name, error in found_errors.items()}
-    for rows, width, ranks, dropout in ((70, 40, 8, 0.0), (130, 200, 24, 0.3), (5, 64, 8, 0.5)):
+    for rows, width, ranks, dropout in ((70, 40, 8, 0.0), (130, 200, 24, 0.3), (5, 64, 8, 0.5), (9, 64, 136, 0.3)):
         of_adapters = adapter_errors(rows, width, ranks, dropout, generator)
         errors |= {f"adapters of {rows} rows, {name}": error for name, error in of_adapters.items()}
     errors["pieces in their places"] = copy_errors(generator)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from backbones import FAMILIES, VOCABULARY
 from surestep.errors import BackboneError
@@ -15,6 +16,7 @@ from surestep.model.attention.dense_mask import DenseBlock
 from surestep.model.attention.interface import register_tree_attention
 from surestep.model.attention.parity_probe import probe_parity
 from surestep.model.confidence_model import ConfidenceModel, Route
+from surestep.model.fast.fused_attention import FusedAttention
 from surestep.model.head import ConfidenceHead
 
 
@@ -82,6 +84,23 @@ def test_an_encoder_that_reads_later_steps_is_refused(dtype: torch.dtype, route:
     model = model_of("bert", route, seed=seed)
     with pytest.raises(BackboneError, match="bidirectional"):
         probe_parity(model, dtype=dtype)
+
+
+@pytest.mark.parametrize("in_training", [True, False])
+def test_fused_layers_are_probed_as_they_score_and_as_they_train(
+    in_training: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of("qwen3")
+    assert model.fuse_layers()
+    assert probe_parity(model, dtype=torch.float32).agrees
+    right = FusedAttention._split
+
+    def wrong(self: Any, *args: Tensor) -> tuple[Tensor, ...]:
+        query, key, value = right(self, *args)
+        return (query.flip(2) if torch.is_grad_enabled() == in_training else query), key, value
+
+    monkeypatch.setattr(FusedAttention, "_split", wrong)
+    assert not probe_parity(model, dtype=torch.float32).agrees
 
 
 def test_probing_leaves_the_model_as_it_was() -> None:

@@ -79,8 +79,10 @@ def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them() -> None:
     assert list(found) == [str(capability) for capability in SHARED_MEMORY]
     for capability, limit in SHARED_MEMORY.items():
         needed = found[str(capability)]
-        assert {"forward", "forward_rotating", "query_gradient", "key_gradient"} <= set(needed)
-        assert len(needed) == (4 + 2 + 4 if capability == 80 else 4), "pooled keys and adapters, once"
+        pooled = {"pooled_forward", "pooled_join"} if capability == 80 else set()
+        adapters = {f"low_rank{what}_{ranks}" for what in ("", "_gradient") for ranks in (64, 128)}
+        attention = {"forward", "forward_rotating", "query_gradient", "key_gradient"}
+        assert set(needed) == attention | adapters | pooled
         assert max(needed.values()) <= limit, (capability, needed)
 
 
@@ -112,7 +114,7 @@ def test_a_sum_and_its_norm_are_those_of_the_family(errors: dict[str, float], ro
     assert errors[f"norm of {rows} rows, {what}"] < 1e-5
 
 
-@pytest.mark.parametrize("rows", [70, 130, 5], ids=["without dropout", "several ranks", "few rows"])
+@pytest.mark.parametrize("rows", [70, 130, 5, 9], ids=["without dropout", "several ranks", "few rows", "shares"])
 def test_thin_products_of_adapters_are_those_written_out(errors: dict[str, float], rows: int) -> None:
     found = {name: error for name, error in errors.items() if name.startswith(f"adapters of {rows} rows, ")}
     assert len(found) == 7

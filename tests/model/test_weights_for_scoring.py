@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from transformers import GPT2Config, Qwen2Config, Qwen3Config
 
 from model.test_fused import CONFIGS, SHAPE, batch, make_model
 from surestep.model.confidence_model import ConfidenceModel
-from surestep.model.fast.fuse import projections
+from surestep.model.fast.adapters.adapters import CopiedAdapters
+from surestep.model.fast.fuse import hold_in_fp8, projections
 from surestep.model.fast.projection import FrozenWeights
 from surestep.model.fast.weights_for_scoring import freeze, hold_in_half, merge_adapters
 from surestep.model.saved_weights import is_adapted
@@ -69,6 +71,59 @@ def test_merged_half_precision_weights_are_rounded_once() -> None:
     assert weight.data_ptr() == projection.layers[0].weight.data_ptr(), "held once"
     assert torch.equal(weight[:size], exact.bfloat16())
     assert torch.equal(weight[size:], rest), "keys and values have no adapters"
+
+
+def test_weights_that_lay_beside_adapters_are_given_up_as_these_are_merged() -> None:
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), "all-linear")
+    model.fuse_layers()
+    _logits(model)  # as the probe does: passes keep what they read
+    copies = [one.copies for one in projections(model.transformer)]
+    held = [weakref.ref(one) for one in copies if one is not None]
+    del copies
+    merge_adapters(model)
+    assert len(held) == 3 * 4
+    assert all(one() is None for one in held)
+
+
+@pytest.mark.parametrize("fuse_first", [True, False])
+def test_a_copy_of_a_model_follows_its_own_adapters(fuse_first: bool) -> None:
+    model = make_model(Qwen3Config(**SHAPE, head_dim=16), "all-linear")
+    if fuse_first:
+        model.fuse_layers()
+    before = _logits(model)
+    copied = copy.deepcopy(model)
+    if not copied.is_fused:
+        copied.fuse_layers()
+    for name, parameter in copied.named_parameters():
+        if "lora_B" in name:
+            parameter.data.zero_()
+    without = _logits(copied)
+    assert float((without - before).abs().max()) > 1e-3, "adapters matter here"
+    assert torch.equal(_logits(model), before), "the model keeps its own"
+    merge_adapters(copied)
+    torch.testing.assert_close(_logits(copied), without)
+
+
+@pytest.mark.parametrize("targets", [["gate_proj"], "all-linear"], ids=["gate", "all"])
+def test_gates_that_are_too_long_as_one_are_held_in_fp8_apart(
+    targets: list[str] | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(Qwen3Config(**SHAPE | {"intermediate_size": 128}, head_dim=16), targets, dropout=0.5)
+    model.fuse_layers()
+    gates = model.transformer.layers[0].mlp.surestep_gates[0]
+    for module in ("fuse", "projection"):
+        monkeypatch.setattr(f"surestep.model.fast.{module}.LONGEST_ROW", gates.num_outputs // 2)
+    x = torch.randn(7, gates.layers[0].in_features)
+    _logits(model)  # copies are up to date
+    together = gates(x, True)
+    parts = gates.apart()
+    CopiedAdapters([part.copies for part in parts if part.copies is not None]).bring_up_to_date()
+    torch.testing.assert_close(torch.cat([part(x, True) for part in parts], 1), together)
+    model.eval()
+    expected = _logits(model)
+    hold_in_fp8(model.transformer)
+    assert [len(layer.mlp.surestep_gates) for layer in model.transformer.layers] == [2] * 3
+    assert 0 < float((_logits(model) - expected).norm() / expected.norm()) < 0.5
 
 
 @pytest.mark.parametrize("config", [Qwen2Config(**SHAPE), Qwen3Config(**SHAPE, head_dim=16)], ids=["bias", "none"])

@@ -79,10 +79,15 @@ def sustained_ceiling(hardware: Hardware, duration: float = 1.0) -> float:
     A GPU at its power limit lowers its clock within a tenth of a second; no work of any length goes faster than this.
     """
     product, operations = _large_product(hardware)
+
+    def many() -> None:
+        for _ in range(20):
+            product()  # and no result is kept: twenty of them are gigabytes
+
     start = time.perf_counter()
     rates: list[float] = []
     while (elapsed := time.perf_counter() - start) < duration or not rates:
-        took = seconds(lambda: [product() for _ in range(20)], hardware.device)
+        took = seconds(many, hardware.device)
         if elapsed >= duration / 2 or took > duration / 2:
             rates.append(20 * operations / took)
     return float(np.median(rates))

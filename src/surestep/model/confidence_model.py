@@ -128,6 +128,13 @@ class ConfidenceModel(nn.Module):
         if self._rounded:
             round_weights(self._rounded)
 
+    def forget_copies(self) -> None:
+        """Let go of the adapters' rounded copies, and so of the weights that they lie beside; a pass finds them again.
+
+        For who then holds weights otherwise: they would be in memory twice.
+        """
+        self._adapters = CopiedAdapters([])
+
     def forward(self, batch: Prepared) -> Tensor:
         """[S] logits of the needed steps, float32."""
         if self.is_fused and self.training:

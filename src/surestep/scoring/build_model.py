@@ -281,6 +281,7 @@ def use_fp8(model: ConfidenceModel, hardware: Hardware, *, setting: str, otherwi
     if not model.is_fused or model.route == "paths":
         known = ", ".join(FAMILIES)
         raise DeviceError(f"{setting} is fp8, which needs fused layers: {known}, and --fast_path true; use {otherwise}")
+    model.forget_copies()
     try:
         hold_in_fp8(model.transformer)
     except ValueError as error:

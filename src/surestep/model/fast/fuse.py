@@ -20,6 +20,7 @@ from surestep.model.backbones.families import exchange_class, is_known
 from surestep.model.fast.fused_attention import FusedAttention
 from surestep.model.fast.fused_mlp import FusedMLP
 from surestep.model.fast.projection import Projection, check_fp8_sizes
+from surestep.model.precision.fp8 import LONGEST_ROW
 from surestep.model.precision.fp8_mlp import Fp8Mlp
 
 
@@ -74,6 +75,10 @@ def hold_in_fp8(transformer: Any) -> None:
         mlp = layer.mlp
         parts = *mlp.surestep_gates, mlp.surestep_down
         is_whole = all(part.is_frozen_alone for part in parts) and _is_silu(mlp)
+        if not is_whole and sum(gate.num_outputs for gate in mlp.surestep_gates) > LONGEST_ROW:
+            # As one, their gradient would be rows that are too long to be scaled.
+            object.__setattr__(mlp, "surestep_gates", tuple(one for gate in mlp.surestep_gates for one in gate.apart()))
+            parts = *mlp.surestep_gates, mlp.surestep_down
         for projection in (layer.self_attn.surestep_qkv, layer.self_attn.surestep_o, *(() if is_whole else parts)):
             projection.to_fp8()
         if is_whole:

@@ -15,6 +15,7 @@ Shapes: `P` tokens of the pack, `D` width of the input, `N` outputs of all layer
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -244,6 +245,19 @@ class Projection:
         else:
             self.weights = FrozenWeights(self.layers)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Projection:
+        """Frozen weights, their layers' views and the adapters' copies lie in one tensor there, too."""
+        copied = copy.copy(self)
+        memo[id(self)] = copied
+        copied.layers, copied.adapters = copy.deepcopy(self.layers, memo), copy.deepcopy(self.adapters, memo)
+        if not isinstance(self.weights, FrozenWeights):
+            copied.weights = copy.deepcopy(self.weights, memo)
+        elif copied.adapters is None:
+            copied.weights = FrozenWeights(copied.layers)
+        else:
+            copied.weights = AdaptedWeights(copied.layers, copied.adapters)
+        return copied
+
     def __call__(self, x_PD: Tensor | Fp8Rows, training: bool) -> Tensor:
         """[P, N], the layers' outputs side by side; in training, the adapters' input is dropped out."""
         if self.adapters is None:
@@ -255,6 +269,11 @@ class Projection:
     def copies(self) -> AdapterCopies | None:
         """Rounded copies of the adapters, that passes read; None where there are none."""
         return self.weights.copies if isinstance(self.weights, AdaptedWeights) else None
+
+    @property
+    def num_outputs(self) -> int:
+        """Of all its layers."""
+        return sum(layer.out_features for layer in self.layers)
 
     @property
     def reads_fp8(self) -> bool:
@@ -287,6 +306,17 @@ class Projection:
         self.adapters = None
         if isinstance(self.weights, AdaptedWeights):
             self.weights = FrozenWeights(self.layers)
+
+    def apart(self) -> list[Projection]:
+        """Its frozen layers as projections of their own, which compute the same, dropout masks included."""
+        found = []
+        for place, layer in enumerate(self.layers):
+            one = copy.copy(self)
+            one.layers = [layer]
+            one.adapters = None if self.adapters is None else self.adapters.of(place)
+            one.weights = FrozenWeights([layer]) if one.adapters is None else AdaptedWeights([layer], one.adapters)
+            found.append(one)
+        return found
 
     def to_fp8(self) -> None:
         """Run the frozen weights in 8-bit floats from now on.

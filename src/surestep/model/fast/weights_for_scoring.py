@@ -29,6 +29,7 @@ def merge_adapters(model: ConfidenceModel) -> None:
         if isinstance(module, LoraLayer):
             module.merge()  # in place, so fused layers see it where their own weights are views
     if model.is_fused:
+        model.forget_copies()
         for projection in projections(model.transformer):
             projection.drop_adapters()
     model.backbone = model.backbone.unload()

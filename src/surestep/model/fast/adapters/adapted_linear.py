@@ -19,9 +19,6 @@ from torch import Tensor
 from surestep.model.fast.adapters.hashed_dropout import Dropout
 from surestep.model.precision.float32_weights import weight_gradient
 
-MOST_RANKS = 128
-"""Ranks that our kernels take; with more, and in float32, the same is computed in the usual way."""
-
 
 @torch.library.custom_op("surestep::adapted_linear", mutates_args=())
 def adapted_linear(
@@ -147,7 +144,7 @@ adapted_linear.register_autograd(_backward, setup_context=_keep)
 
 def _low_rank(x: Tensor, a: Tensor, copy: Tensor | None, low: Tensor, mask: Dropout) -> None:
     """Into `low` [P, R] dropped `x` times `a` transposed, and `x` into `copy`."""
-    if _suits_kernels(x, a):
+    if _suits_kernels(x):
         from surestep.model.fast.adapters.kernels import low_rank_on_gpu
 
         low_rank_on_gpu(x, a, copy, low, mask)
@@ -161,7 +158,7 @@ def _low_rank_gradient(
     x: Tensor, of_low: Tensor, above: Tensor | None, of_x: Tensor | None, a: Tensor, scale: Tensor, mask: Dropout
 ) -> Tensor:
     """float32 [R, D], the gradient of what `scale` made `a`; into `of_x` that of `x`, plus `above`."""
-    if _suits_kernels(x, a):
+    if _suits_kernels(x):
         from surestep.model.fast.adapters.kernels import low_rank_gradient_on_gpu
 
         of_a: Tensor = low_rank_gradient_on_gpu(x, of_low, above, of_x, a, scale, mask)
@@ -172,5 +169,6 @@ def _low_rank_gradient(
     return weight_gradient(of_low, mask(x)) * scale[:, None]  # type: ignore[no-any-return]
 
 
-def _suits_kernels(x: Tensor, a: Tensor) -> bool:
-    return x.is_cuda and x.dtype != torch.float32 and len(a) <= MOST_RANKS
+def _suits_kernels(x: Tensor) -> bool:
+    """In half precision on a GPU; elsewhere the same is computed in the usual way."""
+    return x.is_cuda and x.dtype != torch.float32

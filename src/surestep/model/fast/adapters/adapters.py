@@ -9,9 +9,10 @@ Shapes: `P` tokens of the pack, `D` width of the input, `N` outputs of all layer
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -67,6 +68,14 @@ class Adapters:
     def ranks(self) -> int:
         """Of all of them together."""
         return sum(adapter.a.shape[0] for adapter in self.present)
+
+    def of(self, place: int) -> Adapters | None:
+        """Those of one layer; None where it has none. Their dropout mask is that of all."""
+        if self.of_layers[place] is None:
+            return None
+        one = copy.copy(self)
+        one.of_layers, one.sizes = [self.of_layers[place]], [self.sizes[place]]
+        return one
 
     def dropping(self, training: bool) -> Dropout:
         """The dropout of their input."""
@@ -144,6 +153,10 @@ class CopiedAdapters:
         self._parameters = [parameter for _, parameter, _ in self._pieces]
         self._places: list[int] | None = None
         self._table: PieceTable | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of a model looks for its own: places in memory mean nothing there.
+        return CopiedAdapters, ([],)
 
     def bring_up_to_date(self) -> None:
         """Round the adapters into their copies; before every pass that reads them.

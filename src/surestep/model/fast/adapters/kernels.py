@@ -4,7 +4,7 @@ A compiler makes three kernels of them: one drops the input out and writes it, o
 it to the layer's output. Here the input is read once, forward and backward; its dropout mask is computed where the
 numbers are (see `hashed_dropout`).
 
-Shapes: `P` rows, `D` inputs, `R` ranks, at most `adapted_linear.MOST_RANKS`: a block of threads sums up all of them.
+Shapes: `P` rows, `D` inputs, `R` ranks.
 """
 
 # Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
@@ -22,7 +22,11 @@ from surestep.model.fast.adapters.hashed_dropout import FIRST, GOLDEN, SECOND, D
 _LOW_RANK = {"BM": 64, "BK": 128, "num_warps": 4, "num_stages": 3}
 _GRADIENT = {"BM": 64, "BK": 64, "num_warps": 8, "num_stages": 3}
 """The fastest of some thirty each on an H200, for inputs of 1,024 and 2,048
-(docs/experiments/2026-11-29-adapters-in-one-product.md)."""
+(docs/experiments/2026-11-29-adapters-in-one-product.md). A block may share 99 kB on many GPUs."""
+MOST_RANKS = 128
+"""Of which a block of threads holds sums; more are computed in several shares."""
+_MANY_RANKS = 64
+"""With more than these, a third block of numbers on its way does not fit what a block of threads may share."""
 _SPLITS = 16
 """Shares of the rows whose sums are made apart; a constant, so that sums do not depend on the GPU."""
 _FIRST, _SECOND = tl.constexpr(FIRST), tl.constexpr(SECOND)
@@ -159,11 +163,17 @@ def low_rank_on_gpu(x: Tensor, a: Tensor, copy: Tensor | None, low: Tensor, mask
 
     `low` and `copy` may be columns of a wider tensor.
     """
+    for share in _shares(len(a)):
+        _low_rank_share(x, a[share], copy, low[:, share], mask)
+        copy = None
+
+
+def _low_rank_share(x: Tensor, a: Tensor, copy: Tensor | None, low: Tensor, mask: Dropout) -> None:
     ranks, width = a.shape
     to = low if copy is None else copy
     _low_rank_kernel[(triton.cdiv(len(x), _LOW_RANK["BM"]),)](
         x, a, to, low, mask.seed, mask.salt, len(x), width, x.stride(0), to.stride(0), low.stride(0),
-        *mask.threshold_and_factor, **low_rank_launch(ranks), COPY=copy is not None, DROP=mask.is_on,
+        *mask.threshold_and_factor, **low_rank_options(ranks), COPY=copy is not None, DROP=mask.is_on,
     )  # fmt: skip
 
 
@@ -175,6 +185,16 @@ def low_rank_gradient_on_gpu(
     Into `of_x` [P, D], contiguous, goes the gradient of `x` plus `above` [P, D], which may be the same memory; without
     it none is computed.
     """
+    found = []
+    for share in _shares(len(a)):
+        found.append(_gradient_share(x, of_low[:, share], above, of_x, a[share], scale[share], mask))
+        above = of_x
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _gradient_share(
+    x: Tensor, of_low: Tensor, above: Tensor | None, of_x: Tensor | None, a: Tensor, scale: Tensor, mask: Dropout
+) -> Tensor:
     ranks, width = a.shape
     splits = max(1, min(_SPLITS, triton.cdiv(len(x), _GRADIENT["BM"])))
     parts = x.new_empty((splits, ranks, width), dtype=torch.float32)
@@ -182,20 +202,23 @@ def low_rank_gradient_on_gpu(
     _gradient_kernel[(triton.cdiv(width, _GRADIENT["BK"]), splits)](
         x, of_low, above, to, a, scale, parts, mask.seed, mask.salt, len(x), width,
         x.stride(0), of_low.stride(0), above.stride(0),
-        *mask.threshold_and_factor, **gradient_launch(ranks), SPLITS=splits, OF_X=of_x is not None, DROP=mask.is_on,
+        *mask.threshold_and_factor, **gradient_options(ranks), SPLITS=splits, OF_X=of_x is not None, DROP=mask.is_on,
     )  # fmt: skip
     return parts.sum(0)
 
 
-def low_rank_launch(ranks: int) -> dict[str, int]:
-    """Sizes and options of `low_rank_on_gpu`'s kernel."""
-    launch = _ranks(ranks) | _LOW_RANK
-    # With three stages a block would share 115 kB, more than some GPUs have.
-    return launch | {"num_stages": 2} if launch["RP"] > 64 else launch
+def _shares(ranks: int) -> list[slice]:
+    """Ranks that a kernel takes at once."""
+    return [slice(first, min(first + MOST_RANKS, ranks)) for first in range(0, ranks, MOST_RANKS)]
 
 
-def gradient_launch(ranks: int) -> dict[str, int]:
-    """Sizes and options of `low_rank_gradient_on_gpu`'s kernel."""
+def low_rank_options(ranks: int) -> dict[str, int]:
+    """How the kernel of thin products is started: ranks, tile, and Triton's own options."""
+    return _ranks(ranks) | _LOW_RANK | ({"num_stages": 2} if ranks > _MANY_RANKS else {})
+
+
+def gradient_options(ranks: int) -> dict[str, int]:
+    """The same of the kernel of their gradients."""
     return _ranks(ranks) | _GRADIENT
 
 
