@@ -327,7 +327,8 @@ def main() -> int:
     for line in _lines(tallies, arguments.show):
         print(line)
     differing = sum(len(tally.differing) for tally in tallies.values())
-    print(f"{differing} differences" if differing else "nothing differs")
+    found = "1 difference" if differing == 1 else f"{differing:,} differences"
+    print(found if differing else "nothing differs")
     return 1 if differing else 0
 
 

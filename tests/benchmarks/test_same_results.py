@@ -143,7 +143,7 @@ def test_a_changed_byte_of_the_weights_is_found(folders: tuple[Path, Path]) -> N
     code, out = compare(folders)
     assert code == 1
     assert f"{WEIGHTS}: other bytes; largest relative difference" in out
-    assert "1 differences" in out
+    assert "1 difference" in out
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_changed_value_is_found_and_named(
     code, out = compare(folders)
     assert code == 1
     assert where in out
-    assert "1 differences" in out
+    assert "1 difference" in out
 
 
 @pytest.mark.parametrize(("name", "index"), [("confidence", 3), ("text", 0)])

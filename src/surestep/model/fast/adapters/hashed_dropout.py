@@ -7,7 +7,8 @@ fused kernel as the arithmetic around it, and again in the backward pass.
 Rows and columns are hashed each for itself, by the 32-bit finaliser "lowbias32" (Wellons, Prospecting for Hash
 Functions, 2018). For a place, the hashes of its row and of its column are multiplied, and both halves of the product
 folded into one: four operations, where a whole hash of every place takes as long as reading and writing it. (A cheaper
-folding, of their sum, leaves pairs of rows whose masks agree far too often; tests/model/test_fused.py looks for such.)
+folding, of their sum, leaves pairs of rows whose masks agree far too often: tests/model/test_hashed_dropout.py looks
+for such.)
 """
 
 from __future__ import annotations
