@@ -72,13 +72,13 @@ def test_adapted_weights_stay_within_the_rounding_of_bf16(
     wanted = torch.autograd.grad(expected, [exact, *parameters], upstream.float())
     weights = AdaptedWeights(layers, adapters)
     CopiedAdapters([weights.copies]).bring_up_to_date()
-    found = weights.adapted_product(x, adapters, True)
+    found = weights.product(x, adapters, True)
     assert _far(found, expected) < BF16
     got = torch.autograd.grad(found, [x, *parameters], upstream)
     for one, other in zip(got, wanted, strict=True):
         assert one.dtype == (half if one is got[0] else torch.float32)
         assert _far(one, other) < BF16
-    again = torch.autograd.grad(weights.adapted_product(x, adapters, True), [x, *parameters], upstream)
+    again = torch.autograd.grad(weights.product(x, adapters, True), [x, *parameters], upstream)
     assert all(torch.equal(one, other) for one, other in zip(got, again, strict=True)), "the same numbers in every run"
 
 

@@ -69,7 +69,7 @@ def test_it_computes_layers_and_adapters_forward_and_backward(
     weights = AdaptedWeights(layers, adapters)
     assert weights.is_wide == (case is WIDE)
     CopiedAdapters([weights.copies]).bring_up_to_date()
-    found = weights.adapted_product(x, adapters, training)
+    found = weights.product(x, adapters, training)
     torch.testing.assert_close(found, expected)
     upstream = torch.randn_like(expected)
     wanted = torch.autograd.grad(expected, [x, *parameters], upstream)
@@ -85,7 +85,7 @@ def test_an_input_without_a_gradient_costs_none() -> None:
         weights = AdaptedWeights(layers, adapters)
         CopiedAdapters([weights.copies]).bring_up_to_date()
         x = torch.randn(ROWS, case.inputs, dtype=torch.float64)
-        found = torch.autograd.grad(weights.adapted_product(x, adapters, True).sum(), adapters.present[0].a)
+        found = torch.autograd.grad(weights.product(x, adapters, True).sum(), adapters.present[0].a)
         expected = torch.autograd.grad(written_out(x, layers, adapters, True).sum(), adapters.present[0].a)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -123,7 +123,7 @@ def test_a_pass_between_another_and_its_gradient_changes_neither() -> None:
     copied = CopiedAdapters([weights.copies])
     x = torch.randn(ROWS, NARROW.inputs, dtype=torch.float64, requires_grad=True)
     copied.bring_up_to_date()
-    first = weights.adapted_product(x, adapters, True)
+    first = weights.product(x, adapters, True)
     copied.bring_up_to_date()
     expected = torch.autograd.grad(written_out(x, layers, adapters, True).sum(), x)
     torch.testing.assert_close(torch.autograd.grad(first.sum(), x), expected)
@@ -155,7 +155,7 @@ def test_inputs_dropped_out_are_those_of_the_mask() -> None:
         adapter.a[0, 4] = 1
         adapter.b.fill_(1)
     copied.bring_up_to_date()
-    found = weights.adapted_product(torch.ones(ROWS, 20, dtype=torch.float64), adapters, True)
+    found = weights.product(torch.ones(ROWS, 20, dtype=torch.float64), adapters, True)
     kept = keep_mask(SEED + 6, ROWS, 20, 0.5)[:, 4]
     assert kept.any()
     assert not kept.all()

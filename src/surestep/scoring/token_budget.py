@@ -49,8 +49,8 @@ def activation_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, ch
 
 def kept_bytes_per_token(model: ConfidenceModel, hardware: Hardware, *, checkpointing: bool) -> int:
     """The same as it was measured: fused layers keep less, unless activations are recomputed anyway."""
-    counted = activation_bytes_per_token(model, hardware, checkpointing=checkpointing)
-    return round(_FUSED_SHARE * counted) if model.is_fused and not checkpointing else counted
+    bound = activation_bytes_per_token(model, hardware, checkpointing=checkpointing)
+    return round(_FUSED_SHARE * bound) if model.is_fused and not checkpointing else bound
 
 
 def scoring_bytes_per_token(model: ConfidenceModel, hardware: Hardware) -> int:

@@ -36,12 +36,8 @@ class HeldWeights(Protocol):
     reads_fp8: bool
     """Whether it takes its input as `Fp8Rows`, too."""
 
-    def product(self, x_PD: Tensor | Fp8Rows) -> Tensor:
-        """[P, N]: x Wᵀ + bias."""
-        ...
-
-    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
-        """[P, N]: x Wᵀ + bias, and the adapters' share; in training, their input is dropped out."""
+    def product(self, x_PD: Tensor | Fp8Rows, adapters: Adapters | None, training: bool) -> Tensor:
+        """[P, N]: x Wᵀ + bias, and the share of `adapters`; in training, their input is dropped out."""
         ...
 
 
@@ -68,14 +64,11 @@ class FrozenWeights:
         if len(layers) > 1 and layers[0].bias is not None:
             self.bias_N = _frozen([layer.bias for layer in layers])
 
-    def product(self, x_PD: Tensor | Fp8Rows) -> Tensor:
+    def product(self, x_PD: Tensor | Fp8Rows, adapters: Adapters | None, training: bool) -> Tensor:
         """[P, N]: x Wᵀ + bias."""
         assert isinstance(x_PD, Tensor)
+        assert adapters is None, "beside adapters, frozen weights are AdaptedWeights"
         return F.linear(x_PD, self.weight_ND, self.bias_N)
-
-    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
-        """Not theirs to give: beside adapters, frozen weights are `AdaptedWeights`."""
-        raise NotImplementedError
 
 
 class AdaptedWeights(FrozenWeights):
@@ -96,12 +89,10 @@ class AdaptedWeights(FrozenWeights):
             beside_NR = nn.Parameter(weight_ND.new_zeros((num_outputs, ranks)), requires_grad=False)
         self.copies = AdapterCopies(adapters, beside_NR)
 
-    def product(self, x_PD: Tensor | Fp8Rows) -> Tensor:
-        """Not theirs to give: without adapters they are `FrozenWeights`."""
-        raise NotImplementedError
-
-    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
+    def product(self, x_PD: Tensor | Fp8Rows, adapters: Adapters | None, training: bool) -> Tensor:
         """[P, N]: x Wᵀ + bias, and the adapters' share, in the dtype of the weights."""
+        assert isinstance(x_PD, Tensor)
+        assert adapters is not None, "without adapters, frozen weights are FrozenWeights"
         dropout = adapters.dropping(training)
         y_PN, _ = adapted_linear(
             x_PD.to(self.weight_ND.dtype),
@@ -126,9 +117,19 @@ class TrainedWeights:
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self.layers = list(layers)
 
-    def product(self, x_PD: Tensor | Fp8Rows) -> Tensor:
-        """[P, N]: x Wᵀ + bias; where the product rounds float32 weights, their gradients are summed in float32."""
+    def product(self, x_PD: Tensor | Fp8Rows, adapters: Adapters | None, training: bool) -> Tensor:
+        """[P, N]: x Wᵀ + bias, and the adapters' share.
+
+        Where the product rounds float32 weights, their gradients are summed in float32.
+        """
         assert isinstance(x_PD, Tensor)
+        y_PN = self._own_product(x_PD)
+        if adapters is None:
+            return y_PN
+        low_PR = adapters.low_rank_input(x_PD, training)
+        return torch.addmm(y_PN, low_PR, adapters.scaled_b().to(low_PR.dtype).t())
+
+    def _own_product(self, x_PD: Tensor) -> Tensor:
         weights = [layer.weight for layer in self.layers]
         bias_N = None if self.layers[0].bias is None else _joined([layer.bias for layer in self.layers])
         dtype = product_dtype(x_PD)
@@ -137,11 +138,6 @@ class TrainedWeights:
         bias_N = None if bias_N is None else bias_N.to(dtype)
         y_PN: Tensor = linear_in_half(x_PD.to(dtype), self.in_half(dtype), weights, bias_N)
         return y_PN
-
-    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
-        """[P, N]: x Wᵀ + bias, and the adapters' share; in training, their input is dropped out."""
-        low_PR = adapters.low_rank_input(x_PD, training)
-        return torch.addmm(self.product(x_PD), low_PR, adapters.scaled_b().to(low_PR.dtype).t())
 
     def rounds_to(self, dtype: torch.dtype) -> bool:
         """Whether a product in `dtype` rounds the weights: they are float32 and it is less."""
@@ -186,14 +182,13 @@ class Fp8Weights:
         self.weight = Fp8Weight(frozen.weight_ND.detach())
         self.bias_N = frozen.bias_N
 
-    def product(self, x_PD: Tensor | Fp8Rows) -> Tensor:
-        """[P, N]: x Wᵀ + bias; of `Fp8Rows` without a gradient."""
+    def product(self, x_PD: Tensor | Fp8Rows, adapters: Adapters | None, training: bool) -> Tensor:
+        """[P, N]: x Wᵀ + bias, of `Fp8Rows` without a gradient; the adapters' share in half precision."""
         if isinstance(x_PD, Fp8Rows):
+            assert adapters is None, "adapters read their input in half precision"
             return self.weight.of_rows(x_PD, self.bias_N)
-        return self.weight(x_PD.to(product_dtype(x_PD)), self.bias_N)
-
-    def adapted_product(self, x_PD: Tensor, adapters: Adapters, training: bool) -> Tensor:
-        """[P, N]: x Wᵀ + bias, and the adapters' share in half precision; in training, their input is dropped out."""
+        if adapters is None:
+            return self.weight(x_PD.to(product_dtype(x_PD)), self.bias_N)
         low_PR = adapters.low_rank_input(x_PD, training)
         return self.weight(x_PD.to(low_PR.dtype), self.bias_N, low_PR, adapters.scaled_b().to(low_PR.dtype))
 
@@ -260,10 +255,7 @@ class Projection:
 
     def __call__(self, x_PD: Tensor | Fp8Rows, training: bool) -> Tensor:
         """[P, N], the layers' outputs side by side; in training, the adapters' input is dropped out."""
-        if self.adapters is None:
-            return self.weights.product(x_PD)
-        assert isinstance(x_PD, Tensor), "adapters read their input in half precision"
-        return self.weights.adapted_product(x_PD, self.adapters, training)
+        return self.weights.product(x_PD, self.adapters, training)
 
     @property
     def copies(self) -> AdapterCopies | None:
