@@ -140,55 +140,77 @@ def test_fused_and_compiled_layers_agree_with_the_float32_reference(is_chain: bo
         assert (got_gradient - gradient).norm() / gradient.norm() < 2 * _BOUND
 
 
+def _joined(
+    count: int, heads: int, key_heads: int, size: int, has_norms: bool
+) -> tuple[list[torch.Tensor], list[Qwen3RMSNorm], list[torch.Tensor]]:
+    """A joined product and the norms' weights in half precision, the norms, and cosine and sine of angles."""
+    torch.manual_seed(0)
+    joined = torch.randn(count, (heads + 2 * key_heads) * size, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    norms = [Qwen3RMSNorm(size).cuda() for _ in range(2)] if has_norms else []
+    for norm in norms:
+        norm.weight.data = torch.rand(size, device="cuda") + 0.5
+    angle = torch.rand(count, size // 2, device="cuda").repeat(1, 2) * 6
+    return [joined, *(norm.weight for norm in norms)], norms, [angle.cos().bfloat16(), angle.sin().bfloat16()]
+
+
+def _heads(
+    joined: torch.Tensor, norms: list[Qwen3RMSNorm], rotation: list[torch.Tensor], heads: int, key_heads: int
+) -> tuple[torch.Tensor, ...]:
+    """Queries, keys and values as transformers makes them, in float32."""
+    cos, sin = (part.float() for part in rotation)
+    parts = joined.unflatten(1, (-1, cos.shape[1])).split([heads, key_heads, key_heads], dim=1)
+    query, key = (norm(part) for norm, part in zip(norms, parts, strict=False)) if norms else parts[:2]
+    return *apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1), parts[2]
+
+
 @pytest.mark.parametrize("has_norms", [True, False])
 @pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (7, 1, 64), (4, 4, 16)])
-def test_heads_are_split_within_the_rounding_of_bf16(heads: int, key_heads: int, size: int, has_norms: bool) -> None:
-    from surestep.model.fast.heads.split_heads_kernel import split_heads
+def test_heads_are_rotated_within_the_rounding_of_bf16(heads: int, key_heads: int, size: int, has_norms: bool) -> None:
+    from surestep.model.fast.heads.rotated_heads import rotated_heads
 
-    torch.manual_seed(0)
-    joined = torch.randn(512, (heads + 2 * key_heads) * size, device="cuda", dtype=torch.bfloat16, requires_grad=True)
-    norms = [Qwen3RMSNorm(size).cuda() for _ in range(2)] if has_norms else []
-    angle = torch.rand(512, size // 2, device="cuda").repeat(1, 2) * 6
-    cos, sin = angle.cos(), angle.sin()
-    weights = [norm.weight for norm in norms]
-    found = split_heads(joined, *(weights or [None, None]), cos.bfloat16(), sin.bfloat16(), heads, key_heads, 1e-6)
-    exact = joined.detach().float().requires_grad_()
-    query, key, value = exact.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
-    if has_norms:
-        query, key = norms[0](query), norms[1](key)
-    query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1)
-    expected = query, key, value
-    upstream = [torch.randn_like(part) for part in expected]
-    gradients = torch.autograd.grad(found, [joined, *weights], [part.bfloat16() for part in upstream])
-    expected_gradients = torch.autograd.grad(expected, [exact, *weights], upstream)
-    for part, own in zip([*found, *gradients], [*expected, *expected_gradients], strict=True):
+    (joined, *weights), norms, rotation = _joined(512, heads, key_heads, size, has_norms)
+    found = rotated_heads(joined.detach(), *(weights or [None, None]), *rotation, 1e-6, heads, key_heads)
+    expected = _heads(joined.float(), norms, rotation, heads, key_heads)[:2]
+    for part, own in zip(found, expected, strict=True):
         assert (part - own).norm() / own.norm() < 0.01
 
 
 @pytest.mark.parametrize("has_norms", [True, False])
-@pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (7, 1, 64), (16, 8, 128)])
+@pytest.mark.parametrize("window", [0, 50])
+@pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (7, 1, 64), (9, 3, 64), (16, 8, 128)])
 def test_attention_over_a_joined_product_is_that_over_its_heads(
-    heads: int, key_heads: int, size: int, has_norms: bool
+    heads: int, key_heads: int, size: int, window: int, has_norms: bool
 ) -> None:
-    """Queries that are normed and rotated as they are read: the same numbers, in another order of instructions."""
-    from surestep.model.attention.tree_kernel import packed_attention
+    """Values, and gradients of the product and of the norms' weights, within the rounding of bf16."""
     from surestep.model.fast.heads.joined_attention import joined_attention
-    from surestep.model.fast.heads.split_heads_kernel import split_heads
 
     random = np.random.default_rng(4)
-    torch.manual_seed(0)
     batch = to_batch(pack_trees([_tree(random, 40, is_chain=False) for _ in range(3)])).padded(128)
-    count = len(batch.tokens_P)
-    joined = torch.randn(count, (heads + 2 * key_heads) * size, device="cuda", dtype=torch.bfloat16)
-    weights = [torch.rand(size, device="cuda") + 0.5 for _ in range(2)] if has_norms else [None, None]
-    angle = torch.rand(count, size // 2, device="cuda").repeat(1, 2) * 6
-    facts = (*weights, angle.cos().bfloat16(), angle.sin().bfloat16(), heads, key_heads, 1e-6)
+    inputs, norms, rotation = _joined(len(batch.tokens_P), heads, key_heads, size, has_norms)
+    joined, *weights = inputs
     mask = [
         part.cuda() for part in (batch.subtree_end_P.int(), batch.positions_P.int(), block_lists(batch.subtree_end_P))
     ]
-    found = joined_attention(joined, *facts, *mask, size**-0.5, 0)
-    expected = packed_attention(*split_heads(joined, *facts), *mask, size**-0.5, 0)[0]
-    assert (found.float() - expected.float()).norm() / expected.float().norm() < 0.003
+    facts = *rotation, 1e-6, heads, key_heads, *mask, size**-0.5, window
+    found = joined_attention(joined, *(weights or [None, None]), *facts)[0]
+    exact = joined.detach().float().requires_grad_()
+    query, key, value = _heads(exact, norms, rotation, heads, key_heads)
+    key, value = (part.repeat_interleave(heads // key_heads, 1) for part in (key, value))
+    seen = dense_mask(batch.subtree_end_P, batch.positions_P, window or None).cuda()
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(part.transpose(0, 1)[None] for part in (query, key, value)), attn_mask=seen
+    )[0].transpose(0, 1)
+    upstream = torch.randn_like(expected)
+    gradients = torch.autograd.grad(found, inputs, upstream.bfloat16(), retain_graph=True)
+    expected_gradients = torch.autograd.grad(expected, [exact, *weights], upstream)
+    for part, own in zip([found, *gradients], [expected, *expected_gradients], strict=True):
+        assert (part - own).norm() / own.norm() < 0.01
+    again = torch.autograd.grad(found, inputs, upstream.bfloat16())
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again, strict=True)), "the same numbers in every run"
+    frozen = [weight.detach() for weight in weights] or [None, None]
+    of_frozen = joined_attention(joined, *frozen, *facts)[0]
+    assert torch.equal(of_frozen, found)
+    assert torch.equal(torch.autograd.grad(of_frozen, joined, upstream.bfloat16())[0], gradients[0])
 
 
 @pytest.mark.parametrize("window", [0, 50])

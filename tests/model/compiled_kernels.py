@@ -19,7 +19,6 @@ from surestep.model.fast.adapters import kernels as adapter_kernels
 
 KINDS = {
     **dict.fromkeys(("q", "k", "v", "out", "do", "dq", "dk", "dv"), "*bf16"),
-    **dict.fromkeys(("q_weight", "cos", "sin"), "*bf16"),
     **dict.fromkeys(("x", "a", "copy", "low", "of_low", "above", "of_x"), "*bf16"),
     **dict.fromkeys(("lse", "delta", "part", "sum", "scale"), "*fp32"),
     **dict.fromkeys(("end", "position", "lists", "index", "seed", "salt"), "*i32"),
@@ -28,21 +27,16 @@ KINDS = {
 """What pointers point at."""
 
 
-PLAIN = {"POOLED": False, "PARTS": 1, "ROTATE": False, "NORM": False}
-"""Of a forward pass over whole trees."""
-
-
 def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
     """Bytes that a block of each kernel shares."""
+    forward, key_gradient = tree_kernel.forward_launch(head_size), tree_kernel.key_gradient_launch(head_size)
     kernels = {
-        "forward": (tree_kernel.forward_kernel, tree_kernel.FORWARD, PLAIN),
-        "forward_rotating": (tree_kernel.forward_kernel, tree_kernel.FORWARD, PLAIN | {"ROTATE": True, "NORM": True}),
+        "forward": (tree_kernel.forward_kernel, forward, {"POOLED": False, "PARTS": 1}),
         "query_gradient": (tree_gradient_kernel.query_gradient_kernel, tree_kernel.QUERY_GRADIENT, {}),
-        "key_gradient": (tree_gradient_kernel.key_gradient_kernel, tree_kernel.KEY_GRADIENT, {}),
+        "key_gradient": (tree_gradient_kernel.key_gradient_kernel, key_gradient, {}),
     }
     if capability == 80:  # once, for a GPU of little shared memory
-        pooled = PLAIN | {"POOLED": True, "PARTS": 8}
-        kernels["pooled_forward"] = (tree_kernel.forward_kernel, tree_kernel.FORWARD, pooled)
+        kernels["pooled_forward"] = (tree_kernel.forward_kernel, forward, {"POOLED": True, "PARTS": 8})
         join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
         kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})
     found = {}
@@ -50,10 +44,10 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         sizes = tree_kernel.tiles(32, 8, head_size, launch.rows) | {"WINDOW": 0} | more
         found[name] = _shared(kernel, capability, sizes, launch.options)
     for ranks in (adapter_kernels._MANY_RANKS, adapter_kernels.MOST_RANKS):
-        forward, backward = adapter_kernels.low_rank_options(ranks), adapter_kernels.gradient_options(ranks)
+        product, backward = adapter_kernels.low_rank_options(ranks), adapter_kernels.gradient_options(ranks)
         sizes = {"COPY": True, "OF_X": True, "SPLITS": adapter_kernels._SPLITS, "DROP": True}
         for name, kernel, options in (
-            ("low_rank", adapter_kernels._low_rank_kernel, forward),
+            ("low_rank", adapter_kernels._low_rank_kernel, product),
             ("low_rank_gradient", adapter_kernels._gradient_kernel, backward),
         ):
             own = {key: options.pop(key) for key in ("num_warps", "num_stages")}

@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from surestep.model.attention.block_lists import KEY_BLOCK
-from surestep.model.attention.tree_kernel import FORWARD, LOG2_E, forward_kernel, tiles
+from surestep.model.attention.tree_kernel import LOG2_E, forward_kernel, forward_launch, tiles
 
 _PROGRAMS = {2048: 128, 8192: 384}
 """Programs that a pass is divided into, by the places for keys that it has at least: about one for each multiprocessor
@@ -90,7 +90,8 @@ def pooled_attention(
     `window` of 0 is none.
     """
     num_tokens, num_heads, head_dim = query.shape
-    sizes = tiles(num_heads, key.shape[1], head_dim, FORWARD.rows)
+    launch = forward_launch(head_dim)
+    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows)
     num_tiles = num_tokens // sizes["BQ"]
     parts = num_parts(key.shape[1] * num_tiles, len(subtree_end))
     out = query.new_empty((num_tokens, num_heads, head_dim))
@@ -98,9 +99,9 @@ def pooled_attention(
     answers = out if parts == 1 else query.new_empty((parts, *out.shape), dtype=torch.float32)
     sums = query.new_empty((parts, num_tokens, num_heads), dtype=torch.float32)
     forward_kernel[(key.shape[1], num_tiles, parts)](
-        query, key, value, answers, sums, subtree_end, positions, lists, index, slots, query, query, query,
-        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E, 0.0,
-        **sizes, WINDOW=window, POOLED=True, PARTS=parts, ROTATE=False, NORM=False, **FORWARD.options,
+        query, key, value, answers, sums, subtree_end, positions, lists, index, slots,
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
+        **sizes, WINDOW=window, POOLED=True, PARTS=parts, **launch.options,
     )  # fmt: skip
     if parts > 1:
         num_rows = num_tokens * num_heads

@@ -41,7 +41,8 @@ def _query_block(
 @triton.jit
 def query_gradient_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, end_ptr, position_ptr, lists_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale, back_scale,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, dq_stride, dq_head,
+    num_tokens, num_heads, scale, back_scale,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
     LIST: tl.constexpr, WINDOW: tl.constexpr,
 ):  # fmt: skip
@@ -76,6 +77,7 @@ def query_gradient_kernel(
             q, do, lse, delta, dq, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
             k_stride, v_stride, scale, E, BN, True, WINDOW,
         )  # fmt: skip
+    place = token[:, None] * dq_stride + head[:, None] * dq_head + dim[None, :]
     tl.store(dq_ptr + place, (dq * back_scale).to(dq_ptr.dtype.element_ty), mask=real[:, None])
 
 
@@ -110,7 +112,8 @@ def _key_block(
 @triton.jit
 def key_gradient_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, end_ptr, position_ptr, lists_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, num_key_heads, scale, back_scale,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, dk_stride, dk_head, dv_stride, dv_head,
+    num_tokens, num_heads, scale, back_scale,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
     LIST: tl.constexpr, WINDOW: tl.constexpr,
 ):  # fmt: skip
@@ -141,6 +144,7 @@ def key_gradient_kernel(
             k, v, dk, dv, start, row, keys, key_head, q_ptr, do_ptr, lse_ptr, delta_ptr, end_ptr, position_ptr,
             q_stride, q_head, num_heads, scale, G, GP, E, True, WINDOW,
         )  # fmt: skip
-    place = (keys[:, None] * num_key_heads + key_head) * E + dim[None, :]
+    place = keys[:, None] * dk_stride + key_head * dk_head + dim[None, :]
     tl.store(dk_ptr + place, (dk * back_scale).to(dk_ptr.dtype.element_ty))
+    place = keys[:, None] * dv_stride + key_head * dv_head + dim[None, :]
     tl.store(dv_ptr + place, dv.to(dv_ptr.dtype.element_ty))

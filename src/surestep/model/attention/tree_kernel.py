@@ -9,6 +9,9 @@ their time on here:
 - Gradients of keys and values of all those heads are summed in the tile, and every gradient has one writer: the same
   numbers in every run.
 - Queries, keys and values are read where the projections left them.
+- A path of a few hundred tokens is a handful of blocks of keys. They are gone through in one loop, those that are seen
+  in full and those that are masked, and the next one's number is read ahead: two loops fill and drain what is on
+  its way twice, which took a quarter of the time.
 
 Online softmax after Milakov and Gimelshein (2018), recomputation in the backward pass after Dao et al.,
 FlashAttention (2022).
@@ -29,7 +32,6 @@ from torch import Tensor
 
 from surestep.errors import DeviceError
 from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK
-from surestep.model.attention.head_rotation import Rotation, rotated_rows
 from surestep.model.attention.tree_gradient_kernel import key_gradient_kernel, query_gradient_kernel, visible
 
 LOG2_E = 1.4426950408889634
@@ -37,9 +39,9 @@ LOG2_E = 1.4426950408889634
 
 @triton.jit
 def _attend_block(
-    q, peak, total, acc, block, k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, token,
+    q, peak, total, acc, block, masked, k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, token,
     k_stride, v_stride, scale,
-    E: tl.constexpr, BN: tl.constexpr, MASKED: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr,
+    E: tl.constexpr, BN: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr,
 ):  # fmt: skip
     keys = block * BN + tl.arange(0, BN)
     dim = tl.arange(0, E)
@@ -48,7 +50,7 @@ def _attend_block(
         rows = tl.load(slot_ptr + keys)
     k = tl.load(k_ptr + rows[None, :] * k_stride + dim[:, None])
     scores = tl.dot(q, k) * scale
-    if MASKED:
+    if masked:
         seen = visible(end_ptr, position_ptr, token[:, None], keys[None, :], WINDOW)
         # Finite, so that a row whose first block holds nothing for it stays a number; what it sums up there is wiped
         # out by the first key that it sees, and it sees itself.
@@ -65,13 +67,17 @@ def _attend_block(
 
 
 @triton.jit
+def _listed(lists_ptr, i, num_full, first_full, first):
+    """The i-th block of keys: first those that are seen in full, then the others."""
+    return tl.load(lists_ptr + tl.where(i < num_full, first_full + i, first + i - num_full))
+
+
+@triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, end_ptr, position_ptr, lists_ptr, index_ptr, slot_ptr,
-    q_weight_ptr, cos_ptr, sin_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale, eps,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
     LIST: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr, PARTS: tl.constexpr,
-    ROTATE: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
     # Of a pass over pooled keys, `index` says where a query stands among the keys, and `slot` where a key lies. With
     # several `PARTS`, each program sees a part of its queries' keys, and what it finds is one of as many answers.
@@ -82,14 +88,9 @@ def forward_kernel(
     head = key_head * G + row % GP
     real = (row % GP) < G
     dim = tl.arange(0, E)
-    if ROTATE:
-        # Rows that stand for no head repeat the last one.
-        start = token * q_stride + tl.minimum(head, key_head * G + G - 1) * q_head
-        q = rotated_rows(q_ptr, start, q_weight_ptr, cos_ptr, sin_ptr, token, eps, E, BQ * GP, NORM)
-    else:
-        q = tl.load(
-            q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
-        )
+    q = tl.load(
+        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
+    )
     k_ptr += key_head * k_head
     v_ptr += key_head * v_head
     peak = tl.full([BQ * GP], -1.0e30, tl.float32)
@@ -102,26 +103,22 @@ def forward_kernel(
     num_listed = num_tokens // LIST
     first_full, last_full = tl.load(lists_ptr + num_listed + 1 + listed), tl.load(lists_ptr + num_listed + 2 + listed)
     first, last = tl.load(lists_ptr + listed), tl.load(lists_ptr + listed + 1)
+    num_full = last_full - first_full
+    start, stop = 0, num_full + last - first
+    final = stop - 1
     if PARTS > 1:
-        num_full, num = last_full - first_full, last_full - first_full + last - first
-        size = tl.cdiv(num, PARTS)
-        start = tl.minimum(tl.program_id(2) * size, num)
-        stop = tl.minimum(start + size, num)
-        last_full = first_full + tl.minimum(stop, num_full)
-        first_full += tl.minimum(start, num_full)
-        last = first + tl.maximum(stop - num_full, 0)
-        first += tl.maximum(start - num_full, 0)
+        size = tl.cdiv(stop, PARTS)
+        start = tl.minimum(tl.program_id(2) * size, stop)
+        stop = tl.minimum(start + size, stop)
         # A part without keys leaves the log of nothing, minus infinity, and no answer.
         real = real & (stop > start)
-    for i in range(first_full, last_full):
+    following = _listed(lists_ptr, tl.minimum(start, final), num_full, first_full, first)
+    for i in range(start, stop):
+        block_of_keys = following
+        following = _listed(lists_ptr, tl.minimum(i + 1, final), num_full, first_full, first)
         peak, total, acc = _attend_block(
-            q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, place,
-            k_stride, v_stride, scale, E, BN, WINDOW > 0, WINDOW, POOLED,
-        )  # fmt: skip
-    for i in range(first, last):
-        peak, total, acc = _attend_block(
-            q, peak, total, acc, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, place,
-            k_stride, v_stride, scale, E, BN, True, WINDOW, POOLED,
+            q, peak, total, acc, block_of_keys, (i >= num_full) | (WINDOW > 0), k_ptr, v_ptr, end_ptr, position_ptr,
+            slot_ptr, place, k_stride, v_stride, scale, E, BN, WINDOW, POOLED,
         )  # fmt: skip
     out = (acc / total[:, None]).to(out_ptr.dtype.element_ty)
     place = (tl.program_id(2) * num_tokens + token) * num_heads + head
@@ -141,12 +138,22 @@ class Launch(NamedTuple):
     options: dict[str, int]
 
 
-FORWARD = Launch(128, {"num_warps": 4, "num_stages": 2})
-QUERY_GRADIENT = Launch(64, {"num_warps": 4, "num_stages": 2})
-KEY_GRADIENT = Launch(64, {"num_warps": 4, "num_stages": 2})
-"""The fastest of eight or nine each on an H200 with Qwen3-4B's heads
-(docs/experiments/2026-11-23-h200-last-layer-and-memory.md). A block shares at most 100 kB there and 74 kB elsewhere,
-which every GPU has whose bf16 products are fast."""
+_OPTIONS = {"num_warps": 4, "num_stages": 2}
+QUERY_GRADIENT = Launch(64, _OPTIONS)
+
+
+def forward_launch(head_dim: int) -> Launch:
+    """The fastest of 51, 24 and 32 on an H200, with the heads of Qwen3's 0.6B and 4B and of SmolLM2's 135M.
+
+    So are those of the gradients (docs/experiments/2026-11-29-attention-over-short-chains.md). A block shares at
+    most 100 kB there and 82 kB elsewhere, which every GPU has whose bf16 products are fast.
+    """
+    return Launch(128 if head_dim > 64 else 64, _OPTIONS)
+
+
+def key_gradient_launch(head_dim: int) -> Launch:
+    """Of the gradient of keys and values; see `forward_launch`."""
+    return Launch(64 if head_dim > 64 else 128, _OPTIONS)
 
 
 def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[str, int]:
@@ -155,6 +162,14 @@ def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[
     padded = triton.next_power_of_2(group)
     tokens = max(1, min(QUERY_BLOCK, rows // padded))
     return {"G": group, "GP": padded, "BQ": tokens, "BN": KEY_BLOCK, "E": head_dim, "LIST": QUERY_BLOCK}
+
+
+class Heads(NamedTuple):
+    """Queries [P, H, E], keys and values [P, K, E], or gradients of them; the last dimension is contiguous."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
 
 
 @torch.library.custom_op("surestep::tree_attention", mutates_args=())
@@ -173,21 +188,12 @@ def packed_attention(
     `subtree_end` and `positions` are int32 [P], `lists` is from `block_lists`; a `window` of 0 is none. The last
     dimension of the inputs must be contiguous.
     """
-    return attended(query, key, value, subtree_end, positions, lists, scale, window)
+    return attended(Heads(query, key, value), (subtree_end, positions, lists), scale, window)
 
 
-def attended(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    subtree_end: Tensor,
-    positions: Tensor,
-    lists: Tensor,
-    scale: float,
-    window: int,
-    rotation: Rotation | None = None,
-) -> tuple[Tensor, Tensor]:
-    """As `packed_attention`, without a gradient; with a `rotation`, of queries before their norm and rotation."""
+def attended(heads: Heads, mask: tuple[Tensor, Tensor, Tensor], scale: float, window: int) -> tuple[Tensor, Tensor]:
+    """As `packed_attention`, without a gradient."""
+    query, key, value = heads
     num_tokens, num_heads, head_dim = query.shape
     if max(query.numel(), num_tokens * query.stride(0)) >= 2**31:
         raise DeviceError(
@@ -196,14 +202,12 @@ def attended(
         )
     out = query.new_empty((num_tokens, num_heads, head_dim))
     lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
-    sizes = tiles(num_heads, key.shape[1], head_dim, FORWARD.rows)
-    weight, cos, sin, eps = rotation or (None, query, query, 0.0)
-    read = query if weight is None else weight, cos, sin
+    launch = forward_launch(head_dim)
+    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows)
     forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
-        query, key, value, out, lse, subtree_end, positions, lists, positions, positions, *read,
-        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E, eps,
-        **sizes, WINDOW=window, POOLED=False, PARTS=1, ROTATE=rotation is not None, NORM=weight is not None,
-        **FORWARD.options,
+        query, key, value, out, lse, *mask, mask[1], mask[1],
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
+        **sizes, WINDOW=window, POOLED=False, PARTS=1, **launch.options,
     )  # fmt: skip
     return out, lse
 
@@ -211,6 +215,38 @@ def attended(
 @packed_attention.register_fake
 def _(query, key, value, subtree_end, positions, lists, scale, window):
     return query.new_empty(query.shape), query.new_empty(query.shape[:2], dtype=torch.float32)
+
+
+def gradients_into(
+    to: Heads,
+    gradient: Tensor,
+    heads: Heads,
+    out: Tensor,
+    lse: Tensor,
+    mask: tuple[Tensor, Tensor, Tensor],
+    scale: float,
+    window: int,
+) -> None:
+    """Write the gradients of `heads` into `to`, where `gradient` [P, H, E] is that of `out`."""
+    query, key, value = heads
+    num_tokens, num_heads, head_dim = query.shape
+    num_key_heads = key.shape[1]
+    gradient = gradient.contiguous()
+    delta = torch.empty_like(lse)
+    sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
+    strides = (*query.stride()[:2], *key.stride()[:2], *value.stride()[:2])
+    # The query's kernel goes first: it also computes `delta`, which the other one reads.
+    query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
+        query, key, value, out, gradient, lse, delta, to.query, *mask, *strides, *to.query.stride()[:2],
+        num_tokens, num_heads, scale * LOG2_E, scale, **sizes, WINDOW=window, **QUERY_GRADIENT.options,
+    )  # fmt: skip
+    launch = key_gradient_launch(head_dim)
+    sizes = tiles(num_heads, num_key_heads, head_dim, launch.rows)
+    key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
+        query, key, value, gradient, lse, delta, to.key, to.value, *mask, *strides,
+        *to.key.stride()[:2], *to.value.stride()[:2],
+        num_tokens, num_heads, scale * LOG2_E, scale, **sizes, WINDOW=window, **launch.options,
+    )  # fmt: skip
 
 
 @torch.library.custom_op("surestep::tree_attention_backward", mutates_args=())
@@ -228,27 +264,10 @@ def packed_attention_backward(
     window: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of `query`, `key` and `value`, each contiguous."""
-    num_tokens, num_heads, head_dim = query.shape
-    num_key_heads = key.shape[1]
-    gradient = gradient.contiguous()
-    dq = query.new_empty(query.shape)
-    dk, dv = key.new_empty(key.shape), value.new_empty(value.shape)
-    delta = torch.empty_like(lse)
-    sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
-    strides = (*query.stride()[:2], *key.stride()[:2], *value.stride()[:2])
-    # The query's kernel goes first: it also computes `delta`, which the other one reads.
-    query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
-        query, key, value, out, gradient, lse, delta, dq, subtree_end, positions, lists,
-        *strides, num_tokens, num_heads, scale * LOG2_E, scale,
-        **sizes, WINDOW=window, **QUERY_GRADIENT.options,
-    )  # fmt: skip
-    sizes = tiles(num_heads, num_key_heads, head_dim, KEY_GRADIENT.rows)
-    key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
-        query, key, value, gradient, lse, delta, dk, dv, subtree_end, positions, lists,
-        *strides, num_tokens, num_heads, num_key_heads, scale * LOG2_E, scale,
-        **sizes, WINDOW=window, **KEY_GRADIENT.options,
-    )  # fmt: skip
-    return dq, dk, dv
+    heads = Heads(query, key, value)
+    found = Heads(*(part.new_empty(part.shape) for part in heads))
+    gradients_into(found, gradient, heads, out, lse, (subtree_end, positions, lists), scale, window)
+    return tuple(found)  # type: ignore[return-value]
 
 
 @packed_attention_backward.register_fake

@@ -51,7 +51,7 @@ class FusedAttention:
         joined = self.surestep_qkv(rows, self.training)
         mask = surestep_mask.kernel_mask
         has_kernel = mask is not None and joined.is_cuda and position_embeddings[0].shape[-1] == self.head_dim
-        if has_kernel and surestep_mask.keys is None and not torch.is_grad_enabled():
+        if has_kernel and surestep_mask.keys is None:
             attended = self._attend_in_kernel(mask, joined, *position_embeddings)
             return self._output(attended, surestep_mask)  # type: ignore[no-any-return]
         split = self._split_in_kernel if has_kernel else self._split
@@ -89,18 +89,21 @@ class FusedAttention:
         return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
     def _split_in_kernel(self: Any, joined: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_split`, by our own kernel."""
-        from surestep.model.fast.heads.split_heads_kernel import split_heads
+        """As `_split`, by our own kernel; has no gradient."""
+        from surestep.model.fast.heads.joined_attention import heads_of_product
+        from surestep.model.fast.heads.rotated_heads import rotated_heads
 
-        query, key, value = split_heads(joined, *self._heads(cos, sin))
-        return query.unsqueeze(0).transpose(1, 2), key.unsqueeze(0).transpose(1, 2), value.unsqueeze(0).transpose(1, 2)
+        facts = self._heads(cos, sin)
+        value = heads_of_product(joined, *facts[-2:]).value
+        query, key, value = (part.unsqueeze(0).transpose(1, 2) for part in (*rotated_heads(joined, *facts), value))
+        return query, key, value
 
     def _attend_in_kernel(self: Any, mask: KernelMask, joined: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """[P, H, E], by our own kernels, where nothing is trained."""
+        """[P, H, E], by our own kernels."""
         from surestep.model.fast.heads.joined_attention import joined_attention
 
         scale = self.head_dim**-0.5 if self.scaling is None else self.scaling
-        return joined_attention(joined, *self._heads(cos, sin), *mask, scale, self.surestep_window or 0)  # type: ignore[no-any-return]
+        return joined_attention(joined, *self._heads(cos, sin), *mask, scale, self.surestep_window or 0)[0]  # type: ignore[no-any-return]
 
     def _heads(self: Any, cos: Tensor, sin: Tensor) -> tuple[Any, ...]:
         """How our kernels norm and rotate the heads of a joined product."""
@@ -110,7 +113,7 @@ class FusedAttention:
             self.k_norm.weight if has_norms else None,
             cos.squeeze(0),
             sin.squeeze(0),
+            self.q_norm.variance_epsilon if has_norms else 0.0,
             self.config.num_attention_heads,
             self.config.num_key_value_heads,
-            self.q_norm.variance_epsilon if has_norms else 0.0,
         )
