@@ -44,5 +44,5 @@ def in_one_piece(tensors: Sequence[Tensor]) -> Tensor:
 
 def views(piece: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """The tensors as they lie in `piece`, shaped as those it was made of."""
-    parts = torch.split(piece, [tensor.nbytes for tensor in like])
+    parts = torch.split_with_sizes(piece, [tensor.nbytes for tensor in like])
     return [part.view(tensor.dtype) for part, tensor in zip(parts, like, strict=True)]
