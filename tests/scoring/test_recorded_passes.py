@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from surestep.model.attention.block_lists import block_lists
 from surestep.model.attention.prepared_mask import PassShape, PreparedMask, prepare_mask
 from surestep.model.key_value_pool import KeyLayout, KeyValuePool
+from surestep.model.one_copy import plan_tensors
 from surestep.model.session_plan import plan_session_pass
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring import model_scorer, recorded_passes
@@ -64,7 +65,7 @@ def test_a_session_plan_of_a_shape_is_the_usual_one_and_padding(trees: list[tupl
     shape = session_shape(len(batch.tokens_P), len(batch.label_index_S), sum(above))
     assert shape is not None
     usual, plan = (plan_session_pass(batch, prefixes, new, pool, "triton", made) for made in (None, shape))
-    tensors = recorded_passes._tensors(plan)
+    tensors = plan_tensors(plan)
     assert [len(tensor) for tensor in tensors] == [
         *(shape.num_tokens,) * 3, shape.num_tokens // 4, shape.num_keys, shape.num_tokens,
         shape.num_keys, shape.num_keys, shape.num_listed, shape.num_tokens,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from accelerate import Accelerator
 from runs import Watcher, assert_same_bits, tensors
 from surestep.config import Config
 from surestep.errors import DeviceError
+from surestep.model.to_device import copied_ahead
 from surestep.training import run
 from surestep.training.optimizer.parameter_groups import build_optimizer, parameter_names
 from surestep.training.optimizer.saved_moments import allocate_moments, moments_to_tensors
 from surestep.training.optimizer_step import OptimizerStep
+from surestep.training.passes.smaller_packs import PassBudget
 from surestep.training.run import train
 
 ROOMY, TIGHT = 1 << 20, 150
@@ -90,6 +92,27 @@ def test_a_pass_that_breaks_off_leaves_no_trace(
         for step in (2, 4, 5):
             name = f"checkpoint_step_{step}"
             same_weights(calm.experiment_dir / name, tight.experiment_dir / name)
+
+
+def test_what_is_on_its_way_to_the_device_goes_before_memory_is_freed(settings, monkeypatch) -> None:
+    order: list[str] = []
+
+    def ahead(packs: Iterable[Any], device: torch.device) -> Iterator[Any]:
+        try:
+            yield from copied_ahead(packs, device)
+        finally:
+            order.append("dropped")
+
+    def shrink(self: PassBudget, free: Callable[[], None]) -> None:
+        order.append("shrunk")
+        shrunk(self, free)
+
+    shrunk = PassBudget.shrink
+    monkeypatch.setattr("surestep.training.optimizer_step.copied_ahead", ahead)
+    monkeypatch.setattr(PassBudget, "shrink", shrink)
+    break_pass(monkeypatch, 1, "after")
+    train(settings("run", ROOMY, max_steps=1), Watcher())
+    assert order == ["dropped", "shrunk", "dropped"]
 
 
 @pytest.mark.slow

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from surestep.model.attention.pooled_keys import PooledKeys
-from surestep.model.attention.prepared_mask import KernelMask, PassShape, PreparedMask, prepare_mask
+from surestep.model.attention.prepared_mask import PassShape, PreparedMask, prepare_mask
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.model.fast.capture_graph import capture, cause_of
+from surestep.model.one_copy import in_one_piece, plan_tensors, views, with_tensors
 from surestep.model.session_plan import plan_session_pass
 from surestep.model.to_device import copy_into
 from surestep.model.tree_batch import TreeBatch
@@ -167,12 +168,12 @@ class RecordedPasses:
         return self._run(plan_session_pass(batch, prefixes, new_slots, pool, "triton", shape), num_needed)
 
     def _run(self, plan: PreparedMask, num_needed: int) -> Tensor | None:
-        tensors = _tensors(plan)
+        tensors = plan_tensors(plan)
         shape: tuple[object, ...] = tuple(len(tensor) for tensor in tensors)
         if isinstance(plan.keys, PooledKeys):
             slots = plan.keys.pool.slots
             shape += (slots.data_ptr(), *slots.shape)
-        flat = _flat(tensors).pin_memory()
+        flat = in_one_piece(tensors).pin_memory()
         # Recordings share their memory: what one wrote is copied before the next may run.
         with self._lock:
             if self._version != self._model.weights_version:
@@ -192,7 +193,8 @@ class RecordedPasses:
 
     def _record(self, plan: PreparedMask, tensors: Sequence[Tensor], flat: Tensor) -> _Recorded | None:
         place = flat.to(self._device)
-        there = _with_tensors(plan, _views(place, tensors))
+        there = with_tensors(plan, views(place, tensors))
+        there.num_needed = len(there.batch.label_index_S)  # every one; who asked takes those that are no padding
 
         def run() -> Tensor:
             enabled = self._dtype != torch.float32
@@ -217,36 +219,3 @@ class RecordedPasses:
         self._recorded.clear()
         self._pool = None  # a pool that nobody uses any more cannot be taken up again
         torch.cuda.empty_cache()
-
-
-def _tensors(plan: PreparedMask) -> list[Tensor]:
-    """All that a pass reads of its plan; those of 64 bits first."""
-    batch, mask, keys = plan.batch, plan.kernel_mask, plan.keys
-    assert mask is not None, "planned for the kernel"
-    found = [batch.tokens_P, batch.positions_P, batch.subtree_end_P, batch.label_index_S]
-    if not isinstance(keys, PooledKeys):
-        return [*found, *mask]
-    assert keys.index_P is not None, "planned for the kernel"
-    return [*found, keys.slots_V, keys.slots_W, *mask, keys.index_P]
-
-
-def _with_tensors(plan: PreparedMask, tensors: Sequence[Tensor]) -> PreparedMask:
-    """The plan over other memory; it needs every one of its steps."""
-    tokens, positions, ends, index, *others = tensors
-    batch = replace(plan.batch, tokens_P=tokens, positions_P=positions, subtree_end_P=ends, label_index_S=index)
-    keys = plan.keys
-    if isinstance(keys, PooledKeys):
-        slots_V, slots_W, *others = others
-        keys = replace(keys, slots_V=slots_V, slots_W=slots_W, index_P=others.pop())
-    return replace(plan, batch=batch, num_needed=len(index), kernel_mask=KernelMask(*others), keys=keys, _blocks={})
-
-
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    """The bytes of all tensors, one after another: one copy to the device instead of ten."""
-    return torch.cat([tensor.contiguous().view(torch.uint8) for tensor in tensors])
-
-
-def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors as they lie in `flat`."""
-    parts = torch.split(flat, [tensor.nbytes for tensor in tensors])
-    return [part.view(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]

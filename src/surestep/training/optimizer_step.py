@@ -9,7 +9,7 @@ stepped twice would be no error that anyone sees; so what they need in memory is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from surestep.config import TrainingConfig
 from surestep.config.loss import LossOptions
 from surestep.model.sharding import is_sharded, joined
+from surestep.model.to_device import copied_ahead
 from surestep.scoring.build_model import BuiltModel
 from surestep.scoring.spread.together import Together
 from surestep.training.loss import step_losses
@@ -270,8 +271,11 @@ class OptimizerStep:
         seed_step(self._settings.seed, packs.step, self._accelerator.process_index)
         self._zero_gradients()
         total = torch.zeros((), device=device)
-        for pack in self._in_step(packs.packs):
-            total += self._recorded(pack, device) if self._recorded is not None else self._pass(pack.to(device))
+        run = self._pass if self._recorded is None else self._recorded
+        # Closed, not left to chance: where memory runs out, what is on its way to the device goes as well.
+        with closing(copied_ahead(self._in_step(packs.packs), device)) as on_device:
+            for pack in on_device:
+                total += run(pack)
         return total
 
     def _pass(self, pack: TrainingPack) -> Tensor:

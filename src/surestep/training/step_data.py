@@ -21,6 +21,7 @@ from surestep.encoding.limits import cut_tree
 from surestep.encoding.packing import Pack, even_shares, pack_trees, plan_packs
 from surestep.model.attention.prepared_mask import PreparedMask
 from surestep.model.confidence_model import Prepared, Route, prepare
+from surestep.model.one_copy import in_one_piece, plan_tensors, views, with_tensors
 from surestep.model.to_device import to_device
 from surestep.model.tree_batch import TreeBatch
 from surestep.scoring.model_scorer import to_batch
@@ -43,6 +44,7 @@ class TrainingPack:
     Attributes:
         num_tokens: tokens of its trees; the batch may be padded beyond.
         comparisons: of its steps with each other; None where nothing is compared.
+        piece: bytes; where all its `tensors` lie one after another, if they do.
     """
 
     batch: Prepared
@@ -50,6 +52,7 @@ class TrainingPack:
     weights_S: Tensor
     num_tokens: int
     comparisons: Comparisons | None = None
+    piece: Tensor | None = None
 
     @property
     def num_tokens_run(self) -> int:
@@ -58,23 +61,43 @@ class TrainingPack:
         return len(batch.tokens_P)
 
     def tensors(self) -> list[Tensor]:
-        """Everything in it that a pass of a planned pack reads."""
+        """Everything in it that a pass reads, where it is planned for the kernel and compares nothing."""
         assert not isinstance(self.batch, TreeBatch), "only planned packs are taken apart"
-        batch = self.batch.batch
-        return [
-            *(batch.tokens_P, batch.positions_P, batch.subtree_end_P, batch.label_index_S),
-            *(self.batch.kernel_mask or ()),
-            *(self.labels_S, self.weights_S),
-        ]
+        return [*plan_tensors(self.batch), self.labels_S, self.weights_S]
 
     def to(self, device: torch.device) -> TrainingPack:
         """The same on `device`."""
-        return TrainingPack(
-            self.batch.to(device),
-            to_device(self.labels_S, device),
-            to_device(self.weights_S, device),
-            self.num_tokens,
-            None if self.comparisons is None else self.comparisons.to(device),
+        if self.piece is not None:
+            return self._over(to_device(self.piece, device))
+        return replace(
+            self,
+            batch=self.batch.to(device),
+            labels_S=to_device(self.labels_S, device),
+            weights_S=to_device(self.weights_S, device),
+            comparisons=None if self.comparisons is None else self.comparisons.to(device),
+        )
+
+    def pinned(self) -> TrainingPack:
+        """The same in page-locked memory, from where a copy to the GPU does not wait."""
+        assert not isinstance(self.batch, TreeBatch), "only planned packs are page-locked"
+        return replace(
+            self,
+            batch=self.batch.pinned(),
+            labels_S=self.labels_S.pin_memory(),
+            weights_S=self.weights_S.pin_memory(),
+            comparisons=None if self.comparisons is None else self.comparisons.pinned(),
+        )
+
+    def pinned_in_one_piece(self) -> TrainingPack:
+        """The same, its `tensors` one after another in page-locked memory: one copy takes them to the GPU."""
+        return self._over(in_one_piece(self.tensors()).pin_memory())
+
+    def _over(self, piece: Tensor) -> TrainingPack:
+        """The pack as it lies in `piece`."""
+        assert not isinstance(self.batch, TreeBatch), "only planned packs are taken apart"
+        *of_plan, labels_S, weights_S = views(piece, self.tensors())
+        return replace(
+            self, batch=with_tensors(self.batch, of_plan), labels_S=labels_S, weights_S=weights_S, piece=piece
         )
 
 
@@ -181,13 +204,16 @@ def _training_pack(
         batch = batch.padded(ROUND_TOKENS).more_labels(missing)
         labels_S, weights_S = (np.pad(values, (0, missing)) for values in (labels_S, weights_S))
     prepared = prepare(batch, route)
+    is_whole = False
     if rounded and isinstance(prepared, PreparedMask) and prepared.kernel_mask is not None:
         lists = prepared.kernel_mask.lists
         lists = F.pad(lists, (0, _rounded_up(len(lists)) - len(lists)))
         prepared = replace(prepared, kernel_mask=prepared.kernel_mask._replace(lists=lists))
-    if pin:
-        prepared, compared = prepared.pinned(), None if compared is None else compared.pinned()
-    return TrainingPack(prepared, _tensor(labels_S, pin), _tensor(weights_S, pin), pack.num_tokens, compared)
+        is_whole = compared is None
+    made = TrainingPack(prepared, torch.from_numpy(labels_S), torch.from_numpy(weights_S), pack.num_tokens, compared)
+    if not pin:
+        return made
+    return made.pinned_in_one_piece() if is_whole else made.pinned()
 
 
 def _rounded_up(count: int) -> int:
@@ -197,11 +223,6 @@ def _rounded_up(count: int) -> int:
     (64, 64, 128)
     """
     return 1 << (max(count, 64) - 1).bit_length()
-
-
-def _tensor(array: FloatArray, pin: bool) -> Tensor:
-    values = torch.from_numpy(array)
-    return values.pin_memory() if pin else values
 
 
 def share_of_draws(

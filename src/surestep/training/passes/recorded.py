@@ -110,21 +110,25 @@ class RecordedPasses:
         """How many shapes of pass are recorded."""
         return len(self._recorded)
 
-    def __call__(self, pack: TrainingPack, device: torch.device) -> Tensor:
-        """The loss of `pack`, its gradients added; valid until the next call."""
+    def __call__(self, pack: TrainingPack) -> Tensor:
+        """The loss of a pack on the device, its gradients added; valid until the next call.
+
+        The pack of a shape's first recording is kept: its memory is where the recording reads those that follow.
+        """
         shape = tuple(tuple(tensor.shape) for tensor in pack.tensors())
         recorded = self._recorded.get(shape)
         if recorded is None:
             if not self._works or self._warm < _WARM_PASSES or len(self._recorded) >= _MOST:
                 self._warm += 1
-                return self._run(pack.to(device))
-            recorded = self._record(pack.to(device))
+                return self._run(pack)
+            recorded = self._record(pack)
             if recorded is None:
-                return self._run(pack.to(device))
+                return self._run(pack)
             self._recorded[shape] = recorded
         else:
-            for place, value in zip(recorded.pack.tensors(), pack.tensors(), strict=True):
-                copy_into(place, value)
+            assert recorded.pack.piece is not None
+            assert pack.piece is not None, "packs of few shapes come in one piece"
+            copy_into(recorded.pack.piece, pack.piece)
         recorded.graph.replay()
         return recorded.loss
 
