@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ pytestmark = [
     pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs"),
 ]
 
+PYTHON = Path(sys.executable).parent
+"""Not the quick one of other tests: CUDA cannot be set up in a fork of a process that has looked for it."""
+
 STEPS = {"eval_steps": 2, "max_steps": 4, "learning_rate": 0.01, "save_steps": 2, "device": "cuda"}
 
 
@@ -29,9 +33,7 @@ def made(run_config: Callable[..., Config], name: str, *, batch: int, **settings
 
 
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-def test_two_gpus_are_one_in_float32(
-    run_config: Callable[..., Config], tmp_path: Path, quick_python: Path, lora: bool
-) -> None:
+def test_two_gpus_are_one_in_float32(run_config: Callable[..., Config], tmp_path: Path, lora: bool) -> None:
     """Through NCCL; packs are small, so that the processes have different numbers of passes."""
     settings = {"lora": lora, "mixed_precision": "no", "token_budget": 120, "ema_decay": 0.5}
     one = made(run_config, "one", batch=4, **settings)
@@ -40,7 +42,7 @@ def test_two_gpus_are_one_in_float32(
     shards = made(run_config, "shards", batch=2, fsdp=True, **settings)
     again = made(run_config, "again", batch=2, fsdp=True, **settings)
     runs = [{"config": whole}, {"config": shards}, {"config": again, "resume": shards.experiment_dir, "step": 2}]
-    done = run_together(quick_python, tmp_path, runs, timeout=400)
+    done = run_together(PYTHON, tmp_path, runs, timeout=400)
     assert done.returncode == 0, done.stderr
     for config in (whole, shards, again):
         assert_same_run(config, one, rel=1e-3)
@@ -50,13 +52,13 @@ def test_two_gpus_are_one_in_float32(
     "more", [{"fsdp": True}, {"cuda_graphs": False}, {"cuda_graphs": True}], ids=["fsdp", "data_parallel", "recorded"]
 )
 def test_two_gpus_learn_in_half_precision_as_one(
-    run_config: Callable[..., Config], tmp_path: Path, quick_python: Path, more: dict[str, Any]
+    run_config: Callable[..., Config], tmp_path: Path, more: dict[str, Any]
 ) -> None:
     settings = {"lora": False, "mixed_precision": "bf16", "learning_rate": 1e-3}
     one = made(run_config, "one", batch=4, cuda_graphs=False, **settings)
     two = made(run_config, "two", batch=2, **settings, **more)
     train(one, Watcher())
-    done = run_together(quick_python, tmp_path, [{"config": two}], timeout=400)
+    done = run_together(PYTHON, tmp_path, [{"config": two}], timeout=400)
     assert done.returncode == 0, done.stderr
     lines = read_lines(two.experiment_dir / "metrics.jsonl")
     said = [line["text"] for line in lines if line["kind"] == "note" and line["text"].startswith("passes: recorded")]
