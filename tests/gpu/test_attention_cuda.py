@@ -165,12 +165,12 @@ def _heads(
 
 @pytest.mark.parametrize("has_norms", [True, False])
 @pytest.mark.parametrize(("heads", "key_heads", "size"), [(32, 8, 128), (7, 1, 64), (4, 4, 16)])
-def test_heads_are_rotated_within_the_rounding_of_bf16(heads: int, key_heads: int, size: int, has_norms: bool) -> None:
-    from surestep.model.fast.heads.rotated_heads import rotated_heads
+def test_heads_are_split_within_the_rounding_of_bf16(heads: int, key_heads: int, size: int, has_norms: bool) -> None:
+    from surestep.model.fast.heads.split_heads_kernel import split_heads
 
     (joined, *weights), norms, rotation = _joined(512, heads, key_heads, size, has_norms)
-    found = rotated_heads(joined.detach(), *(weights or [None, None]), *rotation, 1e-6, heads, key_heads)
-    expected = _heads(joined.float(), norms, rotation, heads, key_heads)[:2]
+    found = split_heads(joined, *(weights or [None, None]), *rotation, heads, key_heads, 1e-6)
+    expected = _heads(joined.float(), norms, rotation, heads, key_heads)
     for part, own in zip(found, expected, strict=True):
         assert (part - own).norm() / own.norm() < 0.01
 
@@ -181,7 +181,7 @@ def test_heads_are_rotated_within_the_rounding_of_bf16(heads: int, key_heads: in
 def test_attention_over_a_joined_product_is_that_over_its_heads(
     heads: int, key_heads: int, size: int, window: int, has_norms: bool
 ) -> None:
-    """Values, and gradients of the product and of the norms' weights, within the rounding of bf16."""
+    """Normed and rotated as it is read, and gradients of product and weights, within the rounding of bf16."""
     from surestep.model.fast.heads.joined_attention import joined_attention
 
     random = np.random.default_rng(4)
@@ -191,7 +191,7 @@ def test_attention_over_a_joined_product_is_that_over_its_heads(
     mask = [
         part.cuda() for part in (batch.subtree_end_P.int(), batch.positions_P.int(), block_lists(batch.subtree_end_P))
     ]
-    facts = *rotation, 1e-6, heads, key_heads, *mask, size**-0.5, window
+    facts = *rotation, heads, key_heads, 1e-6, *mask, size**-0.5, window
     found = joined_attention(joined, *(weights or [None, None]), *facts)[0]
     exact = joined.detach().float().requires_grad_()
     query, key, value = _heads(exact, norms, rotation, heads, key_heads)

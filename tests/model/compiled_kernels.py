@@ -19,24 +19,36 @@ from surestep.model.fast.adapters import kernels as adapter_kernels
 
 KINDS = {
     **dict.fromkeys(("q", "k", "v", "out", "do", "dq", "dk", "dv"), "*bf16"),
+    **dict.fromkeys(("q_weight", "k_weight", "cos", "sin", "rotated"), "*bf16"),
     **dict.fromkeys(("x", "a", "copy", "low", "of_low", "above", "of_x"), "*bf16"),
-    **dict.fromkeys(("lse", "delta", "part", "sum", "scale"), "*fp32"),
+    **dict.fromkeys(("lse", "delta", "part", "sum", "scale", "of_weight"), "*fp32"),
     **dict.fromkeys(("end", "position", "lists", "index", "seed", "salt"), "*i32"),
     "slot": "*i64",
 }
 """What pointers point at."""
 
 
+PLAIN = {"POOLED": False, "PARTS": 1, "ROTATE": False, "NORM": False}
+"""Of a forward pass over whole trees."""
+
+
 def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
     """Bytes that a block of each kernel shares."""
-    forward, key_gradient = tree_kernel.forward_launch(head_size), tree_kernel.key_gradient_launch(head_size)
+    forward, rotating = tree_kernel.forward_launch(head_size), {"ROTATE": True, "NORM": True}
     kernels = {
-        "forward": (tree_kernel.forward_kernel, forward, {"POOLED": False, "PARTS": 1}),
-        "query_gradient": (tree_gradient_kernel.query_gradient_kernel, tree_kernel.QUERY_GRADIENT, {}),
-        "key_gradient": (tree_gradient_kernel.key_gradient_kernel, key_gradient, {}),
+        "forward": (tree_kernel.forward_kernel, forward, PLAIN),
+        "forward_rotating": (tree_kernel.forward_kernel, forward, PLAIN | rotating),
     }
+    gradients = {
+        "query_gradient": (tree_gradient_kernel.query_gradient_kernel, tree_kernel.QUERY_GRADIENT),
+        "key_gradient": (tree_gradient_kernel.key_gradient_kernel, tree_kernel.key_gradient_launch(head_size)),
+    }
+    for name, (kernel, launch) in gradients.items():
+        kernels[name] = kernel, launch, dict.fromkeys(("ROTATE", "NORM", "TRAINED"), False)
+        kernels[f"{name}_rotating"] = kernel, launch, rotating | {"TRAINED": True}
     if capability == 80:  # once, for a GPU of little shared memory
-        kernels["pooled_forward"] = (tree_kernel.forward_kernel, forward, {"POOLED": True, "PARTS": 8})
+        pooled = PLAIN | {"POOLED": True, "PARTS": 8}
+        kernels["pooled_forward"] = (tree_kernel.forward_kernel, forward, pooled)
         join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
         kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})
     found = {}

@@ -19,7 +19,7 @@ from surestep.model.fast.adapters.hashed_dropout import Dropout
 from surestep.model.fast.adapters.kernels import PieceTable, low_rank_gradient_on_gpu, low_rank_on_gpu
 from surestep.model.fast.gated_kernel import gated_gradient_on_gpu, gated_on_gpu
 from surestep.model.fast.heads.joined_attention import joined_attention
-from surestep.model.fast.heads.rotated_heads import rotated_heads
+from surestep.model.fast.heads.split_heads_kernel import keys_of, split_heads
 from surestep.model.fast.norm_kernel import sum_norm_gradient_on_gpu, sum_norm_on_gpu, sum_norm_quantised_on_gpu
 from surestep.model.key_value_pool import KeyLayout, KeyValuePool
 from surestep.model.precision.fp8 import quantise_rows
@@ -60,8 +60,10 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: 
 
 
 @torch.no_grad()
-def rotation_error(heads: int, key_heads: int, size: int, has_norms: bool, generator: torch.Generator) -> float:
-    """Of queries and keys, against transformers' norm and rotation; three blocks of tokens, of 16 each."""
+def split_errors(
+    heads: int, key_heads: int, size: int, has_norms: bool, generator: torch.Generator
+) -> list[tuple[str, float]]:
+    """Of heads, against transformers' norm and rotation; three blocks of tokens, of 16 each."""
     joined = torch.randn(48, (heads + 2 * key_heads) * size, generator=generator)
     norms = [Qwen3RMSNorm(size, eps=1e-3) for _ in range(2)] if has_norms else []
     for norm in norms:
@@ -70,13 +72,18 @@ def rotation_error(heads: int, key_heads: int, size: int, has_norms: bool, gener
     # Halves that differ, as no rotation has them: a mix-up would show.
     cos, sin = angle.cos() * torch.linspace(1, 2, size), angle.sin() * torch.linspace(2, 1, size)
     cos = cos.t().contiguous().t()  # a layout that the kernel does not read as it is
-    query, key, _ = joined.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
+    query, key, value = joined.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
     if has_norms:
         query, key = norms[0](query), norms[1](key)
-    expected = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1)
+    query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1)
     weights = [norm.weight for norm in norms]
-    found = rotated_heads(joined, *(weights or [None, None]), cos, sin, 1e-3, heads, key_heads)
-    return max(float((part - own).abs().max()) for part, own in zip(found, expected, strict=True))
+    found = split_heads(joined, *(weights or [None, None]), cos, sin, heads, key_heads, 1e-3)
+    keys = keys_of(joined, weights[1] if has_norms else None, cos, sin, heads, key_heads, 1e-3)
+    parts = zip(found, (query, key, value), strict=True)
+    return [
+        ("values", max(float((part - own).abs().max()) for part, own in parts)),
+        ("keys alone", float((keys - found[1]).abs().max())),
+    ]
 
 
 def joined_errors(
@@ -93,8 +100,7 @@ def joined_errors(
     weights = [norm.weight for norm in norms]
     # Halves that differ, and a layout that the kernel does not read as it is.
     cos, sin = (torch.randn(size, 128, generator=generator).t() for _ in range(2))
-    facts = cos, sin, 1e-3, heads, key_heads, *mask, 0.3, 50
-    found = joined_attention(joined, *(weights or [None, None]), *facts)[0]
+    found = joined_attention(joined, *(weights or [None, None]), cos, sin, heads, key_heads, 1e-3, *mask, 0.3, 50)[0]
     query, key, value = joined.unflatten(1, (-1, size)).split([heads, key_heads, key_heads], dim=1)
     if has_norms:
         query, key = norms[0](query), norms[1](key)
@@ -104,7 +110,7 @@ def joined_errors(
     gradients = torch.autograd.grad(found, [joined, *weights], upstream)
     expected_gradients = torch.autograd.grad(expected, [joined, *weights], upstream)
     frozen = [weight.detach() for weight in weights] or [None, None]
-    of_frozen = joined_attention(joined, *frozen, *facts)[0]
+    of_frozen = joined_attention(joined, *frozen, cos, sin, heads, key_heads, 1e-3, *mask, 0.3, 50)[0]
     (alone,) = torch.autograd.grad(of_frozen, joined, upstream)
     pairs = [*zip(gradients, expected_gradients, strict=True), (alone, gradients[0])]
     return [
@@ -272,7 +278,9 @@ def main() -> None:
             errors[f"{name}, {programs} programs"] = pooled_error(heads, key_heads, window, generator)
     for heads, key_heads, size, has_norms in ((8, 2, 32, True), (3, 3, 16, True), (6, 2, 16, True), (4, 2, 16, False)):
         name = f"heads, {heads} of {key_heads}" + (", normed" if has_norms else "")
-        errors[name] = rotation_error(heads, key_heads, size, has_norms, generator)
+        errors |= {
+            f"{name}, {what}": error for what, error in split_errors(heads, key_heads, size, has_norms, generator)
+        }
     for heads, key_heads, size, has_norms in ((4, 2, 32, True), (3, 1, 16, True), (7, 1, 16, False)):
         name = f"joined, {heads} of {key_heads}" + (", normed" if has_norms else "")
         of_joined = joined_errors(heads, key_heads, size, has_norms, generator)

@@ -99,9 +99,9 @@ def pooled_attention(
     answers = out if parts == 1 else query.new_empty((parts, *out.shape), dtype=torch.float32)
     sums = query.new_empty((parts, num_tokens, num_heads), dtype=torch.float32)
     forward_kernel[(key.shape[1], num_tiles, parts)](
-        query, key, value, answers, sums, subtree_end, positions, lists, index, slots,
-        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
-        **sizes, WINDOW=window, POOLED=True, PARTS=parts, **launch.options,
+        query, key, value, answers, sums, subtree_end, positions, lists, index, slots, query, query, query,
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E, 0.0,
+        **sizes, WINDOW=window, POOLED=True, PARTS=parts, ROTATE=False, NORM=False, **launch.options,
     )  # fmt: skip
     if parts > 1:
         num_rows = num_tokens * num_heads

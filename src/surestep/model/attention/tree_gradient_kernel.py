@@ -1,6 +1,7 @@
 """The gradients of attention over packed trees: two Triton kernels, one for queries, one for keys and values.
 
-See `tree_kernel`, which starts them.
+See `tree_kernel`, which starts them. Where heads were normed and rotated as they were read (`ROTATE`), the gradients go
+on to what they were read of, in the same kernels: nothing is written between, and a kernel less reads it again.
 
 Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `G` = H / K, `E` head dimension.
 """
@@ -10,6 +11,8 @@ Shapes: `P` tokens of the pack, `H` query heads, `K` key heads, `G` = H / K, `E`
 
 import triton
 import triton.language as tl
+
+from surestep.model.attention.head_rotation import rotated_rows, store_gradient_before_rotation
 
 
 @triton.jit
@@ -41,11 +44,13 @@ def _query_block(
 @triton.jit
 def query_gradient_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, do_ptr, lse_ptr, delta_ptr, dq_ptr, end_ptr, position_ptr, lists_ptr,
+    rotated_ptr, q_weight_ptr, of_weight_ptr, cos_ptr, sin_ptr,
     q_stride, q_head, k_stride, k_head, v_stride, v_head, dq_stride, dq_head,
-    num_tokens, num_heads, scale, back_scale,
+    num_tokens, num_heads, scale, back_scale, eps,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
-    LIST: tl.constexpr, WINDOW: tl.constexpr,
+    LIST: tl.constexpr, WINDOW: tl.constexpr, ROTATE: tl.constexpr, NORM: tl.constexpr, TRAINED: tl.constexpr,
 ):  # fmt: skip
+    # With `ROTATE`, `q` and `dq` are before norm and rotation; what is behind them goes to `rotated`, for the keys.
     key_head = tl.program_id(0)
     block = tl.program_id(1)
     row = tl.arange(0, BQ * GP)
@@ -53,10 +58,15 @@ def query_gradient_kernel(
     head = key_head * G + row % GP
     real = (row % GP) < G
     dim = tl.arange(0, E)
-    q = tl.load(
-        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
-    )
     place = (token[:, None] * num_heads + head[:, None]) * E + dim[None, :]
+    # Rows that stand for no head repeat the last one where queries are rotated; nothing of them is written.
+    written = tl.minimum(head, key_head * G + G - 1)
+    start = token * q_stride + written * q_head
+    if ROTATE:
+        q = rotated_rows(q_ptr, start, q_weight_ptr, cos_ptr, sin_ptr, token, eps, E, BQ * GP, NORM)
+        tl.store(rotated_ptr + place, q, mask=real[:, None])
+    else:
+        q = tl.load(q_ptr + start[:, None] + dim[None, :], mask=real[:, None], other=0.0)
     do = tl.load(do_ptr + place, mask=real[:, None], other=0.0)
     out = tl.load(out_ptr + place, mask=real[:, None], other=0.0)
     delta = tl.sum(do.to(tl.float32) * out.to(tl.float32), 1)
@@ -77,8 +87,16 @@ def query_gradient_kernel(
             q, do, lse, delta, dq, tl.load(lists_ptr + i), k_ptr, v_ptr, end_ptr, position_ptr, token,
             k_stride, v_stride, scale, E, BN, True, WINDOW,
         )  # fmt: skip
-    place = token[:, None] * dq_stride + head[:, None] * dq_head + dim[None, :]
-    tl.store(dq_ptr + place, (dq * back_scale).to(dq_ptr.dtype.element_ty), mask=real[:, None])
+    dq *= back_scale
+    to = token * dq_stride + written * dq_head
+    if ROTATE:
+        of_weight_ptr += (block * tl.num_programs(0) + key_head) * E
+        store_gradient_before_rotation(
+            dq_ptr, to, q_ptr, start, dq, real, q_weight_ptr, of_weight_ptr, cos_ptr, sin_ptr, token, eps,
+            E, BQ * GP, NORM, TRAINED,
+        )  # fmt: skip
+    else:
+        tl.store(dq_ptr + to[:, None] + dim[None, :], dq.to(dq_ptr.dtype.element_ty), mask=real[:, None])
 
 
 @triton.jit
@@ -112,11 +130,13 @@ def _key_block(
 @triton.jit
 def key_gradient_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, end_ptr, position_ptr, lists_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, dk_stride, dk_head, dv_stride, dv_head,
-    num_tokens, num_heads, scale, back_scale,
+    x_ptr, k_weight_ptr, of_weight_ptr, cos_ptr, sin_ptr,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, x_stride, x_head, dk_stride, dk_head, dv_stride, dv_head,
+    num_tokens, num_heads, scale, back_scale, eps,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
-    LIST: tl.constexpr, WINDOW: tl.constexpr,
+    LIST: tl.constexpr, WINDOW: tl.constexpr, ROTATE: tl.constexpr, NORM: tl.constexpr, TRAINED: tl.constexpr,
 ):  # fmt: skip
+    # With `ROTATE`, `x` are keys before their norm and rotation, and so is `dk`.
     key_head = tl.program_id(0)
     block = tl.program_id(1)
     keys = block * BN + tl.arange(0, BN)
@@ -144,7 +164,16 @@ def key_gradient_kernel(
             k, v, dk, dv, start, row, keys, key_head, q_ptr, do_ptr, lse_ptr, delta_ptr, end_ptr, position_ptr,
             q_stride, q_head, num_heads, scale, G, GP, E, True, WINDOW,
         )  # fmt: skip
-    place = keys[:, None] * dk_stride + key_head * dk_head + dim[None, :]
-    tl.store(dk_ptr + place, (dk * back_scale).to(dk_ptr.dtype.element_ty))
+    dk *= back_scale
+    to = keys * dk_stride + key_head * dk_head
+    if ROTATE:
+        of_weight_ptr += (block * tl.num_programs(0) + key_head) * E
+        start = keys * x_stride + key_head * x_head
+        store_gradient_before_rotation(
+            dk_ptr, to, x_ptr, start, dk, keys >= 0, k_weight_ptr, of_weight_ptr, cos_ptr, sin_ptr, keys, eps,
+            E, BN, NORM, TRAINED,
+        )  # fmt: skip
+    else:
+        tl.store(dk_ptr + to[:, None] + dim[None, :], dk.to(dk_ptr.dtype.element_ty))
     place = keys[:, None] * dv_stride + key_head * dv_head + dim[None, :]
     tl.store(dv_ptr + place, dv.to(dv_ptr.dtype.element_ty))

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from surestep.errors import DeviceError
 from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK
+from surestep.model.attention.head_rotation import Rotation, rotated_rows
 from surestep.model.attention.tree_gradient_kernel import key_gradient_kernel, query_gradient_kernel, visible
 
 LOG2_E = 1.4426950408889634
@@ -75,9 +76,11 @@ def _listed(lists_ptr, i, num_full, first_full, first):
 @triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, end_ptr, position_ptr, lists_ptr, index_ptr, slot_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale,
+    q_weight_ptr, cos_ptr, sin_ptr,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale, eps,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
     LIST: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr, PARTS: tl.constexpr,
+    ROTATE: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
     # Of a pass over pooled keys, `index` says where a query stands among the keys, and `slot` where a key lies. With
     # several `PARTS`, each program sees a part of its queries' keys, and what it finds is one of as many answers.
@@ -88,9 +91,14 @@ def forward_kernel(
     head = key_head * G + row % GP
     real = (row % GP) < G
     dim = tl.arange(0, E)
-    q = tl.load(
-        q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
-    )
+    if ROTATE:
+        # Rows that stand for no head repeat the last one.
+        start = token * q_stride + tl.minimum(head, key_head * G + G - 1) * q_head
+        q = rotated_rows(q_ptr, start, q_weight_ptr, cos_ptr, sin_ptr, token, eps, E, BQ * GP, NORM)
+    else:
+        q = tl.load(
+            q_ptr + token[:, None] * q_stride + head[:, None] * q_head + dim[None, :], mask=real[:, None], other=0.0
+        )
     k_ptr += key_head * k_head
     v_ptr += key_head * v_head
     peak = tl.full([BQ * GP], -1.0e30, tl.float32)
@@ -164,14 +172,6 @@ def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[
     return {"G": group, "GP": padded, "BQ": tokens, "BN": KEY_BLOCK, "E": head_dim, "LIST": QUERY_BLOCK}
 
 
-class Heads(NamedTuple):
-    """Queries [P, H, E], keys and values [P, K, E], or gradients of them; the last dimension is contiguous."""
-
-    query: Tensor
-    key: Tensor
-    value: Tensor
-
-
 @torch.library.custom_op("surestep::tree_attention", mutates_args=())
 def packed_attention(
     query: Tensor,
@@ -188,12 +188,21 @@ def packed_attention(
     `subtree_end` and `positions` are int32 [P], `lists` is from `block_lists`; a `window` of 0 is none. The last
     dimension of the inputs must be contiguous.
     """
-    return attended(Heads(query, key, value), (subtree_end, positions, lists), scale, window)
+    return attended(query, key, value, subtree_end, positions, lists, scale, window)
 
 
-def attended(heads: Heads, mask: tuple[Tensor, Tensor, Tensor], scale: float, window: int) -> tuple[Tensor, Tensor]:
-    """As `packed_attention`, without a gradient."""
-    query, key, value = heads
+def attended(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    subtree_end: Tensor,
+    positions: Tensor,
+    lists: Tensor,
+    scale: float,
+    window: int,
+    rotation: Rotation | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `packed_attention`, without a gradient; with a `rotation`, of queries before their norm and rotation."""
     num_tokens, num_heads, head_dim = query.shape
     if max(query.numel(), num_tokens * query.stride(0)) >= 2**31:
         raise DeviceError(
@@ -204,10 +213,12 @@ def attended(heads: Heads, mask: tuple[Tensor, Tensor, Tensor], scale: float, wi
     lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
     launch = forward_launch(head_dim)
     sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows)
+    weight, _, cos, sin = (query,) * 4 if rotation is None else rotation.read_by_kernel(query)
     forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
-        query, key, value, out, lse, *mask, mask[1], mask[1],
+        query, key, value, out, lse, subtree_end, positions, lists, positions, positions, weight, cos, sin,
         *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
-        **sizes, WINDOW=window, POOLED=False, PARTS=1, **launch.options,
+        0.0 if rotation is None else rotation.eps,
+        **sizes, WINDOW=window, POOLED=False, PARTS=1, **_rotated(rotation), **launch.options,
     )  # fmt: skip
     return out, lse
 
@@ -215,6 +226,18 @@ def attended(heads: Heads, mask: tuple[Tensor, Tensor, Tensor], scale: float, wi
 @packed_attention.register_fake
 def _(query, key, value, subtree_end, positions, lists, scale, window):
     return query.new_empty(query.shape), query.new_empty(query.shape[:2], dtype=torch.float32)
+
+
+def _rotated(rotation: Rotation | None) -> dict[str, bool]:
+    return {"ROTATE": rotation is not None, "NORM": rotation is not None and rotation.q_weight is not None}
+
+
+class Heads(NamedTuple):
+    """Queries [P, H, E], keys and values [P, K, E], or gradients of them; the last dimension is contiguous."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
 
 
 def gradients_into(
@@ -226,27 +249,48 @@ def gradients_into(
     mask: tuple[Tensor, Tensor, Tensor],
     scale: float,
     window: int,
-) -> None:
-    """Write the gradients of `heads` into `to`, where `gradient` [P, H, E] is that of `out`."""
+    rotation: Rotation | None = None,
+    keys_before: Tensor | None = None,
+    *,
+    trained: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Write the gradients of `heads` into `to`, where `gradient` [P, H, E] is that of `out`.
+
+    With a `rotation`, queries are those before it, and `keys_before` are the keys before it, which `heads` holds behind
+    it; so are the gradients. If its weights are `trained`, theirs are returned, float32 [E] each; else no numbers.
+    """
     query, key, value = heads
     num_tokens, num_heads, head_dim = query.shape
     num_key_heads = key.shape[1]
     gradient = gradient.contiguous()
     delta = torch.empty_like(lse)
+    rotated = query if rotation is None else query.new_empty(query.shape)
+    before = key if keys_before is None else keys_before
+    q_weight, k_weight, cos, sin = (query,) * 4 if rotation is None else rotation.read_by_kernel(query)
+    eps = 0.0 if rotation is None else rotation.eps
+    options = {"WINDOW": window, "TRAINED": trained, **_rotated(rotation)}
     sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
-    strides = (*query.stride()[:2], *key.stride()[:2], *value.stride()[:2])
-    # The query's kernel goes first: it also computes `delta`, which the other one reads.
+
+    def shares(blocks: int) -> Tensor:
+        """What each block of threads adds to the gradient of a norm's weight."""
+        return lse.new_empty((blocks * num_key_heads if trained else 1, head_dim))
+
+    of_weights = shares(num_tokens // sizes["BQ"]), shares(num_tokens // KEY_BLOCK)
+    # The query's kernel goes first: it also computes `delta` and rotates queries, which the other one reads.
     query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
-        query, key, value, out, gradient, lse, delta, to.query, *mask, *strides, *to.query.stride()[:2],
-        num_tokens, num_heads, scale * LOG2_E, scale, **sizes, WINDOW=window, **QUERY_GRADIENT.options,
+        query, key, value, out, gradient, lse, delta, to.query, *mask, rotated, q_weight, of_weights[0], cos, sin,
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], *to.query.stride()[:2],
+        num_tokens, num_heads, scale * LOG2_E, scale, eps, **sizes, **options, **QUERY_GRADIENT.options,
     )  # fmt: skip
     launch = key_gradient_launch(head_dim)
     sizes = tiles(num_heads, num_key_heads, head_dim, launch.rows)
     key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
-        query, key, value, gradient, lse, delta, to.key, to.value, *mask, *strides,
+        rotated, key, value, gradient, lse, delta, to.key, to.value, *mask, before, k_weight, of_weights[1], cos, sin,
+        *rotated.stride()[:2], *key.stride()[:2], *value.stride()[:2], *before.stride()[:2],
         *to.key.stride()[:2], *to.value.stride()[:2],
-        num_tokens, num_heads, scale * LOG2_E, scale, **sizes, WINDOW=window, **launch.options,
+        num_tokens, num_heads, scale * LOG2_E, scale, eps, **sizes, **options, **launch.options,
     )  # fmt: skip
+    return of_weights[0].sum(0), of_weights[1].sum(0)
 
 
 @torch.library.custom_op("surestep::tree_attention_backward", mutates_args=())

@@ -90,13 +90,10 @@ class FusedAttention:
 
     def _split_in_kernel(self: Any, joined: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `_split`, by our own kernel; has no gradient."""
-        from surestep.model.fast.heads.joined_attention import heads_of_product
-        from surestep.model.fast.heads.rotated_heads import rotated_heads
+        from surestep.model.fast.heads.split_heads_kernel import split_heads
 
-        facts = self._heads(cos, sin)
-        value = heads_of_product(joined, *facts[-2:]).value
-        query, key, value = (part.unsqueeze(0).transpose(1, 2) for part in (*rotated_heads(joined, *facts), value))
-        return query, key, value
+        query, key, value = split_heads(joined, *self._heads(cos, sin))
+        return query.unsqueeze(0).transpose(1, 2), key.unsqueeze(0).transpose(1, 2), value.unsqueeze(0).transpose(1, 2)
 
     def _attend_in_kernel(self: Any, mask: KernelMask, joined: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """[P, H, E], by our own kernels."""
@@ -113,7 +110,7 @@ class FusedAttention:
             self.k_norm.weight if has_norms else None,
             cos.squeeze(0),
             sin.squeeze(0),
-            self.q_norm.variance_epsilon if has_norms else 0.0,
             self.config.num_attention_heads,
             self.config.num_key_value_heads,
+            self.q_norm.variance_epsilon if has_norms else 0.0,
         )

@@ -1,10 +1,9 @@
-"""Attention over the joined product of queries, keys and values, forward and backward, as one operation.
+"""Attention over the joined product of queries, keys and values: little of it is written a second time.
 
-Values are read where the product left them, and the gradients of all three are written into that of the product; those
-of queries and keys go back through rotation and norm there.
-
-Rotating queries as the attention reads them, and their gradients before it writes them, was tried: what that saves in
-memory's time, the attention's blocks lose by waiting (docs/experiments/2026-11-29-attention-over-short-chains.md).
+Queries are normed and rotated as the attention reads them, values are read where the product left them; keys alone, a
+part in four of Qwen3's heads, are written, for every block of queries reads them again. In the backward pass gradients
+go from the attention's own kernels through rotation and norm into the joined product's. So training and scoring run
+the same forward pass, and what is kept between is the product, the keys and what was attended.
 
 Shapes: `P` tokens of the pack (a multiple of 128), `H` query heads, `K` key heads, `E` head dimension.
 """
@@ -17,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from surestep.model.attention.head_rotation import Rotation
 from surestep.model.attention.tree_kernel import Heads, attended, gradients_into
-from surestep.model.fast.heads.rotated_heads import Rotation, rotate_gradients_back, rotate_heads
+from surestep.model.fast.heads.split_heads_kernel import keys_of
 
 
 @torch.library.custom_op("surestep::joined_attention", mutates_args=())
@@ -28,35 +28,34 @@ def joined_attention(
     k_weight: Tensor | None,
     cos: Tensor,
     sin: Tensor,
-    eps: float,
     num_heads: int,
     num_key_heads: int,
+    eps: float,
     subtree_end: Tensor,
     positions: Tensor,
     lists: Tensor,
     scale: float,
     window: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """[P, H, E] attended values of `joined` [P, (H + 2 K) E], contiguous; and three that the backward pass needs.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """[P, H, E] attended values of `joined` [P, (H + 2 K) E], contiguous; and two that the backward pass needs.
 
-    Those are queries [P, H, E] and keys [P, K, E] behind their rotation, and log2 of the sums [P, H]; they have no
-    gradient. The first arguments are those of `rotated_heads`, the last those of `packed_attention`.
+    Those are the keys [P, K, E] and log2 of the sums [P, H]; they have no gradient. The first arguments are those of
+    `split_heads`, the last those of `packed_attention`.
     """
-    rotation = Rotation(q_weight, k_weight, cos, sin, eps)
-    query, key = rotate_heads(joined, rotation, num_heads, num_key_heads)
-    heads = Heads(query, key, heads_of_product(joined, num_heads, num_key_heads).value)
-    out, lse = attended(heads, (subtree_end, positions, lists), scale, window)
-    return out, query, key, lse
+    query, _, value = _parts(joined, num_heads, num_key_heads)
+    key = keys_of(joined, k_weight, cos, sin, num_heads, num_key_heads, eps)
+    rotation = Rotation(q_weight, k_weight, cos.contiguous(), sin.contiguous(), eps)
+    out, lse = attended(query, key, value, subtree_end, positions, lists, scale, window, rotation)
+    return out, key, lse
 
 
 @joined_attention.register_fake
 def _(
-    joined, q_weight, k_weight, cos, sin, eps, num_heads, num_key_heads, subtree_end, positions, lists, scale, window
+    joined, q_weight, k_weight, cos, sin, num_heads, num_key_heads, eps, subtree_end, positions, lists, scale, window
 ):
-    rows, dim = len(joined), cos.shape[1]
-    out, query = (joined.new_empty((rows, num_heads, dim)) for _ in range(2))
-    key = joined.new_empty((rows, num_key_heads, dim))
-    return out, query, key, joined.new_empty((rows, num_heads), dtype=torch.float32)
+    rows = joined.shape[0]
+    out, key = (joined.new_empty((rows, number, cos.shape[1])) for number in (num_heads, num_key_heads))
+    return out, key, joined.new_empty((rows, num_heads), dtype=torch.float32)
 
 
 @torch.library.custom_op("surestep::joined_attention_backward", mutates_args=())
@@ -71,50 +70,60 @@ def joined_attention_backward(
     positions: Tensor,
     lists: Tensor,
     out: Tensor,
-    query: Tensor,
     key: Tensor,
     lse: Tensor,
     eps: float,
     scale: float,
     window: int,
     trained: bool,
-) -> tuple[Tensor, Tensor]:
-    """The gradient of `joined`, and those of both weights as float32 [2, E], which without `trained` are no numbers."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradient of `joined`, and those of both weights as float32 [E], which without `trained` are no numbers."""
     num_heads, num_key_heads = out.shape[1], key.shape[1]
+    query, keys_before, value = _parts(joined, num_heads, num_key_heads)
     of_joined = torch.empty_like(joined)
-    heads = Heads(query, key, heads_of_product(joined, num_heads, num_key_heads).value)
-    to = heads_of_product(of_joined, num_heads, num_key_heads)
-    gradients_into(to, gradient, heads, out, lse, (subtree_end, positions, lists), scale, window)
-    rotation = Rotation(q_weight, k_weight, cos, sin, eps)
-    return of_joined, rotate_gradients_back(of_joined, joined, rotation, num_heads, num_key_heads, trained=trained)
+    rotation = Rotation(q_weight, k_weight, cos.contiguous(), sin.contiguous(), eps)
+    of_weights = gradients_into(
+        _parts(of_joined, num_heads, num_key_heads),
+        gradient,
+        Heads(query, key, value),
+        out,
+        lse,
+        (subtree_end, positions, lists),
+        scale,
+        window,
+        rotation,
+        keys_before,
+        trained=trained,
+    )
+    return of_joined, *of_weights
 
 
 @joined_attention_backward.register_fake
 def _(
-    gradient, joined, q_weight, k_weight, cos, sin, subtree_end, positions, lists, out, query, key, lse, eps, scale,
-    window, trained,
+    gradient, joined, q_weight, k_weight, cos, sin, subtree_end, positions, lists, out, key, lse, eps, scale, window,
+    trained,
 ):  # fmt: skip
-    return torch.empty_like(joined), joined.new_empty((2, cos.shape[1]), dtype=torch.float32)
+    of_weights = (joined.new_empty((cos.shape[1],), dtype=torch.float32) for _ in range(2))
+    return torch.empty_like(joined), *of_weights
 
 
-def heads_of_product(joined: Tensor, num_heads: int, num_key_heads: int) -> Heads:
-    """Views of the queries, keys and values of `joined` [P, (H + 2 K) E]."""
-    heads = joined.view(len(joined), num_heads + 2 * num_key_heads, -1)
+def _parts(joined: Tensor, num_heads: int, num_key_heads: int) -> Heads:
+    """Views of its queries, keys and values."""
+    heads = joined.view(joined.shape[0], num_heads + 2 * num_key_heads, -1)
     return Heads(*torch.split(heads, [num_heads, num_key_heads, num_key_heads], dim=1))
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    # Nobody asks for the gradients of what is kept; zeros in their place would be as large as it is.
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs[:5], *inputs[8:11], *output)
-    ctx.facts = inputs[5], *inputs[11:]
+    ctx.facts = inputs[7], *inputs[11:]
 
 
 def _backward(ctx: Any, gradient: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     q_weight, k_weight = ctx.saved_tensors[1:3]
     trained = any(ctx.needs_input_grad[1:3])
-    of_joined, of_weights = joined_attention_backward(gradient, *ctx.saved_tensors, *ctx.facts, trained)
-    of_both = (of_weights[0].to(q_weight.dtype), of_weights[1].to(k_weight.dtype)) if trained else (None, None)
+    of_joined, of_q, of_k = joined_attention_backward(gradient, *ctx.saved_tensors, *ctx.facts, trained)
+    of_both = (of_q.to(q_weight.dtype), of_k.to(k_weight.dtype)) if trained else (None, None)
     return (of_joined, *of_both, *[None] * 10)
 
 
