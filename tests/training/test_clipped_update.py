@@ -13,7 +13,7 @@ from surestep.scoring.hardware import choose_hardware
 from surestep.training.optimizer.clipped_update import clip_and_step, divides_gradients
 from surestep.training.processes import make_accelerator
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=needs_gpu)])

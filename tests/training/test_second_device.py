@@ -82,6 +82,7 @@ def test_accelerate_told_of_another_device_is_refused(
         make_accelerator(GPU)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_a_process_goes_from_one_device_to_the_other_and_back() -> None:
     for hardware in (GPU, CPU, GPU, CPU):
