@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,53 @@ LONGEST = {"test_best_practices.py", "test_notebooks.py", "test_package.py", "te
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The quick tests first; of the slow ones the longest: at the end, no process waits for another that has one."""
     items.sort(key=lambda item: (item.get_closest_marker("slow") is not None, item.path.name not in LONGEST))
+
+
+class ShownGpu:
+    """Whether the test that runs sees the machine's GPU: those of tests/gpu do, and others with the mark `gpu`.
+
+    The others compare with what a CPU computes, to the bit and in its memory; on a machine with a GPU `auto` would be
+    that, and a checkpoint that was trained on the CPU scored on it. What they start sees none either.
+    """
+
+    FOLDER = Path(__file__).parent / "gpu"
+    HIDDEN = "CUDA_VISIBLE_DEVICES"
+
+    def __init__(self) -> None:
+        import torch
+
+        self.is_shown = True
+        self._torch: Any = torch
+        self._visible = os.environ.get(self.HIDDEN)
+
+    def has_gpu(self) -> bool:
+        """In place of `hardware.has_gpu`."""
+        return self.is_shown and self._torch.cuda.is_available()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Before any fixture, of whatever scope, is set up for the test."""
+        self.is_shown = item.get_closest_marker("gpu") is not None or self.FOLDER in item.path.parents
+        if not self.is_shown:
+            os.environ[self.HIDDEN] = ""
+        elif self._visible is None:
+            os.environ.pop(self.HIDDEN, None)
+        else:
+            os.environ[self.HIDDEN] = self._visible
+        if self.is_shown:
+            self._torch.cuda._cached_device_count = None  # counted while they were hidden, maybe
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """On a machine with a GPU, hide it from tests that are not about it; torch, asked here, has seen it for good."""
+    if "torch" not in sys.modules and not any(Path(driver).exists() for driver in ("/dev/nvidiactl", "/dev/dxg")):
+        return  # and nobody waits for its import
+    from surestep.scoring import hardware
+
+    if hardware.has_gpu():
+        shown = ShownGpu()
+        session.config.pluginmanager.register(shown)
+        hardware.has_gpu = shown.has_gpu
 
 
 @pytest.hookimpl(wrapper=True)

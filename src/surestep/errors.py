@@ -9,6 +9,7 @@
     ├── BackboneError             a backbone or tokenizer cannot be loaded or used
     ├── CheckpointError           a checkpoint is missing, incomplete, changed or of another format
     ├── DeviceError               the hardware asked for is not there
+    │   └── DoesNotFitError       what was asked for needs more memory than there is
     ├── ProcessesError            another process of the same run has ended or does not answer
     ├── ServerError               a server cannot be reached, has no time, or does not know the key
     ├── InputError                what was handed over to be scored is of the wrong type or out of range
@@ -101,6 +102,28 @@ class CheckpointError(SurestepError):
 
 class DeviceError(SurestepError):
     """The hardware that a setting asks for is not there."""
+
+
+class DoesNotFitError(DeviceError):
+    """What was asked for needs more memory than there is: by arithmetic, or because it ran out.
+
+    Args:
+        message: what, where, and what to do.
+        needs_gb: what it needs at least, in 1e9 bytes; None where that is not known.
+        has_gb: what there is; None where that was not asked.
+    """
+
+    def __init__(self, message: str, *, needs_gb: float | None = None, has_gb: float | None = None) -> None:
+        self.needs_gb, self.has_gb = needs_gb, has_gb
+        super().__init__(message)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Ours, Python's own, or torch's for a GPU (known by name, for torch may not be loaded) or for the CPU."""
+    if isinstance(error, DoesNotFitError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = str(error)
+    return "CUDA error: out of memory" in words or ("DefaultCPUAllocator" in words and "memory" in words)
 
 
 class ProcessesError(SurestepError):

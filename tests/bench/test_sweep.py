@@ -59,13 +59,13 @@ def test_one_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) -> 
     def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         asked.append(tuple(command))
         if "8b" in command:
-            return ended(1, error="Traceback\ntorch.OutOfMemoryError: CUDA out of memory.\n")
+            return ended(2, error="at work\nsurestep: the disk: No space left on device\n")
         return ended(-9) if "30b-moe" in command else ended(out=f"words\n{json.dumps({'rows': [ROW]})}\n")
 
     results = measured(cells(), log, run=run, say=lambda _: None)
     failed = [result for result in results if "failed" in result]
     assert {result["shape"] for result in failed} == {"8b", "30b-moe"}
-    assert "out of memory" in failed[0]["failed"]
+    assert "No space left" in failed[0]["failed"]
     assert "killed" in failed[-1]["failed"]
     first = len(asked)
     assert first == len(cells())
@@ -73,6 +73,81 @@ def test_one_that_fails_leaves_the_others_and_is_tried_again(tmp_path: Path) -> 
     assert len(asked) == first + len(failed), "only what failed is measured again"
     notes = {row.shape: row.note for row in table_rows(results) if row.tokens_per_s is None}
     assert notes.keys() == {"8b", "30b-moe"}
+
+
+NEEDS = {"name": "30b-moe", "why": "its weights need more", "needs_gb": 483.5, "has_gb": 141.0}
+TRACEBACK = 'Traceback (most recent call last):\n  File "peer.py", line 1, in <module>\n'
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (
+            ended(2, json.dumps({"rows": [], "does_not_fit": [NEEDS]}), "surestep: it does not fit\n"),
+            "in 141 GB (needs at least 484",
+        ),
+        (ended(1, error=f"{TRACEBACK}torch.OutOfMemoryError: CUDA out of memory. Tried to\n"), "CUDA out of memory"),
+        (ended(1, error=f"{TRACEBACK}torch.AcceleratorError: CUDA error: out of memory\nFor debugging: \n"), "CUDA"),
+        (ended(1, error=f"{TRACEBACK}RuntimeError: [enforce fail] DefaultCPUAllocator: can't\n"), "DefaultCPU"),
+        (ended(1, error=f"{TRACEBACK}numpy._core._exceptions._ArrayMemoryError: Unable\n"), None),
+        (ended(1, error=f"{TRACEBACK}MemoryError\n"), "MemoryError"),
+        (ended(2, error="surestep: out of memory with 64 tokens in a pass; lower it\n"), "64 tokens"),
+        (ended(2, error="out of memory: continuing with 64 tokens\nsurestep: the disk: full\n"), None),
+        (ended(1, error=f"{TRACEBACK}MemoryError\nDuring handling:\n{TRACEBACK}KeyError: 1\n"), None),
+        (ended(0, "no JSON"), None),
+    ],
+)
+def test_what_does_not_fit_in_memory_is_a_finding_and_no_failure(
+    end: subprocess.CompletedProcess[str], words: str | None, tmp_path: Path
+) -> None:
+    log, asked = tmp_path / "log", list[Sequence[str]]()
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return end
+
+    one, said = [Cell("30b-moe", "full", OURS, ("python",))], list[str]()
+    results = measured(one, log, run=run, say=said.append)
+    (row,) = table_rows(results)
+    assert json.loads(log.read_text(encoding="utf-8")) == results[0]
+    assert row.is_unfit == ("does_not_fit" in results[0]) == ("failed" not in results[0]) == (words is not None)
+    assert row.tokens_per_s is None
+    assert words is None or all(words in line for line in (row.note, said[-1]))
+    assert measured(one, log, run=run, say=said.append) == results
+    assert len(asked) == (1 if words is not None else 2), "what did not fit is not measured again"
+    assert measured(one, log, run=run, say=said.append, retry_unfit=True) == results
+    assert len(asked) == (2 if words is not None else 3), "unless that is asked for"
+
+
+def test_of_rows_that_fit_in_part_the_others_stay(tmp_path: Path) -> None:
+    log, asked = tmp_path / "log", list[Sequence[str]]()
+    unfit = {"name": "passes of 16,384 tokens", "why": "out of memory", "needs_gb": None, "has_gb": 80.0}
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return ended(out=json.dumps({"rows": [ROW], "does_not_fit": [unfit]}))
+
+    one = [Cell("4b", "full", OURS, ("python",))]
+    fits, not_fitting = table_rows(measured(one, log, run=run, say=lambda _: None))
+    assert (fits.tokens_per_s, fits.is_unfit, fits.note) == (20.0, False, "")
+    assert (not_fitting.work, not_fitting.is_unfit) == ("full, passes of 16,384 tokens", True)
+    assert "does not fit in 80 GB (out of memory)" in not_fitting.note
+    for retry in (False, True):
+        measured(one, log, run=run, say=lambda _: None, retry_unfit=retry)
+    assert len(asked) == 2
+
+
+def test_a_peer_that_runs_out_of_memory_is_named_in_a_note(tmp_path: Path) -> None:
+    (tmp_path / "peer_trl.py").touch()
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        if any(word.endswith("peer_trl.py") for word in command):
+            return ended(1, error=f"{TRACEBACK}torch.OutOfMemoryError: CUDA out of memory.\n")
+        return ended(out=json.dumps({"rows": [ROW]}))
+
+    (row,) = table_rows(measured(cells(tmp_path)[:2], tmp_path / "log", run=run, say=lambda _: None))
+    assert (row.tokens_per_s, row.is_unfit) == (20.0, False)
+    assert "TRL, batch 16: does not fit (torch.OutOfMemoryError" in row.note
 
 
 def test_a_sweep_that_is_stopped_keeps_what_it_has(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
-from surestep.bench import sweep, timing
+from surestep.bench import memory, sweep, timing
+from surestep.cli.main import main
 
 QUICK = ["--device", "cpu", "--steps", "1", "--repeats", "1", "--examples", "2"]
 MEASURED = ("tokens_per_s", "labels_per_s", "spread", "ceiling_share", "padding", "peak_gb", "first_step_s")
@@ -92,6 +94,82 @@ def test_peers_of_a_sweep_get_its_device_and_as_many_examples(
     assert asked["peer_trl.py"][-4:] == ["--device", "cpu", "--examples", "16"], "a whole batch"
 
 
+def test_what_does_not_fit_leaves_a_sweep_whole_and_other_failures_do_not(
+    tmp_path: Path,
+    succeed: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    unfit = {"name": "small", "why": "its weights need more", "needs_gb": 483.5, "has_gb": 141.0}
+    row = {"name": "as documented", "tokens_per_s": 2e4, "ceiling_share": 0.5, "peak_gb": 1.0, "spread": 0.1}
+    failing: list[str] = []
+    asked: list[str] = []
+
+    def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(command[command.index("--shape") - 1])
+        if asked[-1] in failing:
+            return subprocess.CompletedProcess(command, 2, "", "surestep: a setting is wrong")
+        if asked[-1] == "full":
+            return subprocess.CompletedProcess(command, 2, json.dumps({"rows": [], "does_not_fit": [unfit]}), "")
+        return subprocess.CompletedProcess(command, 0, json.dumps({"rows": [row], "does_not_fit": []}), "")
+
+    monkeypatch.setattr(sweep, "run_process", run)
+    log = tmp_path / "sweep.jsonl"
+    words = ["bench", "sweep", "--shapes", "small", "--device", "cpu", "--output", str(log)]
+    shown = " ".join(succeed(*words).split())
+    assert "small, full does not fit" in shown
+    assert "needs at least 484 GB" in shown
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert [result.get("does_not_fit") for result in found] == [None, unfit, None]
+    assert asked == ["lora", "full", "score"]
+    succeed(*words, "--retry_unfit")
+    assert asked[3:] == ["full"]
+    failing.append("full")
+    assert main([*words, "--retry_unfit"]) == 1
+    assert "a setting is wrong" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_shape_that_cannot_fit_is_refused_before_it_is_built(
+    fail: Callable[..., str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(memory, "device_bytes", lambda _: 10**6)
+    line = fail("bench", "train", "--preset", "full", "--shape", "small", *QUICK)
+    assert "--shape small does not fit" in line
+    assert main(["bench", "score", "--json", "--shape", "small", *QUICK]) == 2
+    (finding,) = json.loads(capsys.readouterr().out.splitlines()[-1])["does_not_fit"]
+    assert finding["name"] == "small"
+    assert finding["needs_gb"] > finding["has_gb"] == 0.001
+
+
+@pytest.mark.parametrize("fitting", [{600}, set[int]()], ids=["one fits", "none does"])
+def test_a_row_that_runs_out_of_memory_leaves_the_others(
+    fitting: set[int],
+    backbone_folder: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
+
+    def bench_training(name: str, *_: object, token_budget: int, **__: object) -> timing.Measurement:
+        if token_budget not in fitting:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return timing.Measurement(name, 1.0, 1.0, 0.0, 0.1, 0.0, 1.0, 1.0, 1.0)
+
+    monkeypatch.setattr("surestep.bench.train.bench_training", bench_training)
+    words = ["bench", "train", *QUICK, "--backbone", str(backbone_folder("llama")), "--budgets", "900", "600"]
+    assert main([*words, "--json"]) == (0 if fitting else 2)
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["name"] for row in record["rows"]] == ["passes of 600 tokens"][: len(fitting)]
+    assert "tried to allocate 2.00 GiB" in record["does_not_fit"][0]["why"]
+    assert record["does_not_fit"][0]["name"] == "passes of 900 tokens" or not fitting
+    if fitting:
+        assert main(words) == 0
+        shown = " ".join(capsys.readouterr().out.split())
+        assert "passes of 900 tokens: does not fit: out of memory: tried to allocate 2.00 GiB" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -108,6 +186,7 @@ def test_peers_of_a_sweep_get_its_device_and_as_many_examples(
         (["score", "--works", "lora"], ["--works", "bench sweep"]),
         (["trees", "--peers", "benchmarks"], ["--peers", "bench sweep"]),
         (["score", "--peer_python", "python"], ["--peer_python", "bench sweep"]),
+        (["train", "--retry_unfit"], ["--retry_unfit", "bench sweep"]),
     ],
 )
 def test_misuse_is_told_in_a_line(arguments: list[str], words: list[str], fail: Callable[..., str]) -> None:

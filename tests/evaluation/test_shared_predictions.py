@@ -33,6 +33,17 @@ ODD = st.sampled_from(
         '{"confidence": 0.5, "label": NaN, "step": 3.0}',
         '{"confidence": 0.5, "label": 0.5, "dataset": "  ", "problem_id": " p "}',
         '{"confidence": 0.5, "label": 1, "problem_id": "q", "extra": "x"}',
+        '{"confidence": 0.5, "label": 1, "extra": "x", "extra": "y"}',
+        '{"confidence": 0.5, "label": 1, "seed": 7, "seed": 7}',
+        '{"confidence": 0.5, "label": 1, "extra": {"confidence": 0.25}, "seed": [NaN, [1]]}',
+        '{"confidence": 0.5, "label": 1, "extra": "\\ud83d", "seed": Infinity, "": -0}',
+        '{"confidence": 0.5, "label": 1, "extra": "\t"}',
+        '{"confidence": 0.5, "label": 1, "seed": 01}',
+        '{"confidence": 0.5, "label": 1, "extra": true, "seed": "7"}',
+        '{"confidence": 0.5, "label": 1, "\\u0069d": "p", "sub\\u0073et": "b"}',
+        '{"confidence": 0.5, "label": 1, "confidences": null}',
+        '{"confidence": 0.5, "label": 1, "confidences": [0.5], "extra": 1}',
+        '{"confidence": 0.5, "label": 1, "id": 3, "problem_id": "q", "step": 2}',
         '{"confidence": 0.5, "label": 1, "problem_id": "q", "problem_id": "p"}',
         '{"confidence": 0.5, "label": true, "problem_id": "\\ud83d"}',
         '{"confidence": 0.5, "label": 1} {"confidence": 0.5, "label": 1}',
@@ -64,6 +75,9 @@ STEP_ROWS = st.builds(
         num_ratings=st.integers(0, 3),
         text=st.just("a step"),
         context=st.just("evidence"),
+        extra=st.sampled_from(["x", "2024-01-01", "", None]),
+        seed=st.sampled_from([7, 7.5, None]),
+        flag=st.booleans(),
     ),
 )
 SOLUTIONS = st.builds(
@@ -195,10 +209,46 @@ def test_plain_rows_are_read_as_columns_and_doubtful_ones_are_not() -> None:
         {"confidence": 1.5},
         {"confidence": None},
         {"problem_id": 7},
-        {"more": 1},
+        {"id": "p"},
+        {"subset": "b"},
+        {"confidences": None},
+        {"more": [1]},
         {"label": True},
     ):
         assert sure_rows(plain + json.dumps(row | doubtful) + "\n", 1) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "is_sure"),
+    [
+        (['"x"', '"2024-01-01"', "null"], True),
+        (["1", "2.5", "null"], True),
+        (["null", "true", "false"], True),
+        (["null", "null", "null"], True),
+        (["1", '"1"', "1"], False),
+        (["true", "1", "1"], False),
+        (["{}", "{}", "{}"], False),
+        (["[1]", "null", "null"], False),
+    ],
+)
+@pytest.mark.parametrize("num_before", [0, 20], ids=["at once", "from the 21st row on"])
+def test_fields_that_nobody_reads_leave_rows_plain_where_they_are_of_one_kind(
+    values: list[str], is_sure: bool, num_before: int
+) -> None:
+    lines = ['{"confidence": 0.5, "label": 1}\n'] * num_before
+    lines += [f'{{"confidence": 0.5, "seed": {value}, "label": 1}}\n' for value in values]
+    rows = sure_rows("".join(lines), 1)
+    assert (rows is not None) == (is_sure and not num_before), "what no row of the first ones has is not sure"
+    if rows is not None:
+        assert rows.numbers["confidence"].tolist() == [0.5] * len(lines)
+    twice = '{"confidence": 0.5, "seed": 1, "seed": 1, "label": 1}\n'
+    assert sure_rows(twice, 1) is sure_rows(twice * 3, 1) is None
+
+
+def test_many_fields_that_nobody_reads_are_no_columns() -> None:
+    few, many = (json.dumps({"confidence": 0.5} | {f"x{n}": n for n in range(count)}) + "\n" for count in (64, 65))
+    assert sure_rows(few, 1) is not None
+    assert sure_rows(many, 1) is None
 
 
 def test_an_array_and_a_table_are_read_as_before(tmp_path: Path) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from surestep.model.fast.adapters import hashed_dropout
 from surestep.model.fast.adapters.hashed_dropout import drop, keep_mask
 
 
@@ -64,3 +69,53 @@ def test_dropout_keeps_the_mean() -> None:
     dropped = drop(x, torch.tensor(7, dtype=torch.int32), 0.25)
     torch.testing.assert_close(dropped.unique(), torch.tensor([0.0, 4 / 3]))
     assert dropped.mean() == pytest.approx(1.0, abs=0.02)
+
+
+def whole_mask(seed: Tensor, rows: int, columns: int, probability: float) -> Tensor:
+    """The mask by one formula over all entries at once."""
+    of_rows = hashed_dropout._hashed(seed * (hashed_dropout.GOLDEN - 2**32) + 1)
+    of_columns = hashed_dropout._hashed(of_rows)
+    row = hashed_dropout._hashed(2 * torch.arange(rows, dtype=torch.int32) + of_rows).long() & 0xFFFFFFFF
+    column = hashed_dropout._hashed(2 * torch.arange(columns, dtype=torch.int32) + 1 + of_columns).long() & 0xFFFFFFFF
+    product = row[:, None] * column[None, :]
+    return (((product ^ (product >> 32)) >> 1) & 0x7FFFFFFF) < int(probability * 2**31)
+
+
+class Largest(TorchDispatchMode):
+    """Keeps how many numbers the largest tensor of each dtype has that is made within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: dict[torch.dtype, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in [made] if isinstance(made, Tensor) else []:
+            self.of[tensor.dtype] = max(self.of.get(tensor.dtype, 0), tensor.numel())
+        return made
+
+
+@pytest.mark.parametrize("block", [hashed_dropout.BLOCK, 1, 7, 100, 2000])
+@pytest.mark.parametrize(("rows", "columns"), [(0, 8), (1, 1), (5, 130), (64, 2560), (37, 41), (3, 0)])
+def test_blocks_are_the_whole_to_the_bit(rows: int, columns: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashed_dropout, "BLOCK", block)
+    wide = torch.randn(rows, columns + 3)
+    for number in (0, 1, -1, 12345, 2**31 - 1, -(2**31)):
+        seed = torch.tensor(number, dtype=torch.int32)
+        for probability in (0.05, 0.1, 0.5, 0.9):
+            expected = whole_mask(seed, rows, columns, 1.0 - probability)
+            assert torch.equal(keep_mask(seed, rows, columns, 1.0 - probability), expected)
+            for x in (wide[:, :columns], wide[:, :columns].contiguous().bfloat16()):
+                dropped = torch.where(expected, x * (1.0 / (1.0 - probability)), 0.0)
+                assert torch.equal(drop(x, seed, probability), dropped)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5120, 1024), (1536, 9728)], ids=["0.6b", "4b"])
+def test_sizes_of_training_are_the_whole_to_the_bit_without_hashes_of_the_whole(rows: int, columns: int) -> None:
+    seed, x = torch.tensor(7, dtype=torch.int32), torch.randn(rows, columns)
+    with Largest() as largest:
+        found = drop(x, seed, 0.1)
+    assert torch.equal(found, torch.where(whole_mask(seed, rows, columns, 0.9), x * (1.0 / 0.9), 0.0))
+    assert largest.of[torch.int64] <= hashed_dropout.BLOCK
+    assert largest.of[torch.bool] <= hashed_dropout.BLOCK
+    assert largest.of[torch.float32] == x.numel()

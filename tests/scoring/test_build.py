@@ -164,13 +164,11 @@ def test_a_missing_backbone_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_one_line() -> None:
     with pytest.raises(DeviceError, match="--device cpu"):
         choose_hardware("cuda", "auto")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_auto_is_the_cpu_in_float32_where_there_is_no_gpu() -> None:
     found = choose_hardware("auto", "auto")
     assert (found.device.type, found.compute_dtype) == ("cpu", torch.float32)

@@ -102,10 +102,6 @@ def checkpoint(build_small: Callable[..., Any], small_config: Callable[..., Conf
     return folder
 
 
-needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="shows what a machine without a GPU does")
-
-
-@needs_no_gpu
 def test_scoring_without_a_gpu_says_that_the_base_is_another(checkpoint: Path, build_small: Any) -> None:
     loaded = load_checkpoint(checkpoint)
     assert loaded.config.lora.base_precision == "same"
@@ -115,7 +111,6 @@ def test_scoring_without_a_gpu_says_that_the_base_is_another(checkpoint: Path, b
     assert scores_of(loaded.built.scorer(loaded.config), [TREE]) == scores_of(expected.scorer(loaded.config), [TREE])
 
 
-@needs_no_gpu
 def test_training_on_from_it_without_a_gpu_is_refused(checkpoint: Path) -> None:
     config = load_checkpoint(checkpoint).config
     with pytest.raises(DeviceError, match="CUDA GPU"):
@@ -135,7 +130,6 @@ def test_an_export_merges_into_the_original_weights_and_says_so(
     assert mine == pytest.approx(theirs, abs=1e-5)
 
 
-@needs_no_gpu
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -165,7 +159,6 @@ def test_the_8_bit_optimiser_is_refused_at_start_without_its_library(
     assert "--optimizer adamw" in line
 
 
-@needs_no_gpu
 @pytest.mark.parametrize("preset", ["lora", "full"])
 def test_a_benchmark_is_refused_in_a_line(preset: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["bench", "train", "--preset", preset, "--shape", "small", "--base_precision", "nf4"]

@@ -9,17 +9,22 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from surestep.scoring.hardware import choose_hardware
 from surestep.training.optimizer.clipped_update import clip_and_step, divides_gradients
+from surestep.training.processes import make_accelerator
+
+needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 
 
-@pytest.fixture
-def accelerator() -> Accelerator:
-    return Accelerator(cpu=True)
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=needs_gpu)])
+def accelerator(request: pytest.FixtureRequest) -> Accelerator:
+    """On the CPU and on a GPU, whatever other tests of this process computed on."""
+    return make_accelerator(choose_hardware(request.param, "no"))
 
 
-def _model() -> nn.Module:
+def _model(accelerator: Accelerator) -> nn.Module:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3), nn.Linear(3, 1))
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3), nn.Linear(3, 1)).to(accelerator.device)
     model[1].requires_grad_(False)
     return model
 
@@ -35,7 +40,7 @@ def _fill(model: nn.Module, size: float, step: int) -> None:
 @pytest.mark.parametrize("size", [1e-3, 10.0], ids=["below the norm", "above it"])
 @pytest.mark.parametrize("fused", [True, False])
 def test_weights_and_norm_are_those_of_clipping_first(accelerator: Accelerator, size: float, fused: bool) -> None:
-    one, other = _model(), _model()
+    one, other = _model(accelerator), _model(accelerator)
     optimizers = [
         torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01, weight_decay=0.1, fused=fused)
         for model in (one, other)
@@ -58,7 +63,7 @@ def test_weights_and_norm_are_those_of_clipping_first(accelerator: Accelerator, 
 
 def test_moments_hold_clipped_gradients(accelerator: Accelerator) -> None:
     """An update of AdamW hardly depends on the size of its gradients; the moments do."""
-    model = _model()
+    model = _model(accelerator)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
     _fill(model, 10.0, 0)
     clipped = copy.deepcopy(model)
@@ -72,7 +77,7 @@ def test_moments_hold_clipped_gradients(accelerator: Accelerator) -> None:
 
 
 def test_an_update_that_fails_leaves_no_divisor(accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = _model()
+    model = _model(accelerator)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     prepared = accelerator.prepare(optimizer)
     _fill(model, 1.0, 0)
@@ -89,7 +94,7 @@ def test_an_update_that_fails_leaves_no_divisor(accelerator: Accelerator, monkey
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_without_gradients_nothing_moves(accelerator: Accelerator, fused: bool) -> None:
-    model = _model()
+    model = _model(accelerator)
     before = [parameter.clone() for parameter in model.parameters()]
     optimizer = accelerator.prepare(torch.optim.AdamW(model.parameters(), fused=fused))
     clip_and_step(optimizer, model, accelerator, 0.5)

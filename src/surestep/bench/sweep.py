@@ -1,16 +1,19 @@
 """A table of benches over shapes and works, each in a process of its own, with other programs beside them.
 
-What one of them does, running out of memory say, leaves the others as they are; what is measured is kept in a file, so
-that a sweep that was stopped goes on. Other programs are scripts that print one JSON line: they are no part of the
-product and may be absent, which the table says. Knows commands and their JSON; measures nothing itself.
+What one of them does leaves the others as they are; what is measured is kept in a file, so that a sweep that was
+stopped goes on. That something does not fit in memory is a finding, and kept as well. Other programs are scripts that
+print one JSON line: they are no part of the product and may be absent, which the table says. Knows commands and their
+JSON; measures nothing itself.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,17 +114,22 @@ def cells_of(
                     yield Cell(shape, work, peer.name, (*words, *(of_peers or {}).get(work, ())))
 
 
-def measured(cells: Sequence[Cell], log: Path, *, run: Run, say: Callable[[str], None]) -> list[Json]:
+def measured(
+    cells: Sequence[Cell], log: Path, *, run: Run, say: Callable[[str], None], retry_unfit: bool = False
+) -> list[Json]:
     """A result for each cell, in order; those in `log` are taken from there, the others measured and put there.
 
-    A result has `shape`, `work`, `program`, `command`, and either `found`, the JSON that was printed, or `failed`, why
-    there is none in a line. What failed is tried again by the next sweep.
+    A result has `shape`, `work`, `program`, `command`, and one of three: `found`, the JSON that was printed;
+    `does_not_fit`, a finding as `memory.finding_of` gives it; `failed`, why there is neither in a line. What failed is
+    tried again by the next sweep, what did not fit only with `retry_unfit`.
 
     Raises:
         StorageError: the log cannot be written.
     """
     kept = list(read_json_lines(log)) if log.exists() else []
-    done = {_key_of(result): result for result in kept if "found" in result}
+    done = {_key_of(result): result for result in kept if "found" in result or "does_not_fit" in result}
+    if retry_unfit:
+        done = {key: result for key, result in done.items() if not unfit_of(result)}
     results: list[Json] = []
     for number, cell in enumerate(cells, start=1):
         result = done.get(cell.key)
@@ -133,10 +141,34 @@ def measured(cells: Sequence[Cell], log: Path, *, run: Run, say: Callable[[str],
             write_text(log, "".join(f"{json.dumps(line)}\n" for line in kept))
             if "failed" in result:
                 say(f"{what}: {result['failed']}")
+            for finding in unfit_of(result):
+                part = f", {finding['name']}" if "found" in result else ""
+                say(f"{what}{part}: {_in_words(finding)}")
+        elif unfit_of(result):
+            say(f"{what}: measured before, and did not fit; --retry_unfit measures it again")
         else:
             say(f"{what}: measured before")
         results.append(result)
     return results
+
+
+def unfit_of(result: Json) -> list[Json]:
+    """What did not fit, of a result: all of it, or some of its rows."""
+    if "does_not_fit" in result:
+        return [result["does_not_fit"]]
+    return list(result.get("found", {}).get("does_not_fit", ()))
+
+
+def _in_words(finding: Json) -> str:
+    """A finding in a line.
+
+    >>> _in_words({"why": "out of memory", "needs_gb": None, "has_gb": 80.0})
+    'does not fit in 80 GB (out of memory)'
+    """
+    has, needs = finding["has_gb"], finding["needs_gb"]
+    where = "" if has is None else f" in {has:,.0f} GB"
+    why = finding["why"] if needs is None else f"needs at least {needs:,.0f} GB"
+    return f"does not fit{where} ({in_one_line(why)})"
 
 
 def _key_of(result: Json) -> tuple[str, ...]:
@@ -155,13 +187,37 @@ def _measure(cell: Cell, run: Run) -> Json:
         return result | {"failed": f"{cell.command[1]} is not here"}
     ended = run(cell.command)
     lines = [line for line in ended.stdout.splitlines() if line.strip()]
-    if ended.returncode == 0 and lines:
-        try:
+    found: Any = None
+    if lines:
+        with suppress(ValueError):
             found = parse_json(lines[-1])
-        except ValueError:
-            return result | {"failed": "its last line is no JSON"}
+    if ended.returncode == 0 and isinstance(found, dict):
         return result | {"found": found}
+    if unfit := _unfit(found, ended, cell):
+        return result | {"does_not_fit": unfit}
+    if ended.returncode == 0 and lines:
+        return result | {"failed": "its last line is no JSON"}
     return result | {"failed": _why(ended)}
+
+
+_MEMORY_ERROR = re.compile(
+    r"([\w.]+\.)?(OutOfMemoryError|MemoryError)\b|([\w.]+: )?(CUDA error: )?out of memory\b"
+    r"|RuntimeError: .*DefaultCPUAllocator"
+)
+"""How the error begins of a program that ran out of memory: Python's and torch's, and our own."""
+
+
+def _unfit(found: Any, ended: subprocess.CompletedProcess[str], cell: Cell) -> Json | None:
+    """The finding of a process that ended because its work does not fit; None where it ended for something else."""
+    if isinstance(found, dict) and found.get("does_not_fit") and not found.get("rows"):
+        return dict(found["does_not_fit"][0])  # ours says so, and what it needs
+    said = ended.stderr.rpartition("Traceback (most recent call last)")[2] if ended.returncode > 0 else ""
+    lines = [line for line in said.splitlines() if line.strip()]
+    # Below a traceback's error torch adds lines of advice; without one, the last line alone is the error.
+    for line in lines if said != ended.stderr else lines[-1:]:
+        if _MEMORY_ERROR.match(line):
+            return {"name": cell.shape, "why": in_one_line(line)[:200], "needs_gb": None, "has_gb": None}
+    return None
 
 
 def _why(ended: subprocess.CompletedProcess[str]) -> str:
@@ -178,7 +234,7 @@ def _why(ended: subprocess.CompletedProcess[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One line of the table; None where there is no number, and `note` says why."""
+    """One line of the table; None where there is no number, and `note` says why, or that it did not fit."""
 
     shape: str
     work: str
@@ -189,6 +245,7 @@ class TableRow:
     peer: str = ""
     peer_tokens_per_s: float | None = None
     note: str = ""
+    is_unfit: bool = False
 
 
 def table_rows(results: Sequence[Json]) -> list[TableRow]:
@@ -207,10 +264,13 @@ def table_rows(results: Sequence[Json]) -> list[TableRow]:
         shape, work = ours["shape"], ours["work"]
         beside = [other for other in results if (other["shape"], other["work"]) == (shape, work)]
         peers = [other for other in beside if other["program"] != OURS]
-        absent = "; ".join(f"{other['program']}: {other['failed']}" for other in peers if "failed" in other)
+        absent = "; ".join(filter(None, [_absence(other) for other in peers]))
         found = next((other for other in peers if "found" in other), None)
         if "failed" in ours:
             rows.append(TableRow(shape, work, note="; ".join(filter(None, [ours["failed"], absent]))))
+        if "does_not_fit" in ours:
+            note = "; ".join(filter(None, [_in_words(ours["does_not_fit"]), absent]))
+            rows.append(TableRow(shape, work, note=note, is_unfit=True))
         for row in ours.get("found", {}).get("rows", ()):
             peer = found if found is not None and row["name"].startswith(_BESIDE.get(found["program"], "")) else None
             rows.append(
@@ -226,4 +286,17 @@ def table_rows(results: Sequence[Json]) -> list[TableRow]:
                     note="; ".join(filter(None, [still_warming(row.get("settings", {})), absent])),
                 )
             )
+        rows += [
+            TableRow(
+                shape, f"{work}, {finding['name']}", note=f"{finding['name']}: {_in_words(finding)}", is_unfit=True
+            )
+            for finding in ours.get("found", {}).get("does_not_fit", ())
+        ]
     return rows
+
+
+def _absence(other: Json) -> str:
+    """Why there is no figure of another program; "" where there is one."""
+    if "failed" in other:
+        return f"{other['program']}: {other['failed']}"
+    return "; ".join(f"{other['program']}: {_in_words(finding)}" for finding in unfit_of(other))

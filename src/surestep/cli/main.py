@@ -21,7 +21,7 @@ from surestep.cli.checkpoint_argument import settle_checkpoint
 from surestep.cli.output_places import check_output_places
 from surestep.cli.parser import OneLineParser
 from surestep.disk import FULL, advice_after
-from surestep.errors import ConfigError, StorageError, SurestepError
+from surestep.errors import ConfigError, StorageError, SurestepError, is_out_of_memory
 from surestep.inference.tables.processes import find_processes, refuse_several_processes
 from surestep.stop_signals import Interrupted, interrupted_by_signals
 from surestep.terminal_text import in_one_line, print_to, visible
@@ -176,7 +176,7 @@ def run_command(args: argparse.Namespace) -> int:
         print("surestep: a path holds a NUL character, which no name of a file may have; name another", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         print(
             "surestep: out of memory outside of the passes that can be made smaller (loading a model, say); use a "
@@ -205,13 +205,6 @@ _format_warning = warnings.formatwarning
 def _visible_warning(*args: Any, **named: Any) -> str:
     """A library's warning may quote data, and goes to stderr by itself."""
     return visible(_format_warning(*args, **named))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Python's own, or torch's for a GPU (known by name, for torch may not be loaded) or for the CPU."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return "DefaultCPUAllocator" in str(error) and "memory" in str(error)
 
 
 if __name__ == "__main__":

@@ -46,13 +46,18 @@ class Hardware:
         return _DTYPES[self.precision]
 
 
+def has_gpu() -> bool:
+    """Whether this machine shows a CUDA GPU: what `auto` is decided by."""
+    return torch.cuda.is_available()
+
+
 def choose_hardware(device: str, precision: str) -> Hardware:
     """Resolve `auto`, and refuse what is not there.
 
     Raises:
         DeviceError: a GPU, or bf16 on it, was asked for and is missing.
     """
-    has_cuda = torch.cuda.is_available()
+    has_cuda = has_gpu()
     if device == "cuda" and not has_cuda:
         raise DeviceError(
             "training.device is cuda, but this machine shows no CUDA GPU; use --device cpu or auto, or install a "
@@ -82,7 +87,7 @@ def use_gpu(number: int) -> None:
     Raises:
         DeviceError: there are GPUs, but not so many.
     """
-    if not torch.cuda.is_available():
+    if not has_gpu():
         return
     if number >= (count := torch.cuda.device_count()):
         raise DeviceError(
@@ -99,9 +104,9 @@ def for_scoring_here(config: Config) -> Config:
     here = config.model_copy(deep=True)
     here.training.device, here.model.attention, here.training.cuda_graphs = "auto", "auto", "auto"
     here.model.fast_path = True
-    if here.training.mixed_precision == "fp16" and not torch.cuda.is_available():
+    if here.training.mixed_precision == "fp16" and not has_gpu():
         here.training.mixed_precision = "auto"
-    base_that_fits(here.lora, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    base_that_fits(here.lora, torch.device("cuda" if has_gpu() else "cpu"))
     return here
 
 

@@ -6,7 +6,7 @@ import psutil
 import torch
 
 from surestep.counted import counted
-from surestep.errors import DeviceError
+from surestep.errors import DoesNotFitError
 from surestep.model.confidence_model import ConfidenceModel
 from surestep.scoring.hardware import Hardware
 
@@ -125,10 +125,10 @@ def halved(num_tokens: int, *, may_shrink: bool, doing: str, advice: str) -> int
     """Half of `num_tokens`, after memory ran out with them; `doing` and `advice` complete the message.
 
     Raises:
-        DeviceError: they may not shrink (set by hand, say), or are too few already.
+        DoesNotFitError: they may not shrink (set by hand, say), or are too few already.
     """
     if not may_shrink or num_tokens < _SMALLEST:
-        raise DeviceError(f"out of memory with {counted(num_tokens, 'token')} {doing}; {advice}")
+        raise DoesNotFitError(f"out of memory with {counted(num_tokens, 'token')} {doing}; {advice}")
     return num_tokens // 2
 
 

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
+import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import broadcast_object_list
 
-from surestep.errors import SurestepError
+from surestep.errors import DeviceError, SurestepError
 from surestep.scoring.hardware import Hardware
 from surestep.scoring.spread.together import FIRST_WAIT, LONGEST_WAIT, Together
 from surestep.training.run_state import RunState
@@ -47,14 +48,32 @@ def main_process_alone(accelerator: Accelerator, act: Callable[[], T], *, otherw
 
 
 def make_accelerator(hardware: Hardware) -> Accelerator:
-    """An Accelerator for the device and arithmetic that were chosen."""
-    # Accelerate keeps one state a process; a second run in the same one may differ in its arithmetic.
-    AcceleratorState._reset_state()
-    return Accelerator(
+    """An Accelerator for the device and arithmetic that were chosen, whatever this process computed on before.
+
+    Raises:
+        DeviceError: this process is connected with others on another device, or Accelerate was told of another one.
+    """
+    device = hardware.device.type
+    # Accelerate keeps one state a process; a second run in it may differ in its arithmetic, and in its device.
+    before = PartialState._shared_state.get("device")
+    is_other = before is not None and before.type != device
+    if is_other and torch.distributed.is_available() and torch.distributed.is_initialized():
+        raise DeviceError(
+            f"training.device is {device}, but this process is connected with others on {before.type}; start a run on "
+            f"another device in processes of its own, or use --device {before.type}"
+        )
+    AcceleratorState._reset_state(reset_partial_state=is_other)
+    accelerator = Accelerator(
         mixed_precision=hardware.precision,
-        cpu=hardware.device.type == "cpu",
+        cpu=device == "cpu",
         kwargs_handlers=[InitProcessGroupKwargs(timeout=LONGEST_WAIT)],
     )
+    if (found := accelerator.device.type) != device:
+        raise DeviceError(
+            f"training.device is {device}, but Accelerate computes on {found}: it was launched with --cpu, or "
+            f"ACCELERATE_USE_CPU or ACCELERATE_TORCH_DEVICE is set; launch it without, or use --device {found}"
+        )
+    return accelerator
 
 
 def together_with(accelerator: Accelerator, *, wait: timedelta = LONGEST_WAIT) -> Together:

@@ -1,7 +1,8 @@
 """Rows by step as columns, straight from lines of JSON where nothing about them is doubtful.
 
 Whatever a check would refuse, or `layouts.read_row` would change (a name that is a number, 3.0 for 3, NaN for null), is
-left to it: these rows hold plain texts and numbers in their ranges only. Knows lines and columns; knows no file.
+left to it: these rows hold plain texts and numbers in their ranges only. Fields that nobody reads are passed over.
+Knows lines and columns; knows no file.
 
 Legend: N rows.
 """
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from surestep.scored import BoolArray, FloatArray, IntArray
-from surestep.scoring.predictions.layouts import MOST, NAMES, WHOLE
+from surestep.scoring.predictions.layouts import LAYOUTS, MOST, NAMES, WHOLE
 from surestep.untrusted.json_table import Kind, sure_table
 
 NUMBERS = ("confidence", "raw_confidence", "label", "true_confidence")
@@ -27,6 +28,8 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(WHOLE, "int64"),
     **dict.fromkeys(NUMBERS, "float64"),
 }
+_NEVER_UNREAD = ("id", "subset", *(layout.column for layout in LAYOUTS))
+"""Fields beside them that say something of a row, of which `layouts.read_row` knows what; nobody reads any other."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -108,7 +111,7 @@ def sure_rows(text: str, first_line: int) -> SureRows | None:
     >>> sure_rows('{"confidence": 1.5}\\n', 1) is sure_rows('{"confidence": 0.5, "step": -1}\\n', 1) is None
     True
     """
-    table = sure_table(text, _KINDS)
+    table = sure_table(text, _KINDS, reserved=_NEVER_UNREAD)
     if table is None or table["confidence"].null_count:
         return None
     numbers = {name: _unit_interval(table[name]) for name in NUMBERS}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from surestep.counted import counted
 from surestep.encoding.encoded_tree import EncodedTree
 from surestep.encoding.packing import pack_trees
-from surestep.errors import DeviceError
+from surestep.errors import DoesNotFitError
 from surestep.model.key_value_pool import KeyLayout, KeyValuePool, SlotArray
 from surestep.model.session_plan import no_slots, plan_session_pass
 from surestep.model.session_probe import find_layout, session_execution, weights_mark
@@ -108,7 +108,7 @@ class SessionPasses:
         What a failed pass leaves behind is dropped by `cache.drop_unused`.
 
         Raises:
-            DeviceError: memory ran out with the steps of one path.
+            DoesNotFitError: memory ran out with the steps of one path.
         """
         budget, group, size = self.scorer.token_budget, list[WantedPath](), 0
         for path in paths:
@@ -129,7 +129,7 @@ class SessionPasses:
         except torch.OutOfMemoryError:
             if len(paths) == 1:
                 num_tokens = sum(map(len, paths[0].segments))
-                raise DeviceError(
+                raise DoesNotFitError(
                     f"out of memory with a path of {counted(num_tokens, 'token')} in a session; keep fewer tokens, "
                     "or score on a device with more memory"
                 ) from None

@@ -135,16 +135,16 @@ def build_optimizer(model: ConfidenceModel, config: TrainingConfig) -> torch.opt
 def moment_bytes(model: ConfidenceModel, config: TrainingConfig) -> int:
     """Bytes that the moments of all trained weights take, two for each."""
     return sum(
-        _moment_bytes(parameter.numel(), group.bits)
+        moments_of(parameter.numel(), group.bits)
         for group, parameters in parameter_groups(model, config).items()
         for parameter in parameters
     )
 
 
-def _moment_bytes(count: int, bits: int) -> int:
-    """Of a tensor of `count` numbers; in 8 bits every block has a scale in float32.
+def moments_of(count: int, bits: int) -> int:
+    """Bytes of both moments of a tensor of `count` numbers; in 8 bits every block has a scale in float32.
 
-    >>> _moment_bytes(1000, 8), _moment_bytes(8192, 32), _moment_bytes(8192, 8)
+    >>> moments_of(1000, 8), moments_of(8192, 32), moments_of(8192, 8)
     (8000, 65536, 16640)
     """
     if bits == 32 or count < SMALLEST:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from surestep.counted import counted
-from surestep.errors import DeviceError
+from surestep.errors import DoesNotFitError
 from surestep.scoring.token_budget import halved
 
 _ADVICE = "lower --token_budget, --max_length or --batch_size, or set --gradient_checkpointing true"
@@ -32,7 +32,7 @@ class PassBudget:
         """Half the tokens from here on, once `free` has given back what the broken pass left.
 
         Raises:
-            DeviceError: the budget may not or cannot shrink.
+            DoesNotFitError: the budget may not or cannot shrink.
         """
         smaller = halved(self.num_tokens, may_shrink=self._may_shrink, doing="in a pass", advice=_ADVICE)
         free()
@@ -46,7 +46,7 @@ def not_repeated(doing: str) -> Iterator[None]:
     """Within it, memory that runs out ends the run: what was done in part must not be done again.
 
     Raises:
-        DeviceError: naming `doing` and what to do.
+        DoesNotFitError: naming `doing` and what to do.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def not_repeated(doing: str) -> Iterator[None]:
     else:
         failed = False
     if failed:  # outside of the handler, whose traceback holds on to memory
-        raise DeviceError(
+        raise DoesNotFitError(
             f"out of memory while {doing}; nothing of it is saved: {_ADVICE}, or --optimizer adamw_8bit, then continue "
             "from the last checkpoint with --resume"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,18 @@ from surestep.cli.output.console import add_json_flag, result_console, say
 from surestep.cli.output.fitted_table import FittedTable
 from surestep.config import Config
 from surestep.counted import counted
-from surestep.errors import ConfigError
+from surestep.errors import ConfigError, DoesNotFitError, is_out_of_memory
 from surestep.terminal_text import in_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
 
     from surestep.bench.timing import Measurement
     from surestep.encoding.encoded_tree import EncodedTree
     from surestep.scoring.build_model import BuiltModel
+    from surestep.scoring.hardware import Hardware
 
 _KEPT = ("model.", "lora.", "training.", "eval.", "data.max_length")
 _WORKS = {
@@ -79,11 +81,9 @@ def run(args: argparse.Namespace) -> int:
     refuse_unread_flags(args)
     if args.work == "sweep":
         return run_sweep(args)
-    from surestep.bench.backbone_shapes import SHAPES, build_shape
-    from surestep.bench.timing import environment, matmul_ceiling, sustained_ceiling
-    from surestep.scoring.build_model import prepare_for_scoring
-    from surestep.scoring.hardware import choose_hardware, nf4_device
-    from surestep.training.optimizer.adamw_8bit import check_8bit_optimizer
+    from surestep.bench.backbone_shapes import SHAPES
+    from surestep.bench.memory import finding_of
+    from surestep.scoring.hardware import choose_hardware
 
     if args.shape is not None and args.shape not in SHAPES:
         raise ConfigError(f"--shape is {args.shape!r}; allowed: {', '.join(SHAPES)}")
@@ -97,11 +97,30 @@ def run(args: argparse.Namespace) -> int:
     if named and args.shape is not None:
         raise ConfigError("name either --shape or --backbone")
     shape = args.shape or (None if named else "small")
-    console = result_console(args)
     hardware = choose_hardware(config.training.device, config.training.mixed_precision)
+    try:
+        return _run_one(args, config, shape, hardware)
+    except Exception as error:
+        if args.json and is_out_of_memory(error):
+            finding = finding_of(error, shape or config.model.backbone, hardware.device)
+            say(json.dumps({"bench": args.work, "rows": [], "does_not_fit": [finding]}))
+        raise
+
+
+def _run_one(args: argparse.Namespace, config: Config, shape: str | None, hardware: Hardware) -> int:
+    from surestep.bench.backbone_shapes import build_shape
+    from surestep.bench.memory import refuse_what_cannot_fit
+    from surestep.bench.timing import environment, matmul_ceiling, sustained_ceiling
+    from surestep.scoring.build_model import prepare_for_scoring
+    from surestep.scoring.hardware import nf4_device
+    from surestep.training.optimizer.adamw_8bit import check_8bit_optimizer
+
+    console = result_console(args)
     if config.training.optimizer == "adamw_8bit":
         check_8bit_optimizer()
     nf4_device(config.lora, hardware)
+    if shape is not None:
+        refuse_what_cannot_fit(config, hardware, shape, training=args.work != "score")
     ceiling = matmul_ceiling(hardware)
     sustained = sustained_ceiling(hardware)
     built = build_shape(config, hardware, shape)
@@ -116,9 +135,9 @@ def run(args: argparse.Namespace) -> int:
         markup=False,
         highlight=False,
     )
-    rows = _measure(args, config, built, ceiling)
+    rows, unfit = _measure(args, config, built, ceiling)
     if not args.json:
-        _print(console, rows, ceiling / sustained)
+        _print(console, rows, unfit, ceiling / sustained)
     record: dict[str, Any] = {
         "bench": args.work,
         "backbone": built.backbone.name,
@@ -126,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
         "sustained_tflops": sustained / 1e12,
         **environment(hardware),
         "rows": [row.to_dict() for row in rows],
+        "does_not_fit": unfit,
     }
     line = json.dumps(record)
     say(line)
@@ -141,7 +161,34 @@ def _base(args: argparse.Namespace) -> Config:
     return config
 
 
-def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceiling: float) -> list[Measurement]:
+def _measure(
+    args: argparse.Namespace, config: Config, built: BuiltModel, ceiling: float
+) -> tuple[list[Measurement], list[dict[str, Any]]]:
+    """The rows, and what did not fit.
+
+    Raises:
+        DoesNotFitError: nothing did.
+    """
+    from surestep.bench.memory import unless_memory_ends
+
+    rows: list[Measurement] = []
+    unfit: list[dict[str, Any]] = []
+    for name, measure in _works(args, config, built, ceiling):
+        found = unless_memory_ends(measure, name, built.hardware.device)
+        if isinstance(found, dict):
+            unfit.append(found)
+            built.model.zero_grad(set_to_none=True)  # what the broken pass left is no part of the next row
+        else:
+            rows.append(found)
+    if not rows:
+        raise DoesNotFitError(f"{unfit[0]['name']}: {unfit[0]['why']}; use a smaller --shape or fewer --budgets")
+    return rows, unfit
+
+
+def _works(
+    args: argparse.Namespace, config: Config, built: BuiltModel, ceiling: float
+) -> Iterator[tuple[str, Callable[[], Measurement]]]:
+    """The name of each row, and what measures it."""
     import numpy as np
 
     from surestep.bench.example_work import bushy, candidates, chain, chain_lengths, paths_of
@@ -162,7 +209,6 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
         one = [candidates(64, random, **shape) for _ in range(16 if on_gpu else 1)]
         flat = [path for tree in one for path in paths_of(tree)]
         scorer = built.scorer(config)
-        rows = []
         for budget in args.budgets or [scorer.token_budget]:
             scorer.token_budget = budget
             works: list[tuple[str, Sequence[EncodedTree]]] = [
@@ -170,25 +216,27 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
                 ("64 candidates, as a tree", one),
                 ("64 candidates, flat", flat),
             ]
-            rows += [
-                bench_scoring(
-                    f"{name}, passes of {budget:,}",
-                    built,
-                    scorer,
-                    work,
-                    ceiling=ceiling,
-                    repeats=args.repeats,
-                    profiled=args.profile or 0,
+            for work, of_work in works:
+                name = f"{work}, passes of {budget:,}"
+                yield (
+                    name,
+                    partial(
+                        bench_scoring,
+                        name,
+                        built,
+                        scorer,
+                        of_work,
+                        ceiling=ceiling,
+                        repeats=args.repeats,
+                        profiled=args.profile or 0,
+                    ),
                 )
-                for name, work in works
-            ]
-        return rows
+        return
 
     from surestep.bench.train import bench_training
     from surestep.training.run import choose_token_budget
 
     documented, _ = choose_token_budget(config.training, built, max_length=config.data.max_length)
-    rows = []
     for budget in args.budgets or [None, 16384 if on_gpu else 4096]:
         examples = _examples(args, config, budget)
         count = (args.steps * args.repeats + 4) * examples
@@ -200,8 +248,10 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
         chosen = config.model_copy(deep=True)
         if budget is not None:
             chosen.training.per_device_train_batch_size, chosen.training.gradient_accumulation_steps = examples, 1
-        rows.append(
-            bench_training(
+        yield (
+            name,
+            partial(
+                bench_training,
                 name,
                 built,
                 chosen,
@@ -211,9 +261,8 @@ def _measure(args: argparse.Namespace, config: Config, built: BuiltModel, ceilin
                 steps=args.steps,
                 repeats=args.repeats,
                 profiled=args.profile or 0,
-            )
+            ),
         )
-    return rows
 
 
 def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> int:
@@ -226,7 +275,7 @@ def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> i
     return max(4, 2 * budget // mean)
 
 
-def _print(console: Console, rows: Sequence[Measurement], held_back: float) -> None:
+def _print(console: Console, rows: Sequence[Measurement], unfit: Sequence[dict[str, Any]], held_back: float) -> None:
     from surestep.bench.warm_up import still_warming
 
     table = FittedTable()
@@ -245,6 +294,8 @@ def _print(console: Console, rows: Sequence[Measurement], held_back: float) -> N
             f"{row.spread:.0%}",
         )
     console.print(table)
+    for finding in unfit:
+        console.print(f"· {finding['name']}: does not fit: {finding['why']}", markup=False, highlight=False)
     console.print("steps/s: labelled steps trained on, or steps scored; spread: of the repeats", markup=False)
     for row in rows:
         if remark := still_warming(row.settings):

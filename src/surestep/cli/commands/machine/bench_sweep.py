@@ -35,12 +35,19 @@ def add_sweep_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--peer_python", metavar="PYTHON", help="the Python that has what they need (TRL, say; default: this one)"
     )
+    group.add_argument(
+        "--retry_unfit",
+        action="store_const",
+        const=True,
+        help="measure again what did not fit in memory before (another GPU, say)",
+    )
 
 
 _PEER_WORKS = ("lora", "score")
 _PEER_BATCH = 16
 """Rows in a peer's batch, of which it trains whole ones."""
-_OF_SWEEP, _OF_ONE = ("shapes", "works", "peers", "peer_python"), ("shape", "preset", "profile")
+_OF_SWEEP = ("shapes", "works", "peers", "peer_python", "retry_unfit")
+_OF_ONE = ("shape", "preset", "profile")
 
 
 def refuse_unread_flags(args: argparse.Namespace) -> None:
@@ -63,7 +70,10 @@ def refuse_unread_flags(args: argparse.Namespace) -> None:
 
 
 def run_sweep(args: argparse.Namespace) -> int:
-    """Measure what is not measured yet and print the table; 1 where something of ours could not be measured."""
+    """Measure what is not measured yet and print the table; 1 where something of ours failed.
+
+    What does not fit in memory has not failed: that is what was found.
+    """
     from surestep.bench.backbone_shapes import SHAPES
     from surestep.bench.sweep import OURS, SHAPES_OF_SWEEP, WORKS, cells_of, measured, run_process, table_rows
 
@@ -88,7 +98,13 @@ def run_sweep(args: argparse.Namespace) -> int:
         )
     )
     log = args.output or DEFAULT_LOG
-    results = measured(cells, log, run=run_process, say=lambda line: say(f"· {line}", to_stderr=args.json))
+    results = measured(
+        cells,
+        log,
+        run=run_process,
+        say=lambda line: say(f"· {line}", to_stderr=args.json),
+        retry_unfit=bool(args.retry_unfit),
+    )
     if args.json:
         say_json(results)
     else:
@@ -114,7 +130,7 @@ def _print(args: argparse.Namespace, rows: Sequence[TableRow], log: Path) -> Non
         ours, theirs = row.tokens_per_s, row.peer_tokens_per_s
         table.add_cells(
             f"{row.shape}, {row.work}",
-            "–" if ours is None else f"{ours:,.0f}",
+            "does not fit" if row.is_unfit else "–" if ours is None else f"{ours:,.0f}",
             "–" if row.ceiling_share is None else f"{row.ceiling_share:.0%}",
             "–" if row.peak_gb is None else f"{row.peak_gb:.1f}",
             "–" if row.spread is None else f"{row.spread:.0%}",

@@ -13,12 +13,15 @@ for such.)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 FIRST, SECOND, GOLDEN = 0x7FEB352D, 0x846CA68B, 0x9E3779B9
+BLOCK = 2**20
+"""Entries whose hashes are held at a time, 16 bytes each: enough to keep a GPU busy, and within its cache."""
 
 
 def keep_mask(seed: Tensor, rows: int, columns: int, probability: float) -> Tensor:
@@ -26,13 +29,25 @@ def keep_mask(seed: Tensor, rows: int, columns: int, probability: float) -> Tens
 
     `seed` is an int32 scalar on the device of the mask.
     """
+    mask = torch.empty((rows, columns), dtype=torch.bool, device=seed.device)
+    for block, kept in _blocks(seed, rows, columns, probability):
+        mask[block] = kept
+    return mask
+
+
+def _blocks(seed: Tensor, rows: int, columns: int, probability: float) -> Iterator[tuple[slice, Tensor]]:
+    """The mask a block of rows at a time, and where each lies: a product has eight bytes, and is needed twice."""
     of_rows = _hashed(seed * (GOLDEN - 2**32) + 1)
     of_columns = _hashed(of_rows)
     row = _hashed(2 * torch.arange(rows, dtype=torch.int32, device=seed.device) + of_rows)
     column = _hashed(2 * torch.arange(columns, dtype=torch.int32, device=seed.device) + 1 + of_columns)
-    product = (row.long() & 0xFFFFFFFF)[:, None] * (column.long() & 0xFFFFFFFF)[None, :]
-    folded = product ^ (product >> 32)
-    return ((folded >> 1) & 0x7FFFFFFF) < _threshold(probability)
+    column_1D = (column.long() & 0xFFFFFFFF)[None, :]
+    size = max(1, BLOCK // max(columns, 1))
+    for first in range(0, rows, size):
+        block = slice(first, min(first + size, rows))
+        product = (row[block].long() & 0xFFFFFFFF)[:, None] * column_1D
+        folded = product.bitwise_xor_(product >> 32)
+        yield block, folded.bitwise_right_shift_(1).bitwise_and_(0x7FFFFFFF) < _threshold(probability)
 
 
 def _hashed(number: Tensor) -> Tensor:
@@ -49,8 +64,10 @@ def _threshold(probability: float) -> int:
 
 def drop(x_PD: Tensor, seed: Tensor, probability: float) -> Tensor:
     """`x_PD` with each entry dropped with `probability` and the rest scaled up, so that the mean stays."""
-    kept = keep_mask(seed, x_PD.shape[0], x_PD.shape[1], 1.0 - probability)
-    return torch.where(kept, x_PD * (1.0 / (1.0 - probability)), 0.0)
+    dropped, factor = torch.empty_like(x_PD), 1.0 / (1.0 - probability)
+    for block, kept in _blocks(seed, x_PD.shape[0], x_PD.shape[1], 1.0 - probability):
+        dropped[block] = torch.where(kept, x_PD[block] * factor, 0.0)
+    return dropped
 
 
 class Dropout(NamedTuple):
