@@ -196,8 +196,10 @@ def test_misuse_is_told_in_a_line(arguments: list[str], words: list[str], fail: 
 
 
 @pytest.mark.parametrize("work", ["train", "score"])
+@pytest.mark.parametrize("most", [5, 1000], ids=["some", "all"])
 def test_a_profile_names_what_takes_the_time(
     work: str,
+    most: int,
     tmp_path: Path,
     succeed: Callable[..., str],
     backbone_folder: Callable[[str], Path],
@@ -205,15 +207,20 @@ def test_a_profile_names_what_takes_the_time(
 ) -> None:
     monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
     budget = ["--budgets", "600"]
-    shown = succeed("bench", work, *QUICK, "--backbone", backbone_folder("llama"), *budget, "--profile", "5")
+    shown = succeed("bench", work, *QUICK, "--backbone", backbone_folder("llama"), *budget, "--profile", str(most))
     row = json.loads(shown.splitlines()[-1])["rows"][0]
     profile = row["settings"]["profile"]
-    assert len(profile["kernels"]) == 5
     times = [kernel["seconds"] for kernel in profile["kernels"]]
     assert times == sorted(times, reverse=True)
-    assert 0 < sum(times) <= profile["busy_s"]
-    assert any("mm" in kernel["name"] for kernel in profile["kernels"]), "matrix products are among the longest"
-    assert profile["runs"] > sum(kernel["runs"] for kernel in profile["kernels"]) > 0
+    runs = sum(kernel["runs"] for kernel in profile["kernels"])
+    if most == 5:
+        assert len(times) == 5
+        assert 0 < sum(times) <= profile["busy_s"]
+        assert profile["runs"] > runs > 0
+    else:  # which are the longest depends on what else the machine does
+        assert any("mm" in kernel["name"] for kernel in profile["kernels"]), "matrix products are among them"
+        assert sum(times) == pytest.approx(profile["busy_s"])
+        assert profile["runs"] == runs
     assert profile["kernels"][0]["name"] in shown.rsplit("\n", 2)[0]
 
 
