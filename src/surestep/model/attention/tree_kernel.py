@@ -204,7 +204,8 @@ def attended(
 ) -> tuple[Tensor, Tensor]:
     """As `packed_attention`, without a gradient; with a `rotation`, of queries before their norm and rotation."""
     num_tokens, num_heads, head_dim = query.shape
-    if max(query.numel(), num_tokens * query.stride(0)) >= 2**31:
+    # Whatever lies between the tokens of one of them: values may be columns of a wider product.
+    if max(query.numel(), *(num_tokens * part.stride(0) for part in (query, key, value))) >= 2**31:
         raise DeviceError(
             f"{num_tokens} tokens in a pass are more than the attention kernel can address; lower --token_budget or "
             "--eval_token_budget"
