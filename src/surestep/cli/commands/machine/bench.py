@@ -181,7 +181,7 @@ def _measure(
         else:
             rows.append(found)
     if not rows:
-        raise DoesNotFitError(f"{unfit[0]['name']}: {unfit[0]['why']}; use a smaller --shape or fewer --budgets")
+        raise DoesNotFitError(f"{unfit[0]['name']}: {unfit[0]['why']}; use a smaller --shape or smaller --budgets")
     return rows, unfit
 
 
