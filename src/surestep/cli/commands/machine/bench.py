@@ -209,6 +209,8 @@ def _works(
         one = [candidates(64, random, **shape) for _ in range(16 if on_gpu else 1)]
         flat = [path for tree in one for path in paths_of(tree)]
         scorer = built.scorer(config)
+        if args.budgets:
+            scorer.may_shrink = False  # a row is of passes of the size that it names, or does not fit
         for budget in args.budgets or [scorer.token_budget]:
             scorer.token_budget = budget
             works: list[tuple[str, Sequence[EncodedTree]]] = [
