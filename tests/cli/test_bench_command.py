@@ -172,7 +172,7 @@ def test_a_row_that_runs_out_of_memory_leaves_the_others(
         assert "passes of 900 tokens: does not fit: out of memory: tried to allocate 2.00 GiB" in shown
 
 
-def test_scoring_in_passes_of_a_size_that_was_named_is_not_measured_in_smaller_ones(
+def test_a_row_of_scoring_names_the_passes_that_were_measured(
     backbone_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
@@ -193,6 +193,13 @@ def test_scoring_in_passes_of_a_size_that_was_named_is_not_measured_in_smaller_o
     assert all("out of memory with" in why for why in unfit.values())
     assert {f"{row['settings']['token_budget']:,}" for row in record["rows"]} >= {"600"}
     assert all(row["name"].endswith(f"passes of {row['settings']['token_budget']:,}") for row in record["rows"])
+    # Left to the scorer, the size is what it finds to fit, and that is what rows are named by.
+    monkeypatch.setattr("surestep.scoring.build_model.scoring_token_budget", lambda *_: 1000)
+    assert main([*words[:-3], "--max_length", "500", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert record["does_not_fit"] == []
+    assert all(row["name"].endswith(f"passes of {row['settings']['token_budget']:,}") for row in record["rows"])
+    assert record["rows"][-1]["settings"]["token_budget"] < 600
 
 
 @pytest.mark.parametrize(
