@@ -147,6 +147,25 @@ def test_an_operation_is_traced_for_every_number_of_tokens(case: str) -> None:
     assert not shapes.replacements, "the number became a constant"
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_what_an_operation_has_kept_is_asked_for_once(case: str) -> None:
+    """Where activations are recomputed, torch gives each away once, and refuses to be asked again."""
+    asked: list[int] = []
+
+    def keep(tensor: Tensor) -> tuple[int, Tensor]:
+        asked.append(0)
+        return len(asked) - 1, tensor
+
+    def give(kept: tuple[int, Tensor]) -> Tensor:
+        asked[kept[0]] += 1
+        return kept[1]
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, give):
+        _, results, _, _ = traced(CASES[case])
+    assert (1 in asked) == any(part.requires_grad for part in results)
+    assert set(asked) <= {0, 1}
+
+
 def test_every_operation_is_traced() -> None:
     ran = set().union(*(traced(case)[0] for case in CASES.values()))
     prefix = "surestep::"
