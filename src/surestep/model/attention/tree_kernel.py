@@ -4,8 +4,8 @@ The mask is `k <= q < subtree_end[k]`, and nothing else has to be stored of it. 
 their time on here:
 
 - Steps are short and branch often, so tiles of 128 queries are mostly masked out. Here the query heads that share a
-  key head lie in one tile: 32 tokens by 4 heads are the 128 rows that the hardware wants. (The backward pass takes 64
-  rows, so that two tiles are worked on at once.)
+  key head lie in one tile: 32 tokens by 4 heads are the 128 rows that the hardware wants. (Where 64 rows are faster,
+  two tiles are worked on at once: `forward_launch`.)
 - Gradients of keys and values of all those heads are summed in the tile, and every gradient has one writer: the same
   numbers in every run.
 - Queries, keys and values are read where the projections left them.
