@@ -69,6 +69,7 @@ def test_a_gpu_holds_what_arithmetic_allows(
     finding = memory.finding_of(caught.value, shape, gpu.device)
     assert finding["needs_gb"] > finding["has_gb"] == gigabytes
     assert f"at least {finding['needs_gb']:,.0f} GB" in finding["why"]
+    assert ("--preset lora" in finding["why"]) == (preset is get_default_config), "no advice to do what is done"
 
 
 @pytest.mark.parametrize(

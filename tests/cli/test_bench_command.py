@@ -12,6 +12,8 @@ import torch
 
 from surestep.bench import memory, sweep, timing
 from surestep.cli.main import main
+from surestep.encoding.packing import Pack
+from surestep.scoring.model_scorer import ModelScorer
 
 QUICK = ["--device", "cpu", "--steps", "1", "--repeats", "1", "--examples", "2"]
 MEASURED = ("tokens_per_s", "labels_per_s", "spread", "ceiling_share", "padding", "peak_gb", "first_step_s")
@@ -168,6 +170,36 @@ def test_a_row_that_runs_out_of_memory_leaves_the_others(
         assert main(words) == 0
         shown = " ".join(capsys.readouterr().out.split())
         assert "passes of 900 tokens: does not fit: out of memory: tried to allocate 2.00 GiB" in shown
+
+
+def test_a_row_of_scoring_names_the_passes_that_were_measured(
+    backbone_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
+    confidences = ModelScorer._confidences
+
+    def tight(self: ModelScorer, pack: Pack) -> object:
+        if pack.num_tokens > 600:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return confidences(self, pack)
+
+    monkeypatch.setattr(ModelScorer, "_confidences", tight)
+    words = ["bench", "score", *QUICK, "--backbone", str(backbone_folder("llama")), "--budgets", "9000", "600"]
+    assert main([*words, "--max_length", "500", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    works = ("64 candidates, as a tree", "64 candidates, flat")
+    unfit = {finding["name"]: finding["why"] for finding in record["does_not_fit"]}
+    assert {f"{work}, passes of 9,000" for work in works} <= unfit.keys()
+    assert all("out of memory with" in why for why in unfit.values())
+    assert {f"{row['settings']['token_budget']:,}" for row in record["rows"]} >= {"600"}
+    assert all(row["name"].endswith(f"passes of {row['settings']['token_budget']:,}") for row in record["rows"])
+    # Left to the scorer, the size is what it finds to fit, and that is what rows are named by.
+    monkeypatch.setattr("surestep.scoring.build_model.scoring_token_budget", lambda *_: 1000)
+    assert main([*words[:-3], "--max_length", "500", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert record["does_not_fit"] == []
+    assert all(row["name"].endswith(f"passes of {row['settings']['token_budget']:,}") for row in record["rows"])
+    assert record["rows"][-1]["settings"]["token_budget"] < 600
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ ODD = st.sampled_from(
         '{"confidence": 0.5, "label": 1, "extra": "\\ud83d", "seed": Infinity, "": -0}',
         '{"confidence": 0.5, "label": 1, "extra": "\t"}',
         '{"confidence": 0.5, "label": 1, "seed": 01}',
+        '{"confidence": 0.5, "label": 1, "seed": Inf}',
+        '{"confidence": 0.5, "label": 1, "\\ud83d": 1}',
         '{"confidence": 0.5, "label": 1, "extra": true, "seed": "7"}',
         '{"confidence": 0.5, "label": 1, "\\u0069d": "p", "sub\\u0073et": "b"}',
         '{"confidence": 0.5, "label": 1, "confidences": null}',
@@ -229,6 +231,7 @@ def test_plain_rows_are_read_as_columns_and_doubtful_ones_are_not() -> None:
         (["true", "1", "1"], False),
         (["{}", "{}", "{}"], False),
         (["[1]", "null", "null"], False),
+        (["1", "NaN", "null"], True),
     ],
 )
 @pytest.mark.parametrize("num_before", [0, 20], ids=["at once", "from the 21st row on"])
@@ -243,6 +246,20 @@ def test_fields_that_nobody_reads_leave_rows_plain_where_they_are_of_one_kind(
         assert rows.numbers["confidence"].tolist() == [0.5] * len(lines)
     twice = '{"confidence": 0.5, "seed": 1, "seed": 1, "label": 1}\n'
     assert sure_rows(twice, 1) is sure_rows(twice * 3, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "is_sure"), [("2", True), ("NaN", True), ("Inf", False), ("-Inf", False), ("Infinity", False)]
+)
+def test_no_number_is_read_that_only_pyarrow_knows(value: str, is_sure: bool) -> None:
+    """Behind the rows that are looked at one by one; Infinity, which it cannot be told from, is left to the reader."""
+    rows = [f'{{"confidence": 0.5, "seed": {seed}, "label": 1}}\n' for seed in [*range(20), value]]
+    assert (sure_rows("".join(rows), 1) is not None) == is_sure
+
+
+def test_a_field_whose_name_is_no_utf_8_is_no_column() -> None:
+    assert sure_rows('{"confidence": 0.5, "\\ud83d\\ude00": 1}\n', 1) is not None
+    assert sure_rows('{"confidence": 0.5, "\\ud83d": 1}\n', 1) is None
 
 
 def test_many_fields_that_nobody_reads_are_no_columns() -> None:

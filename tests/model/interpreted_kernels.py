@@ -81,7 +81,7 @@ def split_errors(
     keys = keys_of(joined, weights[1] if has_norms else None, cos, sin, heads, key_heads, 1e-3)
     parts = zip(found, (query, key, value), strict=True)
     return [
-        ("values", max(float((part - own).abs().max()) for part, own in parts)),
+        ("values", float(torch.cat([(part - own).abs().flatten() for part, own in parts]).max())),
         ("keys alone", float((keys - found[1]).abs().max())),
     ]
 
@@ -113,6 +113,10 @@ def joined_errors(
     of_frozen = joined_attention(joined, *frozen, cos, sin, heads, key_heads, 1e-3, *mask, 0.3, 50)[0]
     (alone,) = torch.autograd.grad(of_frozen, joined, upstream)
     pairs = [*zip(gradients, expected_gradients, strict=True), (alone, gradients[0])]
+    for trained in range(len(weights)):  # one norm alone
+        some = [weight if place == trained else frozen[place] for place, weight in enumerate(weights)]
+        of_some = joined_attention(joined.detach(), *some, cos, sin, heads, key_heads, 1e-3, *mask, 0.3, 50)[0]
+        pairs.append((torch.autograd.grad(of_some, weights[trained], upstream)[0], gradients[1 + trained]))
     return [
         ("attended", float((found - expected).detach().abs().max())),
         *(
@@ -224,7 +228,7 @@ def copy_errors(generator: torch.Generator) -> float:
     PieceTable(pieces).copy()
     errors = [float((to - x * factor).abs().max()) for to, x, factor in pieces]
     untouched = sum(int((to != 9.0).sum()) for to in held) - sum(x.numel() for x in tensors)
-    return max(*errors, float(abs(untouched)))
+    return float(np.max([*errors, abs(untouched)]))  # unlike Python's, no number where one of them is none
 
 
 def gated_errors(rows: int, width: int, generator: torch.Generator) -> dict[str, float]:

@@ -19,6 +19,8 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from surestep.errors import DeviceError
+
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton has wheels for Linux only")
 
 TOKENS, WIDTH, RANKS, SIZE, HEADS, KEY_HEADS = 256, 64, 16, 16, 4, 2
@@ -145,6 +147,25 @@ def test_an_operation_is_traced_for_every_number_of_tokens(case: str) -> None:
     assert not shapes.replacements, "the number became a constant"
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_what_an_operation_has_kept_is_asked_for_once(case: str) -> None:
+    """Where activations are recomputed, torch gives each away once, and refuses to be asked again."""
+    asked: list[int] = []
+
+    def keep(tensor: Tensor) -> tuple[int, Tensor]:
+        asked.append(0)
+        return len(asked) - 1, tensor
+
+    def give(kept: tuple[int, Tensor]) -> Tensor:
+        asked[kept[0]] += 1
+        return kept[1]
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, give):
+        _, results, _, _ = traced(CASES[case])
+    assert (1 in asked) == any(part.requires_grad for part in results)
+    assert set(asked) <= {0, 1}
+
+
 def test_every_operation_is_traced() -> None:
     ran = set().union(*(traced(case)[0] for case in CASES.values()))
     prefix = "surestep::"
@@ -162,3 +183,16 @@ def test_a_length_asked_for_as_a_number_is_seen() -> None:
     _, results, _, shapes = traced(case)
     assert shapes.replacements
     assert not is_symbol(results)
+
+
+@pytest.mark.parametrize("part", ["query", "key", "value"])
+def test_more_tokens_than_the_attention_can_address_are_refused(part: str) -> None:
+    """One of the three may be columns of a wider product, as values are behind the rotation that is not ours."""
+    from surestep.model.attention.tree_kernel import attended
+
+    count = 2**31 // (64 * SIZE)
+    heads = {name: torch.empty(count, 4, SIZE, device="meta") for name in ("query", "key", "value")}
+    heads[part] = torch.empty(count, 64, SIZE, device="meta")[:, :4]
+    with pytest.raises(DeviceError, match=f"{count} tokens in a pass .* lower --token_budget") as caught:
+        attended(**heads, **dict.fromkeys(("subtree_end", "positions", "lists"), torch.empty(0)), scale=1.0, window=0)
+    assert "\n" not in str(caught.value)

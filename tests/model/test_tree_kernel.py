@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,7 +25,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def errors() -> dict[str, float]:
     """Largest differences by case, from a process of its own: the interpreter is chosen when Triton is imported."""
-    return printed_by("interpreted_kernels.py", TRITON_INTERPRET="1")
+    found: dict[str, float] = printed_by("interpreted_kernels.py", TRITON_INTERPRET="1")
+    # The largest of several, as Python finds it, need not be the one that is no number.
+    assert all(map(math.isfinite, found.values())), found
+    return found
 
 
 def printed_by(script: str, *arguments: str, **environment: str) -> Any:
@@ -98,8 +102,8 @@ def test_heads_are_split_normed_and_rotated_as_transformers_does(errors: dict[st
 @pytest.mark.parametrize("heads", ["4 of 2, normed", "3 of 1, normed", "7 of 1"])
 def test_attention_over_a_joined_product_is_that_over_its_heads(errors: dict[str, float], heads: str) -> None:
     found = {name: error for name, error in errors.items() if name.startswith(f"joined, {heads}, ")}
-    gradients = 3 if "normed" in heads else 1
-    assert len(found) == 2 + gradients, "attended, gradients of the input and of both weights, and with frozen ones"
+    gradients = 5 if "normed" in heads else 1
+    assert len(found) == 2 + gradients, "attended, gradients of the input and both weights; with frozen ones, and one"
     assert max(found.values()) < 1e-5, found
 
 

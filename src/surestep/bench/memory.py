@@ -63,9 +63,10 @@ def refuse_what_cannot_fit(config: Config, hardware: Hardware, shape: str, *, tr
         return
     what = "weights, gradients and moments" if training and not config.lora.use_lora else "weights"
     where = "the GPU" if hardware.device.type == "cuda" else "this machine"
+    other = "" if config.lora.use_lora else "--preset lora, "
     raise DoesNotFitError(
         f"--shape {shape} does not fit: its {what} need at least {needs / _GB:,.0f} GB, {where} has "
-        f"{has / _GB:,.0f} GB; use a smaller --shape, --preset lora, or a device with more memory",
+        f"{has / _GB:,.0f} GB; use a smaller --shape, {other}or a device with more memory",
         needs_gb=needs / _GB,
         has_gb=has / _GB,
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from surestep.untrusted.json_text import has_long_number, parse_json
+from surestep.untrusted.json_text import has_lone_surrogate, has_long_number, parse_json
 
 Kind = Literal["string", "int64", "float64"]
 """What a column holds; numbers spelled as JSON spells them, `3.0` is no int64."""
@@ -29,7 +29,8 @@ def sure_table(text: str, kinds: Mapping[str, Kind], *, reserved: Collection[str
     """A pyarrow table with a row for each line of `text` and a column for each of `kinds`, null where a line has none.
 
     None where it is not sure: a line is blank or holds anything but one object without blanks around it, or an object
-    has another field or a value of another kind. NaN and Infinity, which are no JSON, are floats in it.
+    has another field or a value of another kind. NaN, which is no JSON, is a float in it; an infinity is not sure, for
+    pyarrow also reads one where it is spelled as no reader of JSON knows it (`Inf`).
 
     With `reserved`, fields of further names are left out of the table, where each holds texts, numbers or truth values
     alone; those of the names in `reserved` are not.
@@ -51,7 +52,7 @@ def sure_table(text: str, kinds: Mapping[str, Kind], *, reserved: Collection[str
     if unread is None or not unread.keys().isdisjoint(reserved or ()):
         return None
     import pyarrow
-    from pyarrow import json
+    from pyarrow import compute, json
 
     fields = {**kinds, **unread}
     schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in fields.items()])
@@ -64,7 +65,8 @@ def sure_table(text: str, kinds: Mapping[str, Kind], *, reserved: Collection[str
         )
     except pyarrow.ArrowException:
         return None
-    if table.num_rows != num_lines:
+    floats = [table[name] for name, kind in fields.items() if kind == "float64"]
+    if table.num_rows != num_lines or any(compute.any(compute.is_inf(column)).as_py() for column in floats):
         return None
     return table.select(list(kinds)) if unread else table
 
@@ -88,7 +90,7 @@ def _unread_kinds(text: str, kinds: Mapping[str, Kind]) -> dict[str, str] | None
         for name, value in values.items():
             if name in kinds:
                 continue
-            kind = _kind_of(value)
+            kind = None if has_lone_surrogate(name) else _kind_of(value)  # a column's name is UTF-8
             if kind is None or (kind != "null" and found.get(name, "null") not in {"null", kind}):
                 return None
             if kind != "null" or name not in found:

@@ -4,8 +4,8 @@ The mask is `k <= q < subtree_end[k]`, and nothing else has to be stored of it. 
 their time on here:
 
 - Steps are short and branch often, so tiles of 128 queries are mostly masked out. Here the query heads that share a
-  key head lie in one tile: 32 tokens by 4 heads are the 128 rows that the hardware wants. (The backward pass takes 64
-  rows, so that two tiles are worked on at once.)
+  key head lie in one tile: 32 tokens by 4 heads are the 128 rows that the hardware wants. (Where 64 rows are faster,
+  two tiles are worked on at once: `forward_launch`.)
 - Gradients of keys and values of all those heads are summed in the tile, and every gradient has one writer: the same
   numbers in every run.
 - Queries, keys and values are read where the projections left them.
@@ -204,7 +204,8 @@ def attended(
 ) -> tuple[Tensor, Tensor]:
     """As `packed_attention`, without a gradient; with a `rotation`, of queries before their norm and rotation."""
     num_tokens, num_heads, head_dim = query.shape
-    if max(query.numel(), num_tokens * query.stride(0)) >= 2**31:
+    # Whatever lies between the tokens of one of them: values may be columns of a wider product.
+    if max(query.numel(), *(num_tokens * part.stride(0) for part in (query, key, value))) >= 2**31:
         raise DeviceError(
             f"{num_tokens} tokens in a pass are more than the attention kernel can address; lower --token_budget or "
             "--eval_token_budget"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,7 @@ def _measure(
         else:
             rows.append(found)
     if not rows:
-        raise DoesNotFitError(f"{unfit[0]['name']}: {unfit[0]['why']}; use a smaller --shape or fewer --budgets")
+        raise DoesNotFitError(f"{unfit[0]['name']}: {unfit[0]['why']}; use a smaller --shape or smaller --budgets")
     return rows, unfit
 
 
@@ -209,6 +210,17 @@ def _works(
         one = [candidates(64, random, **shape) for _ in range(16 if on_gpu else 1)]
         flat = [path for tree in one for path in paths_of(tree)]
         scorer = built.scorer(config)
+        if args.budgets:
+            scorer.may_shrink = False  # a row is of passes of the size that was asked for, or does not fit
+
+        def name_of(work: str) -> str:
+            return f"{work}, passes of {scorer.token_budget:,}"
+
+        def scored(work: str, of_work: Sequence[EncodedTree]) -> Measurement:
+            options = {"repeats": args.repeats, "profiled": args.profile or 0}
+            found = bench_scoring(work, built, scorer, of_work, ceiling=ceiling, **options)
+            return replace(found, name=name_of(work))  # smaller ones than at first, where memory ran out
+
         for budget in args.budgets or [scorer.token_budget]:
             scorer.token_budget = budget
             works: list[tuple[str, Sequence[EncodedTree]]] = [
@@ -217,20 +229,7 @@ def _works(
                 ("64 candidates, flat", flat),
             ]
             for work, of_work in works:
-                name = f"{work}, passes of {budget:,}"
-                yield (
-                    name,
-                    partial(
-                        bench_scoring,
-                        name,
-                        built,
-                        scorer,
-                        of_work,
-                        ceiling=ceiling,
-                        repeats=args.repeats,
-                        profiled=args.profile or 0,
-                    ),
-                )
+                yield name_of(work), partial(scored, work, of_work)
         return
 
     from surestep.bench.train import bench_training

@@ -120,9 +120,10 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
 
 
 def _backward(ctx: Any, gradient: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    q_weight, k_weight = ctx.saved_tensors[1:3]
+    kept = ctx.saved_tensors  # asked for once: where activations are recomputed, there is no second time
+    q_weight, k_weight = kept[1:3]
     trained = any(ctx.needs_input_grad[1:3])
-    of_joined, of_q, of_k = joined_attention_backward(gradient, *ctx.saved_tensors, *ctx.facts, trained)
+    of_joined, of_q, of_k = joined_attention_backward(gradient, *kept, *ctx.facts, trained)
     of_both = (of_q.to(q_weight.dtype), of_k.to(k_weight.dtype)) if trained else (None, None)
     return (of_joined, *of_both, *[None] * 10)
 
