@@ -272,11 +272,11 @@ def gradients_into(
     options = {"WINDOW": window, "TRAINED": trained, **_rotated(rotation)}
     sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
 
-    def shares(blocks: int) -> Tensor:
+    def empty_shares(blocks: int) -> Tensor:
         """What each block of threads adds to the gradient of a norm's weight."""
         return lse.new_empty((blocks * num_key_heads if trained else 1, head_dim))
 
-    of_weights = shares(num_tokens // sizes["BQ"]), shares(num_tokens // KEY_BLOCK)
+    of_weights = empty_shares(num_tokens // sizes["BQ"]), empty_shares(num_tokens // KEY_BLOCK)
     # The query's kernel goes first: it also computes `delta` and rotates queries, which the other one reads.
     query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
         query, key, value, out, gradient, lse, delta, to.query, *mask, rotated, q_weight, of_weights[0], cos, sin,
@@ -291,7 +291,8 @@ def gradients_into(
         *to.key.stride()[:2], *to.value.stride()[:2],
         num_tokens, num_heads, scale * LOG2_E, scale, eps, **sizes, **options, **launch.options,
     )  # fmt: skip
-    return of_weights[0].sum(0), of_weights[1].sum(0)
+    of_query, of_key = (shares.sum(0) if trained else shares[0] for shares in of_weights)
+    return of_query, of_key
 
 
 @torch.library.custom_op("surestep::tree_attention_backward", mutates_args=())
