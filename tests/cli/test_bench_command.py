@@ -227,8 +227,7 @@ def test_misuse_is_told_in_a_line(arguments: list[str], words: list[str], fail: 
         assert word in line
 
 
-@pytest.mark.parametrize("work", ["train", "score"])
-@pytest.mark.parametrize("most", [5, 1000], ids=["some", "all"])
+@pytest.mark.parametrize(("work", "most"), [("train", 5), ("score", 5), ("train", 1000)], ids=["train", "score", "all"])
 def test_a_profile_names_what_takes_the_time(
     work: str,
     most: int,
