@@ -11,7 +11,7 @@ from torch import Tensor
 from backbones import FAMILIES, VOCABULARY
 from surestep.errors import BackboneError
 from surestep.model.attention import interface as attention
-from surestep.model.attention import prepared_mask
+from surestep.model.attention import parity_probe, prepared_mask
 from surestep.model.attention.dense_mask import DenseBlock
 from surestep.model.attention.interface import register_tree_attention
 from surestep.model.attention.parity_probe import probe_parity
@@ -101,6 +101,40 @@ def test_fused_layers_are_probed_as_they_score_and_as_they_train(
 
     monkeypatch.setattr(FusedAttention, "_split", wrong)
     assert not probe_parity(model, dtype=torch.float32).agrees
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+@pytest.mark.parametrize("is_number", [True, False])
+def test_gradients_of_fused_layers_are_run_where_something_is_trained(
+    is_trained: bool, is_number: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their own operations', which the kernel of attention alone does not show; that needs a GPU, and is left out."""
+    model = model_of("qwen3").requires_grad_(is_trained)
+    assert model.fuse_layers()
+    gradients: list[Tensor] = []
+    right = FusedAttention._split
+
+    def seen(of_value: Tensor) -> Tensor:
+        gradients.append(of_value)
+        return of_value if is_number else of_value * torch.nan
+
+    def watched(self: Any, *args: Tensor) -> tuple[Tensor, ...]:
+        query, key, value = right(self, *args)
+        if value.requires_grad:
+            value.register_hook(seen)
+        return query, key, value
+
+    monkeypatch.setattr(FusedAttention, "_split", watched)
+    batch = parity_probe.random_trees(model, parity_probe.BRANCHES)
+    with torch.enable_grad():
+        hidden = parity_probe._hidden(model, batch, "dense")
+    if is_trained and not is_number:
+        with pytest.raises(RuntimeError, match="not finite"):
+            parity_probe._run_backward(model, batch, hidden)
+    else:
+        parity_probe._run_backward(model, batch, hidden)
+    assert len(gradients) == (len(model.transformer.layers) if is_trained else 0)
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_probing_leaves_the_model_as_it_was() -> None:

@@ -215,17 +215,17 @@ def _refuse_neighbours(model: ConfidenceModel, route: Route, tolerance: float) -
 def _compare(model: ConfidenceModel, batch: TreeBatch, route: Route, alone: Tensor, tolerance: float) -> ProbeResult:
     try:
         packed = [_hidden(model, batch, route)]
-        if model.is_fused:  # which read queries otherwise where nothing is trained
+        if model.is_fused:  # whose layers take another road where something is trained
             with torch.enable_grad():
-                packed.append(_hidden(model, batch, route).detach())
+                packed.append(_hidden(model, batch, route))
         if route == "triton":
-            _run_backward(model, batch)
+            _run_backward(model, batch, packed[-1])
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # other people's code, given a mask it may never have heard of
         first_line = (str(error).strip().splitlines() or [""])[0]
         return ProbeResult(math.inf, f"it fails on them: {type(error).__name__}: {first_line[:100]}")
-    error_size = max(distance(found, alone) for found in packed)
+    error_size = max(distance(found.detach(), alone) for found in packed)
     # `not <=`, so that a NaN counts as a difference.
     if not error_size <= tolerance:
         return ProbeResult(error_size, f"packed and alone differ by {error_size:.1%}")
@@ -233,13 +233,18 @@ def _compare(model: ConfidenceModel, batch: TreeBatch, route: Route, alone: Tens
 
 
 @torch.enable_grad()
-def _run_backward(model: ConfidenceModel, batch: TreeBatch) -> None:
-    """Run the attention kernel's gradients, which need more of a GPU than its scores do.
+def _run_backward(model: ConfidenceModel, batch: TreeBatch, hidden: Tensor) -> None:
+    """Run the kernels' gradients, which need more of a GPU than scores do: of fused layers their own, below `hidden`.
 
     Raises:
         RuntimeError: they are not numbers.
         Exception: whatever Triton raises.
     """
+    if model.is_fused:
+        if hidden.requires_grad:  # else nothing is trained
+            # The row of `<CONFIDENCE>` lies below all layers, and its gradient is small whatever else is trained.
+            _refuse_what_is_no_number(torch.autograd.grad(hidden.sum(), [model.confidence_row]))
+        return
     heads, key_heads, size = heads_of(model.transformer)
     mask = prepare_mask(batch, "triton").kernel_mask
     assert mask is not None, "a plan for the kernel has its mask"
@@ -248,7 +253,11 @@ def _run_backward(model: ConfidenceModel, batch: TreeBatch) -> None:
         torch.ones(1, number, len(mask.positions_P), size, dtype=dtype, device=device, requires_grad=True)
         for number in (heads, key_heads, key_heads)
     )
-    gradients = torch.autograd.grad(kernel_attention(mask, query, key, value, None, None).sum(), (query, key, value))
+    attended = kernel_attention(mask, query, key, value, None, None)
+    _refuse_what_is_no_number(torch.autograd.grad(attended.sum(), (query, key, value)))
+
+
+def _refuse_what_is_no_number(gradients: Sequence[Tensor]) -> None:
     if not all(bool(gradient.isfinite().all()) for gradient in gradients):
         raise RuntimeError("the gradients of the kernel are not finite")
 
