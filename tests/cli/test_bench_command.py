@@ -19,20 +19,21 @@ QUICK = ["--device", "cpu", "--steps", "1", "--repeats", "1", "--examples", "2"]
 MEASURED = ("tokens_per_s", "labels_per_s", "spread", "ceiling_share", "padding", "peak_gb", "first_step_s")
 
 
+@pytest.fixture
+def quick(backbone_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """The words of a quick bench of a small backbone, given its work and more flags."""
+    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
+    return lambda work, *more: ["bench", work, *QUICK, "--backbone", str(backbone_folder("llama")), *more]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("work", "rows"), [("train", 2), ("trees", 1), ("score", 3)])
 def test_a_table_and_a_line_of_json(
-    work: str,
-    rows: int,
-    tmp_path: Path,
-    succeed: Callable[..., str],
-    backbone_folder: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch,
+    work: str, rows: int, tmp_path: Path, succeed: Callable[..., str], quick: Callable[..., list[str]]
 ) -> None:
-    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
     output = tmp_path / "bench.jsonl"
     extra = ["--budgets", "600"] if work == "trees" else []
-    shown = succeed("bench", work, *QUICK, "--backbone", backbone_folder("llama"), *extra, "--output", output)
+    shown = succeed(*quick(work, *extra, "--output", str(output)))
     record = json.loads(shown.splitlines()[-1])
     assert json.loads(output.read_text(encoding="utf-8")) == record
     assert record["bench"] == work
@@ -148,19 +149,17 @@ def test_a_shape_that_cannot_fit_is_refused_before_it_is_built(
 @pytest.mark.parametrize("fitting", [{600}, set[int]()], ids=["one fits", "none does"])
 def test_a_row_that_runs_out_of_memory_leaves_the_others(
     fitting: set[int],
-    backbone_folder: Callable[[str], Path],
+    quick: Callable[..., list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
-
     def bench_training(name: str, *_: object, token_budget: int, **__: object) -> timing.Measurement:
         if token_budget not in fitting:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return timing.Measurement(name, 1.0, 1.0, 0.0, 0.1, 0.0, 1.0, 1.0, 1.0)
 
     monkeypatch.setattr("surestep.bench.train.bench_training", bench_training)
-    words = ["bench", "train", *QUICK, "--backbone", str(backbone_folder("llama")), "--budgets", "900", "600"]
+    words = quick("train", "--budgets", "900", "600")
     assert main([*words, "--json"]) == (0 if fitting else 2)
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [row["name"] for row in record["rows"]] == ["passes of 600 tokens"][: len(fitting)]
@@ -173,9 +172,8 @@ def test_a_row_that_runs_out_of_memory_leaves_the_others(
 
 
 def test_a_row_of_scoring_names_the_passes_that_were_measured(
-    backbone_folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    quick: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
     confidences = ModelScorer._confidences
 
     def tight(self: ModelScorer, pack: Pack) -> object:
@@ -184,7 +182,7 @@ def test_a_row_of_scoring_names_the_passes_that_were_measured(
         return confidences(self, pack)
 
     monkeypatch.setattr(ModelScorer, "_confidences", tight)
-    words = ["bench", "score", *QUICK, "--backbone", str(backbone_folder("llama")), "--budgets", "9000", "600"]
+    words = quick("score", "--budgets", "9000", "600")
     assert main([*words, "--max_length", "500", "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     works = ("64 candidates, as a tree", "64 candidates, flat")
@@ -229,16 +227,10 @@ def test_misuse_is_told_in_a_line(arguments: list[str], words: list[str], fail: 
 
 @pytest.mark.parametrize(("work", "most"), [("train", 5), ("score", 5), ("train", 1000)], ids=["train", "score", "all"])
 def test_a_profile_names_what_takes_the_time(
-    work: str,
-    most: int,
-    tmp_path: Path,
-    succeed: Callable[..., str],
-    backbone_folder: Callable[[str], Path],
-    monkeypatch: pytest.MonkeyPatch,
+    work: str, most: int, succeed: Callable[..., str], quick: Callable[..., list[str]]
 ) -> None:
-    monkeypatch.setitem(timing._CEILING_SIZE, "cpu", 256)
     budget = ["--budgets", "600"] if work == "train" else []
-    shown = succeed("bench", work, *QUICK, "--backbone", backbone_folder("llama"), *budget, "--profile", str(most))
+    shown = succeed(*quick(work, *budget, "--profile", str(most)))
     row = json.loads(shown.splitlines()[-1])["rows"][0]
     profile = row["settings"]["profile"]
     times = [kernel["seconds"] for kernel in profile["kernels"]]
