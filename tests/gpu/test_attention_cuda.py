@@ -159,7 +159,7 @@ def _heads(
     """Queries, keys and values as transformers makes them, in float32."""
     cos, sin = (part.float() for part in rotation)
     parts = joined.unflatten(1, (-1, cos.shape[1])).split([heads, key_heads, key_heads], dim=1)
-    query, key = (norm(part) for norm, part in zip(norms, parts, strict=False)) if norms else parts[:2]
+    query, key = (norm(part) for norm, part in zip(norms, parts[:2], strict=True)) if norms else parts[:2]
     return *apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1), parts[2]
 
 

@@ -12,6 +12,7 @@ from transformers.models.qwen3.modeling_qwen3 import Qwen3RMSNorm, apply_rotary_
 from dense_mask import dense_mask
 from surestep.model.attention import pooled_kernel
 from surestep.model.attention.block_lists import block_lists
+from surestep.model.attention.head_rotation import Rotation
 from surestep.model.attention.interface import tree_attention
 from surestep.model.attention.tree_kernel import packed_attention
 from surestep.model.fast import norm_kernel
@@ -78,7 +79,8 @@ def split_errors(
     query, key = apply_rotary_pos_emb(query, key, cos, sin, unsqueeze_dim=1)
     weights = [norm.weight for norm in norms]
     found = split_heads(joined, *(weights or [None, None]), cos, sin, heads, key_heads, 1e-3)
-    keys = keys_of(joined, weights[1] if has_norms else None, cos, sin, heads, key_heads, 1e-3)
+    rotation = Rotation(*(weights or [None, None]), cos.contiguous(), sin.contiguous(), 1e-3)
+    keys = keys_of(joined, rotation, heads, key_heads)
     parts = zip(found, (query, key, value), strict=True)
     return [
         ("values", float(torch.cat([(part - own).abs().flatten() for part, own in parts]).max())),

@@ -60,8 +60,8 @@ def query_gradient_kernel(
     dim = tl.arange(0, E)
     place = (token[:, None] * num_heads + head[:, None]) * E + dim[None, :]
     # Rows that stand for no head repeat the last one where queries are rotated; nothing of them is written.
-    written = tl.minimum(head, key_head * G + G - 1)
-    start = token * q_stride + written * q_head
+    clamped_head = tl.minimum(head, key_head * G + G - 1)
+    start = token * q_stride + clamped_head * q_head
     if ROTATE:
         q = rotated_rows(q_ptr, start, q_weight_ptr, cos_ptr, sin_ptr, token, eps, E, BQ * GP, NORM)
         tl.store(rotated_ptr + place, q, mask=real[:, None])
@@ -88,7 +88,7 @@ def query_gradient_kernel(
             k_stride, v_stride, scale, E, BN, True, WINDOW,
         )  # fmt: skip
     dq *= back_scale
-    to = token * dq_stride + written * dq_head
+    to = token * dq_stride + clamped_head * dq_head
     if ROTATE:
         of_weight_ptr += (block * tl.num_programs(0) + key_head) * E
         store_gradient_before_rotation(

@@ -43,8 +43,8 @@ def joined_attention(
     `split_heads`, the last those of `packed_attention`.
     """
     query, _, value = _parts(joined, num_heads, num_key_heads)
-    key = keys_of(joined, k_weight, cos, sin, num_heads, num_key_heads, eps)
     rotation = Rotation(q_weight, k_weight, cos.contiguous(), sin.contiguous(), eps)
+    key = keys_of(joined, rotation, num_heads, num_key_heads)
     out, lse = attended(query, key, value, subtree_end, positions, lists, scale, window, rotation)
     return out, key, lse
 

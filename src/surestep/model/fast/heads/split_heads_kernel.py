@@ -10,14 +10,12 @@ Shapes: `P` tokens of the pack (a multiple of 128), `H` query heads, `K` key hea
 # Triton evaluates annotations itself, and its kernels are no functions that a type checker understands.
 # mypy: disable-error-code="no-untyped-def, misc, no-any-return, untyped-decorator"
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from surestep.model.attention.head_rotation import halves, normed_and_rotated
+from surestep.model.attention.head_rotation import Rotation, halves, normed_and_rotated
 
 _TOKENS = 16
 """Tokens that a block of threads works on, of one key head and its query heads."""
@@ -83,39 +81,27 @@ def split_heads(
     `sin` [P, E]. `joined` must be contiguous.
     """
     query, key, value = _empty(joined, cos.shape[1], num_heads, num_key_heads)
-    _split(joined, query, key, value, q_weight, k_weight, cos, sin, eps, only_keys=False)
+    rotation = Rotation(q_weight, k_weight, cos.contiguous(), sin.contiguous(), eps)
+    _split(joined, query, key, value, rotation, only_keys=False)
     return query, key, value
 
 
-def keys_of(
-    joined: Tensor, k_weight: Tensor | None, cos: Tensor, sin: Tensor, num_heads: int, num_key_heads: int, eps: float
-) -> Tensor:
+def keys_of(joined: Tensor, rotation: Rotation, num_heads: int, num_key_heads: int) -> Tensor:
     """The keys of `split_heads` alone. Has no gradient."""
-    key = joined.new_empty((joined.shape[0], num_key_heads, cos.shape[1]))
-    query = joined.new_empty((0, num_heads, cos.shape[1]))
-    _split(joined, query, key, key, k_weight, k_weight, cos, sin, eps, only_keys=True)
+    dim = rotation.cos.shape[1]
+    key = joined.new_empty((joined.shape[0], num_key_heads, dim))
+    _split(joined, joined.new_empty((0, num_heads, dim)), key, key, rotation, only_keys=True)
     return key
 
 
-def _split(
-    joined: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    q_weight: Tensor | None,
-    k_weight: Tensor | None,
-    cos: Tensor,
-    sin: Tensor,
-    eps: float,
-    *,
-    only_keys: bool,
-) -> None:
-    num_tokens, dim = cos.shape
+def _split(joined: Tensor, query: Tensor, key: Tensor, value: Tensor, rotation: Rotation, *, only_keys: bool) -> None:
+    num_tokens, dim = rotation.cos.shape
     if num_tokens % _TOKENS:
         raise ValueError(f"{num_tokens} tokens are no multiple of {_TOKENS}; pad the batch first")
-    _forward_kernel[(key.shape[1], num_tokens // _TOKENS)](
-        joined, query, key, value, *_weights(joined, q_weight, k_weight), cos.contiguous(), sin.contiguous(), eps,
-        **_sizes(dim, query.shape[1], key.shape[1], q_weight), ONLY_KEYS=only_keys,
+    num_key_heads = key.shape[1]
+    _forward_kernel[(num_key_heads, num_tokens // _TOKENS)](
+        joined, query, key, value, *rotation.read_by_kernel(joined), rotation.eps, K=num_key_heads,
+        G=query.shape[1] // num_key_heads, E=dim, BT=_TOKENS, NORM=rotation.q_weight is not None, ONLY_KEYS=only_keys,
     )  # fmt: skip
 
 
@@ -129,13 +115,3 @@ def _empty(joined: Tensor, dim: int, num_heads: int, num_key_heads: int) -> tupl
         joined.new_empty((joined.shape[0], count, dim)) for count in (num_heads, num_key_heads, num_key_heads)
     )
     return query, key, value
-
-
-def _weights(joined: Tensor, *weights: Tensor | None) -> list[Tensor]:
-    # Without a norm nothing is read there; a kernel wants a place all the same.
-    return [joined if weight is None else weight for weight in weights]
-
-
-def _sizes(dim: int, num_heads: int, num_key_heads: int, weight: Tensor | None) -> dict[str, Any]:
-    group = num_heads // num_key_heads
-    return {"K": num_key_heads, "G": group, "E": dim, "BT": _TOKENS, "NORM": weight is not None}
