@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adapted_mlps import made_mlp
 from surestep.model.fast.adapters.adapters import Adapter, Adapters, CopiedAdapters
 from surestep.model.fast.adapters.hashed_dropout import drop
 from surestep.model.fast.gated_product import gated_product
@@ -79,6 +80,37 @@ def test_adapted_weights_stay_within_the_rounding_of_bf16(
         assert one.dtype == (half if one is got[0] else torch.float32)
         assert _far(one, other) < BF16
     again = torch.autograd.grad(weights.product(x, adapters, True), [x, *parameters], upstream)
+    assert all(torch.equal(one, other) for one, other in zip(got, again, strict=True)), "the same numbers in every run"
+
+
+@pytest.mark.parametrize("rows", [16, 2048, 5000])
+@pytest.mark.parametrize("dropout", [(0.0, 0.0), (0.1, 0.1)], ids=["whole", "dropped out"])
+@pytest.mark.parametrize(
+    ("width", "hidden", "ranks"),
+    [
+        (1024, 3072, (16, 16, 16)),
+        (576, 1536, (8, 16, 3)),
+        (2560, 9728, (64, 64, 64)),
+        (1024, 3072, (32, 16, 128)),  # down's are too many for its kernels
+        (256, 512, (128, 128, 16)),
+    ],
+)
+def test_an_adapted_mlp_stays_within_the_rounding_of_bf16(
+    width: int, hidden: int, ranks: tuple[int, int, int], dropout: tuple[float, float], rows: int
+) -> None:
+    torch.manual_seed(0)
+    exact = torch.randn(rows, width, device="cuda").bfloat16().float().requires_grad_()
+    x = exact.detach().bfloat16().requires_grad_()
+    mlp = made_mlp(width, hidden, ranks, dropout, x)
+    expected, found = mlp.written_out(exact), mlp(x)
+    assert _far(found, expected) < BF16
+    upstream = torch.randn_like(expected).bfloat16()
+    wanted = torch.autograd.grad(expected, [exact, *mlp.parameters], upstream.float())
+    got = torch.autograd.grad(found, [x, *mlp.parameters], upstream)
+    for one, other in zip(got, wanted, strict=True):
+        assert one.dtype == (torch.bfloat16 if one is got[0] else torch.float32)
+        assert _far(one, other) < BF16
+    again = torch.autograd.grad(mlp(x), [x, *mlp.parameters], upstream)
     assert all(torch.equal(one, other) for one, other in zip(got, again, strict=True)), "the same numbers in every run"
 
 

@@ -15,13 +15,15 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from surestep.model.attention import pooled_kernel, tree_gradient_kernel, tree_kernel
+from surestep.model.fast.adapters import gated_kernels
 from surestep.model.fast.adapters import kernels as adapter_kernels
 
 KINDS = {
     **dict.fromkeys(("q", "k", "v", "out", "do", "dq", "dk", "dv"), "*bf16"),
     **dict.fromkeys(("q_weight", "k_weight", "cos", "sin", "rotated"), "*bf16"),
     **dict.fromkeys(("x", "a", "copy", "low", "of_low", "above", "of_x"), "*bf16"),
-    **dict.fromkeys(("lse", "delta", "part", "sum", "scale", "of_weight"), "*fp32"),
+    **dict.fromkeys(("joined", "of_joined", "wide", "before"), "*bf16"),
+    **dict.fromkeys(("lse", "delta", "part", "sum", "scale", "of_weight", "of_a", "of_b"), "*fp32"),
     **dict.fromkeys(("end", "position", "lists", "index", "seed", "salt"), "*i32"),
     "slot": "*i64",
 }
@@ -63,6 +65,18 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
             ("low_rank_gradient", adapter_kernels._gradient_kernel, backward),
         ):
             own = {key: options.pop(key) for key in ("num_warps", "num_stages")}
+            found[f"{name}_{ranks}"] = _shared(kernel, capability, options | sizes, own)
+    for ranks in (16, gated_kernels.MOST_RANKS):
+        for name, kernel, options in (
+            ("gated_low_rank", gated_kernels._gated_low_rank_kernel, gated_kernels.forward_options(ranks)),
+            (
+                "gated_low_rank_gradient",
+                gated_kernels._gated_low_rank_gradient_kernel,
+                gated_kernels.gradient_options(ranks, ranks, ranks),
+            ),
+        ):
+            own = {key: options.pop(key) for key in ("num_warps", "num_stages")}
+            sizes = {"SPLITS": gated_kernels._SPLITS, "DROP": True}
             found[f"{name}_{ranks}"] = _shared(kernel, capability, options | sizes, own)
     return found
 

@@ -16,6 +16,7 @@ from surestep.model.attention.head_rotation import Rotation
 from surestep.model.attention.interface import tree_attention
 from surestep.model.attention.tree_kernel import packed_attention
 from surestep.model.fast import norm_kernel
+from surestep.model.fast.adapters.gated_kernels import gated_low_rank_gradient_on_gpu, gated_low_rank_on_gpu
 from surestep.model.fast.adapters.hashed_dropout import Dropout
 from surestep.model.fast.adapters.kernels import PieceTable, low_rank_gradient_on_gpu, low_rank_on_gpu
 from surestep.model.fast.gated_kernel import gated_gradient_on_gpu, gated_on_gpu
@@ -246,6 +247,39 @@ def gated_errors(rows: int, width: int, generator: torch.Generator) -> dict[str,
     return {name: float((one - other).detach().abs().max() / other.abs().max()) for name, (one, other) in pairs.items()}
 
 
+def adapted_gate_errors(
+    rows: int, width: int, ranks: tuple[int, int, int], dropout: float, generator: torch.Generator
+) -> dict[str, float]:
+    """Of what lies between an MLP's products, adapters of gate, up and down included, against autograd."""
+    of_gate, of_up, num_ranks = ranks
+    joined = (2 * torch.randn(rows, 2 * width, generator=generator)).requires_grad_()
+    a = torch.randn(num_ranks, width, generator=generator, requires_grad=True)
+    scale, of_wide = torch.rand(num_ranks, generator=generator) + 1, torch.randn(rows, width + num_ranks, generator=generator)
+    mask = Dropout(torch.tensor(-5, dtype=torch.int32), torch.tensor(9, dtype=torch.int32), dropout)
+    wide, low = torch.full((rows, width + num_ranks), torch.nan), torch.full((rows, num_ranks), torch.nan)
+    gated_low_rank_on_gpu(joined.detach(), a.detach(), wide, low, mask)
+    gated = torch.nn.functional.silu(joined[:, :width]) * joined[:, width:]
+    # As a mask of its own, through which autograd sees.
+    kept = mask(torch.ones(rows, width))
+    expected = torch.cat([gated, (gated * kept) @ a.t()], 1)
+    expected_of_joined, expected_of_a = torch.autograd.grad(expected, [joined, a], of_wide)
+    before = torch.randn(rows, of_gate + of_up + 3, generator=generator)[:, : of_gate + of_up]  # rows that lie apart
+    of_joined, of_a, of_b = gated_low_rank_gradient_on_gpu(
+        joined.detach(), of_wide, a.detach(), scale, mask, before, (of_gate, of_up)
+    )
+    products = expected_of_joined.t() @ before
+    pairs = {
+        "product and behind it": (wide, expected),
+        "behind it alone": (low, expected[:, width:]),
+        "gradient": (of_joined, expected_of_joined),
+        "gradient of A": (of_a, expected_of_a * scale[:, None]),
+        "gradient of gate's B": (of_b[0, :, :of_gate], products[:width, :of_gate]),
+        "gradient of up's B": (of_b[1, :, :of_up], products[width:, of_gate:]),
+        "of ranks that are not there": (of_b[0, :, of_gate:].abs().sum() + of_b[1, :, of_up:].abs().sum() + 1, torch.ones(1)),
+    }
+    return {name: float((one - other).detach().abs().max() / other.abs().max()) for name, (one, other) in pairs.items()}
+
+
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
     errors: dict[str, float] = {}
@@ -320,6 +354,9 @@ def main() -> None:
     errors["pieces in their places"] = copy_errors(generator)
     for rows, width in ((7, 40), (3, 2100)):
         errors |= {f"gates of {width}, {name}": error for name, error in gated_errors(rows, width, generator).items()}
+    for rows, width, ranks, dropout in ((70, 40, (8, 8, 8), 0.0), (130, 130, (5, 17, 24), 0.3), (5, 64, (3, 2, 8), 0.5)):
+        of_gates = adapted_gate_errors(rows, width, ranks, dropout, generator)
+        errors |= {f"adapted gates of {rows} rows, {name}": error for name, error in of_gates.items()}
     broken = joined.clone()
     broken[2, 5] = torch.inf
     small, scales = quantise_gated_on_gpu(broken, torch.float32, 448.0)

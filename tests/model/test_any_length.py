@@ -25,9 +25,9 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 
 TOKENS, WIDTH, RANKS, SIZE, HEADS, KEY_HEADS = 256, 64, 16, 16, 4, 2
 MODULES = (
-    *("attention.tree_kernel", "fast.adapters.adapted_linear", "fast.gated_product", "fast.heads.joined_attention"),
-    *("fast.heads.split_heads_kernel", "fast.sum_norm", "precision.float32_weights", "precision.fp8"),
-    "precision.fp8_mlp",
+    *("attention.tree_kernel", "fast.adapters.adapted_linear", "fast.adapters.adapted_mlp", "fast.gated_product"),
+    *("fast.heads.joined_attention", "fast.heads.split_heads_kernel", "fast.sum_norm", "precision.float32_weights"),
+    *("precision.fp8", "precision.fp8_mlp"),
 )
 E4M3 = torch.float8_e4m3fn
 Made = Callable[..., Tensor]
@@ -51,6 +51,15 @@ def adapted(tokens: Made, *, is_wide: bool) -> tuple[Any, ...]:
     return tokens(WIDTH), weight, None, half_a, half_b, *trained, torch.ones(RANKS), [0], seed, salt, 0.1
 
 
+def adapted_of_three(tokens: Made) -> tuple[Any, ...]:
+    gates = torch.zeros(192, WIDTH + 2 * RANKS), torch.zeros(2 * RANKS, WIDTH), torch.ones(2 * RANKS)
+    down = torch.zeros(WIDTH, 96 + RANKS), torch.zeros(RANKS, 96), torch.ones(RANKS)
+    sizes = (WIDTH, 96), (WIDTH, 96), (96, WIDTH)
+    a = [torch.zeros(RANKS, inputs, requires_grad=True) for inputs, _ in sizes]
+    b = [torch.zeros(outputs, RANKS, requires_grad=True) for _, outputs in sizes]
+    return tokens(WIDTH), *gates, *down, a, b, *(torch.zeros((), dtype=torch.int32) for _ in range(3)), [0.1, 0.1]
+
+
 def joined(tokens: Made, *, norms: bool = True, product: bool = True) -> tuple[Any, ...]:
     """What heads are made of; the norms and the product may be trained."""
     weights = [torch.ones(SIZE, requires_grad=norms) for _ in range(2)]
@@ -66,6 +75,7 @@ def small(rows: int, columns: int) -> tuple[Tensor, Tensor]:
 CASES: dict[str, Callable[[Made], Any]] = {
     "adapted_linear, wide": lambda t: ops().adapted_linear(*adapted(t, is_wide=True)),
     "adapted_linear, apart": lambda t: ops().adapted_linear(*adapted(t, is_wide=False)),
+    "adapted_mlp": lambda t: ops().adapted_mlp(*adapted_of_three(t)),
     "gated_product": lambda t: ops().gated_product(t(2 * WIDTH)),
     "joined_attention": lambda t: ops().joined_attention(*joined(t), *mask_of(t), 0.25, 0),
     "joined_attention, frozen": lambda t: ops().joined_attention(*joined(t, norms=False), *mask_of(t), 0.25, 0),

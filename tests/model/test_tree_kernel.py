@@ -87,6 +87,7 @@ def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them(head_size:
         needed = found[str(capability)]
         pooled = {"pooled_forward", "pooled_join"} if capability == 80 else set()
         adapters = {f"low_rank{what}_{ranks}" for what in ("", "_gradient") for ranks in (64, 128)}
+        adapters |= {f"gated_low_rank{what}_{ranks}" for what in ("", "_gradient") for ranks in (16, 64)}
         attention = {f"{name}{how}" for name in ("forward", *GRADIENTS) for how in ("", "_rotating")}
         assert set(needed) == attention | adapters | pooled
         assert max(needed.values()) <= limit, (capability, needed)
@@ -125,6 +126,15 @@ def test_a_sum_and_its_norm_are_those_of_the_family(errors: dict[str, float], ro
 @pytest.mark.parametrize("rows", [70, 130, 5, 9], ids=["without dropout", "several ranks", "few rows", "shares"])
 def test_thin_products_of_adapters_are_those_written_out(errors: dict[str, float], rows: int) -> None:
     found = {name: error for name, error in errors.items() if name.startswith(f"adapters of {rows} rows, ")}
+    assert len(found) == 7
+    assert max(found.values()) < 1e-5, found
+
+
+@pytest.mark.parametrize("rows", [70, 130, 5], ids=["without dropout", "several ranks", "few rows"])
+def test_what_lies_between_the_products_of_an_adapted_mlp_is_that_of_autograd(
+    errors: dict[str, float], rows: int
+) -> None:
+    found = {name: error for name, error in errors.items() if name.startswith(f"adapted gates of {rows} rows, ")}
     assert len(found) == 7
     assert max(found.values()) < 1e-5, found
 

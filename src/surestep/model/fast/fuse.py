@@ -58,11 +58,11 @@ def fuse(transformer: Any, seed: Tensor) -> None:
             "surestep_rotate": sys.modules[type(attention).__module__].apply_rotary_pos_emb,
         }
         exchange_class(attention, FusedAttention, fused)
-        fused = {
-            "surestep_gates": _gates(mlp, seed, 5 * number + 2),
-            "surestep_down": Projection([mlp.down_proj], seed, 5 * number + 4),
-        }
-        exchange_class(mlp, FusedMLP, fused)
+        gates = _gates(mlp, seed, 5 * number + 2)
+        # Where the whole MLP is one operation, what down reads is written with room for its adapters' product.
+        has_room = len(gates) == 1 and gates[0].is_adapted_alone
+        down = Projection([mlp.down_proj], seed, 5 * number + 4, has_room=has_room)
+        exchange_class(mlp, FusedMLP, {"surestep_gates": gates, "surestep_down": down})
 
 
 def hold_in_fp8(transformer: Any) -> None:

@@ -76,12 +76,17 @@ class AdaptedWeights(FrozenWeights):
 
     Where the output is the wider side, the adapters' B lie behind the weights' columns (see `adapted_linear`).
     `weight_ND` is then [N, D + R].
+
+    Args:
+        layers: whose weights they are.
+        adapters: beside them.
+        has_room: whether the input comes with room behind its rows: B lie behind the weights' columns in any case.
     """
 
-    def __init__(self, layers: Sequence[nn.Linear], adapters: Adapters) -> None:
+    def __init__(self, layers: Sequence[nn.Linear], adapters: Adapters, *, has_room: bool = False) -> None:
         num_inputs, num_outputs = layers[0].in_features, sum(adapters.sizes)
         ranks = padded_ranks(adapters.ranks)
-        self.is_wide = num_inputs <= num_outputs
+        self.is_wide = has_room or num_inputs <= num_outputs
         super().__init__(layers, ranks if self.is_wide else 0)
         weight_ND = self.weight_ND.detach()
         beside_NR = weight_ND[:, num_inputs:]
@@ -213,13 +218,14 @@ class Projection:
         layers: `nn.Linear`, or PEFT's LoRA layers around such.
         seed: int32 scalar of the whole model, drawn anew for every pass in training.
         number: another one for every projection of a model.
+        has_room: see `AdaptedWeights`.
 
     Attributes:
         weights: how their weights are held.
         adapters: beside them; None where there are none.
     """
 
-    def __init__(self, layers: Sequence[Any], seed: Tensor, number: int) -> None:
+    def __init__(self, layers: Sequence[Any], seed: Tensor, number: int, *, has_room: bool = False) -> None:
         self.layers: list[nn.Linear] = [getattr(layer, "base_layer", layer) for layer in layers]
         is_trained = any(layer.weight.requires_grad for layer in self.layers)
         of_layers = [_adapter_of(layer) for layer in layers]
@@ -236,7 +242,7 @@ class Projection:
         if is_trained:
             self.weights = TrainedWeights(self.layers)
         elif self.adapters is not None:
-            self.weights = AdaptedWeights(self.layers, self.adapters)
+            self.weights = AdaptedWeights(self.layers, self.adapters, has_room=has_room)
         else:
             self.weights = FrozenWeights(self.layers)
 
@@ -245,12 +251,13 @@ class Projection:
         copied = copy.copy(self)
         memo[id(self)] = copied
         copied.layers, copied.adapters = copy.deepcopy(self.layers, memo), copy.deepcopy(self.adapters, memo)
-        if not isinstance(self.weights, FrozenWeights):
-            copied.weights = copy.deepcopy(self.weights, memo)
-        elif copied.adapters is None:
+        if isinstance(self.weights, AdaptedWeights):
+            assert copied.adapters is not None, "beside adapted weights"
+            copied.weights = AdaptedWeights(copied.layers, copied.adapters, has_room=self.weights.is_wide)
+        elif isinstance(self.weights, FrozenWeights):
             copied.weights = FrozenWeights(copied.layers)
         else:
-            copied.weights = AdaptedWeights(copied.layers, copied.adapters)
+            copied.weights = copy.deepcopy(self.weights, memo)
         return copied
 
     def __call__(self, x_PD: Tensor | Fp8Rows, training: bool) -> Tensor:
@@ -324,6 +331,12 @@ class Projection:
     def is_frozen_alone(self) -> bool:
         """Whether it is frozen weights and nothing else: no bias and no adapters."""
         return type(self.weights) is FrozenWeights and self.weights.bias_N is None
+
+    @property
+    def is_adapted_alone(self) -> bool:
+        """Whether it is frozen weights with an adapter beside each layer's, and no bias."""
+        is_adapted = isinstance(self.weights, AdaptedWeights) and self.weights.bias_N is None
+        return is_adapted and self.adapters is not None and None not in self.adapters.of_layers
 
     def single_trained_weight(self, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         """One layer's float32 weight rounded to `dtype`, and the weight, where there is nothing else."""

@@ -56,10 +56,10 @@ def adapted_linear(
     ranks, width = half_a.shape
     if half_b is None:
         wide = x.new_empty((len(x), width + ranks))
-        _low_rank(x, half_a, wide[:, :width], wide[:, width:], Dropout(seed, salt, dropout))
+        low_rank(x, half_a, wide[:, :width], wide[:, width:], Dropout(seed, salt, dropout))
         return F.linear(wide, weight, bias), wide
     low = x.new_empty((len(x), ranks))
-    _low_rank(x, half_a, None, low, Dropout(seed, salt, dropout))
+    low_rank(x, half_a, None, low, Dropout(seed, salt, dropout))
     return F.linear(x, weight, bias).addmm_(low, half_b.t()), low
 
 
@@ -88,22 +88,14 @@ def adapted_linear_backward(
     That is float32 [N, R]: an adapter's own are those at its outputs and its ranks. `x` is None where `kept` begins
     with it.
     """
-    width = half_a.shape[1]
-    above: Tensor | None = None
+    width, mask = half_a.shape[1], Dropout(seed, salt, dropout)
     if half_b is None:
-        x, low = kept[:, :width], kept[:, width:]
-        if has_x:
-            both = gradient @ weight
-            above, of_low = both[:, :width], both[:, width:]
-        else:
-            of_low = gradient @ weight[:, width:]
-        of_x = gradient.new_empty((len(gradient), width)) if has_x else None
-    else:
-        assert x is not None, "kept beside the input"
-        low, of_low = kept, gradient @ half_b
-        above = of_x = gradient @ weight if has_x else None
-    of_a = _low_rank_gradient(x, of_low, above, of_x, half_a, scale, Dropout(seed, salt, dropout))
-    return [gradient.new_empty((0, width)) if of_x is None else of_x, of_a, weight_gradient(gradient, low)]
+        of_x, of_a = wide_gradient(gradient, kept, weight, half_a, scale, mask, has_x)
+        return [of_x, of_a, weight_gradient(gradient, kept[:, width:])]
+    assert x is not None, "kept beside the input"
+    of_x = gradient @ weight if has_x else None
+    of_a = low_rank_gradient(x, gradient @ half_b, of_x, of_x, half_a, scale, mask)
+    return [gradient.new_empty((0, width)) if of_x is None else of_x, of_a, weight_gradient(gradient, kept)]
 
 
 @adapted_linear_backward.register_fake
@@ -142,9 +134,25 @@ def _backward(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Any, ...]:
 adapted_linear.register_autograd(_backward, setup_context=_keep)
 
 
-def _low_rank(x: Tensor, a: Tensor, copy: Tensor | None, low: Tensor, mask: Dropout) -> None:
+def wide_gradient(
+    gradient: Tensor, wide: Tensor, weight: Tensor, a: Tensor, scale: Tensor, mask: Dropout, has_x: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradients of `x` [P, D] (without `has_x` of no rows) and, in float32, of what `scale` made `a` [R, D].
+
+    `wide` is `x` and, behind it, dropped `x` times `a` transposed; `gradient` that of its product with `weight`.
+    """
+    width = a.shape[1]
+    if not has_x:
+        of_low = gradient @ weight[:, width:]
+        return gradient.new_empty((0, width)), low_rank_gradient(wide[:, :width], of_low, None, None, a, scale, mask)
+    both, of_x = gradient @ weight, gradient.new_empty((len(gradient), width))
+    of_a = low_rank_gradient(wide[:, :width], both[:, width:], both[:, :width], of_x, a, scale, mask)
+    return of_x, of_a
+
+
+def low_rank(x: Tensor, a: Tensor, copy: Tensor | None, low: Tensor, mask: Dropout) -> None:
     """Into `low` [P, R] dropped `x` times `a` transposed, and `x` into `copy`."""
-    if _suits_kernels(x):
+    if suits_kernels(x):
         from surestep.model.fast.adapters.kernels import low_rank_on_gpu
 
         low_rank_on_gpu(x, a, copy, low, mask)
@@ -154,11 +162,11 @@ def _low_rank(x: Tensor, a: Tensor, copy: Tensor | None, low: Tensor, mask: Drop
     low.copy_(mask(x) @ a.t())
 
 
-def _low_rank_gradient(
+def low_rank_gradient(
     x: Tensor, of_low: Tensor, above: Tensor | None, of_x: Tensor | None, a: Tensor, scale: Tensor, mask: Dropout
 ) -> Tensor:
     """float32 [R, D], the gradient of what `scale` made `a`; into `of_x` that of `x`, plus `above`."""
-    if _suits_kernels(x):
+    if suits_kernels(x):
         from surestep.model.fast.adapters.kernels import low_rank_gradient_on_gpu
 
         of_a: Tensor = low_rank_gradient_on_gpu(x, of_low, above, of_x, a, scale, mask)
@@ -169,6 +177,6 @@ def _low_rank_gradient(
     return weight_gradient(of_low, mask(x)) * scale[:, None]  # type: ignore[no-any-return]
 
 
-def _suits_kernels(x: Tensor) -> bool:
+def suits_kernels(x: Tensor) -> bool:
     """In half precision on a GPU; elsewhere the same is computed in the usual way."""
     return x.is_cuda and x.dtype != torch.float32

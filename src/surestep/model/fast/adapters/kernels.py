@@ -41,7 +41,7 @@ def _hashed(number):
 
 
 @triton.jit
-def _seeds(seed_ptr, salt_ptr):
+def seeds(seed_ptr, salt_ptr):
     """What hashes of rows and of columns start from."""
     seed = (tl.load(seed_ptr) + tl.load(salt_ptr)).to(tl.uint32, bitcast=True)
     of_rows = _hashed(seed * tl.full([], _GOLDEN, tl.uint32) + 1)
@@ -49,11 +49,22 @@ def _seeds(seed_ptr, salt_ptr):
 
 
 @triton.jit
-def _kept(of_row, of_column, below):
-    """As `hashed_dropout.keep_mask`."""
+def row_hashes(row, of_rows):
+    return _hashed(2 * row.to(tl.uint32) + of_rows)
+
+
+@triton.jit
+def column_hashes(column, of_columns):
+    return _hashed(2 * column.to(tl.uint32) + 1 + of_columns)
+
+
+@triton.jit
+def dropped(x, of_row, of_column, below, factor):
+    """Which numbers are kept, as by `hashed_dropout.keep_mask`, and `x` dropped out."""
     row, column = tl.broadcast(of_row[:, None], of_column[None, :])
     folded = (row * column) ^ tl.umulhi(row, column)
-    return (folded >> 1).to(tl.int32) < below
+    kept = (folded >> 1).to(tl.int32) < below
+    return kept, tl.where(kept, x.to(tl.float32) * factor, 0.0).to(x.dtype)
 
 
 @triton.jit
@@ -67,8 +78,8 @@ def _low_rank_kernel(
     rank = tl.arange(0, RP)
     low = tl.zeros([BM, RP], tl.float32)
     if DROP:
-        of_rows, of_columns = _seeds(seed_ptr, salt_ptr)
-        hashed_row = _hashed(2 * row.to(tl.uint32) + of_rows)
+        of_rows, of_columns = seeds(seed_ptr, salt_ptr)
+        hashed_row = row_hashes(row, of_rows)
     for start in range(0, width, BK):
         column = start + tl.arange(0, BK)
         real = (row[:, None] < num_rows) & (column[None, :] < width)
@@ -76,8 +87,7 @@ def _low_rank_kernel(
         if COPY:
             tl.store(copy_ptr + place * copy_stride + column[None, :], x, mask=real)
         if DROP:
-            kept = _kept(hashed_row, _hashed(2 * column.to(tl.uint32) + 1 + of_columns), below)
-            x = tl.where(kept, x.to(tl.float32) * factor, 0.0).to(x.dtype)
+            _, x = dropped(x, hashed_row, column_hashes(column, of_columns), below, factor)
         else:
             # By 1. A block that is stored and multiplied as it was loaded comes out wrong (Triton 3.6, 128 ranks).
             x = (x.to(tl.float32) * factor).to(x.dtype)
@@ -100,8 +110,8 @@ def _gradient_kernel(
     a = tl.load(a_ptr + rank[:, None] * width + column[None, :], mask=of_rank, other=0.0)
     of_a = tl.zeros([RP, BK], tl.float32)
     if DROP:
-        of_rows, of_columns = _seeds(seed_ptr, salt_ptr)
-        hashed_column = _hashed(2 * column.to(tl.uint32) + 1 + of_columns)
+        of_rows, of_columns = seeds(seed_ptr, salt_ptr)
+        hashed_column = column_hashes(column, of_columns)
     for block in range(tl.program_id(1), tl.cdiv(num_rows, BM), SPLITS):
         row = block * BM + tl.arange(0, BM)
         place = row.to(tl.int64)[:, None]
@@ -112,8 +122,7 @@ def _gradient_kernel(
         if OF_X:  # asked for before the products, which take no longer than it needs
             above = tl.load(above_ptr + place * above_stride + column[None, :], mask=real, other=0.0)
         if DROP:
-            kept = _kept(_hashed(2 * row.to(tl.uint32) + of_rows), hashed_column, below)
-            x = tl.where(kept, x.to(tl.float32) * factor, 0.0).to(x.dtype)
+            kept, x = dropped(x, row_hashes(row, of_rows), hashed_column, below, factor)
         of_a = tl.dot(tl.trans(of_low), x, of_a)
         if OF_X:
             of_x = tl.dot(of_low, a)
