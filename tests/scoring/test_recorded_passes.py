@@ -85,7 +85,7 @@ def _seen(plan: PreparedMask, num_queries: int) -> list[list[int]]:
     """For each block of queries that is no padding, the blocks of keys that it looks at, in part and in full."""
     assert plan.kernel_mask is not None
     lists, blocks = plan.kernel_mask.lists.tolist(), len(plan.batch.tokens_P) // 32
-    starts_a, starts_b = lists[blocks + 1 : 2 * blocks + 2], lists[2 * blocks + 2 : 3 * blocks + 3]
+    starts_a, starts_b = lists[: blocks + 1], lists[blocks + 1 : 2 * blocks + 2]
     return [
         lists[starts[number] : starts[number + 1]]
         for starts in (starts_a, starts_b)

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK
+from surestep.model.attention.block_lists import KEY_BLOCK
 from surestep.model.attention.tree_kernel import LOG2_E, forward_kernel, forward_launch, tiles
 
 _PROGRAMS = {2048: 128, 8192: 384}
@@ -100,8 +100,7 @@ def pooled_attention(
     sums = query.new_empty((parts, num_tokens, num_heads), dtype=torch.float32)
     forward_kernel[(key.shape[1], num_tiles, parts)](
         query, key, value, answers, sums, subtree_end, positions, lists, index, slots, query, query, query,
-        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, len(subtree_end),
-        num_tokens // QUERY_BLOCK, num_heads, scale * LOG2_E, 0.0,
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E, 0.0,
         **sizes, WINDOW=window, POOLED=True, PARTS=parts, ROTATE=False, NORM=False, **launch.options,
     )  # fmt: skip
     if parts > 1:

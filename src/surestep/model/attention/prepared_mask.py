@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists, most_listed
+from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists
 from surestep.model.attention.dense_mask import DenseBlock, dense_blocks
 from surestep.model.attention.pooled_keys import PooledKeys
 from surestep.model.key_value_pool import KeyLayout
@@ -50,13 +50,13 @@ class PassShape:
         """Numbers in the lists of blocks, at most; a multiple of 4, so that what lies behind them begins at 16 bytes.
 
         >>> PassShape(128).num_listed, PassShape(128, num_keys=1024).num_listed
-        (52, 80)
+        (28, 76)
         """
+        queries, keys = self.num_tokens // QUERY_BLOCK, (self.num_keys or self.num_tokens) // KEY_BLOCK
         if self.num_keys:
-            queries = self.num_tokens // QUERY_BLOCK
-            most = 3 * (queries + 1) + queries * self.num_keys // KEY_BLOCK
-        else:
-            most = most_listed(self.num_tokens)
+            most = 2 * (queries + 1) + queries * keys
+        else:  # below the diagonal and on it, once by query and once by key
+            most = 2 * (queries + 1) + 2 * (keys + 1) + 2 * keys * (keys + 1)
         return -(-most // 4) * 4
 
 

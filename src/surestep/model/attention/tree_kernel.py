@@ -31,33 +31,28 @@ import triton.language as tl
 from torch import Tensor
 
 from surestep.errors import DeviceError
-from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, num_blocks
+from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK
 from surestep.model.attention.head_rotation import Rotation, rotated_rows
-from surestep.model.attention.tree_gradient_kernel import (
-    key_gradient_kernel,
-    query_gradient_kernel,
-    tokens_of_tile,
-    visible,
-)
+from surestep.model.attention.tree_gradient_kernel import key_gradient_kernel, query_gradient_kernel, visible
 
 LOG2_E = 1.4426950408889634
 
 
 @triton.jit
 def _attend_block(
-    q, peak, total, acc, first_key, masked, k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, token, last,
+    q, peak, total, acc, block, masked, k_ptr, v_ptr, end_ptr, position_ptr, slot_ptr, token,
     k_stride, v_stride, scale,
     E: tl.constexpr, BN: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr,
 ):  # fmt: skip
-    keys = first_key + tl.arange(0, BN)
+    keys = block * BN + tl.arange(0, BN)
     dim = tl.arange(0, E)
-    rows = tl.minimum(keys, last)
+    rows = keys
     if POOLED:
-        rows = tl.load(slot_ptr + rows)
+        rows = tl.load(slot_ptr + keys)
     k = tl.load(k_ptr + rows[None, :] * k_stride + dim[:, None])
     scores = tl.dot(q, k) * scale
     if masked:
-        seen = visible(end_ptr, position_ptr, token[:, None], keys[None, :], last, WINDOW)
+        seen = visible(end_ptr, position_ptr, token[:, None], keys[None, :], WINDOW)
         # Finite, so that a row whose first block holds nothing for it stays a number; what it sums up there is wiped
         # out by the first key that it sees, and it sees itself.
         scores = tl.where(seen, scores, -1.0e30)
@@ -74,7 +69,7 @@ def _attend_block(
 
 @triton.jit
 def _listed(lists_ptr, i, num_full, first_full, first):
-    """Where the i-th block of keys begins: first those that are seen in full, then the others."""
+    """The i-th block of keys: first those that are seen in full, then the others."""
     return tl.load(lists_ptr + tl.where(i < num_full, first_full + i, first + i - num_full))
 
 
@@ -82,7 +77,7 @@ def _listed(lists_ptr, i, num_full, first_full, first):
 def forward_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, end_ptr, position_ptr, lists_ptr, index_ptr, slot_ptr,
     q_weight_ptr, cos_ptr, sin_ptr,
-    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_keys, num_blocks, num_heads, scale, eps,
+    q_stride, q_head, k_stride, k_head, v_stride, v_head, num_tokens, num_heads, scale, eps,
     G: tl.constexpr, GP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, E: tl.constexpr,
     LIST: tl.constexpr, WINDOW: tl.constexpr, POOLED: tl.constexpr, PARTS: tl.constexpr,
     ROTATE: tl.constexpr, NORM: tl.constexpr,
@@ -90,12 +85,11 @@ def forward_kernel(
     # Of a pass over pooled keys, `index` says where a query stands among the keys, and `slot` where a key lies. With
     # several `PARTS`, each program sees a part of its queries' keys, and what it finds is one of as many answers.
     key_head = tl.program_id(0)
+    block = tl.program_id(1)
     row = tl.arange(0, BQ * GP)
-    block, token, own = tokens_of_tile(lists_ptr, tl.program_id(1), row // GP, BQ, LIST)
-    if tl.sum(own.to(tl.int32)) == 0:
-        return
+    token = block * BQ + row // GP
     head = key_head * G + row % GP
-    real = ((row % GP) < G) & own
+    real = (row % GP) < G
     dim = tl.arange(0, E)
     if ROTATE:
         # Rows that stand for no head repeat the last one.
@@ -113,10 +107,12 @@ def forward_kernel(
     place = token
     if POOLED:
         place = tl.load(index_ptr + token)
-    starts = lists_ptr + num_blocks + 1 + block
-    first_full, first = tl.load(starts + num_blocks + 1), tl.load(starts)
-    num_full = tl.load(starts + num_blocks + 2) - first_full
-    start, stop = 0, num_full + tl.load(starts + 1) - first
+    listed = block * BQ // LIST
+    num_listed = num_tokens // LIST
+    first_full, last_full = tl.load(lists_ptr + num_listed + 1 + listed), tl.load(lists_ptr + num_listed + 2 + listed)
+    first, last = tl.load(lists_ptr + listed), tl.load(lists_ptr + listed + 1)
+    num_full = last_full - first_full
+    start, stop = 0, num_full + last - first
     final = stop - 1
     if PARTS > 1:
         size = tl.cdiv(stop, PARTS)
@@ -126,16 +122,16 @@ def forward_kernel(
         real = real & (stop > start)
     following = _listed(lists_ptr, tl.minimum(start, final), num_full, first_full, first)
     for i in range(start, stop):
-        first_key = following
+        block_of_keys = following
         following = _listed(lists_ptr, tl.minimum(i + 1, final), num_full, first_full, first)
         peak, total, acc = _attend_block(
-            q, peak, total, acc, first_key, (i >= num_full) | (WINDOW > 0), k_ptr, v_ptr, end_ptr, position_ptr,
-            slot_ptr, place, num_keys - 1, k_stride, v_stride, scale, E, BN, WINDOW, POOLED,
+            q, peak, total, acc, block_of_keys, (i >= num_full) | (WINDOW > 0), k_ptr, v_ptr, end_ptr, position_ptr,
+            slot_ptr, place, k_stride, v_stride, scale, E, BN, WINDOW, POOLED,
         )  # fmt: skip
     out = (acc / total[:, None]).to(out_ptr.dtype.element_ty)
     place = (tl.program_id(2) * num_tokens + token) * num_heads + head
     tl.store(out_ptr + place[:, None] * E + dim[None, :], out, mask=real[:, None])
-    tl.store(lse_ptr + place, peak + tl.log2(total), mask=((row % GP) < G) & own)
+    tl.store(lse_ptr + place, peak + tl.log2(total), mask=(row % GP) < G)
 
 
 class Launch(NamedTuple):
@@ -174,12 +170,6 @@ def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[
     padded = triton.next_power_of_2(group)
     tokens = max(1, min(QUERY_BLOCK, rows // padded))
     return {"G": group, "GP": padded, "BQ": tokens, "BN": KEY_BLOCK, "E": head_dim, "LIST": QUERY_BLOCK}
-
-
-def _grid(num_tokens: int, sizes: dict[str, int]) -> tuple[int, int, int]:
-    """Tiles of queries of a pack, the listed blocks that they are of, and blocks of keys."""
-    of_queries, of_keys = num_blocks(num_tokens)
-    return of_queries * (sizes["LIST"] // sizes["BQ"]), of_queries, of_keys
 
 
 @torch.library.custom_op("surestep::tree_attention", mutates_args=())
@@ -225,11 +215,10 @@ def attended(
     launch = forward_launch(head_dim)
     sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows)
     weight, _, cos, sin = (query,) * 4 if rotation is None else rotation.read_by_kernel(query)
-    num_tiles, blocks, _ = _grid(num_tokens, sizes)
-    forward_kernel[(key.shape[1], num_tiles)](
+    forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
         query, key, value, out, lse, subtree_end, positions, lists, positions, positions, weight, cos, sin,
-        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_tokens, blocks, num_heads,
-        scale * LOG2_E, 0.0 if rotation is None else rotation.eps,
+        *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
+        0.0 if rotation is None else rotation.eps,
         **sizes, WINDOW=window, POOLED=False, PARTS=1, **_rotated(rotation), **launch.options,
     )  # fmt: skip
     return out, lse
@@ -283,24 +272,24 @@ def gradients_into(
     options = {"WINDOW": window, "TRAINED": trained, **_rotated(rotation)}
     sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
 
-    num_tiles, blocks, blocks_of_keys = _grid(num_tokens, sizes)
-    # What each block of threads adds to the gradient of a norm's weight; some have no tokens.
-    of_weights = [
-        lse.new_zeros((count * num_key_heads if trained else 1, head_dim)) for count in (num_tiles, blocks_of_keys)
-    ]
+    def empty_shares(blocks: int) -> Tensor:
+        """What each block of threads adds to the gradient of a norm's weight."""
+        return lse.new_empty((blocks * num_key_heads if trained else 1, head_dim))
+
+    of_weights = empty_shares(num_tokens // sizes["BQ"]), empty_shares(num_tokens // KEY_BLOCK)
     # The query's kernel goes first: it also computes `delta` and rotates queries, which the other one reads.
-    query_gradient_kernel[(num_key_heads, num_tiles)](
+    query_gradient_kernel[(num_key_heads, num_tokens // sizes["BQ"])](
         query, key, value, out, gradient, lse, delta, to.query, *mask, rotated, q_weight, of_weights[0], cos, sin,
         *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], *to.query.stride()[:2],
-        num_tokens, blocks, num_heads, scale * LOG2_E, scale, eps, **sizes, **options, **QUERY_GRADIENT.options,
+        num_tokens, num_heads, scale * LOG2_E, scale, eps, **sizes, **options, **QUERY_GRADIENT.options,
     )  # fmt: skip
     launch = key_gradient_launch(head_dim)
     sizes = tiles(num_heads, num_key_heads, head_dim, launch.rows)
-    key_gradient_kernel[(num_key_heads, blocks_of_keys)](
+    key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
         rotated, key, value, gradient, lse, delta, to.key, to.value, *mask, before, k_weight, of_weights[1], cos, sin,
         *rotated.stride()[:2], *key.stride()[:2], *value.stride()[:2], *before.stride()[:2],
         *to.key.stride()[:2], *to.value.stride()[:2],
-        num_tokens, blocks, num_heads, scale * LOG2_E, scale, eps, **sizes, **options, **launch.options,
+        num_tokens, num_heads, scale * LOG2_E, scale, eps, **sizes, **options, **launch.options,
     )  # fmt: skip
     of_query, of_key = (shares.sum(0) if trained else shares[0] for shares in of_weights)
     return of_query, of_key
