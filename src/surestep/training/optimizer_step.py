@@ -19,6 +19,7 @@ from torch import Tensor
 
 from surestep.config import TrainingConfig
 from surestep.config.loss import LossOptions
+from surestep.model.saved_weights import is_adapted
 from surestep.model.sharding import is_sharded, joined
 from surestep.model.to_device import copied_ahead
 from surestep.scoring.build_model import BuiltModel
@@ -35,6 +36,7 @@ from surestep.training.optimizer.parameter_groups import (
     set_learning_rate,
 )
 from surestep.training.optimizer.saved_moments import allocate_moments, moments_to_tensors
+from surestep.training.passes.added_gradients import add_gradients
 from surestep.training.passes.recorded import RecordedPasses
 from surestep.training.passes.shared_gradients import add_up_gradients
 from surestep.training.passes.smaller_packs import PassBudget, not_repeated
@@ -125,6 +127,9 @@ class OptimizerStep:
         self._recorded: RecordedPasses | None = None
         self._average: AveragedWeights | None = None
         self._is_sharded = is_sharded(built.model)
+        # fp16's scaler and sharded weights want torch's own backward pass.
+        by_us = is_adapted(built.model) and accelerator.scaler is None and not self._is_sharded
+        self._adapters = [p for p in built.model.parameters() if p.requires_grad] if by_us else []
         self._empty = empty_pack(built) if self._is_sharded else None
 
     @property
@@ -281,6 +286,9 @@ class OptimizerStep:
     def _pass(self, pack: TrainingPack) -> Tensor:
         """Forward and backward of a pack on the device; its loss, detached."""
         loss = self._pack_loss(pack)
+        if self._adapters:
+            add_gradients(loss, self._adapters)
+            return loss.detach()
         # The weights of its labels divide by the whole batch; FSDP2's mean over processes is undone.
         self._accelerator.backward(loss * self._together.count if self._is_sharded else loss)
         return loss.detach()

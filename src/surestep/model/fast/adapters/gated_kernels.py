@@ -17,10 +17,10 @@ import triton.language as tl
 from torch import Tensor
 
 from surestep.model.fast.adapters.hashed_dropout import Dropout
-from surestep.model.fast.adapters.kernels import column_hashes, dropped, row_hashes, seeds
+from surestep.model.fast.adapters.kernels import column_hashes, keeps, row_hashes, seeds
 
-_FORWARD = {"BM": 32, "BK": 64, "num_warps": 4, "num_stages": 3}
-_GRADIENT = {"BM": 64, "BK": 64, "num_warps": 8, "num_stages": 2}
+_FORWARD = {"BM": 32, "BK": 128, "num_warps": 4, "num_stages": 3}
+_GRADIENT = {"BM": 32, "BK": 64, "num_warps": 4, "num_stages": 2}
 MOST_RANKS = 64
 """Of one adapter, that a block of threads holds sums of."""
 _SPLITS = 16
@@ -48,11 +48,11 @@ def _gated_low_rank_kernel(
         x = (gate * tl.sigmoid(gate) * up).to(wide_ptr.dtype.element_ty)
         tl.store(wide_ptr + place * wide_stride + column[None, :], x, mask=real)
         if DROP:
-            _, x = dropped(x, hashed_row, column_hashes(column, of_columns), below, factor)
+            x = tl.where(keeps(hashed_row, column_hashes(column, of_columns), below), x, 0.0)
         of_rank = (rank[None, :] < R) & (column[:, None] < width)
         low = tl.dot(x, tl.load(a_ptr + rank[None, :] * width + column[:, None], mask=of_rank, other=0.0), low)
     real = (row[:, None] < num_rows) & (rank[None, :] < R)
-    low = low.to(wide_ptr.dtype.element_ty)
+    low = (low * factor).to(wide_ptr.dtype.element_ty)
     tl.store(wide_ptr + place * wide_stride + width + rank[None, :], low, mask=real)
     tl.store(low_ptr + place * R + rank[None, :], low, mask=real)
 
@@ -93,7 +93,8 @@ def _gated_low_rank_gradient_kernel(
         x = (silu * up).to(of_low.dtype)
         of_dropped = tl.dot(of_low, a)
         if DROP:
-            kept, x = dropped(x, row_hashes(row, of_rows), hashed_column, below, factor)
+            kept = keeps(row_hashes(row, of_rows), hashed_column, below)
+            x = tl.where(kept, x, 0.0)
             of_dropped = tl.where(kept, of_dropped * factor, 0.0)
         of_x += of_dropped
         of_a = tl.dot(tl.trans(of_low), x, of_a)
@@ -103,7 +104,7 @@ def _gated_low_rank_gradient_kernel(
         tl.store(of_joined_ptr + at + width, of_up, mask=real)
         of_gate_b = tl.dot(tl.trans(low_gate), of_gate, of_gate_b)
         of_up_b = tl.dot(tl.trans(low_up), of_up, of_up_b)
-    of_a *= tl.load(scale_ptr + rank, mask=rank < R, other=0.0)[:, None]
+    of_a *= factor * tl.load(scale_ptr + rank, mask=rank < R, other=0.0)[:, None]
     split = tl.program_id(1)
     tl.store(of_a_ptr + (split * R + rank[:, None]) * width + column[None, :], of_a, mask=of_rank)
     of_b_ptr += (split * 2 * width + column[None, :]) * B + rank_before[:, None]

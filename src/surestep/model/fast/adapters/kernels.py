@@ -59,12 +59,11 @@ def column_hashes(column, of_columns):
 
 
 @triton.jit
-def dropped(x, of_row, of_column, below, factor):
-    """Which numbers are kept, as by `hashed_dropout.keep_mask`, and `x` dropped out."""
+def keeps(of_row, of_column, below):
+    """As `hashed_dropout.keep_mask`: half of the folded hash is below that, the hash below twice as much."""
     row, column = tl.broadcast(of_row[:, None], of_column[None, :])
     folded = (row * column) ^ tl.umulhi(row, column)
-    kept = (folded >> 1).to(tl.int32) < below
-    return kept, tl.where(kept, x.to(tl.float32) * factor, 0.0).to(x.dtype)
+    return folded < 2 * tl.cast(below, tl.uint32)
 
 
 @triton.jit
@@ -87,14 +86,15 @@ def _low_rank_kernel(
         if COPY:
             tl.store(copy_ptr + place * copy_stride + column[None, :], x, mask=real)
         if DROP:
-            _, x = dropped(x, hashed_row, column_hashes(column, of_columns), below, factor)
+            # What is kept is scaled in the sums: a number here is touched by as few operations as there can be.
+            x = tl.where(keeps(hashed_row, column_hashes(column, of_columns), below), x, 0.0)
         else:
             # By 1. A block that is stored and multiplied as it was loaded comes out wrong (Triton 3.6, 128 ranks).
             x = (x.to(tl.float32) * factor).to(x.dtype)
         of_rank = (rank[None, :] < R) & (column[:, None] < width)
         low = tl.dot(x, tl.load(a_ptr + rank[None, :] * width + column[:, None], mask=of_rank, other=0.0), low)
     real = (row[:, None] < num_rows) & (rank[None, :] < R)
-    tl.store(low_ptr + place * low_stride + rank[None, :], low.to(low_ptr.dtype.element_ty), mask=real)
+    tl.store(low_ptr + place * low_stride + rank[None, :], (low * factor).to(low_ptr.dtype.element_ty), mask=real)
 
 
 @triton.jit
@@ -122,7 +122,8 @@ def _gradient_kernel(
         if OF_X:  # asked for before the products, which take no longer than it needs
             above = tl.load(above_ptr + place * above_stride + column[None, :], mask=real, other=0.0)
         if DROP:
-            kept, x = dropped(x, row_hashes(row, of_rows), hashed_column, below, factor)
+            kept = keeps(row_hashes(row, of_rows), hashed_column, below)
+            x = tl.where(kept, x, 0.0)
         of_a = tl.dot(tl.trans(of_low), x, of_a)
         if OF_X:
             of_x = tl.dot(of_low, a)
@@ -130,7 +131,7 @@ def _gradient_kernel(
                 of_x = tl.where(kept, of_x * factor, 0.0)
             of_x += above.to(tl.float32)
             tl.store(of_x_ptr + place * width + column[None, :], of_x.to(of_x_ptr.dtype.element_ty), mask=real)
-    of_a *= tl.load(scale_ptr + rank, mask=rank < R, other=0.0)[:, None]
+    of_a *= factor * tl.load(scale_ptr + rank, mask=rank < R, other=0.0)[:, None]
     part_ptr += tl.program_id(1) * R * width
     tl.store(part_ptr + rank[:, None] * width + column[None, :], of_a, mask=of_rank)
 
