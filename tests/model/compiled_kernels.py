@@ -15,6 +15,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from surestep.model.attention import pooled_kernel, tree_gradient_kernel, tree_kernel
+from surestep.model.attention.block_lists import KEY_BLOCK, SEEN_BLOCK
 from surestep.model.fast.adapters import gated_kernels
 from surestep.model.fast.adapters import kernels as adapter_kernels
 
@@ -50,16 +51,17 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         kernels[f"{name}_rotating"] = kernel, launch, rotating | {"TRAINED": True}
     if capability == 80:  # once, for a GPU of little shared memory
         pooled = PLAIN | {"POOLED": True, "PARTS": 8}
-        kernels["pooled_forward"] = (tree_kernel.forward_kernel, forward, pooled)
+        kernels["pooled_forward"] = (tree_kernel.forward_kernel, forward._replace(options=tree_kernel.OPTIONS), pooled)
         join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
         kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})
     found = {}
     for name, (kernel, launch, more) in kernels.items():
-        sizes = tree_kernel.tiles(32, 8, head_size, launch.rows) | {"WINDOW": 0} | more
+        keys = KEY_BLOCK if name.startswith(("key", "pooled")) else SEEN_BLOCK
+        sizes = tree_kernel.tiles(32, 8, head_size, launch.rows, keys) | {"WINDOW": 0} | more
         found[name] = _shared(kernel, capability, sizes, launch.options)
     for ranks in (adapter_kernels._MANY_RANKS, adapter_kernels.MOST_RANKS):
         product, backward = adapter_kernels.low_rank_options(ranks), adapter_kernels.gradient_options(ranks)
-        sizes = {"COPY": True, "OF_X": True, "SPLITS": adapter_kernels._SPLITS, "DROP": True}
+        sizes = {"COPY": True, "OF_X": True, "SPLITS": 16, "DROP": True}
         for name, kernel, options in (
             ("low_rank", adapter_kernels._low_rank_kernel, product),
             ("low_rank_gradient", adapter_kernels._gradient_kernel, backward),

@@ -13,8 +13,8 @@ from torch import Tensor
 from dense_mask import dense_mask
 from strategies import encoded_tree
 from surestep.encoding.packing import pack_trees
-from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, block_lists, pooled_block_lists
-from surestep.model.attention.prepared_mask import prepare_mask
+from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, SEEN_BLOCK, block_lists, pooled_block_lists
+from surestep.model.attention.prepared_mask import PassShape, prepare_mask
 from surestep.scoring.model_scorer import to_batch
 
 
@@ -73,14 +73,17 @@ def test_queries_anywhere_on_the_axis_list_what_they_see(seed: int, share: float
 def test_a_block_is_listed_iff_something_in_it_is_seen(seed: int) -> None:
     ends = random_ends(seed)
     num_tokens = len(ends)
-    tiles = dense_mask(ends, torch.zeros_like(ends)).view(
-        num_tokens // QUERY_BLOCK, QUERY_BLOCK, num_tokens // KEY_BLOCK, KEY_BLOCK
-    )
-    some, every = tiles.any(dim=3).any(dim=1), tiles.all(dim=3).all(dim=1)
-    expected = [some & ~every, every, (some & ~every).T, every.T]
-    found = walked(block_lists(ends), num_tokens)
-    for lists, mask in zip(found, expected, strict=True):
-        assert lists == [row.nonzero().flatten().tolist() for row in mask]
+    sees, num_queries = dense_mask(ends, torch.zeros_like(ends)), num_tokens // QUERY_BLOCK
+    expected = []
+    for size in (SEEN_BLOCK, KEY_BLOCK):
+        tiles = sees.view(num_queries, QUERY_BLOCK, num_tokens // size, size)
+        some, every = tiles.any(dim=3).any(dim=1), tiles.all(dim=3).all(dim=1)
+        pair = some & ~every, every
+        expected += [part if size == SEEN_BLOCK else part.T for part in pair]
+    lists = block_lists(ends)
+    for found, mask in zip(walked(lists, num_tokens), expected, strict=True):
+        assert found == [row.nonzero().flatten().tolist() for row in mask]
+    assert len(lists) <= PassShape(num_tokens).num_listed
 
 
 def test_a_pack_that_is_not_padded_is_refused() -> None:

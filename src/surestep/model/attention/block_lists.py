@@ -17,6 +17,8 @@ IntArray = NDArray[np.int64]
 
 QUERY_BLOCK = 32
 KEY_BLOCK = 64
+SEEN_BLOCK = 32
+"""Keys that a block of queries goes through at a time: fewer leave room for more blocks of threads beside each other."""
 
 
 def block_lists(subtree_end_P: Tensor) -> Tensor:
@@ -24,38 +26,44 @@ def block_lists(subtree_end_P: Tensor) -> Tensor:
 
     `[starts a: Q + 1][starts b: Q + 1][starts c: K + 1][starts d: K + 1][a][b][c][d]` with, in ascending order,
 
-        a   for each block of queries, the blocks of keys that some of them see, though not all see all;
-        b   for each block of queries, the blocks of keys that all of them see in full;
-        c, d   the same the other way round: for each block of keys, the blocks of queries.
-
-    The queries that see some key of a block, and those that see all of them, follow one another without a gap; so the
-    lists are written down range by range, on the CPU, without a comparison of every block with every other.
+        a   for each block of queries, the blocks of 32 keys that some of them see, though not all see all;
+        b   for each block of queries, the blocks of 32 keys that all of them see in full;
+        c, d   the same the other way round: for each block of 64 keys, the blocks of queries.
 
     >>> lists = block_lists(torch.tensor([128] * 128))  # a chain: 4 blocks of queries, 2 of keys
-    >>> [part.tolist() for part in (lists[:5], lists[5:10], lists[16:20], lists[20:22])]
-    [[16, 17, 18, 19, 20], [20, 20, 20, 21, 22], [0, 0, 1, 1], [0, 0]]
+    >>> [part.tolist() for part in (lists[:5], lists[5:10], lists[16:20], lists[20:26])]
+    [[16, 17, 18, 19, 20], [20, 20, 21, 23, 26], [0, 1, 2, 3], [0, 0, 1, 0, 1, 2]]
     """
     num_tokens = len(subtree_end_P)
     if num_tokens % 128:
         raise ValueError(f"{num_tokens} tokens are no multiple of 128; pad the batch first")
+    ends = subtree_end_P.cpu().numpy()
     num_queries, num_keys = num_tokens // QUERY_BLOCK, num_tokens // KEY_BLOCK
-    ends = subtree_end_P.cpu().numpy().reshape(num_keys, KEY_BLOCK)
-    key = np.arange(num_keys)
-    diagonal = key * KEY_BLOCK // QUERY_BLOCK
-    below = diagonal + KEY_BLOCK // QUERY_BLOCK  # the first block of queries after all keys of a block
+    by_query = [_in_order_of(query, of, num_queries) for of, query in _who_looks_at(ends, SEEN_BLOCK)]
+    by_key = [(query, np.bincount(of, minlength=num_keys)) for of, query in _who_looks_at(ends, KEY_BLOCK)]
+    return _in_one_tensor([*by_query, *by_key])
+
+
+def _who_looks_at(ends: IntArray, size: int) -> list[tuple[IntArray, IntArray]]:
+    """Blocks of `size` keys and the blocks of queries that see them: in part, and in full.
+
+    The queries that see some key of a block, and those that see all of them, follow one another without a gap; so the
+    pairs are written down range by range, without a comparison of every block with every other.
+    """
+    ends = ends.reshape(-1, size)
+    key = np.arange(len(ends))
+    diagonal = key * size // QUERY_BLOCK
+    below = diagonal + size // QUERY_BLOCK  # the first block of queries after all keys of a block
     # Seen as long as some key's subtree reaches the block of queries, in full as long as all of them span it.
     first_unseen = -(-ends.max(1, initial=0) // QUERY_BLOCK)
-    first_partial = np.maximum(below, ends.min(1, initial=num_tokens) // QUERY_BLOCK)
+    first_partial = np.maximum(below, ends.min(1, initial=ends.size) // QUERY_BLOCK)
     # On the diagonal the causal edge runs through, and every query sees itself.
     starts_of_partial = np.stack([diagonal, first_partial], 1).ravel()
     stops_of_partial = np.stack([below, first_unseen], 1).ravel()
-    found = [
+    return [
         _expanded(np.repeat(key, 2), starts_of_partial, stops_of_partial),
         _expanded(key, below, np.minimum(first_partial, first_unseen)),
     ]
-    by_query = [_in_order_of(query, of, num_queries) for of, query in found]
-    by_key = [(query, np.bincount(of, minlength=num_keys)) for of, query in found]
-    return _in_one_tensor([*by_query, *by_key])
 
 
 def _in_one_tensor(lists: Sequence[tuple[IntArray, IntArray]]) -> Tensor:
@@ -92,7 +100,7 @@ def _in_order_of(by: IntArray, values: IntArray, count: int) -> tuple[IntArray, 
 def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:
     """int32: the first two lists of `block_lists`, for queries that stand at `index_P` on an axis of V keys.
 
-    `[starts a: Q + 1][starts b: Q + 1][a][b]`. Both lengths are whole blocks, and `index_P` rises. On the CPU, range by
+    They are of blocks of 64 keys here: `[starts a: Q + 1][starts b: Q + 1][a][b]`. Both lengths are whole blocks, and `index_P` rises. On the CPU, range by
     range as there.
 
     >>> chain, whole = torch.tensor([128] * 128), torch.arange(128)

@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from surestep.model.attention.block_lists import KEY_BLOCK
-from surestep.model.attention.tree_kernel import LOG2_E, forward_kernel, forward_launch, tiles
+from surestep.model.attention.tree_kernel import LOG2_E, OPTIONS, forward_kernel, forward_launch, tiles
 
 _PROGRAMS = {2048: 128, 8192: 384}
 """Programs that a pass is divided into, by the places for keys that it has at least: about one for each multiprocessor
@@ -91,7 +91,7 @@ def pooled_attention(
     """
     num_tokens, num_heads, head_dim = query.shape
     launch = forward_launch(head_dim)
-    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows)
+    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows, KEY_BLOCK)
     num_tiles = num_tokens // sizes["BQ"]
     parts = num_parts(key.shape[1] * num_tiles, len(subtree_end))
     out = query.new_empty((num_tokens, num_heads, head_dim))
@@ -101,7 +101,7 @@ def pooled_attention(
     forward_kernel[(key.shape[1], num_tiles, parts)](
         query, key, value, answers, sums, subtree_end, positions, lists, index, slots, query, query, query,
         *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E, 0.0,
-        **sizes, WINDOW=window, POOLED=True, PARTS=parts, ROTATE=False, NORM=False, **launch.options,
+        **sizes, WINDOW=window, POOLED=True, PARTS=parts, ROTATE=False, NORM=False, **OPTIONS,
     )  # fmt: skip
     if parts > 1:
         num_rows = num_tokens * num_heads

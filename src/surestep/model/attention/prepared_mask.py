@@ -50,13 +50,13 @@ class PassShape:
         """Numbers in the lists of blocks, at most; a multiple of 4, so that what lies behind them begins at 16 bytes.
 
         >>> PassShape(128).num_listed, PassShape(128, num_keys=1024).num_listed
-        (28, 76)
+        (32, 76)
         """
         queries, keys = self.num_tokens // QUERY_BLOCK, (self.num_keys or self.num_tokens) // KEY_BLOCK
         if self.num_keys:
             most = 2 * (queries + 1) + queries * keys
-        else:  # below the diagonal and on it, once by query and once by key
-            most = 2 * (queries + 1) + 2 * (keys + 1) + 2 * keys * (keys + 1)
+        else:  # below the diagonal and on it, by query and by key, which are twice as long
+            most = 2 * (queries + 1) + 2 * (keys + 1) + queries * (queries + 1) // 2 + keys * (keys + 1)
         return -(-most // 4) * 4
 
 

@@ -31,7 +31,7 @@ import triton.language as tl
 from torch import Tensor
 
 from surestep.errors import DeviceError
-from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK
+from surestep.model.attention.block_lists import KEY_BLOCK, QUERY_BLOCK, SEEN_BLOCK
 from surestep.model.attention.head_rotation import Rotation, rotated_rows
 from surestep.model.attention.tree_gradient_kernel import key_gradient_kernel, query_gradient_kernel, visible
 
@@ -146,8 +146,9 @@ class Launch(NamedTuple):
     options: dict[str, int]
 
 
-_OPTIONS = {"num_warps": 4, "num_stages": 2}
-QUERY_GRADIENT = Launch(64, _OPTIONS)
+OPTIONS = {"num_warps": 4, "num_stages": 2}
+# So few registers that a third block of threads lies beside two others: these kernels wait for memory.
+QUERY_GRADIENT = Launch(64, OPTIONS | {"maxnreg": 168})
 
 
 def forward_launch(head_dim: int) -> Launch:
@@ -156,20 +157,20 @@ def forward_launch(head_dim: int) -> Launch:
     So are those of the gradients (docs/experiments/2026-11-29-attention-over-short-chains.md). A block shares at
     most 100 kB there and 82 kB elsewhere, which every GPU has whose bf16 products are fast.
     """
-    return Launch(128 if head_dim > 64 else 64, _OPTIONS)
+    return Launch(128 if head_dim > 64 else 64, OPTIONS)
 
 
 def key_gradient_launch(head_dim: int) -> Launch:
     """Of the gradient of keys and values; see `forward_launch`."""
-    return Launch(64 if head_dim > 64 else 128, _OPTIONS)
+    return Launch(64 if head_dim > 64 else 128, OPTIONS)
 
 
-def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int) -> dict[str, int]:
-    """The sizes that the kernels are compiled for."""
+def tiles(num_heads: int, num_key_heads: int, head_dim: int, rows: int, keys: int) -> dict[str, int]:
+    """The sizes that the kernels are compiled for: tiles of `rows` by `keys`."""
     group = num_heads // num_key_heads
     padded = triton.next_power_of_2(group)
     tokens = max(1, min(QUERY_BLOCK, rows // padded))
-    return {"G": group, "GP": padded, "BQ": tokens, "BN": KEY_BLOCK, "E": head_dim, "LIST": QUERY_BLOCK}
+    return {"G": group, "GP": padded, "BQ": tokens, "BN": keys, "E": head_dim, "LIST": QUERY_BLOCK}
 
 
 @torch.library.custom_op("surestep::tree_attention", mutates_args=())
@@ -213,7 +214,7 @@ def attended(
     out = query.new_empty((num_tokens, num_heads, head_dim))
     lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
     launch = forward_launch(head_dim)
-    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows)
+    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows, SEEN_BLOCK)
     weight, _, cos, sin = (query,) * 4 if rotation is None else rotation.read_by_kernel(query)
     forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
         query, key, value, out, lse, subtree_end, positions, lists, positions, positions, weight, cos, sin,
@@ -270,7 +271,7 @@ def gradients_into(
     q_weight, k_weight, cos, sin = (query,) * 4 if rotation is None else rotation.read_by_kernel(query)
     eps = 0.0 if rotation is None else rotation.eps
     options = {"WINDOW": window, "TRAINED": trained, **_rotated(rotation)}
-    sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows)
+    sizes = tiles(num_heads, num_key_heads, head_dim, QUERY_GRADIENT.rows, SEEN_BLOCK)
 
     def empty_shares(blocks: int) -> Tensor:
         """What each block of threads adds to the gradient of a norm's weight."""
@@ -284,7 +285,7 @@ def gradients_into(
         num_tokens, num_heads, scale * LOG2_E, scale, eps, **sizes, **options, **QUERY_GRADIENT.options,
     )  # fmt: skip
     launch = key_gradient_launch(head_dim)
-    sizes = tiles(num_heads, num_key_heads, head_dim, launch.rows)
+    sizes = tiles(num_heads, num_key_heads, head_dim, launch.rows, KEY_BLOCK)
     key_gradient_kernel[(num_key_heads, num_tokens // KEY_BLOCK)](
         rotated, key, value, gradient, lse, delta, to.key, to.value, *mask, before, k_weight, of_weights[1], cos, sin,
         *rotated.stride()[:2], *key.stride()[:2], *value.stride()[:2], *before.stride()[:2],

@@ -20,15 +20,19 @@ from torch import Tensor
 from surestep.model.fast.adapters.hashed_dropout import FIRST, GOLDEN, SECOND, Dropout
 
 _LOW_RANK = {"BM": 64, "BK": 128, "num_warps": 4, "num_stages": 3}
-_GRADIENT = {"BM": 64, "BK": 64, "num_warps": 8, "num_stages": 3}
-"""The fastest of some thirty each on an H200, for inputs of 1,024 and 2,048
-(docs/experiments/2026-11-29-adapters-in-one-product.md). A block may share 99 kB on many GPUs."""
+_GRADIENT = {
+    16: {"BM": 32, "BK": 64, "num_warps": 2, "num_stages": 2},
+    64: {"BM": 64, "BK": 32, "num_warps": 4, "num_stages": 3},
+    128: {"BM": 64, "BK": 64, "num_warps": 8, "num_stages": 3},
+}
+"""By the most ranks that it is for. The fastest of some fifty on an H200 with 16 and 48 ranks, for inputs of 1,024 to
+4,096 (docs/experiments/2026-11-29-what-a-pass-is-made-of.md). A block may share 99 kB on many GPUs."""
 MOST_RANKS = 128
 """Of which a block of threads holds sums; more are computed in several shares."""
 _MANY_RANKS = 64
 """With more than these, a third block of numbers on its way does not fit what a block of threads may share."""
-_SPLITS = 16
-"""Shares of the rows whose sums are made apart; a constant, so that sums do not depend on the GPU."""
+_SPLITS = {16: 32, 64: 16, 128: 16}
+"""Shares of the rows whose sums are made apart, by ranks; constants, so that sums do not depend on the GPU."""
 _FIRST, _SECOND = tl.constexpr(FIRST), tl.constexpr(SECOND)
 _GOLDEN = tl.constexpr(GOLDEN)
 
@@ -206,13 +210,14 @@ def _gradient_share(
     x: Tensor, of_low: Tensor, above: Tensor | None, of_x: Tensor | None, a: Tensor, scale: Tensor, mask: Dropout
 ) -> Tensor:
     ranks, width = a.shape
-    splits = max(1, min(_SPLITS, triton.cdiv(len(x), _GRADIENT["BM"])))
+    options = gradient_options(ranks)
+    splits = max(1, min(_SPLITS[_most_of(ranks)], triton.cdiv(len(x), options["BM"])))
     parts = x.new_empty((splits, ranks, width), dtype=torch.float32)
     above, to = (x, x) if above is None or of_x is None else (above, of_x)
-    _gradient_kernel[(triton.cdiv(width, _GRADIENT["BK"]), splits)](
+    _gradient_kernel[(triton.cdiv(width, options["BK"]), splits)](
         x, of_low, above, to, a, scale, parts, mask.seed, mask.salt, len(x), width,
         x.stride(0), of_low.stride(0), above.stride(0),
-        *mask.threshold_and_factor, **gradient_options(ranks), SPLITS=splits, OF_X=of_x is not None, DROP=mask.is_on,
+        *mask.threshold_and_factor, **options, SPLITS=splits, OF_X=of_x is not None, DROP=mask.is_on,
     )  # fmt: skip
     return parts.sum(0)
 
@@ -229,7 +234,11 @@ def low_rank_options(ranks: int) -> dict[str, int]:
 
 def gradient_options(ranks: int) -> dict[str, int]:
     """The same of the kernel of their gradients."""
-    return _ranks(ranks) | _GRADIENT
+    return _ranks(ranks) | _GRADIENT[_most_of(ranks)]
+
+
+def _most_of(ranks: int) -> int:
+    return next(most for most in _GRADIENT if ranks <= most)
 
 
 def _ranks(ranks: int) -> dict[str, int]:
