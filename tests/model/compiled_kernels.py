@@ -37,7 +37,7 @@ PLAIN = {"POOLED": False, "PARTS": 1, "ROTATE": False, "NORM": False}
 
 def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
     """Bytes that a block of each kernel shares."""
-    forward, rotating = tree_kernel.forward_launch(head_size), {"ROTATE": True, "NORM": True}
+    forward, rotating = tree_kernel.FORWARD, {"ROTATE": True, "NORM": True}
     kernels = {
         "forward": (tree_kernel.forward_kernel, forward, PLAIN),
         "forward_rotating": (tree_kernel.forward_kernel, forward, PLAIN | rotating),
@@ -51,7 +51,8 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         kernels[f"{name}_rotating"] = kernel, launch, rotating | {"TRAINED": True}
     if capability == 80:  # once, for a GPU of little shared memory
         pooled = PLAIN | {"POOLED": True, "PARTS": 8}
-        kernels["pooled_forward"] = (tree_kernel.forward_kernel, forward._replace(options=tree_kernel.OPTIONS), pooled)
+        launch = tree_kernel.Launch(pooled_kernel.tile_rows(head_size), tree_kernel.OPTIONS)
+        kernels["pooled_forward"] = (tree_kernel.forward_kernel, launch, pooled)
         join = tree_kernel.Launch(pooled_kernel.ROWS, {"num_warps": 4})
         kernels["pooled_join"] = (pooled_kernel.join_kernel, join, {"PARTS": 8, "ROWS": join.rows})
     found = {}

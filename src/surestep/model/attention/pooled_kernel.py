@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from surestep.model.attention.block_lists import KEY_BLOCK
-from surestep.model.attention.tree_kernel import LOG2_E, OPTIONS, forward_kernel, forward_launch, tiles
+from surestep.model.attention.tree_kernel import LOG2_E, OPTIONS, forward_kernel, tiles
 
 _PROGRAMS = {2048: 128, 8192: 384}
 """Programs that a pass is divided into, by the places for keys that it has at least: about one for each multiprocessor
@@ -47,6 +47,11 @@ def num_parts(num_tiles: int, num_keys: int) -> int:
     )
     wanted = max(1, min(programs // max(num_tiles, 1), num_keys // KEY_BLOCK, _MOST_PARTS))
     return 1 << (wanted.bit_length() - 1)
+
+
+def tile_rows(head_dim: int) -> int:
+    """Tokens by the heads that share a key head, in a tile."""
+    return 128 if head_dim > 64 else 64
 
 
 @triton.jit
@@ -90,8 +95,7 @@ def pooled_attention(
     `window` of 0 is none.
     """
     num_tokens, num_heads, head_dim = query.shape
-    launch = forward_launch(head_dim)
-    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows, KEY_BLOCK)
+    sizes = tiles(num_heads, key.shape[1], head_dim, tile_rows(head_dim), KEY_BLOCK)
     num_tiles = num_tokens // sizes["BQ"]
     parts = num_parts(key.shape[1] * num_tiles, len(subtree_end))
     out = query.new_empty((num_tokens, num_heads, head_dim))

@@ -4,8 +4,9 @@ The mask is `k <= q < subtree_end[k]`, and nothing else has to be stored of it. 
 their time on here:
 
 - Steps are short and branch often, so tiles of 128 queries are mostly masked out. Here the query heads that share a
-  key head lie in one tile: 32 tokens by 4 heads are the 128 rows that the hardware wants. (Where 64 rows are faster,
-  two tiles are worked on at once: `forward_launch`.)
+  key head lie in one tile: 16 tokens by 4 heads are 64 rows, as many as one product takes.
+- A tile goes through 32 keys at a time, so that three blocks of threads lie beside each other where 64 leave room for
+  two: what they wait for most is memory.
 - Gradients of keys and values of all those heads are summed in the tile, and every gradient has one writer: the same
   numbers in every run.
 - Queries, keys and values are read where the projections left them.
@@ -147,21 +148,19 @@ class Launch(NamedTuple):
 
 
 OPTIONS = {"num_warps": 4, "num_stages": 2}
+FORWARD = Launch(64, OPTIONS | {"num_stages": 3})
 # So few registers that a third block of threads lies beside two others: these kernels wait for memory.
 QUERY_GRADIENT = Launch(64, OPTIONS | {"maxnreg": 168})
-
-
-def forward_launch(head_dim: int) -> Launch:
-    """The fastest of 51, 24 and 32 on an H200, with the heads of Qwen3's 0.6B and 4B and of SmolLM2's 135M.
-
-    So are those of the gradients (docs/experiments/2026-11-29-attention-over-short-chains.md). A block shares at
-    most 100 kB there and 82 kB elsewhere, which every GPU has whose bf16 products are fast.
-    """
-    return Launch(128 if head_dim > 64 else 64, OPTIONS)
+"""Both are the fastest of some fifteen over 32 keys at a time, and of some fifty over 64, on an H200 with the heads of
+Qwen3's 0.6B and 4B and of SmolLM2's 135M (docs/experiments/2026-11-29-what-a-pass-is-made-of.md)."""
 
 
 def key_gradient_launch(head_dim: int) -> Launch:
-    """Of the gradient of keys and values; see `forward_launch`."""
+    """Of the gradient of keys and values (docs/experiments/2026-11-29-attention-over-short-chains.md).
+
+    A block of any of the three shares at most 100 kB there and 82 kB elsewhere, which every GPU has whose bf16 products
+    are fast.
+    """
     return Launch(64 if head_dim > 64 else 128, OPTIONS)
 
 
@@ -213,14 +212,13 @@ def attended(
         )
     out = query.new_empty((num_tokens, num_heads, head_dim))
     lse = query.new_empty((num_tokens, num_heads), dtype=torch.float32)
-    launch = forward_launch(head_dim)
-    sizes = tiles(num_heads, key.shape[1], head_dim, launch.rows, SEEN_BLOCK)
+    sizes = tiles(num_heads, key.shape[1], head_dim, FORWARD.rows, SEEN_BLOCK)
     weight, _, cos, sin = (query,) * 4 if rotation is None else rotation.read_by_kernel(query)
     forward_kernel[(key.shape[1], num_tokens // sizes["BQ"])](
         query, key, value, out, lse, subtree_end, positions, lists, positions, positions, weight, cos, sin,
         *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], num_tokens, num_heads, scale * LOG2_E,
         0.0 if rotation is None else rotation.eps,
-        **sizes, WINDOW=window, POOLED=False, PARTS=1, **_rotated(rotation), **launch.options,
+        **sizes, WINDOW=window, POOLED=False, PARTS=1, **_rotated(rotation), **FORWARD.options,
     )  # fmt: skip
     return out, lse
 

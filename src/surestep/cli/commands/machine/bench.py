@@ -265,13 +265,14 @@ def _works(
 
 
 def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> int:
-    """Examples in an optimiser step: as documented, as told, or about two full passes."""
+    """Examples in an optimiser step: as documented, as told, or about two passes that are nearly full."""
     if args.examples is not None:
         return int(args.examples)
     if budget is None:
         return config.training.per_device_train_batch_size * config.training.gradient_accumulation_steps
     mean = 1000 if args.work == "trees" else 235
-    return max(4, 2 * budget // mean)
+    # With two full passes' worth on average, half of the steps would overflow them, and become three shorter passes.
+    return max(4, round(1.84 * budget) // mean)
 
 
 def _print(console: Console, rows: Sequence[Measurement], unfit: Sequence[dict[str, Any]], held_back: float) -> None:
