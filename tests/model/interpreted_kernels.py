@@ -254,7 +254,8 @@ def adapted_gate_errors(
     of_gate, of_up, num_ranks = ranks
     joined = (2 * torch.randn(rows, 2 * width, generator=generator)).requires_grad_()
     a = torch.randn(num_ranks, width, generator=generator, requires_grad=True)
-    scale, of_wide = torch.rand(num_ranks, generator=generator) + 1, torch.randn(rows, width + num_ranks, generator=generator)
+    scale = torch.rand(num_ranks, generator=generator) + 1
+    of_wide = torch.randn(rows, width + num_ranks, generator=generator)
     mask = Dropout(torch.tensor(-5, dtype=torch.int32), torch.tensor(9, dtype=torch.int32), dropout)
     wide, low = torch.full((rows, width + num_ranks), torch.nan), torch.full((rows, num_ranks), torch.nan)
     gated_low_rank_on_gpu(joined.detach(), a.detach(), wide, low, mask)
@@ -268,6 +269,7 @@ def adapted_gate_errors(
         joined.detach(), of_wide, a.detach(), scale, mask, before, (of_gate, of_up)
     )
     products = expected_of_joined.t() @ before
+    not_there = of_b[0, :, of_gate:].abs().sum() + of_b[1, :, of_up:].abs().sum()
     pairs = {
         "product and behind it": (wide, expected),
         "behind it alone": (low, expected[:, width:]),
@@ -275,7 +277,7 @@ def adapted_gate_errors(
         "gradient of A": (of_a, expected_of_a * scale[:, None]),
         "gradient of gate's B": (of_b[0, :, :of_gate], products[:width, :of_gate]),
         "gradient of up's B": (of_b[1, :, :of_up], products[width:, of_gate:]),
-        "of ranks that are not there": (of_b[0, :, of_gate:].abs().sum() + of_b[1, :, of_up:].abs().sum() + 1, torch.ones(1)),
+        "of ranks that are not there": (not_there + 1, torch.ones(1)),
     }
     return {name: float((one - other).detach().abs().max() / other.abs().max()) for name, (one, other) in pairs.items()}
 
@@ -354,8 +356,9 @@ def main() -> None:
     errors["pieces in their places"] = copy_errors(generator)
     for rows, width in ((7, 40), (3, 2100)):
         errors |= {f"gates of {width}, {name}": error for name, error in gated_errors(rows, width, generator).items()}
-    for rows, width, ranks, dropout in ((70, 40, (8, 8, 8), 0.0), (130, 130, (5, 17, 24), 0.3), (5, 64, (3, 2, 8), 0.5)):
-        of_gates = adapted_gate_errors(rows, width, ranks, dropout, generator)
+    cases = (70, 40, (8, 8, 8), 0.0), (130, 130, (5, 17, 24), 0.3), (5, 64, (3, 2, 8), 0.5)
+    for rows, width, of_three, dropout in cases:
+        of_gates = adapted_gate_errors(rows, width, of_three, dropout, generator)
         errors |= {f"adapted gates of {rows} rows, {name}": error for name, error in of_gates.items()}
     broken = joined.clone()
     broken[2, 5] = torch.inf

@@ -18,7 +18,7 @@ IntArray = NDArray[np.int64]
 QUERY_BLOCK = 32
 KEY_BLOCK = 64
 SEEN_BLOCK = 32
-"""Keys that a block of queries goes through at a time: fewer leave room for more blocks of threads beside each other."""
+"""Keys that a block of queries goes through at a time: fewer of them leave room for more blocks of threads."""
 
 
 def block_lists(subtree_end_P: Tensor) -> Tensor:
@@ -100,8 +100,8 @@ def _in_order_of(by: IntArray, values: IntArray, count: int) -> tuple[IntArray, 
 def pooled_block_lists(subtree_end_V: Tensor, index_P: Tensor) -> Tensor:
     """int32: the first two lists of `block_lists`, for queries that stand at `index_P` on an axis of V keys.
 
-    They are of blocks of 64 keys here: `[starts a: Q + 1][starts b: Q + 1][a][b]`. Both lengths are whole blocks, and `index_P` rises. On the CPU, range by
-    range as there.
+    They are of blocks of 64 keys here: `[starts a: Q + 1][starts b: Q + 1][a][b]`. Both lengths are whole blocks, and
+    `index_P` rises. On the CPU, range by range as there.
 
     >>> chain, whole = torch.tensor([128] * 128), torch.arange(128)
     >>> pooled_block_lists(chain, whole)[:5].tolist()  # as above, without the lists of keys

@@ -90,8 +90,8 @@ def adapted_linear_backward(
     """
     width, mask = half_a.shape[1], Dropout(seed, salt, dropout)
     if half_b is None:
-        of_x, of_a = wide_gradient(gradient, kept, weight, half_a, scale, mask, has_x)
-        return [of_x, of_a, weight_gradient(gradient, kept[:, width:])]
+        both = wide_gradient(gradient, kept, weight, half_a, scale, mask, has_x)
+        return [*both, weight_gradient(gradient, kept[:, width:])]
     assert x is not None, "kept beside the input"
     of_x = gradient @ weight if has_x else None
     of_a = low_rank_gradient(x, gradient @ half_b, of_x, of_x, half_a, scale, mask)

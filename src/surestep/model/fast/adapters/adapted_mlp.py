@@ -53,7 +53,8 @@ def adapted_mlp(
         a: the parameters that `gates_a` and `down_a` scale and round, of gate, up and down; for their gradients.
         b: those of B.
         seed: int32 scalar of the pass's dropout masks.
-        gates_salt, down_salt: int32 scalars that are added to it for the two masks.
+        gates_salt: int32 scalar that is added to it for the mask before gate and up.
+        down_salt: the same for the mask before down.
         dropout: of the adapters' input, before gate and up and before down.
     """
     width, (ranks, hidden) = gates_a.shape[1], down_a.shape
@@ -144,7 +145,8 @@ adapted_mlp.register_autograd(_backward, setup_context=_keep)
 
 
 def _gated_low_rank(joined: Tensor, a: Tensor, wide: Tensor, low: Tensor, mask: Dropout) -> None:
-    """Into `wide` [P, F + S] silu(gate) · up and, behind it, that dropped out times `a` transposed; into `low` alone."""
+    """Into `wide` [P, F + S] silu(gate) · up and, behind it, that, dropped out, times `a` transposed; into `low` the
+    latter alone."""
     if suits_kernels(joined):
         from surestep.model.fast.adapters.gated_kernels import MOST_RANKS, gated_low_rank_on_gpu
 

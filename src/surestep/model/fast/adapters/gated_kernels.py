@@ -82,9 +82,7 @@ def _gated_low_rank_gradient_kernel(
         gate = tl.load(joined_ptr + at, mask=real, other=0.0).to(tl.float32)
         up = tl.load(joined_ptr + at + width, mask=real, other=0.0).to(tl.float32)
         of_x = tl.load(above_ptr + place * above_stride + column[None, :], mask=real, other=0.0).to(tl.float32)
-        of_low = tl.load(
-            of_low_ptr + place * above_stride + rank[None, :], mask=there & (rank[None, :] < R), other=0.0
-        )
+        of_low = tl.load(of_low_ptr + place * above_stride + rank[None, :], mask=there & (rank[None, :] < R), other=0.0)
         before = before_ptr + place * before_stride + rank_before[None, :]
         low_gate = tl.load(before, mask=there & (rank_before[None, :] < gate_ranks), other=0.0)
         low_up = tl.load(before + gate_ranks, mask=there & (rank_before[None, :] < up_ranks), other=0.0)
@@ -158,4 +156,5 @@ def gradient_options(ranks: int, *before: int) -> dict[str, int]:
 
 
 def _padded(ranks: int) -> int:
-    return max(16, triton.next_power_of_2(ranks))
+    padded: int = max(16, triton.next_power_of_2(ranks))
+    return padded
