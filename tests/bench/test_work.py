@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import runpy
 import weakref
 from pathlib import Path
@@ -15,7 +16,10 @@ from transformers import AutoModel
 from surestep.bench.backbone_shapes import shape_config
 from surestep.bench.example_work import bushy, candidates, chain, chain_lengths, paths_of, run_data
 from surestep.bench.timing import sustained_ceiling
+from surestep.cli.commands.machine.bench import _examples
+from surestep.config import Config
 from surestep.encoding.encoded_tree import EncodedTree
+from surestep.encoding.packing import plan_packs
 from surestep.scoring.hardware import choose_hardware
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -114,3 +118,14 @@ def test_a_sustained_ceiling_holds_one_product_at_a_time(monkeypatch: pytest.Mon
     assert sustained_ceiling(choose_hardware("cpu", "no"), duration=0.01) > 0
     assert len(most) >= 20
     assert max(most) == 1
+
+
+@pytest.mark.parametrize("budget", [8192, 16384, 32768])
+def test_a_bench_fills_the_passes_that_it_names(budget: int) -> None:
+    """Two a step: a third one would make all three a third shorter, and another row than its name says."""
+    examples = _examples(argparse.Namespace(examples=None, work="train"), Config(), budget)
+    lengths = chain_lengths(200 * examples)
+    steps = [lengths[first : first + examples] for first in range(0, len(lengths), examples)]
+    counts = np.array([len(plan_packs(step, budget)) for step in steps])
+    assert (counts == 2).mean() > 0.9
+    assert np.mean([sum(step) for step in steps]) > 0.88 * 2 * budget

@@ -85,7 +85,11 @@ def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("targets", [None, ["q_proj", "v_proj"], "all-linear"], ids=["full", "q and v", "all"])
+@pytest.mark.parametrize(
+    "targets",
+    [None, ["q_proj", "v_proj"], "all-linear", ["gate_proj", "down_proj"], ["gate_proj", "up_proj"], ["down_proj"]],
+    ids=["full", "q and v", "all", "gate and down", "gate and up", "down"],
+)
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
 def test_fused_layers_score_and_learn_alike(config: PreTrainedConfig, targets: list[str] | str | None) -> None:
     own = make_model(config, targets)

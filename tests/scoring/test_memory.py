@@ -64,14 +64,17 @@ def peaks_of_lora() -> dict[int, float]:
     return found
 
 
-def test_what_fused_layers_keep_is_near_what_the_page_says_was_measured() -> None:
+def test_what_fused_layers_keep_is_what_the_page_says_was_measured_of_long_passes() -> None:
+    """And no less than it says of shorter ones, which are recorded."""
     model = qwen3_4b()
     model.is_fused = True
     peaks = peaks_of_lora()
-    assert {1024, 4096, 5120, 8192, 16384} <= set(peaks)
+    assert {1024, 4096, 5120, 8192, 12660, 16384} <= set(peaks)
     per_token = memory.kept_bytes_per_token(model, HALF, checkpointing=False)
     for tokens, peak in peaks.items():
-        assert 8.5e9 + tokens * per_token == pytest.approx(peak, rel=0.02), tokens
+        planned = 8.5e9 + tokens * per_token
+        assert 0.99 * peak < planned < 1.2 * peak, tokens
+        assert tokens < 12000 or planned < 1.03 * peak, tokens
     counted = activation_bytes_per_token(model, HALF, checkpointing=True)
     assert memory.kept_bytes_per_token(model, HALF, checkpointing=True) == counted, (
         "recomputed, they keep what is counted"

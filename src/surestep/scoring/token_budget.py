@@ -20,9 +20,9 @@ half the memory (docs/experiments/README.md)."""
 ENOUGH_AT_LENGTH = 2048
 """The `max_length` that `ENOUGH_CUDA` is for, the default one; see `enough_tokens`."""
 
-_FUSED_SHARE = 0.53
-"""What fused layers keep of what is counted for their family's own: 3.4 of 6.4 MB a token of Qwen3-4B with LoRA, by the
-peaks at 4,096 to 16,384 tokens a pass (docs/how-to/fit-a-gpu.md)."""
+_FUSED_SHARE = 0.43
+"""What fused layers keep of what is counted for their family's own: 2.8 of 6.4 MB a token of Qwen3-4B with LoRA, by the
+peaks of passes of 7,000 to 16,000 tokens (docs/experiments/2026-11-29-what-a-pass-is-made-of.md)."""
 
 MOST_SCORED = {"cpu": 4096, "cuda": 32768}
 """Tokens in a scoring pass, by kind of device, beyond which more of them are no faster."""
