@@ -127,5 +127,5 @@ def test_a_bench_fills_the_passes_that_it_names(budget: int) -> None:
     lengths = chain_lengths(200 * examples)
     steps = [lengths[first : first + examples] for first in range(0, len(lengths), examples)]
     counts = np.array([len(plan_packs(step, budget)) for step in steps])
-    assert (counts == 2).mean() > 0.9
+    assert (counts == 2).mean() > 0.8, "shorter passes vary more"
     assert np.mean([sum(step) for step in steps]) > 0.88 * 2 * budget
