@@ -84,12 +84,24 @@ def assert_alike(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=atol, msg=lambda text, name=name: name + text)
 
 
+SOME_OF_AN_MLP = ["gate_proj", "down_proj"], ["gate_proj", "up_proj"], ["down_proj"]
+"""Adapters of some layers, where those of all three are one operation."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "targets",
-    [None, ["q_proj", "v_proj"], "all-linear", ["gate_proj", "down_proj"], ["gate_proj", "up_proj"], ["down_proj"]],
-    ids=["full", "q and v", "all", "gate and down", "gate and up", "down"],
-)
+@pytest.mark.parametrize("targets", SOME_OF_AN_MLP, ids=" and ".join)
+def test_adapters_beside_some_of_an_mlp_score_and_learn_alike(targets: list[str]) -> None:
+    own = make_model(CONFIGS[-1], targets)
+    fused = copy.deepcopy(own)
+    assert fused.fuse_layers()
+    expected, expected_gradients = scores_and_gradients(own)
+    found, gradients = scores_and_gradients(fused)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert_alike(gradients, expected_gradients)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("targets", [None, ["q_proj", "v_proj"], "all-linear"], ids=["full", "q and v", "all"])
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)
 def test_fused_layers_score_and_learn_alike(config: PreTrainedConfig, targets: list[str] | str | None) -> None:
     own = make_model(config, targets)
