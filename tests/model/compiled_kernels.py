@@ -60,7 +60,7 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         keys = KEY_BLOCK if name.startswith(("key", "pooled")) else SEEN_BLOCK
         sizes = tree_kernel.tiles(32, 8, head_size, launch.rows, keys) | {"WINDOW": 0} | more
         found[name] = _shared(kernel, capability, sizes, launch.options)
-    for ranks in (adapter_kernels._MANY_RANKS, adapter_kernels.MOST_RANKS):
+    for ranks in (16, adapter_kernels._MANY_RANKS, adapter_kernels.MOST_RANKS):
         product, backward = adapter_kernels.low_rank_options(ranks), adapter_kernels.gradient_options(ranks)
         sizes = {"COPY": True, "OF_X": True, "SPLITS": 16, "DROP": True}
         for name, kernel, options in (

@@ -116,6 +116,19 @@ def test_fused_layers_score_and_learn_alike(config: PreTrainedConfig, targets: l
         assert torch.equal(fused.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("hidden", [7, 8, 16, 17, 80])
+def test_an_mlp_of_any_width_scores_and_learns_alike_with_adapters(hidden: int) -> None:
+    """Narrow ones as well, whose gate and up together have fewer outputs than inputs."""
+    own = make_model(LlamaConfig(**SHAPE | {"intermediate_size": hidden}), "all-linear")
+    fused = copy.deepcopy(own)
+    assert fused.fuse_layers()
+    expected, expected_gradients = scores_and_gradients(own)
+    for model in (fused, copy.deepcopy(fused)):
+        found, gradients = scores_and_gradients(model)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert_alike(gradients, expected_gradients)
+
+
 @pytest.mark.parametrize("fuse", [False, True], ids=["own", "fused"])
 @pytest.mark.parametrize("targets", [None, "all-linear"], ids=["full", "all"])
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: type(config).__name__)

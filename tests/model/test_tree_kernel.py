@@ -86,7 +86,7 @@ def test_the_kernels_fit_the_shared_memory_of_the_gpus_that_take_them(head_size:
     for capability, limit in SHARED_MEMORY.items():
         needed = found[str(capability)]
         pooled = {"pooled_forward", "pooled_join"} if capability == 80 else set()
-        adapters = {f"low_rank{what}_{ranks}" for what in ("", "_gradient") for ranks in (64, 128)}
+        adapters = {f"low_rank{what}_{ranks}" for what in ("", "_gradient") for ranks in (16, 64, 128)}
         adapters |= {f"gated_low_rank{what}_{ranks}" for what in ("", "_gradient") for ranks in (16, 64)}
         attention = {f"{name}{how}" for name in ("forward", *GRADIENTS) for how in ("", "_rotating")}
         assert set(needed) == attention | adapters | pooled

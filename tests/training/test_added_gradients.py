@@ -12,17 +12,20 @@ from surestep.training.passes.added_gradients import add_gradients
 
 
 class Blocks(nn.Module):
-    """Weights whose gradients lie close, apart in one wider tensor, and nowhere."""
+    """Weights whose gradients lie close, apart in one wider tensor, in one tensor for several weights, and nowhere."""
 
     def __init__(self) -> None:
         super().__init__()
         self.close = nn.Parameter(torch.randn(5, 3))
         self.apart = nn.Parameter(torch.randn(5, 3))
+        self.summed = nn.ParameterList([nn.Parameter(torch.randn(4)) for _ in range(2)])
         self.unused = nn.Parameter(torch.randn(2))
 
     def forward(self, x: Tensor) -> Tensor:
         beside = torch.cat([self.apart, torch.ones(5, 4)], 1)  # its gradient is columns of a wider one
-        return (squared(x @ self.close) + (x @ beside).sin()[:, :3]).sum()
+        one, other = self.summed
+        summed = squared(one + other)
+        return (squared(x @ self.close) + (x @ beside).sin()[:, :3]).sum() + summed.sum()
 
 
 def squared(x: Tensor) -> Tensor:

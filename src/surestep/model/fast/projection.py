@@ -334,9 +334,9 @@ class Projection:
 
     @property
     def is_adapted_alone(self) -> bool:
-        """Whether it is frozen weights with an adapter beside each layer's, and no bias."""
-        is_adapted = isinstance(self.weights, AdaptedWeights) and self.weights.bias_N is None
-        return is_adapted and self.adapters is not None and None not in self.adapters.of_layers
+        """Whether it is one product of frozen weights with every layer's adapter behind their columns, and no bias."""
+        is_wide = isinstance(self.weights, AdaptedWeights) and self.weights.is_wide and self.weights.bias_N is None
+        return is_wide and self.adapters is not None and None not in self.adapters.of_layers
 
     def single_trained_weight(self, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         """One layer's float32 weight rounded to `dtype`, and the weight, where there is nothing else."""

@@ -20,11 +20,15 @@ def add_gradients(loss: Tensor, parameters: Sequence[Tensor]) -> None:
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
     sums: list[Tensor] = []
     added: list[Tensor] = []
+    taken: set[int] = set()
     for parameter, gradient in zip(parameters, found, strict=True):
         if gradient is None:
             continue
         if parameter.grad is None:
-            parameter.grad = gradient.contiguous()
+            own, memory = gradient.contiguous(), gradient.untyped_storage().data_ptr()
+            # Weights that are added to each other have one gradient: as one tensor, it would be added to twice.
+            parameter.grad = own.clone() if own is gradient and memory in taken else own
+            taken.add(memory)
         elif gradient.is_contiguous():
             sums.append(parameter.grad)
             added.append(gradient)
