@@ -69,7 +69,7 @@ def shared_by_kernel(capability: int, head_size: int) -> dict[str, int]:
         ):
             own = {key: options.pop(key) for key in ("num_warps", "num_stages")}
             found[f"{name}_{ranks}"] = _shared(kernel, capability, options | sizes, own)
-    for ranks in (16, gated_kernels.MOST_RANKS):
+    for ranks in (16, gated_kernels.MOST_RANKS_OF_ONE):
         for name, kernel, options in (
             ("gated_low_rank", gated_kernels._gated_low_rank_kernel, gated_kernels.forward_options(ranks)),
             (

@@ -39,7 +39,7 @@ def test_an_input_without_a_gradient_costs_none() -> None:
 
 
 def test_the_product_of_gate_and_up_is_not_kept_for_the_backward_pass() -> None:
-    """It has one number in three of those that a layer would keep without this operation."""
+    """It has one number in three of those between the products, which would be kept without this operation."""
     kept: list[int] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

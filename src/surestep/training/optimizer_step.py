@@ -127,9 +127,9 @@ class OptimizerStep:
         self._recorded: RecordedPasses | None = None
         self._average: AveragedWeights | None = None
         self._is_sharded = is_sharded(built.model)
-        # fp16's scaler and sharded weights want torch's own backward pass.
-        by_us = is_adapted(built.model) and accelerator.scaler is None and not self._is_sharded
-        self._adapters = [p for p in built.model.parameters() if p.requires_grad] if by_us else []
+        self._trained = [parameter for parameter in built.model.parameters() if parameter.requires_grad]
+        # With adapters few weights are trained. fp16's scaler and sharded weights want torch's own backward pass.
+        self._adds_at_once = is_adapted(built.model) and accelerator.scaler is None and not self._is_sharded
         self._empty = empty_pack(built) if self._is_sharded else None
 
     @property
@@ -153,8 +153,7 @@ class OptimizerStep:
             allocate_moments(self.optimizer.optimizer)
             self._begin_average(resume_from, state)
             if self.is_recorded:
-                trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-                self._recorded = RecordedPasses(self._pass, trained, self._say)
+                self._recorded = RecordedPasses(self._pass, self._trained, self._say)
         return state
 
     def _begin_average(self, resume_from: Path | None, state: RunState) -> None:
@@ -249,7 +248,7 @@ class OptimizerStep:
             return None if loss is None else _PassesDone(loss, packs.num_tokens, packs.labels)
         names = list(packs.labels)
         # FSDP2 adds up those of shards itself.
-        trained = [] if self._is_sharded else [p for p in self.model.parameters() if p.requires_grad]
+        trained = [] if self._is_sharded else self._trained
         known, has_gradient = len(names) + 2, [float(parameter.grad is not None) for parameter in trained]
         counts = [float(loss is None), float(packs.num_tokens), *(float(packs.labels[name]) for name in names)]
         summed = self._together.summed([*counts, *has_gradient])
@@ -286,8 +285,8 @@ class OptimizerStep:
     def _pass(self, pack: TrainingPack) -> Tensor:
         """Forward and backward of a pack on the device; its loss, detached."""
         loss = self._pack_loss(pack)
-        if self._adapters:
-            add_gradients(loss, self._adapters)
+        if self._adds_at_once:
+            add_gradients(loss, self._trained)
             return loss.detach()
         # The weights of its labels divide by the whole batch; FSDP2's mean over processes is undone.
         self._accelerator.backward(loss * self._together.count if self._is_sharded else loss)

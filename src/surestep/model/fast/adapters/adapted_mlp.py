@@ -1,8 +1,8 @@
 """A gated MLP with frozen weights and adapters of all three layers, as one operation.
 
 Its two products are those of `adapted_linear`, of longer rows both: what lies between them, forward and backward, is
-one kernel each (see `gated_kernels`). silu(gate) · up, a third of what a layer would keep for its backward pass, is
-computed again there.
+one kernel each (see `gated_kernels`). silu(gate) · up, a third of what lies between them, is not kept for the backward
+pass, but computed again.
 
 Shapes: `P` rows, `D` width of input and output, `F` of gate and of up, `R` ranks of their adapters and `S` of down's,
 each with zeros up to a multiple of 8.
@@ -148,9 +148,9 @@ def _gated_low_rank(joined: Tensor, a: Tensor, wide: Tensor, low: Tensor, mask: 
     """Into `wide` [P, F + S] silu(gate) · up and, behind it, that, dropped out, times `a` transposed; into `low` the
     latter alone."""
     if suits_kernels(joined):
-        from surestep.model.fast.adapters.gated_kernels import MOST_RANKS, gated_low_rank_on_gpu
+        from surestep.model.fast.adapters.gated_kernels import MOST_RANKS_OF_ONE, gated_low_rank_on_gpu
 
-        if len(a) <= MOST_RANKS:
+        if len(a) <= MOST_RANKS_OF_ONE:
             gated_low_rank_on_gpu(joined, a, wide, low, mask)
             return
     hidden = a.shape[1]
@@ -164,9 +164,9 @@ def _gated_gradient(
     """The gradients of `joined`, of what `scale` made `a`, and of both B that were multiplied with `before`."""
     of_gate, of_up = ranks
     if suits_kernels(joined):
-        from surestep.model.fast.adapters.gated_kernels import MOST_RANKS, gated_low_rank_gradient_on_gpu
+        from surestep.model.fast.adapters.gated_kernels import MOST_RANKS_OF_ONE, gated_low_rank_gradient_on_gpu
 
-        if max(len(a), of_gate, of_up) <= MOST_RANKS:
+        if max(len(a), of_gate, of_up) <= MOST_RANKS_OF_ONE:
             found: tuple[Tensor, Tensor, Tensor] = gated_low_rank_gradient_on_gpu(
                 joined, of_wide, a, scale, mask, before, (of_gate, of_up)
             )

@@ -17,12 +17,12 @@ import triton.language as tl
 from torch import Tensor
 
 from surestep.model.fast.adapters.hashed_dropout import Dropout
-from surestep.model.fast.adapters.kernels import column_hashes, keeps, row_hashes, seeds
+from surestep.model.fast.adapters.kernels import column_hashes, keeps, rank_sizes, row_hashes, seeds
 
 _FORWARD = {"BM": 32, "BK": 128, "num_warps": 4, "num_stages": 3}
 _GRADIENT = {"BM": 32, "BK": 64, "num_warps": 4, "num_stages": 2}
-MOST_RANKS = 64
-"""Of one adapter, that a block of threads holds sums of."""
+MOST_RANKS_OF_ONE = 64
+"""Of one adapter, that these kernels are for: a block of threads holds sums of all three."""
 _SPLITS = 16
 """Shares of the rows whose sums are made apart; a constant, so that sums do not depend on the GPU."""
 
@@ -146,15 +146,10 @@ def gated_low_rank_gradient_on_gpu(
 
 def forward_options(ranks: int) -> dict[str, int]:
     """How the kernel of the forward pass is started: ranks, tile, and Triton's own options."""
-    return {"R": ranks, "RP": _padded(ranks)} | _FORWARD
+    return rank_sizes(ranks) | _FORWARD
 
 
 def gradient_options(ranks: int, *before: int) -> dict[str, int]:
     """The same of the kernel of the backward pass, with the ranks of the adapters of gate and of up."""
-    most = max(before)
-    return {"R": ranks, "RP": _padded(ranks), "B": most, "BP": _padded(most)} | _GRADIENT
-
-
-def _padded(ranks: int) -> int:
-    padded: int = max(16, triton.next_power_of_2(ranks))
-    return padded
+    of_gates = rank_sizes(max(before))
+    return rank_sizes(ranks) | {"B": of_gates["R"], "BP": of_gates["RP"]} | _GRADIENT

@@ -229,17 +229,18 @@ def _shares(ranks: int) -> list[slice]:
 
 def low_rank_options(ranks: int) -> dict[str, int]:
     """How the kernel of thin products is started: ranks, tile, and Triton's own options."""
-    return _ranks(ranks) | _LOW_RANK | ({"num_stages": 2} if ranks > _MANY_RANKS else {})
+    return rank_sizes(ranks) | _LOW_RANK | ({"num_stages": 2} if ranks > _MANY_RANKS else {})
 
 
 def gradient_options(ranks: int) -> dict[str, int]:
     """The same of the kernel of their gradients."""
-    return _ranks(ranks) | _GRADIENT[_most_of(ranks)]
+    return rank_sizes(ranks) | _GRADIENT[_most_of(ranks)]
 
 
 def _most_of(ranks: int) -> int:
     return next(most for most in _GRADIENT if ranks <= most)
 
 
-def _ranks(ranks: int) -> dict[str, int]:
+def rank_sizes(ranks: int) -> dict[str, int]:
+    """Ranks as a kernel is compiled for them, and as a tile holds them."""
     return {"R": ranks, "RP": max(16, triton.next_power_of_2(ranks))}
