@@ -204,7 +204,16 @@ def test_a_row_of_scoring_names_the_passes_that_were_measured(
     ("arguments", "words"),
     [
         (["train", "--shape", "huge"], ["--shape", "huge", "qwen3-4b", "small"]),
-        (["train", "--steps", "0"], ["--steps", "at least 1"]),
+        *(
+            ([work, f"--{name}", *values], [f"--{name} is {values[-1]}", "at least 1"])
+            for work in ("train", "trees", "score", "sweep")
+            for name, values in (
+                *((name, [wrong]) for name in ("steps", "repeats", "examples") for wrong in ("0", "-3")),
+                ("budgets", ["0"]),
+                ("budgets", ["600", "-3"]),
+            )
+        ),
+        (["train", "--profile", "0"], ["--profile is 0", "at least 1"]),
         (["sweep", "--shapes", "4b", "huge"], ["--shapes", "huge", "30b-moe"]),
         (["sweep", "--works", "walk"], ["--works", "walk", "score"]),
         (["sweep", "--peers", "nowhere"], ["--peers", "nowhere", "peer_trl.py"]),

@@ -275,8 +275,11 @@ def test_any_missing_file_is_named(lora: bool, saved: Any, tmp_path: Path) -> No
 @pytest.mark.parametrize("cut", [0, 1, -1])
 def test_a_cut_file_is_named(cut: int, full_copy: Path) -> None:
     path = full_copy / "backbone" / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:cut])
-    assert "model.safetensors" in refusal(full_copy)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    message = refusal(full_copy)
+    assert "model.safetensors" in message
+    assert f"instead of {len(whole):,};" in message
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter/extra.safetensors", "training_state/more.json"])

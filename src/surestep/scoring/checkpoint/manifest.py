@@ -281,7 +281,7 @@ def _compare(folder: Path, files: dict[str, Entry]) -> None:
         size = path.stat().st_size
         if size != expected["size"]:
             raise CheckpointError(
-                f"{path} has {counted(size, 'byte')} instead of {expected['size']}; restore it from a backup"
+                f"{path} has {counted(size, 'byte')} instead of {expected['size']:,}; restore it from a backup"
             )
         if sha256_of(path) != expected["sha256"]:
             raise CheckpointError(f"{path} has changed since it was written (sha256 differs); restore it from a backup")

@@ -80,6 +80,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure; 0 when done."""
     refuse_unread_flags(args)
+    _refuse_nothing_to_do(args)
     if args.work == "sweep":
         return run_sweep(args)
     from surestep.bench.backbone_shapes import SHAPES
@@ -88,10 +89,6 @@ def run(args: argparse.Namespace) -> int:
 
     if args.shape is not None and args.shape not in SHAPES:
         raise ConfigError(f"--shape is {args.shape!r}; allowed: {', '.join(SHAPES)}")
-    if args.steps < 1 or args.repeats < 1 or (args.examples is not None and args.examples < 1):
-        raise ConfigError("--steps, --repeats and --examples must be at least 1")
-    if args.profile is not None and args.profile < 1:
-        raise ConfigError(f"--profile is {args.profile}; how many kernels to list must be at least 1")
     config = override(_base(args), args)
     config.check()
     named = config.model.backbone != Config().model.backbone
@@ -262,6 +259,14 @@ def _works(
                 profiled=args.profile or 0,
             ),
         )
+
+
+def _refuse_nothing_to_do(args: argparse.Namespace) -> None:
+    for name in ("budgets", "steps", "repeats", "examples", "profile"):
+        values = getattr(args, name)
+        for value in values if isinstance(values, list) else [values]:
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name} is {value}; it must be at least 1")
 
 
 def _examples(args: argparse.Namespace, config: Config, budget: int | None) -> int:
